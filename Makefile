@@ -1,0 +1,96 @@
+# Python 3.10 or later and make are all this needs: every target sets up .venv first if it has to.
+# Options:  PYTHON=python3.12        which Python makes the environment
+#           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
+#           PRESET=name              what `make train` trains
+#           ARGS="-k attention -x"   passed on to pytest
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
+PYTEST := $(BIN)/python -m pytest
+
+# An empty file a stage of the set-up leaves behind: a second call sees it and has nothing to do.
+MADE      := $(VENV)/.stamp-made
+CORE      := $(VENV)/.stamp-core
+TEST      := $(VENV)/.stamp-test
+DEV       := $(VENV)/.stamp-dev
+REFERENCE := $(VENV)/.stamp-reference
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check test-reference golden train lint format clean
+# Two pips at once in one environment spoil it, so -j is accepted and ignored.
+.NOTPARALLEL:
+
+help: ## list what make can do
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@sed -n -e '/^# Options:/,/^$$/s/^# / /p' Makefile
+
+demo: $(CORE) ## paint six prompts with the tiny model into outputs/
+	$(BIN)/ldm demo
+
+test: $(TEST) ## run the unit tests (no network, no reference library)
+	$(PYTEST) $(ARGS)
+
+check: $(DEV) ## lint, formatting, types, architecture, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST) -q tests/test_architecture.py
+	$(BIN)/codespell
+
+test-reference: $(REFERENCE) ## compare live with diffusers and transformers
+	$(PYTEST) -m reference tests/reference $(ARGS)
+
+golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
+	$(BIN)/python tests/golden/make.py
+
+train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
+	$(BIN)/ldm train all $(if $(PRESET),--preset $(PRESET))
+
+lint: $(DEV) ## name what ruff finds
+	$(BIN)/ruff check .
+
+format: $(DEV) ## let ruff lay out the code
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and all caches (outputs, runs and weights stay)
+	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find ldm tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environment ---------------------------------------------------------------------------------
+
+# Missing tools are named here with their remedy, before half an environment exists.
+$(MADE):
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "$(PYTHON): no such program. Install Python 3.10 or later, or name one: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is `$(PYTHON) --version 2>&1`; this needs 3.10 or later." >&2; \
+	  echo "Name another one: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make a virtual environment: its venv or ensurepip module is missing." >&2; \
+	  echo "On Debian or Ubuntu: sudo apt install python3-venv. Elsewhere: make PYTHON=/path/to/another/python3" >&2; \
+	  exit 1; }
+	"$(PYTHON)" -m venv "$(VENV)"
+	@touch $@
+
+# PyTorch comes first and alone when an index is named; all that it needs comes from the usual one.
+$(CORE): $(MADE) pyproject.toml constraints.txt
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url "$(TORCH_INDEX)" torch)
+	$(PIP) -e .
+	@touch $@
+
+$(TEST): $(CORE)
+	$(PIP) -q -e '.[test]'
+	@touch $@
+
+$(DEV): $(TEST)
+	$(PIP) -q -e '.[dev]'
+	@touch $@
+
+$(REFERENCE): $(TEST)
+	$(PIP) -q -e '.[test,reference]'
+	@touch $@
