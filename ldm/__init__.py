@@ -1,0 +1,65 @@
+"""Latent diffusion you can read.
+
+    import ldm
+    model = ldm.load("tiny")
+    model.generate("a dog with glasses", seed=42)[0].save("dog.png")
+
+The package reads in the order in which a picture is made; `READING_ORDER` is its table of contents.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ldm.load import load, load_clip
+    from ldm.pipeline import LatentDiffusion
+
+__version__ = "0.1.0"
+__all__ = ["LatentDiffusion", "load", "load_clip"]
+
+# A module stands after everything it imports (a test checks it): reading downwards, nothing is used unexplained.
+READING_ORDER = (
+    "ldm.errors",
+    "ldm.files",
+    "ldm.config",
+    "ldm.pixels",
+    # Text becomes a context.
+    "ldm.text.words",
+    "ldm.text.tokenizer",
+    "ldm.text.bpe",
+    "ldm.nn.attention",
+    "ldm.text.transformer",
+    "ldm.text.encoder",
+    "ldm.text.image",
+    "ldm.text.clip",
+    # Noise becomes a latent: the process, and the network that reverses it.
+    "ldm.diffusion.noise",
+    "ldm.diffusion.schedule",
+    "ldm.diffusion.predict",
+    "ldm.diffusion.sampling",
+    "ldm.diffusion.ddpm",
+    "ldm.diffusion.ddim",
+    "ldm.nn.resnet",
+    "ldm.unet.embedding",
+    "ldm.unet.transformer",
+    "ldm.unet.unet",
+    # A latent becomes pixels.
+    "ldm.vae.attention",
+    "ldm.vae.encoder",
+    "ldm.vae.decoder",
+    "ldm.vae.vae",
+    # The four in order.
+    "ldm.pipeline",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import ldm` and `ldm --help` do not wait for torch."""
+    if name == "LatentDiffusion":
+        from ldm.pipeline import LatentDiffusion
+
+        return LatentDiffusion
+    if name in ("load", "load_clip"):
+        import ldm.load
+
+        return getattr(ldm.load, name)
+    raise AttributeError(f"module 'ldm' has no attribute {name!r}")

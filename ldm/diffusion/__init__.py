@@ -1,0 +1,1 @@
+"""Noise added step by step, and taken away again: schedules, predictions, samplers."""

@@ -1,0 +1,64 @@
+r"""DDIM: the sampler that may stride.
+
+DDPM's training fixes only the distribution of each $x_t$ given $x_0$, not how consecutive ones hang together.
+DDIM picks, among all processes that fit, one that goes from noise to picture without adding any noise; it can
+then take twenty long strides where DDPM takes a thousand steps.
+
+Source: Song, Meng & Ermon 2021.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ldm.diffusion.sampling import Denoise, Noise, Project, Step, reverse_process, unchanged
+
+
+def ddim_sigma(alpha_bar_t: Float[Tensor, ""], alpha_bar_prev: Float[Tensor, ""], eta: float) -> Float[Tensor, ""]:
+    r"""The noise that a step adds:
+
+    $$\sigma_t = \eta \sqrt{\frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}}$$
+
+    eta 0: none; eta 1: as much as DDPM. Source: Song et al. 2021, eq. 16.
+    """
+    return eta * ((1 - alpha_bar_prev) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_prev)).sqrt()
+
+
+def ddim_step(
+    x0: Float[Tensor, "b *shape"],
+    eps: Float[Tensor, "b *shape"],
+    alpha_bar_t: Float[Tensor, ""],
+    alpha_bar_prev: Float[Tensor, ""],
+    eta: float = 0.0,
+    noise: Float[Tensor, "b *shape"] | None = None,
+) -> Float[Tensor, "b *shape"]:
+    r"""One stride, from noise level t to the lower level t':
+
+    $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0
+             + \sqrt{1 - \bar\alpha_{t'} - \sigma_t^2}\;\hat\epsilon + \sigma_t\, z$$
+
+    "The picture guessed now, with the noise guessed now, but less of it." `noise` z is needed when eta > 0.
+    Source: Song et al. 2021, eq. 12.
+    """
+    sigma = ddim_sigma(alpha_bar_t, alpha_bar_prev, eta)
+    x_prev = alpha_bar_prev.sqrt() * x0 + (1 - alpha_bar_prev - sigma**2).sqrt() * eps
+    return x_prev if noise is None else x_prev + sigma * noise
+
+
+def ddim(
+    denoise: Denoise,
+    x_T: Tensor,
+    timesteps: Sequence[tuple[int, int]],
+    alpha_bar: Float[Tensor, "T"],
+    noise: Noise,
+    project: Project = unchanged,
+    eta: float = 0.0,
+) -> Iterator[Step]:
+    r"""Sample with DDIM. The end is $\bar\alpha_0$, not 1: Stable Diffusion's choice, a touch of noise is kept."""
+
+    def update(x_t: Tensor, x0: Tensor, eps: Tensor, level: Tensor, level_prev: Tensor) -> Tensor:
+        return ddim_step(x0, eps, level, level_prev, eta, noise() if eta > 0 else None)
+
+    return reverse_process(update, denoise, x_T, timesteps, alpha_bar, alpha_bar[0], project)
+

@@ -1,0 +1,23 @@
+r"""Where the noise comes from: one seeded generator a picture.
+
+Picture i of a batch draws from seed + i, always in float32 on the CPU, and only then is the noise cast and moved.
+So the same seed is the same noise on every device, in every dtype, and alone or in a batch of any size.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def noise_source(
+    seeds: Sequence[int], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
+) -> Callable[[], Tensor]:
+    """A function that draws, at each call, fresh standard normal noise [len(seeds), *shape]."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw() -> Tensor:
+        pictures = [torch.randn(*shape, generator=g, dtype=torch.float32) for g in generators]
+        return torch.stack(pictures).to(device=device, dtype=dtype)
+
+    return draw

@@ -1,0 +1,73 @@
+r"""What the U-Net's output means, and how a prompt is made to count.
+
+A network that sees $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ may be asked for the noise
+$\epsilon$, for the picture $x_0$, or for a mixture of both, $v$. With $x_t$ known, each of them determines the
+others; samplers want $x_0$ and $\epsilon$, and never learn which one was predicted.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ldm.errors import LdmError
+
+
+def x0_and_eps(
+    kind: str,
+    out: Float[Tensor, "b *shape"],
+    x_t: Float[Tensor, "b *shape"],
+    alpha_bar_t: Float[Tensor, ""],
+) -> tuple[Float[Tensor, "b *shape"], Float[Tensor, "b *shape"]]:
+    r"""Recover $(\hat x_0, \hat\epsilon)$ from any prediction.
+
+    With $a = \sqrt{\bar\alpha_t}$ and $s = \sqrt{1 - \bar\alpha_t}$, so that $x_t = a x_0 + s \epsilon$ and
+    $v = a \epsilon - s x_0$:
+
+    - eps: $\hat x_0 = (x_t - s \hat\epsilon) / a$
+    - v: $\hat x_0 = a x_t - s \hat v$ and $\hat\epsilon = s x_t + a \hat v$ (Salimans & Ho 2022, appendix D)
+    - x0: $\hat\epsilon = (x_t - a \hat x_0) / s$
+
+    Raises `LdmError` for any other kind.
+    """
+    a, s = alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt()
+    match kind:
+        case "eps":
+            return (x_t - s * out) / a, out
+        case "v":
+            return a * x_t - s * out, s * x_t + a * out
+        case "x0":
+            return out, (x_t - a * out) / s
+    raise LdmError(f"prediction {kind!r}; expected 'eps', 'v' or 'x0'")
+
+
+def target(
+    kind: str,
+    x0: Float[Tensor, "b *shape"],
+    eps: Float[Tensor, "b *shape"],
+    alpha_bar_t: Float[Tensor, "b"],
+) -> Float[Tensor, "b *shape"]:
+    """What the network should have said: the training target that `x0_and_eps` inverts."""
+    a = alpha_bar_t.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))
+    match kind:
+        case "eps":
+            return eps
+        case "v":
+            return a.sqrt() * eps - (1 - a).sqrt() * x0
+        case "x0":
+            return x0
+    raise LdmError(f"prediction {kind!r}; expected 'eps', 'v' or 'x0'")
+
+
+def guide(
+    uncond: Float[Tensor, "b *shape"], cond: Float[Tensor, "b *shape"], scale: float
+) -> Float[Tensor, "b *shape"]:
+    r"""Classifier-free guidance: exaggerate the difference that the prompt makes.
+
+    $$\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$$
+
+    `scale` g: 1 is the plain conditional prediction, 0 ignores the prompt, 7.5 is usual. A negative prompt takes
+    the place of the empty one, and is moved away from.
+
+    Source: Ho & Salimans 2022, eq. 6, which writes $(1+w)\epsilon_c - w\epsilon_\varnothing$: the same with
+    $g = 1 + w$. This form is that of Saharia et al. 2022, eq. 2, and of Stable Diffusion.
+    """
+    return uncond + scale * (cond - uncond)

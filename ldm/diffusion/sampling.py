@@ -1,0 +1,55 @@
+r"""The reverse process: the loop that every one-step sampler shares.
+
+The loop is a generator. It yields what happened at each step, so that a progress bar, a film strip and a plain
+`for` consume the same code, and none of them is woven into it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+# (x_t, t) -> the guesses of x0 and eps. The pipeline builds it from U-Net, prompt and guidance.
+Denoise = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+# (x, alpha_bar at x's new noise level) -> x, called after each update. Inpainting puts the kept region back.
+Project = Callable[[Tensor, Tensor], Tensor]
+# () -> fresh standard normal noise of the latent's shape.
+Noise = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one step of sampling. The last step's `x_prev` is the finished latent."""
+
+    t: int
+    x_t: Tensor  # the latent before the step
+    x0: Tensor  # the guess, from here, of what the finished latent will be
+    x_prev: Tensor  # the latent after the step
+
+
+def unchanged(x: Tensor, alpha_bar: Tensor) -> Tensor:
+    """The projection that does nothing."""
+    return x
+
+
+def reverse_process(
+    update: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor],
+    denoise: Denoise,
+    x: Tensor,
+    timesteps: Sequence[tuple[int, int]],
+    alpha_bar: Float[Tensor, "T"],
+    final: Float[Tensor, ""],
+    project: Project = unchanged,
+) -> Iterator[Step]:
+    r"""Walk down `timesteps`, from noise to latent.
+
+    `update` gets (x_t, x0, eps, alpha_bar_t, alpha_bar_prev) and returns x at the next lower noise level;
+    `timesteps` as from `spaced_timesteps`; `final` is the $\bar\alpha$ of the end, after the last step.
+    """
+    for t, t_prev in timesteps:
+        level = alpha_bar[t_prev] if t_prev >= 0 else final
+        x0, eps = denoise(x, t)
+        x_prev = project(update(x, x0, eps, alpha_bar[t], level), level)
+        yield Step(t, x, x0, x_prev)
+        x = x_prev

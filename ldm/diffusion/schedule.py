@@ -1,0 +1,91 @@
+r"""The forward process: how a latent drowns in noise, step by step.
+
+Step t multiplies by $\sqrt{1-\beta_t}$ and adds Gaussian noise of variance $\beta_t$. Gaussians compose, so any
+step is reached from the start in one go (Ho et al. 2020, eq. 4):
+
+$$q(x_t \mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\, x_0,\; (1 - \bar\alpha_t)\, I\right),
+  \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$$
+
+Here t counts from 0, as in every implementation: $\bar\alpha_0$ is already slightly noisy. (DDIM's paper writes
+$\alpha$ for what is $\bar\alpha$ here and in DDPM's.)
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ldm.config import NoiseConfig
+from ldm.errors import LdmError
+
+
+def make_betas(config: NoiseConfig) -> Float[Tensor, "T"]:
+    r"""The variances $\beta_0 \ldots \beta_{T-1}$, in float32 (so that they equal the reference's, bit for bit).
+
+    - `linear`: evenly spaced (Ho et al. 2020, section 4);
+    - `scaled_linear`: evenly spaced square roots; gentler at the start, Stable Diffusion's choice;
+    - `cosine`: $\bar\alpha_t \propto \cos^2\!\left(\frac{t/T + 0.008}{1.008} \cdot \frac\pi2\right)$, betas at
+      most 0.999 (Nichol & Dhariwal 2021, eq. 17).
+    """
+    start, end, steps = config.beta_start, config.beta_end, config.steps
+    match config.schedule:
+        case "linear":
+            return torch.linspace(start, end, steps, dtype=torch.float32)
+        case "scaled_linear":
+            return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
+        case "cosine":
+
+            def f(t: int) -> float:
+                return math.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2
+
+            return torch.tensor([min(1 - f(t + 1) / f(t), 0.999) for t in range(steps)], dtype=torch.float32)
+    raise LdmError(f"noise schedule {config.schedule!r}; expected 'scaled_linear', 'linear' or 'cosine'")
+
+
+def make_alpha_bar(config: NoiseConfig) -> Float[Tensor, "T"]:
+    r"""$\bar\alpha_0 \ldots \bar\alpha_{T-1}$: the share of signal variance left at each step; falls from near 1."""
+    return torch.cumprod(1 - make_betas(config), dim=0)
+
+
+def add_noise(
+    x0: Float[Tensor, "b *shape"], eps: Float[Tensor, "b *shape"], alpha_bar_t: Float[Tensor, "b"] | Float[Tensor, ""]
+) -> Float[Tensor, "b *shape"]:
+    r"""A sample of $q(x_t \mid x_0)$: $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$.
+
+    `alpha_bar_t` in [0, 1], one for the batch or one a picture. Source: Ho et al. 2020, eq. 4.
+    """
+    a = alpha_bar_t.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))  # [b, 1, 1, 1], to broadcast over a picture
+    return a.sqrt() * x0 + (1 - a).sqrt() * eps
+
+
+def spaced_timesteps(
+    count: int, steps: int, spacing: str = "leading", offset: int = 0
+) -> list[tuple[int, int]]:
+    """The timesteps that a sampler visits when it takes `count` strides instead of `steps` (say, 20 for 1000).
+
+    Returns pairs (t, t_prev), the noisiest first: "at t, predict; then go to t_prev". A negative t_prev means
+    the end. `t_prev = t - steps // count` in every spacing, as the reference has it, also where the grid's next
+    value is another one. For 20 of 1000:
+
+    - `leading`, offset 1: 951, 901, ..., 51, 1 (Stable Diffusion's; the offset was there in its training code);
+    - `trailing`: 999, 949, ..., 49 (starts at the noisiest step: Lin et al. 2024, section 3.3);
+    - `linspace`: 999, 946, ..., 53, 0 (both ends).
+
+    Raises `LdmError` unless 1 <= count <= steps.
+    """
+    if not 1 <= count <= steps:
+        raise LdmError(f"{count} sampling steps; expected 1 to {steps}, the length of the model's noise schedule")
+    stride = steps // count
+    match spacing:
+        case "leading":
+            grid = [i * stride + offset for i in range(count)]
+        case "trailing":
+            grid = [round(steps - i * steps / count) - 1 for i in reversed(range(count))]
+        case "linspace":
+            grid = torch.linspace(0, steps - 1, count, dtype=torch.float64).round().int().tolist()
+        case _:
+            raise LdmError(f"timestep spacing {spacing!r}; expected 'leading', 'trailing' or 'linspace'")
+    if grid[-1] >= steps:
+        raise LdmError(f"an offset of {offset} leads past the schedule's {steps} steps; take fewer steps")
+    return [(t, t - stride) for t in reversed(grid)]

@@ -1,0 +1,1 @@
+"""What the U-Net, the VAE and CLIP are built from."""

@@ -1,0 +1,76 @@
+r"""Attention: every position looks at every other and takes what it finds useful.
+
+Each position of a sequence asks a *query*; each position of the same sequence (self-attention) or of another
+one (cross-attention) offers a *key* and a *value*. The values are averaged with weights that say how well
+each key answers the query (Vaswani et al. 2017, eq. 1):
+
+$$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
+
+The product of two random vectors of width $d$ with unit entries has standard deviation $\sqrt d$; dividing by
+it keeps the softmax from saturating at the start of training.
+
+One class serves all of Stable Diffusion: CLIP's causal self-attention, the U-Net's self-attention over
+pixels, its cross-attention from pixels to words, and the VAE's single-head attention.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def attention(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"], causal: bool = False
+) -> Float[Tensor, "b h n d"]:
+    """Attention by torch's fused kernel, which never holds the n x m weights in memory.
+
+    `causal` hides from position i everything after i (n must equal m).
+    """
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
+def attention_weights(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], causal: bool = False
+) -> Float[Tensor, "b h n m"]:
+    r"""The weights $\mathrm{softmax}(QK^\top / \sqrt d)$ by hand: non-negative, each row sums to one."""
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if causal:  # a score of minus infinity becomes a weight of exactly zero
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(diagonal=1)
+        scores = scores.masked_fill(future, float("-inf"))
+    return scores.softmax(dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention over sequences, with its four linear maps.
+
+    It has two faces, held equal by a test. Normally the fused kernel runs. With `by_hand = True` the weights
+    are computed in the open and pass through the submodule `weights`, which does nothing: a forward hook on it
+    sees them, shape [b, heads, n, m].
+    """
+
+    def __init__(self, width: int, heads: int, context_width: int | None = None, qkv_bias: bool = True):
+        """`context_width`: the width of the sequence looked at, if it is another one (cross-attention)."""
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width, bias=qkv_bias)
+        self.k = nn.Linear(context_width or width, width, bias=qkv_bias)
+        self.v = nn.Linear(context_width or width, width, bias=qkv_bias)
+        self.out = nn.Linear(width, width)
+        self.by_hand = False
+        self.weights = nn.Identity()
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None, causal: bool = False
+    ) -> Float[Tensor, "b n d"]:
+        context = x if context is None else context
+        # Each head is an independent attention on its own slice of the channels.
+        q, k, v = (
+            rearrange(t, "b n (h d) -> b h n d", h=self.heads)
+            for t in (self.q(x), self.k(context), self.v(context))
+        )
+        if self.by_hand:
+            mixed = self.weights(attention_weights(q, k, causal)) @ v
+        else:
+            mixed = attention(q, k, v, causal)
+        return self.out(rearrange(mixed, "b h n d -> b n (h d)"))

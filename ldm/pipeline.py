@@ -1,0 +1,141 @@
+r"""Latent diffusion, the four steps in order.
+
+    prompt --text encoder--> context                    1. text becomes vectors
+    seed   --random numbers--> x_T                      2. a latent of pure noise
+    x_T    --U-Net and sampler, context--> x_0          3. the noise is taken away, step by step
+    x_0    --VAE decoder--> picture                     4. the latent becomes pixels
+
+Source: Rombach et al. 2022, figure 3.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from ldm.config import Config
+from ldm.diffusion.ddim import ddim
+from ldm.diffusion.ddpm import ddpm
+from ldm.diffusion.noise import noise_source
+from ldm.diffusion.predict import guide, x0_and_eps
+from ldm.diffusion.sampling import Denoise, Step
+from ldm.diffusion.schedule import make_alpha_bar, spaced_timesteps
+from ldm.errors import LdmError
+from ldm.pixels import to_images
+from ldm.text.encoder import TextEncoder
+from ldm.text.tokenizer import Tokenizer
+from ldm.unet.unet import UNet
+from ldm.vae.vae import VAE
+
+# Each sampler with the offset of its timestep grid: Stable Diffusion's DDIM ends at t = 1, DDPM at t = 0.
+SAMPLERS: dict[str, tuple[Callable[..., Iterator[Step]], int]] = {"ddim": (ddim, 1), "ddpm": (ddpm, 0)}
+
+
+class LatentDiffusion(nn.Module):
+    """A text-to-image model: `text`, `unet` and `vae` are its networks, `tokenizer` its reader."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer):
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.text = TextEncoder(config.text)
+        self.unet = UNet(config.unet)
+        self.vae = VAE(config.vae)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompt: str,
+        negative: str = "",
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: str | None = None,
+        seed: int | None = None,
+        size: tuple[int, int] | None = None,
+        batch: int = 1,
+        progress: Callable[[Iterator[Step], int], Iterator[Step]] | None = None,
+    ) -> list[Image.Image]:
+        """Paint `batch` pictures of `prompt`, with seeds seed, seed + 1, ...; drawn at random if not given.
+
+        What is left out is the model's own default (`config.defaults`): `steps` of the sampler ("ddim" or
+        "ddpm"), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away
+        from. `progress` wraps the steps, given them and their number; `tqdm` fits. Raises `LdmError` for values
+        that the model cannot work with.
+        """
+        defaults = self.config.defaults
+        steps = defaults.steps if steps is None else steps
+        guidance = defaults.guidance if guidance is None else guidance
+        sampler = defaults.sampler if sampler is None else sampler
+        seed = random.randrange(2**31) if seed is None else seed
+        if batch < 1:
+            raise LdmError(f"a batch of {batch} pictures; expected at least 1")
+
+        # 1. Text becomes vectors.
+        cond, uncond = self.encode_text([prompt] * batch), self.encode_text([negative] * batch)
+        # 2. A latent of pure noise. The sampler draws on from the same generators, if it needs more.
+        noise = self.noise(range(seed, seed + batch), size or (defaults.size, defaults.size))
+        # 3. The noise is taken away.
+        path = self.sample(noise(), self.denoiser(cond, uncond, guidance), noise, steps, sampler)
+        latent = None
+        for step in progress(path, steps) if progress else path:
+            latent = step.x_prev
+        # 4. The latent becomes pixels.
+        assert latent is not None
+        return to_images(self.vae.decode(latent))
+
+    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
+        """Step 1: the context that the U-Net's cross-attention reads."""
+        return self.text(self.tokenizer(list(prompts)).to(self.device))
+
+    def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Callable[[], Tensor]:
+        """Step 2: a source of latent noise for pictures of `size` (width, height), one seed a picture."""
+        width, height = size
+        factor = self.vae.factor
+        if width % factor or height % factor or min(size) < factor:
+            raise LdmError(f"a size of {width}x{height} pixels; both must be multiples of {factor}")
+        shape = (self.config.vae.latent_channels, height // factor, width // factor)
+        return noise_source(seeds, shape, self.dtype, self.device)
+
+    def denoiser(
+        self, cond: Float[Tensor, "b n d"], uncond: Float[Tensor, "b n d"], guidance: float
+    ) -> Denoise:
+        """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps)."""
+        alpha_bar = self.alpha_bar()
+        context = torch.cat([uncond, cond])
+
+        @torch.no_grad()
+        def denoise(x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            step = torch.tensor(t, device=x_t.device)
+            if guidance == 1:
+                out = self.unet(x_t, step, cond)
+            else:  # both predictions in one batch
+                out = guide(*self.unet(torch.cat([x_t, x_t]), step, context).chunk(2), guidance)
+            return x0_and_eps(self.config.noise.prediction, out, x_t, alpha_bar[t])
+
+        return denoise
+
+    def sample(
+        self, x_T: Tensor, denoise: Denoise, noise: Callable[[], Tensor], steps: int, sampler: str
+    ) -> Iterator[Step]:
+        """Step 3, all of it: the sampler's steps, one by one, as an iterator."""
+        if sampler not in SAMPLERS:
+            raise LdmError(f"sampler {sampler!r}; expected one of {', '.join(SAMPLERS)}")
+        walk, offset = SAMPLERS[sampler]
+        timesteps = spaced_timesteps(steps, self.config.noise.steps, offset=offset)
+        return walk(denoise, x_T, timesteps, self.alpha_bar(), noise)
+
+    def alpha_bar(self) -> Float[Tensor, "T"]:
+        """The model's noise schedule, on its device and in its dtype."""
+        return make_alpha_bar(self.config.noise).to(device=self.device, dtype=self.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.conv_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.conv_in.weight.dtype

@@ -1,0 +1,71 @@
+r"""CLIP: one space for texts and pictures.
+
+Two encoders, trained together so that a picture and its caption land on the same spot of a sphere, and all
+other pairs of the batch far apart. That is all the supervision there is; the text encoder that comes out of
+it is the one that Stable Diffusion conditions on.
+
+Source: Radford et al. 2021, section 2.3 and figure 3.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ldm.config import ImageConfig, TextConfig
+from ldm.text.encoder import TextEncoder, pool
+from ldm.text.image import ImageEncoder
+
+MAX_SCALE = 100.0  # the paper caps the inverse temperature here, "to prevent training instability"
+
+
+def contrastive_loss(
+    images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], logit_scale: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    r"""Which text belongs to picture i, and which picture to text i? The mean of both cross-entropies:
+
+    $$L = -\frac{1}{2b} \sum_i \left[ \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_i \cdot v_j}}
+                                   + \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_j \cdot v_i}} \right]$$
+
+    for unit vectors $u_i$ (pictures) and $v_i$ (texts) and the inverse temperature $s = e^{\mathtt{logit\_scale}}$,
+    learned and at most 100. Knowing nothing costs $\log b$. Source: Radford et al. 2021, figure 3.
+    """
+    scale = logit_scale.exp().clamp(max=MAX_SCALE)
+    logits = scale * images @ texts.T  # [picture, text]
+    target = torch.arange(len(images), device=images.device)  # the diagonal
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+class CLIP(nn.Module):
+    """The two encoders, their projections into the shared space, and the learned temperature."""
+
+    def __init__(self, text: TextConfig, image: ImageConfig, embedding_width: int):
+        super().__init__()
+        self.text = TextEncoder(text)
+        self.image = ImageEncoder(image)
+        self.text_projection = nn.Linear(text.width, embedding_width, bias=False)
+        self.image_projection = nn.Linear(image.width, embedding_width, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def embed_text(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
+        """Unit vectors in the shared space, one a text."""
+        return F.normalize(self.text_projection(pool(self.text(ids), ids)), dim=-1)
+
+    def embed_image(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
+        """Unit vectors in the shared space, one a picture (standardised pixels, see `text/image.py`)."""
+        return F.normalize(self.image_projection(self.image(pixels)), dim=-1)
+
+    def similarity(self, pixels: Float[Tensor, "b 3 s s"], ids: Int[Tensor, "k n"]) -> Float[Tensor, "b k"]:
+        """Cosines in [-1, 1] between every picture and every text."""
+        return self.embed_image(pixels) @ self.embed_text(ids).T
+
+    def classify(self, pixels: Float[Tensor, "b 3 s s"], ids: Int[Tensor, "k n"]) -> Float[Tensor, "b k"]:
+        """Zero-shot classification: the probability of each of k texts for each picture; rows sum to one.
+
+        The classes are texts ("a dog", "a cat", ...), so a new class costs a sentence and no training.
+        Source: Radford et al. 2021, section 3.1.
+        """
+        scale = self.logit_scale.exp().clamp(max=MAX_SCALE)
+        return (scale * self.similarity(pixels, ids)).softmax(dim=-1)

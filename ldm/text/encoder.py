@@ -1,0 +1,57 @@
+r"""CLIP's text transformer: token ids in, one vector a token out.
+
+The U-Net's cross-attention reads *all* of these vectors (the "context"), not a summary: the word "snow-capped"
+can then colour the mountains only. Padding is part of the context too. Nothing is masked but the future:
+Stable Diffusion was trained so, and to mask or zero the padding changes its pictures beyond recognition.
+
+Source: Radford et al. 2021, section 2.4.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ldm.config import TextConfig
+from ldm.errors import LdmError
+from ldm.text.transformer import TransformerLayer
+
+
+class TextEncoder(nn.Module):
+    """Token and position embeddings, causal transformer layers, a final norm."""
+
+    def __init__(self, config: TextConfig):
+        super().__init__()
+        # Stable Diffusion 2 reads the state *before* the last layer, so that layer is not built at all.
+        layers = config.layers - (config.output == "penultimate")
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.position_embedding = nn.Embedding(config.context_length, config.width)
+        self.layers = nn.ModuleList(
+            TransformerLayer(config.width, config.heads, config.activation) for _ in range(layers)
+        )
+        self.norm_out = nn.LayerNorm(config.width, eps=1e-5)
+
+    def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        """`ids` in [0, vocab_size), at most context_length of them. Returns the normalised last states.
+
+        The layers are causal: the state at position i knows the tokens up to i and none after.
+        Raises `LdmError` for a sequence longer than the model has positions for.
+        """
+        length, longest = ids.shape[1], self.position_embedding.num_embeddings
+        if length > longest:
+            raise LdmError(
+                f"{length} tokens, but this text encoder has {longest} positions; shorten the prompt"
+            )
+        positions = torch.arange(length, device=ids.device)
+        x = self.token_embedding(ids) + self.position_embedding(positions)
+        for layer in self.layers:
+            x = layer(x, causal=True)
+        return self.norm_out(x)
+
+
+def pool(states: Float[Tensor, "b n d"], ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
+    """The state at the end-of-text token: the only one that has read the whole text.
+
+    Its id is the largest of the vocabulary, so the first maximum of the ids finds it (the padding that follows
+    may carry the same id).
+    """
+    return states[torch.arange(len(ids), device=ids.device), ids.argmax(dim=-1)]

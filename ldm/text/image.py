@@ -1,0 +1,72 @@
+r"""CLIP's image encoder: a vision transformer.
+
+The picture is cut into square patches, each becomes a token by one linear map, and a learned "class" token
+joins them to collect what the picture shows. From there on it is the transformer that reads text, without the
+causal mask.
+
+Source: Dosovitskiy et al. 2021, section 3.1; CLIP's changes in Radford et al. 2021, section 2.4 (a norm before
+the first layer, and a patch embedding without bias).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from ldm.config import ImageConfig
+from ldm.pixels import to_pixels
+from ldm.text.transformer import TransformerLayer
+
+# Per-channel mean and standard deviation of CLIP's training pictures, in [0, 1].
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def preprocess(images: Sequence[Image.Image], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
+    """Pictures as CLIP wants them: short side resized to `size` (bicubic), centre cropped, standardised."""
+    squares = []
+    for image in images:
+        short = min(image.size)
+        width, height = (int(size * side / short) for side in image.size)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        squares.append(resized.crop((left, top, left + size, top + size)))
+    return standardise(to_pixels(squares))
+
+
+def standardise(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Pixels in [-1, 1] to CLIP's zero mean and unit variance."""
+    mean, std = (
+        torch.tensor(x, dtype=pixels.dtype, device=pixels.device)[:, None, None] for x in (MEAN, STD)
+    )
+    return ((pixels + 1) / 2 - mean) / std
+
+
+class ImageEncoder(nn.Module):
+    """Patches to tokens, transformer layers, and the class token's final state."""
+
+    def __init__(self, config: ImageConfig):
+        super().__init__()
+        patches = (config.size // config.patch) ** 2
+        # A convolution whose stride is its size is a linear map applied to each patch.
+        self.patch_embedding = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
+        self.position_embedding = nn.Embedding(patches + 1, config.width)
+        self.norm_in = nn.LayerNorm(config.width, eps=1e-5)
+        self.layers = nn.ModuleList(
+            TransformerLayer(config.width, config.heads, config.activation) for _ in range(config.layers)
+        )
+        self.norm_out = nn.LayerNorm(config.width, eps=1e-5)
+
+    def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
+        """`pixels` standardised, of the configured size. Returns one vector a picture."""
+        patches = rearrange(self.patch_embedding(pixels), "b d h w -> b (h w) d")
+        cls = repeat(self.class_embedding, "d -> b 1 d", b=len(pixels))
+        x = torch.cat([cls, patches], dim=1)
+        x = self.norm_in(x + self.position_embedding.weight)
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm_out(x[:, 0])

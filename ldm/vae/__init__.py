@@ -1,0 +1,1 @@
+"""Between pixels and latents: a picture made some fifty times smaller, and back."""

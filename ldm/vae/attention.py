@@ -1,0 +1,20 @@
+r"""The VAE's one attention layer, at its coarsest resolution: far corners of the picture may agree."""
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ldm.nn.attention import Attention
+
+
+class PixelAttention(nn.Module):
+    """Single-head self-attention over the pixels of a feature map, added to it."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.attn = Attention(channels, heads=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        tokens = rearrange(self.norm(x), "b c h w -> b (h w) c")
+        return x + rearrange(self.attn(tokens), "b (h w) c -> b c h w", h=x.shape[-2])

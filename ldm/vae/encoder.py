@@ -1,0 +1,68 @@
+r"""The VAE's encoder: pixels to the mean and log-variance of a Gaussian over latents.
+
+Source: Rombach et al. 2022, appendix G.1; the architecture is that of Esser et al. 2021 (VQGAN).
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ldm.config import VAEConfig
+from ldm.nn.resnet import Downsample, ResBlock
+from ldm.vae.attention import PixelAttention
+
+
+class EncoderLevel(nn.Module):
+    """Residual blocks, then half the resolution."""
+
+    def __init__(self, in_channels: int, channels: int, blocks: int, groups: int, downsample: bool):
+        super().__init__()
+        widths = [in_channels] + [channels] * blocks
+        self.res = nn.ModuleList(
+            ResBlock(a, b, groups=groups, eps=1e-6) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        # Padded on the right and at the bottom only, as the original was; see `Downsample`.
+        self.downsample = Downsample(channels, pad=(0, 1, 0, 1)) if downsample else None
+
+    def forward(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        for res in self.res:
+            h = res(h)
+        return h if self.downsample is None else self.downsample(h)
+
+
+class Mid(nn.Module):
+    """Residual block, attention, residual block, at the coarsest resolution; the decoder has one too."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.res_1 = ResBlock(channels, channels, groups=groups, eps=1e-6)
+        self.attn = PixelAttention(channels, groups)
+        self.res_2 = ResBlock(channels, channels, groups=groups, eps=1e-6)
+
+    def forward(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return self.res_2(self.attn(self.res_1(h)))
+
+
+class Encoder(nn.Module):
+    """From [b, 3, H, W] to mean and log-variance, side by side in the channels: [b, 2 z, H / f, W / f]."""
+
+    def __init__(self, config: VAEConfig):
+        super().__init__()
+        channels, last = config.channels, config.channels[-1]
+        self.conv_in = nn.Conv2d(3, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            EncoderLevel(a, b, config.res_per_level, config.groups, downsample=i < len(channels) - 1)
+            for i, (a, b) in enumerate(zip((channels[0], *channels), channels, strict=False))
+        )
+        self.mid = Mid(last, config.groups)
+        self.norm_out = nn.GroupNorm(config.groups, last, eps=1e-6)
+        self.conv_out = nn.Conv2d(last, 2 * config.latent_channels, 3, padding=1)
+        # A 1x1 convolution left over from the vector-quantised ancestor; weights have it, so we do.
+        self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
+
+    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z2 h2 w2"]:
+        h = self.conv_in(pixels)
+        for level in self.down:
+            h = level(h)
+        h = self.mid(h)
+        return self.quant_conv(self.conv_out(F.silu(self.norm_out(h))))
