@@ -1,0 +1,303 @@
+r"""Text to ids and back: CLIP's byte-pair tokenizer.
+
+A network reads numbers, so a sentence is first cut into pieces from a fixed vocabulary, each piece with an
+id. Byte-pair encoding sits between letters (any word can be written, but a sentence becomes long) and whole
+words (short, but every new word is unknown): it starts from letters and glues together the neighbours that
+were most often seen side by side, in the order in which they were learned (see :mod:`ldm.text.bpe`).
+
+With the three merges `l o`, `lo w`, `e r</w>`, the word "lower" shrinks like this:
+
+    l  o  w  e  r</w>        the letters; the last one carries the end-of-word mark
+    lo    w  e  r</w>        merge 0: l o
+    low      e  r</w>        merge 1: lo w
+    low      er</w>          merge 2: e r</w>; no learned pair is left, so "lower" is two pieces
+
+Why `</w>`: "er" closing a word ("lower") and "er" opening one ("era") are different things to a reader, and
+without the mark nothing would say where the spaces go when ids become text again.
+
+Why bytes: the "letters" are the 256 possible bytes of UTF-8, so that *every* text, Hindi and emoji included,
+can be written with a vocabulary fixed in advance. There is no unknown token.
+
+Why 77: CLIP's table of position embeddings has 77 rows, hence every text becomes exactly 77 ids:
+bos, up to 75 ids of content, eos, padding.
+
+Why two paddings: the U-Net attends to all 77 positions, padding included, so the padding must be what the
+weights saw in training. Stable Diffusion 1 was trained with transformers' tokenizer, which repeats eos;
+Stable Diffusion 2 with open_clip's, which fills with 0 as OpenAI's own `clip.tokenize` does. (SDXL has two
+text encoders, and uses one of each.)
+
+Left out: how a text becomes words (:mod:`ldm.text.words`), how the merges are learned (:mod:`ldm.text.bpe`),
+what becomes of the ids (:mod:`ldm.text.encoder`).
+
+Sources: Sennrich, Haddow and Birch 2016, section 3.2 (byte pairs inside words); Radford et al. 2019,
+section 2.2 (on bytes); Radford et al. 2021, section 2.4 (CLIP's text encoder).
+"""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ldm.errors import LdmError
+from ldm.files import atomic_path
+from ldm.text.words import BOS, END_OF_WORD, EOS, Clean, base_symbols, split_words, symbol_bytes, word_symbols
+
+Pad = Literal["eos", "zero"]
+Pair = tuple[str, str]
+
+CLIP_MERGES = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
+CLIP_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
+CLIP_MERGE_COUNT = 49_152 - 256 - 2  # the file lists over 262,000; CLIP uses the first 48,894
+
+_CACHE_LIMIT = 100_000  # words; beyond that, new words are still encoded but no longer remembered
+
+
+def merge_pair(symbols: Sequence[str], pair: Pair) -> tuple[str, ...]:
+    r"""Glue every occurrence of a pair, left to right: ("a", "a", "a") with ("a", "a") -> ("aa", "a")."""
+    merged: list[str] = []
+    position = 0
+    while position < len(symbols):
+        if tuple(symbols[position : position + 2]) == pair:
+            merged.append(pair[0] + pair[1])
+            position += 2
+        else:
+            merged.append(symbols[position])
+            position += 1
+    return tuple(merged)
+
+
+@lru_cache(maxsize=1)
+def read_clip_merges(path: Path = CLIP_MERGES) -> tuple[Pair, ...]:
+    r"""CLIP's 48,894 merges, in the order learned, from the file OpenAI published.
+
+    Raises LdmError when the file is missing or is not, byte for byte, the published one: a single wrong merge
+    would shift every later id and turn prompts into others without any sign of it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LdmError(f"cannot read CLIP's merges {path}: {error}; install ldm again") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != CLIP_SHA256:
+        raise LdmError(f"{path} is damaged: sha256 {found}, expected {CLIP_SHA256}; install ldm again")
+    lines = gzip.decompress(data).decode().splitlines()[1:]  # the first line is a version note
+    return parse_merges(lines[:CLIP_MERGE_COUNT], str(path), CLIP_MERGE_COUNT)
+
+
+def parse_merges(lines: Iterable[str], source: str, expected: int | None = None) -> tuple[Pair, ...]:
+    r"""Merges from lines of two symbols with a space between; LdmError names the line that is not."""
+    merges = []
+    for number, line in enumerate(lines, start=2):  # line 1 is the version note
+        match line.split(" "):
+            case [left, right] if left and right:
+                merges.append((left, right))
+            case _:
+                raise LdmError(f"{source}, line {number}: got {line!r}, expected two symbols and a space")
+    if expected is not None and len(merges) != expected:
+        raise LdmError(f"{source}: got {len(merges)} merges, expected {expected}; the file is cut short")
+    return tuple(merges)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LdmError(f"cannot read the tokenizer file {path}: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise LdmError(f"{path} is no JSON: {error}; fetch it again") from error
+    if not isinstance(data, dict):
+        raise LdmError(f"{path}: expected a JSON object, got {type(data).__name__}; fetch it again")
+    return data
+
+
+class Tokenizer:
+    r"""Text to ids and back, given the merges.
+
+    Ids: 256 bytes, 256 bytes that end a word, one per merge (in the order learned; a piece that two merges
+    can build counts once), then bos and eos. CLIP's own merges give 49,408, with bos 49406 and eos 49407.
+    """
+
+    def __init__(
+        self,
+        merges: Sequence[Pair],
+        context_length: int = 77,
+        pad: Pad = "eos",
+        clean: Clean = "openai",
+    ) -> None:
+        r"""Raises LdmError when a merge uses a piece no earlier line makes, or an option is not known."""
+        if pad not in get_args(Pad) or clean not in get_args(Clean):
+            raise LdmError(f"pad {pad!r}, clean {clean!r}: expected {get_args(Pad)}, {get_args(Clean)}")
+        if context_length < 2:
+            raise LdmError(f"context_length {context_length}: expected at least 2, for bos and eos")
+        self.merges = tuple((left, right) for left, right in merges)
+        self.context_length, self.pad, self.clean = context_length, pad, clean
+        self.vocab = {symbol: number for number, symbol in enumerate(base_symbols())}
+        for left, right in self.merges:
+            if left not in self.vocab or right not in self.vocab:
+                raise LdmError(f"merge {left!r} {right!r}: a part is no byte and made by no earlier merge")
+            self.vocab.setdefault(left + right, len(self.vocab))
+        self.vocab |= {BOS: len(self.vocab), EOS: len(self.vocab) + 1}
+        self._tokens = tuple(self.vocab)
+        self._ranks = {pair: rank for rank, pair in reversed(list(enumerate(self.merges)))}
+        self._cache: dict[str, tuple[int, ...]] = {BOS: (self.bos,), EOS: (self.eos,)}
+        if pad == "zero" and clean == "hf":
+            self._cache["!"] = (0,)  # transformers calls the padding "!" and finds it in texts, too
+        self._special = tuple(self._cache)
+
+    @classmethod
+    def clip(cls, pad: Pad = "eos", clean: Clean = "openai") -> "Tokenizer":
+        r"""CLIP's tokenizer, as in Stable Diffusion: `pad="eos"` for version 1, `"zero"` for version 2."""
+        return cls(read_clip_merges(), pad=pad, clean=clean)
+
+    @property
+    def bos(self) -> int:
+        r"""Id of the beginning-of-sequence mark."""
+        return self.vocab[BOS]
+
+    @property
+    def eos(self) -> int:
+        r"""Id of the end-of-sequence mark, the largest: CLIP reads its summary of a text there."""
+        return self.vocab[EOS]
+
+    @property
+    def pad_id(self) -> int:
+        r"""Id that fills up a text to `context_length`: eos, or 0 (also the piece "!" inside a word)."""
+        return self.eos if self.pad == "eos" else 0
+
+    @property
+    def vocab_size(self) -> int:
+        r"""Number of ids: rows of the text encoder's embedding table."""
+        return len(self.vocab)
+
+    def words(self, text: str) -> list[str]:
+        r"""The cleaned words that are encoded one by one: "A  Cat's" -> ["a", "cat", "'s"]."""
+        return split_words(text, self.clean, self._special)
+
+    def encode(self, text: str) -> list[int]:
+        r"""Ids of the content alone, of any length: no bos, no eos, no padding.
+
+        Any string has ids; raises LdmError for what is no string. A run of n letters without a space costs
+        about n^2 steps, which nobody notices below ten thousand letters.
+        """
+        return [number for word in self.words(text) for number in self._encode_word(word)]
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        if word in self._cache:
+            return self._cache[word]
+        symbols = word_symbols(word)
+        while len(symbols) > 1:
+            # Of the pairs present, the one learned first; not the leftmost and not the longest.
+            pair = min(zip(symbols, symbols[1:]), key=lambda pair: self._ranks.get(pair, len(self.merges)))
+            if pair not in self._ranks:
+                break
+            symbols = merge_pair(symbols, pair)
+        numbers = tuple(self.vocab[symbol] for symbol in symbols)
+        if len(self._cache) < _CACHE_LIMIT:
+            self._cache[word] = numbers
+        return numbers
+
+    def pieces(self, text: str) -> list[str]:
+        r"""The pieces behind `encode(text)`, one a position, readable: "lower" -> ["low", "er</w>"].
+
+        Bytes that are no whole character (an emoji cut in two) are written `\xf0`.
+        """
+        return [
+            symbol_bytes(token).decode(errors="backslashreplace")
+            + (END_OF_WORD if token.endswith(END_OF_WORD) else "")
+            for token in (self._tokens[number] for number in self.encode(text))
+        ]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        r"""Text of some ids: bos is skipped, the first eos ends it, a space follows every finished word.
+
+        The cleaned text comes back, with the spaces the cutting made ("a cat 's"); bytes that are no whole
+        character become U+FFFD. Raises LdmError for an id outside the vocabulary.
+        """
+        data = bytearray()
+        for number in map(int, ids):
+            if number == self.eos:
+                break
+            if not 0 <= number < self.vocab_size:
+                raise LdmError(f"id {number}: expected 0 to {self.vocab_size - 1}; ids of another tokenizer?")
+            if number != self.bos:
+                token = self._tokens[number]
+                data += symbol_bytes(token) + b" " * token.endswith(END_OF_WORD)
+        return data.decode(errors="replace").rstrip(" ")
+
+    def __call__(self, texts: str | Sequence[str]) -> Int[Tensor, "b n"]:
+        r"""The ids a text encoder reads: bos, content, eos, padding; one row a text, `context_length` wide.
+
+        A longer text is cut, and its row still ends in eos, where CLIP reads its summary. One string is a
+        batch of one.
+        """
+        rows = []
+        for text in [texts] if isinstance(texts, str) else texts:
+            row = [self.bos, *self.encode(text)[: self.context_length - 2], self.eos]
+            rows.append(row + [self.pad_id] * (self.context_length - len(row)))
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.context_length)
+
+    def save(self, folder: str | Path) -> None:
+        r"""Write the four files transformers' `CLIPTokenizer` reads, each whole or not at all."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        pad_token = self._tokens[self.pad_id]
+        special = {"bos_token": BOS, "eos_token": EOS, "pad_token": pad_token, "unk_token": EOS}
+        config = {
+            **special,
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": self.context_length,
+            "do_lower_case": True,
+            "clean": self.clean,  # ours; transformers passes over it
+        }
+        lines = ["#version: 0.2", *(f"{left} {right}" for left, right in self.merges)]
+        contents = {
+            "vocab.json": json.dumps(self.vocab, ensure_ascii=False),
+            "merges.txt": "\n".join(lines) + "\n",
+            "tokenizer_config.json": json.dumps(config, indent=2),
+            "special_tokens_map.json": json.dumps(special, indent=2),
+        }
+        for name, content in contents.items():
+            with atomic_path(folder / name) as path:
+                path.write_bytes(content.encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Tokenizer":
+        r"""Read a folder that :meth:`save` or transformers wrote; both config files may be missing.
+
+        Raises LdmError when a file is missing or damaged, or when `vocab.json` does not number the pieces the
+        way the merges do: the ids would then mean other rows of the embedding table.
+        """
+        folder = Path(folder)
+        merges = _read(folder / "merges.txt").splitlines()[1:]
+        vocab = _read_json(folder / "vocab.json")
+        config: dict[str, Any] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            config |= _read_json(folder / name) if (folder / name).exists() else {}
+        pad_token, length = config.get("pad_token", EOS), config.get("model_max_length", 77)
+        if isinstance(pad_token, dict):  # transformers also writes {"content": "!", "lstrip": false, ...}
+            pad_token = pad_token.get("content")
+        if pad_token not in (EOS, "!"):
+            raise LdmError(f"{folder}: pad_token {pad_token!r}, expected {EOS!r} or '!', which is id 0")
+        if not isinstance(length, int) or length > 10_000:  # transformers writes 1e30 where nobody set it
+            raise LdmError(f"{folder}: model_max_length {length!r}, expected a whole number such as 77")
+        pad: Pad = "eos" if pad_token == EOS else "zero"
+        pairs = parse_merges(merges, str(folder / "merges.txt"))
+        tokenizer = cls(pairs, length, pad, config.get("clean", "openai"))
+        if vocab != tokenizer.vocab:
+            raise LdmError(
+                f"{folder}: vocab.json ({len(vocab)} pieces) does not number the pieces as merges.txt does "
+                f"({tokenizer.vocab_size} pieces); fetch both files again, from one place"
+            )
+        return tokenizer

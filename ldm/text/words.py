@@ -1,0 +1,137 @@
+r"""Text to words, and words to byte symbols: what comes before byte-pair encoding.
+
+Two programs that clean a prompt differently feed the same network different ids. So the recipe belongs to the
+weights, and there are two here:
+
+- `"openai"`, the default: CLIP's own, and what Stable Diffusion's weights were trained with (version 1 by way
+  of transformers' slow tokenizer with ftfy, version 2 by open_clip's copy of OpenAI's).
+- `"hf"`: what transformers' tokenizer does today, for comparing with programs built on it.
+
+On plain prompts they agree, accents, Hindi, Chinese and digits included. They part on what `"openai"` mends:
+curly quotes, ligatures and full-width letters, broken encodings, control characters, HTML entities; and on
+the Greek final sigma.
+"""
+
+import html
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import ftfy
+import regex
+
+from ldm.errors import LdmError
+
+Clean = Literal["openai", "hf"]
+
+BOS, EOS, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
+
+# English endings, runs of letters, single digits, runs of anything else. Digits stay alone so that any number
+# can be read from ten pieces, and "1990" is not an entry with nothing in common with "1991".
+_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+_WORD_OR_SPECIAL = f"{regex.escape(BOS)}|{regex.escape(EOS)}|{_WORD}"
+_WORDS_ANY_CASE = regex.compile(_WORD_OR_SPECIAL, regex.IGNORECASE)
+_WORDS, _PLAIN_WORDS = regex.compile(_WORD_OR_SPECIAL), regex.compile(_WORD)
+
+
+def clean_openai(text: str) -> str:
+    r"""Repair, unescape and lower a text as OpenAI's CLIP does: " Tom &amp;amp; “Jerry” " -> 'tom & "jerry"'.
+
+    ftfy mends broken encodings, straightens curly quotes, opens ligatures and full-width letters, and drops
+    control characters. HTML entities are then opened twice, because captions from the web are often escaped
+    twice. Runs of white space become one space; letters become small.
+    """
+    text = ftfy.fix_text(_without_surrogates(text))
+    try:
+        text = html.unescape(html.unescape(text))
+    except ValueError:
+        pass  # an entity of thousands of digits, which Python refuses to read as a number: left as it is
+    return regex.sub(r"\s+", " ", text.strip()).lower()
+
+
+def clean_hf(text: str) -> str:
+    r"""Normalise a text as transformers 5's `CLIPTokenizer` does: accents composed, one space, small letters.
+
+    It mends nothing. Small letters are taken one character at a time, so that a Greek word keeps its sigma at
+    the end, where `str.lower` writes a final one.
+    """
+    text = unicodedata.normalize("NFC", _without_surrogates(text))
+    return "".join(character.lower() for character in regex.sub(r"\s+", " ", text))
+
+
+def _without_surrogates(text: str) -> str:
+    # Half of a UTF-16 pair is no character and has no UTF-8. Two halves that meet are joined; a lone one
+    # becomes U+FFFD, the replacement character (OpenAI leaves that to ftfy, transformers raises an error).
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def split_words(text: str, clean: Clean = "openai", special: Sequence[str] = (BOS, EOS)) -> list[str]:
+    r"""Clean a text and cut it into words: "A cat's 42!" -> ["a", "cat", "'s", "4", "2", "!"].
+
+    A literal `<|startoftext|>` or `<|endoftext|>` stays whole and later becomes that special id, as in both
+    references. OpenAI's looks for them in the cleaned text, so capitals count too; transformers looks for all
+    its special tokens in the raw one.
+
+    Raises LdmError for an unknown recipe, or for what is no string.
+    """
+    if not isinstance(text, str):
+        raise LdmError(f"cannot tokenize {type(text).__name__}: expected a string (decode bytes first)")
+    if clean == "openai":
+        return _WORDS_ANY_CASE.findall(clean_openai(text))
+    if clean != "hf":
+        raise LdmError(f"clean {clean!r}: expected 'openai' or 'hf'")
+    words = []
+    for part in regex.split("(" + "|".join(map(regex.escape, special)) + ")", text):
+        if part in special:
+            words.append(part)
+        else:  # cut twice, as transformers does: a special token in capitals ends up in three words, not one
+            words += [word for run in _WORDS.findall(clean_hf(part)) for word in _PLAIN_WORDS.findall(run)]
+    return words
+
+
+@lru_cache
+def byte_alphabet() -> tuple[str, ...]:
+    r"""The printable character that stands for each byte: `byte_alphabet()[0x61] == "a"`.
+
+    Merges are stored as text, separated by spaces and line ends, so no byte may look like a space or a
+    control character. The 188 printable bytes of Latin-1 stand for themselves; the other 68, in order, borrow
+    the characters from U+0100 on: the space (0x20) becomes "Ġ", the line feed (0x0A) "Ċ". "é", two
+    bytes in UTF-8 (C3 A9), reads "Ã©". Source: Radford et al. 2019 (GPT-2), the released encoder.
+    """
+    printable = _printable_bytes()
+    borrowed = (byte for byte in range(256) if byte not in printable)
+    table = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(borrowed)}
+    return tuple(table[byte] for byte in range(256))
+
+
+def _printable_bytes() -> list[int]:
+    # Latin-1 without the space, the control characters, the no-break space (A0) and the soft hyphen (AD).
+    return [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+
+
+def base_symbols() -> list[str]:
+    r"""The 512 symbols every vocabulary starts with: each byte inside a word, then each byte ending one.
+
+    CLIP numbers the printable bytes first, therefore "!" (0x21) is id 0 and "a" is id 64, not 97.
+    """
+    printable = _printable_bytes()
+    order = [*printable, *(byte for byte in range(256) if byte not in printable)]
+    inside = [byte_alphabet()[byte] for byte in order]
+    return inside + [symbol + END_OF_WORD for symbol in inside]
+
+
+def word_symbols(word: str) -> tuple[str, ...]:
+    r"""A word as single bytes, the last one marked: "lower" -> ("l", "o", "w", "e", "r</w>")."""
+    symbols = [byte_alphabet()[byte] for byte in word.encode()]
+    return (*symbols[:-1], symbols[-1] + END_OF_WORD)
+
+
+def symbol_bytes(symbol: str) -> bytes:
+    r"""The bytes a symbol or merged piece stands for, without the end mark: "Ã©</w>" -> b"\xc3\xa9"."""
+    return bytes(_byte_of()[character] for character in symbol.removesuffix(END_OF_WORD))
+
+
+@lru_cache
+def _byte_of() -> dict[str, int]:
+    return {character: byte for byte, character in enumerate(byte_alphabet())}
