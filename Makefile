@@ -40,7 +40,7 @@ check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(BIN)/codespell
 
 test-reference: $(REFERENCE) ## compare live with diffusers and transformers
-	$(PYTEST) -m reference tests/reference $(ARGS)
+	$(PYTEST) -m reference $(ARGS)
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
