@@ -1,0 +1,93 @@
+r"""What a postcard shows: its attributes, every combination of them, and which combinations are held out.
+
+A postcard is either a landscape or a portrait. This file knows words only; `captions.py` turns them into
+sentences and `draw.py` into pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from itertools import product
+
+import numpy as np
+
+from ldm.errors import LdmError
+
+PLACES = ("lake", "forest", "sea", "desert", "meadow")
+RELIEFS = ("mountains", "hills", "none")  # the mountains are snow-capped, the hills green
+TIMES = ("sunrise", "day", "sunset", "night")
+FEATURES = ("waterfall", "boat", "house", "balloon", "nothing")
+ANIMALS = ("dog", "cat", "rabbit", "bear")
+FURS = ("brown", "black", "white", "grey", "golden", "cream")
+ACCESSORIES = ("glasses", "hat", "scarf", "nothing")
+BACKGROUNDS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+
+PLACES_WITH_WATER = ("lake", "sea")  # the only places where a boat exists
+
+# A scene showing all the words of one of these sets is never trained on: the model has seen hats-on-cats-like
+# pairs by the dozen, but not these, so drawing them shows that it composes rather than recalls.
+HELD_OUT = (
+    {"desert", "house"},
+    {"sea", "balloon"},
+    {"cat", "orange"},
+    {"bear", "pink"},
+    {"rabbit", "teal"},
+)
+
+
+@dataclass(frozen=True)
+class Landscape:
+    r"""A place at a time of day, perhaps with mountains or hills behind it and one thing to look at."""
+
+    place: str
+    relief: str
+    time: str
+    feature: str
+
+
+@dataclass(frozen=True)
+class Portrait:
+    r"""An animal in front of a plain background, perhaps wearing something."""
+
+    animal: str
+    fur: str
+    accessory: str
+    background: str
+
+
+Scene = Landscape | Portrait
+
+
+def held_out(scene: Scene) -> bool:
+    r"""True when the scene contains a held-out pair (see `HELD_OUT`), so that training must not see it."""
+    words = set(astuple(scene))
+    return any(pair <= words for pair in HELD_OUT)
+
+
+def sample_scene(rng: np.random.Generator, split: str = "train") -> Scene:
+    r"""Draw a landscape or a portrait with equal chance, then one of its combinations uniformly.
+
+    `split` is "train" (combinations that are not held out) or "held_out".
+    Raises LdmError for any other split.
+    """
+    if split not in _BY_SPLIT:
+        raise LdmError(f"split {split!r}: expected one of {', '.join(map(repr, _BY_SPLIT))}")
+    kinds = _BY_SPLIT[split]
+    scenes = kinds[rng.integers(len(kinds))]
+    return scenes[rng.integers(len(scenes))]
+
+
+LANDSCAPES = tuple(
+    Landscape(*words)
+    for words in product(PLACES, RELIEFS, TIMES, FEATURES)
+    if words[3] != "boat" or words[0] in PLACES_WITH_WATER
+)
+PORTRAITS = tuple(Portrait(*words) for words in product(ANIMALS, FURS, ACCESSORIES, BACKGROUNDS))
+SCENES: tuple[Scene, ...] = LANDSCAPES + PORTRAITS
+
+_BY_SPLIT: dict[str, tuple[tuple[Scene, ...], ...]] = {
+    split: tuple(
+        tuple(scene for scene in kind if held_out(scene) == wanted) for kind in (LANDSCAPES, PORTRAITS)
+    )
+    for split, wanted in (("train", False), ("held_out", True))
+}

@@ -1,0 +1,63 @@
+r"""From a scene to a sentence, in English or in French, in one of many wordings.
+
+A caption may leave attributes out, as people do; but what stands in the picture is seldom left unsaid, so that
+what a caption does not mention is mostly not there. "none" and "nothing" are always said by silence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ldm.errors import LdmError
+from ldm.postcards import english, french
+from ldm.postcards.attributes import Landscape, Scene
+
+LANGUAGES = {"en": english, "fr": french}
+
+# The prompts of the demonstration: no caption is ever one of them, so their pictures are not recalled.
+DEMO_PROMPTS = (
+    "A serene lake surrounded by snow-capped mountains at sunrise",
+    "a serene forest with a waterfall at sunrise",
+    "a dog with glasses",
+    "un lac serein entouré de montagnes enneigées au lever du soleil",
+    "forêt sereine avec cascade au lever du soleil",
+    "un chien avec des lunettes",
+)
+
+# How often a partial caption names an attribute; the place and the animal are always named.
+NAMED = {"relief": 0.85, "time": 0.87, "feature": 0.92, "fur": 0.60, "accessory": 0.92, "background": 0.60}
+
+
+def caption(scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True) -> str:
+    r"""One caption of `scene`, at most about 20 words long and never one of `DEMO_PROMPTS`.
+
+    `language` is "en", "fr" or None (either, with equal chance). With `partial` each attribute is left out now and
+    then (see `NAMED`); without it all are named. Raises LdmError for another language.
+    """
+    if language is not None and language not in LANGUAGES:
+        raise LdmError(f"language {language!r}: expected 'en', 'fr' or None")
+    while True:
+        grammar = LANGUAGES[language or ("en", "fr")[rng.integers(2)]]
+        if isinstance(scene, Landscape):
+            parts = (_named(scene, name, partial, rng) for name in ("relief", "time", "feature"))
+            text = grammar.landscape(scene.place, *parts, rng)
+        else:
+            parts = (_named(scene, name, partial, rng) for name in ("fur", "accessory", "background"))
+            text = grammar.portrait(scene.animal, *parts, rng)
+        if normalised(text) not in _DEMO:
+            return text
+
+
+def normalised(text: str) -> str:
+    r"""Without regard to case or to the amount of white space: what makes two captions the same."""
+    return " ".join(text.casefold().split())
+
+
+def _named(scene: Scene, attribute: str, partial: bool, rng: np.random.Generator) -> str | None:
+    r"""The attribute's value if the caption is to name it, else None."""
+    value = getattr(scene, attribute)
+    left_out = partial and rng.random() >= NAMED[attribute]
+    return None if left_out or value in ("none", "nothing") else value
+
+
+_DEMO = frozenset(map(normalised, DEMO_PROMPTS))

@@ -1,0 +1,30 @@
+r"""From a scene to a picture: painted several times too large, then reduced, which smooths every edge."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+from PIL import Image
+
+from ldm.errors import LdmError
+from ldm.postcards.attributes import Landscape, Scene
+from ldm.postcards.landscape import landscape
+from ldm.postcards.portrait import portrait
+
+SMALLEST = 16
+_OVERSAMPLING = 4
+_PAINTED_AT_LEAST = 256
+
+
+def draw(scene: Scene, rng: np.random.Generator, size: int = 64) -> Image.Image:
+    r"""Paint `scene` as an RGB image of `size` x `size` pixels.
+
+    The same generator state gives the same drawing at every size: all that is random is drawn in units of the
+    picture's width. Raises LdmError if `size` is below 16, where nothing could be recognised.
+    """
+    if size < SMALLEST:
+        raise LdmError(f"a postcard of {size} pixels: expected at least {SMALLEST}")
+    factor = max(_OVERSAMPLING, ceil(_PAINTED_AT_LEAST / size))
+    paint = landscape if isinstance(scene, Landscape) else portrait
+    return paint(scene, rng, size * factor).reduce(factor)  # type: ignore[arg-type]

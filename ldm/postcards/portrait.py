@@ -1,0 +1,180 @@
+r"""Portraits: a plain background, shoulders, a head with its animal's ears and face, and one accessory.
+
+The face is drawn around the middle of the head, where one unit is about the picture's width; thick outlines keep
+it readable when the picture is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from ldm.postcards import accessories
+from ldm.postcards.attributes import Portrait
+from ldm.postcards.palette import BACKGROUND, FUR, INK, WHITE, Colour, mix
+from ldm.postcards.shapes import Canvas, canvas_on, gradient, mirrored, smooth
+
+LINE = 0.022
+_PINK: Colour = (248, 158, 164)
+_NOSE: Colour = (52, 36, 44)
+
+# Half the width and half the height of each head, and where its eyes are: (x, y, radius).
+HEAD = {"dog": (0.27, 0.28), "cat": (0.31, 0.26), "rabbit": (0.27, 0.25), "bear": (0.31, 0.28)}
+EYES = {
+    "dog": (0.120, -0.055, 0.050),
+    "cat": (0.135, -0.025, 0.062),
+    "rabbit": (0.120, -0.030, 0.052),
+    "bear": (0.125, -0.060, 0.044),
+}
+
+
+def portrait(scene: Portrait, rng: np.random.Generator, size: int) -> Image.Image:
+    r"""Paint the scene on a new square RGB image of `size` pixels."""
+    wall = BACKGROUND[scene.background]
+    canvas = canvas_on(gradient([(0, mix(wall, WHITE, 0.24)), (1, mix(wall, INK, 0.12))], size))
+    scale = rng.uniform(0.94, 1.06)
+    y = 0.58 if scene.animal == "rabbit" else 0.55 if scene.accessory == "hat" else 0.49
+    x, y, tilt = 0.5 + rng.uniform(-0.04, 0.04), y + rng.uniform(-0.015, 0.015), rng.uniform(-0.07, 0.07)
+    fur = FUR[scene.fur]
+    _shoulders(canvas.at(x, y, scale), fur)
+    face = canvas.at(x, y, scale, tilt)
+    if scene.accessory == "scarf":  # under the chin, over the shoulders
+        accessories.scarf(face, HEAD[scene.animal][1], rng)
+    _HEADS[scene.animal](face, fur)
+    glasses = scene.accessory == "glasses"
+    eye_x, eye_y, eye_r = EYES[scene.animal]
+    if glasses:
+        accessories.lenses(face, eye_x, eye_y)
+    iris = (
+        None if scene.animal != "cat" else ((120, 200, 96), (250, 202, 66), (104, 184, 236))[rng.integers(3)]
+    )
+    for side in (-1, 1):
+        _eye(face, side * eye_x, eye_y, eye_r, iris, ring=scene.fur in ("black", "brown") and not glasses)
+    if glasses:
+        accessories.frames(face, eye_x, eye_y, HEAD[scene.animal][0], pale_rim=scene.fur == "black")
+    elif scene.accessory == "hat":
+        accessories.hat(face, HEAD[scene.animal][1], rng)
+    return canvas.image
+
+
+def _belly(fur: Colour) -> Colour:
+    return mix(fur, WHITE, 0.45) if sum(fur) < 720 else (236, 228, 226)
+
+
+def _dark(fur: Colour) -> Colour:
+    return mix(fur, INK, 0.30 if sum(fur) < 720 else 0.16)
+
+
+def _shoulders(canvas: Canvas, fur: Colour) -> None:
+    canvas.oval(0, 0.56, 0.36, 0.33, fur, LINE)
+    canvas.oval(0, 0.62, 0.19, 0.26, _belly(fur))
+
+
+def _eye(canvas: Canvas, x: float, y: float, r: float, iris: Colour | None, ring: bool) -> None:
+    if iris:
+        canvas.oval(x, y, r, r, iris, 0.014)
+        canvas.oval(x, y, r * 0.46, r * 0.84, (26, 22, 30))
+    else:
+        if ring:  # dark eyes would drown in dark fur
+            canvas.oval(x, y, r * 1.36, r * 1.36, (246, 242, 236))
+        canvas.oval(x, y, r, r, (36, 28, 34))
+    canvas.oval(x - r * 0.32, y - r * 0.36, r * 0.36, r * 0.36, WHITE)
+
+
+def _mouth(canvas: Canvas, y: float, half: float) -> None:
+    canvas.stroke(
+        [(-half, y), (-half / 2, y + 0.032), (0, y), (half / 2, y + 0.032), (half, y)], _NOSE, 0.017
+    )
+
+
+def _dog(canvas: Canvas, fur: Colour) -> None:
+    canvas.shape(
+        smooth(
+            [
+                (0, -0.29),
+                (0.20, -0.24),
+                (0.27, -0.02),
+                (0.21, 0.20),
+                (0, 0.30),
+                (-0.21, 0.20),
+                (-0.27, -0.02),
+                (-0.20, -0.24),
+            ]
+        ),
+        fur,
+        LINE,
+    )
+    ear = [
+        (0.15, -0.27),
+        (0.27, -0.27),
+        (0.37, -0.10),
+        (0.39, 0.10),
+        (0.32, 0.18),
+        (0.25, 0.09),
+        (0.22, -0.08),
+    ]
+    for points in (ear, mirrored(ear)):
+        canvas.shape(smooth(points), _dark(fur), LINE)
+    canvas.shape(
+        smooth([(-0.045, 0.21), (0.045, 0.21), (0.05, 0.29), (0, 0.33), (-0.05, 0.29)]),
+        (240, 104, 120),
+        0.014,
+    )
+    canvas.oval(0, 0.145, 0.165, 0.105, _belly(fur))
+    canvas.stroke([(0, 0.10), (0, 0.18)], _NOSE, 0.017)
+    _mouth(canvas, 0.18, 0.10)
+    canvas.oval(0, 0.095, 0.068, 0.048, _NOSE)
+
+
+def _cat(canvas: Canvas, fur: Colour) -> None:
+    ear, inner = [(0.06, -0.22), (0.27, -0.42), (0.31, -0.06)], [(0.14, -0.22), (0.24, -0.33), (0.26, -0.14)]
+    for flip in (list, mirrored):
+        canvas.shape(flip(ear), fur, LINE)
+        canvas.shape(flip(inner), _PINK)
+    canvas.oval(0, 0, *HEAD["cat"], fur, LINE)
+    for x, low in ((-0.085, -0.15), (0, -0.12), (0.085, -0.15)):
+        canvas.shape([(x - 0.026, -0.245), (x + 0.026, -0.245), (x * 0.9, low)], _dark(fur))
+    for side in (-1, 1):
+        canvas.oval(side * 0.065, 0.125, 0.088, 0.070, _belly(fur))
+        whisker = mix(fur, WHITE, 0.75) if sum(fur) < 400 else (96, 84, 90)
+        for rise in (-0.01, 0.06):
+            canvas.stroke(
+                [(side * 0.17, 0.12 + rise * 0.5), (side * 0.39, 0.09 + rise * 1.6)], whisker, 0.014
+            )
+    _mouth(canvas, 0.125, 0.09)
+    canvas.shape([(-0.046, 0.062), (0.046, 0.062), (0, 0.116)], (238, 112, 132), 0.010)
+
+
+def _rabbit(canvas: Canvas, fur: Colour) -> None:
+    for side in (-1, 1):
+        canvas.oval(side * 0.155, -0.33, 0.080, 0.21, fur, LINE, tilt=side * 0.24)
+        canvas.oval(side * 0.155, -0.32, 0.040, 0.155, _PINK, tilt=side * 0.24)
+    canvas.oval(0, 0, *HEAD["rabbit"], fur, LINE)
+    for side in (-1, 1):
+        canvas.oval(side * 0.175, 0.085, 0.048, 0.036, _PINK)
+        canvas.oval(side * 0.060, 0.110, 0.078, 0.062, _belly(fur))
+    canvas.shape([(-0.038, 0.135), (0.038, 0.135), (0.034, 0.205), (-0.034, 0.205)], WHITE, 0.014)
+    canvas.stroke([(0, 0.14), (0, 0.20)], INK, 0.010)
+    _mouth(canvas, 0.112, 0.09)
+    canvas.shape([(-0.042, 0.055), (0.042, 0.055), (0, 0.102)], (238, 112, 132), 0.010)
+
+
+def _bear(canvas: Canvas, fur: Colour) -> None:
+    for side in (-1, 1):
+        canvas.oval(side * 0.235, -0.215, 0.105, 0.105, fur, LINE)
+        canvas.oval(side * 0.235, -0.215, 0.055, 0.055, _PINK if sum(fur) > 700 else _belly(fur))
+    canvas.oval(0, 0, *HEAD["bear"], fur, LINE)
+    canvas.oval(0, 0.135, 0.155, 0.120, _belly(fur))
+    canvas.stroke([(0, 0.10), (0, 0.17)], _NOSE, 0.017)
+    _mouth(canvas, 0.17, 0.09)
+    canvas.oval(0, 0.092, 0.068, 0.046, _NOSE)
+
+
+_HEADS: dict[str, Callable[[Canvas, Colour], None]] = {
+    "dog": _dog,
+    "cat": _cat,
+    "rabbit": _rabbit,
+    "bear": _bear,
+}

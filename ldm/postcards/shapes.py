@@ -1,0 +1,149 @@
+r"""The drawing board: flat shapes in unit coordinates, with outlines, that can be moved, scaled and tilted as one.
+
+x goes from 0 (left) to 1 (right) and y from 0 (top) to 1 (bottom), whatever the size in pixels, so the same
+scene drawn at two sizes is the same drawing. A boat or a face is drawn around its own origin and put in its
+place by `Canvas.at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import cos, sin
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ldm.postcards.palette import INK, Colour, rgb
+
+Points = Sequence[tuple[float, float]] | np.ndarray
+
+_TURN = np.linspace(0, 2 * np.pi, 36, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
+
+_STEP = np.arange(6)[:, None] / 6
+# Catmull-Rom weights of the four control points around each of 6 steps between the middle two.
+_SPLINE = 0.5 * np.concatenate(
+    [
+        -_STEP + 2 * _STEP**2 - _STEP**3,
+        2 - 5 * _STEP**2 + 3 * _STEP**3,
+        _STEP + 4 * _STEP**2 - 3 * _STEP**3,
+        -(_STEP**2) + _STEP**3,
+    ],
+    axis=1,
+)
+
+
+def smooth(points: Points) -> np.ndarray:
+    r"""A closed curve through all the points (Catmull-Rom): (n, 2) -> (6 n, 2)."""
+    p = np.asarray(points, float)
+    around = np.stack([np.roll(p, 1, 0), p, np.roll(p, -1, 0), np.roll(p, -2, 0)], axis=1)
+    return np.einsum("sk,nkx->nsx", _SPLINE, around).reshape(-1, 2)
+
+
+def ridge(heights: Sequence[float], left: float = -0.02, right: float = 1.02) -> list[tuple[float, float]]:
+    r"""The closed area below a smooth skyline through evenly spaced heights, down to the picture's lower edge."""
+    at = np.linspace(0, len(heights) - 1, 8 * len(heights))
+    low = np.minimum(at.astype(int), len(heights) - 2)
+    ease = (1 - np.cos(np.pi * (at - low))) / 2
+    h = np.asarray(heights, float)
+    y = h[low] * (1 - ease) + h[low + 1] * ease
+    x = np.linspace(left, right, len(at))
+    return [*zip(x.tolist(), y.tolist(), strict=True), (right, 1.02), (left, 1.02)]
+
+
+def mirrored(points: Points) -> list[tuple[float, float]]:
+    r"""The same points with left and right exchanged."""
+    return [(-x, y) for x, y in points]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    r"""A square RGB image and its brush, looking at it through a frame (origin, scale, tilt).
+
+    Colours may be given an `alpha` in [0, 255]. Widths and radii are in the frame's units. Painting changes
+    `image`: that is what a canvas is for.
+    """
+
+    image: Image.Image
+    brush: ImageDraw.ImageDraw
+    x: float = 0.0
+    y: float = 0.0
+    scale: float = 1.0
+    tilt: float = 0.0  # radians, clockwise as seen
+
+    def at(self, x: float, y: float, scale: float = 1.0, tilt: float = 0.0) -> Canvas:
+        r"""The same canvas seen from (x, y), where one unit is `scale` of the current ones."""
+        px, py = self._place([(x, y)])[0] / self.image.width
+        return replace(self, x=px, y=py, scale=self.scale * scale, tilt=self.tilt + tilt)
+
+    def shape(
+        self, points: Points, colour: Colour, outline: float = 0, ink: Colour = INK, alpha: int | None = None
+    ) -> None:
+        r"""A filled polygon, with an outline of that width centred on its edge (0: none)."""
+        placed = list(map(tuple, self._place(points)))
+        self.brush.polygon(placed, fill=rgb(colour, alpha))
+        if outline:
+            width = self._pixels(outline)
+            self.brush.line([*placed, placed[0], placed[1]], fill=rgb(ink), width=width, joint="curve")
+
+    def oval(
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        colour: Colour,
+        outline: float = 0,
+        ink: Colour = INK,
+        alpha: int | None = None,
+        tilt: float = 0.0,
+    ) -> None:
+        r"""A filled ellipse, tilted clockwise by `tilt` radians, with an outline centred on its edge."""
+        if outline:
+            grown = outline / 2
+            self.shape(_ellipse(x, y, rx + grown, ry + grown, tilt), ink)
+            rx, ry = rx - grown, ry - grown
+        self.shape(_ellipse(x, y, rx, ry, tilt), colour, alpha=alpha)
+
+    def stroke(self, points: Points, colour: Colour, width: float, alpha: int | None = None) -> None:
+        r"""A line through the points, with round ends."""
+        placed = list(map(tuple, self._place(points)))
+        pixels = self._pixels(width)
+        self.brush.line(placed, fill=rgb(colour, alpha), width=pixels, joint="curve")
+        if alpha is None:
+            r = pixels / 2
+            for x, y in (placed[0], placed[-1]):
+                self.brush.ellipse([x - r, y - r, x + r, y + r], fill=rgb(colour))
+
+    def _place(self, points: Points) -> np.ndarray:
+        p = np.asarray(points, float) * self.scale
+        if self.tilt:
+            c, s = cos(self.tilt), sin(self.tilt)
+            p = p @ np.array([[c, s], [-s, c]])
+        return (p + (self.x, self.y)) * self.image.width
+
+    def _pixels(self, width: float) -> int:
+        return max(1, round(width * self.scale * self.image.width))
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float, tilt: float) -> np.ndarray:
+    p = _CIRCLE * (rx, ry)
+    if tilt:
+        c, s = cos(tilt), sin(tilt)
+        p = p @ np.array([[c, s], [-s, c]])
+    return p + (x, y)
+
+
+def gradient(stops: Sequence[tuple[float, Colour]], size: int) -> Image.Image:
+    r"""A square whose colour changes from top to bottom: stops are (height in [0, 1], colour), in order."""
+    y = (np.arange(size) + 0.5) / size
+    heights = [height for height, _ in stops]
+    column = np.stack([np.interp(y, heights, [c[i] for _, c in stops]) for i in range(3)], axis=-1)
+    image = Image.fromarray(np.rint(column[:, None]).astype(np.uint8))
+    return image.resize((size, size), Image.Resampling.NEAREST)
+
+
+def canvas_on(image: Image.Image) -> Canvas:
+    r"""A canvas that paints on this RGB image."""
+    return Canvas(image, ImageDraw.Draw(image, "RGBA"))
