@@ -150,7 +150,7 @@ class Tokenizer:
             self.vocab.setdefault(left + right, len(self.vocab))
         self.vocab |= {BOS: len(self.vocab), EOS: len(self.vocab) + 1}
         self._tokens = tuple(self.vocab)
-        self._ranks = {pair: rank for rank, pair in reversed(list(enumerate(self.merges)))}
+        self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self._cache: dict[str, tuple[int, ...]] = {BOS: (self.bos,), EOS: (self.eos,)}
         if pad == "zero" and clean == "hf":
             self._cache["!"] = (0,)  # transformers calls the padding "!" and finds it in texts, too
@@ -189,7 +189,7 @@ class Tokenizer:
         r"""Ids of the content alone, of any length: no bos, no eos, no padding.
 
         Any string has ids; raises LdmError for what is no string. A run of n letters without a space costs
-        about n^2 steps, which nobody notices below ten thousand letters.
+        about n^2 steps, 0.4 s for four thousand of them.
         """
         return [number for word in self.words(text) for number in self._encode_word(word)]
 
@@ -219,7 +219,7 @@ class Tokenizer:
             for token in (self._tokens[number] for number in self.encode(text))
         ]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int] | Int[Tensor, "n"]) -> str:
         r"""Text of some ids: bos is skipped, the first eos ends it, a space follows every finished word.
 
         The cleaned text comes back, with the spaces the cutting made ("a cat 's"); bytes that are no whole
