@@ -1,7 +1,7 @@
 r"""Postcards: a small captioned world, drawn here, on which the tiny model is trained.
 
-Reading order: `attributes` (what there is), `captions` (saying it, in English and in French), `draw` (painting it),
-`sheet` (many at once). Needs numpy and Pillow only.
+Reading order: `attributes` (what there is), `captions` (saying it, in English and in French), `draw`
+(painting it), `sheet` (many at once). Needs numpy and Pillow only.
 """
 
 from __future__ import annotations

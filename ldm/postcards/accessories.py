@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ldm.postcards.palette import INK, WHITE, Colour, mix
+from ldm.postcards.palette import WHITE, Colour, mix
 from ldm.postcards.shapes import Canvas, smooth
 
 _LINE = 0.022
@@ -31,10 +31,10 @@ def lenses(face: Canvas, eye_x: float, eye_y: float) -> None:
 
 
 def frames(face: Canvas, eye_x: float, eye_y: float, half_head: float, pale_rim: bool) -> None:
-    r"""Round dark frames over the eyes, with a bridge and two arms; `pale_rim` sets them off from black fur."""
+    r"""Round dark frames over the eyes, with a bridge and two arms; a pale rim shows them on black fur."""
     x = max(eye_x, 0.13)
-    rounds = ([(0.034, WHITE, 0.062)] if pale_rim else []) + [(0.0, _FRAME, 0.036)]
-    for _, colour, width in rounds:
+    coats = ([(WHITE, 0.062)] if pale_rim else []) + [(_FRAME, 0.036)]
+    for colour, width in coats:
         for side in (-1, 1):
             turn = np.linspace(0, 2 * np.pi, 40)
             ring = np.stack([side * x + _LENS * np.cos(turn), eye_y + _LENS * np.sin(turn)], axis=1)

@@ -24,8 +24,8 @@ BACKGROUNDS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pi
 
 PLACES_WITH_WATER = ("lake", "sea")  # the only places where a boat exists
 
-# A scene showing all the words of one of these sets is never trained on: the model has seen hats-on-cats-like
-# pairs by the dozen, but not these, so drawing them shows that it composes rather than recalls.
+# A scene showing all the words of one of these sets is never trained on: the model sees each word of a
+# pair many times but never the two together, so drawing them shows that it composes rather than recalls.
 HELD_OUT = (
     {"desert", "house"},
     {"sea", "balloon"},

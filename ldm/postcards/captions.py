@@ -1,7 +1,7 @@
 r"""From a scene to a sentence, in English or in French, in one of many wordings.
 
-A caption may leave attributes out, as people do; but what stands in the picture is seldom left unsaid, so that
-what a caption does not mention is mostly not there. "none" and "nothing" are always said by silence.
+A caption may leave attributes out, as people do; but what stands in the picture is seldom left unsaid, so
+that what a caption does not mention is mostly not there. "none" and "nothing" are always said by silence.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ NAMED = {"relief": 0.85, "time": 0.87, "feature": 0.92, "fur": 0.60, "accessory"
 def caption(scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True) -> str:
     r"""One caption of `scene`, at most about 20 words long and never one of `DEMO_PROMPTS`.
 
-    `language` is "en", "fr" or None (either, with equal chance). With `partial` each attribute is left out now and
-    then (see `NAMED`); without it all are named. Raises LdmError for another language.
+    `language` is "en", "fr" or None (either, with equal chance). With `partial` each attribute is left out
+    now and then (see `NAMED`); without it all are named. Raises LdmError for another language.
     """
     if language is not None and language not in LANGUAGES:
         raise LdmError(f"language {language!r}: expected 'en', 'fr' or None")

@@ -1,7 +1,7 @@
 r"""English captions: the words for each attribute, and the few ways of putting them in order.
 
-A grammar function takes what is to be named (an attribute left out is None, or "none"/"nothing" where the scene
-has none) and a generator for the choices, and returns one sentence without a full stop.
+A grammar function takes what is to be named (None: an attribute that is left out, or that the scene does not
+have) and a generator for the choices, and returns one phrase without a full stop.
 """
 
 from __future__ import annotations
@@ -120,11 +120,11 @@ BACKGROUNDS = {
     "pink": ("pink", "pink", "rose"),
 }
 BEHIND = (
-    "on a {} background",
-    "on a {} background",
-    "against a {} background",
-    "in front of a {} wall",
-    "on {}",
+    "on {a_colour} background",
+    "on {a_colour} background",
+    "against {a_colour} background",
+    "in front of {a_colour} wall",
+    "on {colour}",
 )
 OPENERS = ("a postcard of", "a picture of", "a drawing of", "an illustration of")
 
@@ -166,8 +166,8 @@ def portrait(
     if accessory:
         details.append(f"{_pick(WEARING, rng)} {_pick(ACCESSORIES[accessory], rng)}")
     if background:
-        behind = _pick(BEHIND, rng).format(_pick(BACKGROUNDS[background], rng))
-        behind = behind.replace("a azure", "an azure").replace("a orange", "an orange")
+        behind, colour = _pick(BEHIND, rng), _pick(BACKGROUNDS[background], rng)
+        behind = behind.format(a_colour=_a(colour), colour=colour)
         if rng.random() < 0.1:  # "on a blue background, a cat"
             return _join(behind + ",", _with_article(head, rng), *details)
         details.append(behind)
@@ -196,7 +196,7 @@ def _maybe(words: Sequence[str], chance: float, rng: np.random.Generator) -> str
 
 
 def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
-    return words[rng.integers(len(words))]
+    return words[int(rng.integers(len(words)))]
 
 
 def _shuffled(parts: list[str], rng: np.random.Generator) -> list[str]:

@@ -21,7 +21,7 @@ _LINE = 0.035
 
 
 def waterfall(canvas: Canvas, light: Light, pool: bool) -> None:
-    r"""A cliff with grass on its head and one broad white fall, landing in foam and, if asked, a pool of its own."""
+    r"""A grassy cliff and one broad white fall, landing in foam and, if asked, in a pool of its own."""
     rock, dark = light.on((150, 128, 118)), light.on((104, 88, 96))
     left = [(-0.62, 0), (-0.56, -0.44), (-0.44, -0.80), (-0.16, -0.98), (-0.16, 0)]
     right = [(0.62, 0), (0.57, -0.42), (0.46, -0.76), (0.16, -0.98), (0.16, 0)]

@@ -1,14 +1,15 @@
 r"""French captions: the words for each attribute, their gender, and the few ways of putting them in order.
 
-A noun carries its gender and an adjective its two singular forms, so that agreement is looked up, never guessed;
-elision and contraction ("d'un", "l'océan", "du lac", "au bord de la forêt") are made in one place each.
-See `english.py` for what the grammar functions take.
+A noun carries its gender and an adjective its two singular forms, so that agreement is looked up, never
+guessed; elision and contraction ("d'un", "l'océan", "du lac", "au bord de la forêt") are made in one place
+each. See `english.py` for what the grammar functions take.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -238,7 +239,7 @@ def portrait(
 
 
 def de(words: str, before: str = "de") -> str:
-    r""" "de" and what follows, run together as French does: "du lac", "d'un lac", "de la forêt", "de l'océan".
+    r"""The word "de" run together with what follows: "du lac", "d'un lac", "de la forêt", "de l'océan".
 
     `before` is any locution that ends in "de": de("le lac", "au bord de") is "au bord du lac".
     """
@@ -266,8 +267,8 @@ def _with_article(noun: Noun, adjective: str, rng: np.random.Generator) -> str:
     return noun.the(adjective) if way < 0.75 else _join(noun.word, adjective)
 
 
-def _pick(words: Sequence, rng: np.random.Generator):
-    return words[rng.integers(len(words))]
+def _pick(words: Sequence[Any], rng: np.random.Generator) -> Any:
+    return words[int(rng.integers(len(words)))]
 
 
 def _shuffled(parts: list[str], rng: np.random.Generator) -> list[str]:

@@ -20,7 +20,7 @@ _PETALS: tuple[Colour, ...] = ((255, 110, 130), (255, 250, 245), (255, 170, 60),
 
 @dataclass(frozen=True)
 class Stage:
-    r"""What the painters of a place share: where the horizon, the feature and the sun are, and how things are lit."""
+    r"""What the painters of a place share: where horizon, feature and sun are, and how things are lit."""
 
     scene: Landscape
     light: Light

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Colour = tuple[float, float, float]
+Real = int | float  # our runtime type checks take `float` at its word
+Colour = tuple[Real, Real, Real]
 
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (46, 36, 48)  # outlines: a warm near-black is softer than black
 
 
-def mix(a: Colour, b: Colour, share: float) -> Colour:
+def mix(a: Colour, b: Colour, share: Real) -> Colour:
     r"""(1 - share) a + share b, for share in [0, 1]."""
     return tuple(x + (y - x) * share for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
 def rgb(colour: Colour, alpha: int | None = None) -> tuple[int, ...]:
-    r"""Round to whole numbers in [0, 255], which is what Pillow takes; `alpha` in [0, 255] makes it see-through."""
+    r"""Whole numbers in [0, 255], which is what Pillow takes; `alpha` below 255 makes it see-through."""
     whole = tuple(max(0, min(255, round(value))) for value in colour)
     return whole if alpha is None else (*whole, alpha)
 
@@ -33,13 +34,13 @@ class Light:
     horizon: Colour
     sun: Colour
     glow: Colour
-    sun_y: float  # height of the sun's centre, 0 at the top of the picture and 1 at the bottom
-    sun_radius: float
+    sun_y: Real  # height of the sun's centre, 0 at the top of the picture and 1 at the bottom
+    sun_radius: Real
     tint: Colour  # each channel of a lit colour is multiplied by this / 255 ...
     ambient: Colour  # ... and this is added
     cloud: Colour
 
-    def on(self, colour: Colour, haze: float = 0.0) -> Colour:
+    def on(self, colour: Colour, haze: Real = 0) -> Colour:
         r"""How `colour` looks in this light, fading into the sky as `haze` goes from 0 to 1."""
         lit = tuple(c * t / 255 + a for c, t, a in zip(colour, self.tint, self.ambient, strict=True))
         return mix(lit, self.middle, haze)  # type: ignore[arg-type]

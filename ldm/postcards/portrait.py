@@ -1,7 +1,7 @@
 r"""Portraits: a plain background, shoulders, a head with its animal's ears and face, and one accessory.
 
-The face is drawn around the middle of the head, where one unit is about the picture's width; thick outlines keep
-it readable when the picture is small.
+The face is drawn around the middle of the head, where one unit is about the picture's width; thick outlines
+keep it readable when the picture is small.
 """
 
 from __future__ import annotations

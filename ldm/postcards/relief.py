@@ -14,7 +14,7 @@ GRASS: Colour = (112, 188, 88)
 def relief(
     kind: str, canvas: Canvas, light: Light, horizon: float, sun_x: float, rng: np.random.Generator
 ) -> None:
-    r"""Paint `kind` ("mountains", "hills" or "none") down to the horizon; a low sun is left a gap to shine through."""
+    r"""Paint `kind` ("mountains", "hills" or "none") down to the horizon, with a gap for a low sun."""
     if kind == "mountains":
         _mountains(canvas, light, horizon, sun_x, rng)
     elif kind == "hills":

@@ -1,4 +1,4 @@
-r"""The drawing board: flat shapes in unit coordinates, with outlines, that can be moved, scaled and tilted as one.
+r"""The drawing board: flat outlined shapes in unit coordinates, which can be moved, scaled and tilted as one.
 
 x goes from 0 (left) to 1 (right) and y from 0 (top) to 1 (bottom), whatever the size in pixels, so the same
 scene drawn at two sizes is the same drawing. A boat or a face is drawn around its own origin and put in its
@@ -14,9 +14,9 @@ from math import cos, sin
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ldm.postcards.palette import INK, Colour, rgb
+from ldm.postcards.palette import INK, Colour, Real, rgb
 
-Points = Sequence[tuple[float, float]] | np.ndarray
+Points = Sequence[tuple[Real, Real]] | np.ndarray
 
 _TURN = np.linspace(0, 2 * np.pi, 36, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
@@ -41,8 +41,8 @@ def smooth(points: Points) -> np.ndarray:
     return np.einsum("sk,nkx->nsx", _SPLINE, around).reshape(-1, 2)
 
 
-def ridge(heights: Sequence[float], left: float = -0.02, right: float = 1.02) -> list[tuple[float, float]]:
-    r"""The closed area below a smooth skyline through evenly spaced heights, down to the picture's lower edge."""
+def ridge(heights: Sequence[Real], left: Real = -0.02, right: Real = 1.02) -> list[tuple[Real, Real]]:
+    r"""The area below a smooth skyline through evenly spaced heights, down to the picture's lower edge."""
     at = np.linspace(0, len(heights) - 1, 8 * len(heights))
     low = np.minimum(at.astype(int), len(heights) - 2)
     ease = (1 - np.cos(np.pi * (at - low))) / 2
@@ -52,7 +52,7 @@ def ridge(heights: Sequence[float], left: float = -0.02, right: float = 1.02) ->
     return [*zip(x.tolist(), y.tolist(), strict=True), (right, 1.02), (left, 1.02)]
 
 
-def mirrored(points: Points) -> list[tuple[float, float]]:
+def mirrored(points: Points) -> list[tuple[Real, Real]]:
     r"""The same points with left and right exchanged."""
     return [(-x, y) for x, y in points]
 
@@ -67,18 +67,18 @@ class Canvas:
 
     image: Image.Image
     brush: ImageDraw.ImageDraw
-    x: float = 0.0
-    y: float = 0.0
-    scale: float = 1.0
-    tilt: float = 0.0  # radians, clockwise as seen
+    x: Real = 0.0
+    y: Real = 0.0
+    scale: Real = 1.0
+    tilt: Real = 0.0  # radians, clockwise as seen
 
-    def at(self, x: float, y: float, scale: float = 1.0, tilt: float = 0.0) -> Canvas:
+    def at(self, x: Real, y: Real, scale: Real = 1.0, tilt: Real = 0.0) -> Canvas:
         r"""The same canvas seen from (x, y), where one unit is `scale` of the current ones."""
         px, py = self._place([(x, y)])[0] / self.image.width
         return replace(self, x=px, y=py, scale=self.scale * scale, tilt=self.tilt + tilt)
 
     def shape(
-        self, points: Points, colour: Colour, outline: float = 0, ink: Colour = INK, alpha: int | None = None
+        self, points: Points, colour: Colour, outline: Real = 0, ink: Colour = INK, alpha: int | None = None
     ) -> None:
         r"""A filled polygon, with an outline of that width centred on its edge (0: none)."""
         placed = list(map(tuple, self._place(points)))
@@ -89,15 +89,15 @@ class Canvas:
 
     def oval(
         self,
-        x: float,
-        y: float,
-        rx: float,
-        ry: float,
+        x: Real,
+        y: Real,
+        rx: Real,
+        ry: Real,
         colour: Colour,
-        outline: float = 0,
+        outline: Real = 0,
         ink: Colour = INK,
         alpha: int | None = None,
-        tilt: float = 0.0,
+        tilt: Real = 0.0,
     ) -> None:
         r"""A filled ellipse, tilted clockwise by `tilt` radians, with an outline centred on its edge."""
         if outline:
@@ -106,7 +106,7 @@ class Canvas:
             rx, ry = rx - grown, ry - grown
         self.shape(_ellipse(x, y, rx, ry, tilt), colour, alpha=alpha)
 
-    def stroke(self, points: Points, colour: Colour, width: float, alpha: int | None = None) -> None:
+    def stroke(self, points: Points, colour: Colour, width: Real, alpha: int | None = None) -> None:
         r"""A line through the points, with round ends."""
         placed = list(map(tuple, self._place(points)))
         pixels = self._pixels(width)
@@ -123,11 +123,11 @@ class Canvas:
             p = p @ np.array([[c, s], [-s, c]])
         return (p + (self.x, self.y)) * self.image.width
 
-    def _pixels(self, width: float) -> int:
+    def _pixels(self, width: Real) -> int:
         return max(1, round(width * self.scale * self.image.width))
 
 
-def _ellipse(x: float, y: float, rx: float, ry: float, tilt: float) -> np.ndarray:
+def _ellipse(x: Real, y: Real, rx: Real, ry: Real, tilt: Real) -> np.ndarray:
     p = _CIRCLE * (rx, ry)
     if tilt:
         c, s = cos(tilt), sin(tilt)
@@ -135,7 +135,7 @@ def _ellipse(x: float, y: float, rx: float, ry: float, tilt: float) -> np.ndarra
     return p + (x, y)
 
 
-def gradient(stops: Sequence[tuple[float, Colour]], size: int) -> Image.Image:
+def gradient(stops: Sequence[tuple[Real, Colour]], size: int) -> Image.Image:
     r"""A square whose colour changes from top to bottom: stops are (height in [0, 1], colour), in order."""
     y = (np.arange(size) + 0.5) / size
     heights = [height for height, _ in stops]

@@ -47,7 +47,7 @@ def grid(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Ima
 
 
 def contact_sheet(size: int = 128) -> Image.Image:
-    r"""One row for each place and each animal, going round the other attributes; pictures of `size` pixels."""
+    r"""A row for each place and each animal, going round the other attributes; pictures are `size` wide."""
     images = [draw(scene, np.random.default_rng([7, i]), size) for i, scene in enumerate(_tour())]
     return grid(images, COLUMNS)
 
