@@ -49,6 +49,8 @@ READING_ORDER = (
     "ldm.vae.vae",
     # The four in order.
     "ldm.pipeline",
+    # What stands on them: files of other projects.
+    "ldm.convert.rows",
 )
 
 

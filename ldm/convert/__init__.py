@@ -1,0 +1,1 @@
+"""Checkpoint files to and from the model: the same tensors under other names."""

@@ -1,0 +1,36 @@
+r"""The VAE against the outputs of diffusers, in float64.
+
+diffusers leaves the scale of the latents to its caller, so it is applied here to what was stored.
+"""
+
+import math
+
+import pytest
+
+from ldm.config import VAEConfig
+from ldm.convert.rows import vae_rows
+from ldm.vae.vae import VAE
+from tests.golden.compare import assert_same, filled, golden
+
+SIZES = {
+    "sd": VAEConfig((16, 32, 48, 48), res_per_level=2, latent_channels=4, scale=0.18215, groups=8),
+    "tiny": VAEConfig((16, 32, 48), res_per_level=1, latent_channels=4, scale=1.0, groups=8),
+}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("size", ["even", "odd", "faint"])
+def test_mean_and_log_variance_equal_the_reference(kind, size):
+    vae, expected = filled(VAE(SIZES[kind]), vae_rows(SIZES[kind])), golden("vae")
+    mean, logvar = vae.encode(expected[f"{kind}/{size}/pixels"])
+    scale = expected[f"{kind}/scale"].item()
+    assert_same(mean, scale * expected[f"{kind}/{size}/mean"])
+    assert_same(logvar, expected[f"{kind}/{size}/logvar"] + 2 * math.log(scale))
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_a_decoded_latent_equals_the_reference(kind):
+    vae, expected = filled(VAE(SIZES[kind]), vae_rows(SIZES[kind])), golden("vae")
+    pixels = vae.decode(expected[f"{kind}/scale"] * expected[f"{kind}/latent"])
+    assert pixels.shape[2:] == tuple(VAE(SIZES[kind]).factor * n for n in (5, 3))
+    assert_same(pixels[..., ::3, ::3], expected[f"{kind}/decoded"])
