@@ -1,10 +1,40 @@
 r"""What every test shares. Nothing is seeded here: a test that draws numbers makes its own generator."""
 
+import math
 import os
+from collections.abc import Callable
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
+import pytest
 import torch
+from torch import Tensor, nn
 
 # Sums are split by thread: with one thread their last bits do not depend on the machine's cores.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def draw() -> Callable[..., Tensor]:
+    r"""`draw(2, 3)`: standard normal float64 numbers, new ones at each call, the same ones in each run."""
+    generator = torch.Generator().manual_seed(20)
+    return lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def randomise(draw: Callable[..., Tensor]) -> Callable[[nn.Module], nn.Module]:
+    r"""Give *every* parameter of a module a random float64 value: layers that start at 0 or 1 hide faults."""
+
+    def fill(module: nn.Module) -> nn.Module:
+        module = module.double()
+        for name, parameter in module.named_parameters():
+            noise = draw(*parameter.shape)
+            if name.rpartition(".")[2] == "bias":
+                parameter.data = 0.1 * noise
+            elif parameter.ndim < 2:  # the weight of a norm, a temperature
+                parameter.data = 1 + 0.2 * noise
+            else:
+                parameter.data = noise / math.sqrt(parameter[0].numel())
+        return module.eval()
+
+    return fill
