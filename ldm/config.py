@@ -145,6 +145,8 @@ def _build(kind: Any, value: Any, where: str) -> Any:
             raise LdmError(f"{where} is {value!r}; expected one of {list(arguments)}")
         return value
     if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise LdmError(f"{where} is {value!r}; expected a list")
         return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if arguments:  # X | None
         return None if value is None else _build(arguments[0], value, where)
