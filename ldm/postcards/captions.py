@@ -29,7 +29,7 @@ NAMED = {"relief": 0.85, "time": 0.87, "feature": 0.92, "fur": 0.60, "accessory"
 
 
 def caption(scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True) -> str:
-    r"""One caption of `scene`, at most about 20 words long and never one of `DEMO_PROMPTS`.
+    r"""One caption of `scene`, of 22 words at most and never one of `DEMO_PROMPTS`.
 
     `language` is "en", "fr" or None (either, with equal chance). With `partial` each attribute is left out
     now and then (see `NAMED`); without it all are named. Raises LdmError for another language.
