@@ -18,7 +18,7 @@ DEV       := $(VENV)/.stamp-dev
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-reference golden train lint format clean
+.PHONY: help demo test check test-reference parity golden train lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -41,6 +41,10 @@ check: $(DEV) ## lint, formatting, types, architecture, spelling
 
 test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 	$(PYTEST) -m reference $(ARGS)
+
+parity: $(REFERENCE) ## measure how far we are from the reference libraries, into docs/parity.md
+	@mkdir -p docs
+	$(BIN)/python -m tests.reference.parity > docs/parity.md
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
