@@ -57,7 +57,7 @@ def test_stable_diffusion_1_has_22_residual_blocks_and_16_transformers():
 
 
 def by_hand(unet, x, t, context):
-    r"""The U-Net of SMALL written out: three levels, two blocks down, three up, the skips named one by one."""
+    r"""The U-Net of SMALL written out: three levels, two blocks down, three up, all skips by name."""
     time = unet.time_embedding(t)
     d, m, u = unet.down, unet.mid, unet.up
     s0 = unet.conv_in(x)
@@ -91,7 +91,7 @@ def test_the_unet_is_its_parts_in_the_order_of_the_drawing_at_any_size(unet, dra
 
 
 def test_with_the_last_convolution_silent_only_its_bias_is_left(unet, draw):
-    r"""By hand: conv_out with weights 0 and bias (1, 2, 3, 4) says so at every pixel, whatever came before."""
+    r"""By hand: conv_out with weights 0 and bias (1, 2, 3, 4) says so at every pixel."""
     nn.init.zeros_(unet.conv_out.weight)
     unet.conv_out.bias.data = torch.arange(1, 5, dtype=torch.float64)
     out = unet(draw(2, 4, 5, 7), T, draw(2, 3, 6))

@@ -24,7 +24,7 @@ def test_the_decoder_has_one_residual_block_a_level_more_than_the_encoder():
 
 
 def by_hand(decoder, z):
-    r"""SMALL written out: the middle, then the levels from the coarsest, doubling twice, then the last norm."""
+    r"""SMALL written out: the middle, the levels from the coarsest, doubling twice, the last norm."""
     h = decoder.conv_in(decoder.post_quant_conv(z))
     h = decoder.mid.res_2(decoder.mid.attn(decoder.mid.res_1(h)))
     for i in range(3):
@@ -49,7 +49,7 @@ def test_the_decoder_equals_one_written_out(draw, randomise, size):
 
 
 def test_a_silent_decoder_says_its_last_bias(draw, randomise):
-    r"""conv_out with weights 0 and biases (1, 0, -1): pure red plus minus blue, at every one of 8 x 12 pixels."""
+    r"""conv_out with weights 0 and biases (1, 0, -1): full red, half green, no blue, at all 8 x 12 pixels."""
     decoder = randomise(Decoder(SMALL))
     nn.init.zeros_(decoder.conv_out.weight)
     decoder.conv_out.bias.data = torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64)

@@ -66,7 +66,7 @@ def test_the_encoder_equals_one_written_out_at_even_and_odd_sizes(draw, randomis
 
 
 def test_a_silent_encoder_says_its_last_bias(randomise, draw):
-    r"""With quant_conv's weights 0 and biases 1 to 6, the mean is (1, 2, 3) everywhere, the log-variance the rest."""
+    r"""With quant_conv's weights 0 and biases 1 to 6, those are the outputs at every place."""
     encoder = randomise(Encoder(SMALL))
     nn.init.zeros_(encoder.quant_conv.weight)
     encoder.quant_conv.bias.data = torch.arange(1, 7, dtype=torch.float64)

@@ -1,0 +1,222 @@
+r"""The pipeline, with a model too small to paint anything: what must hold for any weights."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.config import Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.diffusion.schedule import make_alpha_bar
+from ldm.errors import LdmError
+from ldm.pipeline import LatentDiffusion
+from ldm.pixels import to_images
+from ldm.text.tokenizer import Tokenizer
+
+MERGES = [("r", "e"), ("re", "d</w>"), ("d", "o"), ("do", "g</w>")]  # "red" and "dog" are one piece each
+
+
+def small_model(randomise, prediction="eps"):
+    tokenizer = Tokenizer(MERGES, context_length=6)
+    config = Config(
+        name="small",
+        text=TextConfig(tokenizer.vocab_size, 6, width=8, layers=1, heads=2, activation="quick_gelu"),
+        vae=VAEConfig(channels=(4, 8), res_per_level=1, latent_channels=4, scale=0.5, groups=2),
+        unet=UNetConfig((Level(8, 2, 0), Level(8, 2, 1)), context_width=8, res_per_level=1, groups=4),
+        noise=NoiseConfig(prediction=prediction),
+        defaults=Defaults(size=8, steps=3, guidance=2.0),
+    )
+    return randomise(LatentDiffusion(config, tokenizer)).float()
+
+
+@pytest.fixture
+def model(randomise):
+    return small_model(randomise)
+
+
+def array(images):
+    return np.stack([np.asarray(image) for image in images]).astype(int)
+
+
+def same(a, b):
+    return (array(a) == array(b)).all()
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_same_seed_paints_the_same_picture_and_another_seed_another(model, sampler):
+    first, again, other = (model.generate("red dog", seed=s, sampler=sampler) for s in (7, 7, 8))
+    assert same(first, again) and not same(first, other)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler):
+    batch = model.generate("red dog", seed=7, batch=3, sampler=sampler)
+    alone = [model.generate("red dog", seed=7 + i, sampler=sampler)[0] for i in range(3)]
+    assert np.abs(array(batch) - array(alone)).max() <= 1  # of 255: float32 sums differ in their last bits
+
+
+def test_without_a_seed_every_picture_is_new(model):
+    assert not same(model.generate("red dog"), model.generate("red dog"))
+
+
+@pytest.mark.parametrize("size", [None, (24, 10), (2, 6)])
+def test_pictures_have_the_size_asked_for(model, size):
+    # Width first, as in every picture program; 24 x 10 is 12 x 5 latents, and the U-Net halves the 5.
+    [image] = model.generate("red dog", size=size, seed=1)
+    assert image.size == (size or (8, 8)) and image.mode == "RGB"
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_a_picture_is_the_four_steps_written_out(randomise, prediction):
+    r"""DDIM in 4 steps of 1000 (t = 751, 501, 251, 1), guidance 3, a negative prompt, in float64."""
+    model = small_model(randomise, prediction).double()
+    vocab, bos, eos = model.tokenizer.vocab, model.tokenizer.bos, model.tokenizer.eos
+    red, dog = vocab["red</w>"], vocab["dog</w>"]
+    ids = torch.tensor([[bos, red, dog, eos, eos, eos], [bos, dog, eos, eos, eos, eos]])
+    prompt, negative = model.text(ids)
+    x = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(5)).double()[None]
+    alpha_bar = make_alpha_bar(model.config.noise).double()
+    for t in (751, 501, 251, 1):
+        level = alpha_bar[t]
+        with_prompt, with_negative = (
+            model.unet(x, torch.tensor([t]), context[None]) for context in (prompt, negative)
+        )
+        out = 3 * with_prompt - 2 * with_negative
+        a, s = level.sqrt(), (1 - level).sqrt()
+        if prediction == "eps":
+            x0, eps = (x - s * out) / a, out
+        elif prediction == "v":
+            x0, eps = a * x - s * out, s * x + a * out
+        else:
+            x0, eps = out, (x - a * out) / s
+        to = alpha_bar[max(t - 250, 0)]
+        x = to.sqrt() * x0 + (1 - to).sqrt() * eps
+    expected = to_images(model.vae.decoder(x / 0.5))
+    images = model.generate("red dog", "dog", steps=4, guidance=3.0, sampler="ddim", seed=5, size=(6, 4))
+    assert same(images, expected)
+
+
+def watch_unet(model):
+    seen = []
+    model.unet.register_forward_pre_hook(lambda _, args: seen.append(args))
+    return seen
+
+
+def test_with_guidance_both_prompts_go_through_in_one_batch_the_negative_first(model):
+    seen = watch_unet(model)
+    model.generate("red dog", "dog", steps=2, guidance=2.0, batch=3, seed=1)
+    assert len(seen) == 2
+    x, _, context = seen[0]
+    assert len(x) == len(context) == 6 and torch.equal(x[:3], x[3:])
+    expected = model.encode_text(["dog"] * 3 + ["red dog"] * 3)
+    torch.testing.assert_close(context, expected)
+
+
+def test_with_guidance_1_the_negative_prompt_costs_nothing_and_changes_nothing(model):
+    seen = watch_unet(model)
+    plain = model.generate("red dog", guidance=1.0, steps=2, batch=2, seed=1)
+    assert [len(x) for x, _, _ in seen] == [2, 2]
+    assert same(plain, model.generate("red dog", "dog", guidance=1.0, steps=2, batch=2, seed=1))
+    nearly = model.generate("red dog", "dog", guidance=1 + 1e-6, steps=2, batch=2, seed=1)
+    assert np.abs(array(nearly) - array(plain)).max() <= 1
+
+
+def test_with_guidance_0_only_the_negative_prompt_counts(model):
+    ignored = [model.generate(prompt, "dog", guidance=0.0, seed=1) for prompt in ("red dog", "red")]
+    assert same(*ignored)
+    swapped = model.generate("dog", guidance=1.0, seed=1)
+    assert np.abs(array(ignored[0]) - array(swapped)).max() <= 1
+
+
+def test_prompt_negative_and_guidance_all_matter(model):
+    variants = [
+        model.generate("red dog", seed=1),
+        model.generate("red", seed=1),
+        model.generate("red dog", "dog", seed=1),
+        model.generate("red dog", guidance=4.0, seed=1),
+    ]
+    assert not any(same(a, b) for a, b in itertools.combinations(variants, 2))
+
+
+def test_what_is_left_out_is_the_models_default(model):
+    default = model.generate("red dog", seed=1)
+    spelled = model.generate(
+        "red dog", "", steps=3, guidance=2.0, sampler="ddim", seed=1, size=(8, 8), batch=1
+    )
+    assert same(default, spelled)
+
+
+def test_progress_is_given_the_steps_and_their_number(model):
+    told = []
+
+    def progress(path, count):
+        told.append(count)
+        for step in path:
+            told.append(step.t)
+            yield step
+
+    watched = model.generate("red dog", seed=1, progress=progress)
+    assert told == [3, 667, 334, 1]  # a stride of 333, and an offset of 1
+    assert same(watched, model.generate("red dog", seed=1))
+
+
+def test_ddpm_ends_at_timestep_0_and_draws_new_noise(model):
+    steps = []
+
+    def progress(path, count):
+        for step in path:
+            steps.append(step)
+            yield step
+
+    model.generate("red dog", seed=1, sampler="ddpm", progress=progress)
+    assert [step.t for step in steps] == [666, 333, 0]
+    assert not same(model.generate("red dog", seed=1, sampler="ddpm"), model.generate("red dog", seed=1))
+
+
+def test_whoever_walks_through_the_steps_keeps_their_gradients(model):
+    noise = model.noise([1], (8, 8))
+    cond = model.encode_text(["red dog"]).detach()
+    modes = []
+    for step in model.sample(noise(), model.denoiser(cond, cond, 2.0), noise, 3, "ddim"):
+        modes.append(torch.is_grad_enabled())
+        assert not step.x_prev.requires_grad
+    assert modes == [True] * 3
+
+
+def test_generating_leaves_gradients_and_the_global_generator_alone(model):
+    state = torch.get_rng_state()
+    model.generate("red dog", seed=1)
+    assert torch.is_grad_enabled() and torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_half_precision_paints_nearly_the_same_picture(randomise, sampler):
+    # bfloat16 has no number between 0.996 and 1: a noise schedule kept in it would say "no noise" too early.
+    model = small_model(randomise)
+    full = model.generate("red dog", seed=1, sampler=sampler, guidance=1.0, steps=20)
+    half = model.bfloat16().generate("red dog", seed=1, sampler=sampler, guidance=1.0, steps=20)
+    assert np.abs(array(full) - array(half)).mean() < 12
+
+
+def test_the_model_is_named_as_its_checkpoint_is(model):
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"text", "unet", "vae"}
+    assert model.device == torch.device("cpu") and model.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "0 sampling steps; expected 1 to 1000"),
+        ({"steps": 1001}, "1001 sampling steps"),
+        ({"size": (9, 8)}, "a size of 9x8 pixels; both must be multiples of 2"),
+        ({"size": (8, 7)}, "a size of 8x7 pixels"),
+        ({"size": (0, 8)}, "a size of 0x8 pixels"),
+        ({"size": (8, -2)}, "a size of 8x-2 pixels"),
+        ({"sampler": "euler"}, "'euler'; expected one of ddim, ddpm"),
+        ({"batch": 0}, "a batch of 0 pictures; expected at least 1"),
+    ],
+)
+def test_values_the_model_cannot_work_with_are_errors(model, options, message):
+    with pytest.raises(LdmError, match=message):
+        model.generate("red dog", seed=1, **options)
