@@ -129,8 +129,13 @@ class LatentDiffusion(nn.Module):
         return walk(denoise, x_T, timesteps, self.alpha_bar(), noise)
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
-        """The model's noise schedule, on its device and in its dtype."""
-        return make_alpha_bar(self.config.noise).to(device=self.device, dtype=self.dtype)
+        """The model's noise schedule, on its device and in its dtype, but never in half precision.
+
+        bfloat16 has no number between 0.996 and 1, where the schedule begins: 1 - alpha_bar would be zero.
+        (Single numbers of float32 leave the dtype of the latents they are multiplied with as it is.)
+        """
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        return make_alpha_bar(self.config.noise).to(device=self.device, dtype=dtype)
 
     @property
     def device(self) -> torch.device:

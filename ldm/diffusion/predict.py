@@ -5,6 +5,7 @@ $\epsilon$, for the picture $x_0$, or for a mixture of both, $v$. With $x_t$ kno
 others; samplers want $x_0$ and $\epsilon$, and never learn which one was predicted.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,12 +47,12 @@ def target(
     alpha_bar_t: Float[Tensor, "b"],
 ) -> Float[Tensor, "b *shape"]:
     """What the network should have said: the training target that `x0_and_eps` inverts."""
-    a = alpha_bar_t.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))
+    a = alpha_bar_t.to(torch.promote_types(alpha_bar_t.dtype, x0.dtype)).reshape(-1, *[1] * (x0.ndim - 1))
     match kind:
         case "eps":
             return eps
         case "v":
-            return a.sqrt() * eps - (1 - a).sqrt() * x0
+            return (a.sqrt() * eps - (1 - a).sqrt() * x0).to(x0.dtype)
         case "x0":
             return x0
     raise LdmError(f"prediction {kind!r}; expected 'eps', 'v' or 'x0'")

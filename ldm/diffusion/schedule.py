@@ -55,8 +55,10 @@ def add_noise(
 
     `alpha_bar_t` in [0, 1], one for the batch or one a picture. Source: Ho et al. 2020, eq. 4.
     """
-    a = alpha_bar_t.to(x0.dtype).reshape(-1, *[1] * (x0.ndim - 1))  # [b, 1, 1, 1], to broadcast over a picture
-    return a.sqrt() * x0 + (1 - a).sqrt() * eps
+    # In half precision alpha_bar near 1 would become 1, and its noise nothing: only the result is cast.
+    dtype = torch.promote_types(alpha_bar_t.dtype, x0.dtype)
+    a = alpha_bar_t.to(dtype).reshape(-1, *[1] * (x0.ndim - 1))  # [b, 1, 1, 1], to broadcast over a picture
+    return (a.sqrt() * x0 + (1 - a).sqrt() * eps).to(x0.dtype)
 
 
 def spaced_timesteps(
