@@ -53,6 +53,12 @@ def test_stable_diffusion_1_and_2_read_their_text_differently():
     )  # fmt: skip
 
 
+def test_both_halves_of_clip_have_heads_of_width_64_and_openais_has_the_quick_gelu():
+    for tower in (SD1.text, SD1.image, SD2_BASE.text):
+        assert tower.width // tower.heads == 64
+    assert SD1.image.activation == "quick_gelu"
+
+
 def test_variants_differ_only_where_they_should():
     assert replace(SD1_INPAINT, name="sd1", unet=replace(SD1_INPAINT.unet, in_channels=4)) == SD1
     assert SD2_INPAINT.unet.in_channels == SD1_INPAINT.unet.in_channels == 4 + 1 + 4
