@@ -54,6 +54,8 @@ def test_stable_diffusion_1_has_22_residual_blocks_and_16_transformers():
     assert kinds.count(SpatialTransformer) == 3 * 2 + 1 + 3 * 3  # none at the coarsest level but the middle's
     norms = [module.eps for module in unet.modules() if isinstance(module, nn.GroupNorm)]
     assert (norms.count(1e-5), norms.count(1e-6)) == (2 * 22 + 1, 16)
+    pads = [level.downsample.pad for level in unet.down if level.downsample is not None]
+    assert pads == [(1, 1, 1, 1)] * 3  # all four sides, unlike the VAE's
 
 
 def by_hand(unet, x, t, context):
