@@ -201,7 +201,7 @@ TINY = Config(
     unet=UNetConfig((Level(96, 4, 0), Level(192, 6, 1), Level(256, 8, 1)), 192, res_per_level=1),
     noise=NoiseConfig(),
     defaults=Defaults(size=64, steps=30, guidance=3.0),
-    image=ImageConfig(64, patch=8, width=192, layers=4, heads=4, activation="quick_gelu"),
+    image=ImageConfig(64, patch=16, width=192, layers=4, heads=4, activation="quick_gelu"),
     embedding_width=128,
 )
 PRESETS = {c.name: c for c in (TINY, SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT)}

@@ -1,0 +1,135 @@
+"""The `ldm` command: parse, call, print. Everything heavy is imported by the command that needs it."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ldm.errors import LdmError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, or 1 for a failure (argparse itself exits with 2)."""
+    options = make_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except LdmError as error:
+        print(f"ldm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ldm", description="Latent diffusion you can read.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    p = commands.add_parser("generate", help="paint a prompt", description="Paint a prompt.")
+    p.set_defaults(command=generate)
+    p.add_argument("prompt", help='what to paint, e.g. "a dog with glasses"')
+    p.add_argument("--negative", default="", metavar="T", help="what to move away from")
+    p.add_argument("--model", default="tiny", metavar="M", help="a name under weights/, or a folder (default: tiny)")
+    p.add_argument("--sampler", metavar="S", help="ddim or ddpm (default: the model's)")
+    p.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
+    p.add_argument("--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance")
+    p.add_argument("--seed", type=int, metavar="N", help="which noise to start from (default: drawn, and printed)")
+    p.add_argument("--batch", type=int, default=1, metavar="N", help="how many pictures, with seeds N, N+1, ...")
+    p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
+
+    p = commands.add_parser("demo", help="paint six prompts", description="Paint six prompts, English and French.")
+    p.set_defaults(command=demo)
+    p.add_argument("--model", default="tiny", metavar="M")
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR")
+
+    p = commands.add_parser(
+        "train",
+        help="train the tiny model from nothing",
+        description="Train one stage of the tiny model, or all of them, on the captioned world that it draws.",
+    )
+    p.set_defaults(command=train)
+    p.add_argument("stage", choices=("all", "tokenizer", "clip", "vae", "diffusion"))
+    p.add_argument("--out", type=Path, default=Path("weights/mine"), metavar="DIR", help="the model's folder")
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--steps", type=int, metavar="N", help="fewer steps than the recipe, to try things out")
+    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+    p = commands.add_parser("postcards", help="draw the captioned world", description="Draw the captioned world.")
+    p.set_defaults(command=postcards)
+    p.add_argument("--grid", type=Path, required=True, metavar="PNG", help="write a contact sheet here")
+    p.add_argument("--size", type=int, default=128, metavar="N", help="pixels along each side of a postcard")
+    return parser
+
+
+def generate(options: argparse.Namespace) -> None:
+    import random
+
+    import ldm
+
+    seed = random.randrange(2**31) if options.seed is None else options.seed
+    model = ldm.load(options.model)
+    images = model.generate(
+        options.prompt,
+        options.negative,
+        steps=options.steps,
+        guidance=options.guidance,
+        sampler=options.sampler,
+        seed=seed,
+        batch=options.batch,
+        progress=progress_bar,
+    )
+    for i, image in enumerate(images):
+        save_image(image, output_path(options.out, f"{seed + i}", i, len(images)))
+
+
+def demo(options: argparse.Namespace) -> None:
+    import ldm
+    from ldm.postcards import DEMO_PROMPTS, grid
+
+    started = time.monotonic()
+    model = ldm.load(options.model)
+    images = []
+    for i, prompt in enumerate(DEMO_PROMPTS):
+        print(prompt)
+        images += model.generate(prompt, seed=options.seed, progress=progress_bar)
+        save_image(images[-1], options.out / f"demo-{i + 1}.png")
+    save_image(grid([image.resize((256, 256)) for image in images], columns=3), options.out / "demo.png")
+    print(f"{len(images)} pictures in {options.out.resolve()}, {time.monotonic() - started:.1f} s in all")
+
+
+def train(options: argparse.Namespace) -> None:
+    from ldm.train.stages import STAGES, train_stage
+
+    for stage in STAGES if options.stage == "all" else (options.stage,):
+        train_stage(stage, options.out, options.seed, options.resume, options.steps)
+    print(f"the model is in {options.out}; paint with: ldm generate PROMPT --model {options.out}")
+
+
+def postcards(options: argparse.Namespace) -> None:
+    from ldm.postcards import contact_sheet
+
+    save_image(contact_sheet(options.size), options.grid)
+
+
+def progress_bar(steps, total):
+    from tqdm import tqdm
+
+    return tqdm(steps, total=total, unit="step", leave=False)
+
+
+def output_path(out: Path | None, name: str, index: int, count: int) -> Path:
+    """Where picture `index` of `count` goes: a free name in a folder, or the file asked for (numbered if many)."""
+    if out is not None and out.suffix.lower() == ".png":
+        return out if count == 1 else out.with_stem(f"{out.stem}-{index}")
+    folder = out or Path("outputs")
+    number = 1 + max((int(p.name[:5]) for p in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")), default=0)
+    return folder / f"{number:05d}-{name}.png"
+
+
+def save_image(image, path: Path) -> None:
+    from ldm.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+    print(path)

@@ -1,0 +1,104 @@
+r"""This project's own layout of a model: a folder with one file for each part.
+
+    config.json              every size (`ldm/config.py`)
+    tokenizer/               merges and vocabulary, also readable by transformers' CLIPTokenizer
+    text.safetensors         the text encoder
+    clip.safetensors         the rest of CLIP: image encoder, projections, temperature (painting does without)
+    vae.safetensors
+    unet.safetensors
+
+safetensors is a JSON header and raw numbers: to open a file runs no code from it.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ldm.config import Config
+from ldm.errors import LdmError
+from ldm.files import atomic_path
+from ldm.pipeline import LatentDiffusion
+from ldm.text.clip import CLIP
+from ldm.text.tokenizer import Tokenizer
+
+
+def read_config(folder: Path) -> Config:
+    """The sizes of the model in `folder`. Raises `LdmError` if there is none or it is damaged."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise LdmError(f"{folder} has no config.json; expected a model folder (see weights/README.md)")
+    return Config.from_json(path.read_text(encoding="utf-8"))
+
+
+def write_config(folder: Path, config: Config) -> None:
+    with atomic_path(folder / "config.json") as path:
+        path.write_text(config.to_json(), encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> None:
+    """Write tensors to one safetensors file, as `dtype` (half precision costs a picture nothing visible)."""
+    with atomic_path(path) as temporary:
+        save_file({name: t.detach().to("cpu", dtype).contiguous() for name, t in tensors.items()}, temporary)
+
+
+def read_tensors(path: Path, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """All tensors of one safetensors file, as `dtype`. Raises `LdmError` if it is missing or damaged."""
+    if not path.is_file():
+        raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
+    try:
+        return {name: t.to(dtype) for name, t in load_file(path).items()}
+    except SafetensorError as error:
+        raise LdmError(f"{path} is damaged ({error}); fetch or train it again") from error
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Give a module its parameters. Raises `LdmError` that names what is missing, left over or misshapen."""
+    own = dict(module.named_parameters())
+    missing, left_over = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    wrong = [n for n in sorted(own.keys() & tensors.keys()) if own[n].shape != tensors[n].shape]
+    for trouble, names in (
+        ("lacks", missing),
+        ("does not expect", left_over),
+        ("has another shape for", wrong),
+    ):
+        if names:
+            shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            raise LdmError(
+                f"{source}: the model {trouble} {shown}; config.json and weights must belong together"
+            )
+    # assign=True keeps the tensors themselves: nothing is allocated twice, and a meta module becomes real.
+    module.load_state_dict(tensors, assign=True)
+
+
+def read_model(folder: Path, dtype: torch.dtype = torch.float32) -> LatentDiffusion:
+    """Build the model in `folder` and fill it."""
+    config = read_config(folder)
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    with torch.device("meta"):  # no memory and no random numbers for weights that the files replace
+        model = LatentDiffusion(config, tokenizer)
+    for name in ("text", "vae", "unet"):
+        path = folder / f"{name}.safetensors"
+        fill(getattr(model, name), read_tensors(path, dtype), path)
+    return model.eval()
+
+
+def write_clip(folder: Path, clip: CLIP) -> None:
+    """CLIP as two files: the text encoder, which painting needs, and all the rest."""
+    rest = {name: t for name, t in clip.state_dict().items() if not name.startswith("text.")}
+    write_tensors(folder / "text.safetensors", clip.text.state_dict())
+    write_tensors(folder / "clip.safetensors", rest)
+
+
+def read_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[CLIP, Tokenizer]:
+    """Both halves of the model's CLIP, and the tokenizer that goes with it."""
+    config = read_config(folder)
+    if config.image is None or config.embedding_width is None:
+        raise LdmError(f"{folder}: the model comes without CLIP's image encoder; painting does not need it")
+    with torch.device("meta"):
+        clip = CLIP(config.text, config.image, config.embedding_width)
+    text = {f"text.{name}": t for name, t in read_tensors(folder / "text.safetensors", dtype).items()}
+    fill(clip, text | read_tensors(folder / "clip.safetensors", dtype), folder / "clip.safetensors")
+    return clip.eval(), Tokenizer.load(folder / "tokenizer")
