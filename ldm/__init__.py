@@ -18,6 +18,7 @@ __all__ = ["LatentDiffusion", "load", "load_clip"]
 
 # A module stands after everything it imports (a test checks it): reading downwards, nothing is used unexplained.
 READING_ORDER = (
+    # The ground: errors, files, sizes, pictures.
     "ldm.errors",
     "ldm.files",
     "ldm.config",
@@ -31,7 +32,7 @@ READING_ORDER = (
     "ldm.text.encoder",
     "ldm.text.image",
     "ldm.text.clip",
-    # Noise becomes a latent: the process, and the network that reverses it.
+    # Noise becomes a latent: the process, then the network that reverses it.
     "ldm.diffusion.noise",
     "ldm.diffusion.schedule",
     "ldm.diffusion.predict",
@@ -47,10 +48,38 @@ READING_ORDER = (
     "ldm.vae.encoder",
     "ldm.vae.decoder",
     "ldm.vae.vae",
-    # The four in order.
+    # The four steps in order.
     "ldm.pipeline",
-    # What stands on them: files of other projects.
+    # Model files.
+    "ldm.convert.folder",
     "ldm.convert.rows",
+    "ldm.load",
+    # The captioned world that the tiny model knows.
+    "ldm.postcards.attributes",
+    "ldm.postcards.english",
+    "ldm.postcards.french",
+    "ldm.postcards.captions",
+    "ldm.postcards.palette",
+    "ldm.postcards.shapes",
+    "ldm.postcards.sky",
+    "ldm.postcards.relief",
+    "ldm.postcards.plants",
+    "ldm.postcards.features",
+    "ldm.postcards.landscape",
+    "ldm.postcards.accessories",
+    "ldm.postcards.portrait",
+    "ldm.postcards.draw",
+    "ldm.postcards.sheet",
+    # Learning it.
+    "ldm.train.loop",
+    "ldm.train.data",
+    "ldm.train.tokenizer",
+    "ldm.train.clip",
+    "ldm.train.vae",
+    "ldm.train.diffusion",
+    "ldm.train.stages",
+    # The command line.
+    "ldm.cli",
 )
 
 

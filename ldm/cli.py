@@ -1,12 +1,20 @@
 """The `ldm` command: parse, call, print. Everything heavy is imported by the command that needs it."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ldm.errors import LdmError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ldm.diffusion.sampling import Step
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,15 +37,23 @@ def make_parser() -> argparse.ArgumentParser:
     p.set_defaults(command=generate)
     p.add_argument("prompt", help='what to paint, e.g. "a dog with glasses"')
     p.add_argument("--negative", default="", metavar="T", help="what to move away from")
-    p.add_argument("--model", default="tiny", metavar="M", help="a name under weights/, or a folder (default: tiny)")
+    p.add_argument(
+        "--model", default="tiny", metavar="M", help="a name under weights/, or a folder (default: tiny)"
+    )
     p.add_argument("--sampler", metavar="S", help="ddim or ddpm (default: the model's)")
     p.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
     p.add_argument("--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance")
-    p.add_argument("--seed", type=int, metavar="N", help="which noise to start from (default: drawn, and printed)")
-    p.add_argument("--batch", type=int, default=1, metavar="N", help="how many pictures, with seeds N, N+1, ...")
+    p.add_argument(
+        "--seed", type=int, metavar="N", help="which noise to start from (default: drawn, and printed)"
+    )
+    p.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="how many pictures, with seeds N, N+1, ..."
+    )
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
 
-    p = commands.add_parser("demo", help="paint six prompts", description="Paint six prompts, English and French.")
+    p = commands.add_parser(
+        "demo", help="paint six prompts", description="Paint six prompts, English and French."
+    )
     p.set_defaults(command=demo)
     p.add_argument("--model", default="tiny", metavar="M")
     p.add_argument("--seed", type=int, default=0, metavar="N")
@@ -55,7 +71,9 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, metavar="N", help="fewer steps than the recipe, to try things out")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
-    p = commands.add_parser("postcards", help="draw the captioned world", description="Draw the captioned world.")
+    p = commands.add_parser(
+        "postcards", help="draw the captioned world", description="Draw the captioned world."
+    )
     p.set_defaults(command=postcards)
     p.add_argument("--grid", type=Path, required=True, metavar="PNG", help="write a contact sheet here")
     p.add_argument("--size", type=int, default=128, metavar="N", help="pixels along each side of a postcard")
@@ -112,7 +130,7 @@ def postcards(options: argparse.Namespace) -> None:
     save_image(contact_sheet(options.size), options.grid)
 
 
-def progress_bar(steps, total):
+def progress_bar(steps: Iterator[Step], total: int) -> Iterable[Step]:
     from tqdm import tqdm
 
     return tqdm(steps, total=total, unit="step", leave=False)
@@ -127,7 +145,7 @@ def output_path(out: Path | None, name: str, index: int, count: int) -> Path:
     return folder / f"{number:05d}-{name}.png"
 
 
-def save_image(image, path: Path) -> None:
+def save_image(image: Image, path: Path) -> None:
     from ldm.files import atomic_path
 
     with atomic_path(path) as temporary:

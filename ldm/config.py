@@ -127,7 +127,7 @@ class Config:
 
 def _build(kind: Any, value: Any, where: str) -> Any:
     """Turn parsed JSON into the annotated type: dataclasses, tuples of them, optional ones, or a leaf."""
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
             raise LdmError(f"{where} is {value!r}; expected an object with the fields of {kind.__name__}")
         hints = get_type_hints(kind)
@@ -135,7 +135,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         if unknown:
             raise LdmError(f"{where} has unknown fields {unknown}; expected some of {sorted(hints)}")
         try:
-            return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+            return kind(
+                **{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
+            )
         except TypeError as error:  # a field without a default is missing
             needed = [field.name for field in fields(kind) if field.name not in value]
             raise LdmError(f"{where} lacks some of the fields {needed}: {error}") from error
@@ -186,9 +188,7 @@ SD2_BASE = Config(
     noise=NoiseConfig(),
     defaults=Defaults(size=512),
 )
-SD2_V = replace(
-    SD2_BASE, name="sd2-v", noise=NoiseConfig(prediction="v"), defaults=Defaults(size=768)
-)
+SD2_V = replace(SD2_BASE, name="sd2-v", noise=NoiseConfig(prediction="v"), defaults=Defaults(size=768))
 # Inpainting models are fed the latent (4), the mask (1) and the latent of the masked picture (4).
 SD1_INPAINT = replace(SD1, name="sd1-inpaint", unet=replace(SD1.unet, in_channels=9))
 SD2_INPAINT = replace(SD2_BASE, name="sd2-inpaint", unet=replace(SD2_BASE.unet, in_channels=9))

@@ -27,7 +27,9 @@ def find(model: str | Path) -> Path:
         if (place / "config.json").is_file():
             return place
     looked = ", ".join(str(place) for place in places)
-    raise LdmError(f"no model {str(model)!r}: no config.json in any of {looked}; train one or give its folder")
+    raise LdmError(
+        f"no model {str(model)!r}: no config.json in any of {looked}; train one or give its folder"
+    )
 
 
 def pick_device() -> torch.device:
@@ -42,7 +44,7 @@ def load(
 ) -> LatentDiffusion:
     """A model ready to paint, from a name under `weights/` or a folder; on the fastest device if not told.
 
-        ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
+    ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
     """
     return read_model(find(model), dtype).to(device or pick_device())
 

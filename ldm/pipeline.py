@@ -9,7 +9,7 @@ Source: Rombach et al. 2022, figure 3.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -57,14 +57,14 @@ class LatentDiffusion(nn.Module):
         seed: int | None = None,
         size: tuple[int, int] | None = None,
         batch: int = 1,
-        progress: Callable[[Iterator[Step], int], Iterator[Step]] | None = None,
+        progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
     ) -> list[Image.Image]:
         """Paint `batch` pictures of `prompt`, with seeds seed, seed + 1, ...; drawn at random if not given.
 
         What is left out is the model's own default (`config.defaults`): `steps` of the sampler ("ddim" or
         "ddpm"), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away
-        from. `progress` wraps the steps, given them and their number; `tqdm` fits. Raises `LdmError` for values
-        that the model cannot work with.
+        from. `progress` is handed the steps as they come and their number, and hands them on: a place for a
+        progress bar. Raises `LdmError` for values that the model cannot work with.
         """
         defaults = self.config.defaults
         steps = defaults.steps if steps is None else steps
@@ -78,13 +78,12 @@ class LatentDiffusion(nn.Module):
         cond, uncond = self.encode_text([prompt] * batch), self.encode_text([negative] * batch)
         # 2. A latent of pure noise. The sampler draws on from the same generators, if it needs more.
         noise = self.noise(range(seed, seed + batch), size or (defaults.size, defaults.size))
+        latent = noise()
         # 3. The noise is taken away.
-        path = self.sample(noise(), self.denoiser(cond, uncond, guidance), noise, steps, sampler)
-        latent = None
-        for step in progress(path, steps) if progress else path:
+        path = self.sample(latent, self.denoiser(cond, uncond, guidance), noise, steps, sampler)
+        for step in progress(path, steps):
             latent = step.x_prev
         # 4. The latent becomes pixels.
-        assert latent is not None
         return to_images(self.vae.decode(latent))
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
@@ -97,7 +96,7 @@ class LatentDiffusion(nn.Module):
         factor = self.vae.factor
         if width % factor or height % factor or min(size) < factor:
             raise LdmError(f"a size of {width}x{height} pixels; both must be multiples of {factor}")
-        shape = (self.config.vae.latent_channels, height // factor, width // factor)
+        shape = (self.config.vae.latent_channels, height // factor, width // factor)  # tensors: height first
         return noise_source(seeds, shape, self.dtype, self.device)
 
     def denoiser(
@@ -113,7 +112,8 @@ class LatentDiffusion(nn.Module):
             if guidance == 1:
                 out = self.unet(x_t, step, cond)
             else:  # both predictions in one batch
-                out = guide(*self.unet(torch.cat([x_t, x_t]), step, context).chunk(2), guidance)
+                out_uncond, out_cond = self.unet(torch.cat([x_t, x_t]), step, context).chunk(2)
+                out = guide(out_uncond, out_cond, guidance)
             return x0_and_eps(self.config.noise.prediction, out, x_t, alpha_bar[t])
 
         return denoise

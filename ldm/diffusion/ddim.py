@@ -13,9 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ldm.diffusion.sampling import Denoise, Noise, Project, Step, reverse_process, unchanged
+from ldm.errors import LdmError
 
 
-def ddim_sigma(alpha_bar_t: Float[Tensor, ""], alpha_bar_prev: Float[Tensor, ""], eta: float) -> Float[Tensor, ""]:
+def ddim_sigma(
+    alpha_bar_t: Float[Tensor, ""], alpha_bar_prev: Float[Tensor, ""], eta: float
+) -> Float[Tensor, ""]:
     r"""The noise that a step adds:
 
     $$\sigma_t = \eta \sqrt{\frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}}$$
@@ -38,9 +41,11 @@ def ddim_step(
     $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0
              + \sqrt{1 - \bar\alpha_{t'} - \sigma_t^2}\;\hat\epsilon + \sigma_t\, z$$
 
-    "The picture guessed now, with the noise guessed now, but less of it." `noise` z is needed when eta > 0.
-    Source: Song et al. 2021, eq. 12.
+    "The picture guessed now, with the noise guessed now, but less of it." Source: Song et al. 2021, eq. 12.
+    Raises `LdmError` if eta > 0 and there is no `noise` z to add.
     """
+    if eta > 0 and noise is None:
+        raise LdmError(f"eta is {eta}: this step adds noise, and was given none")
     sigma = ddim_sigma(alpha_bar_t, alpha_bar_prev, eta)
     x_prev = alpha_bar_prev.sqrt() * x0 + (1 - alpha_bar_prev - sigma**2).sqrt() * eps
     return x_prev if noise is None else x_prev + sigma * noise
@@ -57,8 +62,7 @@ def ddim(
 ) -> Iterator[Step]:
     r"""Sample with DDIM. The end is $\bar\alpha_0$, not 1: Stable Diffusion's choice, a touch of noise is kept."""
 
-    def update(x_t: Tensor, x0: Tensor, eps: Tensor, level: Tensor, level_prev: Tensor) -> Tensor:
-        return ddim_step(x0, eps, level, level_prev, eta, noise() if eta > 0 else None)
+    def update(x_t: Tensor, x0: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
+        return ddim_step(x0, eps, alpha_bar_t, alpha_bar_prev, eta, noise() if eta > 0 else None)
 
     return reverse_process(update, denoise, x_T, timesteps, alpha_bar, alpha_bar[0], project)
-

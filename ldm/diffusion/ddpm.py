@@ -61,6 +61,7 @@ def ddpm_step(
         case "fixed_small":
             sigma = small.sqrt()
         case "fixed_large":
+            # beta, but 0 on the step to the end; beta-tilde is 0 there by itself.
             sigma = torch.where(alpha_bar_prev < 1, 1 - alpha_bar_t / alpha_bar_prev, 0.0).sqrt()
         case _:
             raise LdmError(f"DDPM variance {variance!r}; expected 'fixed_small' or 'fixed_large'")
@@ -78,7 +79,7 @@ def ddpm(
 ) -> Iterator[Step]:
     r"""Sample with DDPM. The end is the clean latent, $\bar\alpha = 1$."""
 
-    def update(x_t: Tensor, x0: Tensor, eps: Tensor, level: Tensor, level_prev: Tensor) -> Tensor:
-        return ddpm_step(x_t, x0, level, level_prev, noise(), variance)
+    def update(x_t: Tensor, x0: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
+        return ddpm_step(x_t, x0, alpha_bar_t, alpha_bar_prev, noise(), variance)
 
     return reverse_process(update, denoise, x_T, timesteps, alpha_bar, alpha_bar.new_tensor(1.0), project)

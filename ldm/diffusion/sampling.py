@@ -48,8 +48,8 @@ def reverse_process(
     `timesteps` as from `spaced_timesteps`; `final` is the $\bar\alpha$ of the end, after the last step.
     """
     for t, t_prev in timesteps:
-        level = alpha_bar[t_prev] if t_prev >= 0 else final
+        alpha_bar_t, alpha_bar_prev = alpha_bar[t], alpha_bar[t_prev] if t_prev >= 0 else final
         x0, eps = denoise(x, t)
-        x_prev = project(update(x, x0, eps, alpha_bar[t], level), level)
+        x_prev = project(update(x, x0, eps, alpha_bar_t, alpha_bar_prev), alpha_bar_prev)
         yield Step(t, x, x0, x_prev)
         x = x_prev

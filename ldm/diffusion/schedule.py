@@ -49,7 +49,9 @@ def make_alpha_bar(config: NoiseConfig) -> Float[Tensor, "T"]:
 
 
 def add_noise(
-    x0: Float[Tensor, "b *shape"], eps: Float[Tensor, "b *shape"], alpha_bar_t: Float[Tensor, "b"] | Float[Tensor, ""]
+    x0: Float[Tensor, "b *shape"],
+    eps: Float[Tensor, "b *shape"],
+    alpha_bar_t: Float[Tensor, "b"] | Float[Tensor, ""],
 ) -> Float[Tensor, "b *shape"]:
     r"""A sample of $q(x_t \mid x_0)$: $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$.
 
@@ -74,10 +76,12 @@ def spaced_timesteps(
     - `trailing`: 999, 949, ..., 49 (starts at the noisiest step: Lin et al. 2024, section 3.3);
     - `linspace`: 999, 946, ..., 53, 0 (both ends).
 
-    Raises `LdmError` unless 1 <= count <= steps.
+    Raises `LdmError` unless 1 <= count <= steps, and where an offset leads past the end of the schedule.
     """
     if not 1 <= count <= steps:
-        raise LdmError(f"{count} sampling steps; expected 1 to {steps}, the length of the model's noise schedule")
+        raise LdmError(
+            f"{count} sampling steps; expected 1 to {steps}, the length of the model's noise schedule"
+        )
     stride = steps // count
     match spacing:
         case "leading":
@@ -89,5 +93,8 @@ def spaced_timesteps(
         case _:
             raise LdmError(f"timestep spacing {spacing!r}; expected 'leading', 'trailing' or 'linspace'")
     if grid[-1] >= steps:
-        raise LdmError(f"an offset of {offset} leads past the schedule's {steps} steps; take fewer steps")
+        raise LdmError(
+            f"{count} sampling steps; this sampler starts its grid at {offset}, so the model's schedule of {steps} "
+            f"allows at most {steps - offset}"
+        )
     return [(t, t - stride) for t in reversed(grid)]

@@ -21,7 +21,10 @@ from torch import Tensor, nn
 
 
 def attention(
-    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"], causal: bool = False
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b h m d"],
+    v: Float[Tensor, "b h m d"],
+    causal: bool = False,
 ) -> Float[Tensor, "b h n d"]:
     """Attention by torch's fused kernel, which never holds the n x m weights in memory.
 

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ldm.errors import LdmError
+
 
 class ResBlock(nn.Module):
     r"""norm, SiLU, 3x3 convolution, twice; the timestep enters between the two.
@@ -34,8 +36,12 @@ class ResBlock(nn.Module):
         self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b d h w"]:
         h = self.conv_1(F.silu(self.norm_1(x)))
-        if self.time_proj is not None and time is not None:
-            h = h + self.time_proj(F.silu(time))[:, :, None, None]  # one number a channel, the same everywhere
+        if self.time_proj is not None:
+            if time is None:
+                raise LdmError("this residual block was built with a time_width: it needs the time embedding")
+            h = (
+                h + self.time_proj(F.silu(time))[:, :, None, None]
+            )  # one number a channel, the same everywhere
         h = self.conv_2(F.silu(self.norm_2(h)))
         return self.skip(x) + h
 

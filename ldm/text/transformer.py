@@ -4,6 +4,8 @@ Self-attention, then a two-layer perceptron; each reads a normalised copy and ad
 ("pre-norm": Radford et al. 2019, section 2.3). Only the mask differs: text looks back, pictures look around.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -20,7 +22,7 @@ def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x * torch.sigmoid(1.702 * x)
 
 
-ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 
 
 class MLP(nn.Module):

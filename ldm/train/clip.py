@@ -29,7 +29,9 @@ def clip_loss(
 
 
 @torch.no_grad()
-def retrieval(clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int = 64, batches: int = 16) -> float:
+def retrieval(
+    clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int = 64, batches: int = 16
+) -> float:
     """How often a picture finds its own (full) caption among those of `batch` others; chance is 1 / batch."""
     hits = 0
     for i in range(batches):
@@ -46,7 +48,9 @@ def train_clip(
     """Train CLIP from nothing; write it to the model's `folder`. Returns what it reached."""
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
-        raise LdmError("the config has no image encoder to train CLIP with; expected `image` and `embedding_width`")
+        raise LdmError(
+            "the config has no image encoder to train CLIP with; expected `image` and `embedding_width`"
+        )
     torch.manual_seed(seed)  # the random start
     clip = CLIP(config.text, config.image, config.embedding_width)
     tokenizer = Tokenizer.load(folder / "tokenizer")

@@ -81,7 +81,9 @@ def train_diffusion(
     torch.manual_seed(seed)
     unet = UNet(config.unet)
 
-    def loss_on(data: Latents, source: Pictures, network: nn.Module, key: int, batch: int, drop: float) -> Tensor:
+    def loss_on(
+        data: Latents, source: Pictures, network: nn.Module, key: int, batch: int, drop: float
+    ) -> Tensor:
         rng, generator = np.random.default_rng([seed, key]), torch.Generator().manual_seed(seed * 10**9 + key)
         indices = random_indices(rng, len(source), batch)
         prompts = [p if rng.random() >= drop else "" for p in source.captions(indices, rng)]
@@ -90,7 +92,9 @@ def train_diffusion(
         return diffusion_loss(network, data.sample(indices, generator), context, config.noise, generator)
 
     seen = Latents(vae, pictures)
-    average = train(unet, lambda step: loss_on(seen, pictures, unet, step, recipe.batch, DROP), recipe, run, resume)
+    average = train(
+        unet, lambda step: loss_on(seen, pictures, unet, step, recipe.batch, DROP), recipe, run, resume
+    )
     write_tensors(folder / "unet.safetensors", average.state_dict())
     with torch.no_grad():
         unseen = Latents(vae, held_out)

@@ -47,8 +47,10 @@ def mixed_precision() -> torch.autocast:
 
     About twice as fast where the CPU has matrix units for it (AMX), slower where it has not: there it does nothing.
     """
-    capable = getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
-    return torch.autocast("cpu", torch.bfloat16, enabled=capable)
+    capabilities: dict[str, bool] = (
+        torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    )
+    return torch.autocast("cpu", torch.bfloat16, enabled=capabilities.get("amx_bf16", False))
 
 
 def attend_by_hand(module: nn.Module) -> None:

@@ -24,7 +24,9 @@ RECIPES = {
 STAGES = ("tokenizer", *RECIPES)
 
 
-def train_stage(stage: str, folder: Path, seed: int = 0, resume: bool = False, steps: int | None = None) -> None:
+def train_stage(
+    stage: str, folder: Path, seed: int = 0, resume: bool = False, steps: int | None = None
+) -> None:
     """Train one stage of the tiny model into `folder`, which holds what the stages before it made.
 
     Beside the model's files, `folder`/runs/STAGE keeps the loss log and the checkpoint, and
@@ -33,7 +35,7 @@ def train_stage(stage: str, folder: Path, seed: int = 0, resume: bool = False, s
     started = time.monotonic()
     runs = folder / "runs"
     if stage == "tokenizer":
-        reached = {"vocabulary": train_tokenizer(TINY, folder, seed=seed).text.vocab_size}
+        reached: dict[str, float] = {"vocabulary": train_tokenizer(TINY, folder, seed=seed).text.vocab_size}
     else:
         recipe = RECIPES[stage] if steps is None else replace(RECIPES[stage], steps=steps)
         size = TINY.defaults.size

@@ -28,5 +28,7 @@ def train_tokenizer(config: Config, folder: Path, captions: int = 40_000, seed: 
     tokenizer.save(folder / "tokenizer")
     write_config(folder, config)
     longest = max(len(tokenizer.encode(text)) for text in texts[:5000])
-    print(f"tokenizer: {len(tokenizer.merges)} merges, {tokenizer.vocab_size} pieces; longest caption {longest}")
+    print(
+        f"tokenizer: {len(tokenizer.merges)} merges, {tokenizer.vocab_size} pieces; longest caption {longest}"
+    )
     return config

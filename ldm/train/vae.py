@@ -34,7 +34,9 @@ def vae_loss(vae: VAE, pixels: Float[Tensor, "b 3 h w"], generator: torch.Genera
     2014, eq. 7; the weight as in Rombach et al. 2022, appendix G)."""
     with mixed_precision():
         mean, logvar = (t.float() for t in vae.encode(pixels))
-        painted = vae.decode(reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator))).float()
+        painted = vae.decode(
+            reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator))
+        ).float()
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
     return reconstruction_loss(pixels, painted) + KL_WEIGHT * kl
 
@@ -42,7 +44,9 @@ def vae_loss(vae: VAE, pixels: Float[Tensor, "b 3 h w"], generator: torch.Genera
 @torch.no_grad()
 def latent_std(vae: VAE, pictures: Pictures, count: int = 2000) -> float:
     """The standard deviation of the latents over `count` pictures; its inverse is the scale."""
-    means = [vae.encode(pictures.batch(np.arange(i, i + 50)))[0] for i in range(0, min(count, len(pictures)), 50)]
+    means = [
+        vae.encode(pictures.batch(np.arange(i, i + 50)))[0] for i in range(0, min(count, len(pictures)), 50)
+    ]
     return torch.cat(means).std().item()
 
 
@@ -66,7 +70,10 @@ def train_vae(
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
 
     def loss_at(step: int) -> Tensor:
-        rng, generator = np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 10**9 + step)
+        rng, generator = (
+            np.random.default_rng([seed, step]),
+            torch.Generator().manual_seed(seed * 10**9 + step),
+        )
         return vae_loss(vae, pictures.batch(random_indices(rng, len(pictures), recipe.batch)), generator)
 
     average = train(vae, loss_at, recipe, run, resume)

@@ -82,13 +82,15 @@ class UpLevel(nn.Module):
         self.attn = nn.ModuleList(_attn(config, level, level.depth) for _ in self.res if level.depth)
         self.upsample = Upsample(level.channels) if upsample else None
 
-    def forward(self, h: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
-        """`skips` are this level's own, in the order in which they are used."""
+    def forward(
+        self, h: Tensor, skips: list[Tensor], time: Tensor, context: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        """`skips` are this level's own, in the order in which they are used; `size` is the next level's (h, w)."""
         for j, (res, skip) in enumerate(zip(self.res, skips, strict=True)):
             h = res(torch.cat([h, skip], dim=1), time)
             if self.attn:
                 h = self.attn[j](h, context)
-        return h
+        return h if self.upsample is None else self.upsample(h, size)
 
 
 class UNet(nn.Module):
@@ -97,10 +99,14 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig):
         super().__init__()
         first, last = config.levels[0], config.levels[-1]
+        self.res_per_level = config.res_per_level
         self.time_embedding = TimeEmbedding(first.channels, 4 * first.channels)
         self.conv_in = nn.Conv2d(config.in_channels, first.channels, 3, padding=1)
 
-        width, skips = first.channels, [first.channels]  # skips: the channels of every feature map handed over
+        width, skips = (
+            first.channels,
+            [first.channels],
+        )  # skips: the channels of every feature map handed over
         self.down = nn.ModuleList()
         for i, level in enumerate(config.levels):
             halve = i < len(config.levels) - 1
@@ -142,11 +148,10 @@ class UNet(nn.Module):
         h = self.mid(h, time, context)
 
         for level in self.up:
-            own = [skips.pop() for _ in level.res]
-            h = level(h, own, time, context)
-            if level.upsample is not None:
-                # At odd sizes, doubling would miss the next skip by a pixel: aim for its size.
-                h = level.upsample(h, size=skips[-1].shape[-2:])
+            own = [skips.pop() for _ in range(self.res_per_level + 1)]
+            # At odd sizes, doubling would miss the next level's skips by a pixel: aim for their size.
+            height, width = skips[-1].shape[-2:] if skips else x_t.shape[-2:]
+            h = level(h, own, time, context, size=(height, width))
 
         return self.conv_out(F.silu(self.norm_out(h)))
 
