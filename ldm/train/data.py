@@ -32,8 +32,13 @@ class Pictures:
         return len(self.scenes)
 
     def batch(self, indices: np.ndarray) -> Float[Tensor, "b 3 s s"]:
-        """The pictures at `indices`, as pixels in [-1, 1]."""
-        return rearrange(torch.from_numpy(self.pixels[indices]), "b h w c -> b c h w").float() / 127.5 - 1
+        """The pictures at `indices`, as pixels in [-1, 1].
+
+        They are laid out anew, channel after channel: left in the order of an image file, every layer would keep
+        that order, and GroupNorm's backward is so slow in it that a step of the VAE takes 0.35 s instead of 0.2 s.
+        """
+        pixels = rearrange(torch.from_numpy(self.pixels[indices]), "b h w c -> b c h w").contiguous()
+        return pixels.float() / 127.5 - 1
 
     def captions(self, indices: np.ndarray, rng: np.random.Generator, partial: bool = True) -> list[str]:
         """A fresh caption for each of the pictures at `indices`."""

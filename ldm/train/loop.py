@@ -47,10 +47,8 @@ def mixed_precision() -> torch.autocast:
 
     About twice as fast where the CPU has matrix units for it (AMX), slower where it has not: there it does nothing.
     """
-    capabilities: dict[str, bool] = (
-        torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    )
-    return torch.autocast("cpu", torch.bfloat16, enabled=capabilities.get("amx_bf16", False))
+    capable = hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("amx_bf16", False)
+    return torch.autocast("cpu", torch.bfloat16, enabled=capable)
 
 
 def attend_by_hand(module: nn.Module) -> None:
