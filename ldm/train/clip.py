@@ -29,16 +29,17 @@ def clip_loss(
 
 
 @torch.no_grad()
-def retrieval(
-    clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int = 64, batches: int = 16
-) -> float:
-    """How often a picture finds its own (full) caption among those of `batch` others; chance is 1 / batch."""
+def retrieval(clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int = 64, batches: int = 16) -> float:
+    """How often a picture, among `batch` full captions, finds one that describes it; by chance, about 1 / batch.
+
+    Two pictures of one batch may show the same scene, and then either's caption is right.
+    """
     hits = 0
     for i in range(batches):
         indices = np.arange(i * batch, (i + 1) * batch)
         ids = tokenizer(pictures.captions(indices, np.random.default_rng([1, i]), partial=False))
-        best = clip.similarity(standardise(pictures.batch(indices)), ids).argmax(dim=-1)
-        hits += int((best == torch.arange(batch)).sum())
+        found = clip.similarity(standardise(pictures.batch(indices)), ids).argmax(dim=-1).tolist()
+        hits += sum(pictures.scenes[indices[j]] == pictures.scenes[k] for j, k in zip(found, indices))
     return hits / (batch * batches)
 
 

@@ -19,7 +19,7 @@ PICTURES, HELD_OUT = 20_000, 2_000
 RECIPES = {
     "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
     "vae": Recipe(steps=4000, batch=8, lr=1e-3, ema=0.998),
-    "diffusion": Recipe(steps=5200, batch=32, lr=6e-4, ema=0.9985),
+    "diffusion": Recipe(steps=4600, batch=32, lr=6e-4, ema=0.9985),
 }
 STAGES = ("tokenizer", *RECIPES)
 
@@ -45,7 +45,8 @@ def train_stage(
         reached = run(folder, runs / stage, pictures, held_out, recipe, seed, resume)
     report_path = runs / "report.json"
     report = json.loads(report_path.read_text()) if report_path.exists() else {}
-    report[stage] = reached | {"minutes": (time.monotonic() - started) / 60}
+    minutes = (time.monotonic() - started) / 60 + (report.get(stage, {}).get("minutes", 0) if resume else 0)
+    report[stage] = reached | {"minutes": minutes}
     with atomic_path(report_path) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
     for name, value in report[stage].items():
