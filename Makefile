@@ -1,7 +1,6 @@
 # Python 3.10 or later and make are all this needs: every target sets up .venv first if it has to.
 # Options:  PYTHON=python3.12        which Python makes the environment
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
-#           PRESET=name              what `make train` trains
 #           ARGS="-k attention -x"   passed on to pytest
 
 PYTHON ?= python3
@@ -50,7 +49,7 @@ golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
 
 train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
-	$(BIN)/ldm train all $(if $(PRESET),--preset $(PRESET))
+	$(BIN)/ldm train all
 
 lint: $(DEV) ## name what ruff finds
 	$(BIN)/ruff check .

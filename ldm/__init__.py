@@ -10,7 +10,7 @@ The package reads in the order in which a picture is made; `READING_ORDER` is it
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ldm.load import load, load_clip
+    from ldm.loading import load, load_clip
     from ldm.pipeline import LatentDiffusion
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ READING_ORDER = (
     "ldm.nn.attention",
     "ldm.text.transformer",
     "ldm.text.encoder",
+    # Where the text encoder comes from; painting does without.
     "ldm.text.image",
     "ldm.text.clip",
     # Noise becomes a latent: the process, then the network that reverses it.
@@ -44,18 +45,19 @@ READING_ORDER = (
     "ldm.unet.transformer",
     "ldm.unet.unet",
     # A latent becomes pixels.
-    "ldm.vae.attention",
+    "ldm.vae.mid",
     "ldm.vae.encoder",
     "ldm.vae.decoder",
     "ldm.vae.vae",
     # The four steps in order.
     "ldm.pipeline",
     # Model files.
-    "ldm.convert.folder",
     "ldm.convert.rows",
-    "ldm.load",
+    "ldm.convert.folder",
+    "ldm.loading",
     # The captioned world that the tiny model knows.
     "ldm.postcards.attributes",
+    "ldm.postcards.phrases",
     "ldm.postcards.english",
     "ldm.postcards.french",
     "ldm.postcards.captions",
@@ -70,6 +72,7 @@ READING_ORDER = (
     "ldm.postcards.portrait",
     "ldm.postcards.draw",
     "ldm.postcards.sheet",
+    "ldm.postcards.series",
     # Learning it.
     "ldm.train.loop",
     "ldm.train.data",
@@ -90,7 +93,7 @@ def __getattr__(name: str) -> Any:
 
         return LatentDiffusion
     if name in ("load", "load_clip"):
-        import ldm.load
+        from ldm import loading  # not ldm/load.py: a module of that name would take the function's place here
 
-        return getattr(ldm.load, name)
+        return getattr(loading, name)
     raise AttributeError(f"module 'ldm' has no attribute {name!r}")

@@ -85,7 +85,10 @@ def generate(options: argparse.Namespace) -> None:
 
     import ldm
 
-    seed = random.randrange(2**31) if options.seed is None else options.seed
+    seed = options.seed
+    if seed is None:
+        seed = random.randrange(2**31)
+        print(f"seed {seed}", file=sys.stderr)  # on stdout are the pictures' paths alone
     model = ldm.load(options.model)
     images = model.generate(
         options.prompt,
@@ -148,6 +151,9 @@ def output_path(out: Path | None, name: str, index: int, count: int) -> Path:
 def save_image(image: Image, path: Path) -> None:
     from ldm.files import atomic_path
 
-    with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+    try:
+        with atomic_path(path) as temporary:
+            image.save(temporary, format="PNG")
+    except OSError as error:
+        raise LdmError(f"cannot write {path}: {error.strerror or error}; give another place") from error
     print(path)

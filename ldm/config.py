@@ -1,15 +1,15 @@
 r"""The sizes of every model, as plain frozen dataclasses.
 
 Stable Diffusion 1.x, 2.x and the tiny model trained here are *values* of the same classes: no code below
-this file asks "which model is this?", it only reads sizes. A preset at the end of the file is therefore the
-shortest exact description of a model that there is.
+this file asks "which model is this?", it only reads sizes. A preset at the end of the file is therefore a short and
+complete description of a model.
 
 Left out on purpose: anything about training (see `ldm/train/`) and anything a caller chooses for each
 picture (prompt, seed); only the *defaults* for a picture are the model's own.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ldm.errors import LdmError
@@ -134,13 +134,10 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         unknown = sorted(value.keys() - hints.keys())
         if unknown:
             raise LdmError(f"{where} has unknown fields {unknown}; expected some of {sorted(hints)}")
-        try:
-            return kind(
-                **{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
-            )
-        except TypeError as error:  # a field without a default is missing
-            needed = [field.name for field in fields(kind) if field.name not in value]
-            raise LdmError(f"{where} lacks some of the fields {needed}: {error}") from error
+        missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
+        if missing:
+            raise LdmError(f"{where} lacks the fields {missing}; restore the original file")
+        return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         if value not in arguments:
@@ -195,7 +192,8 @@ SD2_INPAINT = replace(SD2_BASE, name="sd2-inpaint", unet=replace(SD2_BASE.unet, 
 
 TINY = Config(
     name="tiny",
-    # The vocabulary is learned from the captions; `ldm train tokenizer` writes its true size.
+    # Two sizes are only known after training, and are written to the model's own config.json then: the
+    # vocabulary, learned from the captions, and the VAE's scale, measured on its latents.
     text=TextConfig(1024, 32, width=192, layers=4, heads=4, activation="quick_gelu"),
     vae=VAEConfig(channels=(32, 64, 128), res_per_level=1, latent_channels=4, scale=1.0),
     unet=UNetConfig((Level(96, 4, 0), Level(192, 6, 1), Level(256, 8, 1)), 192, res_per_level=1),

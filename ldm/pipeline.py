@@ -59,7 +59,8 @@ class LatentDiffusion(nn.Module):
         batch: int = 1,
         progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
     ) -> list[Image.Image]:
-        """Paint `batch` pictures of `prompt`, with seeds seed, seed + 1, ...; drawn at random if not given.
+        """Paint `batch` pictures of `prompt`, with seeds seed, seed + 1, ...; drawn at random if not given
+        (then nothing tells you which it was: to make a picture again, give a seed).
 
         What is left out is the model's own default (`config.defaults`): `steps` of the sampler ("ddim" or
         "ddpm"), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away

@@ -9,9 +9,16 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ldm.errors import LdmError
+
 
 def to_pixels(images: Sequence[Image.Image]) -> Float[Tensor, "b 3 h w"]:
-    """Pictures of one size to float32 in [-1, 1]; any mode is read as RGB."""
+    """Pictures of one size to float32 in [-1, 1]; any mode is read as RGB. Raises `LdmError` for mixed sizes."""
+    sizes = sorted({image.size for image in images})
+    if len(sizes) != 1:
+        raise LdmError(
+            f"pictures of the sizes {sizes}; expected one or more of one size, so resize them first"
+        )
     arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])
     return rearrange(torch.from_numpy(arrays), "b h w c -> b c h w").float() / 127.5 - 1
 

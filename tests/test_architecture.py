@@ -22,7 +22,7 @@ LAYERS = {
     "text": 2, "diffusion": 2, "unet": 2, "vae": 2, "postcards": 2,
     "pipeline": 3,
     "convert": 4, "trace": 4,
-    "load": 5, "train": 5, "evaluate": 5,
+    "loading": 5, "train": 5, "evaluate": 5,
     "cli": 6, "__main__": 6, "": 6,
 }  # fmt: skip
 

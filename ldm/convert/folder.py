@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ldm.config import Config
+from ldm.config import Config, TextConfig
+from ldm.convert.rows import some
 from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.pipeline import LatentDiffusion
@@ -54,21 +55,30 @@ def read_tensors(path: Path, dtype: torch.dtype = torch.float32) -> dict[str, Te
         raise LdmError(f"{path} is damaged ({error}); fetch or train it again") from error
 
 
+def read_tokenizer(folder: Path, config: TextConfig) -> Tokenizer:
+    """The model's tokenizer. Raises `LdmError` if its ids are not those that the text encoder was built for."""
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    got = (tokenizer.vocab_size, tokenizer.context_length, tokenizer.pad)
+    expected = (config.vocab_size, config.context_length, config.pad)
+    if got != expected:
+        raise LdmError(
+            f"{folder}: the tokenizer has (vocabulary, length, padding) {got}, config.json says {expected}; "
+            "fetch both again, from one place"
+        )
+    return tokenizer
+
+
 def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Give a module its parameters. Raises `LdmError` that names what is missing, left over or misshapen."""
     own = dict(module.named_parameters())
     missing, left_over = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     wrong = [n for n in sorted(own.keys() & tensors.keys()) if own[n].shape != tensors[n].shape]
-    for trouble, names in (
-        ("lacks", missing),
-        ("does not expect", left_over),
-        ("has another shape for", wrong),
-    ):
-        if names:
-            shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            raise LdmError(
-                f"{source}: the model {trouble} {shown}; config.json and weights must belong together"
-            )
+    troubles = {"lacks": missing, "has, but the model has not,": left_over, "has in another shape": wrong}
+    found = [f"{what} {some(names)}" for what, names in troubles.items() if names]
+    if found:
+        raise LdmError(
+            f"{source} {'; '.join(found)}. It must belong to the config.json beside it: fetch both again"
+        )
     # assign=True keeps the tensors themselves: nothing is allocated twice, and a meta module becomes real.
     module.load_state_dict(tensors, assign=True)
 
@@ -76,7 +86,7 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
 def read_model(folder: Path, dtype: torch.dtype = torch.float32) -> LatentDiffusion:
     """Build the model in `folder` and fill it."""
     config = read_config(folder)
-    tokenizer = Tokenizer.load(folder / "tokenizer")
+    tokenizer = read_tokenizer(folder, config.text)
     with torch.device("meta"):  # no memory and no random numbers for weights that the files replace
         model = LatentDiffusion(config, tokenizer)
     for name in ("text", "vae", "unet"):
@@ -101,4 +111,4 @@ def read_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[CLIP, T
         clip = CLIP(config.text, config.image, config.embedding_width)
     text = {f"text.{name}": t for name, t in read_tensors(folder / "text.safetensors", dtype).items()}
     fill(clip, text | read_tensors(folder / "clip.safetensors", dtype), folder / "clip.safetensors")
-    return clip.eval(), Tokenizer.load(folder / "tokenizer")
+    return clip.eval(), read_tokenizer(folder, config.text)

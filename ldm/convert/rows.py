@@ -75,11 +75,12 @@ def _as_linear(tensor: Tensor, row: Row) -> Tensor:
     return tensor
 
 
-def _complain(missing: list[str], strange: list[str]) -> None:
-    def some(names: list[str]) -> str:
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        return ", ".join(names[:10]) + more
+def some(names: list[str]) -> str:
+    """At most ten of the names, and how many more there are."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
+
+def _complain(missing: list[str], strange: list[str]) -> None:
     wrong = [
         f"{what}: {some(names)}" for what, names in (("missing", missing), ("left over", strange)) if names
     ]

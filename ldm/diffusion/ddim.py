@@ -1,8 +1,9 @@
-r"""DDIM: the sampler that may stride.
+r"""DDIM: the sampler without noise.
 
 DDPM's training fixes only the distribution of each $x_t$ given $x_0$, not how consecutive ones hang together.
-DDIM picks, among all processes that fit, one that goes from noise to picture without adding any noise; it can
-then take twenty long strides where DDPM takes a thousand steps.
+DDIM picks, among all processes that fit, one that goes from noise to picture without adding any fresh noise. Either
+sampler may skip timesteps; but what DDPM's noise disturbs at each stride it needs many strides to mend, and DDIM
+paints well in twenty (Song et al. 2021, table 1).
 
 Source: Song, Meng & Ermon 2021.
 """
@@ -36,16 +37,18 @@ def ddim_step(
     eta: float = 0.0,
     noise: Float[Tensor, "b *shape"] | None = None,
 ) -> Float[Tensor, "b *shape"]:
-    r"""One stride, from noise level t to the lower level t':
+    r"""One step, from noise level t to the lower level t':
 
     $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0
              + \sqrt{1 - \bar\alpha_{t'} - \sigma_t^2}\;\hat\epsilon + \sigma_t\, z$$
 
     "The picture guessed now, with the noise guessed now, but less of it." Source: Song et al. 2021, eq. 12.
-    Raises `LdmError` if eta > 0 and there is no `noise` z to add.
+    Raises `LdmError` for an eta outside [0, 1], and for eta > 0 without a `noise` z to add.
     """
+    if not 0 <= eta <= 1:
+        raise LdmError(f"eta is {eta}; expected 0 (no noise) to 1 (as much as DDPM)")
     if eta > 0 and noise is None:
-        raise LdmError(f"eta is {eta}: this step adds noise, and was given none")
+        raise LdmError(f"eta is {eta}, so this step adds noise, and was given none; pass `noise`, or eta=0")
     sigma = ddim_sigma(alpha_bar_t, alpha_bar_prev, eta)
     x_prev = alpha_bar_prev.sqrt() * x0 + (1 - alpha_bar_prev - sigma**2).sqrt() * eps
     return x_prev if noise is None else x_prev + sigma * noise

@@ -9,11 +9,19 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ldm.errors import LdmError
+
 
 def noise_source(
     seeds: Sequence[int], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
 ) -> Callable[[], Tensor]:
-    """A function that draws, at each call, fresh standard normal noise [len(seeds), *shape]."""
+    """A function that draws, at each call, fresh standard normal noise [len(seeds), *shape].
+
+    Raises `LdmError` for a seed outside [0, 2**63), which no generator takes.
+    """
+    for seed in seeds:
+        if not 0 <= seed < 2**63:
+            raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**63 - 1")
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def draw() -> Tensor:

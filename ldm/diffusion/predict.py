@@ -3,12 +3,15 @@ r"""What the U-Net's output means, and how a prompt is made to count.
 A network that sees $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ may be asked for the noise
 $\epsilon$, for the picture $x_0$, or for a mixture of both, $v$. With $x_t$ known, each of them determines the
 others; samplers want $x_0$ and $\epsilon$, and never learn which one was predicted.
+
+Why three? Close to pure noise, $\epsilon$ says next to nothing about $x_0$ (it is divided by $\sqrt{\bar\alpha_t}
+\to 0$); close to a clean latent, $x_0$ says nothing about $\epsilon$. $v$ is well scaled at both ends.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.diffusion.schedule import per_picture
 from ldm.errors import LdmError
 
 
@@ -47,7 +50,7 @@ def target(
     alpha_bar_t: Float[Tensor, "b"],
 ) -> Float[Tensor, "b *shape"]:
     """What the network should have said: the training target that `x0_and_eps` inverts."""
-    a = alpha_bar_t.to(torch.promote_types(alpha_bar_t.dtype, x0.dtype)).reshape(-1, *[1] * (x0.ndim - 1))
+    a = per_picture(alpha_bar_t, x0)
     match kind:
         case "eps":
             return eps
@@ -68,7 +71,9 @@ def guide(
     `scale` g: 1 is the plain conditional prediction, 0 ignores the prompt, 7.5 is usual. A negative prompt takes
     the place of the empty one, and is moved away from.
 
-    Source: Ho & Salimans 2022, eq. 6, which writes $(1+w)\epsilon_c - w\epsilon_\varnothing$: the same with
-    $g = 1 + w$. This form is that of Saharia et al. 2022, eq. 2, and of Stable Diffusion.
+    It works on any prediction alike, for at a given $x_t$ all three are linear in one another.
+
+    Source: Ho & Salimans 2022, eq. 6, which writes $(1+w)\epsilon_c - w\epsilon_\varnothing$, the same with
+    $g = 1 + w$. Saharia et al. 2022, eq. 2, count like this function, and so does Stable Diffusion.
     """
     return uncond + scale * (cond - uncond)

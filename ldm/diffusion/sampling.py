@@ -25,7 +25,7 @@ class Step:
     t: int
     x_t: Tensor  # the latent before the step
     x0: Tensor  # the guess, from here, of what the finished latent will be
-    x_prev: Tensor  # the latent after the step
+    x_prev: Tensor  # the latent after the step ("prev": a lower t, as the forward process counts)
 
 
 def unchanged(x: Tensor, alpha_bar: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 r"""The forward process: how a latent drowns in noise, step by step.
 
-Step t multiplies by $\sqrt{1-\beta_t}$ and adds Gaussian noise of variance $\beta_t$. Gaussians compose, so any
-step is reached from the start in one go (Ho et al. 2020, eq. 4):
+Step t multiplies by $\sqrt{1-\beta_t}$ and adds Gaussian noise of variance $\beta_t$, so that a latent of variance 1
+keeps variance 1, of which ever less is picture and more is noise. Gaussians compose, so any step is reached from
+the start in one go (Ho et al. 2020, eq. 4):
 
 $$q(x_t \mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\, x_0,\; (1 - \bar\alpha_t)\, I\right),
   \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$$
 
 Here t counts from 0, as in every implementation: $\bar\alpha_0$ is already slightly noisy. (DDIM's paper writes
-$\alpha$ for what is $\bar\alpha$ here and in DDPM's.)
+$\alpha$ for what is $\bar\alpha$ here and in DDPM's.) Stable Diffusion's $\bar\alpha_{999}$ is 0.0047, not 0: a trace
+of the picture survives to the last step, while sampling starts without one (Lin et al. 2024 call it a flaw).
 """
 
 import math
@@ -21,12 +23,12 @@ from ldm.errors import LdmError
 
 
 def make_betas(config: NoiseConfig) -> Float[Tensor, "T"]:
-    r"""The variances $\beta_0 \ldots \beta_{T-1}$, in float32 (so that they equal the reference's, bit for bit).
+    r"""The variances $\beta_0 \ldots \beta_{T-1}$, in float32, as the reference computes them.
 
     - `linear`: evenly spaced (Ho et al. 2020, section 4);
     - `scaled_linear`: evenly spaced square roots; gentler at the start, Stable Diffusion's choice;
-    - `cosine`: $\bar\alpha_t \propto \cos^2\!\left(\frac{t/T + 0.008}{1.008} \cdot \frac\pi2\right)$, betas at
-      most 0.999 (Nichol & Dhariwal 2021, eq. 17).
+    - `cosine`: $\bar\alpha_t = f(t+1) / f(0)$ with $f(s) = \cos^2\!\left(\frac{s/T + 0.008}{1.008} \cdot
+      \frac\pi2\right)$, betas at most 0.999 (Nichol & Dhariwal 2021, eq. 17, whose t is ours plus one).
     """
     start, end, steps = config.beta_start, config.beta_end, config.steps
     match config.schedule:
@@ -48,6 +50,15 @@ def make_alpha_bar(config: NoiseConfig) -> Float[Tensor, "T"]:
     return torch.cumprod(1 - make_betas(config), dim=0)
 
 
+def per_picture(alpha_bar_t: Float[Tensor, "*b"], x: Float[Tensor, "b *shape"]) -> Float[Tensor, "..."]:
+    """alpha_bar_t, one number or one a picture, ready to be multiplied with x: [b, 1, 1, 1].
+
+    At least in its own precision, not in x's: in half precision an alpha_bar near 1 would become 1, and its noise 0.
+    """
+    dtype = torch.promote_types(alpha_bar_t.dtype, x.dtype)
+    return alpha_bar_t.to(dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
 def add_noise(
     x0: Float[Tensor, "b *shape"],
     eps: Float[Tensor, "b *shape"],
@@ -57,9 +68,7 @@ def add_noise(
 
     `alpha_bar_t` in [0, 1], one for the batch or one a picture. Source: Ho et al. 2020, eq. 4.
     """
-    # In half precision alpha_bar near 1 would become 1, and its noise nothing: only the result is cast.
-    dtype = torch.promote_types(alpha_bar_t.dtype, x0.dtype)
-    a = alpha_bar_t.to(dtype).reshape(-1, *[1] * (x0.ndim - 1))  # [b, 1, 1, 1], to broadcast over a picture
+    a = per_picture(alpha_bar_t, x0)
     return (a.sqrt() * x0 + (1 - a).sqrt() * eps).to(x0.dtype)
 
 
@@ -68,9 +77,9 @@ def spaced_timesteps(
 ) -> list[tuple[int, int]]:
     """The timesteps that a sampler visits when it takes `count` strides instead of `steps` (say, 20 for 1000).
 
-    Returns pairs (t, t_prev), the noisiest first: "at t, predict; then go to t_prev". A negative t_prev means
-    the end. `t_prev = t - steps // count` in every spacing, as the reference has it, also where the grid's next
-    value is another one. For 20 of 1000:
+    Returns pairs (t, t_prev), the noisiest first: "at t, predict; then go to t_prev". A negative t_prev means the
+    end. t_prev is always t - steps // count: with `linspace`, whose grid is not that regular, the latent is then taken
+    to the level of t = 949 and read at 946, an inaccuracy of the reference's DDIM that is kept. For 20 of 1000:
 
     - `leading`, offset 1: 951, 901, ..., 51, 1 (Stable Diffusion's; the offset was there in its training code);
     - `trailing`: 999, 949, ..., 49 (starts at the noisiest step: Lin et al. 2024, section 3.3);

@@ -6,8 +6,8 @@ each key answers the query (Vaswani et al. 2017, eq. 1):
 
 $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
 
-The product of two random vectors of width $d$ with unit entries has standard deviation $\sqrt d$; dividing by
-it keeps the softmax from saturating at the start of training.
+The dot product of two vectors of $d$ independent entries of mean 0 and variance 1 has standard deviation $\sqrt d$;
+dividing by it keeps the softmax from saturating at the start of training.
 
 One class serves all of Stable Diffusion: CLIP's causal self-attention, the U-Net's self-attention over
 pixels, its cross-attention from pixels to words, and the VAE's single-head attention.
@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from ldm.errors import LdmError
 
 
 def attention(
@@ -55,6 +57,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, context_width: int | None = None, qkv_bias: bool = True):
         """`context_width`: the width of the sequence looked at, if it is another one (cross-attention)."""
         super().__init__()
+        if width % heads:
+            raise LdmError(f"{heads} heads do not divide a width of {width}; correct the config")
         self.heads = heads
         self.q = nn.Linear(width, width, bias=qkv_bias)
         self.k = nn.Linear(context_width or width, width, bias=qkv_bias)

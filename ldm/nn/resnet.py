@@ -1,7 +1,8 @@
 r"""The residual block, and halving and doubling a picture: the convolutional material of U-Net and VAE.
 
-A residual block adds a correction to its input, $x + f(x)$ (He et al. 2016). With $f$ small at the start, a
-deep stack of them begins as the identity, and gradients reach the first layer undiminished.
+A residual block adds a correction to its input, $x + f(x)$ (He et al. 2016), so that gradients have a path to the
+first layer on which nothing multiplies them. (Diffusion's original code also starts the last convolution of each
+block at zero, so that a deep stack begins as the identity; we keep torch's defaults, and train well with them.)
 """
 
 import torch.nn.functional as F
@@ -39,9 +40,7 @@ class ResBlock(nn.Module):
         if self.time_proj is not None:
             if time is None:
                 raise LdmError("this residual block was built with a time_width: it needs the time embedding")
-            h = (
-                h + self.time_proj(F.silu(time))[:, :, None, None]
-            )  # one number a channel, the same everywhere
+            h = h + self.time_proj(F.silu(time))[:, :, None, None]  # one number a channel
         h = self.conv_2(F.silu(self.norm_2(h)))
         return self.skip(x) + h
 
@@ -51,7 +50,7 @@ class Downsample(nn.Module):
 
     `pad` is (left, right, top, bottom). The U-Net pads all four sides by one; the VAE's encoder pads only right
     and bottom, as the original autoencoder did. Weights trained with one do not work with the other: the
-    output moves by half a pixel.
+    output moves by one pixel of the input.
     """
 
     def __init__(self, channels: int, pad: tuple[int, int, int, int]):

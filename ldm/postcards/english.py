@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ldm.postcards.phrases import join, pick, shuffled
+
 MOODS = (
     "serene",
     "calm",
@@ -133,20 +135,20 @@ def landscape(
     place: str, relief: str | None, time: str | None, feature: str | None, rng: np.random.Generator
 ) -> str:
     r"""One caption; `relief`, `time` and `feature` are left out when None."""
-    head = _maybe(MOODS, 0.45, rng) + _pick(PLACES[place], rng)
-    around = [f"{_pick(AROUND, rng)} {_pick(RELIEFS[relief], rng)}"] if relief else []
-    when = [_pick(TIMES[time], rng)] if time else []
+    head = _maybe(MOODS, 0.45, rng) + pick(PLACES[place], rng)
+    around = [f"{pick(AROUND, rng)} {pick(RELIEFS[relief], rng)}"] if relief else []
+    when = [pick(TIMES[time], rng)] if time else []
     way = rng.random()
     prepositions = WHERE_BY_WATER if place in ("lake", "sea") else WHERE
     if feature and way < 0.22:  # the feature first: "a boat on a calm lake at dusk"
-        name, where = _pick(FEATURES[feature], rng), _pick(prepositions[feature], rng)
-        return _join(_with_article(name, rng), where, _a(head), *_shuffled(around + when, rng))
-    beside = [f"with {_a(_pick(FEATURES[feature], rng))}"] if feature else []
+        name, where = pick(FEATURES[feature], rng), pick(prepositions[feature], rng)
+        return join(_with_article(name, rng), where, _a(head), *shuffled(around + when, rng))
+    beside = [f"with {_a(pick(FEATURES[feature], rng))}"] if feature else []
     if time and way > 0.93:  # the moment first: "dawn over a forest"
-        return _join(_pick(MOMENTS[time], rng), "over", _a(head), *_shuffled(around + beside, rng))
+        return join(pick(MOMENTS[time], rng), "over", _a(head), *shuffled(around + beside, rng))
     if time and way > 0.83:  # "at dawn, a forest"
-        return _join(when[0] + ",", _with_article(head, rng), *_shuffled(around + beside, rng))
-    details = around + beside + when if rng.random() < 0.5 else _shuffled(around + beside + when, rng)
+        return join(when[0] + ",", _with_article(head, rng), *shuffled(around + beside, rng))
+    details = around + beside + when if rng.random() < 0.5 else shuffled(around + beside + when, rng)
     return _opened(head, details, rng)
 
 
@@ -154,32 +156,32 @@ def portrait(
     animal: str, fur: str | None, accessory: str | None, background: str | None, rng: np.random.Generator
 ) -> str:
     r"""One caption; `fur`, `accessory` and `background` are left out when None."""
-    head = _pick(ANIMALS[animal], rng)
+    head = pick(ANIMALS[animal], rng)
     details = []
     if fur:
-        colour = _pick(FURS[fur], rng)
+        colour = pick(FURS[fur], rng)
         if rng.random() < 0.12:
             head = f"{head} with {colour} fur"
         else:
             head = f"{colour} {head}"
     head = _maybe(CUTE, 0.2, rng) + head
     if accessory:
-        details.append(f"{_pick(WEARING, rng)} {_pick(ACCESSORIES[accessory], rng)}")
+        details.append(f"{pick(WEARING, rng)} {pick(ACCESSORIES[accessory], rng)}")
     if background:
-        behind, colour = _pick(BEHIND, rng), _pick(BACKGROUNDS[background], rng)
+        behind, colour = pick(BEHIND, rng), pick(BACKGROUNDS[background], rng)
         behind = behind.format(a_colour=_a(colour), colour=colour)
         if rng.random() < 0.1:  # "on a blue background, a cat"
-            return _join(behind + ",", _with_article(head, rng), *details)
+            return join(behind + ",", _with_article(head, rng), *details)
         details.append(behind)
     if rng.random() < 0.25:
-        details = _shuffled(details, rng)
+        details = shuffled(details, rng)
     return _opened(head, details, rng)
 
 
 def _opened(head: str, details: list[str], rng: np.random.Generator) -> str:
     if rng.random() < 0.1:
-        return _join(_pick(OPENERS, rng), _a(head), *details)
-    return _join(_with_article(head, rng), *details)
+        return join(pick(OPENERS, rng), _a(head), *details)
+    return join(_with_article(head, rng), *details)
 
 
 def _a(noun: str) -> str:
@@ -192,16 +194,4 @@ def _with_article(noun: str, rng: np.random.Generator) -> str:
 
 
 def _maybe(words: Sequence[str], chance: float, rng: np.random.Generator) -> str:
-    return _pick(words, rng) + " " if rng.random() < chance else ""
-
-
-def _pick(words: Sequence[str], rng: np.random.Generator) -> str:
-    return words[int(rng.integers(len(words)))]
-
-
-def _shuffled(parts: list[str], rng: np.random.Generator) -> list[str]:
-    return [parts[i] for i in rng.permutation(len(parts))]
-
-
-def _join(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
+    return pick(words, rng) + " " if rng.random() < chance else ""

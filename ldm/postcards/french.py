@@ -7,11 +7,11 @@ each. See `english.py` for what the grammar functions take.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from ldm.postcards.phrases import join, pick, shuffled
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Noun:
 
     def a(self, adjective: str = "") -> str:
         r"""With the indefinite article: "un lac", "une forêt"; the adjective, if any, follows the noun."""
-        return _join("une" if self.feminine else "un", self.word, adjective)
+        return join("une" if self.feminine else "un", self.word, adjective)
 
     def the(self, adjective: str = "") -> str:
         r"""With the definite article, elided before a vowel: "le lac", "la forêt", "l'océan"."""
         if self.word[0] in _VOWELS:
-            return _join(f"l'{self.word}", adjective)
-        return _join("la" if self.feminine else "le", self.word, adjective)
+            return join(f"l'{self.word}", adjective)
+        return join("la" if self.feminine else "le", self.word, adjective)
 
 
 _VOWELS = "aàâeéèêiîoôuûh"
@@ -180,62 +180,62 @@ def landscape(
     place: str, relief: str | None, time: str | None, feature: str | None, rng: np.random.Generator
 ) -> str:
     r"""One caption; `relief`, `time` and `feature` are left out when None."""
-    noun = _pick(PLACES[place], rng)
-    mood = _pick(MOODS, rng)[noun.feminine] if rng.random() < 0.45 else ""
-    around = [_around(noun, _pick(RELIEFS[relief], rng), rng)] if relief else []
-    when = [_pick(TIMES[time], rng)] if time else []
+    noun = pick(PLACES[place], rng)
+    mood = pick(MOODS, rng)[noun.feminine] if rng.random() < 0.45 else ""
+    around = [_around(noun, pick(RELIEFS[relief], rng), rng)] if relief else []
+    when = [pick(TIMES[time], rng)] if time else []
     way = rng.random()
     if feature and way < 0.22:  # the feature first: "un bateau sur un lac calme au crépuscule"
         prepositions = WHERE_BY_WATER if place in ("lake", "sea") else WHERE
         where, whole = (
-            _pick(prepositions[feature], rng),
+            pick(prepositions[feature], rng),
             noun.a(mood) if rng.random() < 0.6 else noun.the(mood),
         )
         place_words = de(whole, where) if where.endswith(" de") else f"{where} {whole}"
         # "entouré" would now seem to agree with the feature, so the place keeps its own details beside it.
-        return _join(_with_article(_pick(FEATURES[feature], rng), "", rng), place_words, *around, *when)
-    beside = [_beside(_pick(FEATURES[feature], rng), rng)] if feature else []
+        return join(_with_article(pick(FEATURES[feature], rng), "", rng), place_words, *around, *when)
+    beside = [_beside(pick(FEATURES[feature], rng), rng)] if feature else []
     if time and way > 0.93:  # the moment first: "lever de soleil sur une forêt"
-        return _join(_pick(MOMENTS[time], rng), "sur", noun.a(mood), *_shuffled(around + beside, rng))
+        return join(pick(MOMENTS[time], rng), "sur", noun.a(mood), *shuffled(around + beside, rng))
     if time and way > 0.83:  # "à l'aube, une forêt"
-        return _join(when[0] + ",", _with_article(noun, mood, rng), *_shuffled(around + beside, rng))
-    details = around + beside + when if rng.random() < 0.5 else _shuffled(around + beside + when, rng)
+        return join(when[0] + ",", _with_article(noun, mood, rng), *shuffled(around + beside, rng))
+    details = around + beside + when if rng.random() < 0.5 else shuffled(around + beside + when, rng)
     if rng.random() < 0.1:
-        return _join(_pick(OPENERS, rng).a(), de(noun.a(mood)), *details)
-    return _join(_with_article(noun, mood, rng), *details)
+        return join(pick(OPENERS, rng).a(), de(noun.a(mood)), *details)
+    return join(_with_article(noun, mood, rng), *details)
 
 
 def portrait(
     animal: str, fur: str | None, accessory: str | None, background: str | None, rng: np.random.Generator
 ) -> str:
     r"""One caption; `fur`, `accessory` and `background` are left out when None."""
-    word = _pick(ANIMALS[animal], rng)
+    word = pick(ANIMALS[animal], rng)
     details = []
     way = rng.random()
     if way < 0.12:
-        word = f"{_pick(CUTE_BEFORE, rng)} {word}"
+        word = f"{pick(CUTE_BEFORE, rng)} {word}"
     coat = way > 0.88
     if fur and not coat:
-        word = f"{word} {_pick(FURS[fur], rng)}"
+        word = f"{word} {pick(FURS[fur], rng)}"
     if 0.12 <= way < 0.2:
-        word = f"{word} {_pick(CUTE_AFTER, rng)}"
+        word = f"{word} {pick(CUTE_AFTER, rng)}"
     if fur and coat:
-        word = f"{word} au pelage {_pick(FURS[fur], rng)}"
+        word = f"{word} au pelage {pick(FURS[fur], rng)}"
     noun = Noun(word)
     if accessory:
-        details.append(_pick(ACCESSORIES[accessory], rng))
+        details.append(pick(ACCESSORIES[accessory], rng))
     if background:
-        where, surface, article = _pick(BEHIND, rng)
-        colour = _pick(BACKGROUNDS[background], rng)[surface.feminine]
+        where, surface, article = pick(BEHIND, rng)
+        colour = pick(BACKGROUNDS[background], rng)[surface.feminine]
         behind = f"{where} {surface.a(colour) if article else f'{surface.word} {colour}'}"
         if rng.random() < 0.1:  # "sur fond bleu, un chat"
-            return _join(behind + ",", _with_article(noun, "", rng), *details)
+            return join(behind + ",", _with_article(noun, "", rng), *details)
         details.append(behind)
     if rng.random() < 0.25:
-        details = _shuffled(details, rng)
+        details = shuffled(details, rng)
     if rng.random() < 0.1:
-        return _join(_pick((*OPENERS, Noun("portrait")), rng).a(), de(noun.a()), *details)
-    return _join(_with_article(noun, "", rng), *details)
+        return join(pick((*OPENERS, Noun("portrait")), rng).a(), de(noun.a()), *details)
+    return join(_with_article(noun, "", rng), *details)
 
 
 def de(words: str, before: str = "de") -> str:
@@ -252,7 +252,7 @@ def de(words: str, before: str = "de") -> str:
 
 
 def _around(noun: Noun, relief: str, rng: np.random.Generator) -> str:
-    return f"{_pick(AROUND, rng).format(e='e' if noun.feminine else '')} {relief}"
+    return f"{pick(AROUND, rng).format(e='e' if noun.feminine else '')} {relief}"
 
 
 def _beside(feature: Noun, rng: np.random.Generator) -> str:
@@ -264,16 +264,4 @@ def _with_article(noun: Noun, adjective: str, rng: np.random.Generator) -> str:
     way = rng.random()
     if way < 0.65:
         return noun.a(adjective)
-    return noun.the(adjective) if way < 0.75 else _join(noun.word, adjective)
-
-
-def _pick(words: Sequence[Any], rng: np.random.Generator) -> Any:
-    return words[int(rng.integers(len(words)))]
-
-
-def _shuffled(parts: list[str], rng: np.random.Generator) -> list[str]:
-    return [parts[i] for i in rng.permutation(len(parts))]
-
-
-def _join(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
+    return noun.the(adjective) if way < 0.75 else join(noun.word, adjective)

@@ -43,12 +43,12 @@ def count_words(texts: Iterable[str], clean: Clean = "openai") -> Counter[str]:
 
 
 def learn_merges(words: Mapping[str, int] | Iterable[str], size: int | None = None) -> list[Pair]:
-    r"""Merges for :class:`ldm.text.tokenizer.Tokenizer`, the most frequent first.
+    r"""Merges for `ldm.text.tokenizer.Tokenizer`, the most frequent first.
 
-    `words` are counted words ({"low": 5}) or plain texts, which :func:`count_words` then counts. Learning
+    `words` are counted words ({"low": 5}) or plain texts, which `count_words` then counts. Learning
     stops after `size` merges, or when no pair occurs twice: with `size=None`, every word seen at least twice
     is one piece by then. Among equally frequent pairs the alphabetically first wins, so the result depends
-    on nothing but the counts. Raises LdmError for a negative size or count.
+    on nothing but the counts. Raises `LdmError` for a negative size or count.
     """
     counts = words if isinstance(words, Mapping) else count_words(words)
     if (size is not None and size < 0) or min(counts.values(), default=0) < 0:

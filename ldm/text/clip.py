@@ -18,7 +18,9 @@ from ldm.config import ImageConfig, TextConfig
 from ldm.text.encoder import TextEncoder, pool
 from ldm.text.image import ImageEncoder
 
-MAX_SCALE = 100.0  # the paper caps the inverse temperature here, "to prevent training instability"
+MAX_SCALE = (
+    100.0  # the cap on the inverse temperature, and its start, 1 / 0.07: Radford et al. 2021, section 2.5
+)
 
 
 def contrastive_loss(

@@ -39,7 +39,8 @@ class TextEncoder(nn.Module):
         length, longest = ids.shape[1], self.position_embedding.num_embeddings
         if length > longest:
             raise LdmError(
-                f"{length} tokens, but this text encoder has {longest} positions; shorten the prompt"
+                f"{length} tokens, but this text encoder has {longest} positions; "
+                f"give the tokenizer a context_length of {longest}"
             )
         positions = torch.arange(length, device=ids.device)
         x = self.token_embedding(ids) + self.position_embedding(positions)

@@ -4,8 +4,8 @@ The picture is cut into square patches, each becomes a token by one linear map, 
 joins them to collect what the picture shows. From there on it is the transformer that reads text, without the
 causal mask.
 
-Source: Dosovitskiy et al. 2021, section 3.1; CLIP's changes in Radford et al. 2021, section 2.4 (a norm before
-the first layer, and a patch embedding without bias).
+Source: Dosovitskiy et al. 2021, section 3.1; CLIP adds a norm before the first layer (Radford et al. 2021, section
+2.4), and its released code has no bias in the patch embedding.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@ r"""Text to ids and back: CLIP's byte-pair tokenizer.
 A network reads numbers, so a sentence is first cut into pieces from a fixed vocabulary, each piece with an
 id. Byte-pair encoding sits between letters (any word can be written, but a sentence becomes long) and whole
 words (short, but every new word is unknown): it starts from letters and glues together the neighbours that
-were most often seen side by side, in the order in which they were learned (see :mod:`ldm.text.bpe`).
+were most often seen side by side, in the order in which they were learned (see `ldm.text.bpe`).
 
 With the three merges `l o`, `lo w`, `e r</w>`, the word "lower" shrinks like this:
 
@@ -26,8 +26,8 @@ weights saw in training. Stable Diffusion 1 was trained with transformers' token
 Stable Diffusion 2 with open_clip's, which fills with 0 as OpenAI's own `clip.tokenize` does. (SDXL has two
 text encoders, and uses one of each.)
 
-Left out: how a text becomes words (:mod:`ldm.text.words`), how the merges are learned (:mod:`ldm.text.bpe`),
-what becomes of the ids (:mod:`ldm.text.encoder`).
+Left out: how a text becomes words (`ldm.text.words`), how the merges are learned (`ldm.text.bpe`),
+what becomes of the ids (`ldm.text.encoder`).
 
 Sources: Sennrich, Haddow and Birch 2016, section 3.2 (byte pairs inside words); Radford et al. 2019,
 section 2.2 (on bytes); Radford et al. 2021, section 2.4 (CLIP's text encoder).
@@ -77,7 +77,7 @@ def merge_pair(symbols: Sequence[str], pair: Pair) -> tuple[str, ...]:
 def read_clip_merges(path: Path = CLIP_MERGES) -> tuple[Pair, ...]:
     r"""CLIP's 48,894 merges, in the order learned, from the file OpenAI published.
 
-    Raises LdmError when the file is missing or is not, byte for byte, the published one: a single wrong merge
+    Raises `LdmError` when the file is missing or is not, byte for byte, the published one: a single wrong merge
     would shift every later id and turn prompts into others without any sign of it.
     """
     try:
@@ -92,7 +92,7 @@ def read_clip_merges(path: Path = CLIP_MERGES) -> tuple[Pair, ...]:
 
 
 def parse_merges(lines: Iterable[str], source: str, expected: int | None = None) -> tuple[Pair, ...]:
-    r"""Merges from lines of two symbols with a space between; LdmError names the line that is not."""
+    r"""Merges from lines of two symbols with a space between; `LdmError` names the line that is not."""
     merges = []
     for number, line in enumerate(lines, start=2):  # line 1 is the version note
         match line.split(" "):
@@ -136,7 +136,7 @@ class Tokenizer:
         pad: Pad = "eos",
         clean: Clean = "openai",
     ) -> None:
-        r"""Raises LdmError when a merge uses a piece no earlier line makes, or an option is not known."""
+        r"""Raises `LdmError` when a merge uses a piece no earlier line makes, or an option is not known."""
         if pad not in get_args(Pad) or clean not in get_args(Clean):
             raise LdmError(f"pad {pad!r}, clean {clean!r}: expected {get_args(Pad)}, {get_args(Clean)}")
         if context_length < 2:
@@ -188,7 +188,7 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         r"""Ids of the content alone, of any length: no bos, no eos, no padding.
 
-        Any string has ids; raises LdmError for what is no string. A run of n letters without a space costs
+        Any string has ids; raises `LdmError` for what is no string. A run of n letters without a space costs
         about n^2 steps, 0.4 s for four thousand of them.
         """
         return [number for word in self.words(text) for number in self._encode_word(word)]
@@ -223,7 +223,7 @@ class Tokenizer:
         r"""Text of some ids: bos is skipped, the first eos ends it, a space follows every finished word.
 
         The cleaned text comes back, with the spaces the cutting made ("a cat 's"); bytes that are no whole
-        character become U+FFFD. Raises LdmError for an id outside the vocabulary.
+        character become U+FFFD. Raises `LdmError` for an id outside the vocabulary.
         """
         data = bytearray()
         for number in map(int, ids):
@@ -274,9 +274,9 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        r"""Read a folder that :meth:`save` or transformers wrote; both config files may be missing.
+        r"""Read a folder that `save` or transformers wrote; both config files may be missing.
 
-        Raises LdmError when a file is missing or damaged, or when `vocab.json` does not number the pieces the
+        Raises `LdmError` when a file is missing or damaged, or when `vocab.json` does not number the pieces the
         way the merges do: the ids would then mean other rows of the embedding table.
         """
         folder = Path(folder)

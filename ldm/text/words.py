@@ -73,7 +73,7 @@ def split_words(text: str, clean: Clean = "openai", special: Sequence[str] = (BO
     references. OpenAI's looks for them in the cleaned text, so capitals count too; transformers looks for all
     its special tokens in the raw one.
 
-    Raises LdmError for an unknown recipe, or for what is no string.
+    Raises `LdmError` for an unknown recipe, or for what is no string.
     """
     if not isinstance(text, str):
         raise LdmError(f"cannot tokenize {type(text).__name__}: expected a string (decode bytes first)")

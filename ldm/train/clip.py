@@ -29,7 +29,9 @@ def clip_loss(
 
 
 @torch.no_grad()
-def retrieval(clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int = 64, batches: int = 16) -> float:
+def retrieval(
+    clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int = 64, batches: int = 16
+) -> float:
     """How often a picture, among `batch` full captions, finds one that describes it; by chance, about 1 / batch.
 
     Two pictures of one batch may show the same scene, and then either's caption is right.

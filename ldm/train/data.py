@@ -4,7 +4,9 @@ Pictures are few and slow to draw, so they are kept; captions are many and quick
 them afresh.
 """
 
+import math
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +21,8 @@ from tqdm import tqdm
 
 from ldm.files import atomic_path
 from ldm.postcards import Scene, caption, postcard, sample_scene
+
+CHUNK = 64  # pictures that a process draws before it is given more
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,9 @@ def draw_pictures(folder: Path, split: str, count: int, size: int, seed: int = 0
         drawn = np.empty((count, size, size, 3), dtype=np.uint8)
         draw_one = partial(_draw, seed=seed, size=size, split=split)
         # "spawn": a fresh process, for a fork of one that runs torch's threads may hang.
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            images = pool.map(draw_one, range(count), chunksize=64)
+        workers = min(os.cpu_count() or 1, math.ceil(count / CHUNK))
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            images = pool.map(draw_one, range(count), chunksize=CHUNK)
             for i, image in enumerate(tqdm(images, total=count, desc=f"drawing ({split})", unit="picture")):
                 drawn[i] = image
         with atomic_path(path) as temporary:

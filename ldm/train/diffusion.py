@@ -24,13 +24,19 @@ from ldm.train.loop import Recipe, mixed_precision, train
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE, reparametrise
 
-DROP = 0.1  # of the captions are emptied, so that the network also learns to paint without a prompt
+DROP = 0.1  # of the captions are emptied, so that guidance has a prediction without prompt (Ho & Salimans 2022, alg. 1)
 
 
 def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Random timesteps, one from each of `batch` equal stretches of [0, steps): every step of training sees
-    all noise levels, and its gradient varies less than with independent draws (Kingma et al. 2021, appendix I)."""
-    return ((torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * steps).long()
+    """Random timesteps, one from each of `batch` equal stretches of [0, steps).
+
+    So every step of training sees all noise levels, and its gradient varies less than with independent draws.
+    (Stratified sampling; Kingma et al. 2021, appendix I, shift one grid by one random number, to the same end.)
+    """
+    t = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * steps
+    return t.long().clamp(
+        max=steps - 1
+    )  # float32 has no number between 31.999999 and 32: it may round up to `steps`
 
 
 def diffusion_loss(
@@ -51,7 +57,7 @@ def diffusion_loss(
 
 
 class Latents:
-    """All pictures, encoded once: the mean and the standard deviation of each latent."""
+    """All pictures, encoded once: the mean and log-variance of each latent."""
 
     @torch.no_grad()
     def __init__(self, vae: VAE, pictures: Pictures):

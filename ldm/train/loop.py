@@ -6,7 +6,6 @@ exactly where its last checkpoint stands.
 """
 
 import copy
-import csv
 import math
 import time
 from collections.abc import Callable
@@ -65,8 +64,8 @@ def attend_by_hand(module: nn.Module) -> None:
 def update_ema(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
     r"""$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$: the weights, averaged over the last $1/(1-d)$ steps.
 
-    The averaged network has seen the noise of the gradients cancel out, and paints better than any single one
-    (Ho et al. 2020, appendix B). Early on the average must not remember the random start, so d grows to `decay`.
+    In the average the noise of the gradients cancels out, and it usually paints better than any single network; used
+    by Ho et al. 2020, appendix B. Early on the average must not remember the random start, so d grows to `decay`.
     """
     d = min(decay, (1 + step) / (10 + step))
     for mean, current in zip(average.parameters(), module.parameters(), strict=True):
@@ -108,7 +107,10 @@ def train(
 
         log.add(step, loss.item())
         bar.set_postfix(loss=f"{log.smooth:.4f}", refresh=False)
-        if step + 1 == recipe.steps or time.monotonic() - saved_at > 60 * recipe.checkpoint_minutes:
+        due = time.monotonic() - saved_at > 60 * recipe.checkpoint_minutes and not log.recent
+        if (
+            step + 1 == recipe.steps or due
+        ):  # due: only where a line of the log ends, or resuming would tear one
             state = {"module": module.state_dict(), "average": average.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "step": step + 1}
             with atomic_path(checkpoint) as temporary:
@@ -135,6 +137,6 @@ class Log:
         self.recent.append(loss)
         self.smooth = sum(self.recent) / len(self.recent)
         if (step + 1) % self.every == 0:
-            with open(self.path, "a", newline="") as file:
-                csv.writer(file).writerow([step + 1, f"{self.smooth:.6f}"])
+            with open(self.path, "a") as file:
+                file.write(f"{step + 1},{self.smooth:.6f}\n")
             self.recent = []

@@ -30,8 +30,11 @@ def reconstruction_loss(
 
 
 def vae_loss(vae: VAE, pixels: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, ""]:
-    r"""Reconstruction plus a light KL term, per latent number: the negative ELBO with a weight (Kingma & Welling
-    2014, eq. 7; the weight as in Rombach et al. 2022, appendix G)."""
+    r"""Reconstruction plus a light KL term (per latent number): the shape of the negative ELBO.
+
+    Source: Kingma & Welling 2014, eq. 7. Rombach et al. 2022, appendix G, weigh the KL term as lightly, and add a
+    perceptual and an adversarial loss against blur.
+    """
     with mixed_precision():
         mean, logvar = (t.float() for t in vae.encode(pixels))
         painted = vae.decode(
@@ -43,19 +46,18 @@ def vae_loss(vae: VAE, pixels: Float[Tensor, "b 3 h w"], generator: torch.Genera
 
 @torch.no_grad()
 def latent_std(vae: VAE, pictures: Pictures, count: int = 2000) -> float:
-    """The standard deviation of the latents over `count` pictures; its inverse is the scale."""
-    means = [
-        vae.encode(pictures.batch(np.arange(i, i + 50)))[0] for i in range(0, min(count, len(pictures)), 50)
-    ]
+    """The standard deviation of the latents' means over `count` pictures; its inverse is the scale."""
+    count = min(count, len(pictures))
+    means = [vae.encode(pictures.batch(np.arange(i, min(i + 50, count))))[0] for i in range(0, count, 50)]
     return torch.cat(means).std().item()
 
 
 @torch.no_grad()
 def psnr(vae: VAE, pictures: Pictures, count: int = 1000) -> float:
     """Peak signal-to-noise ratio of the reconstructions, in dB: the mean over pictures; 30 is hard to tell apart."""
-    ratios = []
-    for i in range(0, min(count, len(pictures)), 50):
-        pixels = pictures.batch(np.arange(i, i + 50))
+    ratios, count = [], min(count, len(pictures))
+    for i in range(0, count, 50):
+        pixels = pictures.batch(np.arange(i, min(i + 50, count)))
         error = (vae.decode(vae.encode(pixels)[0]).clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3))
         ratios += [10 * math.log10(2**2 / e) for e in error.tolist()]  # the range of [-1, 1] is 2
     return sum(ratios) / len(ratios)

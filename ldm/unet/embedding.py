@@ -18,8 +18,8 @@ def timestep_embedding(t: Shaped[Tensor, "b"], width: int) -> Float[Tensor, "b {
       \qquad f_i = 10000^{-i/n}, \quad n = \mathrm{width}/2$$
 
     Source: Vaswani et al. 2017, section 3.5, where sines and cosines alternate; this order is that of Stable
-    Diffusion. Computed in float32 whatever the model's dtype: half precision cannot hold t = 999 times a
-    frequency. `t` in [0, T), whole or fractional; `width` even.
+    Diffusion. Computed in float32 whatever the model's dtype: near 999, bfloat16 counts in steps of 4 and float16 in
+    steps of 0.5, and the fast sines would be noise. `t` in [0, T), whole or fractional; `width` even.
     """
     half = width // 2
     exponent = -math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half

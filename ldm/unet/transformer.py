@@ -2,7 +2,7 @@ r"""The spatial transformer: where the picture reads the words.
 
 A feature map of h x w pixels is read as a sequence of h*w tokens. In each layer every pixel looks at all
 others (self-attention: the left eye should match the right one), then at the words of the prompt
-(cross-attention: queries from pixels, keys and values from text), then thinks for itself (feed-forward).
+(cross-attention: queries from pixels, keys and values from text), and last at nothing but itself (feed-forward).
 
 Source: Rombach et al. 2022, section 3.3 and appendix E.2.1.
 """
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ldm.nn.attention import Attention
 
 
-class GEGLU(nn.Module):
-    r"""A feed-forward layer whose hidden units are opened and closed by gates (Shazeer 2020):
+class FeedForward(nn.Module):
+    r"""Two layers whose hidden units are opened and closed by gates, "GEGLU" (Shazeer 2020, eq. 6, plus biases):
 
-    $$\mathrm{GEGLU}(x) = W_\mathrm{out}\,\bigl(a \odot \mathrm{GELU}(g)\bigr), \qquad [a, g] = W_\mathrm{in} x$$
+    $$\mathrm{FFN}(x) = W_\mathrm{out}\,\bigl(a \odot \mathrm{GELU}(g)\bigr) + b_\mathrm{out},
+      \qquad [a, g] = W_\mathrm{in} x + b_\mathrm{in}$$
 
     The value $a$ is the first half of the projection and the gate $g$ the second; GELU is the exact one.
     """
@@ -43,7 +44,7 @@ class TransformerLayer(nn.Module):
         self.norm_2 = nn.LayerNorm(width, eps=1e-5)
         self.cross_attn = Attention(width, heads, context_width, qkv_bias=False)
         self.norm_3 = nn.LayerNorm(width, eps=1e-5)
-        self.feed_forward = GEGLU(width)
+        self.feed_forward = FeedForward(width)
 
     def forward(self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"]) -> Float[Tensor, "b n d"]:
         x = x + self.self_attn(self.norm_1(x))

@@ -16,10 +16,15 @@ forgets no detail of the finest.
              |                                                      ^
              +----------------> mid (res_1, attn, res_2) -----------+
 
+The way up has one block more a level because the way down hands over more than its blocks' outputs: conv_in's and
+every downsample's too. (A downsample's, already coarse, goes to the level below it.)
+
 Ronneberger et al. (2015) drew it for segmentation, with ReLU and max pooling; diffusion's U-Net (Ho et al.
 2020, appendix B; Dhariwal & Nichol 2021; Rombach et al. 2022) has SiLU, GroupNorm, residual blocks, strided
 convolutions, and attention. The names of its modules follow execution: `up.0` runs first and is the coarsest.
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +44,7 @@ class DownLevel(nn.Module):
     def __init__(self, config: UNetConfig, level: Level, in_channels: int, downsample: bool):
         super().__init__()
         widths = [in_channels] + [level.channels] * config.res_per_level
-        self.res = nn.ModuleList(_res(config, a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.res = nn.ModuleList(_res(config, a, b) for a, b in pairwise(widths))
         self.attn = nn.ModuleList(_attn(config, level, level.depth) for _ in self.res if level.depth)
         self.downsample = Downsample(level.channels, pad=(1, 1, 1, 1)) if downsample else None
 
@@ -103,10 +108,8 @@ class UNet(nn.Module):
         self.time_embedding = TimeEmbedding(first.channels, 4 * first.channels)
         self.conv_in = nn.Conv2d(config.in_channels, first.channels, 3, padding=1)
 
-        width, skips = (
-            first.channels,
-            [first.channels],
-        )  # skips: the channels of every feature map handed over
+        width = first.channels
+        skips = [width]  # the channels of every feature map that is handed over
         self.down = nn.ModuleList()
         for i, level in enumerate(config.levels):
             halve = i < len(config.levels) - 1
@@ -134,8 +137,8 @@ class UNet(nn.Module):
         """`t` in [0, T), one for the batch or one a picture; `context` from the text encoder. Any h and w do."""
         if x_t.shape[1] != self.conv_in.in_channels:
             raise LdmError(
-                f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} "
-                "(9 are an inpainting model's: latent, mask and masked latent)"
+                f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
+                "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
         time = self.time_embedding(t.expand(len(x_t)))
         h = self.conv_in(x_t)

@@ -1,1 +1,1 @@
-"""Between pixels and latents: a picture made some fifty times smaller, and back."""
+"""Between pixels and latents: a picture made many times smaller, and back."""

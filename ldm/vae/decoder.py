@@ -1,7 +1,9 @@
 r"""The VAE's decoder: latents back to pixels. The encoder in a mirror, one residual block a level deeper.
 
-Source: Rombach et al. 2022, appendix G.1.
+Source: Rombach et al. 2022, appendix G.
 """
+
+from itertools import pairwise
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from ldm.config import VAEConfig
 from ldm.nn.resnet import ResBlock, Upsample
-from ldm.vae.encoder import Mid
+from ldm.vae.mid import Mid
 
 
 class DecoderLevel(nn.Module):
@@ -18,9 +20,7 @@ class DecoderLevel(nn.Module):
     def __init__(self, in_channels: int, channels: int, blocks: int, groups: int, upsample: bool):
         super().__init__()
         widths = [in_channels] + [channels] * blocks
-        self.res = nn.ModuleList(
-            ResBlock(a, b, groups=groups, eps=1e-6) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.res = nn.ModuleList(ResBlock(a, b, groups=groups, eps=1e-6) for a, b in pairwise(widths))
         self.upsample = Upsample(channels) if upsample else None
 
     def forward(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
@@ -40,7 +40,7 @@ class Decoder(nn.Module):
         self.mid = Mid(channels[0], config.groups)
         self.up = nn.ModuleList(
             DecoderLevel(a, b, config.res_per_level + 1, config.groups, upsample=i < len(channels) - 1)
-            for i, (a, b) in enumerate(zip((channels[0], *channels), channels, strict=False))
+            for i, (a, b) in enumerate(pairwise((channels[0], *channels)))
         )
         self.norm_out = nn.GroupNorm(config.groups, channels[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(channels[-1], 3, 3, padding=1)

@@ -1,7 +1,9 @@
 r"""The VAE's encoder: pixels to the mean and log-variance of a Gaussian over latents.
 
-Source: Rombach et al. 2022, appendix G.1; the architecture is that of Esser et al. 2021 (VQGAN).
+Source: Rombach et al. 2022, appendix G; the architecture is that of Esser et al. 2021 (VQGAN).
 """
+
+from itertools import pairwise
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from ldm.config import VAEConfig
 from ldm.nn.resnet import Downsample, ResBlock
-from ldm.vae.attention import PixelAttention
+from ldm.vae.mid import Mid
 
 
 class EncoderLevel(nn.Module):
@@ -18,9 +20,7 @@ class EncoderLevel(nn.Module):
     def __init__(self, in_channels: int, channels: int, blocks: int, groups: int, downsample: bool):
         super().__init__()
         widths = [in_channels] + [channels] * blocks
-        self.res = nn.ModuleList(
-            ResBlock(a, b, groups=groups, eps=1e-6) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.res = nn.ModuleList(ResBlock(a, b, groups=groups, eps=1e-6) for a, b in pairwise(widths))
         # Padded on the right and at the bottom only, as the original was; see `Downsample`.
         self.downsample = Downsample(channels, pad=(0, 1, 0, 1)) if downsample else None
 
@@ -28,19 +28,6 @@ class EncoderLevel(nn.Module):
         for res in self.res:
             h = res(h)
         return h if self.downsample is None else self.downsample(h)
-
-
-class Mid(nn.Module):
-    """Residual block, attention, residual block, at the coarsest resolution; the decoder has one too."""
-
-    def __init__(self, channels: int, groups: int):
-        super().__init__()
-        self.res_1 = ResBlock(channels, channels, groups=groups, eps=1e-6)
-        self.attn = PixelAttention(channels, groups)
-        self.res_2 = ResBlock(channels, channels, groups=groups, eps=1e-6)
-
-    def forward(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return self.res_2(self.attn(self.res_1(h)))
 
 
 class Encoder(nn.Module):
@@ -52,7 +39,7 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(3, channels[0], 3, padding=1)
         self.down = nn.ModuleList(
             EncoderLevel(a, b, config.res_per_level, config.groups, downsample=i < len(channels) - 1)
-            for i, (a, b) in enumerate(zip((channels[0], *channels), channels, strict=False))
+            for i, (a, b) in enumerate(pairwise((channels[0], *channels)))
         )
         self.mid = Mid(last, config.groups)
         self.norm_out = nn.GroupNorm(config.groups, last, eps=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.unet.transformer import GEGLU, SpatialTransformer, TransformerLayer
+from ldm.unet.transformer import FeedForward, SpatialTransformer, TransformerLayer
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
@@ -27,7 +27,7 @@ def test_the_first_half_is_the_value_and_the_second_the_gate():
     3 * GELU(2) = 3 * 2 * Phi(2) = 6 * (1 + erf(2 / sqrt 2)) / 2 = 6 * 0.9772498681 = 5.8634992083.
     Were the halves swapped, GELU(3) * 2 = 5.9919 would come out; the tanh approximation gives 5.8638.
     """
-    geglu = GEGLU(1).double()
+    geglu = FeedForward(1).double()
     geglu.proj_in.weight.data = torch.tensor([[0.0]] * 4 + [[1.0]] * 4, dtype=torch.float64)
     geglu.proj_in.bias.data = torch.tensor([3.0] + [0.0] * 7, dtype=torch.float64)
     nn.init.ones_(geglu.proj_out.weight)
@@ -37,7 +37,7 @@ def test_the_first_half_is_the_value_and_the_second_the_gate():
 
 
 def test_closed_gates_let_only_the_bias_through(draw, randomise):
-    geglu = randomise(GEGLU(4))
+    geglu = randomise(FeedForward(4))
     geglu.proj_in.weight.data[16:] = 0
     geglu.proj_in.bias.data[16:] = -100
     torch.testing.assert_close(geglu(draw(2, 3, 4)), geglu.proj_out.bias.expand(2, 3, 4), **TIGHT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.vae.attention import PixelAttention
+from ldm.vae.mid import PixelAttention
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
