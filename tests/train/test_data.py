@@ -1,0 +1,134 @@
+r"""The pictures to train on: drawn once, kept, and always the same."""
+
+from concurrent.futures import Executor, Future
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.errors import LdmError
+from ldm.postcards import caption, held_out, postcard
+from ldm.train import data
+from ldm.train.data import Pictures, draw_pictures, random_indices
+
+
+class InThisProcess(Executor):
+    r"""Stands in for the process pool, whose processes take a second each to start."""
+
+    workers: list[int] = []
+
+    def __init__(self, max_workers, mp_context):
+        self.workers.append(max_workers)
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(data, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(InThisProcess, "workers", [])
+    return InThisProcess
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_scenes_and_pixels_are_those_of_the_postcards(tmp_path, split):
+    pictures = draw_pictures(tmp_path, split, 6, 16, seed=9)
+    assert len(pictures) == 6 and pictures.pixels.shape == (6, 16, 16, 3)
+    for i in range(6):
+        card = postcard(i, seed=9, size=16, split=split)
+        assert pictures.scenes[i] == card.scene
+        assert (pictures.pixels[i] == np.asarray(card.image)).all()
+
+
+def test_processes_draw_what_this_process_draws(tmp_path):
+    pictures = draw_pictures(tmp_path, "train", 2, 16)
+    assert (pictures.pixels[1] == np.asarray(postcard(1, 0, 16).image)).all()
+
+
+@pytest.mark.parametrize(("cores", "count", "workers"), [(64, 65, 2), (2, 1000, 2), (None, 1000, 1)])
+def test_no_more_processes_are_started_than_have_work(
+    tmp_path, monkeypatch, in_this_process, cores, count, workers
+):
+    monkeypatch.setattr(data.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(data, "_draw", lambda index, seed, size, split: np.zeros((size, size, 3)))
+    draw_pictures(tmp_path, "train", count, 1)
+    assert in_this_process.workers == [workers]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_pictures_are_drawn_once_and_then_read(tmp_path, monkeypatch):
+    first = draw_pictures(tmp_path, "train", 3, 16)
+
+    def never(*_, **__):
+        raise AssertionError("drawn again")
+
+    monkeypatch.setattr(data, "ProcessPoolExecutor", never)
+    second = draw_pictures(tmp_path, "train", 3, 16)
+    assert (first.pixels == second.pixels).all() and first.scenes == second.scenes
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_another_split_count_size_or_seed_is_another_file(tmp_path):
+    draw_pictures(tmp_path, "train", 2, 16)
+    for options in (("held_out", 2, 16), ("train", 1, 16), ("train", 2, 24), ("train", 2, 16, 5)):
+        fresh = draw_pictures(tmp_path / "fresh", *options)
+        beside = draw_pictures(tmp_path, *options)
+        assert (beside.pixels == fresh.pixels).all() and beside.scenes == fresh.scenes
+    assert len(list(tmp_path.glob("*.npy"))) == 5
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_no_scene_is_in_both_splits(tmp_path):
+    for split, wanted in (("train", False), ("held_out", True)):
+        pictures = draw_pictures(tmp_path, split, 40, 16)
+        assert [held_out(scene) for scene in pictures.scenes] == [wanted] * 40
+    with pytest.raises(LdmError, match="split 'test'"):
+        draw_pictures(tmp_path, "test", 1, 16)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_drawing_that_fails_leaves_no_file_and_the_next_try_succeeds(tmp_path, monkeypatch):
+    def save_half(path, array):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(data.np, "save", save_half)
+        draw_pictures(tmp_path, "train", 2, 16)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(data, "_draw", lambda index, **_: 1 // (1 - index))
+        draw_pictures(tmp_path, "train", 2, 16)
+    assert list(tmp_path.iterdir()) == []
+    assert len(draw_pictures(tmp_path, "train", 2, 16)) == 2
+
+
+def test_a_batch_is_the_pictures_asked_for_from_minus_one_to_one(pictures):
+    r"""Bytes 0, 51, 255 are -1, 51 / 127.5 - 1 = -0.6 and 1; colour comes first in a batch."""
+    pixels = np.zeros((2, 2, 2, 3), dtype=np.uint8)
+    pixels[1, 0, 1] = (0, 51, 255)
+    batch = Pictures(pictures(2).scenes, pixels).batch(np.array([1, 0, 1]))
+    assert batch.shape == (3, 3, 2, 2) and batch.dtype == torch.float32
+    torch.testing.assert_close(batch[0, :, 0, 1], torch.tensor([-1.0, -0.6, 1.0]))
+    assert torch.equal(batch[0], batch[2]) and (batch[1] == -1).all()
+
+
+def test_captions_are_those_of_the_scenes_and_new_at_every_step(pictures):
+    eight, indices = pictures(8), np.array([3, 3, 5])
+    captions = eight.captions(indices, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    assert captions == [caption(eight.scenes[i], rng) for i in indices]
+    assert captions != eight.captions(indices, np.random.default_rng(2))
+    rng = np.random.default_rng(1)
+    full = [caption(eight.scenes[i], rng, partial=False) for i in indices]
+    assert full == eight.captions(indices, np.random.default_rng(1), partial=False)
+
+
+def test_every_index_is_drawn_and_none_too_high():
+    drawn = random_indices(np.random.default_rng(0), 5, 1000)
+    counts = np.bincount(drawn, minlength=5)
+    assert len(drawn) == 1000 and len(counts) == 5
+    assert counts.min() > 150 and counts.max() < 250  # 200 each, give or take 12.6 (one standard deviation)
