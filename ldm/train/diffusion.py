@@ -34,9 +34,8 @@ def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Tens
     (Stratified sampling; Kingma et al. 2021, appendix I, shift one grid by one random number, to the same end.)
     """
     t = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * steps
-    return t.long().clamp(
-        max=steps - 1
-    )  # float32 has no number between 31.999999 and 32: it may round up to `steps`
+    # In float32, 31 + 0.99999994 is 32: the last one may round up to `steps` itself.
+    return t.long().clamp(max=steps - 1)
 
 
 def diffusion_loss(

@@ -107,10 +107,9 @@ def train(
 
         log.add(step, loss.item())
         bar.set_postfix(loss=f"{log.smooth:.4f}", refresh=False)
-        due = time.monotonic() - saved_at > 60 * recipe.checkpoint_minutes and not log.recent
-        if (
-            step + 1 == recipe.steps or due
-        ):  # due: only where a line of the log ends, or resuming would tear one
+        # Only where a line of the log ends: a resumed run could not finish a line that it has not begun.
+        due = not log.recent and time.monotonic() - saved_at > 60 * recipe.checkpoint_minutes
+        if step + 1 == recipe.steps or due:
             state = {"module": module.state_dict(), "average": average.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "step": step + 1}
             with atomic_path(checkpoint) as temporary:
