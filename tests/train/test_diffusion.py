@@ -1,0 +1,213 @@
+r"""Stage 4: the U-Net learns to name the noise."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ldm.config import NoiseConfig
+from ldm.convert.folder import fill, read_model, read_tensors
+from ldm.diffusion.schedule import make_alpha_bar
+from ldm.train import diffusion as stage
+from ldm.train.diffusion import DROP, Latents, diffusion_loss, random_timesteps, train_diffusion
+from ldm.train.loop import Recipe, train
+from ldm.unet.unet import UNet
+from ldm.vae.vae import VAE
+from tests.small import CONFIG, TOKENIZER, write_small_model
+
+
+def gen(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(8, 1000), (32, 1000), (1, 1000), (5, 7)])
+def test_one_timestep_comes_from_each_of_equal_stretches(batch, steps):
+    for seed in range(20):
+        t = random_timesteps(batch, steps, gen(seed))
+        assert t.dtype == torch.int64 and t.shape == (batch,)
+        assert t.min() >= 0 and t.max() < steps
+        for i, value in enumerate(t.tolist()):
+            assert math.floor(steps * i / batch) <= value <= math.ceil(steps * (i + 1) / batch)
+
+
+def test_every_timestep_is_about_as_likely_as_any_other():
+    generator = gen()
+    counts = torch.bincount(
+        torch.cat([random_timesteps(4, 20, generator) for _ in range(1000)]), minlength=20
+    )
+    assert counts.sum() == 4000 and counts.min() > 150 and counts.max() < 250  # 200 each
+
+
+@pytest.mark.parametrize("batch", [8, 32, 256])
+def test_the_highest_random_number_is_no_timestep_too_many(monkeypatch, batch):
+    # 31 + 0.99999994 is 32 in float32.
+    highest = 1 - 2**-24
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, highest))
+    assert random_timesteps(batch, 1000, gen()).max() == 999
+
+
+class Saying(nn.Module):
+    r"""In the U-Net's place: it says `answer(x_t, t)`."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x_t, t, context):
+        return self.answer(x_t, t)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_who_knows_the_picture_loses_nothing(draw, prediction):
+    latents, noise = draw(16, 4, 8, 8).float(), NoiseConfig(prediction=prediction)
+
+    def answer(x_t, t):
+        a = make_alpha_bar(noise)[t].reshape(-1, 1, 1, 1)
+        eps = (x_t - a.sqrt() * latents) / (1 - a).sqrt()
+        return {"eps": eps, "x0": latents, "v": a.sqrt() * eps - (1 - a).sqrt() * latents}[prediction]
+
+    loss = diffusion_loss(Saying(answer), latents, torch.zeros(16, 2, 3), noise, gen())
+    assert loss.item() < 1e-8
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_saying_nothing_costs_one(draw, prediction):
+    latents, noise = draw(64, 4, 8, 8).float(), NoiseConfig(prediction=prediction)
+    silent = Saying(lambda x_t, t: torch.zeros_like(x_t))
+    loss = diffusion_loss(silent, latents, torch.zeros(64, 2, 3), noise, gen())
+    assert loss.item() == pytest.approx(1.0, abs=0.05)  # the mean of 16384 squares: 1 +- 0.011
+
+
+def test_the_network_is_shown_all_noise_levels_and_its_context(draw):
+    latents, context, seen = draw(16, 4, 8, 8).float(), draw(16, 2, 3).float(), []
+
+    class Watching(nn.Module):
+        def forward(self, x_t, t, given):
+            seen.append((t, given))
+            return x_t
+
+    diffusion_loss(Watching(), latents, context, NoiseConfig(steps=160), gen())
+    [(t, given)] = seen
+    assert (t // 10).tolist() == list(range(16)) and given is context
+
+
+def test_the_loss_depends_on_the_generator_alone(draw):
+    latents, zero = draw(4, 4, 8, 8).float(), Saying(lambda x_t, t: torch.zeros_like(x_t))
+    losses = [
+        diffusion_loss(zero, latents, torch.zeros(4, 2, 3), NoiseConfig(), gen(s)).item() for s in (1, 1, 2)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+class OwnLatents(VAE):
+    r"""In the VAE's place: pixels are the mean, the standard deviation is 0.1."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+    def encode(self, pixels):
+        return pixels, torch.full_like(pixels, 2 * math.log(0.1))
+
+
+def test_latents_are_the_encoded_pictures_in_order_and_sampled_with_their_spread(pictures):
+    many = pictures(40, repeat=2)  # more than one portion of 50
+    latents = Latents(OwnLatents(), many)
+    torch.testing.assert_close(latents.mean, many.batch(np.arange(80)))
+    indices = np.array([70, 3, 3])
+    sample = latents.sample(indices, gen(2))
+    noise = torch.randn(sample.shape, generator=gen(2))
+    torch.testing.assert_close(sample, many.batch(indices) + 0.1 * noise)
+
+
+def test_a_handful_of_latents_is_learned(draw, tmp_path):
+    latents, context = draw(2, 4, 4, 4).float().repeat(8, 1, 1, 1), torch.zeros(16, 2, 16)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        unet = UNet(CONFIG.unet)
+    recipe = Recipe(steps=100, batch=16, lr=5e-3, warmup=5, ema=0.9)
+    losses = []
+
+    def loss_at(step):
+        losses.append(diffusion_loss(unet, latents, context, CONFIG.noise, gen(step)))
+        return losses[-1]
+
+    train(unet, loss_at, recipe, tmp_path)
+    assert sum(losses[:5]) / 5 > 0.9
+    assert sum(losses[-10:]) / 10 < 0.6
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = write_small_model(tmp_path / "model")
+    (folder / "unet.safetensors").unlink()
+    return folder
+
+
+def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
+    folder, tmp_path, pictures, monkeypatch
+):
+    prompts = []
+    call = stage.Tokenizer.__call__
+    monkeypatch.setattr(
+        stage.Tokenizer, "__call__", lambda self, texts: (prompts.append(texts), call(self, texts))[1]
+    )
+    # One step of many pictures: the loss is never lowered, only looked at.
+    in_training = []
+
+    def only_look(unet, loss_at, recipe, run, resume):
+        loss_at(0)
+        in_training.extend(prompts)
+        prompts.clear()
+        return unet
+
+    monkeypatch.setattr(stage, "train", only_look)
+    recipe = Recipe(steps=1, batch=1000, lr=1e-3)
+    train_diffusion(folder, tmp_path / "run", pictures(40), pictures(8), recipe, 0, False)
+    [batch] = in_training
+    assert DROP == 0.1 and len(batch) == 1000
+    assert 70 < batch.count("") < 130  # 100, give or take 9.5 (one standard deviation)
+    assert len(prompts) == 16 and not any("" in batch for batch in prompts)
+
+
+def test_the_stage_writes_the_average_and_measures_it_on_held_out_pictures(folder, tmp_path, pictures):
+    recipe = Recipe(steps=3, batch=4, lr=1e-3, warmup=1)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    reached = train_diffusion(folder, tmp_path / "run", pictures(40), pictures(8), recipe, 5, False)
+    [(name, loss)] = reached.items()
+    assert name == "loss, held-out combinations" and 0.5 < loss < 1.5
+    unet, path = UNet(CONFIG.unet), folder / "unet.safetensors"
+    fill(unet, read_tensors(path), path)
+    saved = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["average"]
+    for name, tensor in unet.state_dict().items():
+        assert torch.equal(tensor, saved[name].half().float()), name
+    for path, content in before.items():  # text encoder and VAE stay as they are
+        assert path.read_bytes() == content
+    again = train_diffusion(folder, tmp_path / "again", pictures(40), pictures(8), recipe, 5, False)
+    assert again == reached
+    other = train_diffusion(folder, tmp_path / "other", pictures(40), pictures(8), recipe, 6, False)
+    assert other != reached
+
+
+def test_the_text_encoder_is_read_in_the_same_way_as_when_painting(folder, tmp_path, pictures, monkeypatch):
+    r"""Training's context is that of the finished model: otherwise it would learn another language."""
+    contexts = []
+
+    def watch(unet, latents, context, noise_config, generator):
+        contexts.append(context)
+        return torch.zeros(())
+
+    monkeypatch.setattr(stage, "diffusion_loss", watch)
+    monkeypatch.setattr(stage, "train", lambda unet, loss_at, recipe, run, resume: (loss_at(0), unet)[1])
+    texts = []
+    call = stage.Tokenizer.__call__
+    monkeypatch.setattr(
+        stage.Tokenizer, "__call__", lambda self, t: (texts.append(list(t)), call(self, t))[1]
+    )
+    recipe = Recipe(steps=1, batch=4, lr=1e-3)
+    train_diffusion(folder, tmp_path / "run", pictures(8), pictures(8), recipe, 0, False)
+    model = read_model(folder)
+    assert model.tokenizer.vocab == TOKENIZER.vocab
+    with torch.no_grad():
+        torch.testing.assert_close(contexts[0], model.encode_text(texts[0]))

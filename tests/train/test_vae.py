@@ -1,0 +1,143 @@
+r"""Stage 3: compress a drawing and draw it again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ldm.convert.folder import fill, read_config, read_tensors, write_config
+from ldm.train import vae as stage
+from ldm.train.loop import Recipe, train
+from ldm.train.vae import KL_WEIGHT, latent_std, psnr, reconstruction_loss, train_vae, vae_loss
+from ldm.vae.vae import VAE
+from tests.small import CONFIG
+
+
+def new_vae(**changes) -> VAE:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return VAE(replace(CONFIG.vae, scale=1.0, **changes))
+
+
+def test_the_reconstruction_loss_by_hand():
+    r"""One channel of 2 x 2 is off by  0  1 , the others are right: of 12 numbers,
+                                        0  3
+    the absolute errors add up to 4 and the squares to 10. The error's slopes: to the right 1 and 3, of 6
+    differences; downwards 0 and 2, of 6. The loss is 4/12 + 10/12 + (4/6 + 2/6) / 2 = 5/3."""
+    pixels = torch.full((1, 3, 2, 2), 0.25, dtype=torch.float64)
+    error = torch.zeros_like(pixels)
+    error[0, 1] = torch.tensor([[0.0, 1.0], [0.0, 3.0]])
+    assert reconstruction_loss(pixels, pixels + error).item() == pytest.approx(5 / 3, abs=1e-12)
+    assert reconstruction_loss(pixels, pixels - error).item() == pytest.approx(5 / 3, abs=1e-12)
+    assert reconstruction_loss(pixels, pixels).item() == 0
+
+
+def test_of_two_errors_as_large_the_blurred_edge_costs_more():
+    pixels = torch.zeros(1, 3, 4, 4)
+    shift, edge = torch.full_like(pixels, 0.5), torch.full_like(pixels, 0.5)
+    edge[..., 2:] = -0.5
+    assert reconstruction_loss(pixels, edge) > reconstruction_loss(pixels, shift) + 0.1
+
+
+class Constant(VAE):
+    r"""In the VAE's place: the encoder says `mean` and `logvar`, the decoder paints what it is given, enlarged."""
+
+    def __init__(self, mean: float, logvar: float):
+        nn.Module.__init__(self)
+        self.mean, self.logvar = mean, logvar
+
+    def encode(self, pixels):
+        latent = torch.zeros(len(pixels), 2, 3, 3)
+        return latent + self.mean, latent + self.logvar
+
+    def decode(self, latent):
+        return torch.zeros(len(latent), 3, 6, 6) + latent.mean()
+
+
+def test_the_kl_term_is_per_latent_number_and_light():
+    r"""Mean 2 and variance 1: (4 + 1 - 1 - 0) / 2 = 2 nats for each latent number, whatever their number."""
+    pixels = torch.zeros(5, 3, 6, 6)
+    certain = vae_loss(Constant(0.0, 0.0), pixels, torch.Generator().manual_seed(0))
+    off = vae_loss(Constant(2.0, 0.0), pixels, torch.Generator().manual_seed(0))
+    noise = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)).mean()
+    painted = torch.zeros_like(pixels)
+    torch.testing.assert_close(certain, reconstruction_loss(pixels, painted + noise))
+    expected = reconstruction_loss(pixels, painted + noise + 2) + KL_WEIGHT * 2
+    torch.testing.assert_close(off, expected, rtol=1e-6, atol=0)
+    assert 1e-5 * expected < KL_WEIGHT * 2  # or the tolerance would hide it
+
+
+def test_the_decoder_is_shown_a_sample_and_not_the_mean():
+    vae, pixels = new_vae().eval(), torch.zeros(2, 3, 16, 16)
+    losses = [vae_loss(vae, pixels, torch.Generator().manual_seed(seed)).item() for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+class OffBy(VAE):
+    r"""Paints every picture with an error of 0.2 in all its numbers."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+    def encode(self, pixels):
+        return pixels, pixels
+
+    def decode(self, latent):
+        return torch.where(latent > 0, latent - 0.2, latent + 0.2)
+
+
+@pytest.mark.parametrize("count", [1000, 3])
+def test_psnr_by_hand(pictures, count):
+    r"""The range is 2, the squared error 0.04: 10 log10(4 / 0.04) = 20 dB."""
+    assert psnr(OffBy(), pictures(8), count) == pytest.approx(20.0, abs=1e-3)
+
+
+class Overshooting(OffBy):
+    def decode(self, latent):
+        return super().decode(latent) + 100 * (latent == 1) - 100 * (latent == -1)
+
+
+def test_psnr_forgives_overshooting_for_pictures_are_clipped(pictures):
+    pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    pixels[:, 0] = 255
+    pixels[:, 1] = 51
+    two = stage.Pictures(pictures(2).scenes, pixels)
+    # A quarter of the rows are off by 0.2, the others beyond the range and clipped to the right value.
+    assert psnr(Overshooting(), two) == pytest.approx(10 * np.log10(4 / 0.01), abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [2000, 10])
+def test_the_latents_spread_is_measured_on_all_the_pictures_asked_for(pictures, count):
+    # The pixels are their own latents here.
+    expected = pictures(40, repeat=2).batch(np.arange(min(80, count))).std().item()
+    assert latent_std(OffBy(), pictures(40, repeat=2), count) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_handful_of_pictures_is_learned(pictures, tmp_path):
+    vae, four = new_vae(), pictures(4)
+    before = psnr(vae, four)
+    recipe = Recipe(steps=80, batch=4, lr=5e-3, warmup=5, ema=0.9)
+
+    def loss_at(step):
+        return vae_loss(vae, four.batch(np.arange(4)), torch.Generator().manual_seed(step))
+
+    average = train(vae, loss_at, recipe, tmp_path)
+    assert psnr(average, four) > before + 6 and psnr(average, four) > 15
+
+
+def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictures):
+    write_config(tmp_path, CONFIG)
+    recipe = Recipe(steps=3, batch=4, lr=1e-3, warmup=1)
+    reached = train_vae(tmp_path, tmp_path / "run", pictures(40), pictures(8), recipe, seed=5, resume=False)
+    assert list(reached) == ["PSNR, held-out combinations (dB)", "latent scale"]
+    config = read_config(tmp_path)
+    assert config == replace(CONFIG, vae=replace(CONFIG.vae, scale=reached["latent scale"]))
+    vae = VAE(config.vae)
+    path = tmp_path / "vae.safetensors"
+    fill(vae, read_tensors(path), path)
+    with torch.no_grad():
+        mean, _ = vae.encode(pictures(40).batch(np.arange(40)))
+    assert mean.std().item() == pytest.approx(1.0, abs=0.01)
+    assert psnr(vae, pictures(8)) == pytest.approx(reached["PSNR, held-out combinations (dB)"], abs=0.05)
