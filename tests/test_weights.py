@@ -1,0 +1,119 @@
+r"""The model that ships, `weights/tiny`: that it knows its world.
+
+`LDM_TEST_MODEL=weights/mine` holds a model of one's own to the same claims.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ldm
+from ldm.diffusion.schedule import add_noise
+from ldm.postcards import postcard
+from ldm.postcards.attributes import ANIMALS, PLACES, Landscape, Portrait
+from ldm.text.image import preprocess
+from ldm.train.data import Pictures
+from ldm.train.vae import psnr
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TINY = REPOSITORY / "weights" / "tiny"
+MODEL = Path(os.environ.get("LDM_TEST_MODEL", TINY))
+NEW_SERIES = 12345  # training drew its pictures from the series 0 and 1
+
+pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason=f"{MODEL} is not there")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ldm.load(MODEL, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def cards():
+    r"""Fresh drawings of held-out combinations."""
+    return [postcard(i, NEW_SERIES, size=64, split="held_out") for i in range(160)]
+
+
+def paint(model, prompt: str, **options) -> np.ndarray:
+    return np.asarray(model.generate(prompt, **{"seed": 42, "steps": 8} | options)[0]).astype(int)
+
+
+@pytest.mark.slow
+def test_a_prompt_is_painted_the_same_each_time_and_matters(model):
+    dog = paint(model, "a dog with glasses")
+    assert dog.shape == (64, 64, 3) and dog.std() > 20  # neither grey nor black
+    assert (dog == paint(model, "a dog with glasses")).all()
+    for other in ("a serene forest with a waterfall at sunrise", ""):
+        assert np.abs(dog - paint(model, other)).mean() > 10
+    assert np.abs(dog - paint(model, "a dog with glasses", seed=43)).mean() > 5
+
+
+def test_the_noise_of_a_noised_drawing_is_named(model, cards):
+    r"""Knowing nothing costs 1; at half the noise, a network that has learned its world knows most of it."""
+    pixels = Pictures(
+        [card.scene for card in cards[:16]], np.stack([np.asarray(c.image) for c in cards[:16]])
+    )
+    with torch.no_grad():
+        latents, _ = model.vae.encode(pixels.batch(np.arange(16)))
+        eps = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+        x_t = add_noise(latents, eps, model.alpha_bar()[500])
+        out = model.unet(x_t, torch.tensor(500), model.encode_text([card.caption for card in cards[:16]]))
+    assert (out - eps).square().mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("kind", "attribute", "classes", "prompt"),
+    [
+        (Portrait, "animal", ANIMALS, "a {}"),
+        (Portrait, "animal", ANIMALS, "a picture of a {}"),
+        (Landscape, "place", PLACES, "a {}"),
+    ],
+)
+def test_clip_tells_animals_and_places_apart_in_new_drawings(cards, kind, attribute, classes, prompt):
+    clip, tokenizer = ldm.load_clip(MODEL, device="cpu")
+    chosen = [card for card in cards if isinstance(card.scene, kind)][:64]
+    assert len(chosen) == 64
+    texts = [prompt.format(name) for name in classes]
+    with torch.no_grad():
+        chances = clip.classify(preprocess([card.image for card in chosen], 64), tokenizer(texts))
+    found = [classes[i] for i in chances.argmax(dim=-1).tolist()]
+    right = sum(name == getattr(card.scene, attribute) for name, card in zip(found, chosen))
+    assert right / 64 >= 0.9
+
+
+def test_the_vae_draws_new_pictures_again_and_its_latents_have_unit_variance(model, cards):
+    pictures = Pictures([c.scene for c in cards[:32]], np.stack([np.asarray(c.image) for c in cards[:32]]))
+    assert psnr(model.vae, pictures) >= 24
+    with torch.no_grad():
+        mean, _ = model.vae.encode(pictures.batch(np.arange(32)))
+    assert 0.8 < mean.std().item() < 1.2
+
+
+def test_every_number_is_finite(model):
+    for name, tensor in model.state_dict().items():
+        assert tensor.isfinite().all(), name
+
+
+def test_the_vocabulary_is_the_configs_and_no_word_of_a_caption_is_spelled(model, cards):
+    assert model.tokenizer.vocab_size == model.config.text.vocab_size
+    words = {word for card in cards for word in model.tokenizer.words(card.caption)}
+    assert [word for word in words if len(model.tokenizer.encode(word)) > 1] == []
+
+
+def test_the_reference_libraries_are_not_needed(monkeypatch):
+    for name in ("transformers", "diffusers"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing them fails
+    ldm.load(MODEL, device="cpu")
+
+
+@pytest.mark.skipif(not TINY.is_dir(), reason="weights/tiny is not there")
+def test_the_folder_is_small_enough_to_ship_and_says_how_it_was_made():
+    assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) <= 60_000_000
+    assert ldm.load("tiny", device="cpu").config.name == "tiny"
+    card = (TINY / "README.md").read_text(encoding="utf-8")
+    for command in ("ldm train", "ldm generate"):
+        assert command in card
