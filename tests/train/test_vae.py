@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ldm.convert.folder import fill, read_config, read_tensors, write_config
-from ldm.train import vae as stage
+from ldm.train.data import Pictures
 from ldm.train.loop import Recipe, train
 from ldm.train.vae import KL_WEIGHT, latent_std, psnr, reconstruction_loss, train_vae, vae_loss
 from ldm.vae.vae import VAE
@@ -103,7 +103,7 @@ def test_psnr_forgives_overshooting_for_pictures_are_clipped(pictures):
     pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     pixels[:, 0] = 255
     pixels[:, 1] = 51
-    two = stage.Pictures(pictures(2).scenes, pixels)
+    two = Pictures(pictures(2).scenes, pixels)
     # A quarter of the rows are off by 0.2, the others beyond the range and clipped to the right value.
     assert psnr(Overshooting(), two) == pytest.approx(10 * np.log10(4 / 0.01), abs=1e-3)
 

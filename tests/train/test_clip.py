@@ -1,0 +1,147 @@
+r"""Stage 2: captions and drawings find each other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ldm.convert.folder import read_clip, read_tensors, write_config
+from ldm.errors import LdmError
+from ldm.text.bpe import learn_merges
+from ldm.text.clip import CLIP, contrastive_loss
+from ldm.text.image import standardise
+from ldm.text.tokenizer import Tokenizer
+from ldm.train import clip as stage
+from ldm.train.clip import clip_loss, retrieval, train_clip
+from ldm.train.data import Pictures
+from ldm.train.loop import Recipe, train
+from tests.small import CONFIG, TOKENIZER
+
+
+@pytest.fixture
+def tokenizer(pictures) -> Tokenizer:
+    r"""One that knows the words of the captions, so that these are shorter than the context."""
+    everyone, rng = np.arange(40), np.random.default_rng(0)
+    return Tokenizer(learn_merges(pictures(40).captions(everyone, rng) * 2), context_length=32)
+
+
+def new_clip(vocab_size: int) -> CLIP:
+    text = replace(CONFIG.text, vocab_size=vocab_size)
+    assert CONFIG.image is not None and CONFIG.embedding_width is not None
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return CLIP(text, CONFIG.image, CONFIG.embedding_width)
+
+
+@torch.no_grad()
+def test_trimmed_padding_changes_nothing_for_nothing_looks_ahead(tokenizer, pictures):
+    clip, seen = new_clip(tokenizer.vocab_size), []
+    clip.text.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    loss = clip_loss(clip, tokenizer, pictures(8), 6, np.random.default_rng(3))
+
+    rng = np.random.default_rng(3)
+    indices = rng.integers(8, size=6)
+    ids = tokenizer(pictures(8).captions(indices, rng))
+    images = clip.embed_image(standardise(pictures(8).batch(indices)))
+    full = contrastive_loss(images, clip.embed_text(ids), clip.logit_scale)
+    torch.testing.assert_close(loss, full, rtol=1e-6, atol=0)
+
+    trimmed, untrimmed = seen
+    length = trimmed.shape[1]
+    assert length < untrimmed.shape[1] == 32 and torch.equal(trimmed, untrimmed[:, :length])
+    # Up to the end mark of the longest text and no further.
+    ends = (trimmed == tokenizer.eos).int().argmax(dim=-1)
+    assert (trimmed == tokenizer.eos).any(dim=-1).all() and ends.max() == length - 1
+
+
+class Knowing(CLIP):
+    r"""Picture i of a batch is most like text `answer(i)`."""
+
+    def __init__(self, answer):
+        nn.Module.__init__(self)
+        self.answer = answer
+
+    def similarity(self, pixels, ids):
+        return torch.eye(len(ids))[[self.answer(i) % len(ids) for i in range(len(pixels))]]
+
+
+def test_retrieval_counts_the_pictures_that_find_their_caption(pictures):
+    # Sixteen pictures of different scenes, in four batches of four.
+    scenes, cards = [], pictures(40)
+    for i, scene in enumerate(cards.scenes):
+        if scene not in [cards.scenes[j] for j in scenes]:
+            scenes.append(i)
+    chosen = scenes[:16]
+    different = Pictures([cards.scenes[i] for i in chosen], cards.pixels[chosen])
+    for answer, expected in ((lambda i: i, 1.0), (lambda i: i + 1, 0.0), (lambda i: 0, 0.25)):
+        assert retrieval(Knowing(answer), TOKENIZER, different, batch=4, batches=4) == expected
+
+
+def test_a_caption_that_also_describes_the_picture_is_no_miss(pictures):
+    two = pictures(2)
+    twins = Pictures([two.scenes[0]] * 2, two.pixels)
+    assert retrieval(Knowing(lambda i: i + 1), TOKENIZER, twins, batch=2, batches=1) == 1.0
+
+
+def test_eight_pictures_learn_to_find_their_captions(tokenizer, pictures, tmp_path):
+    # The same batch at every step: overfitting on purpose.
+    clip, cards = new_clip(tokenizer.vocab_size), pictures(40)
+    rng = np.random.default_rng(1)
+    indices = rng.integers(40, size=8)
+    pixels, ids = standardise(cards.batch(indices)), tokenizer(cards.captions(indices, rng))
+    assert len(set(indices)) == 8
+
+    def hits(clip: CLIP) -> int:
+        return (clip.similarity(pixels, ids).argmax(dim=-1) == torch.arange(8)).sum().item()
+
+    losses = []
+
+    def loss_at(step: int) -> torch.Tensor:
+        losses.append(clip_loss(clip, tokenizer, cards, 8, np.random.default_rng(1)))
+        return losses[-1]
+
+    before = hits(clip)
+    average = train(clip, loss_at, Recipe(steps=60, batch=8, lr=1e-2, warmup=5, ema=0.9), tmp_path)
+    assert before <= 4 and isinstance(average, CLIP) and hits(average) >= 7
+    assert losses[-1] < 0.5 < 1.5 < losses[0]
+
+
+def test_the_stage_writes_the_average_and_measures_it(tmp_path, pictures, monkeypatch):
+    write_config(tmp_path, CONFIG)
+    TOKENIZER.save(tmp_path / "tokenizer")
+    measured = []
+
+    def measure(clip: CLIP, tokenizer: Tokenizer, cards: Pictures) -> float:
+        measured.append((clip.state_dict(), cards))
+        return len(measured) / 4
+
+    monkeypatch.setattr(stage, "retrieval", measure)
+    seen, held_out = pictures(40), pictures(8, "held_out")
+    recipe = Recipe(steps=2, batch=4, lr=1e-3, warmup=1)
+    reached = train_clip(tmp_path, tmp_path / "run", seen, held_out, recipe, seed=5, resume=False)
+    assert reached == {
+        "retrieval among 64, seen combinations": 0.25,
+        "retrieval among 64, held-out combinations": 0.5,
+    }
+    assert [cards for _, cards in measured] == [seen, held_out]
+    clip, tokenizer = read_clip(tmp_path)
+    assert tokenizer.vocab == TOKENIZER.vocab
+    saved = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["average"]
+    for name, tensor in clip.state_dict().items():
+        assert torch.equal(measured[0][0][name], saved[name]), name
+        assert torch.equal(tensor, saved[name].half().float()), name
+    # The same seed learns the same weights, another seed others.
+    for seed, same in ((5, True), (6, False)):
+        train_clip(tmp_path, tmp_path / f"again-{seed}", seen, held_out, recipe, seed, resume=False)
+        again = read_tensors(tmp_path / "clip.safetensors")
+        equal = [torch.equal(tensor, clip.state_dict()[name]) for name, tensor in again.items()]
+        assert all(equal) if same else not all(equal)
+
+
+@pytest.mark.parametrize("lost", ["image", "embedding_width"])
+def test_a_config_without_an_image_encoder_is_an_error(tmp_path, pictures, lost):
+    write_config(tmp_path, replace(CONFIG, **{lost: None}))
+    with pytest.raises(LdmError, match="no image encoder"):
+        train_clip(tmp_path, tmp_path / "run", pictures(8), pictures(8), Recipe(1, 1, 1e-3), 0, False)
