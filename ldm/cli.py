@@ -44,10 +44,17 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
     p.add_argument("--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance")
     p.add_argument(
-        "--seed", type=int, metavar="N", help="which noise to start from (default: drawn, and printed)"
+        "--seed",
+        type=int,
+        metavar="N",
+        help="which noise to start from (default: one drawn at random, and printed)",
     )
     p.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="how many pictures, with seeds N, N+1, ..."
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many pictures, with the seeds SEED, SEED+1, ...",
     )
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
 
@@ -55,9 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
         "demo", help="paint six prompts", description="Paint six prompts, English and French."
     )
     p.set_defaults(command=demo)
-    p.add_argument("--model", default="tiny", metavar="M")
-    p.add_argument("--seed", type=int, default=0, metavar="N")
-    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR")
+    p.add_argument("--model", default="tiny", metavar="M", help="a name under weights/, or a folder")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="the noise that all six start from")
+    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where the pictures go")
 
     p = commands.add_parser(
         "train",
@@ -65,9 +72,13 @@ def make_parser() -> argparse.ArgumentParser:
         description="Train one stage of the tiny model, or all of them, on the captioned world that it draws.",
     )
     p.set_defaults(command=train)
-    p.add_argument("stage", choices=("all", "tokenizer", "clip", "vae", "diffusion"))
+    p.add_argument(
+        "stage", choices=("all", "tokenizer", "clip", "vae", "diffusion"), help="all: these four in order"
+    )
     p.add_argument("--out", type=Path, default=Path("weights/mine"), metavar="DIR", help="the model's folder")
-    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the pictures, the start and the noise"
+    )
     p.add_argument("--steps", type=int, metavar="N", help="fewer steps than the recipe, to try things out")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
@@ -143,6 +154,8 @@ def output_path(out: Path | None, name: str, index: int, count: int) -> Path:
     """Where picture `index` of `count` goes: a free name in a folder, or the file asked for (numbered if many)."""
     if out is not None and out.suffix.lower() == ".png":
         return out if count == 1 else out.with_stem(f"{out.stem}-{index}")
+    if out is not None and out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
+        raise LdmError(f"--out {out}; pictures are written as .png: give such a name, or a folder")
     folder = out or Path("outputs")
     number = 1 + max((int(p.name[:5]) for p in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")), default=0)
     return folder / f"{number:05d}-{name}.png"

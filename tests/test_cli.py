@@ -144,6 +144,11 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
             "1001 sampling steps; expected 1 to 1000, the length of the model's noise schedule",
         ),
         (("--sampler", "euler"), "sampler 'euler'; expected one of ddim, ddpm"),
+        (("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**63 - 1"),
+        (
+            ("--out", "dog.jpg"),
+            "--out dog.jpg; pictures are written as .png: give such a name, or a folder",
+        ),
     ],
 )
 def test_values_that_do_not_work_are_one_clear_line_and_exit_code_1(capsys, model, work, options, message):

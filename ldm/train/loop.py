@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Recipe:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up to `recipe.lr`, then half a cosine down to zero (Loshchilov & Hutter 2017)."""
+    """Linear warm-up to `recipe.lr`, then half a cosine down to zero (the cosine: Loshchilov & Hutter 2017)."""
     if step < recipe.warmup:
         return recipe.lr * (step + 1) / recipe.warmup
     done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
@@ -72,9 +73,12 @@ def update_ema(average: nn.Module, module: nn.Module, decay: float, step: int) -
         mean.lerp_(current, 1 - d)
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
+
 def train(
-    module: nn.Module, loss_at: Callable[[int], Tensor], recipe: Recipe, run: Path, resume: bool = False
-) -> nn.Module:
+    module: Module, loss_at: Callable[[int], Tensor], recipe: Recipe, run: Path, resume: bool = False
+) -> Module:
     """Minimise `loss_at(step)` over the module's parameters; returns their moving average.
 
     `run` receives log.csv and checkpoint.pt; with `resume` the run goes on from the latter. AdamW (Loshchilov &

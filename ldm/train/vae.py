@@ -79,7 +79,6 @@ def train_vae(
         return vae_loss(vae, pictures.batch(random_indices(rng, len(pictures), recipe.batch)), generator)
 
     average = train(vae, loss_at, recipe, run, resume)
-    assert isinstance(average, VAE)
     reached = {"PSNR, held-out combinations (dB)": psnr(average, held_out)}
     scale = 1 / latent_std(average, pictures)
     write_tensors(folder / "vae.safetensors", average.state_dict())
