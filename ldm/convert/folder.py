@@ -107,8 +107,9 @@ def read_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[CLIP, T
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
         raise LdmError(f"{folder}: the model comes without CLIP's image encoder; painting does not need it")
+    tokenizer = read_tokenizer(folder, config.text)
     with torch.device("meta"):
         clip = CLIP(config.text, config.image, config.embedding_width)
     text = {f"text.{name}": t for name, t in read_tensors(folder / "text.safetensors", dtype).items()}
     fill(clip, text | read_tensors(folder / "clip.safetensors", dtype), folder / "clip.safetensors")
-    return clip.eval(), read_tokenizer(folder, config.text)
+    return clip.eval(), tokenizer

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm.convert.folder import read_config, write_clip
+from ldm.convert.folder import read_config, read_tokenizer, write_clip
 from ldm.errors import LdmError
 from ldm.text.clip import CLIP, contrastive_loss
 from ldm.text.image import standardise
@@ -34,7 +34,8 @@ def retrieval(
 ) -> float:
     """How often a picture, among `batch` full captions, finds one that describes it; by chance, about 1 / batch.
 
-    Two pictures of one batch may show the same scene, and then either's caption is right.
+    Taken over the first batch x batches pictures. Two of one batch may show the same scene, and then either's
+    caption is right.
     """
     hits = 0
     for i in range(batches):
@@ -57,7 +58,7 @@ def train_clip(
     # A random start, torch's own; CLIP's code starts its embeddings smaller (0.02), which matters for deeper models.
     torch.manual_seed(seed)
     clip = CLIP(config.text, config.image, config.embedding_width)
-    tokenizer = Tokenizer.load(folder / "tokenizer")
+    tokenizer = read_tokenizer(folder, config.text)
 
     def loss_at(step: int) -> Tensor:
         return clip_loss(clip, tokenizer, pictures, recipe.batch, np.random.default_rng([seed, step]))

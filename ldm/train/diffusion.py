@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ldm.config import NoiseConfig
-from ldm.convert.folder import fill, read_config, read_tensors, write_tensors
+from ldm.convert.folder import fill, read_config, read_tensors, read_tokenizer, write_tensors
 from ldm.diffusion.predict import target
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.text.encoder import TextEncoder
-from ldm.text.tokenizer import Tokenizer
 from ldm.train.data import Pictures, random_indices
 from ldm.train.loop import Recipe, mixed_precision, train
 from ldm.unet.unet import UNet
@@ -55,11 +54,17 @@ def diffusion_loss(
     return F.mse_loss(out, target(noise_config.prediction, latents, eps, alpha_bar_t))
 
 
+def drop_captions(captions: list[str], rng: np.random.Generator, share: float) -> list[str]:
+    """The captions, each emptied with probability `share`."""
+    return [caption if rng.random() >= share else "" for caption in captions]
+
+
 class Latents:
-    """All pictures, encoded once: the mean and log-variance of each latent."""
+    """Pictures and their latents, encoded once: the mean and log-variance of each."""
 
     @torch.no_grad()
     def __init__(self, vae: VAE, pictures: Pictures):
+        self.pictures = pictures
         encoded = [
             vae.encode(pictures.batch(np.arange(i, min(i + 50, len(pictures)))))
             for i in tqdm(range(0, len(pictures), 50), desc="encoding", unit_scale=50, unit="picture")
@@ -77,7 +82,7 @@ def train_diffusion(
 ) -> dict[str, float]:
     """Train the U-Net from nothing, with text encoder and VAE as they are. Returns what it reached."""
     config = read_config(folder)
-    tokenizer = Tokenizer.load(folder / "tokenizer")
+    tokenizer = read_tokenizer(folder, config.text)
     text, vae = TextEncoder(config.text), VAE(config.vae)
     for module, name in ((text, "text"), (vae, "vae")):
         path = folder / f"{name}.safetensors"
@@ -86,22 +91,19 @@ def train_diffusion(
     torch.manual_seed(seed)
     unet = UNet(config.unet)
 
-    def loss_on(
-        data: Latents, source: Pictures, network: nn.Module, key: int, batch: int, drop: float
-    ) -> Tensor:
+    def loss_on(network: nn.Module, data: Latents, key: int, batch: int, drop: float) -> Tensor:
+        """The loss on one batch of `data`, which `key` determines together with the seed."""
         rng, generator = np.random.default_rng([seed, key]), torch.Generator().manual_seed(seed * 10**9 + key)
-        indices = random_indices(rng, len(source), batch)
-        prompts = [p if rng.random() >= drop else "" for p in source.captions(indices, rng)]
+        indices = random_indices(rng, len(data.pictures), batch)
+        captions = drop_captions(data.pictures.captions(indices, rng), rng, drop)
         with mixed_precision():
-            context = text(tokenizer(prompts)).float()
+            context = text(tokenizer(captions)).float()
         return diffusion_loss(network, data.sample(indices, generator), context, config.noise, generator)
 
     seen = Latents(vae, pictures)
-    average = train(
-        unet, lambda step: loss_on(seen, pictures, unet, step, recipe.batch, DROP), recipe, run, resume
-    )
+    average = train(unet, lambda step: loss_on(unet, seen, step, recipe.batch, DROP), recipe, run, resume)
     write_tensors(folder / "unet.safetensors", average.state_dict())
     with torch.no_grad():
-        unseen = Latents(vae, held_out)
-        losses = [loss_on(unseen, held_out, average, 10**8 + i, 64, 0.0).item() for i in range(16)]
+        unseen = Latents(vae, held_out)  # its keys lie far beyond any step of training
+        losses = [loss_on(average, unseen, 10**8 + i, batch=64, drop=0.0).item() for i in range(16)]
     return {"loss, held-out combinations": sum(losses) / len(losses)}

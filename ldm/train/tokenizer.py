@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ldm.config import Config
-from ldm.convert.folder import write_config
+from ldm.convert.folder import read_config, write_config
 from ldm.postcards import caption, sample_scene
 from ldm.text.bpe import learn_merges
 from ldm.text.tokenizer import Tokenizer
@@ -19,6 +19,10 @@ def train_tokenizer(config: Config, folder: Path, captions: int = 40_000, seed: 
     A world of a few hundred words can afford that. CLIP's 49,408 pieces for all the texts of the internet
     cannot, and there rare words stay in several pieces.
     """
+    if (
+        folder / "config.json"
+    ).exists():  # a later stage has been here: keep what it wrote, such as the VAE's scale
+        config = read_config(folder)
     texts = []
     for i in tqdm(range(captions), desc="tokenizer", unit="caption"):
         rng = np.random.default_rng([seed, i])
