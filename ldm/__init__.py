@@ -25,6 +25,7 @@ READING_ORDER = (
     "ldm.pixels",
     # Text becomes a context.
     "ldm.text.words",
+    "ldm.text.merges",
     "ldm.text.tokenizer",
     "ldm.text.bpe",
     "ldm.nn.attention",

@@ -26,7 +26,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from ldm.errors import LdmError
-from ldm.text.tokenizer import Pair, merge_pair
+from ldm.text.merges import Pair
+from ldm.text.tokenizer import merge_pair
 from ldm.text.words import BOS, EOS, Clean, split_words, word_symbols
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ldm.errors import LdmError
 from ldm.text import tokenizer as tokenizer_module
 from ldm.text import words as words_module
-from ldm.text.tokenizer import CLIP_MERGES, Tokenizer, merge_pair, parse_merges, read_clip_merges
+from ldm.text.merges import CLIP_MERGES, parse_merges, read_clip_merges
+from ldm.text.tokenizer import Tokenizer, merge_pair
 from ldm.text.words import base_symbols, byte_alphabet, clean_openai, split_words, symbol_bytes, word_symbols
 
 GOLDEN = json.loads(Path(__file__).with_name("tokenizer_golden.json").read_text())["cases"]
