@@ -63,7 +63,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.set_defaults(command=demo)
     p.add_argument("--model", default="tiny", metavar="M", help="a name under weights/, or a folder")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="the noise that all six start from")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="the noise that each prompt starts from")
+    p.add_argument("--batch", type=int, default=4, metavar="N", help="how many pictures of each prompt (4)")
     p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where the pictures go")
 
     p = commands.add_parser(
@@ -116,18 +117,24 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
+    from PIL.Image import Resampling
+
     import ldm
     from ldm.postcards import DEMO_PROMPTS, grid
 
     started = time.monotonic()
     model = ldm.load(options.model)
-    images = []
-    for i, prompt in enumerate(DEMO_PROMPTS):
+    columns = []
+    for i, prompt in enumerate(DEMO_PROMPTS, start=1):
         print(prompt)
-        images += model.generate(prompt, seed=options.seed, progress=progress_bar)
-        save_image(images[-1], options.out / f"demo-{i + 1}.png")
-    save_image(grid([image.resize((256, 256)) for image in images], columns=3), options.out / "demo.png")
-    print(f"{len(images)} pictures in {options.out.resolve()}, {time.monotonic() - started:.1f} s in all")
+        images = model.generate(prompt, seed=options.seed, batch=options.batch, progress=progress_bar)
+        columns.append([image.resize((128, 128), Resampling.BICUBIC) for image in images])
+        for k, image in enumerate(images):
+            save_image(image, options.out / f"demo-{i}-{options.seed + k}.png")
+    sheet = [column[k] for k in range(options.batch) for column in columns]  # a column a prompt, a row a seed
+    save_image(grid(sheet, columns=len(columns)), options.out / "demo.png")
+    count, seconds = len(sheet), time.monotonic() - started
+    print(f"{count} pictures and a sheet of them in {options.out.resolve()}, {seconds:.1f} s in all")
 
 
 def train(options: argparse.Namespace) -> None:

@@ -240,21 +240,23 @@ def test_as_a_program_a_failure_is_one_line_and_no_traceback(work):
 
 
 def test_the_demo_paints_six_prompts_and_a_sheet(capsys, model, work):
-    code, out, _ = run(capsys, "demo", "--model", model, "--seed", 4, "--out", "six")
-    names = [f"six/demo-{i}.png" for i in range(1, 7)]
-    assert code == 0 and files(work) == sorted([*names, "six/demo.png"])
+    code, out, _ = run(capsys, "demo", "--model", model, "--seed", 4, "--batch", 2, "--out", "six")
+    names = [[f"six/demo-{i}-{seed}.png" for seed in (4, 5)] for i in range(1, 7)]
+    assert code == 0 and files(work) == sorted([*sum(names, []), "six/demo.png"])
     lines = out.splitlines()
-    assert lines[:-2] == [line for pair in zip(DEMO_PROMPTS, names) for line in pair]
+    assert lines[:-2] == [line for prompt, pair in zip(DEMO_PROMPTS, names) for line in (prompt, *pair)]
     assert lines[-2] == "six/demo.png"
-    assert re.fullmatch(rf"6 pictures in {re.escape(str(work / 'six'))}, \d+\.\d s in all", lines[-1])
+    told = rf"12 pictures and a sheet of them in {re.escape(str(work / 'six'))}, \d+\.\d s in all"
+    assert re.fullmatch(told, lines[-1])
     painter = ldm.load(model)
-    for prompt, name in zip(DEMO_PROMPTS, names):
-        assert (pixels(work / name) == np.asarray(painter.generate(prompt, seed=4)[0])).all()
-    # Three columns and two rows of 256 pixels, with gaps of 4.
+    for prompt, pair in zip(DEMO_PROMPTS, names):
+        for name, image in zip(pair, painter.generate(prompt, seed=4, batch=2)):
+            assert (pixels(work / name) == np.asarray(image)).all()
+    # A column a prompt, a row a seed, each picture enlarged to 128 pixels, with gaps of 4.
     sheet = pixels(work / "six/demo.png")
-    assert sheet.shape == (2 * 260 + 4, 3 * 260 + 4, 3)
-    fifth = Image.fromarray(pixels(work / names[4])).resize((256, 256))
-    assert (sheet[264:520, 264:520] == np.asarray(fifth)).all()
+    assert sheet.shape == (2 * 132 + 4, 6 * 132 + 4, 3)
+    second_of_third = Image.fromarray(pixels(work / names[2][1])).resize((128, 128), Image.Resampling.BICUBIC)
+    assert (sheet[136:264, 268:396] == np.asarray(second_of_third)).all()
 
 
 def test_postcards_draws_the_contact_sheet(capsys, work):
