@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ldm.errors import LdmError
 from ldm.pixels import to_images, to_pixels
 
 
@@ -72,6 +73,6 @@ def test_the_pixels_handed_over_stay_as_they_were():
     assert torch.equal(pixels, before)
 
 
-def test_pictures_of_two_sizes_do_not_stack():
-    with pytest.raises(ValueError):
+def test_pictures_of_two_sizes_are_an_error():
+    with pytest.raises(LdmError, match=r"sizes \[\(2, 2\), \(3, 2\)\]; expected"):
         to_pixels([Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2))])
