@@ -43,7 +43,7 @@ test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 
 parity: $(REFERENCE) ## measure how far we are from the reference libraries, into docs/parity.md
 	@mkdir -p docs
-	$(BIN)/python -m tests.reference.parity > docs/parity.md
+	$(BIN)/python -m tests.reference.parity > docs/.parity.md && mv docs/.parity.md docs/parity.md
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py

@@ -80,7 +80,12 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the pictures, the start and the noise"
     )
-    p.add_argument("--steps", type=int, metavar="N", help="fewer steps than the recipe, to try things out")
+    p.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="fewer steps than the recipe (not for the tokenizer), to try things out",
+    )
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
     p = commands.add_parser(
@@ -148,6 +153,8 @@ def train(options: argparse.Namespace) -> None:
 def postcards(options: argparse.Namespace) -> None:
     from ldm.postcards import contact_sheet
 
+    if options.grid.suffix.lower() != ".png":
+        raise LdmError(f"--grid {options.grid}; pictures are written as .png: give such a name")
     save_image(contact_sheet(options.size), options.grid)
 
 

@@ -8,6 +8,7 @@ r"""Latent diffusion, the four steps in order.
 Source: Rombach et al. 2022, figure 3.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -21,7 +22,7 @@ from ldm.diffusion.ddim import ddim
 from ldm.diffusion.ddpm import ddpm
 from ldm.diffusion.noise import noise_source
 from ldm.diffusion.predict import guide, x0_and_eps
-from ldm.diffusion.sampling import Denoise, Step
+from ldm.diffusion.sampling import Denoise, Noise, Step
 from ldm.diffusion.schedule import make_alpha_bar, spaced_timesteps
 from ldm.errors import LdmError
 from ldm.pixels import to_images
@@ -74,6 +75,8 @@ class LatentDiffusion(nn.Module):
         seed = random.randrange(2**31) if seed is None else seed
         if batch < 1:
             raise LdmError(f"a batch of {batch} pictures; expected at least 1")
+        if not math.isfinite(guidance):
+            raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {defaults.guidance}")
 
         # 1. Text becomes vectors.
         cond, uncond = self.encode_text([prompt] * batch), self.encode_text([negative] * batch)
@@ -91,7 +94,7 @@ class LatentDiffusion(nn.Module):
         """Step 1: the context that the U-Net's cross-attention reads."""
         return self.text(self.tokenizer(list(prompts)).to(self.device))
 
-    def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Callable[[], Tensor]:
+    def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Noise:
         """Step 2: a source of latent noise for pictures of `size` (width, height), one seed a picture."""
         width, height = size
         factor = self.vae.factor
@@ -120,7 +123,7 @@ class LatentDiffusion(nn.Module):
         return denoise
 
     def sample(
-        self, x_T: Tensor, denoise: Denoise, noise: Callable[[], Tensor], steps: int, sampler: str
+        self, x_T: Float[Tensor, "b z h w"], denoise: Denoise, noise: Noise, steps: int, sampler: str
     ) -> Iterator[Step]:
         """Step 3, all of it: the sampler's steps, one by one, as an iterator."""
         if sampler not in SAMPLERS:

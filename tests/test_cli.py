@@ -144,6 +144,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
             "1001 sampling steps; expected 1 to 1000, the length of the model's noise schedule",
         ),
         (("--sampler", "euler"), "sampler 'euler'; expected one of ddim, ddpm"),
+        (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 2.0"),
         (("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**63 - 1"),
         (
             ("--out", "dog.jpg"),
@@ -288,3 +289,22 @@ def test_a_stage_that_fails_stops_the_training(capsys, monkeypatch):
 
     monkeypatch.setattr(stages, "train_stage", fail)
     assert run(capsys, "train", "all") == (1, "", ["ldm: no room"]) and called == ["tokenizer"]
+
+
+def test_a_contact_sheet_is_a_png(capsys, work):
+    code, out, errors = run(capsys, "postcards", "--grid", "sheet.jpg")
+    assert (code, out) == (1, "")
+    assert errors == ["ldm: --grid sheet.jpg; pictures are written as .png: give such a name"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "message"),
+    [
+        ("tokenizer", ("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**32 - 1"),
+        ("vae", ("--steps", "0"), "0 training steps; expected at least 1"),
+        ("clip", (), "new has no config.json; expected a model folder: train one, starting with"),
+    ],
+)
+def test_training_that_cannot_begin_says_so_before_it_draws_anything(capsys, work, stage, options, message):
+    code, out, [error] = run(capsys, "train", stage, "--out", "new", *options)
+    assert (code, out) == (1, "") and error.startswith(f"ldm: {message}") and files(work) == []

@@ -24,8 +24,6 @@ TINY = REPOSITORY / "weights" / "tiny"
 MODEL = Path(os.environ.get("LDM_TEST_MODEL", TINY))
 NEW_SERIES = 12345  # training drew its pictures from the series 0 and 1
 
-pytestmark = pytest.mark.skipif(not MODEL.is_dir(), reason=f"{MODEL} is not there")
-
 
 @pytest.fixture(scope="module")
 def model():
@@ -110,7 +108,6 @@ def test_the_reference_libraries_are_not_needed(monkeypatch):
     ldm.load(MODEL, device="cpu")
 
 
-@pytest.mark.skipif(not TINY.is_dir(), reason="weights/tiny is not there")
 def test_the_folder_is_small_enough_to_ship_and_says_how_it_was_made():
     assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) <= 60_000_000
     assert ldm.load("tiny", device="cpu").config.name == "tiny"

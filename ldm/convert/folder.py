@@ -30,7 +30,10 @@ def read_config(folder: Path) -> Config:
     """The sizes of the model in `folder`. Raises `LdmError` if there is none or it is damaged."""
     path = folder / "config.json"
     if not path.is_file():
-        raise LdmError(f"{folder} has no config.json; expected a model folder (see weights/README.md)")
+        raise LdmError(
+            f"{folder} has no config.json; expected a model folder: train one, starting with `ldm train tokenizer`, "
+            "or give another"
+        )
     return Config.from_json(path.read_text(encoding="utf-8"))
 
 

@@ -56,7 +56,7 @@ def ddim_step(
 
 def ddim(
     denoise: Denoise,
-    x_T: Tensor,
+    x_T: Float[Tensor, "b *shape"],
     timesteps: Sequence[tuple[int, int]],
     alpha_bar: Float[Tensor, "T"],
     noise: Noise,

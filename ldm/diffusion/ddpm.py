@@ -70,7 +70,7 @@ def ddpm_step(
 
 def ddpm(
     denoise: Denoise,
-    x_T: Tensor,
+    x_T: Float[Tensor, "b *shape"],
     timesteps: Sequence[tuple[int, int]],
     alpha_bar: Float[Tensor, "T"],
     noise: Noise,

@@ -7,6 +7,7 @@ So the same seed is the same noise on every device, in every dtype, and alone or
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ldm.errors import LdmError
@@ -14,7 +15,7 @@ from ldm.errors import LdmError
 
 def noise_source(
     seeds: Sequence[int], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
-) -> Callable[[], Tensor]:
+) -> Callable[[], Float[Tensor, "b *shape"]]:
     """A function that draws, at each call, fresh standard normal noise [len(seeds), *shape].
 
     Raises `LdmError` for a seed outside [0, 2**63), which no generator takes.

@@ -1,7 +1,7 @@
 r"""The reverse process: the loop that every one-step sampler shares.
 
-The loop is a generator. It yields what happened at each step, so that a progress bar, a film strip and a plain
-`for` consume the same code, and none of them is woven into it.
+The loop is a generator. It yields what happened at each step, so that a progress bar and a plain `for`
+consume the same code, and neither is woven into it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+Latent = Float[Tensor, "b *shape"]
+Scalar = Float[Tensor, ""]
+
 # (x_t, t) -> the guesses of x0 and eps. The pipeline builds it from U-Net, prompt and guidance.
-Denoise = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+Denoise = Callable[[Latent, int], tuple[Latent, Latent]]
 # (x, alpha_bar at x's new noise level) -> x, called after each update. Inpainting puts the kept region back.
-Project = Callable[[Tensor, Tensor], Tensor]
+Project = Callable[[Latent, Scalar], Latent]
 # () -> fresh standard normal noise of the latent's shape.
-Noise = Callable[[], Tensor]
+Noise = Callable[[], Latent]
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,23 @@ class Step:
     """What happened at one step of sampling. The last step's `x_prev` is the finished latent."""
 
     t: int
-    x_t: Tensor  # the latent before the step
-    x0: Tensor  # the guess, from here, of what the finished latent will be
-    x_prev: Tensor  # the latent after the step ("prev": a lower t, as the forward process counts)
+    x_t: Latent  # the latent before the step
+    x0: Latent  # the guess, from here, of what the finished latent will be
+    x_prev: Latent  # the latent after the step ("prev": a lower t, as the forward process counts)
 
 
-def unchanged(x: Tensor, alpha_bar: Tensor) -> Tensor:
+def unchanged(x: Latent, alpha_bar: Scalar) -> Latent:
     """The projection that does nothing."""
     return x
 
 
 def reverse_process(
-    update: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor],
+    update: Callable[[Latent, Latent, Latent, Scalar, Scalar], Latent],
     denoise: Denoise,
-    x: Tensor,
+    x: Latent,
     timesteps: Sequence[tuple[int, int]],
     alpha_bar: Float[Tensor, "T"],
-    final: Float[Tensor, ""],
+    final: Scalar,
     project: Project = unchanged,
 ) -> Iterator[Step]:
     r"""Walk down `timesteps`, from noise to latent.

@@ -1,4 +1,8 @@
-r"""Files of merges: one learned pair a line, in the order learned. CLIP's own comes with this package."""
+r"""Files of merges. A merge is a pair of neighbouring pieces that are glued into one: "l o" makes "lo".
+
+A file lists one a line, in the order learned, after a version note. `ldm.text.tokenizer` uses them, `ldm.text.bpe`
+learns them, and CLIP's own file comes with this package.
+"""
 
 import gzip
 import hashlib
@@ -12,7 +16,8 @@ Pair = tuple[str, str]
 
 CLIP_MERGES = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 CLIP_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
-CLIP_MERGE_COUNT = 49_152 - 256 - 2  # the file lists over 262,000; CLIP uses the first 48,894
+# CLIP's vocabulary less the bytes (with and without </w>) and the two marks; the file lists over 262,000.
+CLIP_MERGE_COUNT = 49_408 - 2 * 256 - 2
 
 
 @lru_cache(maxsize=1)
@@ -34,7 +39,10 @@ def read_clip_merges(path: Path = CLIP_MERGES) -> tuple[Pair, ...]:
 
 
 def parse_merges(lines: Iterable[str], source: str, expected: int | None = None) -> tuple[Pair, ...]:
-    r"""Merges from lines of two symbols with a space between; `LdmError` names the line that is not."""
+    r"""Merges from lines of two symbols with a space between, the version note cut off.
+
+    Raises `LdmError` that names a line of another form, or if there are not as many lines as `expected`.
+    """
     merges = []
     for number, line in enumerate(lines, start=2):  # line 1 is the version note
         match line.split(" "):

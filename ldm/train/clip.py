@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ldm.convert.folder import read_config, read_tokenizer, write_clip
@@ -17,11 +18,12 @@ from ldm.train.loop import Recipe, mixed_precision, train
 
 def clip_loss(
     clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int, rng: np.random.Generator
-) -> Tensor:
+) -> Float[Tensor, ""]:
     """One batch of pairs: every picture against every caption."""
     indices = random_indices(rng, len(pictures), batch)
     ids = tokenizer(pictures.captions(indices, rng))
     # Nothing looks ahead and the summary is read at the end mark: what pads beyond the longest text is wasted work.
+    # (The end mark has the highest id, and argmax gives its first place.)
     ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1]
     with mixed_precision():
         images, texts = clip.embed_image(standardise(pictures.batch(indices))), clip.embed_text(ids)
@@ -55,7 +57,7 @@ def train_clip(
         raise LdmError(
             "the config has no image encoder to train CLIP with; expected `image` and `embedding_width`"
         )
-    # A random start, torch's own; CLIP's code starts its embeddings smaller (0.02), which matters for deeper models.
+    # A random start, torch's own; CLIP's code starts its embeddings smaller (0.02).
     torch.manual_seed(seed)
     clip = CLIP(config.text, config.image, config.embedding_width)
     tokenizer = read_tokenizer(folder, config.text)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ from ldm.vae.vae import VAE, reparametrise
 DROP = 0.1  # of the captions are emptied, so that guidance has a prediction without prompt (Ho & Salimans 2022, alg. 1)
 
 
-def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Tensor:
+def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Int[Tensor, "b"]:
     """Random timesteps, one from each of `batch` equal stretches of [0, steps).
 
     So every step of training sees all noise levels, and its gradient varies less than with independent draws.
@@ -73,6 +73,7 @@ class Latents:
         self.logvar = torch.cat([logvar for _, logvar in encoded])
 
     def sample(self, indices: np.ndarray, generator: torch.Generator) -> Float[Tensor, "b z h w"]:
+        """A fresh sample of each latent at `indices`."""
         mean, logvar = self.mean[indices], self.logvar[indices]
         return reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator))
 
@@ -104,6 +105,7 @@ def train_diffusion(
     average = train(unet, lambda step: loss_on(unet, seen, step, recipe.batch, DROP), recipe, run, resume)
     write_tensors(folder / "unet.safetensors", average.state_dict())
     with torch.no_grad():
-        unseen = Latents(vae, held_out)  # its keys lie far beyond any step of training
+        unseen = Latents(vae, held_out)
+        # The keys lie far beyond any step of training, so that no draw is shared with it.
         losses = [loss_on(average, unseen, 10**8 + i, batch=64, drop=0.0).item() for i in range(16)]
     return {"loss, held-out combinations": sum(losses) / len(losses)}

@@ -2,7 +2,7 @@ r"""The loop that trains CLIP, the VAE and the U-Net alike.
 
 A stage hands over a module and a function `loss_at(step)`; the loop turns it into weights. Whatever a loss
 draws (pictures, captions, noise) depends on the seed and the step alone, so a run that was interrupted takes up
-exactly where its last checkpoint stands.
+exactly where its last checkpoint stands, given the same seed, recipe and inputs.
 """
 
 import copy
@@ -29,7 +29,7 @@ class Recipe:
     batch: int
     lr: float  # the highest learning rate
     warmup: int = 200  # steps until it is reached
-    ema: float = 0.999
+    ema: float = 0.999  # the decay of the average: it spans about 1 / (1 - ema) steps
     weight_decay: float = 0.01
     checkpoint_minutes: float = 5.0
 
@@ -86,6 +86,7 @@ def train(
     """
     attend_by_hand(module)
     average = copy.deepcopy(module).requires_grad_(False)
+    # 0.99, not 0.999: a run of a few thousand steps should not remember squared gradients for a thousand.
     optimizer = torch.optim.AdamW(module.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
     checkpoint, first = run / "checkpoint.pt", 0
     if resume and checkpoint.exists():
@@ -137,6 +138,7 @@ class Log:
         self.recent: list[float] = []
 
     def add(self, step: int, loss: float) -> None:
+        """Note the loss of one step; every 20th writes a line with the mean of the last 20."""
         self.recent.append(loss)
         self.smooth = sum(self.recent) / len(self.recent)
         if (step + 1) % self.every == 0:

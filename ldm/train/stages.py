@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ldm.config import TINY
+from ldm.convert.folder import read_config
+from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.train.clip import train_clip
 from ldm.train.data import draw_pictures
@@ -32,11 +34,16 @@ def train_stage(
     Beside the model's files, `folder`/runs/STAGE keeps the loss log and the checkpoint, and
     `folder`/runs/report.json what each stage reached and how long it took. `steps` shortens the recipe.
     """
+    if not 0 <= seed < 2**32:
+        raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
+    if steps is not None and steps < 1:
+        raise LdmError(f"{steps} training steps; expected at least 1")
     started = time.monotonic()
     runs = folder / "runs"
     if stage == "tokenizer":
         reached: dict[str, float] = {"vocabulary": train_tokenizer(TINY, folder, seed=seed).text.vocab_size}
     else:
+        read_config(folder)  # a missing one should be missed before the pictures are drawn
         recipe = RECIPES[stage] if steps is None else replace(RECIPES[stage], steps=steps)
         size = TINY.defaults.size
         pictures = draw_pictures(runs, "train", PICTURES, size, seed)

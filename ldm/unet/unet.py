@@ -48,7 +48,9 @@ class DownLevel(nn.Module):
         self.attn = nn.ModuleList(_attn(config, level, level.depth) for _ in self.res if level.depth)
         self.downsample = Downsample(level.channels, pad=(1, 1, 1, 1)) if downsample else None
 
-    def forward(self, h: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, h: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"], context: Float[Tensor, "b m e"]
+    ) -> tuple[Float[Tensor, "b d h2 w2"], list[Tensor]]:
         """Returns the features to carry on with, and all features made here, for the way up."""
         skips = []
         for j, res in enumerate(self.res):
@@ -71,7 +73,9 @@ class MidLevel(nn.Module):
         self.attn = _attn(config, level, config.mid_depth)
         self.res_2 = _res(config, level.channels, level.channels)
 
-    def forward(self, h: Tensor, time: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, h: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"], context: Float[Tensor, "b m e"]
+    ) -> Float[Tensor, "b c h w"]:
         return self.res_2(self.attn(self.res_1(h, time), context), time)
 
 
@@ -88,8 +92,13 @@ class UpLevel(nn.Module):
         self.upsample = Upsample(level.channels) if upsample else None
 
     def forward(
-        self, h: Tensor, skips: list[Tensor], time: Tensor, context: Tensor, size: tuple[int, int]
-    ) -> Tensor:
+        self,
+        h: Float[Tensor, "b c h w"],
+        skips: list[Tensor],
+        time: Float[Tensor, "b t"],
+        context: Float[Tensor, "b m e"],
+        size: tuple[int, int],
+    ) -> Float[Tensor, "b d h2 w2"]:
         """`skips` are this level's own, in the order in which they are used; `size` is the next level's (h, w)."""
         for j, (res, skip) in enumerate(zip(self.res, skips, strict=True)):
             h = res(torch.cat([h, skip], dim=1), time)

@@ -193,7 +193,7 @@ CASES = [
 def main() -> None:
     print("# Parity with the reference libraries\n")
     print(
-        "Printed by `make parity` (`python -m tests.reference.parity > docs/parity.md`), with the same random\n"
+        "Printed by `make parity` (`python -m tests.reference.parity`), with the same random\n"
         "weights on both sides. A difference is the largest one, in units of the reference's largest value; 0 means\n"
         "identical to the last bit: the same kernels, called in the same order.\n"
     )

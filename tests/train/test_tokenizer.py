@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ldm.config import TINY
-from ldm.convert.folder import read_config
+from ldm.convert.folder import read_config, write_config
 from ldm.postcards import caption, sample_scene
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.tokenizer import train_tokenizer
@@ -60,3 +60,12 @@ def test_the_same_seed_learns_the_same_merges_and_another_seed_others(folder, tm
         assert returned == read_config(tmp_path / name)
     assert (tmp_path / "again/tokenizer/merges.txt").read_text() == merges
     assert (tmp_path / "other/tokenizer/merges.txt").read_text() != merges
+
+
+def test_learning_it_again_keeps_what_later_stages_wrote(tmp_path):
+    train_tokenizer(TINY, tmp_path, captions=30)
+    trained = read_config(tmp_path)
+    write_config(tmp_path, replace(trained, vae=replace(trained.vae, scale=0.5)))
+    again = train_tokenizer(TINY, tmp_path, captions=60)
+    assert again.vae.scale == read_config(tmp_path).vae.scale == 0.5
+    assert again.text.vocab_size > trained.text.vocab_size
