@@ -157,6 +157,25 @@ def full_text(kind: str) -> Pairs:
     return [(ours(ids), theirs(ids).last_hidden_state)]
 
 
+def full_clip() -> Pairs:
+    r"""The whole of CLIP ViT-L/14, whose text half is Stable Diffusion 1's."""
+    vision = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+    }
+    vision |= {"image_size": 224, "patch_size": 14, "projection_dim": 768}
+    theirs = make.randomise(make.clip("quick_gelu", CLIP_L | VOCABULARY, vision))
+    assert SD1.image is not None
+    ours = as_ours(lambda: CLIP(SD1.text, SD1.image, 768), theirs, clip_rows(SD1))
+    ids = torch.randint(0, 49406, (2, 77), generator=torch.Generator().manual_seed(0))
+    ids[:, 40] = 49407  # the end mark, where the text is read
+    pixels = make.numbers(1, 2, 3, 224, 224).float()
+    out = theirs(input_ids=ids, pixel_values=pixels)
+    return [(ours.embed_image(pixels), out.image_embeds), (ours.embed_text(ids), out.text_embeds)]
+
+
 def full_vae() -> Pairs:
     sizes = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "groups": 32}
     theirs = make.randomise(make.vae(**sizes))
@@ -185,6 +204,7 @@ CASES = [
     *(Case("sampler", f"{s}, each step", F64, lambda s=s: samplers(s)) for s in ("ddim", "ddpm")),
     *(Case("noise schedule", s, F32, lambda s=s: schedule(s)) for s in make.SCHEDULES),
     *(Case("text encoder", f"full size, {k}", F32, lambda k=k: full_text(k)) for k in ("sd1", "sd2")),
+    Case("CLIP", "full size, ViT-L/14", F32, full_clip),
     Case("VAE", "full size", F32, full_vae),
     *(Case("U-Net", f"full size, {k}", F32, lambda k=k: full_unet(k)) for k in ("sd1", "sd2")),
 ]
