@@ -112,3 +112,11 @@ def test_the_fastest_device_at_hand_is_picked(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert module.pick_device() == torch.device(expected)
+
+
+def test_load_is_still_a_function_after_it_was_used(tmp_path):
+    r"""A module ldm/load.py, once imported, would stand in the function's place."""
+    write_small_model(tmp_path)
+    for use in (ldm.load, ldm.load_clip, ldm.load):
+        use(tmp_path, device="cpu")
+    assert callable(ldm.load) and callable(ldm.load_clip)

@@ -37,9 +37,8 @@ def vae_loss(vae: VAE, pixels: Float[Tensor, "b 3 h w"], generator: torch.Genera
     """
     with mixed_precision():
         mean, logvar = (t.float() for t in vae.encode(pixels))
-        painted = vae.decode(
-            reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator))
-        ).float()
+        latent = reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator))
+        painted = vae.decode(latent).float()
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
     return reconstruction_loss(pixels, painted) + KL_WEIGHT * kl
 
@@ -75,10 +74,8 @@ def train_vae(
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
 
     def loss_at(step: int) -> Tensor:
-        rng, generator = (
-            np.random.default_rng([seed, step]),
-            torch.Generator().manual_seed(seed * 10**9 + step),
-        )
+        rng = np.random.default_rng([seed, step])
+        generator = torch.Generator().manual_seed(seed * 10**9 + step)
         return vae_loss(vae, pictures.batch(random_indices(rng, len(pictures), recipe.batch)), generator)
 
     average = train(vae, loss_at, recipe, run, resume)
