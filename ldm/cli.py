@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 from ldm.errors import LdmError
 
 if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
     from PIL.Image import Image
 
     from ldm.diffusion.sampling import Step
+
+    Commands = _SubParsersAction[argparse.ArgumentParser]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,9 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The grammar of the command line. Each command's options stand in the function before the command."""
     parser = argparse.ArgumentParser(prog="ldm", description="Latent diffusion you can read.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add_options in (generate_options, demo_options, train_options, postcards_options):
+        add_options(commands)
+    return parser
 
+
+def generate_options(commands: Commands) -> None:
     p = commands.add_parser("generate", help="paint a prompt", description="Paint a prompt.")
     p.set_defaults(command=generate)
     p.add_argument("prompt", help='what to paint, e.g. "a dog with glasses"')
@@ -57,44 +67,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="how many pictures, with the seeds SEED, SEED+1, ...",
     )
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
-
-    p = commands.add_parser(
-        "demo", help="paint six prompts", description="Paint six prompts, English and French."
-    )
-    p.set_defaults(command=demo)
-    p.add_argument("--model", default="tiny", metavar="M", help="a name under weights/, or a folder")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="the noise that each prompt starts from")
-    p.add_argument("--batch", type=int, default=4, metavar="N", help="how many pictures of each prompt (4)")
-    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where the pictures go")
-
-    p = commands.add_parser(
-        "train",
-        help="train the tiny model from nothing",
-        description="Train one stage of the tiny model, or all of them, on the captioned world that it draws.",
-    )
-    p.set_defaults(command=train)
-    p.add_argument(
-        "stage", choices=("all", "tokenizer", "clip", "vae", "diffusion"), help="all: these four in order"
-    )
-    p.add_argument("--out", type=Path, default=Path("weights/mine"), metavar="DIR", help="the model's folder")
-    p.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the pictures, the start and the noise"
-    )
-    p.add_argument(
-        "--steps",
-        type=int,
-        metavar="N",
-        help="fewer steps than the recipe (not for the tokenizer), to try things out",
-    )
-    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-
-    p = commands.add_parser(
-        "postcards", help="draw the captioned world", description="Draw the captioned world."
-    )
-    p.set_defaults(command=postcards)
-    p.add_argument("--grid", type=Path, required=True, metavar="PNG", help="write a contact sheet here")
-    p.add_argument("--size", type=int, default=128, metavar="N", help="pixels along each side of a postcard")
-    return parser
 
 
 def generate(options: argparse.Namespace) -> None:
@@ -121,6 +93,17 @@ def generate(options: argparse.Namespace) -> None:
         save_image(image, output_path(options.out, f"{seed + i}", i, len(images)))
 
 
+def demo_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "demo", help="paint six prompts", description="Paint six prompts, English and French."
+    )
+    p.set_defaults(command=demo)
+    p.add_argument("--model", default="tiny", metavar="M", help="a name under weights/, or a folder")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="the noise that each prompt starts from")
+    p.add_argument("--batch", type=int, default=4, metavar="N", help="how many pictures of each prompt (4)")
+    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where the pictures go")
+
+
 def demo(options: argparse.Namespace) -> None:
     from PIL.Image import Resampling
 
@@ -142,12 +125,44 @@ def demo(options: argparse.Namespace) -> None:
     print(f"{count} pictures and a sheet of them in {options.out.resolve()}, {seconds:.1f} s in all")
 
 
+def train_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "train",
+        help="train the tiny model from nothing",
+        description="Train one stage of the tiny model, or all of them, on the captioned world that it draws.",
+    )
+    p.set_defaults(command=train)
+    p.add_argument(
+        "stage", choices=("all", "tokenizer", "clip", "vae", "diffusion"), help="all: these four in order"
+    )
+    p.add_argument("--out", type=Path, default=Path("weights/mine"), metavar="DIR", help="the model's folder")
+    p.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the pictures, the start and the noise"
+    )
+    p.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="fewer steps than the recipe (not for the tokenizer), to try things out",
+    )
+    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
 def train(options: argparse.Namespace) -> None:
     from ldm.train.stages import STAGES, train_stage
 
     for stage in STAGES if options.stage == "all" else (options.stage,):
         train_stage(stage, options.out, options.seed, options.resume, options.steps)
     print(f"the model is in {options.out}; paint with: ldm generate PROMPT --model {options.out}")
+
+
+def postcards_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "postcards", help="draw the captioned world", description="Draw the captioned world."
+    )
+    p.set_defaults(command=postcards)
+    p.add_argument("--grid", type=Path, required=True, metavar="PNG", help="write a contact sheet here")
+    p.add_argument("--size", type=int, default=128, metavar="N", help="pixels along each side of a postcard")
 
 
 def postcards(options: argparse.Namespace) -> None:
