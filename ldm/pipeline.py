@@ -60,10 +60,10 @@ class LatentDiffusion(nn.Module):
         batch: int = 1,
         progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
     ) -> list[Image.Image]:
-        """Paint `batch` pictures of `prompt`, with seeds seed, seed + 1, ...; drawn at random if not given
-        (then nothing tells you which it was: to make a picture again, give a seed).
+        """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...
 
-        What is left out is the model's own default (`config.defaults`): `steps` of the sampler ("ddim" or
+        A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
+        one. What else is left out is the model's own default (`config.defaults`): `steps` of the sampler ("ddim" or
         "ddpm"), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away
         from. `progress` is handed the steps as they come and their number, and hands them on: a place for a
         progress bar. Raises `LdmError` for values that the model cannot work with.

@@ -4,7 +4,6 @@ r"""The model that ships, `weights/tiny`: that it knows its world.
 """
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +86,10 @@ def test_the_vae_draws_new_pictures_again_and_its_latents_have_unit_variance(mod
     pictures = Pictures([c.scene for c in cards[:32]], np.stack([np.asarray(c.image) for c in cards[:32]]))
     assert psnr(model.vae, pictures) >= 24
     with torch.no_grad():
-        mean, _ = model.vae.encode(pictures.batch(np.arange(32)))
+        mean, logvar = model.vae.encode(pictures.batch(np.arange(32)))
     assert 0.8 < mean.std().item() < 1.2
+    # The encoder is sure of itself: `latent_std` may look at the means alone.
+    assert (0.5 * logvar).exp().mean() < 0.03
 
 
 def test_every_number_is_finite(model):
@@ -100,12 +101,6 @@ def test_the_vocabulary_is_the_configs_and_no_word_of_a_caption_is_spelled(model
     assert model.tokenizer.vocab_size == model.config.text.vocab_size
     words = {word for card in cards for word in model.tokenizer.words(card.caption)}
     assert [word for word in words if len(model.tokenizer.encode(word)) > 1] == []
-
-
-def test_the_reference_libraries_are_not_needed(monkeypatch):
-    for name in ("transformers", "diffusers"):
-        monkeypatch.setitem(sys.modules, name, None)  # importing them fails
-    ldm.load(MODEL, device="cpu")
 
 
 def test_the_folder_is_small_enough_to_ship_and_says_how_it_was_made():

@@ -39,7 +39,7 @@ class Pictures:
         """The pictures at `indices`, as pixels in [-1, 1].
 
         They are laid out anew, channel after channel: left in the order of an image file, every layer would keep
-        that order, and GroupNorm's backward is so slow in it that a step of the VAE takes 0.35 s instead of 0.2 s.
+        that order, and on a CPU GroupNorm's backward is slow in it.
         """
         pixels = rearrange(torch.from_numpy(self.pixels[indices]), "b h w c -> b c h w").contiguous()
         return pixels.float() / 127.5 - 1

@@ -16,12 +16,13 @@ from ldm.text.tokenizer import Tokenizer
 def train_tokenizer(config: Config, folder: Path, captions: int = 40_000, seed: int = 0) -> Config:
     """Learn until every word of the captions is a piece of its own; returns the config with its true sizes.
 
+    If `folder` has a config.json already, that one is used in place of `config`.
+
     A world of a few hundred words can afford that. CLIP's 49,408 pieces for all the texts of the internet
     cannot, and there rare words stay in several pieces.
     """
-    if (
-        folder / "config.json"
-    ).exists():  # a later stage has been here: keep what it wrote, such as the VAE's scale
+    # A later stage may have been here: keep what it wrote, such as the VAE's scale.
+    if (folder / "config.json").exists():
         config = read_config(folder)
     texts = []
     for i in tqdm(range(captions), desc="tokenizer", unit="caption"):
