@@ -5,7 +5,7 @@ Reading order: `attributes` (what there is), `captions` (saying it, in English a
 """
 
 from ldm.postcards.attributes import SCENES, Landscape, Portrait, Scene, held_out, sample_scene
-from ldm.postcards.captions import DEMO_PROMPTS, caption
+from ldm.postcards.captions import DEMO_PROMPTS, caption, withheld_caption
 from ldm.postcards.draw import draw
 from ldm.postcards.series import Postcard, postcard
 from ldm.postcards.sheet import contact_sheet, grid
@@ -24,4 +24,5 @@ __all__ = [
     "held_out",
     "postcard",
     "sample_scene",
+    "withheld_caption",
 ]

@@ -24,11 +24,12 @@ BACKGROUNDS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pi
 
 PLACES_WITH_WATER = ("lake", "sea")  # the only places where a boat exists
 
-# A scene showing all the words of one of these sets is never trained on: the model sees each word of a
-# pair many times but never the two together, so drawing them shows that it composes rather than recalls.
+# A scene showing all the words of one of these sets is never trained on: the model sees each word of a set
+# many times but never all together, so drawing them shows that it composes rather than recalls.
 HELD_OUT = (
     {"desert", "house"},
-    {"sea", "balloon"},
+    {"sea", "balloon", "night"},
+    {"forest", "mountains", "sunset"},
     {"cat", "orange"},
     {"bear", "pink"},
     {"rabbit", "teal"},
@@ -59,9 +60,9 @@ Scene = Landscape | Portrait
 
 
 def held_out(scene: Scene) -> bool:
-    r"""True when the scene contains a held-out pair (see `HELD_OUT`), so that training must not see it."""
+    r"""True when the scene contains a held-out set (see `HELD_OUT`), so that training must not see it."""
     words = set(astuple(scene))
-    return any(pair <= words for pair in HELD_OUT)
+    return any(together <= words for together in HELD_OUT)
 
 
 def sample_scene(rng: np.random.Generator, split: str = "train") -> Scene:

@@ -47,6 +47,7 @@ class CLIP(nn.Module):
         super().__init__()
         self.text = TextEncoder(text)
         self.image = ImageEncoder(image)
+        self.image_size = image.size
         self.text_projection = nn.Linear(text.width, embedding_width, bias=False)
         self.image_projection = nn.Linear(image.width, embedding_width, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))

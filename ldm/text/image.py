@@ -11,6 +11,7 @@ Source: Dosovitskiy et al. 2021, section 3.1; CLIP adds a norm before the first 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from jaxtyping import Float
 from PIL import Image
@@ -35,6 +36,16 @@ def preprocess(images: Sequence[Image.Image], size: int) -> Float[Tensor, "b 3 {
         resized = image.resize((width, height), Image.Resampling.BICUBIC)
         squares.append(resized.crop((left, top, left + size, top + size)))
     return standardise(to_pixels(squares))
+
+
+def fit(pixels: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
+    """What `preprocess` does, for square pictures that are tensors already: pixels in [-1, 1], resized, standardised.
+
+    Pictures are mostly larger than what CLIP looks at: 512 against 224 in Stable Diffusion, 128 against 64 here.
+    """
+    if pixels.shape[-1] != size:
+        pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+    return standardise(pixels)
 
 
 def standardise(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:

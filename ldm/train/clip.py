@@ -10,7 +10,7 @@ from torch import Tensor
 from ldm.convert.folder import read_config, read_tokenizer, write_clip
 from ldm.errors import LdmError
 from ldm.text.clip import CLIP, contrastive_loss
-from ldm.text.image import standardise
+from ldm.text.image import fit
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.data import Pictures, random_indices
 from ldm.train.loop import Recipe, mixed_precision, train
@@ -26,7 +26,7 @@ def clip_loss(
     # (The end mark has the highest id, and argmax gives its first place.)
     ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1]
     with mixed_precision():
-        images, texts = clip.embed_image(standardise(pictures.batch(indices))), clip.embed_text(ids)
+        images, texts = clip.embed_image(fit(pictures.batch(indices), clip.image_size)), clip.embed_text(ids)
     return contrastive_loss(images.float(), texts.float(), clip.logit_scale)
 
 
@@ -43,7 +43,7 @@ def retrieval(
     for i in range(batches):
         indices = np.arange(i * batch, (i + 1) * batch)
         ids = tokenizer(pictures.captions(indices, np.random.default_rng([1, i]), partial=False))
-        found = clip.similarity(standardise(pictures.batch(indices)), ids).argmax(dim=-1).tolist()
+        found = clip.similarity(fit(pictures.batch(indices), clip.image_size), ids).argmax(dim=-1).tolist()
         hits += sum(pictures.scenes[indices[j]] == pictures.scenes[k] for j, k in zip(found, indices))
     return hits / (batch * batches)
 
