@@ -79,6 +79,8 @@ READING_ORDER = (
     "ldm.train.data",
     "ldm.train.tokenizer",
     "ldm.train.clip",
+    "ldm.train.perceptual",
+    "ldm.train.adversary",
     "ldm.train.vae",
     "ldm.train.diffusion",
     "ldm.train.stages",

@@ -74,10 +74,16 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
         """`pixels` standardised, of the configured size. Returns one vector a picture."""
+        return self.norm_out(self.states(pixels)[-1][:, 0])
+
+    def states(self, pixels: Float[Tensor, "b 3 s s"]) -> list[Float[Tensor, "b n d"]]:
+        """The tokens after each layer, the class token first: what `forward` makes its vector of."""
         patches = rearrange(self.patch_embedding(pixels), "b d h w -> b (h w) d")
         cls = repeat(self.class_embedding, "d -> b 1 d", b=len(pixels))
         x = torch.cat([cls, patches], dim=1)
         x = self.norm_in(x + self.position_embedding.weight)
+        states = []
         for layer in self.layers:
             x = layer(x)
-        return self.norm_out(x[:, 0])
+            states.append(x)
+        return states

@@ -20,7 +20,7 @@ PICTURES, HELD_OUT = 20_000, 2_000
 
 RECIPES = {
     "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
-    "vae": Recipe(steps=4000, batch=8, lr=1e-3, ema=0.998),
+    "vae": Recipe(steps=5000, batch=8, lr=1e-3, ema=0.998),
     "diffusion": Recipe(steps=4600, batch=32, lr=6e-4, ema=0.9985),
 }
 STAGES = ("tokenizer", *RECIPES)

@@ -1,20 +1,36 @@
-r"""Stage 3: the VAE. Compress a drawing, draw it again from what is left, and compare."""
+r"""Stage 3: the VAE. Compress a drawing, draw it again from what is left, and compare.
+
+"Compare" is the whole art. Four losses do it, those of the original (Rombach et al. 2022, appendix G): pixel by pixel;
+with the eyes of a network that understands pictures (`perceptual.py`); with those of a network that looks for what
+gives a reconstruction away (`adversary.py`); and the KL term, which keeps the latents tidy.
+"""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from ldm.convert.folder import read_config, write_config, write_tensors
+from ldm.convert.folder import read_clip, read_config, write_config, write_tensors
+from ldm.text.clip import CLIP
+from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_loss, verdict
 from ldm.train.data import Pictures, random_indices
-from ldm.train.loop import Recipe, mixed_precision, train
+from ldm.train.loop import Recipe, attend_by_hand, mixed_precision, train
+from ldm.train.perceptual import perceptual_loss
 from ldm.vae.vae import VAE, kl_divergence, reparametrise
 
-KL_WEIGHT = 5e-4  # light: the latents should be tidy, the pictures sharp
+
+@dataclass(frozen=True)
+class Weights:
+    """How much each loss counts beside the reconstruction's; 0 leaves it out."""
+
+    kl: float = 5e-4  # light: the latents should be tidy, the pictures sharp
+    perceptual: float = 1.0
+    adversarial: float = 0.1  # times `adaptive_weight`
+    adversarial_from: float = 0.8  # the part of the training after which the discriminator joins in
 
 
 def reconstruction_loss(
@@ -29,18 +45,37 @@ def reconstruction_loss(
     return error.abs().mean() + error.square().mean() + 0.5 * slopes
 
 
-def vae_loss(vae: VAE, pixels: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, ""]:
-    r"""Reconstruction plus a light KL term (per latent number): the shape of the negative ELBO.
+def vae_loss(
+    vae: VAE,
+    discriminator: Discriminator | None,
+    clip: CLIP | None,
+    pixels: Float[Tensor, "b 3 h w"],
+    noise: Float[Tensor, "b z h2 w2"],
+    weights: Weights,
+) -> Float[Tensor, ""]:
+    r"""All of it for one batch: $L_\mathrm{rec} + w_p L_\mathrm{perceptual} + w_k \mathrm{KL} + w_a \lambda
+    L_\mathrm{adv} + L_D$.
 
-    Source: Kingma & Welling 2014, eq. 7. Rombach et al. 2022, appendix G, weigh the KL term as lightly, and add a
-    perceptual and an adversarial loss against blur.
+    `noise` is the encoder's, standard normal, of the latent's shape. Without a discriminator the last two terms fall
+    away, without a CLIP the perceptual one. The KL term is per latent number: with reconstruction, the shape of the
+    negative ELBO (Kingma & Welling 2014, eq. 7). The discriminator's own loss $L_D$ reaches the discriminator alone,
+    and $L_\mathrm{adv} = -\mathbb E[D(\tilde x)]$ the VAE alone, so both learn from one sum.
     """
     with mixed_precision():
         mean, logvar = (t.float() for t in vae.encode(pixels))
-        latent = reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator))
-        painted = vae.decode(latent).float()
+        painted = vae.decode(reparametrise(mean, logvar, noise)).float()
+        loss = reconstruction_loss(pixels, painted)
+        if clip is not None:
+            loss = loss + weights.perceptual * perceptual_loss(clip.image, pixels, painted, clip.image_size)
+        if discriminator is not None:
+            adversarial = -verdict(discriminator, painted).float().mean()
+            balance = adaptive_weight(loss, adversarial, vae.decoder.conv_out.weight)
+            caught = discriminator_loss(
+                discriminator(pixels).float(), discriminator(painted.detach()).float()
+            )
+            loss = loss + weights.adversarial * balance * adversarial + caught
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
-    return reconstruction_loss(pixels, painted) + KL_WEIGHT * kl
+    return loss + weights.kl * kl
 
 
 @torch.no_grad()
@@ -66,19 +101,36 @@ def psnr(vae: VAE, pictures: Pictures, count: int = 1000) -> float:
 
 
 def train_vae(
-    folder: Path, run: Path, pictures: Pictures, held_out: Pictures, recipe: Recipe, seed: int, resume: bool
+    folder: Path,
+    run: Path,
+    pictures: Pictures,
+    held_out: Pictures,
+    recipe: Recipe,
+    seed: int,
+    resume: bool,
+    weights: Weights = Weights(),
 ) -> dict[str, float]:
     """Train the VAE from nothing, measure its scale, write it to the model's `folder`. Returns what it reached."""
     config = read_config(folder)
+    clip = None
+    if weights.perceptual:
+        clip, _ = read_clip(folder)
+        clip.requires_grad_(False)
+        attend_by_hand(clip)
     torch.manual_seed(seed)
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
+    both = nn.ModuleDict({"vae": vae, "discriminator": Discriminator()})
+    joins = weights.adversarial_from * recipe.steps if weights.adversarial else math.inf
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
-        return vae_loss(vae, pictures.batch(random_indices(rng, len(pictures), recipe.batch)), generator)
+        pixels = pictures.batch(random_indices(rng, len(pictures), recipe.batch))
+        side = pixels.shape[-1] // vae.factor
+        noise = torch.randn(len(pixels), config.vae.latent_channels, side, side, generator=generator)
+        return vae_loss(vae, both["discriminator"] if step >= joins else None, clip, pixels, noise, weights)
 
-    average = train(vae, loss_at, recipe, run, resume)
+    average = train(both, loss_at, recipe, run, resume)["vae"]
     reached = {"PSNR, held-out combinations (dB)": psnr(average, held_out)}
     scale = 1 / latent_std(average, pictures)
     write_tensors(folder / "vae.safetensors", average.state_dict())

@@ -5,20 +5,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ldm.convert.folder import fill, read_config, read_tensors, write_config
+from ldm.convert.folder import fill, read_config, read_tensors, write_clip, write_config
+from ldm.text.clip import CLIP
 from ldm.train.data import Pictures
 from ldm.train.loop import Recipe, train
-from ldm.train.vae import KL_WEIGHT, latent_std, psnr, reconstruction_loss, train_vae, vae_loss
+from ldm.train.perceptual import perceptual_loss
+from ldm.train.adversary import Discriminator
+from ldm.train.vae import Weights, latent_std, psnr, reconstruction_loss, train_vae, vae_loss
 from ldm.vae.vae import VAE
-from tests.small import CONFIG
+from tests.small import CONFIG, TOKENIZER
 
 
 def new_vae(**changes) -> VAE:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return VAE(replace(CONFIG.vae, scale=1.0, **changes))
+
+
+def new_clip() -> CLIP:
+    assert CONFIG.image is not None and CONFIG.embedding_width is not None
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return CLIP(CONFIG.text, CONFIG.image, CONFIG.embedding_width)
 
 
 def test_the_reconstruction_loss_by_hand():
@@ -56,23 +66,65 @@ class Constant(VAE):
         return torch.zeros(len(latent), 3, 6, 6) + latent.mean()
 
 
+def plain_loss(vae: VAE, pixels: Tensor, seed: int) -> Tensor:
+    r"""Without CLIP and discriminator; the noise is drawn with `seed`."""
+    shape = vae.encode(pixels)[0].shape
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return vae_loss(vae, None, None, pixels, noise, Weights())
+
+
 def test_the_kl_term_is_per_latent_number_and_light():
     r"""Mean 2 and variance 1: (4 + 1 - 1 - 0) / 2 = 2 nats for each latent number, whatever their number."""
     pixels = torch.zeros(5, 3, 6, 6)
-    certain = vae_loss(Constant(0.0, 0.0), pixels, torch.Generator().manual_seed(0))
-    off = vae_loss(Constant(2.0, 0.0), pixels, torch.Generator().manual_seed(0))
+    certain, off = plain_loss(Constant(0.0, 0.0), pixels, 0), plain_loss(Constant(2.0, 0.0), pixels, 0)
     noise = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)).mean()
     painted = torch.zeros_like(pixels)
     torch.testing.assert_close(certain, reconstruction_loss(pixels, painted + noise))
-    expected = reconstruction_loss(pixels, painted + noise + 2) + KL_WEIGHT * 2
+    expected = reconstruction_loss(pixels, painted + noise + 2) + Weights().kl * 2
     torch.testing.assert_close(off, expected, rtol=1e-6, atol=0)
-    assert 1e-5 * expected < KL_WEIGHT * 2  # or the tolerance would hide it
+    assert 1e-5 * expected < Weights().kl * 2  # or the tolerance would hide it
 
 
 def test_the_decoder_is_shown_a_sample_and_not_the_mean():
     vae, pixels = new_vae().eval(), torch.zeros(2, 3, 16, 16)
-    losses = [vae_loss(vae, pixels, torch.Generator().manual_seed(seed)).item() for seed in (0, 0, 1)]
+    losses = [plain_loss(vae, pixels, seed).item() for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
+    r"""The discriminator's gradient is that of its own loss alone, and the VAE's has nothing of that loss."""
+    vae, judge, noise = new_vae(), Discriminator(), torch.zeros(2, 4, 8, 8)
+    pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = torch.zeros_like(vae.encode(pixels)[0])
+
+    def gradients(module, loss):
+        return torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+
+    def loss(adversarial):
+        return vae_loss(vae, judge, None, pixels, noise, Weights(adversarial=adversarial))
+
+    for own, half, all_of_it in zip(*(gradients(judge, loss(w)) for w in (0.0, 0.05, 0.1)), strict=True):
+        torch.testing.assert_close(own, half)
+        torch.testing.assert_close(own, all_of_it)
+    alone = gradients(vae, vae_loss(vae, None, None, pixels, noise, Weights()))
+    for without, unweighted in zip(alone, gradients(vae, loss(0.0)), strict=True):
+        torch.testing.assert_close(without, unweighted)
+    last = vae.decoder.conv_out.weight
+    (before,), (after,) = (torch.autograd.grad(l, last) for l in (loss(0.0), loss(0.1)))
+    # `adaptive_weight` makes the adversarial gradient as long as the rest's without the KL term, times 0.1.
+    assert (after - before).norm().item() == pytest.approx(0.1 * before.norm().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("perceptual", [0.0, 0.5])
+def test_the_perceptual_term_counts_as_its_weight_says(perceptual):
+    vae, pixels = new_vae(), torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise, clip = torch.zeros_like(vae.encode(pixels)[0]), new_clip()
+    with torch.no_grad():
+        plain = vae_loss(vae, None, None, pixels, noise, Weights())
+        got = vae_loss(vae, None, clip, pixels, noise, Weights(perceptual=perceptual))
+        painted = vae.decode(vae.encode(pixels)[0])
+        term = perceptual_loss(clip.image, pixels, painted, clip.image_size)
+    assert term > 0.01 and (got - plain).item() == pytest.approx(perceptual * term.item(), rel=1e-5, abs=1e-7)
 
 
 class OffBy(VAE):
@@ -121,7 +173,7 @@ def test_a_handful_of_pictures_is_learned(pictures, tmp_path):
     recipe = Recipe(steps=80, batch=4, lr=5e-3, warmup=5, ema=0.9)
 
     def loss_at(step):
-        return vae_loss(vae, four.batch(np.arange(4)), torch.Generator().manual_seed(step))
+        return plain_loss(vae, four.batch(np.arange(4)), step)
 
     average = train(vae, loss_at, recipe, tmp_path)
     assert psnr(average, four) > before + 6 and psnr(average, four) > 15
@@ -129,7 +181,9 @@ def test_a_handful_of_pictures_is_learned(pictures, tmp_path):
 
 def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictures):
     write_config(tmp_path, CONFIG)
-    recipe = Recipe(steps=3, batch=4, lr=1e-3, warmup=1)
+    write_clip(tmp_path, new_clip())
+    TOKENIZER.save(tmp_path / "tokenizer")
+    recipe = Recipe(steps=5, batch=4, lr=1e-3, warmup=1)  # the last with the discriminator
     reached = train_vae(tmp_path, tmp_path / "run", pictures(40), pictures(8), recipe, seed=5, resume=False)
     assert list(reached) == ["PSNR, held-out combinations (dB)", "latent scale"]
     config = read_config(tmp_path)
