@@ -166,7 +166,8 @@ def _frames(canvas: Canvas, stage: Stage, foot: float, rng: np.random.Generator)
     if not stage.doubled:
         return [canvas]
     x, size = stage.feature_x, rng.uniform(0.6, 1.0)
-    to_x, to_y = x - stage.side * rng.uniform(0.26, 0.48), foot + rng.uniform(-0.04, 0.03)
+    far = 0.33 if stage.scene.place == "forest" else 0.48  # farther away, the trees of a forest would hide it
+    to_x, to_y = x - stage.side * rng.uniform(0.26, far), foot + rng.uniform(-0.04, 0.03)
     frames = [canvas, canvas.at(to_x - size * x, to_y - size * foot, size)]
     return frames if rng.random() < 0.5 else frames[::-1]
 

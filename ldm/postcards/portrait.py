@@ -48,8 +48,8 @@ def portrait(scene: Portrait, rng: np.random.Generator, size: int, doubled: bool
     for head in heads:
         _head(head, scene, rng)
     if second_eyes:
-        away, turn = rng.uniform(0.13, 0.21), rng.uniform(0, 2 * np.pi)
-        _eyes(face.at(away * np.cos(turn), away * np.sin(turn), rng.uniform(0.75, 1.1)), scene, rng)
+        away, turn = rng.uniform(0.15, 0.21), rng.uniform(0, 2 * np.pi)
+        _eyes(face.at(away * np.cos(turn), away * np.sin(turn), rng.uniform(0.85, 1.1)), scene, rng)
     return canvas.image
 
 
