@@ -20,9 +20,9 @@ from ldm.errors import LdmError
 def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     r"""$\lVert \mu_a - \mu_b \rVert^2 + \mathrm{tr}\,[\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}]$, in float64.
 
-    The product is not symmetric, but has the eigenvalues of $\Sigma_a^{1/2} \Sigma_b \Sigma_a^{1/2}$, which is: the trace
-    of its root is the sum of their roots. At least two rows each. Source: Dowson & Landau 1982, eq. 4; as a distance
-    between pictures (squared, under the name FID): Heusel et al. 2017, eq. 6.
+    The product is not symmetric, but has the eigenvalues of $\Sigma_a^{1/2} \Sigma_b \Sigma_a^{1/2}$, which is: the
+    trace of its root is the sum of their roots. At least two rows each. Source: Dowson & Landau 1982, eq. 4; between
+    pictures, squared, as "FID": Heusel et al. 2017, eq. 6.
     """
     if min(len(a), len(b)) < 2:
         raise LdmError(f"{len(a)} and {len(b)} feature vectors; a covariance needs at least 2 of each")

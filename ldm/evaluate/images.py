@@ -58,7 +58,9 @@ def _windowed(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c i j"]:
     return F.conv2d(x, weights[..., None, :], groups=x.shape[1])
 
 
-def over_and_under(above: Sequence[Image.Image], below: Sequence[Image.Image], columns: int = 8) -> Image.Image:
+def over_and_under(
+    above: Sequence[Image.Image], below: Sequence[Image.Image], columns: int = 8
+) -> Image.Image:
     r"""Pairs of pictures, one of each over the other, `columns` pairs a row."""
     rows: list[Image.Image] = []
     for i in range(0, len(above), columns):

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.convert.folder import fill, read_tensors
+from ldm.errors import LdmError
 from ldm.postcards import Landscape, Scene
 from ldm.postcards.attributes import (
     ACCESSORIES,
@@ -29,6 +30,7 @@ from ldm.postcards.attributes import (
     TIMES,
 )
 
+FILE = "judge.safetensors"
 SIZE = 128  # pixels along each side of what the judge looks at; other pictures are resized
 
 # Each question with its possible answers. Of a landscape only the first five are asked, of a portrait the others.
@@ -64,7 +66,11 @@ class Judge(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for i, (before, after) in enumerate(zip((3, *channels), channels)):
-            down = nn.Conv2d(before, after, 3, stride=2, padding=1) if i else nn.Conv2d(3, after, 8, 4, padding=2)
+            down = (
+                nn.Conv2d(before, after, 3, stride=2, padding=1)
+                if i
+                else nn.Conv2d(3, after, 8, 4, padding=2)
+            )
             for conv in (down, nn.Conv2d(after, after, 3, padding=1)):
                 layers += [conv, nn.GroupNorm(8, after), nn.SiLU()]
         self.look = nn.Sequential(*layers)
@@ -83,7 +89,8 @@ class Judge(nn.Module):
     @torch.no_grad()
     def examine(self, pixels: Float[Tensor, "b 3 h w"]) -> list[dict[str, str]]:
         r"""The likeliest answer to every question, sensible or not, one dictionary a picture."""
-        chosen = {question: logits.argmax(dim=1).tolist() for question, logits in self(pixels).items()}
+        told = self(pixels.to(self.look[0].weight.device))
+        chosen = {question: logits.argmax(dim=1).tolist() for question, logits in told.items()}
         return [
             {question: QUESTIONS[question][indices[i]] for question, indices in chosen.items()}
             for i in range(len(pixels))
@@ -99,8 +106,19 @@ def faults(seen: dict[str, str], scene: Scene) -> dict[str, str]:
     return {"kind": wrong["kind"]} if "kind" in wrong else wrong
 
 
+def find_judge(judge: str | Path) -> Path:
+    r"""The judge's folder: a path to it, or its name under `weights/`. Raises `LdmError` that lists where it looked."""
+    package = Path(__file__).parents[1]
+    places = [Path(judge), *(root / "weights" / judge for root in (Path.cwd(), package.parent, package))]
+    for place in places:
+        if (place / FILE).is_file():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise LdmError(f"no judge: no {FILE} in any of {looked}; train one with `ldm evaluate --train-judge`")
+
+
 def read_judge(folder: Path) -> Judge:
     r"""The judge in `folder`. Raises `LdmError` if it is missing or damaged."""
-    judge, path = Judge(), folder / "judge.safetensors"
+    judge, path = Judge(), folder / FILE
     fill(judge, read_tensors(path), path)
     return judge.eval()

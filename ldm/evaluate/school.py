@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm.convert.folder import write_tensors
-from ldm.evaluate.judge import QUESTIONS, SIZE, Judge, answers
+from ldm.evaluate.judge import FILE, QUESTIONS, SIZE, Judge, answers
 from ldm.postcards import SCENES, Landscape, Scene, draw
 from ldm.train.loop import Recipe, mixed_precision, train
 
@@ -34,11 +34,15 @@ def lesson(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Gen
     kind = rng.integers(2)
     scenes = _LANDSCAPES if kind else _PORTRAITS
     scene = scenes[rng.integers(len(scenes))]
-    doubled = bool(rng.random() < DOUBLED) and not (isinstance(scene, Landscape) and scene.feature == "nothing")
+    doubled = bool(rng.random() < DOUBLED) and not (
+        isinstance(scene, Landscape) and scene.feature == "nothing"
+    )
     return scene, doubled, rng
 
 
-def draw_lessons(path: Path, count: int, series: int = SERIES, workers: int = 2) -> UInt8[np.ndarray, "n s s 3"]:
+def draw_lessons(
+    path: Path, count: int, series: int = SERIES, workers: int = 2
+) -> UInt8[np.ndarray, "n s s 3"]:
     r"""The first `count` drawings of a series, from the file at `path` if they were drawn before."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +79,10 @@ def spoil(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float
         pixels = F.interpolate(pixels, (size, size), mode="bicubic")
     left, top = torch.randint(0, 9, (2,), generator=generator).tolist()
     pixels = F.pad(pixels, (4, 4, 4, 4), mode="replicate")[..., top : top + size, left : left + size]
-    contrast, brightness = uniform(0.92, 1.08, len(pixels), 1, 1, 1), uniform(-0.06, 0.06, len(pixels), 1, 1, 1)
+    contrast, brightness = (
+        uniform(0.92, 1.08, len(pixels), 1, 1, 1),
+        uniform(-0.06, 0.06, len(pixels), 1, 1, 1),
+    )
     noise = torch.randn(pixels.shape, generator=generator) * uniform(0, 0.08, len(pixels), 1, 1, 1)
     return (pixels * contrast + brightness + noise).clamp(-1, 1)
 
@@ -84,18 +91,26 @@ def judge_loss(
     judge: Judge, pixels: Float[Tensor, "b 3 s s"], right: dict[str, Int[Tensor, "b"]]
 ) -> Float[Tensor, ""]:
     r"""The cross-entropies of all questions, summed; each a mean over the pictures for which it makes sense."""
+    device = judge.look[0].weight.device
     with mixed_precision():
-        told = judge(pixels)
-    loss = torch.zeros(())
+        told = judge(pixels.to(device))
+    loss = torch.zeros((), device=device)
     for question, indices in right.items():
         if (indices >= 0).any():
             weight = COUNT_WEIGHT if question == "count" else 1.0
-            loss = loss + weight * F.cross_entropy(told[question].float(), indices, ignore_index=-1)
+            loss = loss + weight * F.cross_entropy(
+                told[question].float(), indices.to(device), ignore_index=-1
+            )
     return loss
 
 
 def train_judge(
-    folder: Path, run: Path, recipe: Recipe = RECIPE, count: int = LESSONS, seed: int = 0, resume: bool = False
+    folder: Path,
+    run: Path,
+    recipe: Recipe = RECIPE,
+    count: int = LESSONS,
+    seed: int = 0,
+    resume: bool = False,
 ) -> Judge:
     r"""Train the judge from nothing and write it to `folder`; `run` keeps the drawings, the log and the checkpoint."""
     drawings = draw_lessons(run / f"lessons-{SERIES}-{count}.npy", count)
@@ -105,12 +120,15 @@ def train_judge(
 
     def loss_at(step: int) -> Tensor:
         indices = np.random.default_rng([seed, step]).integers(count, size=recipe.batch)
-        pixels = rearrange(torch.from_numpy(drawings[indices]), "b h w c -> b c h w").contiguous().float() / 127.5 - 1
+        pixels = (
+            rearrange(torch.from_numpy(drawings[indices]), "b h w c -> b c h w").contiguous().float() / 127.5
+            - 1
+        )
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
         return judge_loss(judge, spoil(pixels, generator), {q: t[indices] for q, t in right.items()})
 
     average = train(judge, loss_at, recipe, run, resume)
-    write_tensors(folder / "judge.safetensors", average.state_dict())
+    write_tensors(folder / FILE, average.state_dict())
     return average
 
 
