@@ -86,10 +86,14 @@ class Judge(nn.Module):
         summary = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1)
         return {question: head(summary) for question, head in self.heads.items()}
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
     @torch.no_grad()
     def examine(self, pixels: Float[Tensor, "b 3 h w"]) -> list[dict[str, str]]:
         r"""The likeliest answer to every question, sensible or not, one dictionary a picture."""
-        told = self(pixels.to(self.look[0].weight.device))
+        told = self(pixels.to(self.device))
         chosen = {question: logits.argmax(dim=1).tolist() for question, logits in told.items()}
         return [
             {question: QUESTIONS[question][indices[i]] for question, indices in chosen.items()}

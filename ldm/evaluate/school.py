@@ -91,15 +91,14 @@ def judge_loss(
     judge: Judge, pixels: Float[Tensor, "b 3 s s"], right: dict[str, Int[Tensor, "b"]]
 ) -> Float[Tensor, ""]:
     r"""The cross-entropies of all questions, summed; each a mean over the pictures for which it makes sense."""
-    device = judge.look[0].weight.device
     with mixed_precision():
-        told = judge(pixels.to(device))
-    loss = torch.zeros((), device=device)
+        told = judge(pixels.to(judge.device))
+    loss = torch.zeros((), device=judge.device)
     for question, indices in right.items():
         if (indices >= 0).any():
             weight = COUNT_WEIGHT if question == "count" else 1.0
             loss = loss + weight * F.cross_entropy(
-                told[question].float(), indices.to(device), ignore_index=-1
+                told[question].float(), indices.to(judge.device), ignore_index=-1
             )
     return loss
 
