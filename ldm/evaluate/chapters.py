@@ -23,7 +23,6 @@ from ldm.pixels import to_images, to_pixels
 from ldm.postcards import caption, draw, postcard
 from ldm.text.clip import CLIP
 from ldm.text.image import fit
-from ldm.train.loop import mixed_precision
 
 TRAINING_SERIES = 0  # of the postcards that the shipped model was trained on
 GOALS = {"seen": 0.99, "held-out": 0.97, "french": 0.97, "wordings": 0.97}
@@ -70,7 +69,7 @@ def judge_figures(bench: Bench, held_out: Drawings) -> list[Figure]:
 def reconstruct(model: LatentDiffusion, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
     r"""Through the VAE and back, without the encoder's noise; as pictures are saved, in 8 bits a colour."""
     parts = []
-    for part in watched(pixels.split(50), -(-len(pixels) // 50), "reconstructing"):
+    for part in watched(pixels.split(50), -(-len(pixels) // 50), "reconstructing, by 50"):
         parts.append(to_pixels(to_images(model.vae.decode(model.vae.encode(part.to(model.device))[0]))))
     return torch.cat(parts)
 
@@ -95,22 +94,22 @@ def vae_figures(bench: Bench, held_out: Drawings) -> list[Figure]:
 def clip_figures(bench: Bench, seen: Drawings, held_out: Drawings) -> list[Figure]:
     r"""What CLIP understands of drawings that it was not trained on."""
     figures = []
+    questions = [question for question in QUESTIONS if question != "count"]  # which no caption ever speaks of
+    classes = {q: understanding.class_directions(bench.clip, bench.tokenizer, q) for q in questions}
     for name, some in (("seen", seen), ("held-out", held_out)):
         rng = np.random.default_rng([SERIES, len(name)])
-        texts = [caption(scene, rng, partial=False) for scene in some.scenes]
-        with mixed_precision():
-            images = embed_pictures(bench.clip, some.pixels)
-            embedded = embed_captions(bench.clip, bench.tokenizer, texts)
-            shares = understanding.zero_shot(bench.clip, bench.tokenizer, images.float(), some.scenes)
-        found = understanding.retrieval(images.float(), embedded.float(), some.scenes)
+        captions = [caption(scene, rng, partial=False) for scene in some.scenes]
+        images = embed_pictures(bench.clip, some.pixels)
+        texts = embed_captions(bench.clip, bench.tokenizer, captions)
         chapter = f"CLIP, new drawings of {name} combinations"
+        shares = understanding.zero_shot(images, some.scenes, classes)
         figures += [Figure(chapter, f"zero-shot: {q}", share, "%", 0.98) for q, share in shares.items()]
+        found = understanding.retrieval(images, texts, some.scenes)
         figures.append(Figure(chapter, "retrieval among 256", found, "%", 0.95))
         if name == "seen":
-            cosines = (images[:8] @ embedded[:8].T).float().cpu().numpy()
-            save(
-                similarity_grid(to_images(some.pixels[:8]), texts[:8], cosines), bench.out / "similarity.png"
-            )
+            cosines = (images[:8] @ texts[:8].T).cpu().numpy()
+            sheet = similarity_grid(to_images(some.pixels[:8]), captions[:8], cosines)
+            save(sheet, bench.out / "similarity.png")
     return figures
 
 
@@ -144,10 +143,9 @@ def crowd_figures(bench: Bench, painted: Sequence[Painted]) -> list[Figure]:
         generators = [np.random.default_rng([SERIES + 2 + k, i]) for i in range(len(painted))]
         pictures = [draw(p.ask.scene, rng, bench.size) for p, rng in zip(painted, generators)]
         crowds[name] = to_pixels(pictures)
-    with torch.no_grad(), mixed_precision():
-        states = {name: class_states(bench.clip, pixels) for name, pixels in crowds.items()}
-        images = {name: embed_pictures(bench.clip, pixels).float() for name, pixels in crowds.items()}
-        texts = embed_captions(bench.clip, bench.tokenizer, [p.ask.prompt for p in painted]).float()
+    states = {name: class_states(bench.clip, pixels) for name, pixels in crowds.items()}
+    images = {name: embed_pictures(bench.clip, pixels) for name, pixels in crowds.items()}
+    texts = embed_captions(bench.clip, bench.tokenizer, [p.ask.prompt for p in painted])
     chapter = f"crowds of {len(painted)} pictures"
     pairs = (("painted", "drawn"), ("drawn", "drawn again"))
     figures = [
@@ -162,6 +160,7 @@ def crowd_figures(bench: Bench, painted: Sequence[Painted]) -> list[Figure]:
     return figures + [Figure(chapter, f"CLIP score, {name}", s.mean().item()) for name, s in scores.items()]
 
 
+@torch.no_grad()
 def class_states(clip: CLIP, pixels: Float[Tensor, "n 3 h w"], batch: int = 100) -> Float[Tensor, "n d"]:
     r"""The state of CLIP's class token, before the projection: what the Frechet distance compares."""
     device = clip.logit_scale.device

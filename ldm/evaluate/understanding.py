@@ -21,7 +21,7 @@ from ldm.text.clip import CLIP
 from ldm.text.image import fit
 from ldm.text.tokenizer import Tokenizer
 
-WORDINGS = 256  # captions whose embeddings make one class
+WORDINGS = 128  # captions whose embeddings make one class
 SERIES = 901  # of those captions
 
 
@@ -54,34 +54,35 @@ def class_captions(question: str, choice: str, count: int = WORDINGS) -> list[st
     return [caption(scenes[rng.integers(len(scenes))], rng, partial=False) for _ in range(count)]
 
 
-def classify(
-    clip: CLIP, tokenizer: Tokenizer, pictures: Float[Tensor, "n d"], question: str, count: int = WORDINGS
-) -> list[str]:
-    r"""Zero-shot: for each embedded picture the choice whose texts lie nearest.
+def class_directions(
+    clip: CLIP, tokenizer: Tokenizer, question: str, count: int = WORDINGS
+) -> Float[Tensor, "k d"]:
+    r"""A classifier made of words: for each choice the mean direction of many captions,
 
-    A class is the mean direction of many captions, $w_k = \sum_j v_{kj} / \lVert \sum_j v_{kj} \rVert$, in which all
-    that they do not share averages out ("prompt ensembling"). Source: Radford et al. 2021, section 3.1.4.
+    $$w_k = \sum_j v_{kj} \,/\, \lVert \sum_j v_{kj} \rVert,$$
+
+    in which all that they do not share averages out ("prompt ensembling"). Source: Radford et al. 2021, section 3.1.4.
     """
-    choices = QUESTIONS[question]
-    texts = [embed_captions(clip, tokenizer, class_captions(question, choice, count)) for choice in choices]
-    classes = F.normalize(torch.stack([vectors.sum(dim=0) for vectors in texts]), dim=-1)
-    return [choices[i] for i in (pictures @ classes.T).argmax(dim=1).tolist()]
+    texts = [class_captions(question, choice, count) for choice in QUESTIONS[question]]
+    sums = [embed_captions(clip, tokenizer, some).sum(dim=0) for some in texts]
+    return F.normalize(torch.stack(sums), dim=-1)
 
 
 def zero_shot(
-    clip: CLIP,
-    tokenizer: Tokenizer,
-    pictures: Float[Tensor, "n d"],
-    scenes: Sequence[Scene],
-    count: int = WORDINGS,
+    pictures: Float[Tensor, "n d"], scenes: Sequence[Scene], classes: dict[str, Float[Tensor, "_ d"]]
 ) -> dict[str, float]:
-    r"""The share of pictures that is classified rightly, one figure a question ("count" has no words)."""
+    r"""For each question the share of pictures that lie nearest to the right class.
+
+    `classes` has the directions of each question's choices; asked are the pictures for which it makes sense.
+    """
     shares = {}
-    for question in [q for q in QUESTIONS if q != "count"]:
-        right = {i: answers(scene)[question] for i, scene in enumerate(scenes) if question in answers(scene)}
-        if right:
-            told = classify(clip, tokenizer, pictures[list(right)], question, count)
-            shares[question] = sum(a == b for a, b in zip(told, right.values())) / len(right)
+    for question, directions in classes.items():
+        nearest = (pictures @ directions.T).argmax(dim=1).tolist()
+        told = [QUESTIONS[question][i] for i in nearest]
+        right = [answers(scene).get(question) for scene in scenes]
+        asked = [given == wanted for given, wanted in zip(told, right) if wanted is not None]
+        if asked:
+            shares[question] = sum(asked) / len(asked)
     return shares
 
 
