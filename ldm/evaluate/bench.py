@@ -72,9 +72,9 @@ def drawings(split: str, count: int, size: int) -> Drawings:
 Item = TypeVar("Item")
 
 
-def watched(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+def watched(items: Iterable[Item], total: int, what: str, unit: str = "picture") -> Iterator[Item]:
     r"""The same items, with a progress bar."""
-    yield from tqdm(items, total=total, desc=what, unit="picture", leave=False)
+    yield from tqdm(items, total=total, desc=what, unit=unit, leave=False)
 
 
 def save(image: Image.Image, path: Path) -> None:

@@ -40,21 +40,20 @@ def accuracy(
     return {question: sum(h) / len(h) for question, h in hits.items() if h}
 
 
-def judge_figures(bench: Bench, held_out: Drawings) -> list[Figure]:
-    r"""The judge's own accuracy: on drawings it has never seen, and on those that went through the VAE."""
+def judge_figures(bench: Bench, rebuilt: Drawings) -> list[Figure]:
+    r"""The judge's own accuracy: on drawings it has never seen, and on `rebuilt` ones, which went through the VAE."""
     count = bench.counts.lessons
     lessons = [lesson(i, SERIES + 1) for i in range(count)]
     drawn = [
         draw(scene, rng, SIZE, doubled) for scene, doubled, rng in watched(lessons, count, "drawing (judge)")
     ]
     told = [answers(scene, doubled) for scene, doubled, _ in lessons]
-    rebuilt = reconstruct(bench.model, held_out.pixels)
     chapters = {
         "the judge, on drawings of all combinations, many of them doubled": accuracy(
             bench.judge, to_pixels(drawn), told
         ),
         "the judge, on the VAE's reconstructions of held-out combinations": accuracy(
-            bench.judge, rebuilt, [answers(scene) for scene in held_out.scenes]
+            bench.judge, rebuilt.pixels, [answers(scene) for scene in rebuilt.scenes]
         ),
     }
     goals = dict.fromkeys(chapters, 0.99) | {list(chapters)[1]: None}
@@ -66,29 +65,25 @@ def judge_figures(bench: Bench, held_out: Drawings) -> list[Figure]:
 
 
 @torch.no_grad()
-def reconstruct(model: LatentDiffusion, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def reconstruct(model: LatentDiffusion, drawn: Drawings, batch: int = 50) -> Drawings:
     r"""Through the VAE and back, without the encoder's noise; as pictures are saved, in 8 bits a colour."""
     parts = []
-    for part in watched(pixels.split(50), -(-len(pixels) // 50), "reconstructing, by 50"):
-        parts.append(to_pixels(to_images(model.vae.decode(model.vae.encode(part.to(model.device))[0]))))
-    return torch.cat(parts)
+    for part in watched(drawn.pixels.split(batch), -(-len(drawn.scenes) // batch), "reconstructing", "batch"):
+        mean, _ = model.vae.encode(part.to(model.device))
+        parts.append(to_pixels(to_images(model.vae.decode(mean))))
+    return Drawings(drawn.scenes, torch.cat(parts))
 
 
-def vae_figures(bench: Bench, held_out: Drawings) -> list[Figure]:
+def vae_figures(bench: Bench, drawn: Drawings, rebuilt: Drawings) -> list[Figure]:
     r"""How sharp pictures come back from the latent space."""
-    rebuilt = reconstruct(bench.model, held_out.pixels)
-    save(
-        over_and_under(to_images(held_out.pixels[:16]), to_images(rebuilt[:16])),
-        bench.out / "reconstructions.png",
-    )
+    sheet = over_and_under(to_images(drawn.pixels[:16]), to_images(rebuilt.pixels[:16]))
+    save(sheet, bench.out / "reconstructions.png")
     chapter = "the VAE, on held-out combinations"
-    structure = torch.cat(
-        [ssim(a, b) for a, b in zip(held_out.pixels.split(50), rebuilt.split(50), strict=True)]
+    pairs = list(zip(drawn.pixels.split(50), rebuilt.pixels.split(50), strict=True))
+    decibels, structure = (
+        torch.cat([measure(a, b) for a, b in pairs]).mean().item() for measure in (psnr, ssim)
     )
-    return [
-        Figure(chapter, "PSNR", psnr(held_out.pixels, rebuilt).mean().item(), "dB", 28.0),
-        Figure(chapter, "SSIM", structure.mean().item()),
-    ]
+    return [Figure(chapter, "PSNR", decibels, "dB", 28.0), Figure(chapter, "SSIM", structure)]
 
 
 def clip_figures(bench: Bench, seen: Drawings, held_out: Drawings) -> list[Figure]:
@@ -164,9 +159,7 @@ def crowd_figures(bench: Bench, painted: Sequence[Painted]) -> list[Figure]:
 def class_states(clip: CLIP, pixels: Float[Tensor, "n 3 h w"], batch: int = 100) -> Float[Tensor, "n d"]:
     r"""The state of CLIP's class token, before the projection: what the Frechet distance compares."""
     device = clip.logit_scale.device
-    return torch.cat(
-        [clip.image(fit(part.to(device), clip.image_size)) for part in pixels.split(batch)]
-    ).float()
+    return torch.cat([clip.image(fit(part.to(device), clip.image_size)) for part in pixels.split(batch)])
 
 
 def diversity_figures(bench: Bench, painted: Sequence[Painted]) -> list[Figure]:

@@ -33,7 +33,7 @@ from ldm.postcards.attributes import (
 FILE = "judge.safetensors"
 SIZE = 128  # pixels along each side of what the judge looks at; other pictures are resized
 
-# Each question with its possible answers. Of a landscape only the first five are asked, of a portrait the others.
+# Each question with its possible answers: two for every picture, four for landscapes, four for portraits.
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "kind": ("landscape", "portrait"),
     "count": ("single", "doubled"),
@@ -106,8 +106,10 @@ def faults(seen: dict[str, str], scene: Scene) -> dict[str, str]:
 
     A landscape where a portrait was asked for is one fault, of kind, whatever else it shows.
     """
-    wrong = {q: seen[q] for q, right in answers(scene).items() if seen[q] != right}
-    return {"kind": wrong["kind"]} if "kind" in wrong else wrong
+    asked = answers(scene)
+    if seen["kind"] != asked["kind"]:
+        return {"kind": seen["kind"]}
+    return {question: seen[question] for question, right in asked.items() if seen[question] != right}
 
 
 def find_judge(judge: str | Path) -> Path:

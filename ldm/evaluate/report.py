@@ -15,6 +15,7 @@ from ldm.evaluate.chapters import (
     diversity_figures,
     judge_figures,
     paint_set,
+    reconstruct,
     vae_figures,
 )
 from ldm.evaluate.figures import Figure
@@ -29,11 +30,9 @@ def evaluate(model: str | Path, judge: str | Path, out: Path, counts: Counts) ->
     clip, tokenizer = load_clip(model)
     bench = Bench(painter, clip, tokenizer, examiner.to(painter.device), out, counts)
     seen, held_out = (drawings(split, counts.drawings, bench.size) for split in ("train", "held_out"))
-    figures = [
-        *judge_figures(bench, held_out),
-        *vae_figures(bench, held_out),
-        *clip_figures(bench, seen, held_out),
-    ]
+    rebuilt = reconstruct(painter, held_out)
+    figures = [*judge_figures(bench, rebuilt), *vae_figures(bench, held_out, rebuilt)]
+    figures += clip_figures(bench, seen, held_out)
     painted = {}
     for name in SETS:
         painted[name] = paint_set(bench, name)

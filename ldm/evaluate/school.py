@@ -73,7 +73,7 @@ def spoil(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator)
 
-    if uniform(0, 1).item() < 0.6:
+    if uniform(0.0, 1.0).item() < 0.6:
         coarse = int(uniform(0.4, 1.0).item() * size)
         pixels = F.interpolate(pixels, (coarse, coarse), mode="bilinear", antialias=True)
         pixels = F.interpolate(pixels, (size, size), mode="bicubic")
@@ -83,7 +83,7 @@ def spoil(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float
         uniform(0.92, 1.08, len(pixels), 1, 1, 1),
         uniform(-0.06, 0.06, len(pixels), 1, 1, 1),
     )
-    noise = torch.randn(pixels.shape, generator=generator) * uniform(0, 0.08, len(pixels), 1, 1, 1)
+    noise = torch.randn(pixels.shape, generator=generator) * uniform(0.0, 0.08, len(pixels), 1, 1, 1)
     return (pixels * contrast + brightness + noise).clamp(-1, 1)
 
 

@@ -17,7 +17,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
-def wrapped(text: str, width: float, face: ImageFont.FreeTypeFont) -> list[str]:
+def wrapped(text: str, width: int, face: ImageFont.FreeTypeFont) -> list[str]:
     r"""The text in lines of at most `width` pixels, broken at spaces; a single longer word stays whole."""
     lines: list[str] = []
     for word in text.split():

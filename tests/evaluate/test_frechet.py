@@ -32,7 +32,7 @@ def test_a_crowd_is_at_distance_zero_from_itself_and_a_shift_counts_squared(draw
 
 def test_fewer_pictures_than_features_are_no_trouble(draw):
     a, b = draw(4, 9), draw(5, 9)
-    assert 0 < frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
+    assert 0 < frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-6)  # roots of rounding
 
 
 def test_one_picture_has_no_covariance():

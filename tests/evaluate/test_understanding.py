@@ -8,6 +8,7 @@ from ldm.evaluate import understanding
 from ldm.evaluate.judge import QUESTIONS
 from ldm.evaluate.understanding import (
     class_captions,
+    class_directions,
     embed_captions,
     embed_pictures,
     retrieval,
@@ -85,5 +86,5 @@ def test_retrieval_by_hand():
 
 def test_retrieval_takes_all_when_there_are_fewer_than_a_group():
     rng = np.random.default_rng(0)
-    x = torch.tensor(rng.normal(size=(5, 9)))
+    x = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(5, 9))), dim=1)
     assert retrieval(x, x, [CAT, DOG, LAKE, CAT, DOG]) == 1
