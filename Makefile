@@ -17,7 +17,7 @@ DEV       := $(VENV)/.stamp-dev
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-reference parity golden train lint format clean
+.PHONY: help demo contact-sheet evaluate test check test-reference parity golden train lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -27,6 +27,12 @@ help: ## list what make can do
 
 demo: $(CORE) ## paint six prompts with the tiny model into outputs/
 	$(BIN)/ldm demo
+
+contact-sheet: $(CORE) ## paint them from twelve seeds each, none skipped, into docs/images/contact-sheet.png
+	$(BIN)/ldm demo --batch 12 --out outputs/contact-sheet --sheet docs/images/contact-sheet.png
+
+evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/evaluation/
+	$(BIN)/ldm evaluate
 
 test: $(TEST) ## run the unit tests (no network, no reference library)
 	$(PYTEST) $(ARGS)

@@ -84,6 +84,20 @@ READING_ORDER = (
     "ldm.train.vae",
     "ldm.train.diffusion",
     "ldm.train.stages",
+    # Measuring what was learned.
+    "ldm.evaluate.judge",
+    "ldm.evaluate.school",
+    "ldm.evaluate.adherence",
+    "ldm.evaluate.images",
+    "ldm.evaluate.understanding",
+    "ldm.evaluate.clipscore",
+    "ldm.evaluate.frechet",
+    "ldm.evaluate.diversity",
+    "ldm.evaluate.figures",
+    "ldm.evaluate.sheets",
+    "ldm.evaluate.bench",
+    "ldm.evaluate.chapters",
+    "ldm.evaluate.report",
     # The command line.
     "ldm.cli",
 )

@@ -213,7 +213,7 @@ def test_what_the_parser_does_not_know_is_exit_code_2(capsys, arguments):
     assert caught.value.code == 2 and out == "" and err.startswith("usage: ldm")
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["demo"], ["train"], ["postcards"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["demo"], ["train"], ["evaluate"], ["postcards"]])
 def test_help_is_exit_code_0(capsys, command):
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])
@@ -253,11 +253,19 @@ def test_the_demo_paints_six_prompts_and_a_sheet(capsys, model, work):
     for prompt, pair in zip(DEMO_PROMPTS, names):
         for name, image in zip(pair, painter.generate(prompt, seed=4, batch=2)):
             assert (pixels(work / name) == np.asarray(image)).all()
-    # A column a prompt, a row a seed, each picture enlarged to 128 pixels, with gaps of 4.
+    # A row a prompt, under a line of text 26 pixels high; a column a seed; gaps of 6.
     sheet = pixels(work / "six/demo.png")
-    assert sheet.shape == (2 * 132 + 4, 6 * 132 + 4, 3)
-    second_of_third = Image.fromarray(pixels(work / names[2][1])).resize((128, 128), Image.Resampling.BICUBIC)
-    assert (sheet[136:264, 268:396] == np.asarray(second_of_third)).all()
+    assert sheet.shape == (6 * (26 + 16) + 6, 2 * (16 + 6) + 6, 3)
+    second_of_third = pixels(work / names[2][1])
+    assert (sheet[2 * 42 + 26 : 3 * 42, 28:44] == second_of_third).all()
+
+
+def test_the_sheet_of_the_demo_goes_where_it_is_asked_to(capsys, model, work):
+    code, out, _ = run(
+        capsys, "demo", "--model", model, "--batch", 1, "--out", "six", "--sheet", "docs/sheet.png"
+    )
+    assert code == 0 and "docs/sheet.png" in out.splitlines()
+    assert "docs/sheet.png" in files(work) and "six/demo.png" not in files(work)
 
 
 def test_postcards_draws_the_contact_sheet(capsys, work):

@@ -28,22 +28,24 @@ class Stage:
     feature_x: float
     sun_x: float
     side: int  # +1: the feature is on the right and the sun on the left; -1: the other way round
+    doubled: bool  # the feature stands there twice
 
 
-def landscape(scene: Landscape, rng: np.random.Generator, size: int) -> Image.Image:
-    r"""Paint the scene on a new square RGB image of `size` pixels."""
+def landscape(scene: Landscape, rng: np.random.Generator, size: int, doubled: bool = False) -> Image.Image:
+    r"""Paint the scene on a new square RGB image of `size` pixels; `doubled`: with its feature twice."""
     side = 1 if rng.random() < 0.5 else -1
     central = scene.place == "forest"  # its trees stand left and right, so the middle is free for the feature
     feature_x = 0.5 + side * (rng.uniform(0.0, 0.05) if central else rng.uniform(0.17, 0.25))
     sun_x = 0.5 - side * rng.uniform(0.18, 0.28)
     light = LIGHTS[scene.time]
-    stage = Stage(scene, light, 0.57 + rng.uniform(-0.025, 0.025), feature_x, sun_x, side)
+    stage = Stage(scene, light, 0.57 + rng.uniform(-0.025, 0.025), feature_x, sun_x, side, doubled)
     canvas = sky(light, scene.time, sun_x, stage.horizon, size, rng)
     relief(scene.relief, canvas, light, stage.horizon, sun_x, rng)
     _PLACES[scene.place](canvas, stage, rng)
     if scene.feature == "balloon":
-        x = 0.5 + side * rng.uniform(0.18, 0.29)
-        features.balloon(canvas.at(x, rng.uniform(0.48, 0.53), rng.uniform(0.37, 0.42)), light, rng)
+        for frame in _frames(canvas, stage, 0.5, rng):
+            x = 0.5 + side * rng.uniform(0.18, 0.29)
+            features.balloon(frame.at(x, rng.uniform(0.48, 0.53), rng.uniform(0.37, 0.42)), light, rng)
     return canvas.image
 
 
@@ -95,7 +97,8 @@ def _forest(canvas: Canvas, stage: Stage, rng: np.random.Generator) -> None:
             tall = 0.19 + (away - 0.3) * 0.6 + rng.uniform(-0.02, 0.02)
             plants.pine(canvas.at(0.5 + edge * away, h + 0.10, tall), light, 0.22)
     if stage.scene.feature == "waterfall":
-        features.waterfall(canvas.at(x, 0.745, rng.uniform(0.385, 0.415)), light, pool=True)
+        for frame in _frames(canvas, stage, 0.745, rng):
+            features.waterfall(frame.at(x, 0.745, rng.uniform(0.385, 0.415)), light, pool=True)
         _ribbon(canvas, x, 0.765, 0.18, light.bright((104, 184, 240)))
     else:
         _ribbon(canvas, x, h + 0.06, 0.05, light.on((232, 196, 136)))
@@ -141,17 +144,32 @@ def _meadow(canvas: Canvas, stage: Stage, rng: np.random.Generator) -> None:
 def _feature(canvas: Canvas, stage: Stage, foot: float, on_water: bool, rng: np.random.Generator) -> None:
     r"""Whatever stands on the ground or on the water; the balloon, which flies, is painted last of all."""
     x, light, name = stage.feature_x, stage.light, stage.scene.feature
-    if name == "waterfall":
-        tall = rng.uniform(0.42, 0.46)
-        features.waterfall(canvas.at(x, foot, tall), light, pool=not on_water)
-    elif name == "boat":
-        features.boat(canvas.at(x, foot + 0.02, rng.uniform(0.36, 0.42)), light, rng)
-    elif name == "house":
-        tall = rng.uniform(0.30, 0.34)
-        if on_water:  # a house needs an island
-            island = smooth([(-0.26, 0.02), (0, -0.045), (0.26, 0.02), (0, 0.06)])
-            canvas.at(x, foot - 0.02).shape(island, light.on((110, 176, 84)))
-        features.house(canvas.at(x, foot - 0.01, tall), light, rng)
+    for frame in _frames(canvas, stage, foot, rng):
+        if name == "waterfall":
+            tall = rng.uniform(0.42, 0.46)
+            features.waterfall(frame.at(x, foot, tall), light, pool=not on_water)
+        elif name == "boat":
+            features.boat(frame.at(x, foot + 0.02, rng.uniform(0.36, 0.42)), light, rng)
+        elif name == "house":
+            tall = rng.uniform(0.30, 0.34)
+            if on_water:  # a house needs an island
+                island = smooth([(-0.26, 0.02), (0, -0.045), (0.26, 0.02), (0, 0.06)])
+                frame.at(x, foot - 0.02).shape(island, light.on((110, 176, 84)))
+            features.house(frame.at(x, foot - 0.01, tall), light, rng)
+
+
+def _frames(canvas: Canvas, stage: Stage, foot: float, rng: np.random.Generator) -> list[Canvas]:
+    r"""The canvas on which the feature is painted; if it is doubled, also one that moves all to the other side.
+
+    The second feature is as large as the first or smaller, before or behind it, and may overlap it.
+    """
+    if not stage.doubled:
+        return [canvas]
+    x, size = stage.feature_x, rng.uniform(0.6, 1.0)
+    far = 0.33 if stage.scene.place == "forest" else 0.48  # farther away, the trees of a forest would hide it
+    to_x, to_y = x - stage.side * rng.uniform(0.26, far), foot + rng.uniform(-0.04, 0.03)
+    frames = [canvas, canvas.at(to_x - size * x, to_y - size * foot, size)]
+    return frames if rng.random() < 0.5 else frames[::-1]
 
 
 def _water(canvas: Canvas, stage: Stage, shore: float, colour: Colour, depth: float) -> None:

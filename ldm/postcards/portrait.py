@@ -19,6 +19,7 @@ from ldm.postcards.shapes import Canvas, canvas_on, gradient, mirrored, smooth
 LINE = 0.022
 _PINK: Colour = (248, 158, 164)
 _NOSE: Colour = (52, 36, 44)
+_IRISES: tuple[Colour, ...] = ((120, 200, 96), (250, 202, 66), (104, 184, 236))
 
 # Half the width and half the height of each head, and where its eyes are: (x, y, radius).
 HEAD = {"dog": (0.27, 0.28), "cat": (0.31, 0.26), "rabbit": (0.27, 0.25), "bear": (0.31, 0.28)}
@@ -30,33 +31,50 @@ EYES = {
 }
 
 
-def portrait(scene: Portrait, rng: np.random.Generator, size: int) -> Image.Image:
-    r"""Paint the scene on a new square RGB image of `size` pixels."""
+def portrait(scene: Portrait, rng: np.random.Generator, size: int, doubled: bool = False) -> Image.Image:
+    r"""Paint the scene on a new square RGB image of `size` pixels; `doubled`: with twice the eyes or heads."""
     wall = BACKGROUND[scene.background]
     canvas = canvas_on(gradient([(0, mix(wall, WHITE, 0.24)), (1, mix(wall, INK, 0.12))], size))
     scale = rng.uniform(0.94, 1.06)
     y = 0.58 if scene.animal == "rabbit" else 0.55 if scene.accessory == "hat" else 0.49
     x, y, tilt = 0.5 + rng.uniform(-0.04, 0.04), y + rng.uniform(-0.015, 0.015), rng.uniform(-0.07, 0.07)
-    fur = FUR[scene.fur]
-    _shoulders(canvas.at(x, y, scale), fur)
+    _shoulders(canvas.at(x, y, scale), FUR[scene.fur])
     face = canvas.at(x, y, scale, tilt)
-    if scene.accessory == "scarf":  # under the chin, over the shoulders
-        accessories.scarf(face, HEAD[scene.animal][1], rng)
-    _HEADS[scene.animal](face, fur)
-    glasses = scene.accessory == "glasses"
-    eye_x, eye_y, eye_r = EYES[scene.animal]
-    if glasses:
-        accessories.lenses(face, eye_x, eye_y)
-    iris = (
-        None if scene.animal != "cat" else ((120, 200, 96), (250, 202, 66), (104, 184, 236))[rng.integers(3)]
-    )
-    for side in (-1, 1):
-        _eye(face, side * eye_x, eye_y, eye_r, iris, ring=scene.fur in ("black", "brown") and not glasses)
-    if glasses:
-        accessories.frames(face, eye_x, eye_y, HEAD[scene.animal][0], pale_rim=scene.fur == "black")
-    elif scene.accessory == "hat":
-        accessories.hat(face, HEAD[scene.animal][1], rng)
+    heads, second_eyes = [face], doubled and rng.random() < 0.5
+    if doubled and not second_eyes:
+        aside = rng.choice((-1, 1)) * rng.uniform(0.30, 0.42)
+        second = face.at(aside, rng.uniform(-0.15, 0.15), rng.uniform(0.65, 1.0))
+        heads.insert(rng.integers(2), second)  # behind the first head or before it
+    for head in heads:
+        _head(head, scene, rng)
+    if second_eyes:
+        away, turn = rng.uniform(0.15, 0.21), rng.uniform(0, 2 * np.pi)
+        _eyes(face.at(away * np.cos(turn), away * np.sin(turn), rng.uniform(0.85, 1.1)), scene, rng)
     return canvas.image
+
+
+def _head(face: Canvas, scene: Portrait, rng: np.random.Generator) -> None:
+    r"""Everything above the shoulders, with what the animal wears."""
+    half_width, half_height = HEAD[scene.animal]
+    if scene.accessory == "scarf":  # under the chin, over the shoulders
+        accessories.scarf(face, half_height, rng)
+    _HEADS[scene.animal](face, FUR[scene.fur])
+    eye_x, eye_y, _ = EYES[scene.animal]
+    if scene.accessory == "glasses":
+        accessories.lenses(face, eye_x, eye_y)
+    _eyes(face, scene, rng)
+    if scene.accessory == "glasses":
+        accessories.frames(face, eye_x, eye_y, half_width, pale_rim=scene.fur == "black")
+    elif scene.accessory == "hat":
+        accessories.hat(face, half_height, rng)
+
+
+def _eyes(face: Canvas, scene: Portrait, rng: np.random.Generator) -> None:
+    x, y, r = EYES[scene.animal]
+    iris = _IRISES[rng.integers(len(_IRISES))] if scene.animal == "cat" else None
+    for side in (-1, 1):
+        ring = scene.fur in ("black", "brown") and scene.accessory != "glasses"
+        _eye(face, side * x, y, r, iris, ring)
 
 
 def _belly(fur: Colour) -> Colour:

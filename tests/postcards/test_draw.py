@@ -103,6 +103,40 @@ def test_each_time_of_day_has_the_sky_it_should():
     assert sky["sunrise"].min() > sky["sunset"].max() - 40  # sunrise is pale, sunset deep
 
 
+@pytest.mark.parametrize("feature", ["waterfall", "boat", "house", "balloon"])
+def test_a_double_has_the_feature_twice_and_changes_little_else(feature):
+    def bright(scene, **how):
+        r"""How many pixels differ clearly from the same place without the feature."""
+        drawn = np.asarray(draw(scene, np.random.default_rng(3), 128, **how), float)
+        empty = np.asarray(
+            draw(Landscape("lake", "none", "day", "nothing"), np.random.default_rng(3), 128), float
+        )
+        return (np.abs(drawn - empty).sum(axis=-1) > 60)[:100].sum()
+
+    scene = Landscape("lake", "none", "day", feature)
+    assert 1.25 * bright(scene) < bright(scene, doubled=True) < 2.5 * bright(scene)
+
+
+def test_a_doubled_animal_has_more_eyes_or_heads():
+    scene = Portrait("cat", "white", "nothing", "red")
+    single = [pixels(scene, seed) for seed in range(6)]
+    double = [
+        np.asarray(draw(scene, np.random.default_rng(seed), 64, doubled=True), float) for seed in range(6)
+    ]
+    assert all(np.abs(a - b).max() > 100 for a, b in zip(single, double))
+
+
+def test_not_doubled_is_what_a_drawing_is():
+    for scene in (LANDSCAPES[3], PORTRAITS[3]):
+        plain = draw(scene, np.random.default_rng(1), 64, doubled=False)
+        assert plain.tobytes() == draw(scene, np.random.default_rng(1), 64).tobytes()
+
+
+def test_nothing_cannot_be_doubled():
+    with pytest.raises(LdmError, match="nothing that could be doubled"):
+        draw(Landscape("lake", "none", "day", "nothing"), np.random.default_rng(0), 64, doubled=True)
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("feature", ["nothing", "waterfall", "house"])
 def test_relief_shows_in_every_place_whatever_stands_before_it(place, feature):

@@ -1,0 +1,34 @@
+r"""Diversity: does one prompt give many pictures? And are they new, or pictures from the training?
+
+How it can fool you: noise is diverse, and so are wrong pictures; the figure means something only beside adherence. And
+a nearest neighbour in pixels is near when large areas agree (a sky, a wall): whether the rest was copied is for
+eyes to see, on the sheet.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ldm.errors import LdmError
+
+THUMBNAIL = 32  # pixels along each side when pictures are compared pixel by pixel
+
+
+def mean_pairwise_distance(features: Float[Tensor, "n d"]) -> float:
+    r"""$\frac{2}{n(n-1)} \sum_{i<j} \lVert f_i - f_j \rVert$. Raises `LdmError` for fewer than two."""
+    if len(features) < 2:
+        raise LdmError(f"{len(features)} feature vectors; a distance needs at least 2")
+    return F.pdist(features.double()).mean().item()
+
+
+def thumbnails(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+    r"""Square pictures as vectors of 32 x 32 pixels, in which details do not count but places and colours do."""
+    small = F.interpolate(pixels, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
+    return small.flatten(1)
+
+
+def nearest(queries: Float[Tensor, "n d"], library: Float[Tensor, "m d"]) -> tuple[Int[Tensor, "n"], Tensor]:
+    r"""For each query the index of the nearest vector of the library, and the distance to it."""
+    distances, indices = torch.cdist(queries, library).min(dim=1)
+    return indices, distances
