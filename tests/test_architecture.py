@@ -31,6 +31,7 @@ SHARED_LAYERS = {0, 6}
 
 CORE_DEPENDENCIES = {
     "torch", "numpy", "einops", "regex", "ftfy", "PIL", "tqdm", "safetensors", "jaxtyping",
+    "matplotlib",
 }  # fmt: skip
 
 

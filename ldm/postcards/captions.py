@@ -61,9 +61,7 @@ WITHHELD = (
 NAMED = {"relief": 0.85, "time": 0.87, "feature": 0.92, "fur": 0.60, "accessory": 0.92, "background": 0.60}
 
 
-def caption(
-    scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True
-) -> str:
+def caption(scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True) -> str:
     r"""One caption of `scene`, of 22 words at most, never one of `DEMO_PROMPTS` and in no wording that is `WITHHELD`.
 
     `language` is "en", "fr" or None (either, with equal chance). With `partial` each attribute is left out
