@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ldm: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(f"ldm: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"ldm: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
 

@@ -53,7 +53,7 @@ def retrieval(
         captions = pictures.captions(indices, np.random.default_rng([1, i]), partial=False)
         pixels, ids = fit(pictures.batch(indices), clip.image_size), tokenizer(captions).to(device())
         found = clip.similarity(pixels, ids).argmax(dim=-1).tolist()
-        hits += sum(pictures.same(indices[j], indices[k]) for k, j in enumerate(found))
+        hits += sum(pictures.same(int(indices[j]), int(indices[k])) for k, j in enumerate(found))
     return hits / (batch * batches)
 
 

@@ -13,7 +13,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -60,7 +59,7 @@ class Pictures:
         scenes = [self.scenes[i] for i in indices]
         return [s if isinstance(s, str) else caption(s, rng, partial=partial) for s in scenes]
 
-    def same(self, i: SupportsIndex, j: SupportsIndex) -> bool:
+    def same(self, i: int, j: int) -> bool:
         """Whether pictures i and j show the same, so that either's caption describes both."""
         return self.scenes[i] == self.scenes[j]
 

@@ -28,7 +28,7 @@ class Log:
         self.recent: list[float] = list(state["recent"])  # losses that fill no line yet
         self.smooth = float("nan")
         self.began = time.monotonic() - state["seconds"]
-        self.plotted = 0
+        self.plotted = len(self.lines)  # lines that loss.png shows already
         if rank() == 0:
             with atomic_path(run / "log.csv") as temporary:
                 temporary.write_text(HEADER + "".join(map(_csv, self.lines)))

@@ -184,8 +184,8 @@ class Keeper:
         if rank() == 0 and (due or stop or last):
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"step": step, "log": log.state(), "identity": self.identity}
+            log.plot()  # before: a run whose checkpoint says that it is finished has its curve
             write_checkpoint(self.run / "checkpoint.pt", state)
-            log.plot()
             cards = [torch.cuda.current_device()] if device().type == "cuda" else []
             with torch.random.fork_rng(cards):  # looking changes nothing
                 if last or not stop:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 def plot_loss(points: Sequence[tuple[int, float]], title: str, path: Path) -> None:
     """The loss over the steps, as a PNG."""
-    figure = _figure(6, 4)
+    figure = _figure(6.0, 4.0)
     _draw_curve(figure.subplots(), points, title)
     _write(figure, path)
 
 
 def plot_losses(runs: Sequence[Path], path: Path) -> None:
     """The curves of several runs side by side, read from their log.csv: "is my loss normal?", at one glance."""
-    figure = _figure(5 * len(runs), 4)
+    figure = _figure(5.0 * len(runs), 4.0)
     for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
         with open(run / "log.csv", newline="") as file:
             points = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]

@@ -87,7 +87,7 @@ def train_stage(
         if rank() == 0:  # the others find what it wrote
             texts = postcard_captions(CAPTIONS, seed) if data is None else own_captions(data)
             vocabulary = train_tokenizer(TINY, folder, texts).text.vocab_size
-            write_report(folder, stage, {"vocabulary": vocabulary}, time.monotonic() - started, preset)
+            write_report(folder, stage, {"vocabulary": float(vocabulary)}, time.monotonic() - started, preset)
     else:
         recipe = PRESETS[preset].recipes[stage]
         recipe = recipe if steps is None else replace(recipe, steps=steps)

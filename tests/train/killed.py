@@ -1,0 +1,68 @@
+r"""Kills a small training at random moments, for `test_checkpoint.py`: `python killed.py FOLDER`.
+
+One process imports torch, and forks one for each attempt. Every attempt resumes the training in FOLDER/cut, which
+writes a checkpoint after each step, and gets a real SIGKILL. FOLDER/whole is the same training, left in peace.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401
+import torch
+from torch import nn
+
+from ldm.train.loop import Recipe, train
+from ldm.train.plot import plot_loss
+
+RECIPE = Recipe(steps=300, batch=1, lr=0.05, warmup=5, ema=0.9, checkpoint_minutes=0.0)
+KILLS = 20
+
+
+def attempt(run: Path) -> int:
+    r"""Start or go on with the training of `run`, in a process of its own; returns the process's number."""
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the progress bars
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 2))
+
+    def loss_at(step: int) -> torch.Tensor:
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        dropped = nn.functional.dropout(
+            module(x), 0.1
+        )  # draws from torch's own generator: it must be saved too
+        return (dropped - x[:, :2] * 2).square().mean()
+
+    train(module, loss_at, RECIPE, run, resume=True)
+    os._exit(0)
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    # The first of each imports a lot: here once, and not in each attempt.
+    torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    plot_loss([(1, 1.0)], "", folder / "first.png")
+    started = time.monotonic()
+    assert os.waitpid(attempt(folder / "whole"), 0)[1] == 0
+    whole, rng = time.monotonic() - started, random.Random(0)
+    kills, while_writing, steps = 0, 0, set()
+    for _ in range(KILLS):
+        child = attempt(folder / "cut")
+        time.sleep(rng.uniform(0, whole / KILLS))
+        os.kill(child, signal.SIGKILL)
+        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        while_writing += any((folder / "cut").glob(".checkpoint.pt.*"))
+        if (folder / "cut" / "checkpoint.pt").exists():
+            steps.add(torch.load(folder / "cut" / "checkpoint.pt", weights_only=True)["step"])
+    assert os.waitpid(attempt(folder / "cut"), 0)[1] == 0
+    print(kills, while_writing, *sorted(steps))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
