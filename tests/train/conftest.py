@@ -1,5 +1,6 @@
 r"""What the tests of training share: pictures, and arithmetic that is the same on every machine."""
 
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -15,6 +16,12 @@ from ldm.train.data import Pictures
 def full_precision(monkeypatch):
     r"""As on a machine without matrix units for bfloat16."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    r"""Checkpoints after every step would wait for it hundreds of times."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @cache
