@@ -43,26 +43,48 @@ def attempt(run: Path) -> int:
     os._exit(0)
 
 
+def wait_for_steps(run: Path, count: int) -> None:
+    r"""Until `count` new checkpoints have taken the place of the one before."""
+    for _ in range(count):
+        before = inode(run)
+        while inode(run) == before:
+            time.sleep(0.0005)
+
+
+def inode(run: Path) -> int:
+    try:
+        return (run / "checkpoint.pt").stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def is_writing(run: Path) -> bool:
+    return any(run.glob(".checkpoint.pt.*"))
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     os.fsync = lambda file: None  # against power cuts, not kills: what the kernel was given, it keeps
     # The first of each imports a lot: here once, and not in each attempt.
     torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     plot_loss([(1, 1.0)], "", folder / "first.png")
-    started = time.monotonic()
     assert os.waitpid(attempt(folder / "whole"), 0)[1] == 0
-    whole, rng = time.monotonic() - started, random.Random(0)
-    kills, while_writing, steps = 0, 0, set()
-    for _ in range(KILLS):
-        child = attempt(folder / "cut")
-        time.sleep(rng.uniform(0, whole / KILLS))
+    cut, rng = folder / "cut", random.Random(0)
+    kills, while_writing = 0, 0
+    for i in range(KILLS):
+        child = attempt(cut)
+        wait_for_steps(cut, rng.randrange(10))
+        if i % 2:  # any moment
+            time.sleep(rng.uniform(0, 0.03))
+        else:  # a moment of writing
+            while not is_writing(cut):
+                pass
         os.kill(child, signal.SIGKILL)
         kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        while_writing += any((folder / "cut").glob(".checkpoint.pt.*"))
-        if (folder / "cut" / "checkpoint.pt").exists():
-            steps.add(torch.load(folder / "cut" / "checkpoint.pt", weights_only=True)["step"])
-    assert os.waitpid(attempt(folder / "cut"), 0)[1] == 0
-    print(kills, while_writing, *sorted(steps))
+        while_writing += is_writing(cut)
+    begun = torch.load(cut / "checkpoint.pt", weights_only=True)["step"]
+    assert os.waitpid(attempt(cut), 0)[1] == 0
+    print(kills, while_writing, begun)
 
 
 if __name__ == "__main__":
