@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ldm.postcards import postcard
+from ldm.train import diffusion
 from ldm.train.data import Pictures
 
 
@@ -22,6 +23,12 @@ def full_precision(monkeypatch):
 def no_waiting_for_the_disk(monkeypatch):
     r"""Checkpoints after every step would wait for it hundreds of times."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture(autouse=True)
+def one_prompt_is_sampled(monkeypatch):
+    r"""At the end of each training of the U-Net, instead of six."""
+    monkeypatch.setattr(diffusion, "DEMO_PROMPTS", diffusion.DEMO_PROMPTS[:1])
 
 
 @cache

@@ -56,7 +56,7 @@ def same(a: object, b: object) -> bool:
 def test_a_training_killed_twenty_times_ends_with_the_same_weights_bit_for_bit(tmp_path):
     command = [sys.executable, killed.__file__, str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     kills, while_writing, begun = map(int, done.stdout.split())
     assert kills == killed.KILLS == 20 and while_writing > 0  # some hit the writing of a checkpoint

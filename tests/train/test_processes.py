@@ -28,7 +28,7 @@ def found(tmp_path_factory):
         )
         command = [sys.executable, *torchrun, shared_batch.__file__, str(folder)]
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         for i in range(count):
             results[count, i] = torch.load(folder / f"found-{count}-{i}.pt", weights_only=True)
