@@ -71,25 +71,7 @@ def draw_pictures(folder: Path, split: str, count: int, size: int, seed: int = 0
     """
     path = folder / f"{split}-{count}-{size}-{seed}-{drawing_code()}.npy"
     if rank() == 0 and not path.exists():
-        drawn = np.empty((count, size, size, 3), dtype=np.uint8)
-        draw_one = partial(_draw, seed=seed, size=size, split=split)
-        # "spawn": a fresh process, for a fork of one that runs torch's threads may hang. Ctrl-C reaches all processes,
-        # and is left to this one.
-        workers, context = (
-            min(os.cpu_count() or 1, math.ceil(count / CHUNK)),
-            multiprocessing.get_context("spawn"),
-        )
-        ignore = (signal.SIGINT, signal.SIG_IGN)
-        with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore) as pool:
-            images = pool.map(draw_one, range(count), chunksize=CHUNK)
-            try:
-                for i, image in enumerate(
-                    tqdm(images, total=count, desc=f"drawing ({split})", unit="picture")
-                ):
-                    drawn[i] = image
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # or leaving the block waits for all that was asked for
-                raise
+        drawn = _draw_all(split, count, size, seed)
         with atomic_path(path) as temporary:
             np.save(temporary, drawn)
     wait()
@@ -101,6 +83,26 @@ def drawing_code() -> str:
     """8 digits that change with the code that draws and describes the postcards."""
     sources = sorted(Path(str(ldm.postcards.__file__)).parent.glob("*.py"))
     return fingerprint(*sources)[:8]
+
+
+def _draw_all(split: str, count: int, size: int, seed: int) -> UInt8[np.ndarray, "n s s 3"]:
+    """Draw on all cores."""
+    drawn = np.empty((count, size, size, 3), dtype=np.uint8)
+    draw_one = partial(_draw, seed=seed, size=size, split=split)
+    workers = min(os.cpu_count() or 1, math.ceil(count / CHUNK))
+    # "spawn": a fresh process, for a fork of one that runs torch's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    # Ctrl-C reaches all processes, and is left to this one.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore) as pool:
+        images = pool.map(draw_one, range(count), chunksize=CHUNK)
+        try:
+            for i, image in enumerate(tqdm(images, total=count, desc=f"drawing ({split})", unit="picture")):
+                drawn[i] = image
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or leaving the block waits for all that was asked for
+            raise
+    return drawn
 
 
 def _draw(index: int, seed: int, size: int, split: str) -> np.ndarray:

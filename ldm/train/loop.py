@@ -64,9 +64,9 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def attend_by_hand(module: nn.Module) -> None:
-    """Train with the open form of attention: over few tokens, its backward is quicker on a CPU than the kernel's."""
+    """On a CPU, train with the open form of attention: over few tokens, its backward is quicker than the kernel's."""
     for part in module.modules():
-        if isinstance(part, Attention):
+        if isinstance(part, Attention) and device().type == "cpu":
             part.by_hand = True
 
 
@@ -108,7 +108,7 @@ def train(
     watch: Watch[Module] | None = None,
     unit: str = "picture",
 ) -> Module:
-    """Minimise `loss_at(step)` over the module's parameters, by AdamW; returns their moving average.
+    """Minimise `loss_at(step)` over the module's parameters, by AdamW (Loshchilov & Hutter 2019); returns their moving average.
 
     The module is moved to `device()`, where a loss finds it. `run` receives log.csv and, every few minutes,
     checkpoint.pt, loss.png and what `watch` paints. With `resume` the run goes on from the checkpoint, if there is one:
@@ -116,11 +116,9 @@ def train(
     a last checkpoint. `unit` is what the progress bar counts.
     """
     module.to(device())
-    if device().type == "cpu":
-        attend_by_hand(module)
+    attend_by_hand(module)
     average = copy.deepcopy(module).requires_grad_(False).eval()
-    # AdamW: Loshchilov & Hutter 2019. 0.99, not 0.999: a run of a few thousand steps should not remember squared
-    # gradients for a thousand.
+    # 0.99, not 0.999: a run of a few thousand steps should not remember squared gradients for a thousand.
     optimizer = torch.optim.AdamW(module.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
     parts = {"module": module, "average": average, "optimizer": optimizer}
     keeper = Keeper(run, recipe, identity or {}, parts, lambda path: watch and watch(average, path))

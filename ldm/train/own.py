@@ -9,7 +9,7 @@ or from a text file beside the image (00000.png, 00000.txt). `ldm postcards --fo
 
 import json
 from collections import defaultdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -90,7 +90,7 @@ def read_metadata(path: Path, unusable: Unusable) -> dict[str, str]:
             and isinstance(row.get("file_name"), str)
             and isinstance(row.get("text"), str)
         ):
-            captions[row["file_name"]] = row["text"]
+            captions[PurePosixPath(row["file_name"]).as_posix()] = row["text"]  # "./a.png" is "a.png"
         elif row is not None:  # an empty line is no mistake
             unusable[f"a line of {METADATA} without file_name and text"].append(f"line {number}")
     return captions

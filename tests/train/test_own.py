@@ -31,7 +31,7 @@ def test_captions_come_from_metadata_or_from_a_text_beside(tmp_path, capsys):
     for name in ("b.png", "a.jpg", "deep/c.webp", "d.PNG"):
         save(tmp_path / name)
     metadata(
-        tmp_path, {"file_name": "deep/c.webp", "text": "été"}, {"file_name": "a.jpg", "text": "of the file"}
+        tmp_path, {"file_name": "deep/c.webp", "text": "été"}, {"file_name": "./a.jpg", "text": "of the file"}
     )
     (tmp_path / "a.txt").write_text("beside")  # metadata.jsonl comes first
     (tmp_path / "b.txt").write_text(" two\n")
