@@ -108,12 +108,12 @@ def train(
     watch: Watch[Module] | None = None,
     unit: str = "picture",
 ) -> Module:
-    """Minimise `loss_at(step)` over the module's parameters, by AdamW (Loshchilov & Hutter 2019); returns their moving average.
+    """Minimise `loss_at(step)` over the module's parameters; returns their moving average.
 
     The module is moved to `device()`, where a loss finds it. `run` receives log.csv and, every few minutes,
     checkpoint.pt, loss.png and what `watch` paints. With `resume` the run goes on from the checkpoint, if there is one:
     an `LdmError` if it is damaged, or of a run with another recipe or `identity`. Ctrl-C raises KeyboardInterrupt after
-    a last checkpoint. `unit` is what the progress bar counts.
+    a last checkpoint. `unit` is what the progress bar counts. AdamW: Loshchilov & Hutter 2019.
     """
     module.to(device())
     attend_by_hand(module)
