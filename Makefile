@@ -2,9 +2,11 @@
 # Options:  PYTHON=python3.12        which Python makes the environment
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
 #           ARGS="-k attention -x"   passed on to pytest
+#           PRESET=quick             which recipe `make train` follows (default: full, which made the weights that ship)
 
 PYTHON ?= python3
 VENV   ?= .venv
+PRESET ?= full
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
@@ -17,7 +19,7 @@ DEV       := $(VENV)/.stamp-dev
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet evaluate test check test-reference parity golden train lint format clean
+.PHONY: help demo contact-sheet evaluate test check test-reference parity golden train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -55,7 +57,12 @@ golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
 
 train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
-	$(BIN)/ldm train all
+	$(BIN)/ldm train all --preset $(PRESET)
+
+curves: ## keep the loss curves of the model in weights/mine in docs/curves/
+	@mkdir -p docs/curves
+	cp weights/mine/runs/curves.png docs/curves/
+	for stage in clip vae diffusion; do cp weights/mine/runs/$$stage/log.csv docs/curves/$$stage.csv; done
 
 lint: $(DEV) ## name what ruff finds
 	$(BIN)/ruff check .

@@ -75,8 +75,13 @@ READING_ORDER = (
     "ldm.postcards.sheet",
     "ldm.postcards.series",
     # Learning it.
+    "ldm.train.processes",
+    "ldm.train.plot",
+    "ldm.train.log",
+    "ldm.train.checkpoint",
     "ldm.train.loop",
     "ldm.train.data",
+    "ldm.train.own",
     "ldm.train.tokenizer",
     "ldm.train.clip",
     "ldm.train.perceptual",

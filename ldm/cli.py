@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0, or 1 for a failure (argparse itself exits with 2)."""
+    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C (argparse itself: 2)."""
     options = make_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LdmError as error:
         print(f"ldm: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as stop:
+        print(f"ldm: {str(stop) or 'interrupted'}", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -146,15 +149,43 @@ def train_options(commands: Commands) -> None:
         metavar="N",
         help="fewer steps than the recipe (not for the tokenizer), to try things out",
     )
+    p.add_argument(
+        "--preset",
+        choices=("quick", "full"),
+        default="full",
+        help="quick: recognisable pictures soon; full: the weights that ship (the default)",
+    )
+    p.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="your own pictures: images, and metadata.jsonl with file_name and text, or a .txt beside each",
+    )
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 
 def train(options: argparse.Namespace) -> None:
+    if options.stage == "tokenizer" and options.steps is not None:
+        raise LdmError(
+            f"--steps {options.steps}; the tokenizer has no steps, it is learned whole: leave --steps out"
+        )
+
+    from ldm.train import processes
     from ldm.train.stages import STAGES, train_stage
 
-    for stage in STAGES if options.stage == "all" else (options.stage,):
-        train_stage(stage, options.out, options.seed, options.resume, options.steps)
-    print(f"the model is in {options.out}; paint with: ldm generate PROMPT --model {options.out}")
+    with processes.start():
+        for stage in STAGES if options.stage == "all" else (options.stage,):
+            train_stage(
+                stage,
+                options.out,
+                options.seed,
+                options.resume,
+                options.steps,
+                options.preset,
+                options.data,
+            )
+        if processes.rank() == 0:
+            print(f"the model is in {options.out}; paint with: ldm generate PROMPT --model {options.out}")
 
 
 def evaluate_options(commands: Commands) -> None:
@@ -198,13 +229,30 @@ def postcards_options(commands: Commands) -> None:
         "postcards", help="draw the captioned world", description="Draw the captioned world."
     )
     p.set_defaults(command=postcards)
-    p.add_argument("--grid", type=Path, required=True, metavar="PNG", help="write a contact sheet here")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--grid", type=Path, metavar="PNG", help="write a contact sheet here")
+    what.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="write single pictures and their captions here, as `ldm train --data DIR` reads them",
+    )
+    p.add_argument("--count", type=int, default=100, metavar="N", help="how many single pictures (100)")
     p.add_argument("--size", type=int, default=128, metavar="N", help="pixels along each side of a postcard")
 
 
 def postcards(options: argparse.Namespace) -> None:
-    from ldm.postcards import contact_sheet
+    from ldm.postcards import contact_sheet, export
 
+    if options.folder is not None:
+        try:
+            export(options.folder, options.count, options.size)
+        except OSError as error:
+            raise LdmError(
+                f"cannot write to {options.folder}: {error.strerror}; give another folder"
+            ) from error
+        print(options.folder)
+        return
     if options.grid.suffix.lower() != ".png":
         raise LdmError(f"--grid {options.grid}; pictures are written as .png: give such a name")
     save_image(contact_sheet(options.size), options.grid)

@@ -1,5 +1,6 @@
 r"""The `ldm` command: what it prints, which files it makes, and how it fails."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import ldm
 from ldm import cli
 from ldm.cli import main, output_path
 from ldm.errors import LdmError
-from ldm.postcards import DEMO_PROMPTS, contact_sheet
+from ldm.postcards import DEMO_PROMPTS, contact_sheet, postcard
 from tests.small import write_small_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -281,8 +282,10 @@ def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
 
     called = []
     monkeypatch.setattr(stages, "train_stage", lambda *arguments: called.append(arguments))
-    code, out, _ = run(capsys, "train", asked, "--out", "m", "--seed", 3, "--steps", 9, "--resume")
-    assert code == 0 and called == [(stage, Path("m"), 3, True, 9) for stage in expected]
+    options = ("--out", "m", "--seed", 3, "--steps", 9, "--resume", "--preset", "quick", "--data", "own")
+    code, out, _ = run(capsys, "train", asked, *options)
+    assert code == 0
+    assert called == [(stage, Path("m"), 3, True, 9, "quick", Path("own")) for stage in expected]
     assert out == "the model is in m; paint with: ldm generate PROMPT --model m\n"
 
 
@@ -299,6 +302,31 @@ def test_a_stage_that_fails_stops_the_training(capsys, monkeypatch):
     assert run(capsys, "train", "all") == (1, "", ["ldm: no room"]) and called == ["tokenizer"]
 
 
+def test_postcards_are_exported_with_their_captions(capsys, work):
+    assert run(capsys, "postcards", "--folder", "cards", "--count", 3, "--size", 16) == (0, "cards\n", [])
+    assert files(work) == [*(f"cards/0000{i}.png" for i in range(3)), "cards/metadata.jsonl"]
+    for i, line in enumerate((work / "cards/metadata.jsonl").read_text(encoding="utf-8").splitlines()):
+        card = postcard(i, size=16)
+        assert json.loads(line) == {"file_name": f"0000{i}.png", "text": card.caption}
+        assert (pixels(work / f"cards/0000{i}.png") == np.asarray(card.image)).all()
+    code, _, [error] = run(capsys, "postcards", "--folder", "none", "--count", 0)
+    assert code == 1 and error == "ldm: 0 postcards; expected at least 1" and not (work / "none").exists()
+    code, _, [error] = run(capsys, "postcards", "--folder", "cards/00000.png", "--count", 1)
+    assert code == 1 and error.startswith("ldm: cannot write to cards/00000.png: ")
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130(capsys, monkeypatch):
+    from ldm.train import stages
+
+    def stopped(*_):
+        raise KeyboardInterrupt("stopped after step 3 of 5; go on")
+
+    monkeypatch.setattr(stages, "train_stage", stopped)
+    assert run(capsys, "train", "clip") == (130, "", ["ldm: stopped after step 3 of 5; go on"])
+    monkeypatch.setattr(stages, "train_stage", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run(capsys, "train", "clip") == (130, "", ["ldm: interrupted"])
+
+
 def test_a_contact_sheet_is_a_png(capsys, work):
     code, out, errors = run(capsys, "postcards", "--grid", "sheet.jpg")
     assert (code, out) == (1, "")
@@ -310,6 +338,12 @@ def test_a_contact_sheet_is_a_png(capsys, work):
     [
         ("tokenizer", ("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**32 - 1"),
         ("vae", ("--steps", "0"), "0 training steps; expected at least 1"),
+        ("tokenizer", ("--steps", "5"), "--steps 5; the tokenizer has no steps"),
+        (
+            "tokenizer",
+            ("--data", "nowhere"),
+            "no folder nowhere; give one that holds images and their captions",
+        ),
         ("clip", (), "new has no config.json; expected a model folder: train one, starting with"),
     ],
 )

@@ -7,7 +7,7 @@ Reading order: `attributes` (what there is), `captions` (saying it, in English a
 from ldm.postcards.attributes import SCENES, Landscape, Portrait, Scene, held_out, sample_scene
 from ldm.postcards.captions import DEMO_PROMPTS, caption, withheld_caption
 from ldm.postcards.draw import draw
-from ldm.postcards.series import Postcard, postcard
+from ldm.postcards.series import Postcard, export, postcard
 from ldm.postcards.sheet import contact_sheet, grid
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "caption",
     "contact_sheet",
     "draw",
+    "export",
     "grid",
     "held_out",
     "postcard",

@@ -2,11 +2,15 @@ r"""Numbered postcards: picture number `index` of series `seed`, the same on eve
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ldm.errors import LdmError
+from ldm.files import atomic_path
 from ldm.postcards.attributes import Scene, sample_scene
 from ldm.postcards.captions import caption
 from ldm.postcards.draw import draw
@@ -23,6 +27,24 @@ def postcard(
     scene = sample_scene(rng, split)
     image = draw(scene, rng, size)  # before the caption, so that the picture does not depend on its language
     return Postcard(scene, image, caption(scene, rng, language))
+
+
+def export(folder: Path, count: int, size: int = 64) -> None:
+    r"""Write the first `count` postcards of series 0 to `folder`: 00000.png, ..., and their captions.
+
+    The captions go to metadata.jsonl, one object with `file_name` and `text` a line, the convention of image folders
+    on the Hugging Face hub. Raises LdmError for a count below 1.
+    """
+    if count < 1:
+        raise LdmError(f"{count} postcards; expected at least 1")
+    lines = []
+    for i in range(count):
+        card = postcard(i, size=size)
+        with atomic_path(folder / f"{i:05d}.png") as temporary:
+            card.image.save(temporary, format="PNG")
+        lines.append(json.dumps({"file_name": f"{i:05d}.png", "text": card.caption}, ensure_ascii=False))
+    with atomic_path(folder / "metadata.jsonl") as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-r"""The pictures to train on: postcards, drawn once and kept in the run's folder.
+r"""The pictures to train on: postcards, drawn once and kept in the run's folder (or one's own: `own.py`).
 
 Pictures are few and slow to draw, so they are kept; captions are many and quick to write, so each step writes
 them afresh.
@@ -7,6 +7,8 @@ them afresh.
 import math
 import multiprocessing
 import os
+import signal
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,52 +21,88 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
+import ldm.postcards
 from ldm.files import atomic_path
 from ldm.postcards import Scene, caption, postcard, sample_scene
+from ldm.train.checkpoint import fingerprint
+from ldm.train.processes import device, rank, wait
 
 CHUNK = 64  # pictures that a process draws before it is given more
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Drawings and what they show: `scenes[i]` is the scene of `pixels[i]`."""
+    """Pictures and what they show: `scenes[i]` is the scene of `pixels[i]`, or simply its caption.
 
-    scenes: list[Scene]
+    `identity` tells these pictures from any others, for a checkpoint to remember.
+    """
+
+    scenes: Sequence[Scene | str]
     pixels: UInt8[np.ndarray, "n s s 3"]
+    identity: str = ""
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def batch(self, indices: np.ndarray) -> Float[Tensor, "b 3 s s"]:
-        """The pictures at `indices`, as pixels in [-1, 1].
+        """The pictures at `indices`, as pixels in [-1, 1], on the device that trains.
 
         They are laid out anew, channel after channel: left in the order of an image file, every layer would keep
         that order, and on a CPU GroupNorm's backward is slow in it.
         """
-        pixels = rearrange(torch.from_numpy(self.pixels[indices]), "b h w c -> b c h w").contiguous()
-        return pixels.float() / 127.5 - 1
+        pixels = torch.from_numpy(self.pixels[indices]).to(device())
+        pixels = rearrange(pixels, "b h w c -> b c h w").contiguous()
+        return pixels.to(torch.get_default_dtype()) / 127.5 - 1
 
     def captions(self, indices: np.ndarray, rng: np.random.Generator, partial: bool = True) -> list[str]:
-        """A fresh caption for each of the pictures at `indices`."""
-        return [caption(self.scenes[i], rng, partial=partial) for i in indices]
+        """A caption for each of the pictures at `indices`: a fresh one of a scene, or the one it came with."""
+        scenes = [self.scenes[i] for i in indices]
+        return [s if isinstance(s, str) else caption(s, rng, partial=partial) for s in scenes]
+
+    def same(self, i: int, j: int) -> bool:
+        """Whether pictures i and j show the same, so that either's caption describes both."""
+        return self.scenes[i] == self.scenes[j]
 
 
 def draw_pictures(folder: Path, split: str, count: int, size: int, seed: int = 0) -> Pictures:
-    """The first `count` postcards of series `seed`, from the file in `folder` if they were drawn before."""
-    path = folder / f"{split}-{count}-{size}-{seed}.npy"
-    if not path.exists():
-        drawn = np.empty((count, size, size, 3), dtype=np.uint8)
-        draw_one = partial(_draw, seed=seed, size=size, split=split)
-        # "spawn": a fresh process, for a fork of one that runs torch's threads may hang.
-        workers = min(os.cpu_count() or 1, math.ceil(count / CHUNK))
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            images = pool.map(draw_one, range(count), chunksize=CHUNK)
-            for i, image in enumerate(tqdm(images, total=count, desc=f"drawing ({split})", unit="picture")):
-                drawn[i] = image
+    """The first `count` postcards of series `seed`, from the file in `folder` if they were drawn before.
+
+    The file is named after all that the drawings depend on, the drawing code included.
+    """
+    path = folder / f"{split}-{count}-{size}-{seed}-{drawing_code()}.npy"
+    if rank() == 0 and not path.exists():
+        drawn = _draw_all(split, count, size, seed)
         with atomic_path(path) as temporary:
             np.save(temporary, drawn)
+    wait()
     scenes = [sample_scene(np.random.default_rng([seed, i]), split) for i in range(count)]
-    return Pictures(scenes, np.load(path, mmap_mode="r"))
+    return Pictures(scenes, np.load(path, mmap_mode="r"), path.stem)
+
+
+def drawing_code() -> str:
+    """8 digits that change with the code that draws and describes the postcards."""
+    sources = sorted(Path(str(ldm.postcards.__file__)).parent.glob("*.py"))
+    return fingerprint(*sources)[:8]
+
+
+def _draw_all(split: str, count: int, size: int, seed: int) -> UInt8[np.ndarray, "n s s 3"]:
+    """Draw on all cores."""
+    drawn = np.empty((count, size, size, 3), dtype=np.uint8)
+    draw_one = partial(_draw, seed=seed, size=size, split=split)
+    workers = min(os.cpu_count() or 1, math.ceil(count / CHUNK))
+    # "spawn": a fresh process, for a fork of one that runs torch's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    # Ctrl-C reaches all processes, and is left to this one.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore) as pool:
+        images = pool.map(draw_one, range(count), chunksize=CHUNK)
+        try:
+            for i, image in enumerate(tqdm(images, total=count, desc=f"drawing ({split})", unit="picture")):
+                drawn[i] = image
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or leaving the block waits for all that was asked for
+            raise
+    return drawn
 
 
 def _draw(index: int, seed: int, size: int, split: str) -> np.ndarray:
@@ -74,3 +112,11 @@ def _draw(index: int, seed: int, size: int, split: str) -> np.ndarray:
 def random_indices(rng: np.random.Generator, count: int, batch: int) -> np.ndarray:
     """`batch` indices below `count`, each as likely as any other."""
     return rng.integers(count, size=batch)
+
+
+def random_noise(shape: Sequence[int], generator: torch.Generator, share: slice) -> Float[Tensor, "..."]:
+    """Standard normal numbers for a batch of all processes, of which this one takes its `share`.
+
+    They are drawn on the CPU, so that the same seed is the same noise on every device.
+    """
+    return torch.randn(tuple(shape), generator=generator)[share].to(device())

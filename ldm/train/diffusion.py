@@ -4,6 +4,7 @@ Take a latent, drown it in a random amount of noise, show the result with its ca
 for the noise. That is all; "painting" appears nowhere in the training (Ho et al. 2020, algorithm 1).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,18 @@ from ldm.config import NoiseConfig
 from ldm.convert.folder import fill, read_config, read_tensors, read_tokenizer, write_tensors
 from ldm.diffusion.predict import target
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
-from ldm.text.encoder import TextEncoder
-from ldm.train.data import Pictures, random_indices
-from ldm.train.loop import Recipe, mixed_precision, train
+from ldm.files import atomic_path
+from ldm.pipeline import LatentDiffusion
+from ldm.postcards import DEMO_PROMPTS, grid
+from ldm.train.checkpoint import Identity, fingerprint
+from ldm.train.data import Pictures, random_indices, random_noise
+from ldm.train.loop import Recipe, full_precision, mixed_precision, train
+from ldm.train.processes import device, mine, rank
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE, reparametrise
 
 DROP = 0.1  # of the captions are emptied, so that guidance has a prediction without prompt (Ho & Salimans 2022, alg. 1)
+EVERYTHING = slice(None)  # the share of a process that works alone
 
 
 def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Int[Tensor, "b"]:
@@ -40,17 +46,16 @@ def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Int[
 def diffusion_loss(
     unet: nn.Module,
     latents: Float[Tensor, "b z h w"],
+    t: Int[Tensor, "b"],
+    eps: Float[Tensor, "b z h w"],
     context: Float[Tensor, "b n d"],
     noise_config: NoiseConfig,
-    generator: torch.Generator,
 ) -> Float[Tensor, ""]:
     r"""$\mathbb E\,\lVert \epsilon - \epsilon_\theta(x_t, t, c) \rVert^2$ (Ho et al. 2020, eq. 14; with v or x0, their
     own target). Knowing nothing costs 1."""
-    t = random_timesteps(len(latents), noise_config.steps, generator)
-    eps = torch.randn(latents.shape, generator=generator)
-    alpha_bar_t = make_alpha_bar(noise_config)[t]
+    alpha_bar_t = make_alpha_bar(noise_config).to(t.device)[t]
     with mixed_precision():
-        out = unet(add_noise(latents, eps, alpha_bar_t), t, context).float()
+        out = full_precision(unet(add_noise(latents, eps, alpha_bar_t), t, context))
     return F.mse_loss(out, target(noise_config.prediction, latents, eps, alpha_bar_t))
 
 
@@ -65,47 +70,97 @@ class Latents:
     @torch.no_grad()
     def __init__(self, vae: VAE, pictures: Pictures):
         self.pictures = pictures
-        encoded = [
-            vae.encode(pictures.batch(np.arange(i, min(i + 50, len(pictures)))))
-            for i in tqdm(range(0, len(pictures), 50), desc="encoding", unit_scale=50, unit="picture")
-        ]
+        portions = range(0, len(pictures), 50)
+        bar = tqdm(portions, desc="encoding", unit_scale=50, unit="picture", disable=rank() > 0)
+        encoded = [vae.encode(pictures.batch(np.arange(i, min(i + 50, len(pictures))))) for i in bar]
         self.mean = torch.cat([mean for mean, _ in encoded])
         self.logvar = torch.cat([logvar for _, logvar in encoded])
 
-    def sample(self, indices: np.ndarray, generator: torch.Generator) -> Float[Tensor, "b z h w"]:
-        """A fresh sample of each latent at `indices`."""
-        mean, logvar = self.mean[indices], self.logvar[indices]
-        return reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator))
+    def sample(
+        self, indices: np.ndarray, generator: torch.Generator, share: slice = EVERYTHING
+    ) -> Float[Tensor, "b z h w"]:
+        """A fresh sample of each latent in one's `share` of `indices`."""
+        mean, logvar = self.mean[indices[share]], self.logvar[indices[share]]
+        noise = random_noise((len(indices), *mean.shape[1:]), generator, share)
+        return reparametrise(mean, logvar, noise)
+
+
+def read_frozen(folder: Path) -> LatentDiffusion:
+    """The model in `folder`, with text encoder and VAE as trained, and a U-Net that has learned nothing yet."""
+    config = read_config(folder)
+    model = LatentDiffusion(config, read_tokenizer(folder, config.text))
+    for module, name in ((model.text, "text"), (model.vae, "vae")):
+        path = folder / f"{name}.safetensors"
+        fill(module, read_tensors(path, torch.get_default_dtype()), path)
+    return model.requires_grad_(False).to(device())
+
+
+def loss_on(
+    model: LatentDiffusion,
+    unet: nn.Module,
+    data: Latents,
+    key: Sequence[int],
+    batch: int,
+    drop: float,
+    share: slice,
+) -> Float[Tensor, ""]:
+    """The loss on one's `share` of one batch of `data`, which `key`, seed and step, determines.
+
+    Everything is drawn for the whole batch, and in the same order, whoever takes which share of it.
+    """
+    seed, step = key
+    rng, generator = np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 10**9 + step)
+    indices = random_indices(rng, len(data.pictures), batch)
+    captions = drop_captions(data.pictures.captions(indices, rng), rng, drop)
+    with mixed_precision():
+        context = full_precision(model.encode_text(captions[share]))
+    latents = data.sample(indices, generator, share)
+    t = random_timesteps(batch, model.config.noise.steps, generator)[share].to(device())
+    eps = random_noise((batch, *latents.shape[1:]), generator, share)
+    return diffusion_loss(unet, latents, t, eps, context, model.config.noise)
+
+
+def paint_prompts(model: LatentDiffusion, prompts: Sequence[str], path: Path) -> None:
+    """A row for each prompt, painted in a few steps from the seeds 0 to 3."""
+    with mixed_precision():
+        rows = [model.generate(prompt, seed=0, batch=4, steps=20, sampler="ddim") for prompt in prompts]
+    with atomic_path(path) as temporary:
+        grid(sum(rows, []), columns=4).save(temporary, format="PNG")
 
 
 def train_diffusion(
     folder: Path, run: Path, pictures: Pictures, held_out: Pictures, recipe: Recipe, seed: int, resume: bool
 ) -> dict[str, float]:
-    """Train the U-Net from nothing, with text encoder and VAE as they are. Returns what it reached."""
-    config = read_config(folder)
-    tokenizer = read_tokenizer(folder, config.text)
-    text, vae = TextEncoder(config.text), VAE(config.vae)
-    for module, name in ((text, "text"), (vae, "vae")):
-        path = folder / f"{name}.safetensors"
-        fill(module, read_tensors(path), path)
-        module.requires_grad_(False)
+    """Train the U-Net from nothing, with text encoder and VAE as they are. Returns what it reached (in process 0)."""
+    model = read_frozen(folder)
     torch.manual_seed(seed)
-    unet = UNet(config.unet)
+    unet = UNet(model.config.unet)
+    seen, share = Latents(model.vae, pictures), mine(recipe.batch)
+    # One's own pictures come with captions of their own to ask for.
+    prompts = [s for s in held_out.scenes[:6] if isinstance(s, str)] or DEMO_PROMPTS
 
-    def loss_on(network: nn.Module, data: Latents, key: int, batch: int, drop: float) -> Tensor:
-        """The loss on one batch of `data`, which `key` determines together with the seed."""
-        rng, generator = np.random.default_rng([seed, key]), torch.Generator().manual_seed(seed * 10**9 + key)
-        indices = random_indices(rng, len(data.pictures), batch)
-        captions = drop_captions(data.pictures.captions(indices, rng), rng, drop)
-        with mixed_precision():
-            context = text(tokenizer(captions)).float()
-        return diffusion_loss(network, data.sample(indices, generator), context, config.noise, generator)
+    def loss_at(step: int) -> Tensor:
+        return loss_on(model, unet, seen, (seed, step), recipe.batch, DROP, share)
 
-    seen = Latents(vae, pictures)
-    average = train(unet, lambda step: loss_on(unet, seen, step, recipe.batch, DROP), recipe, run, resume)
+    def watch(average: UNet, path: Path) -> None:
+        model.unet = average
+        paint_prompts(model, prompts, path)
+
+    identity: Identity = {
+        "seed": seed,
+        "pictures": pictures.identity,
+        "config": fingerprint(folder / "config.json"),
+        "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
+        "text.safetensors": fingerprint(folder / "text.safetensors"),
+        "vae.safetensors": fingerprint(folder / "vae.safetensors"),
+    }
+    average = train(unet, loss_at, recipe, run, resume, identity=identity, watch=watch)
+    if rank() > 0:
+        return {}
     write_tensors(folder / "unet.safetensors", average.state_dict())
     with torch.no_grad():
-        unseen = Latents(vae, held_out)
+        unseen = Latents(model.vae, held_out)
         # The keys lie far beyond any step of training, so that no draw is shared with it.
-        losses = [loss_on(average, unseen, 10**8 + i, batch=64, drop=0.0).item() for i in range(16)]
+        keys = [(seed, 10**8 + i) for i in range(16)]
+        losses = [loss_on(model, average, unseen, key, 64, 0.0, EVERYTHING).item() for key in keys]
     return {"loss, held-out combinations": sum(losses) / len(losses)}

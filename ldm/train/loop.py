@@ -2,23 +2,26 @@ r"""The loop that trains CLIP, the VAE and the U-Net alike.
 
 A stage hands over a module and a function `loss_at(step)`; the loop turns it into weights. Whatever a loss
 draws (pictures, captions, noise) depends on the seed and the step alone, so a run that was interrupted takes up
-exactly where its last checkpoint stands, given the same seed, recipe and inputs.
+exactly where its last checkpoint stands (`checkpoint.py`), and many processes can share the work of each step
+without a word about what was drawn (`processes.py`).
 """
 
 import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ldm.files import atomic_path
 from ldm.nn.attention import Attention
+from ldm.train.checkpoint import Identity, polite_stop, read_checkpoint, sweep, write_checkpoint
+from ldm.train.log import Log
+from ldm.train.processes import average_gradients, device, mean_of, rank, wait
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,12 @@ class Recipe:
     """How long, how much at once, how fast."""
 
     steps: int
-    batch: int
+    batch: int  # of all processes together
     lr: float  # the highest learning rate
     warmup: int = 200  # steps until it is reached
     ema: float = 0.999  # the decay of the average: it spans about 1 / (1 - ema) steps
     weight_decay: float = 0.01
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: float = 5.0  # 0: after every step
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -45,16 +48,25 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 def mixed_precision() -> torch.autocast:
     """A context in which matrix products and convolutions run in bfloat16; weights, sums and losses do not.
 
-    Much faster where the CPU has matrix units for it (AMX); elsewhere it would not pay, and this does nothing.
+    Much faster on a CUDA device and on a CPU that has matrix units for it (AMX). On other CPUs it would not pay, and
+    who set torch's default to float64 wants precision: there it does nothing.
     """
-    capable = hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("amx_bf16", False)
-    return torch.autocast("cpu", torch.bfloat16, enabled=capable)
+    capable = device().type == "cuda" or (
+        hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("amx_bf16", False)
+    )
+    wanted = torch.get_default_dtype() == torch.float32
+    return torch.autocast(device().type, torch.bfloat16, enabled=capable and wanted)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """What comes out of `mixed_precision`, for losses and sums: float32, or whatever torch's default is."""
+    return x.to(torch.get_default_dtype())
 
 
 def attend_by_hand(module: nn.Module) -> None:
-    """Train with the open form of attention: over few tokens, its backward is quicker on a CPU than the kernel's."""
+    """On a CPU, train with the open form of attention: over few tokens, its backward is quicker than the kernel's."""
     for part in module.modules():
-        if isinstance(part, Attention):
+        if isinstance(part, Attention) and device().type == "cpu":
             part.by_hand = True
 
 
@@ -70,75 +82,114 @@ def update_ema(average: nn.Module, module: nn.Module, decay: float, step: int) -
         mean.lerp_(current, 1 - d)
 
 
+def descend(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    """One step down the gradient of `loss`, which is clipped to norm 1."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    average_gradients(module)
+    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    optimizer.step()
+
+
 Module = TypeVar("Module", bound=nn.Module)
+Watch = Callable[[Module, Path], None]  # (average, where to): paints how far the training is
 
 
 def train(
-    module: Module, loss_at: Callable[[int], Tensor], recipe: Recipe, run: Path, resume: bool = False
+    module: Module,
+    loss_at: Callable[[int], Tensor],
+    recipe: Recipe,
+    run: Path,
+    resume: bool = False,
+    *,
+    identity: Identity | None = None,
+    watch: Watch[Module] | None = None,
+    unit: str = "picture",
 ) -> Module:
     """Minimise `loss_at(step)` over the module's parameters; returns their moving average.
 
-    `run` receives log.csv and checkpoint.pt; with `resume` the run goes on from the latter. AdamW (Loshchilov &
-    Hutter 2019), gradients clipped to norm 1.
+    The module is moved to `device()`, where a loss finds it. `run` receives log.csv and, every few minutes,
+    checkpoint.pt, loss.png and what `watch` paints. With `resume` the run goes on from the checkpoint, if there is one:
+    an `LdmError` if it is damaged, or of a run with another recipe or `identity`. Ctrl-C raises KeyboardInterrupt after
+    a last checkpoint. `unit` is what the progress bar counts. AdamW: Loshchilov & Hutter 2019.
     """
+    module.to(device())
     attend_by_hand(module)
-    average = copy.deepcopy(module).requires_grad_(False)
+    average = copy.deepcopy(module).requires_grad_(False).eval()
     # 0.99, not 0.999: a run of a few thousand steps should not remember squared gradients for a thousand.
     optimizer = torch.optim.AdamW(module.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
-    checkpoint, first = run / "checkpoint.pt", 0
-    if resume and checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        module.load_state_dict(saved["module"])
-        average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first = saved["step"]
-    log = Log(run / "log.csv", first)
+    parts = {"module": module, "average": average, "optimizer": optimizer}
+    keeper = Keeper(run, recipe, identity or {}, parts, lambda path: watch and watch(average, path))
+    first, log = keeper.begin(resume)
 
     module.train()
-    saved_at = time.monotonic()
-    bar = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc=run.name, unit="step")
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
-        loss = loss_at(step)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        update_ema(average, module, recipe.ema, step)
+    with polite_stop() as asked, progress_bar(run.name, first, recipe, unit) as bar:
+        for step in range(first, recipe.steps):
+            loss = loss_at(step)
+            descend(module, optimizer, loss, learning_rate(recipe, step))
+            update_ema(average, module, recipe.ema, step)
 
-        log.add(step, loss.item())
-        bar.set_postfix(loss=f"{log.smooth:.4f}", refresh=False)
-        # Only where a line of the log ends: a resumed run could not finish a line that it has not begun.
-        due = not log.recent and time.monotonic() - saved_at > 60 * recipe.checkpoint_minutes
-        if step + 1 == recipe.steps or due:
-            state = {"module": module.state_dict(), "average": average.state_dict()}
-            state |= {"optimizer": optimizer.state_dict(), "step": step + 1}
-            with atomic_path(checkpoint) as temporary:
-                torch.save(state, temporary)
-            saved_at = time.monotonic()
-    return average.eval()
+            value, stop = mean_of(loss.item(), float(asked()))  # so that all processes stop at the same step
+            log.add(step, value)
+            bar.set_postfix(loss=f"{log.smooth:.4f}", refresh=False)
+            bar.update()
+            keeper.keep(step + 1, log, stop > 0)
+    return average
 
 
-class Log:
-    """A CSV of the loss: one line for every 20 steps, with their mean."""
+def progress_bar(name: str, first: int, recipe: Recipe, unit: str) -> tqdm:
+    """Counts samples, not steps, and says how many a second; only process 0 shows it."""
+    return tqdm(
+        desc=name, initial=first, total=recipe.steps, unit=unit, unit_scale=recipe.batch, disable=rank() > 0
+    )
 
-    every = 20
 
-    def __init__(self, path: Path, first: int):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = path.read_text().splitlines()[1:] if first and path.exists() else []
-        kept = [row for row in rows if int(row.split(",")[0]) <= first]  # a resumed run may repeat some steps
-        with atomic_path(path) as temporary:
-            temporary.write_text("\n".join(["step,loss", *kept]) + "\n")
-        self.path, self.smooth = path, float("nan")
-        self.recent: list[float] = []
+class Keeper:
+    """Writes down how far a run is, every few minutes and at the end, and takes it up again."""
 
-    def add(self, step: int, loss: float) -> None:
-        """Note the loss of one step; every 20th writes a line with the mean of the last 20."""
-        self.recent.append(loss)
-        self.smooth = sum(self.recent) / len(self.recent)
-        if (step + 1) % self.every == 0:
-            with open(self.path, "a") as file:
-                file.write(f"{step + 1},{self.smooth:.6f}\n")
-            self.recent = []
+    def __init__(
+        self,
+        run: Path,
+        recipe: Recipe,
+        identity: Identity,
+        parts: dict[str, Any],
+        watch: Callable[[Path], object],
+    ):
+        self.run, self.recipe, self.parts, self.watch = run, recipe, parts, watch
+        self.identity = {**identity, **{f"recipe.{name}": value for name, value in asdict(recipe).items()}}
+        del self.identity["recipe.checkpoint_minutes"]  # which changes no weight
+        self.written = time.monotonic()
+
+    def begin(self, resume: bool) -> tuple[int, Log]:
+        """The first step to do, and the log of those before it."""
+        checkpoint, first, kept = self.run / "checkpoint.pt", 0, None
+        if resume and checkpoint.exists():
+            state = read_checkpoint(checkpoint, self.identity)
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            first, kept = state["step"], state["log"]
+        wait()  # until all have read it
+        if rank() == 0:
+            sweep(self.run)
+        return first, Log(self.run, kept)
+
+    def keep(self, step: int, log: Log, stop: bool) -> None:
+        """After `step` steps: write everything if it is time to. Raises KeyboardInterrupt if asked to `stop`."""
+        due = time.monotonic() - self.written >= 60 * self.recipe.checkpoint_minutes
+        last = step == self.recipe.steps
+        if rank() == 0 and (due or stop or last):
+            state = {name: part.state_dict() for name, part in self.parts.items()}
+            state |= {"step": step, "log": log.state(), "identity": self.identity}
+            log.plot()  # before: a run whose checkpoint says that it is finished has its curve
+            write_checkpoint(self.run / "checkpoint.pt", state)
+            cards = [torch.cuda.current_device()] if device().type == "cuda" else []
+            with torch.random.fork_rng(cards):  # looking changes nothing
+                if last or not stop:
+                    self.watch(self.run / f"samples-{step:06d}.png")
+            self.written = time.monotonic()
+        if stop and not last:
+            raise KeyboardInterrupt(
+                f"stopped after step {step} of {self.recipe.steps}; the same command with --resume goes on from there"
+            )

@@ -1,60 +1,162 @@
-r"""The four stages in order, and the recipe that made the weights that ship."""
+r"""The four stages in order, and the recipes: `full` made the weights that ship, `quick` shows something soon."""
 
 import json
+import os
+import platform
+import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from ldm.config import TINY
 from ldm.convert.folder import read_config
 from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.train.clip import train_clip
-from ldm.train.data import draw_pictures
+from ldm.train.data import Pictures, draw_pictures
 from ldm.train.diffusion import train_diffusion
+from ldm.train.log import seconds_spent
 from ldm.train.loop import Recipe
-from ldm.train.tokenizer import train_tokenizer
+from ldm.train.own import read_own
+from ldm.train.plot import plot_losses
+from ldm.train.processes import device, rank, wait, world
+from ldm.train.tokenizer import postcard_captions, train_tokenizer
 from ldm.train.vae import train_vae
 
-PICTURES, HELD_OUT = 20_000, 2_000
+CAPTIONS = 40_000  # that the tokenizer is learned from
 
-RECIPES = {
-    "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
-    "vae": Recipe(steps=5000, batch=8, lr=1e-3, ema=0.998),
-    "diffusion": Recipe(steps=4600, batch=32, lr=6e-4, ema=0.9985),
+
+@dataclass(frozen=True)
+class Preset:
+    """How many pictures to draw, and how long to look at them."""
+
+    pictures: int
+    held_out: int
+    recipes: dict[str, Recipe]
+
+
+PRESETS = {
+    "quick": Preset(
+        pictures=6_000,
+        held_out=500,
+        recipes={
+            "clip": Recipe(steps=150, batch=256, lr=1e-3, warmup=50, ema=0.97),
+            "vae": Recipe(steps=900, batch=8, lr=1e-3, ema=0.99),
+            "diffusion": Recipe(steps=850, batch=32, lr=6e-4, ema=0.99),
+        },
+    ),
+    "full": Preset(
+        pictures=20_000,
+        held_out=2_000,
+        recipes={
+            "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
+            "vae": Recipe(steps=9000, batch=8, lr=1e-3, ema=0.998),
+            "diffusion": Recipe(steps=7000, batch=32, lr=6e-4, ema=0.9985),
+        },
+    ),
 }
-STAGES = ("tokenizer", *RECIPES)
+STAGES = ("tokenizer", "clip", "vae", "diffusion")
 
 
 def train_stage(
-    stage: str, folder: Path, seed: int = 0, resume: bool = False, steps: int | None = None
+    stage: str,
+    folder: Path,
+    seed: int = 0,
+    resume: bool = False,
+    steps: int | None = None,
+    preset: str = "full",
+    data: Path | None = None,
 ) -> None:
     """Train one stage of the tiny model into `folder`, which holds what the stages before it made.
 
-    Beside the model's files, `folder`/runs/STAGE keeps the loss log and the checkpoint, and
-    `folder`/runs/report.json what each stage reached and how long it took. `steps` shortens the recipe.
+    Beside the model's files, `folder`/runs/STAGE keeps the stage's log, curve, samples and checkpoint;
+    `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json what each stage reached, how long
+    it took and on what machine. `steps` shortens the recipe; `data` is a folder of one's own pictures.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
     if steps is not None and steps < 1:
         raise LdmError(f"{steps} training steps; expected at least 1")
-    started = time.monotonic()
-    runs = folder / "runs"
-    if stage == "tokenizer":
-        reached: dict[str, float] = {"vocabulary": train_tokenizer(TINY, folder, seed=seed).text.vocab_size}
-    else:
+    if stage != "tokenizer":
         read_config(folder)  # a missing one should be missed before the pictures are drawn
-        recipe = RECIPES[stage] if steps is None else replace(RECIPES[stage], steps=steps)
-        size = TINY.defaults.size
-        pictures = draw_pictures(runs, "train", PICTURES, size, seed)
-        held_out = draw_pictures(runs, "held_out", HELD_OUT, size, seed + 1)
+    check_writable(folder)
+    if stage == "tokenizer":
+        started = time.monotonic()
+        if rank() == 0:  # the others find what it wrote
+            texts = postcard_captions(CAPTIONS, seed) if data is None else own_captions(data)
+            vocabulary = train_tokenizer(TINY, folder, texts).text.vocab_size
+            write_report(folder, stage, {"vocabulary": float(vocabulary)}, time.monotonic() - started, preset)
+    else:
+        recipe = PRESETS[preset].recipes[stage]
+        recipe = recipe if steps is None else replace(recipe, steps=steps)
+        pictures, held_out = find_pictures(folder / "runs", PRESETS[preset], seed, data)
         run = {"clip": train_clip, "vae": train_vae, "diffusion": train_diffusion}[stage]
-        reached = run(folder, runs / stage, pictures, held_out, recipe, seed, resume)
-    report_path = runs / "report.json"
-    report = json.loads(report_path.read_text()) if report_path.exists() else {}
-    minutes = (time.monotonic() - started) / 60 + (report.get(stage, {}).get("minutes", 0) if resume else 0)
-    report[stage] = reached | {"minutes": minutes}
-    with atomic_path(report_path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
-    for name, value in report[stage].items():
+        where = folder / "runs" / stage
+        reached = run(folder, where, pictures, held_out, recipe, seed, resume)
+        if rank() == 0:
+            write_report(folder, stage, reached, seconds_spent(where), preset)
+            draw_curves(folder)
+    wait()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `LdmError` if nothing can be written to `folder`: better now than after an hour of training."""
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder / "runs"):
+            pass
+    except OSError as error:
+        raise LdmError(f"cannot write to {folder}: {error.strerror}; give another place (--out)") from error
+
+
+def find_pictures(runs: Path, preset: Preset, seed: int, data: Path | None) -> tuple[Pictures, Pictures]:
+    """Pictures to train on, and pictures to measure with."""
+    size = TINY.defaults.size
+    if data is not None:
+        return read_own(data, size)
+    return (
+        draw_pictures(runs, "train", preset.pictures, size, seed),
+        draw_pictures(runs, "held_out", preset.held_out, size, seed + 1),
+    )
+
+
+def own_captions(data: Path) -> list[str]:
+    pictures, _ = read_own(data, TINY.defaults.size)
+    return [str(text) for text in pictures.scenes]
+
+
+def draw_curves(folder: Path) -> None:
+    """All loss curves so far, side by side."""
+    runs = [folder / "runs" / stage for stage in STAGES]
+    plot_losses([run for run in runs if (run / "log.csv").exists()], folder / "runs" / "curves.png")
+
+
+def write_report(folder: Path, stage: str, reached: dict[str, float], seconds: float, preset: str) -> None:
+    """Print what a stage reached, and add it to report.json."""
+    path = folder / "runs" / "report.json"
+    report = json.loads(path.read_text()) if path.exists() else {}
+    reached = reached | {"minutes": seconds / 60}
+    for name, value in reached.items():
         print(f"{stage}: {name}: {value:.4g}")
+    report[stage] = reached | {"preset": preset, "machine": machine()}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def machine() -> str:
+    """What this trains on, in words."""
+    if device().type == "cuda":
+        kind = torch.cuda.get_device_name()
+    else:
+        kind = f"{cpu_name()}, {os.cpu_count()} cores"
+    return f"{world()} x {kind}, torch {torch.__version__}"
+
+
+def cpu_name() -> str:
+    """As Linux knows it; elsewhere the architecture must do."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,5 +1,6 @@
 r"""Stage 1: learn the tokenizer's merges from captions, and write the model's first files."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,17 @@ from ldm.text.bpe import learn_merges
 from ldm.text.tokenizer import Tokenizer
 
 
-def train_tokenizer(config: Config, folder: Path, captions: int = 40_000, seed: int = 0) -> Config:
-    """Learn until every word of the captions is a piece of its own; returns the config with its true sizes.
+def postcard_captions(count: int, seed: int = 0) -> list[str]:
+    """One caption each of `count` random scenes."""
+    texts = []
+    for i in tqdm(range(count), desc="tokenizer", unit="caption"):
+        rng = np.random.default_rng([seed, i])
+        texts.append(caption(sample_scene(rng), rng))
+    return texts
+
+
+def train_tokenizer(config: Config, folder: Path, texts: Sequence[str]) -> Config:
+    """Learn until every word of the texts is a piece of its own; returns the config with its true sizes.
 
     If `folder` has a config.json already, that one is used in place of `config`.
 
@@ -24,16 +34,16 @@ def train_tokenizer(config: Config, folder: Path, captions: int = 40_000, seed: 
     # A later stage may have been here: keep what it wrote, such as the VAE's scale.
     if (folder / "config.json").exists():
         config = read_config(folder)
-    texts = []
-    for i in tqdm(range(captions), desc="tokenizer", unit="caption"):
-        rng = np.random.default_rng([seed, i])
-        texts.append(caption(sample_scene(rng), rng))
     tokenizer = Tokenizer(learn_merges(texts), context_length=config.text.context_length, pad=config.text.pad)
     config = replace(config, text=replace(config.text, vocab_size=tokenizer.vocab_size))
     tokenizer.save(folder / "tokenizer")
     write_config(folder, config)
-    longest = max(len(tokenizer.encode(text)) for text in texts[:5000])
+    lengths = [len(tokenizer.encode(text)) for text in texts[:5000]]
+    room = tokenizer.context_length - 2  # the start and the end mark take two places
     print(
-        f"tokenizer: {len(tokenizer.merges)} merges, {tokenizer.vocab_size} pieces; longest caption {longest}"
+        f"tokenizer: {len(tokenizer.merges)} merges, {tokenizer.vocab_size} pieces; longest caption {max(lengths)}"
     )
+    if max(lengths) > room:
+        cut = sum(length > room for length in lengths)
+        print(f"tokenizer: {cut} of {len(lengths)} captions are longer than {room} pieces, and cut there")
     return config

@@ -1,5 +1,6 @@
 r"""What the tests of training share: pictures, and arithmetic that is the same on every machine."""
 
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from ldm.postcards import postcard
+from ldm.train import diffusion
 from ldm.train.data import Pictures
 
 
@@ -15,6 +17,18 @@ from ldm.train.data import Pictures
 def full_precision(monkeypatch):
     r"""As on a machine without matrix units for bfloat16."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    r"""Checkpoints after every step would wait for it hundreds of times."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture(autouse=True)
+def one_prompt_is_sampled(monkeypatch):
+    r"""At the end of each training of the U-Net, instead of six."""
+    monkeypatch.setattr(diffusion, "DEMO_PROMPTS", diffusion.DEMO_PROMPTS[:1])
 
 
 @cache

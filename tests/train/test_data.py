@@ -17,7 +17,7 @@ class InThisProcess(Executor):
 
     workers: list[int] = []
 
-    def __init__(self, max_workers, mp_context):
+    def __init__(self, max_workers, mp_context, initializer, initargs):
         self.workers.append(max_workers)
 
     def submit(self, fn, /, *args, **kwargs):

@@ -60,6 +60,13 @@ class Saying(nn.Module):
         return self.answer(x_t, t)
 
 
+def loss_of(unet, latents, context, noise_config, generator):
+    r"""The loss at timesteps and noise that `generator` draws."""
+    t = random_timesteps(len(latents), noise_config.steps, generator)
+    eps = torch.randn(latents.shape, generator=generator)
+    return diffusion_loss(unet, latents, t, eps, context, noise_config)
+
+
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
 def test_who_knows_the_picture_loses_nothing(draw, prediction):
     latents, noise = draw(16, 4, 8, 8).float(), NoiseConfig(prediction=prediction)
@@ -69,7 +76,7 @@ def test_who_knows_the_picture_loses_nothing(draw, prediction):
         eps = (x_t - a.sqrt() * latents) / (1 - a).sqrt()
         return {"eps": eps, "x0": latents, "v": a.sqrt() * eps - (1 - a).sqrt() * latents}[prediction]
 
-    loss = diffusion_loss(Saying(answer), latents, torch.zeros(16, 2, 3), noise, gen())
+    loss = loss_of(Saying(answer), latents, torch.zeros(16, 2, 3), noise, gen())
     assert loss.item() < 1e-8
 
 
@@ -77,7 +84,7 @@ def test_who_knows_the_picture_loses_nothing(draw, prediction):
 def test_saying_nothing_costs_one(draw, prediction):
     latents, noise = draw(64, 4, 8, 8).float(), NoiseConfig(prediction=prediction)
     silent = Saying(lambda x_t, t: torch.zeros_like(x_t))
-    loss = diffusion_loss(silent, latents, torch.zeros(64, 2, 3), noise, gen())
+    loss = loss_of(silent, latents, torch.zeros(64, 2, 3), noise, gen())
     assert loss.item() == pytest.approx(1.0, abs=0.05)  # the mean of 16384 squares: 1 +- 0.011
 
 
@@ -89,16 +96,14 @@ def test_the_network_is_shown_all_noise_levels_and_its_context(draw):
             seen.append((t, given))
             return x_t
 
-    diffusion_loss(Watching(), latents, context, NoiseConfig(steps=160), gen())
+    loss_of(Watching(), latents, context, NoiseConfig(steps=160), gen())
     [(t, given)] = seen
     assert (t // 10).tolist() == list(range(16)) and given is context
 
 
 def test_the_loss_depends_on_the_generator_alone(draw):
     latents, zero = draw(4, 4, 8, 8).float(), Saying(lambda x_t, t: torch.zeros_like(x_t))
-    losses = [
-        diffusion_loss(zero, latents, torch.zeros(4, 2, 3), NoiseConfig(), gen(s)).item() for s in (1, 1, 2)
-    ]
+    losses = [loss_of(zero, latents, torch.zeros(4, 2, 3), NoiseConfig(), gen(s)).item() for s in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -131,7 +136,7 @@ def test_a_handful_of_latents_is_learned(draw, tmp_path):
     losses = []
 
     def loss_at(step):
-        losses.append(diffusion_loss(unet, latents, context, CONFIG.noise, gen(step)))
+        losses.append(loss_of(unet, latents, context, CONFIG.noise, gen(step)))
         return losses[-1]
 
     train(unet, loss_at, recipe, tmp_path)
@@ -157,7 +162,7 @@ def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
     # One step of many pictures: the loss is never lowered, only looked at.
     in_training = []
 
-    def only_look(unet, loss_at, recipe, run, resume):
+    def only_look(unet, loss_at, recipe, run, resume, **_):
         loss_at(0)
         in_training.extend(prompts)
         prompts.clear()
@@ -195,12 +200,12 @@ def test_the_text_encoder_is_read_in_the_same_way_as_when_painting(folder, tmp_p
     r"""Training's context is that of the finished model: otherwise it would learn another language."""
     contexts = []
 
-    def watch(unet, latents, context, noise_config, generator):
+    def watch(unet, latents, t, eps, context, noise_config):
         contexts.append(context)
         return torch.zeros(())
 
     monkeypatch.setattr(stage, "diffusion_loss", watch)
-    monkeypatch.setattr(stage, "train", lambda unet, loss_at, recipe, run, resume: (loss_at(0), unet)[1])
+    monkeypatch.setattr(stage, "train", lambda unet, loss_at, *_, **__: (loss_at(0), unet)[1])
     texts = []
     call = Tokenizer.__call__
     monkeypatch.setattr(Tokenizer, "__call__", lambda self, t: (texts.append(list(t)), call(self, t))[1])

@@ -1,7 +1,6 @@
 r"""All four stages, one after the other, on a model too small to learn anything."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import ldm
 from ldm.errors import LdmError
 from ldm.train import stages
 from ldm.train.loop import Recipe
-from ldm.train.stages import RECIPES, STAGES, train_stage
+from ldm.train.stages import PRESETS, STAGES, Preset, train_stage
 from tests.small import CONFIG
 
 
@@ -26,8 +25,9 @@ def small_world(monkeypatch, pictures):
 
     monkeypatch.setattr(stages, "draw_pictures", ready)
     monkeypatch.setattr(stages, "TINY", CONFIG)
-    monkeypatch.setattr(stages, "train_tokenizer", partial(stages.train_tokenizer, captions=50))
-    monkeypatch.setattr(stages, "RECIPES", {name: Recipe(2, 4, 1e-3, warmup=1) for name in RECIPES})
+    monkeypatch.setattr(stages, "CAPTIONS", 50)
+    recipes = {name: Recipe(2, 4, 1e-3, warmup=1) for name in STAGES[1:]}
+    monkeypatch.setattr(stages, "PRESETS", {"full": Preset(20_000, 2_000, recipes)})
     return asked
 
 
@@ -42,12 +42,16 @@ def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_
         train_stage(stage, folder, seed=3)
         after = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         written[stage] = {name for name in after - before if not name.startswith("tokenizer/")}
+        if stage != "tokenizer":
+            ours = {"log.csv", "checkpoint.pt"} | ({"samples-000002.png"} if stage != "vae" else set())
+            assert {f"runs/{stage}/{name}" for name in ours} <= written[stage]
+            written[stage] -= {f"runs/{stage}/{name}" for name in ours}
         assert before <= after and f"{stage}: minutes: " in capsys.readouterr().out
     assert written == {
         "tokenizer": {"config.json", "runs/report.json"},
-        "clip": {"text.safetensors", "clip.safetensors", "runs/clip/log.csv", "runs/clip/checkpoint.pt"},
-        "vae": {"vae.safetensors", "runs/vae/log.csv", "runs/vae/checkpoint.pt"},
-        "diffusion": {"unet.safetensors", "runs/diffusion/log.csv", "runs/diffusion/checkpoint.pt"},
+        "clip": {"text.safetensors", "clip.safetensors", "runs/curves.png"},
+        "vae": {"vae.safetensors"},
+        "diffusion": {"unet.safetensors"},
     }
     assert (folder / "tokenizer/merges.txt").is_file()
     # Training and measuring never see the same series, nor the same combinations.
@@ -56,7 +60,8 @@ def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_
 
     report = json.loads((folder / "runs/report.json").read_text())
     assert list(report) == list(STAGES)
-    assert all(values["minutes"] > 0 for values in report.values())
+    assert all(values["minutes"] > 0 and values["preset"] == "full" for values in report.values())
+    assert all(values["machine"].endswith(f"cores, torch {torch.__version__}") for values in report.values())
     model = ldm.load(folder, device="cpu")
     assert report["tokenizer"]["vocabulary"] == model.tokenizer.vocab_size == model.config.text.vocab_size
     assert report["vae"]["latent scale"] == model.config.vae.scale
@@ -79,7 +84,46 @@ def test_a_stage_before_its_turn_says_what_is_missing(tmp_path):
 @pytest.mark.usefixtures("small_world")
 def test_fewer_steps_can_be_asked_for(tmp_path):
     train_stage("tokenizer", tmp_path)
-    train_stage("vae", tmp_path, steps=1)
-    assert torch.load(tmp_path / "runs/vae/checkpoint.pt", weights_only=True)["step"] == 1
-    train_stage("vae", tmp_path, resume=True)
-    assert torch.load(tmp_path / "runs/vae/checkpoint.pt", weights_only=True)["step"] == 2
+    for steps, expected in ((1, 1), (None, 2)):
+        train_stage("vae", tmp_path, steps=steps)
+        assert torch.load(tmp_path / "runs/vae/checkpoint.pt", weights_only=True)["step"] == expected
+
+
+@pytest.mark.usefixtures("small_world")
+def test_a_finished_model_is_resumed_without_a_step_and_its_inputs_must_be_the_same(tmp_path):
+    for stage in STAGES:
+        train_stage(stage, tmp_path)
+    files = list(tmp_path.glob("*.safetensors"))
+    before = {path: path.read_bytes() for path in files}
+    minutes = {
+        name: v["minutes"] for name, v in json.loads((tmp_path / "runs/report.json").read_text()).items()
+    }
+    for stage in STAGES:  # the VAE has written its scale to config.json since CLIP was trained
+        train_stage(stage, tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in files} == before and len(files) == 4
+    again = json.loads((tmp_path / "runs/report.json").read_text())
+    assert all(again[name]["minutes"] == minutes[name] for name in STAGES[1:])
+
+    weights = tmp_path / "vae.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(LdmError, match=r"another run: vae.safetensors was \w{16} and is \w{16}\. Give"):
+        train_stage("diffusion", tmp_path, resume=True)
+    with pytest.raises(LdmError, match=r"recipe.steps was 2 and is 1; seed was 0 and is 1\. Give"):
+        train_stage("clip", tmp_path, seed=1, steps=1, resume=True)
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_drawn(tmp_path, small_world):
+    (tmp_path / "file").touch()
+    for stage in ("tokenizer", "clip"):
+        with pytest.raises(LdmError, match="cannot write to .+file|no config.json"):
+            train_stage(stage, tmp_path / "file")
+    assert small_world == []
+
+
+def test_every_preset_has_a_recipe_for_every_stage_that_learns_by_steps():
+    assert list(PRESETS) == ["quick", "full"]
+    for preset in PRESETS.values():
+        assert list(preset.recipes) == list(STAGES[1:])
+    for stage in STAGES[1:]:
+        quick, full = PRESETS["quick"].recipes[stage], PRESETS["full"].recipes[stage]
+        assert quick.steps < full.steps and quick.batch == full.batch

@@ -9,7 +9,7 @@ from ldm.config import TINY
 from ldm.convert.folder import read_config, write_config
 from ldm.postcards import caption, sample_scene
 from ldm.text.tokenizer import Tokenizer
-from ldm.train.tokenizer import train_tokenizer
+from ldm.train.tokenizer import postcard_captions, train_tokenizer
 
 COUNT = 150
 
@@ -17,7 +17,7 @@ COUNT = 150
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    train_tokenizer(TINY, folder, captions=COUNT, seed=6)
+    train_tokenizer(TINY, folder, postcard_captions(COUNT, seed=6))
     return folder
 
 
@@ -56,16 +56,25 @@ def test_no_caption_is_cut(folder):
 def test_the_same_seed_learns_the_same_merges_and_another_seed_others(folder, tmp_path):
     merges = (folder / "tokenizer/merges.txt").read_text()
     for seed, name in ((6, "again"), (7, "other")):
-        returned = train_tokenizer(TINY, tmp_path / name, captions=COUNT, seed=seed)
+        returned = train_tokenizer(TINY, tmp_path / name, postcard_captions(COUNT, seed))
         assert returned == read_config(tmp_path / name)
     assert (tmp_path / "again/tokenizer/merges.txt").read_text() == merges
     assert (tmp_path / "other/tokenizer/merges.txt").read_text() != merges
 
 
 def test_learning_it_again_keeps_what_later_stages_wrote(tmp_path):
-    train_tokenizer(TINY, tmp_path, captions=30)
+    train_tokenizer(TINY, tmp_path, postcard_captions(30))
     trained = read_config(tmp_path)
     write_config(tmp_path, replace(trained, vae=replace(trained.vae, scale=0.5)))
-    again = train_tokenizer(TINY, tmp_path, captions=60)
+    again = train_tokenizer(TINY, tmp_path, postcard_captions(60))
     assert again.vae.scale == read_config(tmp_path).vae.scale == 0.5
     assert again.text.vocab_size > trained.text.vocab_size
+
+
+def test_captions_that_must_be_cut_are_counted(tmp_path, capsys):
+    r"""Twenty different words seen twice are twenty pieces; 30 are left of 32 places."""
+    words = [f"w{chr(97 + i)}" for i in range(20)]
+    train_tokenizer(TINY, tmp_path, [" ".join(words), " ".join(words + words)])
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith("longest caption 40")
+    assert told[1] == "tokenizer: 1 of 2 captions are longer than 30 pieces, and cut there"

@@ -1,0 +1,73 @@
+r"""Pictures of a training: its curves, and how well texts and pictures find each other."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from ldm.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def plot_loss(points: Sequence[tuple[int, float]], title: str, path: Path) -> None:
+    """The loss over the steps, as a PNG."""
+    figure = _figure(6.0, 4.0)
+    _draw_curve(figure.subplots(), points, title)
+    _write(figure, path)
+
+
+def plot_losses(runs: Sequence[Path], path: Path) -> None:
+    """The curves of several runs side by side, read from their log.csv: "is my loss normal?", at one glance."""
+    figure = _figure(5.0 * len(runs), 4.0)
+    for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
+        with open(run / "log.csv", newline="") as file:
+            points = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+        _draw_curve(axes, points, run.name)
+    _write(figure, path)
+
+
+def plot_similarity(
+    images: Sequence[Image.Image], captions: Sequence[str], cosines: Float[Tensor, "n n"], path: Path
+) -> None:
+    """A square for each caption (row) and picture (column), bright if alike; on the diagonal are those that match."""
+    figure = _figure(1.2 * len(images) + 5, 0.9 * len(images) + 1.5)
+    axes = figure.subplots()
+    axes.imshow(cosines.float().cpu().numpy(), cmap="viridis")
+    axes.set_yticks(range(len(captions)), captions)
+    axes.set_xticks([])
+    for i in range(len(images)):
+        for j in range(len(captions)):
+            axes.text(i, j, f"{cosines[j, i]:.2f}", ha="center", va="center", color="white", fontsize=8)
+        corner = axes.inset_axes((i - 0.45, -1.5, 0.9, 0.9), transform=axes.transData)
+        corner.imshow(images[i])
+        corner.axis("off")
+    _write(figure, path)
+
+
+def _draw_curve(axes: "Axes", points: Sequence[tuple[int, float]], title: str) -> None:
+    axes.plot([step for step, _ in points], [loss for _, loss in points], linewidth=1)
+    # A loss falls fast and then slowly: on a logarithmic axis the slow part is seen as well. One that may be negative
+    # (a discriminator's pull) has no logarithm.
+    if points and min(loss for _, loss in points) > 0:
+        axes.set_yscale("log")
+    axes.set(title=title, xlabel="step", ylabel="loss")
+    axes.grid(alpha=0.3, which="both")
+
+
+def _figure(width: float, height: float) -> "Figure":
+    # Imported late, for it takes half a second; and not pyplot, which keeps state and may look for a screen.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _write(figure: "Figure", path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")

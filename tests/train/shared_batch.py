@@ -1,0 +1,69 @@
+r"""A small training of CLIP and of the U-Net in float64, for `test_processes.py`: alone, or one of many under torchrun.
+
+python shared_batch.py FOLDER       FOLDER holds a small model; the weights go to FOLDER/averages-WORLD.pt
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ldm.postcards import postcard
+from ldm.train import clip, diffusion, processes
+from ldm.train.data import Pictures
+from ldm.train.loop import Recipe
+
+RECIPE = Recipe(steps=3, batch=6, lr=1e-3, warmup=1)
+ROWS = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).sin()
+
+
+def pictures(count: int) -> Pictures:
+    cards = [postcard(i, seed=4, size=16) for i in range(count)]
+    return Pictures([card.scene for card in cards], np.stack([np.asarray(card.image) for card in cards]))
+
+
+def loss_of_all(rows: torch.Tensor) -> torch.Tensor:
+    r"""A loss in which every row meets every other one."""
+    return (rows @ rows.T).exp().sum().log() + (rows[0] * rows[3]).sum()
+
+
+def gradient_through_gather() -> tuple[torch.Tensor, torch.Tensor]:
+    r"""All rows, and this process's gradient, as `gather` brings them."""
+    share = ROWS[processes.mine(4)].clone().requires_grad_(True)
+    everyone = processes.gather(share)
+    loss_of_all(everyone).backward()
+    assert share.grad is not None
+    return everyone.detach(), share.grad
+
+
+def averaged_gradients() -> list[torch.Tensor | None]:
+    r"""Gradients rank + 1 for one parameter, none for the other."""
+    module = torch.nn.ParameterDict({"used": torch.zeros(2, 2), "unused": torch.zeros(3)})
+    module["used"].grad = torch.full((2, 2), processes.rank() + 1.0)
+    processes.average_gradients(module)
+    return [parameter.grad for parameter in (module["used"], module["unused"])]
+
+
+def main(folder: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    averages = {}
+    train, seen = {"clip": clip, "diffusion": diffusion}, pictures(12)
+    with processes.start():
+        world, rank = processes.world(), processes.rank()
+        for name, stage in train.items():
+            run = folder / f"run-{world}" / name
+            getattr(stage, f"train_{name}")(folder, run, seen, seen, RECIPE, 0, False)
+            processes.wait()  # for process 0 wrote what the next stage reads
+            averages[name] = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
+        found = {
+            "averages": averages,
+            "gather": gradient_through_gather(),
+            "gradients": averaged_gradients(),
+            "mean": processes.mean_of(rank + 1.0, 5.0),
+        }
+    torch.save(found, folder / f"found-{world}-{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

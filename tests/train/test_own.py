@@ -1,0 +1,169 @@
+r"""Your own pictures: what is read, what is reported, and that the stages train on it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm.cli import main
+from ldm.errors import LdmError
+from ldm.postcards import postcard
+from ldm.train import stages
+from ldm.train.loop import Recipe
+from ldm.train.own import read_own
+from ldm.train.stages import STAGES, Preset
+from tests.small import CONFIG
+
+
+def save(path, size=(20, 16), colour=(200, 30, 60), mode="RGB", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).convert(mode).save(path, **options)
+
+
+def metadata(folder, *rows):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_captions_come_from_metadata_or_from_a_text_beside(tmp_path, capsys):
+    for name in ("b.png", "a.jpg", "deep/c.webp", "d.PNG"):
+        save(tmp_path / name)
+    metadata(
+        tmp_path, {"file_name": "deep/c.webp", "text": "été"}, {"file_name": "./a.jpg", "text": "of the file"}
+    )
+    (tmp_path / "a.txt").write_text("beside")  # metadata.jsonl comes first
+    (tmp_path / "b.txt").write_text(" two\n")
+    (tmp_path / "d.txt").write_text("four")
+    seen, held_out = read_own(tmp_path, 16)
+    assert list(seen.scenes) == ["of the file", "two", "four"] and list(held_out.scenes) == ["été"]
+    assert seen.captions(np.array([1, 1, 0]), np.random.default_rng(0)) == ["two", "two", "of the file"]
+    assert capsys.readouterr().out == f"{tmp_path}: 4 usable pictures\n"
+
+
+def test_every_tenth_is_held_out_by_order_of_name_and_at_least_one(tmp_path):
+    for i in reversed(range(21)):
+        save(tmp_path / f"{i:02d}.png", colour=(i, i, i))
+        (tmp_path / f"{i:02d}.txt").write_text(str(i))
+        if i in (19, 12, 0):
+            seen, held_out = read_own(tmp_path, 16) if i < 19 else (None, None)
+            if i == 12:  # 12 to 20: nine
+                assert list(held_out.scenes) == ["20"] and len(seen) == 8
+    assert list(held_out.scenes) == ["9", "19"]
+    assert list(seen.scenes) == [str(i) for i in range(21) if i not in (9, 19)]
+    assert (held_out.pixels[1] == 19).all() and held_out.pixels.shape == (2, 16, 16, 3)
+
+
+def test_a_picture_is_cropped_to_its_central_square_and_resized(tmp_path):
+    r"""60 x 20: thirds in red, green and blue. Half as large, only the green third is left."""
+    wide = np.zeros((20, 60, 3), dtype=np.uint8)
+    for i in range(3):
+        wide[:, 20 * i : 20 * i + 20, i] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    Image.fromarray(wide.transpose(1, 0, 2).copy()).save(tmp_path / "tall.png")
+    for name in ("wide", "tall"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    for pictures in read_own(tmp_path, 10):
+        inner = pictures.pixels[0, 3:-3, 3:-3].astype(int)  # the filter rings a little at the edges
+        assert pictures.pixels.shape == (1, 10, 10, 3) and np.abs(inner - (0, 255, 0)).max() < 4
+
+
+def test_any_mode_is_rgb_and_a_camera_held_sideways_is_turned(tmp_path):
+    for mode in ("L", "P", "RGBA", "1"):
+        save(tmp_path / f"{mode}.png", colour="white", mode=mode)
+    save(tmp_path / "cmyk.jpg", colour="white", mode="CMYK")
+    left_half_black = np.full((16, 16, 3), 255, dtype=np.uint8)
+    left_half_black[:, :8] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise: the left side comes to the top
+    Image.fromarray(left_half_black).save(tmp_path / "z.png", exif=exif)
+    for path in tmp_path.glob("*.*"):
+        path.with_suffix(".txt").write_text(path.stem)
+    seen, held_out = read_own(tmp_path, 16)
+    assert (seen.pixels == 255).all() and held_out.scenes == ["z"]
+    assert (held_out.pixels[0, :6] == 0).all() and (held_out.pixels[0, -6:] == 255).all()
+
+
+def test_what_is_unusable_is_counted_by_reason_and_named(tmp_path, capsys):
+    for i in range(6):
+        save(tmp_path / f"good{i}.png")
+    for name in ("x1.png", "x2.png", "x3.png", "x4.png", "empty.png"):
+        save(tmp_path / name)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    cut = (tmp_path / "good0.png").read_bytes()[:60]
+    (tmp_path / "cut.png").write_bytes(cut)
+    (tmp_path / "notes.md").write_text("neither picture nor caption")
+    good = [{"file_name": f"good{i}.png", "text": f"number {i}"} for i in range(6)]
+    others = [
+        {"file_name": name, "text": name} for name in ("broken.jpg", "cut.png", "gone.png", "../up.png")
+    ]
+    bad = [
+        "{not json",
+        '{"file_name": "x1.png"}',
+        '["x2.png", "text"]',
+        '{"file_name": 3, "text": "x"}',
+        "",
+        "7",
+    ]
+    metadata(tmp_path, *good, *others, {"file_name": "empty.png", "text": "  "}, *bad)
+    seen, held_out = read_own(tmp_path, 16)
+    assert len(seen) == 5 and list(held_out.scenes) == ["number 5"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}: 6 usable pictures",
+        "  5 unusable: a line of metadata.jsonl without file_name and text (line 12, line 13, line 14, ...)",
+        "  1 unusable: an empty caption (empty.png)",
+        "  2 unusable: named in metadata.jsonl, but no image in the folder (../up.png, gone.png)",
+        "  4 unusable: no caption (x1.png, x2.png, x3.png, ...)",
+        "  2 unusable: no picture that can be read (broken.jpg, cut.png)",
+    ]
+
+
+def test_too_few_pictures_are_an_error_that_says_what_is_expected(tmp_path):
+    with pytest.raises(LdmError, match="no folder .+nowhere"):
+        read_own(tmp_path / "nowhere", 16)
+    save(tmp_path / "one.png")
+    (tmp_path / "one.txt").write_text("alone")
+    with pytest.raises(
+        LdmError, match=r"has 1 usable pictures; expected at least 2, .+ metadata.jsonl or a .txt"
+    ):
+        read_own(tmp_path, 16)
+
+
+def test_other_pixels_or_other_captions_are_another_identity(tmp_path):
+    identities = []
+    for colour, text in (("red", "one"), ("red", "one"), ("blue", "one"), ("red", "two")):
+        for name in ("a", "b"):
+            save(tmp_path / f"{name}.png", colour=colour)
+            (tmp_path / f"{name}.txt").write_text(text)
+        identities.append(read_own(tmp_path, 16)[0].identity)
+    assert identities[0] == identities[1] and len(set(identities)) == 3
+
+
+def test_all_stages_train_on_exported_postcards(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stages, "TINY", CONFIG)
+    recipes = {name: Recipe(2, 16, 1e-3, warmup=1) for name in STAGES[1:]}  # batches larger than the folder
+    monkeypatch.setattr(stages, "PRESETS", {"quick": Preset(20_000, 2_000, recipes)})
+    cards, model = tmp_path / "cards", tmp_path / "model"
+    assert main(["postcards", "--folder", str(cards), "--count", "12", "--size", "24"]) == 0
+    (cards / "00003.png").write_bytes(b"damaged")
+    train = ["train", "all", "--data", str(cards), "--out", str(model), "--preset", "quick"]
+    assert main(train) == 0
+    out = capsys.readouterr().out
+    assert f"{cards}: 11 usable pictures" in out and "no picture that can be read (00003.png)" in out
+    assert "retrieval among 1, held-out combinations: 1" in out
+    assert {p.name for p in model.glob("*.safetensors")} == {
+        f"{n}.safetensors" for n in ("text", "clip", "vae", "unet")
+    }
+    # The tokenizer knows the words of these captions.
+    words = postcard(0, size=24).caption.lower().split()
+    pieces = json.loads((model / "tokenizer/vocab.json").read_text(encoding="utf-8"))
+    assert any(f"{word}</w>" in pieces for word in words)
+    # The samples are painted after the held-out captions: one row of four.
+    with Image.open(model / "runs/diffusion/samples-000002.png") as image:
+        assert image.size == (4 * (16 + 4) + 4, 16 + 4 + 4)
+    # Another folder is another run.
+    (cards / "00004.png").unlink()
+    assert main([*train[:1], "clip", *train[2:], "--resume"]) == 1
+    assert "pictures was " in capsys.readouterr().err
+    assert torch.load(model / "runs/clip/checkpoint.pt", weights_only=True)["step"] == 2
