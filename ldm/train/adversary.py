@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ldm.train.processes import average
+
 
 class Discriminator(nn.Module):
     """Pictures to a map of verdicts, one for each patch: above zero for "an original", below for "painted"."""
@@ -61,4 +63,5 @@ def adaptive_weight(
     """
     (a,) = torch.autograd.grad(reconstruction, last, retain_graph=True)
     (b,) = torch.autograd.grad(adversarial, last, retain_graph=True)
+    a, b = average(a), average(b)  # of the whole batch, if several processes share it
     return (a.norm() / (b.norm() + 1e-4)).clamp(0, 1e4).detach()

@@ -106,6 +106,15 @@ def gather(x: Float[Tensor, "share d"]) -> Float[Tensor, "b d"]:
     return _Gather.apply(x) if world() > 1 else x
 
 
+def average(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The mean of x over processes."""
+    if world() == 1:
+        return x
+    total = x.clone()
+    dist.all_reduce(total)
+    return total / world()
+
+
 def average_gradients(module: nn.Module) -> None:
     """Replace each gradient by its mean over processes, in one message.
 
@@ -114,16 +123,11 @@ def average_gradients(module: nn.Module) -> None:
     if world() == 1:
         return
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
-    for gradient, mean in zip(gradients, (flat / world()).split([g.numel() for g in gradients]), strict=True):
+    flat = average(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
 def mean_of(*numbers: float) -> list[float]:
     """Each number's mean over processes."""
-    if world() == 1:
-        return list(numbers)
-    total = torch.tensor(numbers, dtype=torch.float64, device=device())
-    dist.all_reduce(total)
-    return [number / world() for number in total.tolist()]
+    return average(torch.tensor(numbers, dtype=torch.float64, device=device())).tolist()

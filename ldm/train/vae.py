@@ -15,11 +15,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.convert.folder import read_clip, read_config, write_config, write_tensors
+from ldm.files import atomic_path
+from ldm.pixels import to_images
+from ldm.postcards import grid
 from ldm.text.clip import CLIP
 from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_loss, verdict
-from ldm.train.data import Pictures, random_indices
-from ldm.train.loop import Recipe, attend_by_hand, mixed_precision, train
+from ldm.train.checkpoint import Identity, fingerprint
+from ldm.train.data import Pictures, random_indices, random_noise
+from ldm.train.loop import Recipe, attend_by_hand, full_precision, mixed_precision, train
 from ldm.train.perceptual import perceptual_loss
+from ldm.train.processes import device, mine, rank
 from ldm.vae.vae import VAE, kl_divergence, reparametrise
 
 
@@ -62,17 +67,16 @@ def vae_loss(
     and $L_\mathrm{adv} = -\mathbb E[D(\tilde x)]$ the VAE alone, so both learn from one sum.
     """
     with mixed_precision():
-        mean, logvar = (t.float() for t in vae.encode(pixels))
-        painted = vae.decode(reparametrise(mean, logvar, noise)).float()
+        mean, logvar = (full_precision(t) for t in vae.encode(pixels))
+        painted = full_precision(vae.decode(reparametrise(mean, logvar, noise)))
         loss = reconstruction_loss(pixels, painted)
         if clip is not None:
             loss = loss + weights.perceptual * perceptual_loss(clip.image, pixels, painted, clip.image_size)
         if discriminator is not None:
-            adversarial = -verdict(discriminator, painted).float().mean()
+            adversarial = -full_precision(verdict(discriminator, painted)).mean()
             balance = adaptive_weight(loss, adversarial, vae.decoder.conv_out.weight)
-            caught = discriminator_loss(
-                discriminator(pixels).float(), discriminator(painted.detach()).float()
-            )
+            verdicts = discriminator(torch.cat([pixels, painted.detach()]))
+            caught = discriminator_loss(*full_precision(verdicts).chunk(2))
             loss = loss + weights.adversarial * balance * adversarial + caught
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
     return loss + weights.kl * kl
@@ -100,6 +104,15 @@ def psnr(vae: VAE, pictures: Pictures, count: int = 1000) -> float:
     return sum(ratios) / len(ratios)
 
 
+@torch.no_grad()
+def show_reconstructions(vae: VAE, pictures: Pictures, path: Path, count: int = 8) -> None:
+    """The first pictures, and below them what the VAE makes of them."""
+    pixels = pictures.batch(np.arange(min(count, len(pictures))))
+    sheet = to_images(torch.cat([pixels, vae.decode(vae.encode(pixels)[0])]))
+    with atomic_path(path) as temporary:
+        grid(sheet, columns=len(pixels)).save(temporary, format="PNG")
+
+
 def train_vae(
     folder: Path,
     run: Path,
@@ -114,23 +127,35 @@ def train_vae(
     config = read_config(folder)
     clip = None
     if weights.perceptual:
-        clip, _ = read_clip(folder)
-        clip.requires_grad_(False)
+        clip = read_clip(folder, torch.get_default_dtype())[0].requires_grad_(False).to(device())
         attend_by_hand(clip)
     torch.manual_seed(seed)
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
     both = nn.ModuleDict({"vae": vae, "discriminator": Discriminator()})
     joins = weights.adversarial_from * recipe.steps if weights.adversarial else math.inf
+    side, share = pictures.pixels.shape[1] // vae.factor, mine(recipe.batch)
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
-        pixels = pictures.batch(random_indices(rng, len(pictures), recipe.batch))
-        side = pixels.shape[-1] // vae.factor
-        noise = torch.randn(len(pixels), config.vae.latent_channels, side, side, generator=generator)
+        pixels = pictures.batch(random_indices(rng, len(pictures), recipe.batch)[share])
+        noise = random_noise((recipe.batch, config.vae.latent_channels, side, side), generator, share)
         return vae_loss(vae, both["discriminator"] if step >= joins else None, clip, pixels, noise, weights)
 
-    average = train(both, loss_at, recipe, run, resume)["vae"]
+    identity: Identity = {
+        "seed": seed,
+        "pictures": pictures.identity,
+        "config": fingerprint(replace(config.vae, scale=1.0)),
+        "clip.safetensors": fingerprint(folder / "clip.safetensors"),
+        "weights": fingerprint(weights),
+    }
+
+    def watch(average: nn.ModuleDict, path: Path) -> None:
+        show_reconstructions(average["vae"], held_out, path)
+
+    average = train(both, loss_at, recipe, run, resume, identity=identity, watch=watch)["vae"]
+    if rank() > 0:
+        return {}
     reached = {"PSNR, held-out combinations (dB)": psnr(average, held_out)}
     scale = 1 / latent_std(average, pictures)
     write_tensors(folder / "vae.safetensors", average.state_dict())

@@ -1,4 +1,4 @@
-r"""A small training of CLIP and of the U-Net in float64, for `test_processes.py`: alone, or one of many under torchrun.
+r"""A small training of CLIP, the VAE and the U-Net in float64, for `test_processes.py`: alone, or one of many under torchrun.
 
 python shared_batch.py FOLDER       FOLDER holds a small model; the weights go to FOLDER/averages-WORLD.pt
 """
@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from ldm.postcards import postcard
-from ldm.train import clip, diffusion, processes
+from ldm.train import clip, diffusion, processes, vae
 from ldm.train.data import Pictures
 from ldm.train.loop import Recipe
 
-RECIPE = Recipe(steps=3, batch=6, lr=1e-3, warmup=1)
+RECIPE = Recipe(steps=5, batch=6, lr=1e-3, warmup=1)  # the VAE's last with its discriminator
 ROWS = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).sin()
 
 
@@ -48,7 +48,7 @@ def averaged_gradients() -> list[torch.Tensor | None]:
 def main(folder: Path) -> None:
     torch.set_default_dtype(torch.float64)
     averages = {}
-    train, seen = {"clip": clip, "diffusion": diffusion}, pictures(12)
+    train, seen = {"clip": clip, "vae": vae, "diffusion": diffusion}, pictures(12)
     with processes.start():
         world, rank = processes.world(), processes.rank()
         for name, stage in train.items():

@@ -36,7 +36,7 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["clip", "diffusion"])
+@pytest.mark.parametrize("stage", ["clip", "vae", "diffusion"])
 def test_two_processes_learn_the_weights_that_one_learns_from_the_same_batch(found, stage):
     alone = found[1, 0]["averages"][stage]
     assert all(tensor.dtype == torch.float64 for tensor in alone.values())
