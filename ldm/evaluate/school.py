@@ -25,7 +25,7 @@ from ldm.train.loop import Recipe, mixed_precision, train
 COUNT_WEIGHT = 4.0  # a double hides in a few pixels; what a picture shows fills it
 LESSONS, SERIES = 12_000, 77  # how many drawings, and the series that they are of
 DOUBLED = 0.4  # the share of drawings with a double
-RECIPE = Recipe(steps=2000, batch=64, lr=2e-3, warmup=100, ema=0.99, weight_decay=0.05)
+RECIPE = Recipe(steps=1200, batch=64, lr=2e-3, warmup=100, ema=0.99, weight_decay=0.05)
 
 
 def lesson(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Generator]:

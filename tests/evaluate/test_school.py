@@ -71,12 +71,12 @@ def test_a_judge_that_knows_nothing_pays_the_logarithm_of_the_choices():
 
 
 def test_spoiling_depends_on_the_generator_alone_and_leaves_the_picture_recognisable():
-    drawn = torch.rand(4, 3, 8, 8).repeat_interleave(8, dim=2).repeat_interleave(8, dim=3) * 2 - 1
+    drawn = torch.rand(4, 3, 4, 4).repeat_interleave(16, dim=2).repeat_interleave(16, dim=3) * 2 - 1
     spoilt = [spoil(drawn, torch.Generator().manual_seed(seed)) for seed in (1, 1, *range(2, 8))]
     assert torch.equal(spoilt[0], spoilt[1]) and not torch.equal(spoilt[1], spoilt[2])
     for some in spoilt:
         assert some.shape == drawn.shape and some.abs().max() <= 1
-        assert 0.01 < (some - drawn).abs().mean() < 0.35
+        assert 0.01 < (some - drawn).abs().mean() < 0.3
 
 
 def test_a_judge_learns_and_is_written(tmp_path, monkeypatch):
