@@ -69,6 +69,9 @@ def generate_options(commands: Commands) -> None:
         metavar="N",
         help="how many pictures, with the seeds SEED, SEED+1, ...",
     )
+    p.add_argument(
+        "--size", type=width_and_height, metavar="WxH", help="pixels, e.g. 192x128 (default: the model's)"
+    )
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
 
 
@@ -82,6 +85,9 @@ def generate(options: argparse.Namespace) -> None:
         seed = random.randrange(2**31)
         print(f"seed {seed}", file=sys.stderr)  # on stdout are the pictures' paths alone
     model = ldm.load(options.model)
+    own = model.config.defaults.size
+    if options.size not in (None, (own, own)):
+        print(f"this model was trained at {own}x{own}; at other sizes it may repeat itself", file=sys.stderr)
     images = model.generate(
         options.prompt,
         options.negative,
@@ -89,6 +95,7 @@ def generate(options: argparse.Namespace) -> None:
         guidance=options.guidance,
         sampler=options.sampler,
         seed=seed,
+        size=options.size,
         batch=options.batch,
         progress=progress_bar,
     )
@@ -256,6 +263,12 @@ def postcards(options: argparse.Namespace) -> None:
     if options.grid.suffix.lower() != ".png":
         raise LdmError(f"--grid {options.grid}; pictures are written as .png: give such a name")
     save_image(contact_sheet(options.size), options.grid)
+
+
+def width_and_height(text: str) -> tuple[int, int]:
+    """"192x128" to (192, 128)."""
+    width, _, height = text.partition("x")
+    return int(width), int(height)  # argparse turns a ValueError into its own message
 
 
 def progress_bar(steps: Iterator[Step], total: int) -> Iterable[Step]:

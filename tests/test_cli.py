@@ -77,6 +77,17 @@ def test_a_batch_has_the_seeds_that_follow(capsys, model, work):
     assert np.abs(pixels(work / "outputs/00003-7.png").astype(int) - np.asarray(alone)).max() <= 1
 
 
+def test_another_size_is_painted_with_a_word_of_warning(capsys, model, work):
+    own = ldm.load(model).config.defaults.size
+    for size, warned in ((f"{own}x{own}", False), (f"{2 * own}x{own}", True)):
+        code, _, err = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, "--size", size, "--out", "a.png")
+        assert code == 0 and pixels(work / "a.png").shape == (own, int(size.split("x")[0]), 3)
+        assert [f"trained at {own}x{own}" in line for line in err] == [True] * warned
+    with pytest.raises(SystemExit):
+        run(capsys, "generate", "a dog", "--model", model, "--size", "wide")
+    assert "invalid width_and_height value: 'wide'" in capsys.readouterr().err
+
+
 def test_a_seed_that_was_drawn_can_be_used_again(capsys, model, work):
     code, out, [told] = run(capsys, "generate", "a dog", "--model", model)
     seed = re.fullmatch(r"outputs/00001-(\d+)\.png\n", out)[1]
