@@ -72,9 +72,10 @@ class Latents:
         self.pictures = pictures
         portions = range(0, len(pictures), 50)
         bar = tqdm(portions, desc="encoding", unit_scale=50, unit="picture", disable=rank() > 0)
-        encoded = [vae.encode(pictures.batch(np.arange(i, min(i + 50, len(pictures))))) for i in bar]
-        self.mean = torch.cat([mean for mean, _ in encoded])
-        self.logvar = torch.cat([logvar for _, logvar in encoded])
+        with mixed_precision():
+            encoded = [vae.encode(pictures.batch(np.arange(i, min(i + 50, len(pictures))))) for i in bar]
+        self.mean = torch.cat([full_precision(mean) for mean, _ in encoded])
+        self.logvar = torch.cat([full_precision(logvar) for _, logvar in encoded])
 
     def sample(
         self, indices: np.ndarray, generator: torch.Generator, share: slice = EVERYTHING
