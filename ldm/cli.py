@@ -168,6 +168,13 @@ def train_options(commands: Commands) -> None:
         metavar="DIR",
         help="your own pictures: images, and metadata.jsonl with file_name and text, or a .txt beside each",
     )
+    p.add_argument(
+        "--without",
+        nargs="+",
+        choices=("perceptual", "adversarial"),
+        default=(),
+        help="losses that the VAE does without, to see what they are good for",
+    )
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 
@@ -190,6 +197,7 @@ def train(options: argparse.Namespace) -> None:
                 options.steps,
                 options.preset,
                 options.data,
+                options.without,
             )
         if processes.rank() == 0:
             print(f"the model is in {options.out}; paint with: ldm generate PROMPT --model {options.out}")
@@ -266,7 +274,7 @@ def postcards(options: argparse.Namespace) -> None:
 
 
 def width_and_height(text: str) -> tuple[int, int]:
-    """"192x128" to (192, 128)."""
+    """ "192x128" to (192, 128)."""
     width, _, height = text.partition("x")
     return int(width), int(height)  # argparse turns a ValueError into its own message
 

@@ -80,7 +80,9 @@ def test_a_batch_has_the_seeds_that_follow(capsys, model, work):
 def test_another_size_is_painted_with_a_word_of_warning(capsys, model, work):
     own = ldm.load(model).config.defaults.size
     for size, warned in ((f"{own}x{own}", False), (f"{2 * own}x{own}", True)):
-        code, _, err = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, "--size", size, "--out", "a.png")
+        code, _, err = run(
+            capsys, "generate", "a dog", "--model", model, "--seed", 1, "--size", size, "--out", "a.png"
+        )
         assert code == 0 and pixels(work / "a.png").shape == (own, int(size.split("x")[0]), 3)
         assert [f"trained at {own}x{own}" in line for line in err] == [True] * warned
     with pytest.raises(SystemExit):

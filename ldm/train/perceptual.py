@@ -8,6 +8,7 @@ G, for its use in the VAE. No pretrained network is to be had here, so the featu
 CLIP image encoder, trained in the stage before.
 """
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
@@ -41,4 +42,4 @@ def perceptual_loss(
         (F.normalize(a, dim=-1) - F.normalize(b, dim=-1)).square().sum(dim=-1).mean()
         for a, b in zip(seen, got, strict=True)
     ]
-    return sum(distances) / len(distances)
+    return torch.stack(distances).mean()

@@ -5,7 +5,9 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,7 +25,7 @@ from ldm.train.own import read_own
 from ldm.train.plot import plot_losses
 from ldm.train.processes import device, rank, wait, world
 from ldm.train.tokenizer import postcard_captions, train_tokenizer
-from ldm.train.vae import train_vae
+from ldm.train.vae import Weights, train_vae
 
 CAPTIONS = 40_000  # that the tokenizer is learned from
 
@@ -68,12 +70,14 @@ def train_stage(
     steps: int | None = None,
     preset: str = "full",
     data: Path | None = None,
+    without: Sequence[str] = (),
 ) -> None:
     """Train one stage of the tiny model into `folder`, which holds what the stages before it made.
 
     Beside the model's files, `folder`/runs/STAGE keeps the stage's log, curve, samples and checkpoint;
     `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json what each stage reached, how long
-    it took and on what machine. `steps` shortens the recipe; `data` is a folder of one's own pictures.
+    it took and on what machine. `steps` shortens the recipe; `data` is a folder of one's own pictures; `without` names
+    losses that the VAE is to do without ("perceptual", "adversarial"), to see what they are good for.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -92,9 +96,14 @@ def train_stage(
         recipe = PRESETS[preset].recipes[stage]
         recipe = recipe if steps is None else replace(recipe, steps=steps)
         pictures, held_out = find_pictures(folder / "runs", PRESETS[preset], seed, data)
-        run = {"clip": train_clip, "vae": train_vae, "diffusion": train_diffusion}[stage]
+        weights = replace(Weights(), **dict.fromkeys(without, 0.0))
+        runs: dict[str, Callable[..., dict[str, float]]] = {
+            "clip": train_clip,
+            "vae": partial(train_vae, weights=weights),
+            "diffusion": train_diffusion,
+        }
         where = folder / "runs" / stage
-        reached = run(folder, where, pictures, held_out, recipe, seed, resume)
+        reached = runs[stage](folder, where, pictures, held_out, recipe, seed, resume)
         if rank() == 0:
             write_report(folder, stage, reached, seconds_spent(where), preset)
             draw_curves(folder)

@@ -38,6 +38,15 @@ class Weights:
     adversarial_from: float = 0.8  # the part of the training after which the discriminator joins in
 
 
+class Rivals(nn.Module):
+    """A VAE and the discriminator that it is to fool: they learn side by side."""
+
+    def __init__(self, vae: VAE):
+        super().__init__()
+        self.vae = vae
+        self.discriminator = Discriminator()
+
+
 def reconstruction_loss(
     pixels: Float[Tensor, "b 3 h w"], painted: Float[Tensor, "b 3 h w"]
 ) -> Float[Tensor, ""]:
@@ -131,7 +140,7 @@ def train_vae(
         attend_by_hand(clip)
     torch.manual_seed(seed)
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
-    both = nn.ModuleDict({"vae": vae, "discriminator": Discriminator()})
+    rivals = Rivals(vae)
     joins = weights.adversarial_from * recipe.steps if weights.adversarial else math.inf
     side, share = pictures.pixels.shape[1] // vae.factor, mine(recipe.batch)
 
@@ -140,7 +149,7 @@ def train_vae(
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
         pixels = pictures.batch(random_indices(rng, len(pictures), recipe.batch)[share])
         noise = random_noise((recipe.batch, config.vae.latent_channels, side, side), generator, share)
-        return vae_loss(vae, both["discriminator"] if step >= joins else None, clip, pixels, noise, weights)
+        return vae_loss(vae, rivals.discriminator if step >= joins else None, clip, pixels, noise, weights)
 
     identity: Identity = {
         "seed": seed,
@@ -150,10 +159,10 @@ def train_vae(
         "weights": fingerprint(weights),
     }
 
-    def watch(average: nn.ModuleDict, path: Path) -> None:
-        show_reconstructions(average["vae"], held_out, path)
+    def watch(average: Rivals, path: Path) -> None:
+        show_reconstructions(average.vae, held_out, path)
 
-    average = train(both, loss_at, recipe, run, resume, identity=identity, watch=watch)["vae"]
+    average = train(rivals, loss_at, recipe, run, resume, identity=identity, watch=watch).vae
     if rank() > 0:
         return {}
     reached = {"PSNR, held-out combinations (dB)": psnr(average, held_out)}

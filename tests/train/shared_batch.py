@@ -1,4 +1,6 @@
-r"""A small training of CLIP, the VAE and the U-Net in float64, for `test_processes.py`: alone, or one of many under torchrun.
+r"""A small training of CLIP, the VAE and the U-Net in float64, alone or one of many under torchrun.
+
+For `test_processes.py`:
 
 python shared_batch.py FOLDER       FOLDER holds a small model; the weights go to FOLDER/averages-WORLD.pt
 """

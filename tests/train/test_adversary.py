@@ -28,7 +28,9 @@ def test_hinge_loss_by_hand():
 
 
 def test_there_is_a_verdict_for_each_patch_and_it_depends_on_that_patch(judge, pixels):
-    judge.layers = nn.Sequential(*(m for m in judge.layers if not isinstance(m, nn.GroupNorm)))  # it sees everything
+    judge.layers = nn.Sequential(
+        *(m for m in judge.layers if not isinstance(m, nn.GroupNorm))
+    )  # it sees everything
     changed = pixels.clone()
     changed[:, :, :4, :4] = 0
     difference = (judge(pixels) - judge(changed)).abs()

@@ -19,7 +19,9 @@ def encoder() -> ImageEncoder:
 
 @pytest.fixture
 def pixels() -> torch.Tensor:
-    return torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
+    return (
+        torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
+    )
 
 
 def test_tiles_are_the_picture_cut_up_in_reading_order():

@@ -11,6 +11,7 @@ from ldm.errors import LdmError
 from ldm.train import stages
 from ldm.train.loop import Recipe
 from ldm.train.stages import PRESETS, STAGES, Preset, train_stage
+from ldm.train.vae import Weights
 from tests.small import CONFIG
 
 
@@ -43,7 +44,7 @@ def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_
         after = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         written[stage] = {name for name in after - before if not name.startswith("tokenizer/")}
         if stage != "tokenizer":
-            ours = {"log.csv", "checkpoint.pt"} | ({"samples-000002.png"} if stage != "vae" else set())
+            ours = {"log.csv", "checkpoint.pt", "samples-000002.png"}
             assert {f"runs/{stage}/{name}" for name in ours} <= written[stage]
             written[stage] -= {f"runs/{stage}/{name}" for name in ours}
         assert before <= after and f"{stage}: minutes: " in capsys.readouterr().out
@@ -72,6 +73,22 @@ def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_
 
 
 @pytest.mark.usefixtures("small_world")
+def test_losses_of_the_vae_can_be_left_out(tmp_path, small_world, monkeypatch):
+    given = []
+
+    def train_vae(*_, weights):
+        given.append(weights)
+        return {}
+
+    monkeypatch.setattr(stages, "train_vae", train_vae)
+    monkeypatch.setattr(stages, "write_report", lambda *_: None)
+    monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
+    train_stage("tokenizer", tmp_path)
+    train_stage("vae", tmp_path)
+    train_stage("vae", tmp_path, without=["perceptual", "adversarial"])
+    assert given == [Weights(), Weights(perceptual=0.0, adversarial=0.0)]
+
+
 def test_a_stage_before_its_turn_says_what_is_missing(tmp_path):
     with pytest.raises(LdmError, match="no config.json"):
         train_stage("clip", tmp_path)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ldm.convert.folder import fill, read_config, read_tensors, write_clip, write_config
 from ldm.text.clip import CLIP
+from ldm.train.adversary import Discriminator
 from ldm.train.data import Pictures
 from ldm.train.loop import Recipe, train
 from ldm.train.perceptual import perceptual_loss
-from ldm.train.adversary import Discriminator
 from ldm.train.vae import Weights, latent_std, psnr, reconstruction_loss, train_vae, vae_loss
 from ldm.vae.vae import VAE
 from tests.small import CONFIG, TOKENIZER
@@ -110,7 +110,7 @@ def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
     for without, unweighted in zip(alone, gradients(vae, loss(0.0)), strict=True):
         torch.testing.assert_close(without, unweighted)
     last = vae.decoder.conv_out.weight
-    (before,), (after,) = (torch.autograd.grad(l, last) for l in (loss(0.0), loss(0.1)))
+    (before,), (after,) = (torch.autograd.grad(loss(w), last) for w in (0.0, 0.1))
     # `adaptive_weight` makes the adversarial gradient as long as the rest's without the KL term, times 0.1.
     assert (after - before).norm().item() == pytest.approx(0.1 * before.norm().item(), rel=0.05)
 
