@@ -83,6 +83,7 @@ def test_losses_of_the_vae_can_be_left_out(tmp_path, small_world, monkeypatch):
     monkeypatch.setattr(stages, "train_vae", train_vae)
     monkeypatch.setattr(stages, "write_report", lambda *_: None)
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
+    monkeypatch.setattr(stages, "draw_curves", lambda _: None)
     train_stage("tokenizer", tmp_path)
     train_stage("vae", tmp_path)
     train_stage("vae", tmp_path, without=["perceptual", "adversarial"])
