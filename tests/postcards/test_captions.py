@@ -18,7 +18,7 @@ from ldm.postcards import (
     french,
     sample_scene,
 )
-from ldm.postcards.captions import normalised
+from ldm.postcards.captions import WITHHELD, is_withheld, normalised, withheld_caption
 from ldm.postcards.french import Noun, de
 
 FALLS = Landscape("lake", "mountains", "sunrise", "waterfall")
@@ -186,3 +186,34 @@ def test_french_elides_and_contracts():
 def test_an_unknown_language_is_refused_by_name():
     with pytest.raises(LdmError, match="'de'.*'en', 'fr' or None"):
         caption(LAKE, np.random.default_rng(0), "de")
+
+
+def test_no_caption_uses_a_withheld_wording_and_by_hand_what_that_is():
+    cat, other = Portrait("cat", "grey", "glasses", "red"), Portrait("cat", "grey", "hat", "red")
+    assert is_withheld("A Kitten with glasses, on red", cat)
+    assert not is_withheld("a kitten with a hat on red", other) and not is_withheld("a cat with glasses", cat)
+    assert is_withheld("au bord d'un étang, l'automne", Landscape("lake", "none", "sunset", "nothing"))
+    assert not is_withheld(
+        "a cubist picture of a bear", Portrait("bear", "grey", "scarf", "red")
+    )  # whole words only
+    rng = np.random.default_rng(3)
+    for scene in (sample_scene(rng) for _ in range(3000)):
+        assert not is_withheld(caption(scene, rng), scene)
+
+
+def test_each_withheld_wording_is_met_when_asked_for_and_elsewhere_in_training():
+    rng, asked, used = np.random.default_rng(4), set(), set()
+    for scene in (sample_scene(rng) for _ in range(4000)):
+        text = withheld_caption(scene, rng)
+        if text is not None:
+            assert is_withheld(text, scene) and normalised(text) not in map(normalised, DEMO_PROMPTS)
+            asked |= {
+                w for w, value in WITHHELD if w in re.findall(r"\w+", text) and value in vars(scene).values()
+            }
+        used |= set(re.findall(r"\w+", caption(scene, rng)))
+    words = {word for word, _ in WITHHELD}
+    assert asked == words and words <= used
+
+
+def test_where_nothing_is_withheld_there_is_no_such_caption():
+    assert withheld_caption(Portrait("dog", "grey", "nothing", "red"), np.random.default_rng(0)) is None

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from ldm.config import CLIP_L_IMAGE, ImageConfig
-from ldm.text.image import MEAN, STD, ImageEncoder, preprocess, standardise
+from ldm.pixels import to_pixels
+from ldm.text.image import MEAN, STD, ImageEncoder, fit, preprocess, standardise
 
 SMALL = ImageConfig(8, patch=4, width=8, layers=2, heads=2, activation="gelu")
 TIGHT = {"rtol": 0, "atol": 1e-12}
@@ -54,6 +55,17 @@ def test_pictures_of_any_size_and_mode_come_out_alike():
     out = preprocess(images, 8)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out, standardise(torch.ones(3, 3, 8, 8)))
+
+
+@pytest.mark.parametrize("size", [16, 40, 23])
+def test_tensors_are_resized_as_pictures_are(size):
+    r"""By another code than Pillow's, and without its rounding to whole grey levels: 2 of 255 may differ."""
+    noise = np.random.default_rng(0).uniform(90, 160, (40, 40, 3))  # far from 0 and 255, where Pillow cuts off
+    image = Image.fromarray(noise.astype(np.uint8))
+    out = fit(to_pixels([image]), size)
+    assert out.shape == (1, 3, size, size)
+    difference = (out - preprocess([image], size)).abs().max()
+    assert difference <= (0 if size == 40 else 2 / 255 / min(STD))
 
 
 def test_clip_l_has_its_published_size():
