@@ -1,8 +1,8 @@
 r"""The variational autoencoder: the latent space that diffusion works in.
 
 Neighbouring pixels tell much the same story; the VAE keeps what matters in 48 times fewer numbers (Stable
-Diffusion: 512 x 512 x 3 to 64 x 64 x 4; the tiny model: 12 times fewer), and diffusion, which must run its network
-dozens of times, runs it there.
+Diffusion: 512 x 512 x 3 to 64 x 64 x 4; the tiny model: 128 x 128 x 3 to 16 x 16 x 4), and diffusion, which must run
+its network dozens of times, runs it there.
 
 The encoder does not give a point but a small Gaussian, and the decoder has to cope with any sample of it
 (Kingma & Welling 2014). A gentle pull of that Gaussian towards N(0, 1), the KL term, keeps the latents
