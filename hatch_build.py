@@ -1,4 +1,4 @@
-r"""Put the tiny model into the wheel, as `ldm/weights/tiny`.
+r"""Put the tiny model and its judge into the wheel, as `ldm/weights/tiny` and `ldm/weights/judge`.
 
 A hook rather than a `force-include` entry, for two reasons: an editable install must not copy the weights
 (it reads them from `weights/` in the working tree), and a tree without them must still install.
@@ -10,10 +10,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class TinyWeights(BuildHookInterface):
+class ShippedWeights(BuildHookInterface):
     r"""Called by hatchling before it builds a wheel; `version` is "standard" or "editable"."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        tiny = Path(self.root, "weights", "tiny")
-        if version == "standard" and tiny.is_dir():
-            build_data["force_include"][str(tiny)] = "ldm/weights/tiny"
+        for name in ("tiny", "judge"):
+            folder = Path(self.root, "weights", name)
+            if version == "standard" and folder.is_dir():
+                build_data["force_include"][str(folder)] = f"ldm/weights/{name}"
