@@ -44,7 +44,6 @@ WITHHELD = (
     ("bunny", "blue"),
     ("cub", "scarf"),
     ("scarlet", "rabbit"),
-    ("turquoise", "bear"),
     ("étang", "sunset"),
     ("océan", "night"),
     ("pré", "mountains"),

@@ -217,3 +217,11 @@ def test_each_withheld_wording_is_met_when_asked_for_and_elsewhere_in_training()
 
 def test_where_nothing_is_withheld_there_is_no_such_caption():
     assert withheld_caption(Portrait("dog", "grey", "nothing", "red"), np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_every_scene_has_a_full_caption_in_each_language(language):
+    rng = np.random.default_rng(5)
+    for scene in SCENES:
+        drafts = (captions._draft(scene, rng, language, partial=False) for _ in range(200))
+        assert any(not is_withheld(text, scene) for text in drafts), scene  # or `caption` would never end

@@ -60,7 +60,9 @@ def test_pictures_of_any_size_and_mode_come_out_alike():
 @pytest.mark.parametrize("size", [16, 40, 23])
 def test_tensors_are_resized_as_pictures_are(size):
     r"""By another code than Pillow's, and without its rounding to whole grey levels: 2 of 255 may differ."""
-    noise = np.random.default_rng(0).uniform(90, 160, (40, 40, 3))  # far from 0 and 255, where Pillow cuts off
+    noise = np.random.default_rng(0).uniform(
+        90, 160, (40, 40, 3)
+    )  # far from 0 and 255, where Pillow cuts off
     image = Image.fromarray(noise.astype(np.uint8))
     out = fit(to_pixels([image]), size)
     assert out.shape == (1, 3, size, size)
