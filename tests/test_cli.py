@@ -135,16 +135,24 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         return [Image.new("RGB", (2, 2))] * options["batch"]
 
     monkeypatch.setattr(ldm.LatentDiffusion, "generate", generate)
-    given = ["--negative=cat", "--sampler=ddpm", "--steps=7", "--guidance=1.5", "--seed=9", "--batch=2"]
+    given = [
+        "--negative=cat",
+        "--sampler=ddpm",
+        "--steps=7",
+        "--guidance=1.5",
+        "--seed=9",
+        "--batch=2",
+        "--size=8x16",
+    ]
     assert run(capsys, "generate", "a dog", "--model", model, *given)[0] == 0
     assert seen.pop("progress") is cli.progress_bar
     assert seen == {
         "prompt": "a dog", "negative": "cat", "sampler": "ddpm",
-        "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2,
+        "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2, "size": (8, 16),
     }  # fmt: skip
     run(capsys, "generate", "a dog", "--model", model, "--seed", 0)
-    assert [seen[name] for name in ("negative", "sampler", "steps", "guidance", "seed", "batch")] == [
-        "", None, None, None, 0, 1,
+    assert [seen[name] for name in ("negative", "sampler", "steps", "guidance", "seed", "batch", "size")] == [
+        "", None, None, None, 0, 1, None,
     ]  # fmt: skip
 
 
@@ -298,7 +306,7 @@ def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
     options = ("--out", "m", "--seed", 3, "--steps", 9, "--resume", "--preset", "quick", "--data", "own")
     code, out, _ = run(capsys, "train", asked, *options)
     assert code == 0
-    assert called == [(stage, Path("m"), 3, True, 9, "quick", Path("own")) for stage in expected]
+    assert called == [(stage, Path("m"), 3, True, 9, "quick", Path("own"), ()) for stage in expected]
     assert out == "the model is in m; paint with: ldm generate PROMPT --model m\n"
 
 

@@ -23,6 +23,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = Recipe(steps=50, batch=1, lr=0.05, warmup=5, ema=0.9)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    r"""A shell that starts a program in the background has it ignore Ctrl-C, and these tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def network() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(1)

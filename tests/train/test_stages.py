@@ -103,8 +103,8 @@ def test_a_stage_before_its_turn_says_what_is_missing(tmp_path):
 def test_fewer_steps_can_be_asked_for(tmp_path):
     train_stage("tokenizer", tmp_path)
     for steps, expected in ((1, 1), (None, 2)):
-        train_stage("vae", tmp_path, steps=steps)
-        assert torch.load(tmp_path / "runs/vae/checkpoint.pt", weights_only=True)["step"] == expected
+        train_stage("clip", tmp_path, steps=steps)
+        assert torch.load(tmp_path / "runs/clip/checkpoint.pt", weights_only=True)["step"] == expected
 
 
 @pytest.mark.usefixtures("small_world")
