@@ -27,9 +27,13 @@ PLACES_WITH_WATER = ("lake", "sea")  # the only places where a boat exists
 # A scene showing all the words of one of these sets is never trained on: the model sees each word of a set
 # many times but never all together, so drawing them shows that it composes rather than recalls.
 HELD_OUT = (
-    {"desert", "house"},
+    {"desert", "house", "night"},
     {"sea", "balloon", "night"},
     {"forest", "mountains", "sunset"},
+    {"meadow", "balloon", "sunrise"},
+    {"lake", "boat", "day"},
+    {"sea", "house", "sunset"},
+    {"forest", "house", "sunrise"},
     {"cat", "orange"},
     {"bear", "pink"},
     {"rabbit", "teal"},

@@ -25,7 +25,7 @@ from ldm.train.own import read_own
 from ldm.train.plot import plot_losses
 from ldm.train.processes import device, rank, wait, world
 from ldm.train.tokenizer import postcard_captions, train_tokenizer
-from ldm.train.vae import Weights, train_vae
+from ldm.train.vae import train_vae
 
 CAPTIONS = 40_000  # that the tokenizer is learned from
 
@@ -50,12 +50,12 @@ PRESETS = {
         },
     ),
     "full": Preset(
-        pictures=20_000,
+        pictures=50_000,
         held_out=2_000,
         recipes={
             "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
-            "vae": Recipe(steps=9000, batch=8, lr=1e-3, ema=0.998),
-            "diffusion": Recipe(steps=4400, batch=32, lr=6e-4, ema=0.9985),
+            "vae": Recipe(steps=12500, batch=8, lr=1e-3, ema=0.998),
+            "diffusion": Recipe(steps=8000, batch=32, lr=6e-4, ema=0.9985),
         },
     ),
 }
@@ -96,10 +96,9 @@ def train_stage(
         recipe = PRESETS[preset].recipes[stage]
         recipe = recipe if steps is None else replace(recipe, steps=steps)
         pictures, held_out = find_pictures(folder / "runs", PRESETS[preset], seed, data)
-        weights = replace(Weights(), **dict.fromkeys(without, 0.0))
         runs: dict[str, Callable[..., dict[str, float]]] = {
             "clip": train_clip,
-            "vae": partial(train_vae, weights=weights),
+            "vae": partial(train_vae, without=without),
             "diffusion": train_diffusion,
         }
         where = folder / "runs" / stage

@@ -3,9 +3,15 @@ r"""Stage 3: the VAE. Compress a drawing, draw it again from what is left, and c
 "Compare" is the whole art. Four losses do it, those of the original (Rombach et al. 2022, appendix G): pixel by pixel;
 with the eyes of a network that understands pictures (`perceptual.py`); with those of a network that looks for what
 gives a reconstruction away (`adversary.py`); and the KL term, which keeps the latents tidy.
+
+They come in two phases. At first encoder and decoder learn together what to keep. Then the encoder rests, so that
+latents mean for good what they mean now, and the decoder alone polishes its painting. Stable Diffusion's own decoder
+was polished so after the fact, and every U-Net trained before could go on using it (sd-vae-ft-mse, whose model card
+has the weights: squared error, and a tenth of the perceptual loss).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,12 +36,17 @@ from ldm.vae.vae import VAE, kl_divergence, reparametrise
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each loss counts beside the reconstruction's; 0 leaves it out."""
+    """How much each loss counts beside the absolute error; 0 leaves it out."""
 
-    kl: float = 5e-4  # light: the latents should be tidy, the pictures sharp
-    perceptual: float = 1.0
-    adversarial: float = 0.1  # times `adaptive_weight`
-    adversarial_from: float = 0.8  # the part of the training after which the discriminator joins in
+    squared: float  # the squared error: it cares little for small errors and much for large ones
+    perceptual: float
+    adversarial: float  # times `adaptive_weight`
+    kl: float  # light: the latents should be tidy, the pictures sharp. At 0 the encoder rests
+
+
+LEARN = Weights(squared=1.0, perceptual=1.0, adversarial=0.0, kl=5e-4)
+POLISH = Weights(squared=10.0, perceptual=0.1, adversarial=0.1, kl=0.0)
+POLISH_FROM = 0.72  # the part of the training after which the encoder rests
 
 
 class Rivals(nn.Module):
@@ -48,20 +59,19 @@ class Rivals(nn.Module):
 
 
 def reconstruction_loss(
-    pixels: Float[Tensor, "b 3 h w"], painted: Float[Tensor, "b 3 h w"]
+    pixels: Float[Tensor, "b 3 h w"], painted: Float[Tensor, "b 3 h w"], squared: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Mean absolute error, mean squared error, and the absolute error of the picture's slopes.
+    """Mean absolute error, mean squared error times `squared`, and the absolute error of the picture's slopes.
 
     Absolute error alone is content with a blurred edge; a wrong slope is what a blurred edge is.
     """
     error = painted - pixels
     slopes = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.abs().mean() + error.square().mean() + 0.5 * slopes
+    return error.abs().mean() + squared * error.square().mean() + 0.5 * slopes
 
 
 def vae_loss(
-    vae: VAE,
-    discriminator: Discriminator | None,
+    rivals: Rivals,
     clip: CLIP | None,
     pixels: Float[Tensor, "b 3 h w"],
     noise: Float[Tensor, "b z h2 w2"],
@@ -70,18 +80,20 @@ def vae_loss(
     r"""All of it for one batch: $L_\mathrm{rec} + w_p L_\mathrm{perceptual} + w_k \mathrm{KL} + w_a \lambda
     L_\mathrm{adv} + L_D$.
 
-    `noise` is the encoder's, standard normal, of the latent's shape. Without a discriminator the last two terms fall
-    away, without a CLIP the perceptual one. The KL term is per latent number: with reconstruction, the shape of the
+    `noise` is the encoder's, standard normal, of the latent's shape; `clip` sees what the perceptual term compares, and
+    may be None if that has no weight. The KL term is per latent number: with reconstruction, the shape of the
     negative ELBO (Kingma & Welling 2014, eq. 7). The discriminator's own loss $L_D$ reaches the discriminator alone,
     and $L_\mathrm{adv} = -\mathbb E[D(\tilde x)]$ the VAE alone, so both learn from one sum.
     """
+    vae, discriminator = rivals.vae, rivals.discriminator
     with mixed_precision():
-        mean, logvar = (full_precision(t) for t in vae.encode(pixels))
+        with torch.set_grad_enabled(weights.kl > 0):
+            mean, logvar = (full_precision(t) for t in vae.encode(pixels))
         painted = full_precision(vae.decode(reparametrise(mean, logvar, noise)))
-        loss = reconstruction_loss(pixels, painted)
-        if clip is not None:
+        loss = reconstruction_loss(pixels, painted, weights.squared)
+        if clip is not None and weights.perceptual:
             loss = loss + weights.perceptual * perceptual_loss(clip.image, pixels, painted, clip.image_size)
-        if discriminator is not None:
+        if weights.adversarial:
             adversarial = -full_precision(verdict(discriminator, painted)).mean()
             balance = adaptive_weight(loss, adversarial, vae.decoder.conv_out.weight)
             verdicts = discriminator(torch.cat([pixels, painted.detach()]))
@@ -130,18 +142,21 @@ def train_vae(
     recipe: Recipe,
     seed: int,
     resume: bool,
-    weights: Weights = Weights(),
+    without: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Train the VAE from nothing, measure its scale, write it to the model's `folder`. Returns what it reached."""
+    """Train the VAE from nothing, measure its scale, write it to the model's `folder`. Returns what it reached.
+
+    `without` names the losses (of `Weights`) that it is to do without.
+    """
     config = read_config(folder)
+    learn, polish = (replace(phase, **dict.fromkeys(without, 0.0)) for phase in (LEARN, POLISH))
     clip = None
-    if weights.perceptual:
+    if learn.perceptual:
         clip = read_clip(folder, torch.get_default_dtype())[0].requires_grad_(False).to(device())
         attend_by_hand(clip)
     torch.manual_seed(seed)
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
     rivals = Rivals(vae)
-    joins = weights.adversarial_from * recipe.steps if weights.adversarial else math.inf
     side, share = pictures.pixels.shape[1] // vae.factor, mine(recipe.batch)
 
     def loss_at(step: int) -> Tensor:
@@ -149,14 +164,15 @@ def train_vae(
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
         pixels = pictures.batch(random_indices(rng, len(pictures), recipe.batch)[share])
         noise = random_noise((recipe.batch, config.vae.latent_channels, side, side), generator, share)
-        return vae_loss(vae, rivals.discriminator if step >= joins else None, clip, pixels, noise, weights)
+        phase = learn if step < POLISH_FROM * recipe.steps else polish
+        return vae_loss(rivals, clip, pixels, noise, phase)
 
     identity: Identity = {
         "seed": seed,
         "pictures": pictures.identity,
         "config": fingerprint(replace(config.vae, scale=1.0)),
         "clip.safetensors": fingerprint(folder / "clip.safetensors"),
-        "weights": fingerprint(weights),
+        "weights": fingerprint(learn, polish, POLISH_FROM),
     }
 
     def watch(average: Rivals, path: Path) -> None:

@@ -50,7 +50,8 @@ def test_the_scenes_of_the_demo_prompts_are_trained_on():
 
 
 def test_a_scene_is_held_out_by_hand():
-    assert held_out(Landscape("desert", "none", "day", "house"))
+    assert held_out(Landscape("desert", "none", "night", "house"))
+    assert not held_out(Landscape("desert", "none", "day", "house"))
     assert held_out(Portrait("bear", "white", "hat", "pink"))
     assert not held_out(Portrait("bear", "white", "hat", "blue"))
 

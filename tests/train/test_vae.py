@@ -9,11 +9,21 @@ from torch import Tensor, nn
 
 from ldm.convert.folder import fill, read_config, read_tensors, write_clip, write_config
 from ldm.text.clip import CLIP
-from ldm.train.adversary import Discriminator
+from ldm.train import vae as stage
 from ldm.train.data import Pictures
 from ldm.train.loop import Recipe, train
 from ldm.train.perceptual import perceptual_loss
-from ldm.train.vae import Weights, latent_std, psnr, reconstruction_loss, train_vae, vae_loss
+from ldm.train.vae import (
+    LEARN,
+    POLISH,
+    POLISH_FROM,
+    Rivals,
+    latent_std,
+    psnr,
+    reconstruction_loss,
+    train_vae,
+    vae_loss,
+)
 from ldm.vae.vae import VAE
 from tests.small import CONFIG, TOKENIZER
 
@@ -42,6 +52,8 @@ def test_the_reconstruction_loss_by_hand():
     assert reconstruction_loss(pixels, pixels + error).item() == pytest.approx(5 / 3, abs=1e-12)
     assert reconstruction_loss(pixels, pixels - error).item() == pytest.approx(5 / 3, abs=1e-12)
     assert reconstruction_loss(pixels, pixels).item() == 0
+    tenfold = reconstruction_loss(pixels, pixels + error, squared=10.0).item()
+    assert tenfold == pytest.approx(5 / 3 + 9 * 10 / 12, abs=1e-12)
 
 
 def test_of_two_errors_as_large_the_blurred_edge_costs_more():
@@ -70,7 +82,7 @@ def plain_loss(vae: VAE, pixels: Tensor, seed: int) -> Tensor:
     r"""Without CLIP and discriminator; the noise is drawn with `seed`."""
     shape = vae.encode(pixels)[0].shape
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    return vae_loss(vae, None, None, pixels, noise, Weights())
+    return vae_loss(Rivals(vae), None, pixels, noise, LEARN)
 
 
 def test_the_kl_term_is_per_latent_number_and_light():
@@ -80,9 +92,9 @@ def test_the_kl_term_is_per_latent_number_and_light():
     noise = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)).mean()
     painted = torch.zeros_like(pixels)
     torch.testing.assert_close(certain, reconstruction_loss(pixels, painted + noise))
-    expected = reconstruction_loss(pixels, painted + noise + 2) + Weights().kl * 2
+    expected = reconstruction_loss(pixels, painted + noise + 2) + LEARN.kl * 2
     torch.testing.assert_close(off, expected, rtol=1e-6, atol=0)
-    assert 1e-5 * expected < Weights().kl * 2  # or the tolerance would hide it
+    assert 1e-5 * expected < LEARN.kl * 2  # or the tolerance would hide it
 
 
 def test_the_decoder_is_shown_a_sample_and_not_the_mean():
@@ -93,7 +105,8 @@ def test_the_decoder_is_shown_a_sample_and_not_the_mean():
 
 def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
     r"""The discriminator's gradient is that of its own loss alone, and the VAE's has nothing of that loss."""
-    vae, judge, noise = new_vae(), Discriminator(), torch.zeros(2, 4, 8, 8)
+    rivals = Rivals(new_vae())
+    vae, judge = rivals.vae, rivals.discriminator
     pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = torch.zeros_like(vae.encode(pixels)[0])
 
@@ -101,14 +114,11 @@ def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
         return torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
 
     def loss(adversarial):
-        return vae_loss(vae, judge, None, pixels, noise, Weights(adversarial=adversarial))
+        return vae_loss(rivals, None, pixels, noise, replace(LEARN, adversarial=adversarial))
 
-    for own, half, all_of_it in zip(*(gradients(judge, loss(w)) for w in (0.0, 0.05, 0.1)), strict=True):
-        torch.testing.assert_close(own, half)
-        torch.testing.assert_close(own, all_of_it)
-    alone = gradients(vae, vae_loss(vae, None, None, pixels, noise, Weights()))
-    for without, unweighted in zip(alone, gradients(vae, loss(0.0)), strict=True):
-        torch.testing.assert_close(without, unweighted)
+    for half, all_of_it in zip(*(gradients(judge, loss(w)) for w in (0.05, 0.1)), strict=True):
+        torch.testing.assert_close(half, all_of_it)
+    assert all(gradient is None for gradient in gradients(judge, loss(0.0)))
     last = vae.decoder.conv_out.weight
     (before,), (after,) = (torch.autograd.grad(loss(w), last) for w in (0.0, 0.1))
     # `adaptive_weight` makes the adversarial gradient as long as the rest's without the KL term, times 0.1.
@@ -120,11 +130,24 @@ def test_the_perceptual_term_counts_as_its_weight_says(perceptual):
     vae, pixels = new_vae(), torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise, clip = torch.zeros_like(vae.encode(pixels)[0]), new_clip()
     with torch.no_grad():
-        plain = vae_loss(vae, None, None, pixels, noise, Weights())
-        got = vae_loss(vae, None, clip, pixels, noise, Weights(perceptual=perceptual))
+        plain = vae_loss(Rivals(vae), None, pixels, noise, LEARN)
+        got = vae_loss(Rivals(vae), clip, pixels, noise, replace(LEARN, perceptual=perceptual))
         painted = vae.decode(vae.encode(pixels)[0])
         term = perceptual_loss(clip.image, pixels, painted, clip.image_size)
     assert term > 0.01 and (got - plain).item() == pytest.approx(perceptual * term.item(), rel=1e-5, abs=1e-7)
+
+
+def test_while_the_decoder_polishes_the_encoder_rests():
+    rivals, clip = Rivals(new_vae()), new_clip().requires_grad_(False)
+    pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = torch.zeros_like(rivals.vae.encode(pixels)[0])
+    for phase, encoder, judge in (LEARN, True, False), (POLISH, False, True):
+        rivals.zero_grad()
+        vae_loss(rivals, clip, pixels, noise, phase).backward()
+        learns = {name for name, p in rivals.named_parameters() if p.grad is not None}
+        assert any(name.startswith("vae.encoder.") for name in learns) == encoder
+        assert any(name.startswith("discriminator.") for name in learns) == judge
+        assert "vae.decoder.conv_out.weight" in learns
 
 
 class OffBy(VAE):
@@ -183,7 +206,7 @@ def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictu
     write_config(tmp_path, CONFIG)
     write_clip(tmp_path, new_clip())
     TOKENIZER.save(tmp_path / "tokenizer")
-    recipe = Recipe(steps=5, batch=4, lr=1e-3, warmup=1)  # the last with the discriminator
+    recipe = Recipe(steps=5, batch=4, lr=1e-3, warmup=1)  # the last of them polishes
     reached = train_vae(tmp_path, tmp_path / "run", pictures(40), pictures(8), recipe, seed=5, resume=False)
     assert list(reached) == ["PSNR, held-out combinations (dB)", "latent scale"]
     config = read_config(tmp_path)
@@ -195,3 +218,26 @@ def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictu
         mean, _ = vae.encode(pictures(40).batch(np.arange(40)))
     assert mean.std().item() == pytest.approx(1.0, abs=0.01)
     assert psnr(vae, pictures(8)) == pytest.approx(reached["PSNR, held-out combinations (dB)"], abs=0.05)
+
+
+def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_path, pictures, monkeypatch):
+    write_config(tmp_path, CONFIG)
+    write_clip(tmp_path, new_clip())
+    TOKENIZER.save(tmp_path / "tokenizer")
+    phases = []
+
+    def loss(rivals, clip, pixels, noise, phase):
+        phases.append((phase, clip is None))
+        return rivals.vae.decoder.conv_out.weight.sum()
+
+    monkeypatch.setattr(stage, "vae_loss", loss)
+    recipe = Recipe(steps=100, batch=1, lr=1e-9, warmup=1)
+    assert POLISH_FROM == 0.72
+    for without in (), ("adversarial",), ("perceptual", "adversarial"):
+        run, drawn = tmp_path / "-".join(("run", *without)), pictures(4)
+        train_vae(tmp_path, run, drawn, drawn, recipe, seed=5, resume=False, without=without)
+        zero = dict.fromkeys(without, 0.0)
+        learn, polish = replace(LEARN, **zero), replace(POLISH, **zero)
+        blind = "perceptual" in without
+        assert phases == [(learn, blind)] * 72 + [(polish, blind)] * 28
+        phases.clear()
