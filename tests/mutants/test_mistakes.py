@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.mutants.__main__ import ROOT, failures, make_mistake, ordinary_tests
+from tests.mutants.__main__ import ROOT, failures, make_mistake
 from tests.mutants.mistakes import MISTAKES
 
 
