@@ -1,12 +1,15 @@
 r"""The pipeline, with a model too small to paint anything: what must hold for any weights."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from ldm.config import Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.diffusion.predict import guide, rescale_guidance, x0_and_eps
+from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
@@ -48,7 +51,7 @@ def test_the_same_seed_paints_the_same_picture_and_another_seed_another(model, s
     assert same(first, again) and not same(first, other)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "heun", "dpmpp_2m_karras"])
 def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler):
     batch = model.generate("red dog", seed=7, batch=3, sampler=sampler)
     alone = [model.generate("red dog", seed=7 + i, sampler=sampler)[0] for i in range(3)]
@@ -173,6 +176,56 @@ def test_ddpm_ends_at_timestep_0_and_draws_new_noise(model):
     assert not same(model.generate("red dog", seed=1, sampler="ddpm"), model.generate("red dog", seed=1))
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(randomise, sampler, prediction):
+    model, times, steps = small_model(randomise, prediction), [], []
+    model.unet.register_forward_pre_hook(lambda _, args: times.append(args[1].item()))
+
+    def progress(path, count):
+        for step in path:
+            steps.append(step)
+            yield step
+
+    [image] = model.generate("red dog", seed=1, sampler=sampler, steps=4, progress=progress)
+    assert image.size == (8, 8) and len(steps) == 4
+    twice = {"heun": [0, 1, 1, 2, 2, 3, 3], "plms": [0, 1, 1, 2, 3]}.get(
+        sampler.removesuffix("_karras"), range(4)
+    )
+    assert times == pytest.approx([steps[i].t for i in twice])
+
+
+def test_euler_is_fed_and_read_at_levels_between_timesteps(randomise):
+    r"""Three strides of 1000, t = 999, 499.5 and 0, written out in sigmas, in float64."""
+    model = small_model(randomise).double()
+    context = model.encode_text(["red dog"])
+    alpha_bar = make_alpha_bar(model.config.noise).double()
+    table = ((1 - alpha_bar) / alpha_bar).sqrt()
+    sigmas = [table[999], (table[499] + table[500]) / 2, table[0], torch.tensor(0.0).double()]
+    noise = model.noise([5], (6, 4))
+    y = noise() * sigmas[0]
+    for t, sigma, sigma_prev in zip((999.0, 499.5, 0.0), sigmas, sigmas[1:]):
+        eps = model.unet(y / (sigma**2 + 1).sqrt(), torch.tensor([t]), context)
+        y = y + (sigma_prev - sigma) * eps
+    images = model.generate("red dog", steps=3, guidance=1.0, sampler="Euler", seed=5, size=(6, 4))
+    assert same(images, to_images(model.vae.decoder(y / 0.5)))
+
+
+def test_a_model_may_ask_for_less_of_guidances_contrast(randomise):
+    model = small_model(randomise, "v")
+    plain = model.generate("red dog", seed=1, guidance=5.0)
+    model.config = replace(model.config, defaults=replace(model.config.defaults, guidance_rescale=0.7))
+    assert not same(model.generate("red dog", seed=1, guidance=5.0), plain)
+    noise = model.noise([1], (8, 8))
+    x_t, cond, uncond = noise(), *model.encode_text(["red dog", ""]).split(1)
+    step, level = torch.tensor(500), torch.tensor(0.3)
+    out = [model.unet(x_t, step, context) for context in (cond, uncond)]
+    expected = x0_and_eps("v", rescale_guidance(guide(out[1], out[0], 5.0), out[0], 0.7), x_t, level)
+    torch.testing.assert_close(
+        model.denoiser(cond, uncond, 5.0)(x_t, 500, level), expected, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_whoever_walks_through_the_steps_keeps_their_gradients(model):
     noise = model.noise([1], (8, 8))
     cond = model.encode_text(["red dog"]).detach()
@@ -213,7 +266,7 @@ def test_the_model_is_named_as_its_checkpoint_is(model):
         ({"size": (8, 7)}, "a size of 8x7 pixels"),
         ({"size": (0, 8)}, "a size of 0x8 pixels"),
         ({"size": (8, -2)}, "a size of 8x-2 pixels"),
-        ({"sampler": "euler"}, "'euler'; expected one of ddim, ddpm"),
+        ({"sampler": "eulr"}, r"'eulr'; did you mean 'euler'\? Or one of ddim, ddpm"),
         ({"batch": 0}, "a batch of 0 pictures; expected at least 1"),
     ],
 )
