@@ -26,6 +26,7 @@ from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
 from ldm.pixels import to_images
 from ldm.text.encoder import TextEncoder
+from ldm.text.prompt import encode_prompts
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
@@ -54,6 +55,8 @@ class LatentDiffusion(nn.Module):
         seed: int | None = None,
         size: tuple[int, int] | None = None,
         batch: int = 1,
+        weighting: bool = True,
+        long_prompt: str = "truncate",
         progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
     ) -> list[Image.Image]:
         """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...
@@ -61,8 +64,10 @@ class LatentDiffusion(nn.Module):
         A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
         one. What else is left out is the model's own default (`config.defaults`): the `sampler` (a name from
         `ldm/diffusion/samplers.py`) and its `steps`, `guidance` (1: none), `size` as (width, height) in pixels.
-        `negative` says what to move away from. `progress` is handed the steps as they come and their number, and
-        hands them on: a place for a progress bar. Raises `LdmError` for values that the model cannot work with.
+        `negative` says what to move away from. With `weighting`, brackets say how much a word counts: `(word:1.3)`; a
+        prompt that is too long is cut, or with a `long_prompt` of "chunk" read in pieces (`ldm/text/prompt.py`).
+        `progress` is handed the steps as they come and their number, and hands them on: a place for a progress bar.
+        Raises `LdmError` for values that the model cannot work with.
         """
         defaults = self.config.defaults
         steps = defaults.steps if steps is None else steps
@@ -75,7 +80,8 @@ class LatentDiffusion(nn.Module):
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {defaults.guidance}")
 
         # 1. Text becomes vectors.
-        cond, uncond = self.encode_text([prompt] * batch), self.encode_text([negative] * batch)
+        contexts = self.encode_text([prompt, negative], weighting, long_prompt)
+        cond, uncond = (context.expand(batch, -1, -1) for context in contexts.split(1))
         # 2. A latent of pure noise. The sampler draws on from the same generators, if it needs more.
         noise = self.noise(range(seed, seed + batch), size or (defaults.size, defaults.size))
         latent = noise()
@@ -86,9 +92,11 @@ class LatentDiffusion(nn.Module):
         # 4. The latent becomes pixels.
         return to_images(self.vae.decode(latent))
 
-    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
-        """Step 1: the context that the U-Net's cross-attention reads."""
-        return self.text(self.tokenizer(list(prompts)).to(self.device))
+    def encode_text(
+        self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
+    ) -> Float[Tensor, "b n d"]:
+        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length."""
+        return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
 
     def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Noise:
         """Step 2: a source of latent noise for pictures of `size` (width, height), one seed a picture."""

@@ -55,7 +55,8 @@ def lms(
 ) -> Iterator[Step]:
     r"""Sample with LMS, remembering the last `order` directions (fewer at the start). It draws no noise."""
     sigmas = [sigma_of(stride.alpha_bar).item() for stride in path]
-    x, history = x_T, []
+    x = x_T
+    history: list[Tensor] = []
     for i, stride in enumerate(path):
         x0, eps = denoise(x, stride.t, stride.alpha_bar)
         history = [*history, eps][-order:]
