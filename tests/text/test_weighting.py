@@ -3,7 +3,7 @@ r"""Brackets in a prompt."""
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldm.text.weighting import weighted_parts
@@ -76,6 +76,7 @@ def test_escapes_by_hand(prompt, parts):
 BRACKETS = st.text(alphabet="()[]:\\.0123456789-+ ab", max_size=60)
 
 
+@settings(deadline=None)
 @given(st.text() | BRACKETS)
 def test_any_string_has_parts_with_weights_and_keeps_its_words(prompt):
     parts = weighted_parts(prompt)
@@ -85,11 +86,13 @@ def test_any_string_has_parts_with_weights_and_keeps_its_words(prompt):
     assert all(a[1] != b[1] for a, b in zip(parts, parts[1:]))
 
 
+@settings(deadline=None)
 @given(st.text().filter(lambda text: not set(text) & set("()[]")))
 def test_a_text_without_brackets_is_unchanged(prompt):
     assert weighted_parts(prompt) == [(prompt, 1.0)]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_text_with_its_brackets_escaped_is_unchanged(prompt):
     prompt = prompt.replace("\\", "")
@@ -97,6 +100,7 @@ def test_a_text_with_its_brackets_escaped_is_unchanged(prompt):
     assert weighted_parts(escaped) == [(prompt, 1.0)]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab c"), st.floats(-9, 9).map(lambda x: round(x, 3)))
 def test_a_weight_is_the_number_that_was_written(word, weight):
     assert weighted_parts(f"({word}d:{weight:.3f})") == [(f"{word}d", weight)]
