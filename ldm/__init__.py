@@ -32,6 +32,8 @@ READING_ORDER = (
     "ldm.nn.attention",
     "ldm.text.transformer",
     "ldm.text.encoder",
+    "ldm.text.weighting",
+    "ldm.text.prompt",
     # Where the text encoder comes from; painting does without.
     "ldm.text.image",
     "ldm.text.clip",

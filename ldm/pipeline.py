@@ -31,6 +31,7 @@ from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
 from ldm.repaint import keep, latents_to_repaint, pick_strength, steps_left
 from ldm.text.encoder import TextEncoder
+from ldm.text.prompt import encode_prompts
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
@@ -63,6 +64,8 @@ class LatentDiffusion(nn.Module):
         strength: float | None = None,
         mask: Image.Image | None = None,
         keep_pixels: bool = False,
+        weighting: bool = True,
+        long_prompt: str = "truncate",
         progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
     ) -> list[Image.Image]:
         """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...
@@ -76,6 +79,9 @@ class LatentDiffusion(nn.Module):
         `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
         gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
         result is the VAE's reconstruction of it, or with `keep_pixels` the picture itself, to the pixel.
+
+        With `weighting`, brackets say how much a word counts: `(word:1.3)`; a prompt that is too long is cut, or with
+        a `long_prompt` of "chunk" read in pieces (`ldm/text/prompt.py`).
 
         Raises `LdmError` for values that the model cannot work with, and when numbers stop being finite.
         """
@@ -96,7 +102,8 @@ class LatentDiffusion(nn.Module):
         white = None if mask is None else fit_mask(mask, size)
 
         # 1. Text becomes vectors.
-        cond, uncond = self.encode_text([prompt] * batch), self.encode_text([negative] * batch)
+        contexts = self.encode_text([prompt, negative], weighting, long_prompt)
+        cond, uncond = (context.expand(batch, -1, -1) for context in contexts.split(1))
         # 2. A latent of pure noise, or a picture's latent under noise. The sampler draws on from the same generators,
         # if it needs more.
         x0 = None if picture is None else self.encode_picture(picture)
@@ -113,10 +120,15 @@ class LatentDiffusion(nn.Module):
         kept = picture if keep_pixels else self.decode(x0)[0]
         return [Image.composite(image, kept, white) for image in images]
 
-    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
-        """Step 1: the context that the U-Net's cross-attention reads."""
-        ids = self.tokenizer(list(prompts)).to(self.device)
-        return finite(lambda: self.text(ids), self, "in the text's context")
+    def encode_text(
+        self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
+    ) -> Float[Tensor, "b n d"]:
+        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length."""
+
+        def encode() -> Tensor:
+            return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
+
+        return finite(encode, self, "in the text's context")
 
     def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Noise:
         """Step 2: a source of latent noise for pictures of `size` (width, height), one seed a picture."""

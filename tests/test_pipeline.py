@@ -144,6 +144,23 @@ def test_prompt_negative_and_guidance_all_matter(model):
     assert not any(same(a, b) for a, b in itertools.combinations(variants, 2))
 
 
+def test_brackets_are_weights_unless_weighting_is_off(model):
+    plain, louder = (model.generate(prompt, seed=1, steps=2) for prompt in ("red dog", "red (dog:3)"))
+    assert not same(plain, louder)
+    assert same(plain, model.generate("red (dog:1)", seed=1, steps=2))
+    literal = model.generate("red (dog)", seed=1, steps=2, weighting=False)
+    assert not same(literal, louder) and not same(literal, plain)
+
+
+def test_a_long_prompt_is_read_whole_in_chunks_and_the_negative_has_as_many(model):
+    seen, prompt = watch_unet(model), "red dog red dog dog"  # room for four words
+    with pytest.warns(UserWarning, match="lost are the words 'dog'"):
+        cut = model.generate(prompt, seed=1, steps=1)
+    whole = model.generate(prompt, "dog", seed=1, steps=1, batch=2, long_prompt="chunk")
+    assert [context.shape for _, _, context in seen] == [(2, 6, 8), (4, 12, 8)]
+    assert not same(cut, whole[:1])
+
+
 def test_what_is_left_out_is_the_models_default(model):
     default = model.generate("red dog", seed=1)
     spelled = model.generate(

@@ -7,7 +7,8 @@ the inputs and outputs of its cases as arrays named "case/array", and under "mad
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -305,27 +306,35 @@ SOLVERS = {
 }
 
 
-def solve(scheduler: nn.Module, steps: int) -> Arrays:
+@contextmanager
+def no_float32() -> Iterator[None]:
+    r"""Who asks for float32 is given float64: these schedulers cast to it, by name."""
+    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(np, "float32", np.float64):
+        yield
+
+
+def solve(
+    scheduler: nn.Module,
+    steps: int,
+    model: Callable[[Tensor, Tensor], Tensor] = dummy_model,
+    start: Tensor | None = None,
+) -> Arrays:
     r"""All latents of a run, in the scheduler's own form, at the end of each whole step; and its times.
 
-    The tables are the float32 ones, made float64; what the schedulers then cast to float32 stays float64.
+    The tables are the float32 ones, made float64.
     """
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
     if hasattr(scheduler, "final_alpha_cumprod"):
         scheduler.final_alpha_cumprod = scheduler.final_alpha_cumprod.double()
-    double = (
-        mock.patch.object(torch, "float32", torch.float64),
-        mock.patch.object(np, "float32", np.float64),
-    )
-    with double[0], double[1]:
+    with no_float32():
         scheduler.set_timesteps(steps)
-        x, path = sampler_noise(-1) * scheduler.init_noise_sigma, []
-        module = type(scheduler).__module__
-        for i, t in enumerate(scheduler.timesteps):
-            out = dummy_model(scheduler.scale_model_input(x, t), t)
-            with mock.patch(f"{module}.randn_tensor", lambda *_, i=i, **__: sampler_noise(i), create=True):
-                x = scheduler.step(out, t, x).prev_sample
-            path.append(x)
+    x, path = (sampler_noise(-1) if start is None else start) * scheduler.init_noise_sigma, []
+    drawn = f"{type(scheduler).__module__}.randn_tensor"
+    for i, t in enumerate(scheduler.timesteps):
+        out = model(scheduler.scale_model_input(x, t), t)
+        with no_float32(), mock.patch(drawn, lambda *_, i=i, **__: sampler_noise(i), create=True):
+            x = scheduler.step(out, t, x).prev_sample
+        path.append(x)
     times = scheduler.timesteps
     if isinstance(scheduler, HeunDiscreteScheduler):  # two calls a step, but for the last
         path, times = [*path[1::2], path[-1]], times[::2]

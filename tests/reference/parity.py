@@ -19,6 +19,7 @@ from ldm.config import SD1, SD2_BASE, TINY, NoiseConfig
 from ldm.convert.rows import Row, clip_rows, from_diffusers, text_extras, text_rows, unet_rows, vae_rows
 from ldm.diffusion.ddim import ddim
 from ldm.diffusion.ddpm import ddpm
+from ldm.diffusion.predict import guide, x0_and_eps
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.sampling import strides
 from ldm.diffusion.schedule import make_alpha_bar, make_betas, spaced_timesteps
@@ -142,6 +143,34 @@ def solvers(name: str) -> Pairs:
     return pairs
 
 
+def whole_run(name: str) -> Pairs:
+    r"""Twenty steps with the small U-Net and guidance 7.5: the latents of each."""
+    common = {"beta_schedule": "scaled_linear", **make.BETAS}
+    ddim_options = {"steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False}
+    scheduler = (
+        make.DDIMScheduler(**ddim_options, **common) if name == "ddim" else make.SOLVERS[name](**common)
+    )
+    theirs = make.randomise(make.unet(**make.UNET_SIZES["sd1"]).double())
+    ours = as_ours(lambda: UNet(UNETS["sd1"]), theirs, unet_rows(UNETS["sd1"]))
+    context = make.numbers(5, 2, 6, make.UNET_SIZES["sd1"]["context"])  # the negative prompt, the prompt
+    start = make.numbers(6, 1, 4, 8, 12)
+
+    def guided(x: Tensor, t: Tensor) -> Tensor:
+        uncond, cond = theirs(torch.cat([x, x]), t, context).sample.chunk(2)
+        return uncond + 7.5 * (cond - uncond)
+
+    def denoise(x: Tensor, t: float, level: Tensor) -> tuple[Tensor, Tensor]:
+        uncond, cond = ours(torch.cat([x, x]), torch.tensor(t), context).chunk(2)
+        return x0_and_eps("eps", guide(uncond, cond, 7.5), x, level)
+
+    sampler = SAMPLERS[name]
+    path = sampler.path(20, make_alpha_bar(NoiseConfig()).double())
+    steps = sampler.walk(denoise, sampler.begin(start, path), path, lambda: start)
+    return list(
+        zip([step.x_prev for step in steps], make.solve(scheduler, 20, guided, start)["path"], strict=True)
+    )
+
+
 def schedule(name: str) -> Pairs:
     config, made = NoiseConfig(schedule=name), make.make_schedule()
     betas, alpha_bar = made[f"{name}/betas"], made[f"{name}/alpha_bar"]
@@ -219,6 +248,10 @@ CASES = [
     *(Case("U-Net", f"small, {k} kind", F64, lambda k=k: small_unet(k)) for k in UNETS),
     *(Case("sampler", f"{s}, each step", F64, lambda s=s: samplers(s)) for s in ("ddim", "ddpm")),
     *(Case("sampler", f"{s}, each step", F64, lambda s=s: solvers(s)) for s in SOLVERS),
+    *(
+        Case("whole run", f"{s}, 20 steps", F64, lambda s=s: whole_run(s))
+        for s in ("ddim", "plms", "dpmpp_2m")
+    ),
     *(Case("noise schedule", s, F32, lambda s=s: schedule(s)) for s in make.SCHEDULES),
     *(Case("text encoder", f"full size, {k}", F32, lambda k=k: full_text(k)) for k in ("sd1", "sd2")),
     Case("CLIP", "full size, ViT-L/14", F32, full_clip),
