@@ -8,6 +8,7 @@ of Python; the check makes Python wait for it, once a step.)
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -68,11 +69,11 @@ def finite_steps(
     A sampler may look more than once in a step, and at other points than x_t: it is handed a `denoise` that remembers
     what it was asked since the last good step.
     """
-    looks: list[tuple[Tensor, int]] = []
+    looks: list[tuple[Any, ...]] = []
 
-    def look(x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        looks.append((x_t, t))
-        return denoise(x_t, t)
+    def look(*asked: Any) -> tuple[Tensor, Tensor]:
+        looks.append(asked)
+        return denoise(*asked)
 
     for number, step in enumerate(walk(look), start=1):
         if not step.x_prev.isfinite().all():

@@ -94,7 +94,7 @@ class LatentDiffusion(nn.Module):
             raise LdmError(f"a batch of {batch} pictures; expected at least 1")
         if not math.isfinite(guidance):
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {defaults.guidance}")
-        timesteps = self.timesteps(steps, sampler, strength)
+        count = len(self.path(steps, sampler, strength))
         noise = self.noise(range(seed, seed + batch), size)
         picture = None if init is None else fit_picture(init, size)
         white = None if mask is None else fit_mask(mask, size)
@@ -104,15 +104,14 @@ class LatentDiffusion(nn.Module):
         # 2. A latent of pure noise, or a picture's latent under noise. The sampler draws on from the same generators,
         # if it needs more.
         x0 = None if picture is None else self.encode_picture(picture)
-        latent, project = self.begin(noise(), timesteps[0][0], x0, white, strength)
+        latent, project = self.begin(noise(), steps, sampler, strength, x0, white)
         # 3. The noise is taken away.
-        path = self.sample(
-            latent, self.denoiser(cond, uncond, guidance), noise, steps, sampler, strength, project
-        )
-        for step in progress(path, len(timesteps)):
+        denoise = self.denoiser(cond, uncond, guidance)
+        taken = self.sample(latent, denoise, noise, steps, sampler, strength, project)
+        for step in progress(taken, count):
             latent = step.x_prev
         # 4. The latent becomes pixels.
-        latent = project(latent, torch.ones_like(self.alpha_bar()[0]))  # what was kept is clean at the end
+        latent = project(latent, self.alpha_bar().new_tensor(1.0))  # what was kept is clean at the end
         images = self.decode(latent)
         if picture is None or x0 is None or white is None:
             return images
@@ -152,6 +151,7 @@ class LatentDiffusion(nn.Module):
 
         return denoise
 
+    @torch.no_grad()
     def encode_picture(self, picture: Image.Image) -> Float[Tensor, "1 z h w"]:
         """Before step 2, where a picture is to begin with: its latent.
 
@@ -164,27 +164,29 @@ class LatentDiffusion(nn.Module):
     def begin(
         self,
         eps: Float[Tensor, "b z h w"],
-        t: int,
-        x0: Float[Tensor, "1 z h w"] | None,
-        mask: Image.Image | None,
-        strength: float,
+        steps: int,
+        sampler: str,
+        strength: float = 1.0,
+        x0: Float[Tensor, "1 z h w"] | None = None,
+        mask: Image.Image | None = None,
     ) -> tuple[Float[Tensor, "b z h w"], Project]:
-        """Step 2: the latent to begin with at `t`, and what to do to it after each step.
+        """Step 2: from noise `eps` the latent to begin with, and what to do to it after each step.
 
-        Behind a mask, strength 1 is pure noise, so that nothing of what was there shows through. (Without one it is the
-        picture under the most noise that there is, as in diffusers.)
+        Pure noise; or `x0`, a picture's latent, under as much noise as the steps that `strength` leaves take away. At
+        strength 1 a trace of it remains; behind a mask not even that, so that nothing shines through. (As in diffusers.)
         """
         if x0 is None:
             return eps, unchanged
         x0 = x0.expand_as(eps)
+        t, _ = self.path(steps, sampler, strength)[0]
         x_t = add_noise(x0, eps, self.alpha_bar()[t])
         if mask is None:
             return x_t, unchanged
         repaint = latents_to_repaint(mask, self.vae.factor).to(self.device)
         return eps if strength == 1 else x_t, keep(x0, eps, repaint)
 
-    def timesteps(self, steps: int, sampler: str, strength: float = 1.0) -> list[tuple[int, int]]:
-        """The (t, t_prev) that a sampler visits when it begins with pure noise, or with a picture (`strength` < 1)."""
+    def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[tuple[int, int]]:
+        """Step 3: the (t, t_prev) that a sampler visits; with a picture, the last of them."""
         if sampler not in SAMPLERS:
             raise LdmError(f"sampler {sampler!r}; expected one of {', '.join(SAMPLERS)}")
         _, offset = SAMPLERS[sampler]
@@ -202,18 +204,15 @@ class LatentDiffusion(nn.Module):
     ) -> Iterator[Step]:
         """Step 3, all of it: the sampler's steps, one by one, as an iterator.
 
-        `x` is at the noise level of the first of `timesteps(steps, sampler, strength)`. Raises `LdmError` at a step
-        whose numbers are not finite.
+        `x` and `project` as from `begin`. Raises `LdmError` at a step whose numbers are not finite.
         """
-        timesteps = self.timesteps(steps, sampler, strength)
+        path = self.path(steps, sampler, strength)
         walk, _ = SAMPLERS[sampler]
         return finite_steps(
-            lambda look: walk(look, x, timesteps, self.alpha_bar(), noise, project),
-            denoise,
-            self,
-            len(timesteps),
+            lambda look: walk(look, x, path, self.alpha_bar(), noise, project), denoise, self, len(path)
         )
 
+    @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b z h w"]) -> list[Image.Image]:
         """Step 4: the pictures of finished latents."""
         return to_images(finite(lambda: self.vae.decode(latent), self, "in the decoded picture"))

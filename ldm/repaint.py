@@ -13,6 +13,7 @@ well, from the VAE's reconstruction of the picture, or from the picture itself.
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from torch import Tensor
 from ldm.diffusion.sampling import Project
 from ldm.diffusion.schedule import add_noise
 from ldm.errors import LdmError
+
+Stride = TypeVar("Stride")
 
 
 def pick_strength(
@@ -43,8 +46,8 @@ def pick_strength(
     return strength
 
 
-def steps_left(timesteps: Sequence[tuple[int, int]], strength: float) -> list[tuple[int, int]]:
-    """The steps to take from a picture: the last of them, a share of `strength`, rounded down.
+def steps_left(path: Sequence[Stride], strength: float) -> list[Stride]:
+    """The steps of a sampler's path to take from a picture: the last of them, a share of `strength`, rounded down.
 
     Of 20 steps at 0.75 these are the last 15, and the picture is to be noised to the t of the first one: the level at
     which the network then looks at it. Source: diffusers' StableDiffusionImg2ImgPipeline. (CompVis's script takes the
@@ -54,14 +57,14 @@ def steps_left(timesteps: Sequence[tuple[int, int]], strength: float) -> list[tu
     """
     if not 0 < strength <= 1:
         raise LdmError(f"a strength of {strength}; expected more than 0 (unchanged), at most 1 (all new)")
-    steps = len(timesteps)
+    steps = len(path)
     left = int(steps * strength)
     if left == 0:
         enough = math.ceil(1000 / steps) / 1000
         raise LdmError(
             f"a strength of {strength} leaves none of {steps} steps; give at least {enough}, or more steps"
         )
-    return list(timesteps[steps - left :])
+    return list(path[steps - left :])
 
 
 def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:

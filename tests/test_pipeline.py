@@ -287,15 +287,15 @@ def test_the_strength_left_out_is_three_quarters_or_with_a_mask_all(model):
 
 
 def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
-    # Three steps from pure noise; the picture differs only where every latent is repainted.
     init, other = colours((12, 8)), colours((12, 8))
     other.paste("blue", (0, 0, 4, 8))
     x0 = [model.encode_picture(picture) for picture in (init, other)]
     eps = torch.randn(1, 4, 4, 6, generator=torch.Generator().manual_seed(0))
-    begun = [model.begin(eps, 667, x, left_half((12, 8)), 1.0)[0] for x in x0]
+    mask = left_half((12, 8))
+    begun = [model.begin(eps, 3, "ddim", 1.0, x, mask)[0] for x in x0]
     assert torch.equal(begun[0], eps) and torch.equal(begun[1], eps)
-    assert not torch.equal(model.begin(eps, 667, x0[0], left_half((12, 8)), 0.9)[0], eps)
-    assert not torch.equal(model.begin(eps, 667, x0[0], None, 1.0)[0], eps)
+    assert not torch.equal(model.begin(eps, 3, "ddim", 0.9, x0[0], mask)[0], eps)
+    assert not torch.equal(model.begin(eps, 3, "ddim", 1.0, x0[0])[0], eps)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
