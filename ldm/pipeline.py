@@ -173,7 +173,7 @@ class LatentDiffusion(nn.Module):
         """Step 2: from noise `eps` the latent to begin with, and what to do to it after each step.
 
         Pure noise; or `x0`, a picture's latent, under as much noise as the steps that `strength` leaves take away. At
-        strength 1 a trace of it remains; behind a mask not even that, so that nothing shines through. (As in diffusers.)
+        strength 1 a trace of it remains; behind a mask not even that, so that nothing shines through (as in diffusers).
         """
         if x0 is None:
             return eps, unchanged
