@@ -78,6 +78,6 @@ def finite_steps(
     for number, step in enumerate(walk(look), start=1):
         if not step.x_prev.isfinite().all():
             again = (partial(denoise, *asked) for asked in looks)
-            raise not_finite(f"at step {number} of {count} (t = {step.t})", model, *again)
+            raise not_finite(f"at step {number} of {count} (t = {step.t:g})", model, *again)
         looks.clear()
         yield step
