@@ -8,6 +8,7 @@ of Python; the check makes Python wait for it, once a step.)
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -77,6 +78,6 @@ def finite_steps(
     for number, step in enumerate(walk(look), start=1):
         if not step.x_prev.isfinite().all():
             again = (partial(denoise, *asked) for asked in looks)
-            raise not_finite(f"at step {number} of {count} (t = {step.t})", model, *again)
+            raise not_finite(f"at step {number} of {count} (t = {step.t:g})", model, *again)
         looks.clear()
         yield step

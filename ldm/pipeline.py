@@ -113,7 +113,7 @@ class LatentDiffusion(nn.Module):
         for step in progress(self.sample(latent, denoise, noise, sampler, path, project), len(path)):
             latent = step.x_prev
         # 4. The latent becomes pixels.
-        latent = project(latent, torch.ones_like(self.alpha_bar()[0]))  # what was kept is clean at the end
+        latent = project(latent, self.alpha_bar().new_tensor(1.0))  # what was kept is clean at the end
         images = self.decode(latent)
         if picture is None or x0 is None or white is None:
             return images
@@ -185,8 +185,8 @@ class LatentDiffusion(nn.Module):
     ) -> tuple[Float[Tensor, "b z h w"], Project]:
         """Step 2: the latent to begin the `path` with, and what to do to it after each step.
 
-        Behind a mask, strength 1 is pure noise, so that nothing of what was there shows through. (Without one it is the
-        picture under the most noise that there is, as in diffusers.)
+        Pure noise; or `x0`, a picture's latent, under as much noise as the steps that `strength` leaves take away. At
+        strength 1 a trace of it remains; behind a mask not even that, so that nothing shines through (as in diffusers).
         """
         pure = find_sampler(sampler).begin(eps, path)
         if x0 is None:

@@ -358,7 +358,6 @@ def test_the_strength_left_out_is_three_quarters_or_with_a_mask_all(model):
 
 
 def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
-    # Three steps from pure noise; the picture differs only where every latent is repainted.
     init, other = colours((12, 8)), colours((12, 8))
     other.paste("blue", (0, 0, 4, 8))
     x0 = [model.encode_picture(picture) for picture in (init, other)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ldm
 from ldm.diffusion.schedule import add_noise
@@ -47,6 +48,42 @@ def test_a_prompt_is_painted_the_same_each_time_and_matters(model):
     for other in ("a serene forest with a waterfall at sunrise", ""):
         assert np.abs(dog - paint(model, other)).mean() > 10
     assert np.abs(dog - paint(model, "a dog with glasses", seed=43)).mean() > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begin", ["noise", "picture"])
+def test_picture_3_of_a_batch_of_8_is_the_same_painted_alone(model, cards, begin):
+    options = {"steps": 3} | ({"init": cards[0].image} if begin == "picture" else {})
+    third = np.asarray(model.generate("a dog with glasses", seed=40, batch=8, **options)[3]).astype(int)
+    assert np.abs(third - paint(model, "a dog with glasses", seed=43, **options)).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep_pixels", [False, True])
+def test_inpainting_keeps_a_drawing_outside_the_mask_and_paints_what_is_asked_inside(
+    model, cards, keep_pixels
+):
+    card = next(card for card in cards if isinstance(card.scene, Portrait))
+    mask = Image.new("L", card.image.size)
+    mask.paste(255, (20, 30, 90, 101))
+    white = np.asarray(mask) == 255
+    kept = np.asarray(card.image if keep_pixels else model.decode(model.encode_picture(card.image))[0])
+    options = {"init": card.image, "mask": mask, "keep_pixels": keep_pixels, "steps": 5}
+    painted = paint(model, card.caption, **options)
+    assert (painted[~white] == kept[~white]).all()
+    assert np.abs(painted[white] - kept[white]).mean() > 10
+    assert np.abs(painted - paint(model, "a serene forest with a waterfall", **options))[white].mean() > 5
+
+
+@pytest.mark.slow
+def test_the_less_strength_the_closer_a_drawing_stays(model, cards):
+    card = cards[0]
+    drawing = np.asarray(card.image).astype(int)
+    apart = [
+        np.abs(paint(model, "a dog with glasses", init=card.image, strength=s, steps=10) - drawing).mean()
+        for s in (0.1, 0.5, 1.0)
+    ]
+    assert apart[0] < 10 and apart[0] < apart[1] < apart[2] and apart[2] > 20
 
 
 def test_the_noise_of_a_noised_drawing_is_named(model, cards):
