@@ -8,7 +8,6 @@ of Python; the check makes Python wait for it, once a step.)
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
