@@ -52,6 +52,8 @@ READING_ORDER = (
     "ldm.vae.vae",
     # The four steps in order.
     "ldm.pipeline",
+    # Seeing inside while it paints.
+    "ldm.trace.recorder",
     # Model files.
     "ldm.convert.rows",
     "ldm.convert.folder",
