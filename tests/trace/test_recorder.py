@@ -9,16 +9,9 @@ import torch
 from ldm.diffusion.sampling import Step
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention, attention_weights
-from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_images
 from ldm.text.tokenizer import Tokenizer
 from ldm.trace.recorder import Word, attention_map, guidance_numbers, prompt_words, record
-from tests.small import CONFIG, TOKENIZER
-
-
-@pytest.fixture
-def model(randomise):
-    return randomise(LatentDiffusion(CONFIG, TOKENIZER)).float()
 
 
 def paint(model, prompt="red dog", progress=None, **options):
