@@ -56,11 +56,11 @@ def attention_sheet(
     brush = ImageDraw.Draw(sheet)
     brush.text((MARGIN, MARGIN - 4), "Where each word was read", INK, head)
     brush.multiline_text((MARGIN, MARGIN + 26), "\n".join(lines), PALE, small, spacing=2)
-    for i, (cell, word, weight) in enumerate(cells):
+    for i, (cell, text, weight) in enumerate(cells):
         x, y = MARGIN + i % columns * pitch[0], top + i // columns * pitch[1]
         sheet.paste(cell, (x, y))
         brush.text(
-            (x + width / 2, y + height + 15), shortened(word, width, font(15)), INK, font(15), anchor="mm"
+            (x + width / 2, y + height + 15), shortened(text, width, font(15)), INK, font(15), anchor="mm"
         )
         brush.text((x + width / 2, y + height + 33), weight, PALE, font(11), anchor="mm")
     return sheet

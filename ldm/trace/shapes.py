@@ -118,7 +118,7 @@ def _draw_unet(model: LatentDiffusion, top: int) -> tuple[list[str], int]:
     marks.append(_path(f"M{LEFT} {above} V{y} H{WIDTH // 2 - w - 4}"))
     marks.append(_path(f"M{WIDTH // 2 + w + 4} {y} H{RIGHT} V{above}"))
     note = f"t goes into every residual block, the text ({_cross(given[2].shape[1:])}) into every transformer"
-    marks.append(_say(WIDTH / 2, y + h + 106, note, "pale", "middle"))
+    marks.append(_say(WIDTH // 2, y + h + 106, note, "pale", "middle"))
     return marks, y + h + 106
 
 
@@ -127,8 +127,8 @@ def _skips(y: int, down: Pass, up: Pass, full: tuple[int, int]) -> list[str]:
     channels = [shape[0] for shape in up.inputs[1:-2]]
     return [
         _line(LEFT + _half(down, full)[0] + 6, y, RIGHT - _half(up, full)[0] - 6, y, "line skip"),
-        _say(WIDTH / 2, y - 8, f"{len(channels)} skips", "pale", "middle"),
-        _say(WIDTH / 2, y + 18, " + ".join(map(str, channels)) + " channels", "pale", "middle"),
+        _say(WIDTH // 2, y - 8, f"{len(channels)} skips", "pale", "middle"),
+        _say(WIDTH // 2, y + 18, " + ".join(map(str, channels)) + " channels", "pale", "middle"),
     ]
 
 
@@ -187,11 +187,11 @@ def _draw_vae(model: LatentDiffusion, top: int) -> tuple[list[str], int]:
     marks = [_say(40, top, "Its VAE", "title", "start"), _say(40, top + 22, text, "pale", "start")]
     left = None
     for i, p in enumerate(columns):
-        x = 40 + (i + 0.5) * pitch
+        x = round(40 + (i + 0.5) * pitch)
         (a, side_a, _), (b, side_b, _) = p.inputs[0], p.outputs[0]
         w = max(3, round(0.32 * pitch * b / max(model.config.vae.channels)))
         h = max(4, round(60 * side_a / pixels[1]))
-        marks.append(_box(round(x - w), axis - h, 2 * w, 2 * h, p.module.partition(".")[0]))
+        marks.append(_box(x - w, axis - h, 2 * w, 2 * h, p.module.partition(".")[0]))
         if left is not None:
             marks.append(_line(left + 3, axis, x - w - 3, axis))
         left = x + w
@@ -216,16 +216,16 @@ def _count(n: int) -> str:
     return f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.0f} k"
 
 
-def _say(x: float, y: float, text: str, style: str, anchor: str) -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" class="{style}" text-anchor="{anchor}">{text}</text>'
+def _say(x: int, y: int, text: str, style: str, anchor: str) -> str:
+    return f'<text x="{x}" y="{y}" class="{style}" text-anchor="{anchor}">{text}</text>'
 
 
 def _box(x: int, y: int, width: int, height: int, style: str) -> str:
     return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="3" class="{style}"/>'
 
 
-def _line(x: float, y: float, x2: float, y2: float, style: str = "line") -> str:
-    return _path(f"M{x:.0f} {y:.0f} L{x2:.0f} {y2:.0f}", style)
+def _line(x: int, y: int, x2: int, y2: int, style: str = "line") -> str:
+    return _path(f"M{x} {y} L{x2} {y2}", style)
 
 
 def _path(d: str, style: str = "line") -> str:
