@@ -61,7 +61,7 @@ def film_strip(title: str, frames: Sequence[Frame], finished: Image.Image, colum
     brush.text((MARGIN, MARGIN - 4), shortened(title, size[0] - 2 * MARGIN, font(20)), INK, font(20))
 
     for row, (name, *lines) in enumerate(
-        (("xₜ", "the noisy latent,", "decoded"), ("x₀", "the guess from", "there of the end"))
+        (("xₜ", "the noisy latent,", "decoded"), ("x₀", "the finished latent,", "guessed from there"))
     ):
         y = top + row * (height + GAP) + height // 2 - 30
         brush.text((MARGIN, y), name, INK, font(20))
