@@ -18,12 +18,13 @@ __all__ = ["LatentDiffusion", "load", "load_clip"]
 
 # A module stands after everything it imports (a test checks it): reading downwards, nothing is used unexplained.
 READING_ORDER = (
-    # The ground: errors, files, sizes, pictures.
+    # The ground: errors, files, sizes, pictures, letters.
     "ldm.errors",
     "ldm.files",
     "ldm.config",
     "ldm.pixels",
     "ldm.inputs",
+    "ldm.lettering",
     # Text becomes a context.
     "ldm.text.words",
     "ldm.text.merges",
@@ -65,6 +66,14 @@ READING_ORDER = (
     "ldm.finite",
     "ldm.repaint",
     "ldm.pipeline",
+    # Seeing inside while it paints.
+    "ldm.trace.recorder",
+    "ldm.trace.film",
+    "ldm.trace.heat",
+    "ldm.trace.latents",
+    "ldm.trace.report",
+    "ldm.trace.passes",
+    "ldm.trace.shapes",
     # Model files.
     "ldm.convert.rows",
     "ldm.convert.folder",
