@@ -54,6 +54,8 @@ READING_ORDER = (
     "ldm.pipeline",
     # Seeing inside while it paints.
     "ldm.trace.recorder",
+    "ldm.trace.page",
+    "ldm.trace.explore",
     # Model files.
     "ldm.convert.rows",
     "ldm.convert.folder",

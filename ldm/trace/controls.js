@@ -27,7 +27,7 @@ function render() {
   }
   for (const rival of [0, data.versus]) {
     show($(`rival-${rival}`), data.runs[rival], "x0", position, `The guess for ${name(data.runs[rival])}, ${when}`);
-    showStrip($(`strip-${rival}`), data.runs[rival], 6);
+    showStrip($(`strip-${rival}`), data.runs[rival]);
   }
   const where = done ? "finished" : `step ${position + 1} of ${last}`;
   $("where").replaceChildren(where, element("span", { class: "wide" }, ` · ${percent(1 - share)} noise`));
@@ -138,12 +138,17 @@ function makeGallery(holder, runs, label) {
 }
 
 function makeRivals() {
-  $("rivals").replaceChildren(...[0, data.versus].map((index) => {
-    const strip = element("canvas", { id: `strip-${index}`, class: "strip", role: "img", "aria-label": "Film strip of the guesses" });
-    makeSought(strip, (x) => Math.floor(x * 6) * last / 5);
+  const rivals = [0, data.versus];
+  $("rivals").replaceChildren(...rivals.map((index) => {
     const title = element("button", { type: "button", class: "rival-name", "data-run": index }, name(data.runs[index]));
     title.addEventListener("click", () => follow(index));
-    return element("figure", {}, title, element("canvas", { id: `rival-${index}` }), strip);
+    return element("figure", {}, title, element("canvas", { id: `rival-${index}` }));
+  }));
+  $("strips").replaceChildren(...rivals.map((index) => {
+    const label = `Film strip of the guesses for ${name(data.runs[index])}`;
+    const strip = element("canvas", { id: `strip-${index}`, class: "strip", role: "img", "aria-label": label });
+    makeSought(strip, (x) => stripPositions[Math.max(0, Math.min(9, Math.floor(10 * x)))]);
+    return strip;
   }));
 }
 
@@ -177,7 +182,10 @@ function listen() {
   makeSought($("influence"), (x) => x * (last - 1));
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
-  const label = () => { $("theme").textContent = isDark() ? "Light" : "Dark"; };
+  const label = () => {
+    $("theme").textContent = isDark() ? "Light" : "Dark";
+    $("theme").setAttribute("aria-label", `${$("theme").textContent} colours`);
+  };
   $("theme").addEventListener("click", () => {
     document.documentElement.dataset.theme = isDark() ? "light" : "dark";
     label();

@@ -5,7 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const last = data.steps.length;
 const state = { position: Math.round(last * 0.45), run: 0, word: null, average: true, timer: null };
-const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
 const number = (value) => String(Number(value.toFixed(2)));
 
 function element(name, attributes = {}, ...children) {
@@ -54,11 +54,12 @@ function show(canvas, run, kind, position, label) {
   canvas.setAttribute("aria-label", label);
 }
 
-// A film strip of `count` guesses, the one that is shown now in a frame.
-function showStrip(canvas, run, count) {
-  const [w, h] = data.thumb, gap = Math.round(w / 16);
-  const chosen = Array.from({ length: count }, (_, i) => Math.round((i * last) / (count - 1)));
-  [canvas.width, canvas.height] = [count * w + (count - 1) * gap, h];
+// A film strip of ten guesses: those that are still to come are pale, the newest has a frame.
+const stripPositions = Array.from({ length: 10 }, (_, i) => Math.round((i * last) / 9));
+
+function showStrip(canvas, run) {
+  const [w, h] = data.thumb, gap = Math.round(w / 16), chosen = stripPositions;
+  [canvas.width, canvas.height] = [chosen.length * (w + gap) - gap, h];
   const context = canvas.getContext("2d");
   const current = chosen.findLastIndex((position) => position <= state.position);
   chosen.forEach((position, i) => {
@@ -107,7 +108,7 @@ function showHeat(run) {
   canvas.setAttribute("aria-label", `Where ${name} was read, ${when}`);
   show($("heat-picture"), run, "x0", state.average ? last : state.position, "The picture, in grey");
   $("heat-caption").replaceChildren(
-    element("b", {}, name), `, ${when}: from ${percent(low, 1)} (grey) to ${percent(high, 1)} (bright) of what a place asks`,
+    element("b", {}, name), `, ${when}: from ${percent(low, 1)} (grey) to ${percent(high, 1)} (bright) of a place's attention`,
   );
 }
 
@@ -116,7 +117,7 @@ function showShares(run, shares) {
   const most = Math.max(...shares);
   $("shares").replaceChildren(...run.words.flatMap((word, i) => {
     const chosen = i === state.word ? "chosen" : "", bar = element("div", { class: `bar ${chosen}` });
-    bar.style.width = percent(shares[i] / most, 1).replace(" ", "");
+    bar.style.width = `${(100 * shares[i]) / most}%`;
     return [element("dt", { class: chosen }, word), bar, element("dd", { class: chosen }, percent(shares[i], 1))];
   }));
 }

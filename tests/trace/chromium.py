@@ -53,7 +53,9 @@ class Chromium:
         self.loaded = 0
         self.session = None
         [page] = [t for t in self.send("Target.getTargets")["targetInfos"] if t["type"] == "page"]
-        self.session = self.send("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        self.session = self.send("Target.attachToTarget", targetId=page["targetId"], flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
@@ -95,10 +97,22 @@ class Chromium:
             case "Log.entryAdded", params:
                 self.errors.append(params["entry"]["text"])
 
-    def open(self, path: Path, width: int, height: int, scheme: str = "light", scale: float = 1, touch: bool = False):
+    def open(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        scheme: str = "light",
+        scale: float = 1,
+        touch: bool = False,
+    ):
         r"""Open a file as a browser of this size, with this colour scheme, and wait until it has loaded."""
         self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=touch
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=touch,
         )
         self.send("Emulation.setTouchEmulationEnabled", enabled=touch)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -121,7 +135,9 @@ class Chromium:
 
     def press(self, key: str):
         text = {"text": key} if len(key) == 1 else {}
-        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, code="Space" if key == " " else key, **text)
+        self.send(
+            "Input.dispatchKeyEvent", type="keyDown", key=key, code="Space" if key == " " else key, **text
+        )
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key, code="Space" if key == " " else key)
 
     def place(self, selector: str, across: float = 0.5) -> tuple[float, float]:
