@@ -13,14 +13,16 @@ function render() {
   $("caption-x0").textContent = done ? "the finished picture" : "the guess from there";
   showHeat(run);
   for (const [i, chip] of [...$("chips").children].entries()) chip.setAttribute("aria-pressed", String(i === state.word));
+  $("all-steps").setAttribute("aria-pressed", String(state.average));
+  $("this-step").setAttribute("aria-pressed", String(!state.average));
   moveOnCurve(along(position), share);
   $("signal").textContent = percent(share, 1);
   $("noise").textContent = percent(1 - share, 1);
   $("mixture").textContent = `${Math.sqrt(share).toFixed(2)} · picture + ${Math.sqrt(1 - share).toFixed(2)} · noise`;
   if (moveOnInfluence) {
-    const step = Math.min(position, last - 1), sizes = run.influence;
-    moveOnInfluence(last > 1 ? step / (last - 1) : 0, sizes[step] / (Math.max(...sizes) * 1.1));
-    $("influence-now").textContent = percent(sizes[step]);
+    const step = Math.min(position, last - 1);
+    moveOnInfluence(step);
+    $("influence-now").textContent = percent(run.influence[step], 1);
   }
   for (const button of document.querySelectorAll("[data-run]")) {
     button.setAttribute("aria-pressed", String(Number(button.dataset.run) === state.run));
@@ -174,9 +176,8 @@ function listen() {
   $("back").addEventListener("click", () => { play(false); goTo(state.position - 1); });
   $("next").addEventListener("click", () => { play(false); goTo(state.position + 1); });
   document.addEventListener("keydown", onKey);
-  for (const radio of document.querySelectorAll("input[name=when]")) {
-    radio.addEventListener("change", () => { state.average = radio.value === "all"; render(); });
-  }
+  $("all-steps").addEventListener("click", () => { state.average = true; render(); });
+  $("this-step").addEventListener("click", () => { state.average = false; render(); });
   document.querySelectorAll(".scrub").forEach(makeScrubbed);
   makeSought($("curve"), nearestStep);
   makeSought($("influence"), (x) => x * (last - 1));

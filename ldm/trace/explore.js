@@ -178,7 +178,8 @@ function makeInfluence(run) {
   $("influence-figure").hidden = !run.influence;
   moveOnInfluence = null;
   if (!run.influence) return;
-  const top = Math.max(...run.influence) * 1.1;
+  const top = 1.1 * Math.max(...run.influence) || 1;
   const points = run.influence.map((size, i) => [last > 1 ? i / (last - 1) : 0, size / top]);
-  moveOnInfluence = makePlot($("influence"), "How much the words change the prediction at each step", points, [], ["first step", "last step"]);
+  const move = makePlot($("influence"), "How much the words change the prediction at each step", points, [], ["first step", "last step"]);
+  moveOnInfluence = (step) => move(...points[step]);
 }

@@ -28,6 +28,7 @@ ALL, FEW = 40, 12  # at most so many steps are kept: of the first painting and i
 MAP_SIDE = 32
 START, END = "‹start›", "‹end›"  # the marks around the words; the padding behind the end is counted with it
 
+EXAMPLE = "a dog with glasses"  # what no words at all are compared with
 # What to paint instead, to see what one word changes: the first of these that a prompt has is exchanged.
 OPPOSITES = (
     ("dog", "cat"),
@@ -81,7 +82,9 @@ def explore(
 
 
 def contrast(prompt: str) -> str:
-    """The prompt with one word exchanged for its opposite: "a dog" -> "a cat"; the empty prompt if there is none."""
+    """The prompt with one word exchanged for its opposite: "a dog" -> "a cat"; if it has none, the empty prompt."""
+    if not prompt.strip():
+        return EXAMPLE
     words = prompt.split(" ")
     for pair in OPPOSITES:
         for word, opposite in (pair, pair[::-1]):
