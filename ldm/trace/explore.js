@@ -103,7 +103,7 @@ function showHeat(run) {
   });
   context.putImageData(image, 0, 0);
   const name = run.words[state.word];
-  const when = state.average ? `mean of ${last} steps` : `step ${Math.min(state.position + 1, last)}`;
+  const when = state.average ? `mean of ${rows} steps` : `step ${run.kept[now] + 1}`;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `Where ${name} was read, ${when}`);
   show($("heat-picture"), run, "x0", state.average ? last : state.position, "The picture, in grey");

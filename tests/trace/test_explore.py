@@ -28,7 +28,7 @@ def data_of(path):
 
 def test_the_page_holds_every_painting_once_and_names_its_rows(model, tmp_path):
     path = tmp_path / "page.html"
-    explore(model, "red dog", path, versus="dog", seed=7, steps=3, guidance=2, guidances=(4, 1, 2), seeds=2)
+    explore(model, "red dog", path, versus="dog", seed=7, steps=3, guidance=2.0, guidances=(4.0, 1.0, 2.0), seeds=2)
     data = data_of(path)
     runs = [(run["prompt"], run["seed"], run["guidance"]) for run in data["runs"]]
     assert runs == [
@@ -63,7 +63,7 @@ def test_progress_sees_the_steps_of_every_painting(model, tmp_path):
         counts.append(steps)
         return path
 
-    explore(model, "dog", tmp_path / "page.html", steps=3, guidances=(1, 2), seeds=2, progress=progress)
+    explore(model, "dog", tmp_path / "page.html", steps=3, guidances=(1.0, 2.0), seeds=2, progress=progress)
     assert counts == [
         3,
         3,
@@ -132,7 +132,7 @@ WIDE, PHONE = (1280, 800), (360, 740)
 @pytest.fixture(scope="module")
 def page(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "explore.html"
-    explore(model, "a red dog", path, versus="red", steps=6, guidances=(1, 2, 5), seeds=3)
+    explore(model, "a red dog", path, versus="red", steps=6, guidances=(1.0, 2.0, 5.0), seeds=3)
     return path
 
 

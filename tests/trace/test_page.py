@@ -13,7 +13,7 @@ from PIL import Image
 
 from ldm.errors import LdmError
 from ldm.loading import load
-from ldm.trace.page import LIMIT, Painting, fill_template, fitting_page, maps_data, sprite
+from ldm.trace.page import LIMIT, Painting, fill_template, fitting_page, maps_data, run_data, sprite
 from tests.small import write_small_model
 
 
@@ -76,8 +76,6 @@ def test_any_prompt_comes_back_from_the_page_and_leaves_its_structure_alone(prom
 
 def test_a_very_long_prompt_is_cut():
     page_of = {}
-    from ldm.trace.page import run_data
-
     for length in (10, 100_000):
         run = run_data(replace(painting(), prompt="x" * length, words=["y" * length]), (24, 16), 80)
         page_of[length] = run
