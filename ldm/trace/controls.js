@@ -97,14 +97,14 @@ function makeScrubbed(area) {
   let from = null;
   area.addEventListener("pointerdown", (event) => {
     from = { x: event.clientX, position: state.position };
-    area.setPointerCapture(event.pointerId);
   });
   area.addEventListener("pointermove", (event) => {
     if (!from || Math.abs(event.clientX - from.x) < 4) return;
+    area.setPointerCapture(event.pointerId); // not before: it would take the click away from a button inside
     play(false);
     goTo(from.position + ((event.clientX - from.x) / area.clientWidth) * last);
   });
-  for (const end of ["pointerup", "pointercancel"]) area.addEventListener(end, () => { from = null; });
+  for (const end of ["pointerup", "pointercancel", "pointerleave"]) area.addEventListener(end, () => { from = null; });
 }
 
 // Press or drag on a plot or a film strip: go to the place below the finger.

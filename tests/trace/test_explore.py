@@ -249,7 +249,7 @@ def test_a_swipe_over_a_picture_and_a_press_on_a_plot_move_the_slider(browser, p
     assert browser.run("state.position") == 6
     browser.click("#curve", across=0.02)
     assert browser.run("state.position") == 0
-    browser.click("#strip-2", across=0.97)
+    browser.click("#strip-3", across=0.97)
     assert browser.run("state.position") == 6
     assert_quiet(browser)
 
