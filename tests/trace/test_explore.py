@@ -28,7 +28,17 @@ def data_of(path):
 
 def test_the_page_holds_every_painting_once_and_names_its_rows(model, tmp_path):
     path = tmp_path / "page.html"
-    explore(model, "red dog", path, versus="dog", seed=7, steps=3, guidance=2.0, guidances=(4.0, 1.0, 2.0), seeds=2)
+    explore(
+        model,
+        "red dog",
+        path,
+        versus="dog",
+        seed=7,
+        steps=3,
+        guidance=2.0,
+        guidances=(4.0, 1.0, 2.0),
+        seeds=2,
+    )
     data = data_of(path)
     runs = [(run["prompt"], run["seed"], run["guidance"]) for run in data["runs"]]
     assert runs == [
@@ -120,12 +130,12 @@ def test_a_painting_that_fails_leaves_the_old_page_and_nothing_else(model, tmp_p
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
-browser_test = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not PROGRAM, reason="no Chromium on this machine; on Debian: sudo apt install chromium"
-    ),
-]
+
+def in_browser(test):
+    missing = pytest.mark.skipif(not PROGRAM, reason="no Chromium here; on Debian: sudo apt install chromium")
+    return pytest.mark.browser(missing(test))
+
+
 WIDE, PHONE = (1280, 800), (360, 740)
 
 
@@ -163,11 +173,8 @@ def assert_quiet(browser):
     assert sum(url.startswith("file:") for url in browser.requests) == 1
 
 
-def marked(*parameters):
-    return [pytest.param(*values, marks=browser_test) for values in parameters]
-
-
-@pytest.mark.parametrize("size", marked((WIDE,), (PHONE,)))
+@in_browser
+@pytest.mark.parametrize("size", [WIDE, PHONE])
 def test_the_slider_moves_every_part_of_the_page(browser, page, size):
     open_page(browser, page, size)
     seen = []
@@ -184,9 +191,9 @@ def test_the_slider_moves_every_part_of_the_page(browser, page, size):
     assert_quiet(browser)
 
 
-@pytest.mark.parametrize("size", marked((WIDE,)))
-def test_the_keyboard_steps_and_plays(browser, page, size):
-    open_page(browser, page, size)
+@in_browser
+def test_the_keyboard_steps_and_plays(browser, page):
+    open_page(browser, page, WIDE)
     browser.press("Home")
     assert browser.run("state.position") == 0
     browser.press("ArrowRight")
@@ -203,7 +210,8 @@ def test_the_keyboard_steps_and_plays(browser, page, size):
     assert_quiet(browser)
 
 
-@pytest.mark.parametrize("size", marked((WIDE,), (PHONE,)))
+@in_browser
+@pytest.mark.parametrize("size", [WIDE, PHONE])
 def test_a_word_that_is_clicked_shows_its_own_map(browser, page, size):
     open_page(browser, page, size)
     maps = []
@@ -220,9 +228,9 @@ def test_a_word_that_is_clicked_shows_its_own_map(browser, page, size):
     assert_quiet(browser)
 
 
-@pytest.mark.parametrize("size", marked((WIDE,)))
-def test_a_guidance_a_seed_or_the_rival_becomes_the_run_that_is_shown(browser, page, size):
-    open_page(browser, page, size)
+@in_browser
+def test_a_guidance_a_seed_or_the_rival_becomes_the_run_that_is_shown(browser, page):
+    open_page(browser, page, WIDE)
     shown = [pixels(browser, "#now-x0")]
     for selector, settings in (
         ("#guidances button:nth-child(3)", "seed 42 · g = 5"),
@@ -239,9 +247,9 @@ def test_a_guidance_a_seed_or_the_rival_becomes_the_run_that_is_shown(browser, p
     assert_quiet(browser)
 
 
-@pytest.mark.parametrize("size", marked((PHONE,)))
-def test_a_swipe_over_a_picture_and_a_press_on_a_plot_move_the_slider(browser, page, size):
-    open_page(browser, page, size, touch=True)
+@in_browser
+def test_a_swipe_over_a_picture_and_a_press_on_a_plot_move_the_slider(browser, page):
+    open_page(browser, page, PHONE, touch=True)
     browser.swipe("#now-x_t", 0.9, 0.1)
     assert browser.run("state.position") < 3
     browser.swipe("#now-x_t", 0.0, 1.0)
@@ -254,9 +262,8 @@ def test_a_swipe_over_a_picture_and_a_press_on_a_plot_move_the_slider(browser, p
     assert_quiet(browser)
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), marked((360, "light"), (390, "dark"), (768, "light"), (1280, "dark"))
-)
+@in_browser
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (390, "dark"), (768, "light"), (1280, "dark")])
 def test_nothing_is_wider_than_the_window_and_the_colours_follow_the_system(browser, page, width, scheme):
     open_page(browser, page, (width, 740), scheme=scheme)
     assert browser.run("document.documentElement.scrollWidth") <= width
@@ -269,9 +276,9 @@ def test_nothing_is_wider_than_the_window_and_the_colours_follow_the_system(brow
     assert_quiet(browser)
 
 
-@pytest.mark.parametrize("size", marked((PHONE,)))
-def test_whatever_can_be_pressed_has_a_name_and_is_large_enough_for_a_finger(browser, page, size):
-    open_page(browser, page, size)
+@in_browser
+def test_whatever_can_be_pressed_has_a_name_and_is_large_enough_for_a_finger(browser, page):
+    open_page(browser, page, PHONE)
     bare = """[...document.querySelectorAll('button, input, canvas:not([aria-hidden]), svg[role]')].filter(
         e => !(e.ariaLabel || e.textContent.trim())).map(e => e.id)"""
     assert browser.run(bare) == []
@@ -280,14 +287,15 @@ def test_whatever_can_be_pressed_has_a_name_and_is_large_enough_for_a_finger(bro
     assert browser.run(small) == []
 
 
+@in_browser
 @pytest.mark.parametrize(
-    "prompt", marked(("",), ('</script><script>console.log("no")</script>\ud800 🐶 ' + "word " * 99,))
+    "prompt", ["", '</script><script>console.log("no")</script>\ud800 🐶 ' + "word " * 99]
 )
 def test_a_prompt_of_any_kind_is_text_and_nothing_else(browser, model, tmp_path, prompt):
     path = tmp_path / "explore.html"
     explore(model, prompt, path, steps=1, guidances=(), seeds=3)
     open_page(browser, path, PHONE)
     shown = text(browser, "h1")
-    assert shown == "(no words)" if not prompt else shown.startswith("</script><script>console")
+    assert shown == "(no words)" if prompt == "" else shown.startswith("</script><script>console")
     assert browser.run("document.documentElement.scrollWidth") <= PHONE[0]
     assert_quiet(browser)
