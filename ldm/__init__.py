@@ -74,6 +74,8 @@ READING_ORDER = (
     "ldm.trace.report",
     "ldm.trace.passes",
     "ldm.trace.shapes",
+    "ldm.trace.page",
+    "ldm.trace.explore",
     # Model files.
     "ldm.convert.rows",
     "ldm.convert.folder",
