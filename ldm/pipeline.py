@@ -18,21 +18,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldm.config import Config
-from ldm.diffusion.ddim import ddim
-from ldm.diffusion.ddpm import ddpm
 from ldm.diffusion.noise import noise_source
-from ldm.diffusion.predict import guide, x0_and_eps
-from ldm.diffusion.sampling import Denoise, Noise, Step
-from ldm.diffusion.schedule import make_alpha_bar, spaced_timesteps
+from ldm.diffusion.predict import guide, rescale_guidance, x0_and_eps
+from ldm.diffusion.samplers import find_sampler
+from ldm.diffusion.sampling import Denoise, Noise, Step, Time
+from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
 from ldm.pixels import to_images
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
-
-# Each sampler with the offset of its timestep grid: Stable Diffusion's DDIM ends at t = 1, DDPM at t = 0.
-SAMPLERS: dict[str, tuple[Callable[..., Iterator[Step]], int]] = {"ddim": (ddim, 1), "ddpm": (ddpm, 0)}
 
 
 class LatentDiffusion(nn.Module):
@@ -63,10 +59,10 @@ class LatentDiffusion(nn.Module):
         """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...
 
         A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
-        one. What else is left out is the model's own default (`config.defaults`): `steps` of the sampler ("ddim" or
-        "ddpm"), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away
-        from. `progress` is handed the steps as they come and their number, and hands them on: a place for a
-        progress bar. Raises `LdmError` for values that the model cannot work with.
+        one. What else is left out is the model's own default (`config.defaults`): the `sampler` (a name from
+        `ldm/diffusion/samplers.py`) and its `steps`, `guidance` (1: none), `size` as (width, height) in pixels.
+        `negative` says what to move away from. `progress` is handed the steps as they come and their number, and
+        hands them on: a place for a progress bar. Raises `LdmError` for values that the model cannot work with.
         """
         defaults = self.config.defaults
         steps = defaults.steps if steps is None else steps
@@ -107,18 +103,20 @@ class LatentDiffusion(nn.Module):
         self, cond: Float[Tensor, "b n d"], uncond: Float[Tensor, "b n d"], guidance: float
     ) -> Denoise:
         """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps)."""
-        alpha_bar = self.alpha_bar()
         context = torch.cat([uncond, cond])
+        rescale = self.config.defaults.guidance_rescale
 
         @torch.no_grad()
-        def denoise(x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        def denoise(x_t: Tensor, t: Time, alpha_bar_t: Tensor) -> tuple[Tensor, Tensor]:
             step = torch.tensor(t, device=x_t.device)
             if guidance == 1:
                 out = self.unet(x_t, step, cond)
             else:  # both predictions in one batch
                 out_uncond, out_cond = self.unet(torch.cat([x_t, x_t]), step, context).chunk(2)
                 out = guide(out_uncond, out_cond, guidance)
-            return x0_and_eps(self.config.noise.prediction, out, x_t, alpha_bar[t])
+                if rescale:
+                    out = rescale_guidance(out, out_cond, rescale)
+            return x0_and_eps(self.config.noise.prediction, out, x_t, alpha_bar_t)
 
         return denoise
 
@@ -126,11 +124,9 @@ class LatentDiffusion(nn.Module):
         self, x_T: Float[Tensor, "b z h w"], denoise: Denoise, noise: Noise, steps: int, sampler: str
     ) -> Iterator[Step]:
         """Step 3, all of it: the sampler's steps, one by one, as an iterator."""
-        if sampler not in SAMPLERS:
-            raise LdmError(f"sampler {sampler!r}; expected one of {', '.join(SAMPLERS)}")
-        walk, offset = SAMPLERS[sampler]
-        timesteps = spaced_timesteps(steps, self.config.noise.steps, offset=offset)
-        return walk(denoise, x_T, timesteps, self.alpha_bar(), noise)
+        chosen = find_sampler(sampler)
+        path = chosen.path(steps, self.alpha_bar())
+        return chosen.walk(denoise, chosen.begin(x_T, path), path, noise)
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
         """The model's noise schedule, on its device and in its dtype, but never in half precision.

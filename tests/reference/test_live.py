@@ -20,7 +20,7 @@ def test_the_outputs_equal_the_reference(case):
     gc.collect()  # a full-sized model may be a few gigabytes
 
 
-@pytest.mark.parametrize("name", ["text", "clip", "vae", "unet", "schedule", "samplers"])
+@pytest.mark.parametrize("name", ["text", "clip", "vae", "unet", "schedule", "samplers", "solvers"])
 def test_the_golden_files_are_what_the_reference_answers_now(name):
     # Tables of float32 numbers go into some of them, and there processors may differ in the last bit.
     tolerance = 1e-10 if name in ("text", "clip", "vae") else 1e-4
