@@ -78,7 +78,8 @@ def read_figures(path: Path) -> Book:
 
 
 def _figure(entry: dict[str, Any]) -> Figure:
-    return Figure(**entry | {"releases": tuple(entry["releases"]), "expected": tuple(entry["expected"])})
+    lists = {"releases": tuple(entry["releases"]), "expected": tuple(map(float, entry["expected"]))}
+    return Figure(**entry | lists)
 
 
 def published() -> Book:

@@ -2,8 +2,7 @@ r"""From a recipe to the numbers that go in.
 
 {"from": "philox", "seed": 13, "shape": [3, 4, 64, 64]}     a CUDA card's noise (`philox.py`)
 {"from": "numpy", "seed": 0, "shape": [1, 4, 64, 64]}       numpy's `RandomState(seed).standard_normal`
-{"from": "torch", "seed": 0, "shape": [1, 4, 96, 96], "dtype": "float16"}
-                                                            torch's CPU generator; the dtype changes its numbers
+{"from": "torch", "seed": 0, "shape": [1, 4, 96, 96]}       torch's `randn`, on the CPU
 {"from": "file", "name": "noise.npy", "shape": [4, 77, 768]}    a file that the publisher has, and perhaps the user
 """
 
@@ -40,9 +39,8 @@ def make_input(recipe: Recipe, folder: Path | None) -> Float[Tensor, "..."]:
             return torch.from_numpy(cuda_noise(shape, seed))
         case {"from": "numpy", "seed": seed, "shape": shape}:
             return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape))
-        case {"from": "torch", "seed": seed, "shape": shape, "dtype": dtype}:
-            generator = torch.Generator().manual_seed(seed)
-            return torch.randn(shape, generator=generator, dtype=getattr(torch, dtype))
+        case {"from": "torch", "seed": seed, "shape": shape}:
+            return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
         case {"from": "file", "name": name, "shape": shape} if folder is not None:
             return _read(folder / name, shape)
     raise LdmError(f"no way to make the numbers of {dict(recipe)}; expected philox, numpy, torch or file")

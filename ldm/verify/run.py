@@ -128,7 +128,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         lines += [", ".join(releases), *(line for outcome in group for line in _lines(outcome)), ""]
     counts = [sum(outcome.passed is state for outcome in outcomes) for state in (True, False, None)]
     lines.append("{} passed, {} failed, {} not measured".format(*counts))
-    return "\n".join([*lines, *(f"{release}: {verdict}" for release, verdict in verdicts(outcomes).items())])
+    return "\n".join([*lines, *(f"{release}: {verdict}" for release, verdict in verdicts(ordered).items())])
 
 
 def _releases(outcome: Outcome) -> tuple[str, ...]:
