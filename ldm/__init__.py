@@ -23,6 +23,7 @@ READING_ORDER = (
     "ldm.files",
     "ldm.config",
     "ldm.pixels",
+    "ldm.inputs",
     # Text becomes a context.
     "ldm.text.words",
     "ldm.text.merges",
@@ -59,6 +60,8 @@ READING_ORDER = (
     "ldm.vae.decoder",
     "ldm.vae.vae",
     # The four steps in order.
+    "ldm.finite",
+    "ldm.repaint",
     "ldm.pipeline",
     # Model files.
     "ldm.convert.rows",

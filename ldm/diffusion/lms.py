@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.polynomial import Polynomial
 from torch import Tensor
 
-from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, unchanged
+from ldm.diffusion.sampling import Denoise, Latent, Noise, Project, Step, Stride, unchanged
 from ldm.diffusion.sigmas import faded, piled, sigma_of
 
 
@@ -55,7 +55,7 @@ def lms(
 ) -> Iterator[Step]:
     r"""Sample with LMS, remembering the last `order` directions (fewer at the start). It draws no noise."""
     sigmas = [sigma_of(stride.alpha_bar).item() for stride in path]
-    x, history = x_T, []
+    x, history = x_T, list[Latent]()
     for i, stride in enumerate(path):
         x0, eps = denoise(x, stride.t, stride.alpha_bar)
         history = [*history, eps][-order:]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ldm.diffusion.ddim import ddim_step
 from ldm.diffusion.predict import x0_and_eps
-from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, unchanged
+from ldm.diffusion.sampling import Denoise, Latent, Noise, Project, Step, Stride, unchanged
 
 
 def extrapolated_eps(eps: Sequence[Float[Tensor, "b *shape"]]) -> Float[Tensor, "b *shape"]:
@@ -65,7 +65,7 @@ def plms(
     The mean of both answers leads to where the path goes on (Heun's method); the second one is forgotten. What is
     remembered of a model that predicts v is its noise, as in Stable Diffusion's code; diffusers remembers v instead.
     """
-    x, history = x_T, []
+    x, history = x_T, list[Latent]()
     for i, stride in enumerate(path):
         x0, eps = denoise(x, stride.t, stride.alpha_bar)
         history = [*history, eps][-4:]

@@ -20,7 +20,7 @@ gone on with. Latents are everywhere in the form that the network reads, whateve
 The names are ComfyUI's (`plms` is ours); those of A1111's web interface are understood, too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -71,7 +71,7 @@ class Sampler:
     path: Callable[[int, Float[Tensor, "T"]], list[Stride]]
     unit_start: bool = True
 
-    def begin(self, noise: Latent, path: list[Stride]) -> Latent:
+    def begin(self, noise: Latent, path: Sequence[Stride]) -> Latent:
         r"""Where a picture from nothing starts: noise of variance 1, or of what the first level asks for.
 
         k-diffusion's samplers start from $y = \sigma_{max} z$ (in our form $\sqrt{1-\bar\alpha}\, z$: a grey picture

@@ -32,6 +32,13 @@ def test_the_schedules_equal_the_reference(schedule):
     )
 
 
+def test_the_schedule_that_ends_in_pure_noise_equals_the_reference():
+    config, expected = NoiseConfig(prediction="v", zero_snr=True), golden("schedule")
+    # Near the end a beta is one minus the quotient of two small numbers.
+    torch.testing.assert_close(make_betas(config), expected["zero_snr/betas"], rtol=0, atol=2e-4)
+    torch.testing.assert_close(make_alpha_bar(config), expected["zero_snr/alpha_bar"], rtol=1e-5, atol=1e-7)
+
+
 def sampler_noise(i):
     return torch.from_numpy(np.random.RandomState(1000 + i).standard_normal(SHAPE))
 

@@ -237,7 +237,8 @@ def make_schedule() -> Arrays:
     for ours, theirs in SCHEDULES.items():
         scheduler = DDPMScheduler(beta_schedule=theirs, **BETAS)
         arrays |= {f"{ours}/betas": scheduler.betas, f"{ours}/alpha_bar": scheduler.alphas_cumprod}
-    return arrays
+    scheduler = DDPMScheduler(beta_schedule="scaled_linear", rescale_betas_zero_snr=True, **BETAS)
+    return arrays | {"zero_snr/betas": scheduler.betas, "zero_snr/alpha_bar": scheduler.alphas_cumprod}
 
 
 def dummy_model(x_t: Tensor, t: int) -> Tensor:
