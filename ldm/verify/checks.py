@@ -17,7 +17,6 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from ldm.diffusion.samplers import find_sampler
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 from ldm.vae.vae import reparametrise
@@ -78,14 +77,13 @@ def sampled(
     `last` is the noise level where the last stride ends: the sampler's own, or "first", that of t = 0. There diffusers'
     DPM++ ended until 2024, and its figures have stayed (as `final_sigmas_type="sigma_min"`).
     """
-    walk, alpha_bar = find_sampler(sampler), model.alpha_bar()
-    path = walk.path(steps, alpha_bar)
+    path = model.path(steps, sampler)
     if last == "first":
-        path = [*path[:-1], replace(path[-1], alpha_bar_prev=alpha_bar[0])]
-    context = model.encode_text([prompt]), model.encode_text([""])
-    x = walk.begin(x_T, path)
+        path = [*path[:-1], replace(path[-1], alpha_bar_prev=model.alpha_bar()[0])]
+    denoise = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance)
+    x, _ = model.begin(x_T, sampler, path)
     # None of the samplers with figures draws noise on its way.
-    strides = walk.walk(model.denoiser(*context, guidance), x, path, partial(torch.zeros_like, x))
+    strides = model.sample(x, denoise, partial(torch.zeros_like, x), sampler, path)
     for _, step in zip(range(after), tqdm(strides, total=after, unit="step", leave=False, disable=None)):
         x = step.x_prev
     return x

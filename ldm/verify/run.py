@@ -90,7 +90,7 @@ def run(model: LatentDiffusion, release: str | None = None, folder: Path | None 
         raise LdmError(f"a model in {model.dtype}; figures are compared in float32: load it with that dtype")
     if release is not None and release not in book.families:
         raise LdmError(f"release {release!r}; expected one of {', '.join(book.families)}")
-    if family not in book.families.values():
+    if family is None or family not in book.families.values():
         known = ", ".join(sorted(set(book.families.values())))
         raise LdmError(
             f"nothing was published for the model {model.config.name!r}; there are figures for {known}"

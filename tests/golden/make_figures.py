@@ -38,6 +38,7 @@ PROMPTS = {
     "": (),
 }
 ASTRONAUT, SQUIRREL, _ = PROMPTS
+FILES = {"pixels.npy": 33, "context.npy": 35}  # and the seed of what is in each
 # The settings of Stable Diffusion's own scheduler; the others are made from them, as in the published tests.
 SCHEDULER = {"beta_schedule": "scaled_linear", "clip_sample": False, "set_alpha_to_one": False}
 SCHEDULER |= {"skip_prk_steps": True, "steps_offset": 1, **make.BETAS}
@@ -51,17 +52,10 @@ SAMPLERS = {
 
 
 def numbers(recipe: Mapping[str, Any]) -> Tensor:
-    r"""What a recipe asks for, in float64. A file's numbers are its seed's, so that a test can write the file."""
+    r"""What a recipe asks for, in float64. A file's are those of a seed, so that a test can write it."""
     if recipe["from"] == "torch":
-        generator = torch.Generator().manual_seed(recipe["seed"])
-        return torch.randn(
-            recipe["shape"], generator=generator, dtype=getattr(torch, recipe["dtype"])
-        ).double()
-    seed = (
-        recipe["seed"]
-        if recipe["from"] == "numpy"
-        else int(recipe["name"].partition("=")[2].partition("_")[0])
-    )
+        return torch.randn(recipe["shape"], generator=torch.Generator().manual_seed(recipe["seed"])).double()
+    seed = recipe["seed"] if recipe["from"] == "numpy" else FILES[recipe["name"]]
     return make.numbers(seed, *recipe["shape"])
 
 
@@ -149,19 +143,14 @@ def recipe(seed: int, *shape: int) -> dict[str, Any]:
     return {"from": "numpy", "seed": seed, "shape": list(shape)}
 
 
-def file(seed: int, *shape: int) -> dict[str, Any]:
-    return {"from": "file", "name": f"noise_s={seed}_.npy", "shape": list(shape)}
-
-
-def torch_noise(dtype: str) -> dict[str, Any]:
-    return {"from": "torch", "seed": 0, "shape": [1, 4, 8, 12], "dtype": dtype}
+def file(name: str, *shape: int) -> dict[str, Any]:
+    return {"from": "file", "name": name, "shape": list(shape)}
 
 
 def cases() -> list[dict[str, Any]]:
     r"""Each kind of published figure, once or more: without what is measured."""
-    scale, pixels, noise = {"scale": SCALE}, file(33, 2, 3, 16, 16), {"noise": recipe(34, 2, 4, 8, 8)}
-    context = file(35, 2, 77, 32)
-    both = ["small-eps", "small-v"]
+    both, scale, noise = ["small-eps", "small-v"], {"scale": SCALE}, {"noise": recipe(34, 2, 4, 8, 8)}
+    pixels, context = file("pixels.npy", 2, 3, 16, 16), file("context.npy", 2, 77, 32)
     parts: list[tuple[list[str], str, str, dict[str, Any]]] = [
         (both, "vae.decode", "-1, -2:, :2, -2:", {"latent": recipe(13, 3, 4, 8, 8), **scale}),
         (both, "vae.encode", "0, -1, -3:, -3:", {"pixels": pixels, **scale, **noise}),
@@ -176,12 +165,12 @@ def cases() -> list[dict[str, Any]]:
     for after in (1, 2):
         inputs = {**start, "sampler": "plms", "after": after}
         parts.append((["small-eps"], "latent", "0, -3:, -3:, -1", inputs))
-    start = {"x_T": torch_noise("float32"), "prompt": SQUIRREL}
+    start = {"x_T": {"from": "torch", "seed": 0, "shape": [1, 4, 8, 12]}, "prompt": SQUIRREL}
     for sampler, steps, options in (("ddim", 20, {}), ("euler", 5, {}), ("dpmpp_2m", 5, {"last": "first"})):
         inputs = {**start, "sampler": sampler, "steps": steps, **options}
         parts.append((["small-v"], "image", "0, 3:6, 3:6, -1", inputs))
     for after in (1, 20):
-        inputs = {**start, "x_T": torch_noise("float16"), "sampler": "ddim", "steps": 20, "after": after}
+        inputs = {**start, "sampler": "ddim", "steps": 20, "after": after}
         parts.append((["small-v"], "latent", "0, -3:, -3:, -1", inputs))
     return [
         {"name": f"{component}, number {i}", "releases": releases, "component": component, "part": part}
@@ -205,6 +194,7 @@ def make_figures() -> dict[str, Any]:
     return {"releases": releases, "figures": [case | {"expected": measure(case)} for case in cases()]}
 
 
+@torch.no_grad()
 def save_figures() -> None:
     found = make_figures()
     FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -213,5 +203,4 @@ def save_figures() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with torch.no_grad():
-        save_figures()
+    save_figures()

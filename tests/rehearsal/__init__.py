@@ -1,1 +1,1 @@
-r"""A rehearsal with a file of Stable Diffusion 1.5's real size, but random numbers in it: `python -m tests.rehearsal`."""
+r"""A rehearsal with a checkpoint of Stable Diffusion 1.5's size and random numbers: `python -m tests.rehearsal`."""

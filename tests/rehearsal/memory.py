@@ -16,7 +16,7 @@ EVERY = 0.002  # seconds between two looks
 
 @dataclass(frozen=True)
 class Cost:
-    r"""Seconds, and megabytes (10^6 bytes) at the worst moment: resident, and anonymous beyond what was there before."""
+    r"""Seconds, and megabytes (10^6) at the worst moment: resident, and anonymous beyond what was there before."""
 
     seconds: float
     resident: float

@@ -46,8 +46,8 @@ def recorded():
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
-    r"""The folder with the publisher's files; the number in a name is the seed of what is in it."""
+    r"""The folder with the publisher's files."""
     folder = tmp_path_factory.mktemp("files")
-    for seed, shape in ((33, (2, 3, 16, 16)), (35, (2, 77, 32))):
-        np.save(folder / f"noise_s={seed}_.npy", np.random.RandomState(seed).standard_normal(shape))
+    for name, seed, shape in (("pixels", 33, (2, 3, 16, 16)), ("context", 35, (2, 77, 32))):
+        np.save(folder / f"{name}.npy", np.random.RandomState(seed).standard_normal(shape))
     return folder

@@ -102,7 +102,7 @@ def test_a_damaged_file_of_figures_is_an_error(tmp_path, text):
 
 
 def test_a_figure_of_an_unlisted_release_is_an_error(tmp_path):
-    figure = {"name": "a", "releases": ["v9"], "expected": [1], "tolerance": 1, "source": ""}
+    figure = {"name": "a", "releases": ["v9"], "expected": [1], "tolerance": 1.0, "source": ""}
     (tmp_path / "figures.json").write_text(json.dumps({"releases": {}, "figures": [figure]}))
     with pytest.raises(LdmError, match="figures of \\['v9'\\], and lists \\[\\]"):
         read_figures(tmp_path / "figures.json")
