@@ -120,6 +120,15 @@ def _verdict(outcomes: Sequence[Outcome]) -> Verdict:
     return "agrees in its VAE, the rest was not measured" if passed else "was not measured"
 
 
+def satisfied(outcomes: Sequence[Outcome], release: str | None = None) -> bool:
+    """Is there a release that the model agrees with? Of one that was named, nothing may fail and something must pass.
+
+    The second is less: of v1-5, for instance, nothing but the VAE can be measured without the publisher's files.
+    """
+    said = verdicts(outcomes)
+    return "agrees" in said.values() or (release is not None and said[release].startswith("agrees"))
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """All outcomes for reading, by release: pass or FAIL with the numbers, or why there are none; then the verdicts."""
     lines: list[str] = []

@@ -39,8 +39,8 @@ def numbers(shape: torch.Size, pool: Tensor) -> Tensor:
     if len(shape) == 1:
         return torch.ones(shape, dtype=torch.float16)  # norms as they are born; a bias of 1 does no harm
     count = math.prod(shape)
-    drawn = pool.repeat(-(-count // len(pool)))[:count].reshape(shape)
-    return drawn * math.prod(shape[1:]) ** -0.5
+    drawn = pool[:count] if count <= len(pool) else pool.repeat(-(-count // len(pool)))[:count]
+    return drawn.reshape(shape) * math.prod(shape[1:]) ** -0.5
 
 
 def write_checkpoint(path: Path, config: Config) -> int:

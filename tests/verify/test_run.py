@@ -10,7 +10,7 @@ from ldm.config import PRESETS, SD1, SD1_INPAINT, SD2_BASE, SD2_V, Level, NoiseC
 from ldm.errors import LdmError
 from ldm.verify import run as run_module
 from ldm.verify.figures import Figure
-from ldm.verify.run import Outcome, family_of, run, table, verdicts, verify
+from ldm.verify.run import Outcome, family_of, run, satisfied, table, verdicts, verify
 
 
 def failed(outcomes):
@@ -122,6 +122,19 @@ def test_a_release_is_agreed_with_when_nothing_fails_and_the_unet_was_heard():
         "v3": "was not measured",
     }
     assert verdicts([vae, outcome(None, ("v1",))])["v1"].startswith("agrees in its VAE")
+
+
+def test_a_model_is_well_if_it_agrees_with_one_release_or_does_not_contradict_the_one_it_is_said_to_be():
+    vae, unet, wrong = (
+        outcome(True, ("v1", "v2"), "vae.decode"),
+        outcome(True, ("v1",)),
+        outcome(False, ("v1",)),
+    )
+    assert satisfied([vae, unet]) and satisfied([vae, unet, outcome(False, ("v2",))])
+    # The figures of v1 fail, and of v2 only the VAE was measured: a spoilt v1 looks just like this.
+    assert not satisfied([vae, wrong])
+    assert satisfied([vae], "v2") and not satisfied([vae]) and not satisfied([vae, wrong], "v1")
+    assert not satisfied([outcome(None, ("v1",))], "v1")
 
 
 def test_the_table_shows_got_and_expected_and_reasons():
