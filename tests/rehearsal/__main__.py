@@ -21,10 +21,9 @@ CKPT, OURS = "synthetic.ckpt", "converted"
 
 def write(folder: Path, small: bool) -> str:
     from ldm.config import SD1
-    from tests.convert import made
-    from tests.rehearsal.synthetic import write_checkpoint
+    from tests.rehearsal.synthetic import narrow, write_checkpoint
 
-    count = write_checkpoint(folder / CKPT, made.small(SD1) if small else SD1)
+    count = write_checkpoint(folder / CKPT, narrow() if small else SD1)
     return f"{count:,} parameters, {(folder / CKPT).stat().st_size / 1e6:,.0f} MB"
 
 

@@ -6,6 +6,7 @@ to the test by it (that is done against lists of the real names, elsewhere), but
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from ldm.convert.fitting import configs_of, part_rows, skeleton
 from ldm.convert.names import written
 from torch import Tensor
 
-from ldm.config import Config, NoiseConfig
+from ldm.config import SD1, Config, Level, NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar, make_betas
 
 HOMES = {
@@ -22,6 +23,16 @@ HOMES = {
     "text": ("cond_stage_model.transformer.", "diffusers"),
 }
 POOL = 2**22  # as many random numbers are drawn, and used again and again
+
+
+def narrow() -> Config:
+    r"""Stable Diffusion 1, as narrow as it can be and still be recognised."""
+    return replace(
+        SD1,
+        text=replace(SD1.text, width=8, layers=2, heads=1),
+        vae=replace(SD1.vae, channels=(32, 64), res_per_level=1),
+        unet=replace(SD1.unet, levels=(Level(32, 8, 1), Level(64, 8, 0)), context_width=8, res_per_level=1),
+    )
 
 
 def shapes(config: Config) -> Iterator[tuple[str, torch.Size]]:
