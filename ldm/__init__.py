@@ -127,6 +127,12 @@ READING_ORDER = (
     "ldm.evaluate.bench",
     "ldm.evaluate.chapters",
     "ldm.evaluate.report",
+    # Comparing a model with what others have published.
+    "ldm.verify.philox",
+    "ldm.verify.figures",
+    "ldm.verify.inputs",
+    "ldm.verify.checks",
+    "ldm.verify.run",
     # The command line.
     "ldm.cli",
 )

@@ -374,3 +374,6 @@ if __name__ == "__main__":
     save("schedule", make_schedule())
     save("samplers", make_samplers())
     save("solvers", make_solvers())
+    from tests.golden.make_figures import save_figures  # which takes its small models from here
+
+    save_figures()

@@ -1,0 +1,120 @@
+r"""Write a checkpoint of the real size, inspect, convert and load it, and paint with it: what does each stage cost?
+
+    make rehearsal        (or: python -m tests.rehearsal [--folder DIR] [--small])
+
+Each stage runs in a process of its own, so that none pays for another's memory. The files (12 GB for the real size) go
+to a temporary folder, or to DIR, and are removed at the end. `--small` takes a narrow model, to try the script out.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.rehearsal.memory import cost
+
+CKPT, OURS = "synthetic.ckpt", "converted"
+
+
+def write(folder: Path, small: bool) -> str:
+    from ldm.config import SD1
+    from tests.rehearsal.synthetic import narrow, write_checkpoint
+
+    count = write_checkpoint(folder / CKPT, narrow() if small else SD1)
+    return f"{count:,} parameters, {(folder / CKPT).stat().st_size / 1e6:,.0f} MB"
+
+
+def inspect(folder: Path, small: bool) -> str:
+    from ldm.convert.inspect import inspect
+
+    report = inspect(folder / CKPT, hash=False)
+    return f"{report.kind}, {'supported' if report.supported else report.trouble}"
+
+
+def convert(folder: Path, small: bool) -> str:
+    import torch
+    from ldm.convert.writing import convert
+
+    dropped = convert(folder / CKPT, folder / OURS, dtype=torch.float32)
+    return f"float32; not kept: {', '.join(dropped)}"
+
+
+def load(folder: Path, dtype: str) -> str:
+    import torch
+
+    import ldm
+
+    model = ldm.load(folder / OURS, dtype=getattr(torch, dtype), device="cpu")
+    return f"{sum(p.numel() for p in model.parameters()):,} parameters"
+
+
+def warm(folder: Path, small: bool) -> str:
+    r"""Read the files once, so that what follows finds them in the system's memory."""
+    read = 0
+    for path in sorted((folder / OURS).glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(2**24):
+                read += len(block)
+    return f"{read / 1e6:,.0f} MB read"
+
+
+def paint(folder: Path, small: bool) -> str:
+    import torch
+
+    import ldm
+
+    model = ldm.load(folder / OURS, dtype=torch.bfloat16, device="cpu")
+    size = (64, 64) if small else (512, 512)
+    [image] = model.generate("a photograph of an astronaut riding a horse", steps=2, seed=0, size=size)
+    return f"{image.width}x{image.height}, loading included"
+
+
+STAGES: dict[str, Callable[[Path, bool], str]] = {
+    "write": write,
+    "inspect": inspect,
+    "convert": convert,
+    "warm the files": warm,
+    "load float32": lambda folder, small: load(folder, "float32"),
+    "load bfloat16": lambda folder, small: load(folder, "bfloat16"),
+    "paint 2 steps, bfloat16": paint,
+}
+
+
+def run_stage(name: str, folder: Path, small: bool) -> None:
+    r"""One stage, in this process; its cost goes to stdout as JSON. Imports are paid before the clock starts."""
+    import ldm.convert.writing
+
+    import ldm.loading  # noqa: F401
+
+    print(json.dumps(cost(lambda: STAGES[name](folder, small)).as_dict()))
+
+
+def rehearse(folder: Path, small: bool) -> None:
+    print("| stage | seconds | peak resident MB | peak anonymous MB, beyond the start | |")
+    print("|---|---|---|---|---|", flush=True)
+    for name in STAGES:
+        command = [sys.executable, "-m", "tests.rehearsal", "--stage", name, "--folder", str(folder)]
+        done = subprocess.run(command + ["--small"] * small, stdout=subprocess.PIPE, text=True, check=True)
+        c = json.loads(done.stdout.splitlines()[-1])
+        figures = f"{c['seconds']:.2f} | {c['resident']:,.0f} | {c['anonymous']:,.0f}"
+        print(f"| {name} | {figures} | {c['note']} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.rehearsal", description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
+    parser.add_argument("--small", action="store_true", help="a narrow model, to try the script out")
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stage:
+        run_stage(options.stage, options.folder, options.small)
+        return
+    with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=options.folder) as folder:
+        rehearse(Path(folder), options.small)
+
+
+if __name__ == "__main__":
+    main()
