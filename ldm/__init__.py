@@ -23,11 +23,13 @@ READING_ORDER = (
     "ldm.files",
     "ldm.config",
     "ldm.pixels",
+    "ldm.record",
     # Text becomes a context.
     "ldm.text.words",
     "ldm.text.merges",
     "ldm.text.tokenizer",
     "ldm.text.bpe",
+    "ldm.text.unknown",
     "ldm.nn.attention",
     "ldm.text.transformer",
     "ldm.text.encoder",
@@ -104,7 +106,17 @@ READING_ORDER = (
     "ldm.evaluate.chapters",
     "ldm.evaluate.report",
     # The command line.
-    "ldm.cli",
+    "ldm.cli.arguments",
+    "ldm.cli.output",
+    "ldm.cli.painting",
+    "ldm.cli.new",
+    "ldm.cli.again",
+    "ldm.cli.generate",
+    "ldm.cli.look",
+    "ldm.cli.measure",
+    "ldm.cli.train",
+    "ldm.cli.postcards",
+    "ldm.cli.program",
 )
 
 
