@@ -23,6 +23,7 @@ from ldm.config import build
 from ldm.errors import LdmError
 
 KEY = "ldm"
+MOST_TOGETHER = 1000  # pictures in a group; a record that asks for more was not written here
 
 # How AUTOMATIC1111 spells the samplers; a name that is not here is written as ours.
 A1111_SAMPLERS = {
@@ -153,9 +154,10 @@ def read_record(path: Path) -> Record:
         raise LdmError(
             f"{path}: the record in it is damaged ({error}); take the file `ldm generate` wrote"
         ) from error
-    if not 0 <= record.group.index < record.group.count:
+    index, count = record.group.index, record.group.count
+    if not 0 <= index < count <= MOST_TOGETHER:
         raise LdmError(
-            f"{path}: the record in it is damaged: picture {record.group.index} of {record.group.count}"
+            f"{path}: the record in it is damaged (picture {index} of {count}); take the file `ldm generate` wrote"
         )
     return record
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DTYPES = {
     str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 }
+MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
 # The files of a model's folder that painting reads.
 MODEL_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
 
@@ -116,6 +117,10 @@ def paint(
 ) -> list[Image]:
     """All pictures of the record's group; `given` as from `read_given`, `trace` a folder for a report."""
     size = record.width, record.height
+    if record.width * record.height > MOST_PIXELS:
+        raise LdmError(
+            f"a size of {size[0]}x{size[1]} pixels; expected at most {MOST_PIXELS:,} pixels in all"
+        )
 
     def painted(progress: Progress) -> list[Image]:
         return model.generate(

@@ -100,7 +100,7 @@ def test_a_model_that_is_gone_is_one_clear_line(capsys, painted):
 
 
 def test_the_picture_it_started_from_is_found_again_or_told(capsys, model, work, monkeypatch):
-    read = SimpleNamespace(read_picture=lambda path: Image.open(path).convert("RGB"))
+    read = SimpleNamespace(read_picture=lambda path: Image.open(path).convert("RGB"), read_mask=None)
     monkeypatch.setitem(sys.modules, "ldm.inputs", read)
     monkeypatch.setattr(
         ldm.LatentDiffusion,

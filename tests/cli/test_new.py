@@ -208,9 +208,11 @@ def test_the_words_that_the_model_has_never_read_are_named(capsys, model):
     _, _, [line] = run(capsys, "generate", "red unicorn dog", *options, "--negative", "unicorn \x1b zebra")
     assert line.startswith("this model has never seen the words: unicorn, zebra; ")
     assert run(capsys, "generate", "red dog", *options)[2] == []
-    many = " ".join(f"zz{letter}" for letter in "abcdefghijkl")
-    _, _, [line] = run(capsys, "generate", many + " " + "y" * 200, *options)
-    assert "zzj and " in line and "zzk" not in line and len(line) < 200
+    many = " ".join(f"z{letter}" for letter in "abcdefghijkl")
+    _, _, [line] = run(capsys, "generate", many, *options)
+    assert ", zj and 2 more; " in line and "zk" not in line
+    _, _, [line] = run(capsys, "generate", "y" * 200, *options)
+    assert "y" * 40 + "...; " in line and "y" * 41 not in line
 
 
 def test_many_pictures_are_painted_four_at_a_time_each_with_its_own_record(capsys, model, work):
