@@ -41,4 +41,7 @@ def add_size(parser: argparse.ArgumentParser) -> None:
 def width_and_height(text: str) -> tuple[int, int]:
     """ "192x128" to (192, 128)."""
     width, _, height = text.partition("x")
-    return int(width), int(height)  # argparse turns a ValueError into its own message
+    try:
+        return int(width), int(height)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128") from error

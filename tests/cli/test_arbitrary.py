@@ -41,7 +41,7 @@ OPTIONS = {
         f"{10**30}x{10**30}",
         f"{2**40}x2",
     ),
-    "batch": some(1, 2, 5, 0, -1),
+    "batch": some(1, 2, 5, 0, -1).filter(lambda text: not text.isdigit() or int(text) < 9),
     "model": some("tiny", "."),
     "out": st.just("new/a.png") | PLACE,
     "device": some("cpu", "cuda", "cpu:3", "meta"),
@@ -78,10 +78,8 @@ def outcome(capsys, arguments: list[str]) -> int:
         code = stop.code
     out, err = capsys.readouterr()
     assert code in (0, 1, 2), arguments
-    assert "a bug of ours" not in err and "Traceback" not in err and "the system refused" not in err, (
-        arguments,
-        err,
-    )
+    unwanted = ["a bug of ours", "the system refused", *["Traceback"] * ("--debug" not in arguments)]
+    assert not any(words in err for words in unwanted), (arguments, err)
     if code == 1:
         assert err.splitlines()[-1].startswith("ldm: "), (arguments, err)
     return code
@@ -109,7 +107,7 @@ def test_generate_takes_any_values(folder, model, capsys, prompt, options, keep)
 
 
 @settings(
-    max_examples=100,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,
@@ -139,7 +137,7 @@ def test_generate_takes_any_value_of_one_option(folder, model, capsys, prompt, n
 )
 @given(
     words=st.lists(
-        st.sampled_from(["info", "shapes", "--debug", "made.png", "broken.png", "--help"]) | PLACE, max_size=4
+        st.sampled_from(["info", "train", "--debug", "made.png", "broken.png", "--help"]) | PLACE, max_size=4
     )
 )
 def test_any_words_are_a_command_or_wrong_usage(folder, capsys, words):

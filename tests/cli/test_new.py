@@ -55,7 +55,7 @@ def test_another_size_is_painted_with_a_word_of_warning(capsys, model, work):
         assert code == 0 and pixels(work / "a.png").shape == (own, int(size.split("x")[0]), 3)
         assert [f"trained at {own}x{own}" in line for line in err] == [True] * warned
     told = wrong(capsys, "generate", "a dog", "--model", model, "--size", "wide")
-    assert told.endswith("invalid width_and_height value: 'wide'")
+    assert told.endswith("argument --size: 'wide'; expected pixels, such as 192x128")
 
 
 def test_a_seed_that_was_drawn_can_be_used_again(capsys, model, work):
