@@ -103,7 +103,7 @@ def sha256(path: Path) -> str:
 
 
 def parameters(record: Record) -> str:
-    r"""The text that AUTOMATIC1111's web interface would write; `Model hash` is the U-Net file's sha256.
+    r"""The text that AUTOMATIC1111's web interface would write; `Model hash` is that of the U-Net's file.
 
     a dog with glasses
     Negative prompt: a hat
@@ -115,7 +115,7 @@ def parameters(record: Record) -> str:
         "CFG scale": str(record.guidance).removesuffix(".0"),
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
-        "Model hash": next((f.sha256[:10] for f in record.model_files if "unet" in f.path), ""),
+        "Model hash": _model_hash(record.model_files),
         "Model": Path(record.model).name,
         "Denoising strength": record.strength,
     }
@@ -124,6 +124,14 @@ def parameters(record: Record) -> str:
     )
     negative = [f"Negative prompt: {record.negative}"] if record.negative else []
     return "\n".join([record.prompt, *negative, last])
+
+
+def _model_hash(files: tuple[File, ...]) -> str:
+    weights = [file for file in files if Path(file.path).suffix not in (".json", ".txt")]
+    unets = [
+        file for file in weights if "unet" in file.path
+    ] or weights  # or a checkpoint, a single file for all
+    return unets[0].sha256[:10] if unets else ""
 
 
 def _quoted(value: object) -> str:

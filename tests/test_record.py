@@ -105,6 +105,16 @@ def test_parameters_are_written_as_other_programs_read_them():
     )
 
 
+def test_the_model_hash_is_of_the_file_with_the_unet():
+    def told(*paths: str) -> bool:
+        files = tuple(File(path, str(i) * 64) for i, path in enumerate(paths))
+        return "Model hash: 1111111111, " in parameters(replace(RECORD, model_files=files))
+
+    assert told("text.safetensors", "unet.safetensors")
+    assert told("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "vae/x.safetensors")
+    assert told("config.json", "v1-5-pruned.ckpt")
+
+
 def test_sha256_is_that_of_the_bytes(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -36,7 +36,7 @@ def generate_options(commands: Commands) -> None:
     p.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16", "float64"),
-        help="numbers to compute with (default: float32)",
+        help="numbers to compute with (default: what suits the model and the device)",
     )
     start = p.add_argument_group("start from a picture")
     start.add_argument("--init", type=Path, metavar="IMG", help="a picture to change")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.cli.arguments import add_model
-from ldm.cli.output import check_folder, printable
+from ldm.cli.output import check_folder, printable, progress_bar, write_text
 from ldm.errors import LdmError
 
 if TYPE_CHECKING:
@@ -73,8 +73,13 @@ def explore_options(commands: Commands) -> None:
     )
     p.set_defaults(command=explore)
     p.add_argument("prompt", help='what to paint, e.g. "a dog with glasses"')
+    p.add_argument("--versus", metavar="T", help="another prompt to compare with (default: one word changed)")
     add_model(p)
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="which noise to start from (0)")
+    p.add_argument("--seed", type=int, default=42, metavar="N", help="which noise to start from (42)")
+    p.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
+    p.add_argument(
+        "--guidance", type=float, metavar="G", help="how much the prompt counts (default: the model's)"
+    )
     p.add_argument(
         "-o", "--out", type=Path, default=Path("explore.html"), metavar="HTML", help="the file (explore.html)"
     )
@@ -88,7 +93,16 @@ def explore(options: argparse.Namespace) -> None:
     import ldm
     from ldm.trace.explore import explore as write_page
 
-    write_page(ldm.load(options.model), options.prompt, options.out, seed=options.seed)
+    write_page(
+        ldm.load(options.model),
+        options.prompt,
+        options.out,
+        versus=options.versus,
+        seed=options.seed,
+        steps=options.steps,
+        guidance=options.guidance,
+        progress=progress_bar,
+    )
     print(printable(str(options.out)))
 
 
@@ -108,11 +122,9 @@ def shapes(options: argparse.Namespace) -> None:
         check_folder(options.svg.parent, options.svg)
 
     import ldm
-    from ldm.trace.shapes import shapes as measure
-    from ldm.trace.shapes import table, write_svg
+    from ldm.trace.shapes import svg, table
 
-    measured = measure(ldm.load(options.model))
-    print(table(measured))
+    model = ldm.load(options.model)
+    print(table(model), end="")
     if options.svg is not None:
-        write_svg(measured, options.svg)
-        print(printable(str(options.svg)))
+        write_text(options.svg, svg(model))

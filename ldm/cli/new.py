@@ -24,7 +24,7 @@ def paint_new(options: argparse.Namespace) -> None:
     if options.seed is None:
         options.seed = random.randrange(2**31)
         tell(f"seed {options.seed}")
-    model = load_model(options.model or "tiny", options.dtype or "float32", options.device)
+    model = load_model(options.model or "tiny", options.dtype, options.device)
     check_words(model, options.prompt, options.negative or "")
     own = model.config.defaults.size
     if options.size not in (None, (own, own)):

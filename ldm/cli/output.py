@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ldm.record import Record
 
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+LONGEST = 1000  # characters of a line that is told: a prompt may have 100,000
 
 
 def printable(text: str) -> str:
@@ -26,7 +28,9 @@ def printable(text: str) -> str:
 
 def tell(text: str) -> None:
     """One line for the person at the keyboard. Standard output is for results alone: paths, tables."""
-    print(printable(text), file=sys.stderr)
+    rest = len(text) - LONGEST
+    text = printable(text[:LONGEST])
+    print(f"{text}... and {rest} characters more" if rest > 0 else text, file=sys.stderr)
 
 
 def progress_bar(steps: Iterator[Step], total: int) -> Iterable[Step]:
@@ -75,13 +79,28 @@ def output_path(out: Path | None, name: str, index: int, count: int) -> Path:
 
 def save_image(image: Image, path: Path, record: Record | None = None) -> None:
     """Write a PNG, whole or not at all, with what made it; print its path."""
-    from ldm.files import atomic_path
     from ldm.record import png_texts
 
     texts = None if record is None else png_texts(record)
+    with writing(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=texts)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; print its path."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path`, which is then printed. Raises `LdmError` if that cannot be."""
+    from ldm.files import atomic_path
+
     try:
         with atomic_path(path) as temporary:
-            image.save(temporary, format="PNG", pnginfo=texts)
-    except OSError as error:
-        raise LdmError(f"cannot write {path}: {error.strerror or error}; give another place") from error
+            yield temporary
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LdmError(f"cannot write {path}: {reason}; give another place") from error
     print(printable(str(path)))

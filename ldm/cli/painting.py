@@ -30,13 +30,14 @@ DTYPES = {
     str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 }
 MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
-# The files of a model's folder that painting reads.
+# The files of a model's folder that painting reads: ours, then diffusers'.
 MODEL_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
+MODEL_FILES += ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
 
 
-def load_model(name: str, dtype: str, device: str | None) -> LatentDiffusion:
+def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffusion:
     """The model, as the command line names it. Raises `LdmError` also for a device that is not there."""
-    if dtype not in DTYPES:
+    if dtype is not None and dtype not in DTYPES:
         raise LdmError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     if device is not None and device not in devices():
         here = ", ".join(devices())
@@ -44,7 +45,7 @@ def load_model(name: str, dtype: str, device: str | None) -> LatentDiffusion:
             f"device {device!r} is not here; expected one of {here}; without --device the fastest is taken"
         )
     try:
-        return ldm.load(name, DTYPES[dtype], device)
+        return ldm.load(name, device=device, **({"dtype": DTYPES[dtype]} if dtype else {}))
     except (
         OSError,
         ValueError,
@@ -64,7 +65,7 @@ def devices() -> list[str]:
 def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
     """The part of a `Record` that nobody chose for the picture: which files, programs and machine made it."""
     place = find(name)
-    files = [place] if place.is_file() else sorted(path for p in MODEL_FILES for path in place.glob(p))
+    files = [place] if place.is_file() else sorted({path for p in MODEL_FILES for path in place.glob(p)})
     root = place.parent if place.is_file() else place
     return {
         "model": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 
 from ldm.cli.generate import generate_options
@@ -31,6 +32,7 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C (2, wrong usage: argparse)."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
+    warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
     options = make_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
     try:

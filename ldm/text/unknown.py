@@ -11,9 +11,10 @@ from ldm.text.tokenizer import Tokenizer
 
 
 def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
-    r"""The words of a text that were in no caption, each once: "a unicorn dog" -> ["unicorn"].
+    r"""The words of a text that were in no caption, each once: "a (unicorn:1.3) dog" -> ["unicorn"].
 
-    Empty for CLIP's vocabulary. Looks no further than the model reads: `context_length` pieces.
+    A run of signs is no word: brackets and numbers may be weights. Empty for CLIP's vocabulary. Looks no further than
+    the model reads: `context_length` pieces.
     """
     if len(tokenizer.merges) >= CLIP_MERGE_COUNT:
         return []
@@ -23,6 +24,6 @@ def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
             break
         pieces = len(tokenizer.encode(word))
         room -= pieces
-        if pieces > 1:
+        if pieces > 1 and any(character.isalpha() for character in word):
             found[word] = None
     return list(found)

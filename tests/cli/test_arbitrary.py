@@ -59,11 +59,9 @@ if importlib.util.find_spec("ldm.inputs") is None:  # which reads pictures to st
 def folder(tmp_path, model, monkeypatch):
     r"""A folder with pictures, good and broken, and a model that is loaded once."""
     real = ldm.load
-    load = cache(lambda dtype, device: real(model, dtype, device))
+    load = cache(lambda **options: real(model, **options))
     monkeypatch.setattr(
-        ldm,
-        "load",
-        lambda name, dtype, device: load(dtype, device) if name == model else real(name, dtype, device),
+        ldm, "load", lambda name, **options: load(**options) if name == model else real(name, **options)
     )
     Image.new("RGBA", (20, 12), "red").save(tmp_path / "dog.png")
     main(["generate", "red dog", "--model", model, "--seed", "1", "--out", "made.png"])

@@ -2,6 +2,7 @@ r"""`ldm info`, `ldm explore`, `ldm shapes`: looking at a picture, and inside.""
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 import ldm
 from ldm.cli.look import rows
+from ldm.cli.output import progress_bar
 from ldm.record import File, Group
 from tests.cli.terminal import files, run
 from tests.test_record import RECORD, write_picture
@@ -37,8 +39,6 @@ def test_info_says_what_made_a_picture(capsys, work):
 
 
 def test_info_says_from_what_a_picture_was_made(capsys, work):
-    from dataclasses import replace
-
     init, mask = File("dog.png", "c" * 64), File("mask.png", "d" * 64)
     made = replace(
         RECORD,
@@ -87,20 +87,21 @@ def inside(monkeypatch):
     explore = SimpleNamespace(explore=lambda *arguments, **options: asked.append((*arguments, options)))
     monkeypatch.setitem(sys.modules, "ldm.trace.explore", explore)
     shapes = SimpleNamespace(
-        shapes=lambda model: [model],
-        table=lambda found: f"table of {found}",
-        write_svg=lambda *a: asked.append(a),
+        table=lambda model: f"table of {model}\n", svg=lambda model: f"<svg>{model}</svg>\n"
     )
     monkeypatch.setitem(sys.modules, "ldm.trace.shapes", shapes)
     return asked
 
 
 def test_explore_writes_its_page(capsys, inside):
-    assert run(capsys, "explore", "a dog", "--seed", 7) == (0, "explore.html\n", [])
-    assert run(capsys, "explore", "a dog", "-o", "x/y.html", "--model", "mine") == (0, "x/y.html\n", [])
+    assert run(capsys, "explore", "a dog", "--steps", 7) == (0, "explore.html\n", [])
+    options = ("-o", "x/y.html", "--model", "mine", "--seed", 1, "--guidance", 2, "--versus", "a cat")
+    assert run(capsys, "explore", "a dog", *options) == (0, "x/y.html\n", [])
+    plain = {"versus": None, "seed": 42, "steps": 7, "guidance": None, "progress": progress_bar}
+    other = {"versus": "a cat", "seed": 1, "steps": None, "guidance": 2.0, "progress": progress_bar}
     assert inside == [
-        ("the model tiny", "a dog", Path("explore.html"), {"seed": 7}),
-        ("the model mine", "a dog", Path("x/y.html"), {"seed": 0}),
+        ("the model tiny", "a dog", Path("explore.html"), plain),
+        ("the model mine", "a dog", Path("x/y.html"), other),
     ]
 
 
@@ -113,7 +114,7 @@ def test_explore_says_at_once_that_it_cannot_write(capsys, inside, work):
     assert inside == [] and files(work) == ["taken"]
 
 
-def test_shapes_are_a_table_and_on_demand_a_drawing(capsys, inside):
-    assert run(capsys, "shapes") == (0, "table of ['the model tiny']\n", []) and inside == []
-    assert run(capsys, "shapes", "--model", "m", "--svg", "m.svg")[1].splitlines()[1] == "m.svg"
-    assert inside == [(["the model m"], Path("m.svg"))]
+def test_shapes_are_a_table_and_on_demand_a_drawing(capsys, inside, work):
+    assert run(capsys, "shapes") == (0, "table of the model tiny\n", []) and files(work) == []
+    assert run(capsys, "shapes", "--model", "m", "--svg", "m.svg") == (0, "table of the model m\nm.svg\n", [])
+    assert (work / "m.svg").read_text(encoding="utf-8") == "<svg>the model m</svg>\n"

@@ -63,3 +63,5 @@ def test_what_is_told_is_one_line_and_drives_no_terminal(capsys):
     assert printable("a\nb\r\x1b[2J \ud800 \N{DOG FACE} é") == "a\\nb\\r\\x1b[2J \\ud800 \N{DOG FACE} é"
     tell("a\nb")
     assert capsys.readouterr() == ("", "a\\nb\n")
+    tell("\n" * 999 + "abc")
+    assert capsys.readouterr() == ("", "\\n" * 999 + "a... and 2 characters more\n")

@@ -3,6 +3,7 @@ r"""The program as a whole: help, exit codes, and what becomes of failures."""
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_the_traceback_comes_with_debug_alone_before_or_after_the_command(
     assert any("in broken" in line for line in lines) and lines[-1].startswith("ldm: ")
     _, _, quiet = run(capsys, "demo")
     assert quiet == [lines[-1]]
+
+
+def test_a_warning_is_a_line_without_a_place_in_the_code(monkeypatch, capsys):
+    monkeypatch.setattr(measure, "demo", lambda options: warnings.warn("cut\nshort", stacklevel=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run(capsys, "demo") == (0, "", [r"cut\nshort"])
 
 
 def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):
