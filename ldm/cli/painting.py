@@ -30,9 +30,9 @@ DTYPES = {
     str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 }
 MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
-# The files of a model's folder that painting reads: ours, then diffusers'.
-MODEL_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
-MODEL_FILES += ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
+# The files that painting reads of a model's folder: of ours, then of diffusers'.
+OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
+DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
 
 
 def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffusion:
@@ -65,7 +65,11 @@ def devices() -> list[str]:
 def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
     """The part of a `Record` that nobody chose for the picture: which files, programs and machine made it."""
     place = find(name)
-    files = [place] if place.is_file() else sorted({path for p in MODEL_FILES for path in place.glob(p)})
+    files = (
+        [place]
+        if place.is_file()
+        else sorted({path for p in OUR_FILES + DIFFUSERS_FILES for path in place.glob(p)})
+    )
     root = place.parent if place.is_file() else place
     return {
         "model": name,

@@ -53,6 +53,8 @@ OPTIONS = {
 }
 if importlib.util.find_spec("ldm.inputs") is None:  # which reads pictures to start from
     OPTIONS["init"] = some("broken", ".")
+if importlib.util.find_spec("ldm.trace") is not None:
+    OPTIONS["trace"] = st.just("inside")
 
 
 @pytest.fixture
