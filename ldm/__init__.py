@@ -25,11 +25,13 @@ READING_ORDER = (
     "ldm.pixels",
     "ldm.inputs",
     "ldm.lettering",
+    "ldm.record",
     # Text becomes a context.
     "ldm.text.words",
     "ldm.text.merges",
     "ldm.text.tokenizer",
     "ldm.text.bpe",
+    "ldm.text.unknown",
     "ldm.nn.attention",
     "ldm.text.transformer",
     "ldm.text.encoder",
@@ -134,7 +136,17 @@ READING_ORDER = (
     "ldm.verify.checks",
     "ldm.verify.run",
     # The command line.
-    "ldm.cli",
+    "ldm.cli.arguments",
+    "ldm.cli.output",
+    "ldm.cli.painting",
+    "ldm.cli.new",
+    "ldm.cli.again",
+    "ldm.cli.generate",
+    "ldm.cli.look",
+    "ldm.cli.measure",
+    "ldm.cli.train",
+    "ldm.cli.postcards",
+    "ldm.cli.program",
 )
 
 

@@ -122,12 +122,12 @@ class Config:
     def from_json(cls, text: str) -> "Config":
         """Read what `to_json` wrote. Raises `LdmError` when a field is missing, unknown or misspelt."""
         try:
-            return _build(cls, json.loads(text), "config")
+            return build(cls, json.loads(text), "config")
         except json.JSONDecodeError as error:
             raise LdmError(f"config.json is not valid JSON ({error}); restore the original file") from error
 
 
-def _build(kind: Any, value: Any, where: str) -> Any:
+def build(kind: Any, value: Any, where: str) -> Any:
     """Turn parsed JSON into the annotated type: dataclasses, tuples of them, optional ones, or a leaf."""
     if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
@@ -139,7 +139,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
         if missing:
             raise LdmError(f"{where} lacks the fields {missing}; restore the original file")
-        return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+        return kind(**{name: build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         if value not in arguments:
@@ -148,9 +148,9 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise LdmError(f"{where} is {value!r}; expected a list")
-        return tuple(_build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if arguments:  # X | None
-        return None if value is None else _build(arguments[0], value, where)
+        return None if value is None else build(arguments[0], value, where)
     if kind is float and isinstance(value, int):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

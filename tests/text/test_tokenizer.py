@@ -216,6 +216,15 @@ def test_any_text_has_ids_and_they_decode_to_its_words(text, clean):
         assert tokenizer(text).shape == (1, 77)
 
 
+@settings(max_examples=2000, deadline=None, derandomize=True)
+@given(texts=st.lists(ANY_TEXT, min_size=5, max_size=5))
+def test_ten_thousand_arbitrary_strings_are_rows_of_ids(texts):
+    tokenizer = Tokenizer(LOWER)
+    rows = tokenizer(texts)
+    assert rows.shape == (5, 77) and rows.min() >= 0 and rows.max() < tokenizer.vocab_size
+    assert (rows[:, 0] == tokenizer.bos).all() and (rows == tokenizer.eos).any(dim=1).all()
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(word=st.text("elorw", min_size=1, max_size=30))
 def test_merging_equals_applying_every_merge_in_the_order_learned(word):

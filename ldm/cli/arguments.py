@@ -1,0 +1,47 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    Commands = _SubParsersAction[argparse.ArgumentParser]
+
+
+def add_model(parser: argparse.ArgumentParser, default: str | None = "tiny") -> None:
+    parser.add_argument(
+        "--model", default=default, metavar="M", help="a name under weights/, or a folder (default: tiny)"
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How to walk from noise to picture. What is not given is up to the model."""
+    parser.add_argument("--sampler", metavar="S", help="such as ddim or ddpm (default: the model's)")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
+    parser.add_argument(
+        "--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="which noise to start from (default: one drawn at random, and printed)",
+    )
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--size", type=width_and_height, metavar="WxH", help="pixels, e.g. 192x128 (default: the model's)"
+    )
+
+
+def width_and_height(text: str) -> tuple[int, int]:
+    """ "192x128" to (192, 128)."""
+    width, _, height = text.partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128") from error

@@ -1,0 +1,90 @@
+"""`ldm generate`: paint a prompt, or a picture again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldm.cli.arguments import add_model, add_sampling, add_size
+from ldm.cli.output import check_folder, check_place
+
+if TYPE_CHECKING:
+    from ldm.cli.arguments import Commands
+
+# What --from reads from the picture, and therefore does not take.
+RECORDED = (
+    "prompt", "negative", "sampler", "steps", "guidance", "seed", "size", "batch", "strength", "keep_pixels",
+    "dtype",
+)  # fmt: skip
+
+
+def generate_options(commands: Commands) -> None:
+    p = commands.add_parser("generate", help="paint a prompt", description="Paint a prompt.")
+    p.set_defaults(command=generate, wrong_usage=p.error)
+    p.add_argument("prompt", nargs="?", help='what to paint, e.g. "a dog with glasses"')
+    p.add_argument("--negative", metavar="T", help="what to move away from")
+    add_model(p, default=None)
+    add_sampling(p)
+    add_size(p)
+    p.add_argument(
+        "--batch", type=int, metavar="N", help="how many pictures, with the seeds SEED, SEED+1, ..."
+    )
+    p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
+    p.add_argument("--trace", type=Path, metavar="DIR", help="also show there how the picture came about")
+    p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: the fastest here)")
+    p.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16", "float64"),
+        help="numbers to compute with (default: what suits the model and the device)",
+    )
+    start = p.add_argument_group("start from a picture")
+    start.add_argument("--init", type=Path, metavar="IMG", help="a picture to change")
+    start.add_argument("--strength", type=float, metavar="S", help="how much of it, over 0 to 1 (all)")
+    start.add_argument("--mask", type=Path, metavar="IMG", help="repaint only where this picture is white")
+    start.add_argument(
+        "--keep-pixels", action="store_true", default=None, help="elsewhere, keep IMG to the very pixel"
+    )
+    again = p.add_argument_group("the same picture again")
+    again.add_argument(
+        "--from",
+        dest="picture",
+        type=Path,
+        metavar="PNG",
+        help="paint as this picture says that it was painted; --init and --mask tell where those files are now",
+    )
+
+
+def generate(options: argparse.Namespace) -> None:
+    check_usage(options)
+    check_place(options.out)
+    if options.trace is not None:
+        check_folder(options.trace, options.trace)
+    if options.picture is not None:
+        from ldm.cli.again import paint_again
+
+        paint_again(options)
+    else:
+        from ldm.cli.new import paint_new
+
+        paint_new(options)
+
+
+def check_usage(options: argparse.Namespace) -> None:
+    """Options that only make sense with, or without, others. Ends the program with exit code 2."""
+    if options.picture is not None:
+        for name in RECORDED:
+            if getattr(options, name) is not None:
+                option = "a PROMPT" if name == "prompt" else f"--{name.replace('_', '-')}"
+                options.wrong_usage(f"--from takes that from the picture: leave {option} out, or --from")
+        return
+    if options.prompt is None:
+        options.wrong_usage("expected a PROMPT (or --from PNG)")
+    if options.init is None:
+        for name, value in (("strength", options.strength), ("mask", options.mask)):
+            if value is not None:
+                options.wrong_usage(f"--{name} {value} without a picture to start from: give --init IMG too")
+    if options.mask is None and options.keep_pixels:
+        options.wrong_usage("--keep-pixels without a mask, which says what to keep: give --mask IMG too")
+    if options.trace is not None and (options.batch or 1) != 1:
+        options.wrong_usage(f"--trace looks at one picture: leave --batch {options.batch} out")

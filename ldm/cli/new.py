@@ -1,0 +1,77 @@
+"""A new picture, or many: `ldm generate PROMPT`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ldm.cli.output import output_path, save_image, tell
+from ldm.cli.painting import check_words, given_file, load_model, paint, read_given, surroundings
+from ldm.errors import LdmError
+from ldm.pipeline import LatentDiffusion
+from ldm.record import Group, Record
+
+# Pictures painted at once: more fill a processor better, fewer lose less to Ctrl-C and need less memory.
+TOGETHER = 4
+
+
+def paint_new(options: argparse.Namespace) -> None:
+    batch = 1 if options.batch is None else options.batch
+    if batch < 1:
+        raise LdmError(f"a batch of {batch} pictures; expected at least 1")
+    if options.seed is None:
+        options.seed = random.randrange(2**31)
+        tell(f"seed {options.seed}")
+    model = load_model(options.model or "tiny", options.dtype, options.device)
+    check_words(model, options.prompt, options.negative or "")
+    own = model.config.defaults.size
+    if options.size not in (None, (own, own)):
+        tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
+    first = describe(options, model)
+    given = read_given(first)
+    done = 0
+    try:
+        for record in groups(first, batch):
+            for image in paint(model, record, given, options.trace):
+                seed, index = first.seed + done, done % TOGETHER
+                one = replace(record, seed=seed, group=replace(record.group, index=index))
+                save_image(image, output_path(options.out, str(seed), done, batch), one)
+                done += 1
+    except KeyboardInterrupt:
+        if batch == 1:
+            raise
+        raise KeyboardInterrupt(
+            f"interrupted; {done} of {batch} pictures were finished, and are kept"
+        ) from None
+
+
+def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
+    """The first picture, with the model's own defaults for what was not said."""
+    defaults = model.config.defaults
+    width, height = options.size or (defaults.size, defaults.size)
+    return Record(
+        prompt=options.prompt,
+        negative=options.negative or "",
+        seed=options.seed,
+        sampler=options.sampler or defaults.sampler,
+        steps=defaults.steps if options.steps is None else options.steps,
+        guidance=defaults.guidance if options.guidance is None else options.guidance,
+        width=width,
+        height=height,
+        group=Group(0, 1),
+        init=None if options.init is None else given_file(options.init),
+        strength=options.strength,
+        mask=None if options.mask is None else given_file(options.mask),
+        keep_pixels=bool(options.keep_pixels),
+        traced=options.trace is not None,
+        **surroundings(model, options.model or "tiny"),
+    )
+
+
+def groups(first: Record, batch: int) -> Iterator[Record]:
+    """The first picture of each group, `TOGETHER` pictures in a group, fewer in the last."""
+    for start in range(0, batch, TOGETHER):
+        count = min(TOGETHER, batch - start)
+        yield replace(first, seed=first.seed + start, group=Group(0, count))

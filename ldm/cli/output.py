@@ -1,0 +1,106 @@
+"""What the commands tell, and where their pictures go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldm.errors import LdmError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ldm.diffusion.sampling import Step
+    from ldm.record import Record
+
+OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+LONGEST = 1000  # characters of a line that is told: a prompt may have 100,000
+
+
+def printable(text: str) -> str:
+    r"""Text that is one line and cannot drive a terminal: a line end becomes `\n`, an escape `\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def tell(text: str) -> None:
+    """One line for the person at the keyboard. Standard output is for results alone: paths, tables."""
+    rest = len(text) - LONGEST
+    text = printable(text[:LONGEST])
+    print(f"{text}... and {rest} characters more" if rest > 0 else text, file=sys.stderr)
+
+
+def progress_bar(steps: Iterator[Step], total: int) -> Iterable[Step]:
+    from tqdm import tqdm
+
+    return tqdm(steps, total=total, unit="step", leave=False)
+
+
+def check_place(out: Path | None) -> None:
+    """See that pictures can go to `out`, before time is spent on painting them. Nothing is made yet."""
+    if out is not None and out.suffix.lower() in OTHER_PICTURES:
+        raise LdmError(f"--out {out}; pictures are written as .png: give such a name, or a folder")
+    folder = out or Path("outputs")
+    if folder.suffix.lower() == ".png":
+        folder = folder.parent
+    check_folder(folder, out or folder)
+
+
+def check_folder(folder: Path, asked: Path) -> None:
+    """See that `folder` can be written to, or made. `asked` is what the error names."""
+    for place in (folder, *folder.parents):
+        try:
+            os.stat(place)
+        except FileNotFoundError:
+            continue  # it will be made: what counts is the folder that it will be made in
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+        else:
+            if not place.is_dir():
+                reason = f"{place} is not a folder"
+            elif not os.access(place, os.W_OK | os.X_OK):
+                reason = f"{place} may not be written to"
+            else:
+                return
+        raise LdmError(f"cannot write {asked}: {reason}; give another place")
+
+
+def output_path(out: Path | None, name: str, index: int, count: int) -> Path:
+    """Where picture `index` of `count` goes: a free name in a folder, or the file asked for (numbered if many)."""
+    if out is not None and out.suffix.lower() == ".png":
+        return out if count == 1 else out.with_stem(f"{out.stem}-{index}")
+    folder = out or Path("outputs")
+    number = 1 + max((int(p.name[:5]) for p in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")), default=0)
+    return folder / f"{number:05d}-{name}.png"
+
+
+def save_image(image: Image, path: Path, record: Record | None = None) -> None:
+    """Write a PNG, whole or not at all, with what made it; print its path."""
+    from ldm.record import png_texts
+
+    texts = None if record is None else png_texts(record)
+    with writing(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=texts)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; print its path."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path`, which is then printed. Raises `LdmError` if that cannot be."""
+    from ldm.files import atomic_path
+
+    try:
+        with atomic_path(path) as temporary:
+            yield temporary
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LdmError(f"cannot write {path}: {reason}; give another place") from error
+    print(printable(str(path)))

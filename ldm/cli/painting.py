@@ -1,0 +1,166 @@
+"""What painting a new picture and painting one again share: a model, a description of the picture, and the call."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import PIL
+import torch
+
+import ldm
+from ldm.cli.output import printable, progress_bar, tell
+from ldm.errors import LdmError
+from ldm.loading import find
+from ldm.pipeline import LatentDiffusion
+from ldm.record import File, Record, Versions, sha256
+from ldm.text.unknown import unknown_words
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ldm.diffusion.sampling import Step
+
+    Progress = Callable[[Iterator[Step], int], Iterable[Step]]
+
+DTYPES = {
+    str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+}
+MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
+# The files that painting reads of a model's folder: of ours, then of diffusers'.
+OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
+DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
+
+
+def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffusion:
+    """The model, as the command line names it. Raises `LdmError` also for a device that is not there."""
+    if dtype is not None and dtype not in DTYPES:
+        raise LdmError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
+    if device is not None and device not in devices():
+        here = ", ".join(devices())
+        raise LdmError(
+            f"device {device!r} is not here; expected one of {here}; without --device the fastest is taken"
+        )
+    try:
+        return ldm.load(name, device=device, **({"dtype": DTYPES[dtype]} if dtype else {}))
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a name longer than files have, somebody else's folder, bytes for text
+        raise LdmError(
+            f"cannot read the model {name!r} ({error}); give another, or fetch it again"
+        ) from error
+
+
+def devices() -> list[str]:
+    """The devices of this machine that torch can compute on."""
+    cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    apple = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(["cuda", *cards] if cards else []), *apple]
+
+
+def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
+    """The part of a `Record` that nobody chose for the picture: which files, programs and machine made it."""
+    place = find(name)
+    files = (
+        [place]
+        if place.is_file()
+        else sorted({path for p in OUR_FILES + DIFFUSERS_FILES for path in place.glob(p)})
+    )
+    root = place.parent if place.is_file() else place
+    return {
+        "model": name,
+        "model_files": tuple(File(path.relative_to(root).as_posix(), sha256(path)) for path in files),
+        "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def given_file(path: Path) -> File:
+    """A picture to start from, or a mask, as the record names it."""
+    try:
+        return File(str(path), sha256(path))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LdmError(f"cannot read {path}: {reason}; give a picture's file") from error
+
+
+def read_given(record: Record) -> dict[str, Any]:
+    """What `generate` takes for a picture to start from. It fits them to the size itself; here that is told."""
+    if record.init is None:
+        return {}
+
+    from ldm.inputs import read_mask, read_picture
+
+    given: dict[str, Any] = {"strength": record.strength, "keep_pixels": record.keep_pixels}
+    for name, file, read in (("init", record.init, read_picture), ("mask", record.mask, read_mask)):
+        if file is not None:
+            given[name] = read(file.path)
+            width, height = given[name].size
+            if (width, height) != (record.width, record.height):
+                size = f"{record.width}x{record.height}"
+                tell(f"{file.path} is {width}x{height} pixels: scaled, and cut to its middle {size}")
+    return given
+
+
+def check_words(model: LatentDiffusion, *texts: str) -> None:
+    """Name the words that the model has never read."""
+    words = list(dict.fromkeys(word for text in texts for word in unknown_words(model.tokenizer, text)))
+    if words:
+        named = ", ".join(word if len(word) <= 40 else f"{word[:40]}..." for word in words[:10])
+        more = f" and {len(words) - 10} more" if len(words) > 10 else ""
+        tell(f"this model has never seen the words: {named}{more}; what it paints for them means nothing")
+
+
+def paint(
+    model: LatentDiffusion, record: Record, given: dict[str, Any], trace: Path | None = None
+) -> list[Image]:
+    """All pictures of the record's group; `given` as from `read_given`, `trace` a folder for a report."""
+    size = record.width, record.height
+    if record.width * record.height > MOST_PIXELS:
+        raise LdmError(
+            f"a size of {size[0]}x{size[1]} pixels; expected at most {MOST_PIXELS:,} pixels in all"
+        )
+
+    def painted(progress: Progress) -> list[Image]:
+        return model.generate(
+            record.prompt,
+            record.negative,
+            steps=record.steps,
+            guidance=record.guidance,
+            sampler=record.sampler,
+            seed=record.seed - record.group.index,
+            size=size,
+            batch=record.group.count,
+            progress=progress,
+            **given,
+        )
+
+    try:
+        return painted(progress_bar) if trace is None else paint_traced(model, record.prompt, painted, trace)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("memory", str(error), re.IGNORECASE):
+            raise
+        raise LdmError(
+            f"not enough memory for {record.group.count} pictures of {size[0]}x{size[1]} pixels at once; "
+            "make them smaller or fewer"
+        ) from error
+
+
+def paint_traced(
+    model: LatentDiffusion, prompt: str, painted: Callable[[Progress], list[Image]], folder: Path
+) -> list[Image]:
+    """The same pictures, and a report on them in `folder`."""
+    from ldm.trace.recorder import record
+    from ldm.trace.report import write_report
+
+    with record(model, prompt) as recording:
+        images = painted(recording.watch(progress_bar))
+    for path in write_report(recording, images, folder):
+        print(printable(str(path)))
+    return images

@@ -1,0 +1,78 @@
+"""The `ldm` program: which commands there are, and how each of them ends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+from ldm.cli.generate import generate_options
+from ldm.cli.look import explore_options, info_options, shapes_options
+from ldm.cli.measure import demo_options, evaluate_options
+from ldm.cli.output import tell
+from ldm.cli.postcards import postcards_options
+from ldm.cli.train import train_options
+from ldm.errors import LdmError
+
+# In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
+COMMANDS = (
+    generate_options,
+    info_options,
+    explore_options,
+    shapes_options,
+    demo_options,
+    train_options,
+    evaluate_options,
+    postcards_options,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C (2, wrong usage: argparse)."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
+    warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
+    options = make_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+        return 0
+    except KeyboardInterrupt as stop:
+        tell(f"ldm: {str(stop) or 'interrupted'}")
+        return 130
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        tell(f"ldm: {failure(error)}")
+        return 1
+
+
+def failure(error: Exception) -> str:
+    """What went wrong, in a line."""
+    if isinstance(error, LdmError):
+        return str(error)
+    if isinstance(error, OSError):  # the machine's trouble, met where no command expected it
+        place = f" ({error.filename})" if error.filename else ""
+        return f"the system refused: {error.strerror or error}{place}; --debug shows where"
+    return (
+        f"a bug of ours: {type(error).__name__}: {error}; run it again with --debug and report what it prints"
+    )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The grammar of the command line. Each command's options stand in the function before the command."""
+    parser = argparse.ArgumentParser(prog="ldm", description="Latent diffusion you can read.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add_options in COMMANDS:
+        add_options(commands)
+    add_debug(parser, default=False)
+    for command in commands.choices.values():
+        add_debug(command, default=argparse.SUPPRESS)  # so that it does not undo `ldm --debug COMMAND`
+    return parser
+
+
+def add_debug(parser: argparse.ArgumentParser, default: bool | str) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", default=default, help="show where in the code a failure happened"
+    )

@@ -1,0 +1,150 @@
+r"""`ldm generate --from PNG`: the same picture again, or what differs."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ldm
+from ldm.record import Versions, png_texts, read_record
+from tests.cli.terminal import files, pixels, run
+
+
+@pytest.fixture
+def painted(capsys, model, work) -> Path:
+    run(
+        capsys,
+        "generate",
+        "red dog",
+        "--negative",
+        "cat",
+        "--model",
+        model,
+        "--seed",
+        5,
+        "--out",
+        "first.png",
+    )
+    return work / "first.png"
+
+
+def rewrite(path: Path, **changes) -> None:
+    r"""Change what a picture says of itself."""
+    record = replace(read_record(path), **changes)
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, pnginfo=png_texts(record))
+
+
+def test_the_same_bytes_come_again(capsys, painted, work):
+    result = run(capsys, "generate", "--from", "first.png", "--out", "again.png")
+    assert result == (0, "again.png\n", ["the same pixels as first.png"])
+    assert (work / "again.png").read_bytes() == painted.read_bytes()
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_the_same_bytes_come_again_for_a_picture_out_of_many(capsys, model, work, sampler):
+    options = ("--model", model, "--seed", 5, "--batch", 6, "--sampler", sampler, "--dtype", "float64")
+    _, out, _ = run(capsys, "generate", "red dog", *options)
+    for path in out.splitlines():
+        run(capsys, "generate", "--from", path, "--out", "again.png")
+        assert (work / "again.png").read_bytes() == (work / path).read_bytes(), path
+
+
+def test_without_out_the_copy_gets_the_next_number(capsys, painted):
+    assert run(capsys, "generate", "--from", "first.png")[1] == "outputs/00001-5.png\n"
+
+
+def test_what_differs_is_said_and_whether_it_shows(capsys, painted, work):
+    rewrite(painted, versions=Versions("0.0.1", "1.0", "3.9", "1.1"), threads=64, device="cuda:9", seed=6)
+    code, _, lines = run(capsys, "generate", "--from", "first.png", "--out", "again.png")
+    assert code == 0
+    assert lines[:-1] == [
+        f"not as it was: ldm: 0.0.1 then, {ldm.__version__} now",
+        f"not as it was: torch: 1.0 then, {torch.__version__} now",
+        f"not as it was: python: 3.9 then, {sys.version.split()[0]} now",
+        f"not as it was: pillow: 1.1 then, {read_record(work / 'again.png').versions.pillow} now",
+        "not as it was: device: cuda:9 then, cpu now",
+        "not as it was: threads: 64 then, 1 now",
+    ]
+    largest = np.abs(pixels(painted).astype(int) - pixels(work / "again.png")).max()
+    assert largest > 2 and lines[-1] == f"up to {largest} of 255 away from first.png"
+
+
+def test_another_model_can_be_told_to_paint_it_and_is_named(capsys, painted, model, work):
+    other = work / "other"
+    for path in Path(model).rglob("*"):
+        if path.is_file():
+            (other / path.relative_to(model)).parent.mkdir(parents=True, exist_ok=True)
+            (other / path.relative_to(model)).write_bytes(path.read_bytes())
+    same = run(capsys, "generate", "--from", "first.png", "--model", "other", "--out", "a.png")
+    assert same == (0, "a.png\n", ["the same pixels as first.png"])  # the same bytes in another place
+    text = (other / "config.json").read_text(encoding="utf-8")
+    (other / "config.json").write_text(text.replace('"linear"', '"x"') + "\n", encoding="utf-8")
+    _, _, [difference, _] = run(
+        capsys, "generate", "--from", "first.png", "--model", "other", "--out", "a.png"
+    )
+    assert difference.startswith("not as it was: the model's config.json: sha256 ")
+    assert read_record(work / "a.png").model == "other"
+
+
+def test_a_model_that_is_gone_is_one_clear_line(capsys, painted):
+    rewrite(painted, model="gone/away")
+    code, _, [line] = run(capsys, "generate", "--from", "first.png")
+    assert code == 1 and line.startswith("ldm: no model 'gone/away': ")
+
+
+def test_the_picture_it_started_from_is_found_again_or_told(capsys, model, work, monkeypatch):
+    read = SimpleNamespace(read_picture=lambda path: Image.open(path).convert("RGB"), read_mask=None)
+    monkeypatch.setitem(sys.modules, "ldm.inputs", read)
+    monkeypatch.setattr(
+        ldm.LatentDiffusion,
+        "generate",
+        lambda self, *_, init, batch, **__: [init.copy() for _ in range(batch)],
+    )
+    Image.new("RGB", (16, 16), "red").save(work / "dog.png")
+    run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--init", "dog.png", "--out", "a.png")
+    again = ("generate", "--from", "a.png", "--out", "b.png")
+    assert run(capsys, *again)[2] == ["the same pixels as a.png"]
+    assert (work / "a.png").read_bytes() == (work / "b.png").read_bytes()
+    (work / "dog.png").rename(work / "moved.png")
+    code, _, [line] = run(capsys, *again)
+    told = "cannot read dog.png: No such file or directory; give a picture's file; --init IMG tells where it is now"
+    assert (code, line) == (1, f"ldm: {told}")
+    assert run(capsys, *again, "--init", "moved.png")[2] == ["the same pixels as a.png"]
+    Image.new("RGB", (16, 16), (255, 0, 9)).save(work / "dog.png")
+    _, _, [difference, shown] = run(capsys, *again)
+    assert difference.startswith("not as it was: init: sha256 ") and shown == "up to 9 of 255 away from a.png"
+
+
+def test_a_picture_to_start_from_where_there_was_none_is_one_clear_line(capsys, painted):
+    code, _, [line] = run(capsys, "generate", "--from", "first.png", "--init", "first.png")
+    assert code == 1
+    assert line == "ldm: --init first.png, but the picture was painted without any; leave --init out"
+
+
+def test_a_picture_that_was_cut_off_or_resized_cannot_be_compared(capsys, painted, work):
+    record = read_record(painted)
+    with Image.open(painted) as image:
+        image.resize((8, 8)).save(work / "small.png", pnginfo=png_texts(record))
+    _, _, [line] = run(capsys, "generate", "--from", "small.png", "--out", "a.png")
+    assert line == "small.png was resized since it was painted: it cannot be compared"
+    painted.write_bytes(painted.read_bytes()[:-200])
+    code, out, [line] = run(capsys, "generate", "--from", "first.png", "--out", "b.png")
+    assert (code, out) == (1, "b.png\n") and line.startswith(
+        "ldm: first.png is damaged, so the new picture cannot be"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"dtype": "int8"}, {"sampler": "none"}, {"steps": 0}, {"seed": -1}, {"width": 7}]
+)
+def test_a_record_that_asks_for_what_cannot_be_is_one_clear_line(capsys, painted, work, changes):
+    rewrite(painted, **changes)
+    code, out, [line] = run(capsys, "generate", "--from", "first.png", "--out", "again.png")
+    assert (code, out) == (1, "") and "bug" not in line and files(work) == ["first.png"]

@@ -1,0 +1,120 @@
+r"""`ldm info`, `ldm explore`, `ldm shapes`: looking at a picture, and inside."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from PIL import Image
+
+import ldm
+from ldm.cli.look import rows
+from ldm.cli.output import progress_bar
+from ldm.record import File, Group
+from tests.cli.terminal import files, run
+from tests.test_record import RECORD, write_picture
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_info_says_what_made_a_picture(capsys, work):
+    write_picture(work / "dog.png", RECORD)
+    code, out, err = run(capsys, "info", "dog.png")
+    assert (code, err) == (0, [])
+    assert out.splitlines() == [
+        "prompt      a dog",
+        "negative    ",
+        "seed        42",
+        "sampler     ddim, 30 steps, guidance 3.0",
+        "size        128x64",
+        "model       tiny",
+        "            config.json (sha256 aaaaaaaaaa)",
+        "            unet.safetensors (sha256 bbbbbbbbbb)",
+        "versions    ldm 0.1.0, torch 2.13.0, Python 3.12.1, Pillow 12.0",
+        "computed    in float32 on cpu, 2 threads",
+        "again       ldm generate --from dog.png",
+    ]
+
+
+def test_info_says_from_what_a_picture_was_made(capsys, work):
+    init, mask = File("dog.png", "c" * 64), File("mask.png", "d" * 64)
+    made = replace(
+        RECORD,
+        init=init,
+        strength=0.5,
+        mask=mask,
+        keep_pixels=True,
+        traced=True,
+        group=Group(2, 4),
+        prompt="a\n\x1bb",
+    )
+    told = dict(rows(made))
+    assert told["init"] == "dog.png (sha256 cccccccccc), strength 0.5"
+    assert told["mask"] == "mask.png (sha256 dddddddddd), the rest kept to the pixel"
+    assert told["batch"] == "picture 3 of 4 painted together"
+    assert told["computed"].endswith(", traced")
+    write_picture(work / "dog.png", made)
+    assert run(capsys, "info", "dog.png")[1].splitlines()[0] == r"prompt      a\n\x1bb"
+
+
+def test_info_does_not_wait_for_torch(work):
+    write_picture(work / "dog.png", RECORD)
+    code = "import sys, ldm.cli\nprint(ldm.cli.main(['info', 'dog.png']), 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=work,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 False", done.stderr
+
+
+def test_info_on_a_picture_of_another_program_is_one_clear_line(capsys, work):
+    Image.new("RGB", (8, 8)).save(work / "x.png")
+    code, out, [line] = run(capsys, "info", "x.png")
+    assert (code, out) == (1, "") and line.startswith("ldm: x.png does not say what made it; ")
+
+
+@pytest.fixture
+def inside(monkeypatch):
+    r"""Stands in for `ldm.trace`, and notes what it is asked for."""
+    asked = []
+    monkeypatch.setattr(ldm, "load", lambda name: f"the model {name}")
+    monkeypatch.setitem(sys.modules, "ldm.trace", ModuleType("ldm.trace"))
+    explore = SimpleNamespace(explore=lambda *arguments, **options: asked.append((*arguments, options)))
+    monkeypatch.setitem(sys.modules, "ldm.trace.explore", explore)
+    shapes = SimpleNamespace(
+        table=lambda model: f"table of {model}\n", svg=lambda model: f"<svg>{model}</svg>\n"
+    )
+    monkeypatch.setitem(sys.modules, "ldm.trace.shapes", shapes)
+    return asked
+
+
+def test_explore_writes_its_page(capsys, inside):
+    assert run(capsys, "explore", "a dog", "--steps", 7) == (0, "explore.html\n", [])
+    options = ("-o", "x/y.html", "--model", "mine", "--seed", 1, "--guidance", 2, "--versus", "a cat")
+    assert run(capsys, "explore", "a dog", *options) == (0, "x/y.html\n", [])
+    plain = {"versus": None, "seed": 42, "steps": 7, "guidance": None, "progress": progress_bar}
+    other = {"versus": "a cat", "seed": 1, "steps": None, "guidance": 2.0, "progress": progress_bar}
+    assert inside == [
+        ("the model tiny", "a dog", Path("explore.html"), plain),
+        ("the model mine", "a dog", Path("x/y.html"), other),
+    ]
+
+
+def test_explore_says_at_once_that_it_cannot_write(capsys, inside, work):
+    (work / "taken").touch()
+    code, _, [line] = run(capsys, "explore", "a dog", "-o", "taken/x.html")
+    assert code == 1 and line == "ldm: cannot write taken/x.html: taken is not a folder; give another place"
+    code, _, [line] = run(capsys, "explore", "a dog", "-o", "x.png")
+    assert code == 1 and line == "ldm: --out x.png; the page is written as .html: give such a name"
+    assert inside == [] and files(work) == ["taken"]
+
+
+def test_shapes_are_a_table_and_on_demand_a_drawing(capsys, inside, work):
+    assert run(capsys, "shapes") == (0, "table of the model tiny\n", []) and files(work) == []
+    assert run(capsys, "shapes", "--model", "m", "--svg", "m.svg") == (0, "table of the model m\nm.svg\n", [])
+    assert (work / "m.svg").read_text(encoding="utf-8") == "<svg>the model m</svg>\n"

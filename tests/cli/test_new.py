@@ -1,0 +1,299 @@
+r"""`ldm generate PROMPT`: what it prints, which files it makes, and how it fails."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ldm
+from ldm.cli.output import progress_bar
+from ldm.record import read_record
+from tests.cli.terminal import files, pixels, run, wrong
+
+
+def test_a_picture_goes_to_outputs_and_its_path_alone_is_printed(capsys, model, work):
+    assert run(capsys, "generate", "a dog", "--model", model, "--seed", 42) == (
+        0,
+        "outputs/00001-42.png\n",
+        [],
+    )
+    assert files(work) == ["outputs/00001-42.png"]
+    expected = ldm.load(model).generate("a dog", seed=42)[0]
+    assert (pixels(work / "outputs/00001-42.png") == np.asarray(expected)).all()
+
+
+def test_the_next_picture_gets_the_next_number_also_after_a_gap(capsys, model, work):
+    (work / "outputs").mkdir()
+    for name in ("00007-1.png", "notes.txt", "demo.png", "12-3.png"):
+        (work / "outputs" / name).touch()
+    for number in (8, 9):
+        code, out, _ = run(capsys, "generate", "a dog", "--model", model, "--seed", 42)
+        assert (code, out) == (0, f"outputs/0000{number}-42.png\n")
+
+
+def test_a_batch_has_the_seeds_that_follow(capsys, model, work):
+    code, out, _ = run(capsys, "generate", "a dog", "--model", model, "--seed", 5, "--batch", 3)
+    assert code == 0 and out.splitlines() == [f"outputs/0000{i + 1}-{5 + i}.png" for i in range(3)]
+    alone = ldm.load(model).generate("a dog", seed=7)[0]
+    assert np.abs(pixels(work / "outputs/00003-7.png").astype(int) - np.asarray(alone)).max() <= 1
+
+
+def test_another_size_is_painted_with_a_word_of_warning(capsys, model, work):
+    own = ldm.load(model).config.defaults.size
+    for size, warned in ((f"{own}x{own}", False), (f"{2 * own}x{own}", True)):
+        code, _, err = run(
+            capsys, "generate", "a dog", "--model", model, "--seed", 1, "--size", size, "--out", "a.png"
+        )
+        assert code == 0 and pixels(work / "a.png").shape == (own, int(size.split("x")[0]), 3)
+        assert [f"trained at {own}x{own}" in line for line in err] == [True] * warned
+    told = wrong(capsys, "generate", "a dog", "--model", model, "--size", "wide")
+    assert told.endswith("argument --size: 'wide'; expected pixels, such as 192x128")
+
+
+def test_a_seed_that_was_drawn_can_be_used_again(capsys, model, work):
+    code, out, [told] = run(capsys, "generate", "a dog", "--model", model)
+    seed = re.fullmatch(r"outputs/00001-(\d+)\.png\n", out)[1]
+    assert code == 0 and told == f"seed {seed}"
+    _, _, [told] = run(capsys, "generate", "a dog", "--model", model, "--out", "dog.png")
+    other = told.removeprefix("seed ")
+    assert other != seed  # but for one chance in two thousand million
+    for known, first in ((seed, out.strip()), (other, "dog.png")):
+        assert (
+            run(capsys, "generate", "a dog", "--model", model, "--seed", known, "--out", "again.png")[2] == []
+        )
+        assert (pixels(work / first) == pixels(work / "again.png")).all()
+
+
+@pytest.mark.parametrize(
+    ("out", "batch", "expected"),
+    [
+        ("dog.png", 1, ["dog.png"]),
+        ("new/place/dog.PNG", 1, ["new/place/dog.PNG"]),
+        ("dog.png", 2, ["dog-0.png", "dog-1.png"]),
+        ("pictures", 1, ["pictures/00001-3.png"]),
+        ("v1.5", 2, ["v1.5/00001-3.png", "v1.5/00002-4.png"]),
+    ],
+)
+def test_out_is_a_png_file_or_a_folder(capsys, model, work, out, batch, expected):
+    options = ("--model", model, "--seed", 3, "--batch", batch, "--out", out)
+    code, printed, _ = run(capsys, "generate", "a dog", *options)
+    assert code == 0 and printed.splitlines() == expected and files(work) == expected
+
+
+def test_every_option_reaches_the_model(capsys, model, monkeypatch):
+    seen = {}
+
+    def generate(self, prompt, negative, **options):
+        seen.update(options, prompt=prompt, negative=negative)
+        return [Image.new("RGB", (2, 2))] * options["batch"]
+
+    monkeypatch.setattr(ldm.LatentDiffusion, "generate", generate)
+    given = [
+        "--negative=cat",
+        "--sampler=ddpm",
+        "--steps=7",
+        "--guidance=1.5",
+        "--seed=9",
+        "--batch=2",
+        "--size=8x16",
+    ]
+    assert run(capsys, "generate", "a dog", "--model", model, *given)[0] == 0
+    assert seen.pop("progress") is progress_bar
+    assert seen == {
+        "prompt": "a dog", "negative": "cat", "sampler": "ddpm",
+        "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2, "size": (8, 16),
+    }  # fmt: skip
+    run(capsys, "generate", "a dog", "--model", model, "--seed", 0)
+    del seen["progress"]
+    assert seen == {  # the model's own defaults (tests/small.py)
+        "prompt": "a dog", "negative": "", "sampler": "ddim",
+        "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--batch", "0"), "a batch of 0 pictures; expected at least 1"),
+        (("--steps", "0"), "0 sampling steps; expected 1 to 1000, the length of the model's noise schedule"),
+        (
+            ("--steps", "1001"),
+            "1001 sampling steps; expected 1 to 1000, the length of the model's noise schedule",
+        ),
+        (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 2.0"),
+        (("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**63 - 1"),
+        (
+            ("--out", "dog.jpg"),
+            "--out dog.jpg; pictures are written as .png: give such a name, or a folder",
+        ),
+    ],
+)
+def test_values_that_do_not_work_are_one_clear_line_and_exit_code_1(capsys, model, work, options, message):
+    result = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, *options)
+    assert result == (1, "", [f"ldm: {message}"])
+    assert files(work) == []
+
+
+def test_a_model_that_is_not_there_is_exit_code_1(capsys):
+    for command in (("generate", "a dog"), ("demo",)):
+        code, out, [line] = run(capsys, *command, "--model", "nowhere/model", *["--seed", 1])
+        assert (code, out) == (1, "") and line.startswith("ldm: no model 'nowhere/model': ")
+
+
+@pytest.mark.parametrize("out", ["taken/dog.png", "taken", "taken/deeper"])
+def test_a_place_that_cannot_be_written_to_is_exit_code_1(capsys, model, work, out):
+    (work / "taken").write_text("a file where a folder should be")
+    code, printed, [line] = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, "--out", out)
+    assert (code, printed) == (1, "")
+    assert re.fullmatch(rf"ldm: cannot write {out}\S*: .+; give another place", line)
+    assert files(work) == ["taken"]
+
+
+def test_a_disk_that_is_full_leaves_no_half_picture(capsys, model, work, monkeypatch):
+    def save(self, path, format, pnginfo):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    code, out, [line] = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, "--out", "x.png")
+    assert (code, out) == (1, "") and files(work) == []
+    assert line == "ldm: cannot write x.png: No space left on device; give another place"
+
+
+def test_a_sampler_that_is_not_known_is_exit_code_1(capsys, model, work):
+    code, out, [line] = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, "--sampler", "dimm")
+    assert (code, out) == (1, "") and line.startswith("ldm: sampler 'dimm'; ") and "ddim" in line
+
+
+@pytest.mark.parametrize("size", ["15x16", "0x16", "16x-2"])
+def test_a_size_that_the_model_cannot_make_is_exit_code_1(capsys, model, work, size):
+    code, out, lines = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, "--size", size)
+    assert (code, out) == (1, "") and files(work) == []
+    assert lines[-1] == f"ldm: a size of {size} pixels; both must be multiples of 2"
+
+
+def test_an_empty_prompt_is_painted_without_guidance_by_words(capsys, model, work):
+    code, out, err = run(capsys, "generate", "", "--model", model, "--seed", 1)
+    assert (code, out, err) == (0, "outputs/00001-1.png\n", [])
+    assert (pixels(work / out.strip()) == np.asarray(ldm.load(model).generate("", seed=1)[0])).all()
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "\x00\x1b[31m\x07red\r\n\tdog\x7f",
+        "red \N{DOG FACE} dog",
+        "red \ud83d dog",
+        "red dog " * 12_500,
+        "\udcff" * 9,
+    ],
+    ids=["control characters", "emoji", "a lone surrogate", "100,000 characters", "bytes that are no text"],
+)
+def test_any_prompt_is_painted_and_comes_back_from_the_picture(capsys, model, work, prompt):
+    code, out, _ = run(capsys, "generate", prompt, "--model", model, "--seed", 1, "--out", "a.png")
+    assert (code, out) == (0, "a.png\n")
+    assert read_record(work / "a.png").prompt == prompt
+
+
+def test_the_words_that_the_model_has_never_read_are_named(capsys, model):
+    options = ("--model", model, "--seed", 1)
+    _, _, [line] = run(capsys, "generate", "red unicorn dog", *options, "--negative", "unicorn \x1b zebra")
+    assert line.startswith("this model has never seen the words: unicorn, zebra; ")
+    assert run(capsys, "generate", "red dog", *options)[2] == []
+    many = " ".join(f"z{letter}" for letter in "abcdefghijkl")
+    _, _, [line] = run(capsys, "generate", many, *options)
+    assert ", zj and 2 more; " in line and "zk" not in line
+    _, _, [line] = run(capsys, "generate", "y" * 200, *options)
+    assert "y" * 40 + "...; " in line and "y" * 41 not in line
+
+
+def test_many_pictures_are_painted_four_at_a_time_each_with_its_own_record(capsys, model, work):
+    code, out, _ = run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--batch", 6)
+    assert code == 0 and len(out.splitlines()) == 6
+    records = [read_record(work / path) for path in out.splitlines()]
+    assert [(r.seed, r.group.index, r.group.count) for r in records] == [
+        (5, 0, 4), (6, 1, 4), (7, 2, 4), (8, 3, 4), (9, 0, 2), (10, 1, 2),
+    ]  # fmt: skip
+
+
+def test_the_record_holds_every_setting_and_what_surrounded_the_painting(capsys, model, work):
+    run(
+        capsys,
+        "generate",
+        "red dog",
+        "--negative",
+        "a\ncat",
+        "--model",
+        model,
+        "--seed",
+        5,
+        "--steps",
+        1,
+        "--out",
+        "x.png",
+    )
+    record = read_record(work / "x.png")
+    assert (record.prompt, record.negative, record.seed, record.steps) == ("red dog", "a\ncat", 5, 1)
+    assert (record.sampler, record.guidance, record.width, record.height) == ("ddim", 2.0, 16, 16)
+    assert (record.init, record.strength, record.mask, record.keep_pixels) == (None, None, None, False)
+    assert (record.model, record.dtype, record.device, record.threads) == (model, "float32", "cpu", 1)
+    assert record.versions.torch == torch.__version__ and record.versions.ldm == ldm.__version__
+    hashes = {file.path: file.sha256 for file in record.model_files}
+    assert set(hashes) == {
+        "config.json", "text.safetensors", "unet.safetensors", "vae.safetensors", "tokenizer/merges.txt",
+        "tokenizer/special_tokens_map.json", "tokenizer/tokenizer_config.json", "tokenizer/vocab.json",
+    }  # fmt: skip
+    unet = hashlib.sha256((Path(model) / "unet.safetensors").read_bytes()).hexdigest()
+    assert hashes["unet.safetensors"] == unet
+    with Image.open(work / "x.png") as image:
+        assert image.info["parameters"] == (
+            "red dog\nNegative prompt: a\ncat\n"
+            f"Steps: 1, Sampler: DDIM, CFG scale: 2, Seed: 5, Size: 16x16, Model hash: {unet[:10]}, Model: small"
+        )
+
+
+def test_the_same_command_writes_the_same_bytes(capsys, model, work):
+    for name in ("a.png", "b.png"):
+        run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--out", name)
+    assert (work / "a.png").read_bytes() == (work / "b.png").read_bytes()
+
+
+def stop_after(monkeypatch, pictures: int) -> None:
+    r"""Press Ctrl-C in the middle of the painting that begins when so many pictures are finished."""
+    whole, done = ldm.LatentDiffusion.generate, []
+
+    def generate(self, *arguments, progress, batch, **options):
+        def watch(steps, total):
+            for step in progress(steps, total):
+                yield step
+                if len(done) >= pictures:
+                    raise KeyboardInterrupt
+
+        images = whole(self, *arguments, progress=watch, batch=batch, **options)
+        done.extend(images)
+        return images
+
+    monkeypatch.setattr(ldm.LatentDiffusion, "generate", generate)
+
+
+def test_ctrl_c_keeps_the_finished_pictures_and_says_so(capsys, model, work, monkeypatch):
+    stop_after(monkeypatch, 4)
+    code, out, err = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--batch", 10)
+    assert code == 130 and files(work) == out.splitlines() and len(files(work)) == 4
+    assert err == ["ldm: interrupted; 4 of 10 pictures were finished, and are kept"]
+    for path in out.splitlines():
+        assert pixels(work / path).shape == (16, 16, 3)
+
+
+def test_ctrl_c_during_the_only_picture_leaves_nothing(capsys, model, work, monkeypatch):
+    stop_after(monkeypatch, 0)
+    assert run(capsys, "generate", "red dog", "--model", model, "--seed", 1) == (
+        130,
+        "",
+        ["ldm: interrupted"],
+    )
+    assert files(work) == []

@@ -1,0 +1,153 @@
+r"""What painting needs: a model, a device, pictures to start from; and how each can be missing."""
+
+import contextlib
+import hashlib
+import shutil
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+import ldm
+from ldm.cli.output import progress_bar
+from ldm.record import File, read_record
+from tests.cli.terminal import run, wrong
+
+
+def test_a_picture_too_large_for_the_memory_is_one_clear_line(capsys, model, monkeypatch):
+    def generate(self, *_, **__):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
+        )
+
+    monkeypatch.setattr(ldm.LatentDiffusion, "generate", generate)
+    code, _, [_, line] = run(
+        capsys, "generate", "red dog", "--model", model, "--seed", 1, "--size", "4096x4096"
+    )
+    assert code == 1
+    assert (
+        line
+        == "ldm: not enough memory for 1 pictures of 4096x4096 pixels at once; make them smaller or fewer"
+    )
+
+
+@pytest.mark.parametrize("file", ["text.safetensors", "vae.safetensors", "unet.safetensors", "config.json"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "half", "not text"])
+def test_a_model_that_was_copied_in_part_is_one_clear_line_that_names_the_file(
+    capsys, model, work, file, damage
+):
+    shutil.copytree(model, work / "copy")
+    path = work / "copy" / file
+    data = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(
+            {"empty": b"", "half": data[: len(data) // 2], "not text": b"\xff\xfe\xff" * 9}[damage]
+        )
+    code, out, [line] = run(capsys, "generate", "red dog", "--model", work / "copy", "--seed", 1)
+    assert (code, out) == (1, "") and "bug" not in line
+    assert file in line or "cannot read the model" in line
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "\x00", ""])
+def test_a_model_name_that_no_file_can_have_is_one_clear_line(capsys, name):
+    code, out, [line] = run(capsys, "generate", "red dog", "--model", f"{name}/m", "--seed", 1)
+    assert (code, out) == (1, "") and "bug" not in line and "model" in line
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "tpu", "cpu:1", ""])
+def test_a_device_that_is_not_here_is_one_clear_line(capsys, model, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    code, _, [line] = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--device", device)
+    assert code == 1 and line == (
+        f"ldm: device {device!r} is not here; expected one of cpu, cuda, cuda:0, cuda:1; "
+        "without --device the fastest is taken"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_the_numbers_to_compute_with_can_be_chosen(capsys, model, work, dtype):
+    code, *_ = run(
+        capsys, "generate", "red dog", "--model", model, "--seed", 1, "--dtype", dtype, "--out", "a.png"
+    )
+    assert code == 0 and read_record(work / "a.png").dtype == dtype
+    assert "invalid choice: 'int8'" in wrong(capsys, "generate", "red dog", "--dtype", "int8")
+
+
+@pytest.fixture
+def inputs(monkeypatch):
+    r"""Stands in for `ldm.inputs`, and notes what reaches `generate`."""
+    read = SimpleNamespace(
+        read_picture=lambda path: Image.open(path).convert("RGB"),
+        read_mask=lambda path: Image.open(path).convert("L"),
+    )
+    monkeypatch.setitem(sys.modules, "ldm.inputs", read)
+    seen = {}
+
+    def generate(self, prompt, negative, **options):
+        seen.update(options)
+        return [Image.new("RGB", (16, 16))] * options["batch"]
+
+    monkeypatch.setattr(ldm.LatentDiffusion, "generate", generate)
+    return seen
+
+
+def test_a_picture_to_start_from_and_a_mask_reach_the_model_and_the_record(capsys, model, work, inputs):
+    Image.new("RGB", (16, 16), "red").save(work / "dog.png")
+    Image.new("L", (24, 16), "white").save(work / "mask.png")
+    given = ("--init", "dog.png", "--strength", 0.5, "--mask", "mask.png", "--keep-pixels")
+    code, _, err = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--out", "a.png", *given)
+    assert code == 0 and err == ["mask.png is 24x16 pixels: scaled, and cut to its middle 16x16"]
+    assert inputs["init"].getpixel((0, 0)) == (255, 0, 0) and inputs["mask"].size == (24, 16)
+    assert inputs["strength"] == 0.5 and inputs["keep_pixels"] is True
+    record = read_record(work / "a.png")
+    assert record.init == File("dog.png", hashlib.sha256((work / "dog.png").read_bytes()).hexdigest())
+    assert record.mask == File("mask.png", hashlib.sha256((work / "mask.png").read_bytes()).hexdigest())
+    assert record.strength == 0.5 and record.keep_pixels
+    with Image.open(work / "a.png") as image:
+        assert image.info["parameters"].endswith(", Model: small, Denoising strength: 0.5")
+
+
+def test_a_picture_to_start_from_that_is_not_there_is_one_clear_line(capsys, model, work):
+    for options in (("--init", "no.png"), ("--init", "no.png", "--mask", "no.png")):
+        code, _, [line] = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, *options)
+        assert (
+            code == 1 and line == "ldm: cannot read no.png: No such file or directory; give a picture's file"
+        )
+
+
+def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
+    capsys, model, work, monkeypatch
+):
+    class Recording:
+        def watch(self, progress):
+            assert progress is progress_bar
+            return lambda steps, total: self.note(progress(steps, total))
+
+        def note(self, steps):
+            for step in steps:
+                self.steps += 1
+                yield step
+
+        steps = 0
+
+    recording = Recording()
+
+    @contextlib.contextmanager
+    def record(model, prompt):
+        assert prompt == "red dog"
+        yield recording
+
+    def write_report(what, images, folder):
+        assert what is recording and len(images) == 1
+        return [folder / "film.png"]
+
+    monkeypatch.setitem(sys.modules, "ldm.trace", ModuleType("ldm.trace"))
+    monkeypatch.setitem(sys.modules, "ldm.trace.recorder", SimpleNamespace(record=record))
+    monkeypatch.setitem(sys.modules, "ldm.trace.report", SimpleNamespace(write_report=write_report))
+    options = ("--model", model, "--seed", 1, "--out", "a.png", "--trace", "inside")
+    assert run(capsys, "generate", "red dog", *options)[:2] == (0, "inside/film.png\na.png\n")
+    assert recording.steps == 2 and read_record(work / "a.png").traced

@@ -1,0 +1,123 @@
+r"""The program as a whole: help, exit codes, and what becomes of failures."""
+
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from ldm.cli import main, measure
+from ldm.errors import LdmError
+from tests.cli.terminal import run, wrong
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["paint"],
+        ["generate"],
+        ["generate", "a dog", "--speed", "9"],
+        ["generate", "a dog", "--steps", "many"],
+        ["postcards"],
+        ["train", "everything"],
+    ],
+)
+def test_what_the_parser_does_not_know_is_exit_code_2(capsys, arguments):
+    wrong(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["generate"], ["info"], ["explore"], ["shapes"], ["demo"], ["train"], ["evaluate"], ["postcards"]],
+)
+def test_help_is_exit_code_0(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(" ".join(["usage: ldm", *command]))
+
+
+def test_help_of_every_command_waits_for_nothing_heavy(work):
+    code = """
+import sys
+from ldm.cli import main
+from ldm.cli.program import COMMANDS
+names = [add.__name__.removesuffix("_options") for add in COMMANDS]
+assert names[:2] == ["generate", "info"] and len(names) == 8
+for arguments in [[], *([name] for name in names)]:
+    try:
+        main([*arguments, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0
+print("heavy:", sorted({"torch", "numpy", "PIL", "matplotlib", "tqdm", "einops"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=work,
+        env={"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def failing(monkeypatch, error: BaseException) -> None:
+    def broken(options):
+        raise error
+
+    monkeypatch.setattr(measure, "demo", broken)
+
+
+def test_an_unexpected_error_is_one_line_that_calls_itself_a_bug(monkeypatch, capsys):
+    failing(monkeypatch, ZeroDivisionError("division\nby \x1b[0m zero"))
+    assert run(capsys, "demo") == (1, "", [
+        r"ldm: a bug of ours: ZeroDivisionError: division\nby \x1b[0m zero; run it again with --debug and report "
+        "what it prints"
+    ])  # fmt: skip
+
+
+def test_trouble_of_the_machine_is_not_called_a_bug(monkeypatch, capsys):
+    failing(monkeypatch, OSError(28, "No space left on device", "outputs/x.png"))
+    told = "ldm: the system refused: No space left on device (outputs/x.png); --debug shows where"
+    assert run(capsys, "demo") == (1, "", [told])
+
+
+@pytest.mark.parametrize("error", [LdmError("no room"), ZeroDivisionError("x"), OSError("y")])
+@pytest.mark.parametrize("arguments", [("--debug", "demo"), ("demo", "--debug")])
+def test_the_traceback_comes_with_debug_alone_before_or_after_the_command(
+    monkeypatch, capsys, error, arguments
+):
+    failing(monkeypatch, error)
+    code, out, lines = run(capsys, *arguments)
+    assert (code, out) == (1, "") and lines[0] == "Traceback (most recent call last):"
+    assert any("in broken" in line for line in lines) and lines[-1].startswith("ldm: ")
+    _, _, quiet = run(capsys, "demo")
+    assert quiet == [lines[-1]]
+
+
+def test_a_warning_is_a_line_without_a_place_in_the_code(monkeypatch, capsys):
+    monkeypatch.setattr(measure, "demo", lambda options: warnings.warn("cut\nshort", stacklevel=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run(capsys, "demo") == (0, "", [r"cut\nshort"])
+
+
+def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):
+    failing(monkeypatch, KeyboardInterrupt("stopped; 3 are kept"))
+    assert run(capsys, "demo", "--debug") == (130, "", ["ldm: stopped; 3 are kept"])
+
+
+def test_as_a_program_a_failure_is_one_line_and_no_traceback(work):
+    command = [sys.executable, "-m", "ldm", "postcards", "--grid", "x.png", "--size", "16"]
+    (work / "x.png").mkdir()
+    done = subprocess.run(
+        command, cwd=work, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""}, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(r"ldm: cannot write x.png: .+; give another place\n", done.stderr)
