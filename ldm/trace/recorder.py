@@ -28,7 +28,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ldm.diffusion.sampling import Step
+from ldm.diffusion.sampling import Step, Time
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention
 from ldm.pipeline import LatentDiffusion
@@ -54,7 +54,7 @@ class Word:
 class Moment:
     """One step of sampling, for a batch of b pictures. All tensors are float32, on the CPU."""
 
-    t: int
+    t: Time
     alpha_bar: float  # the noise level before the step: x_t holds sqrt(alpha_bar) of signal
     x_t: Float[Tensor, "b z h w"]  # the latent before the step
     x0: Float[Tensor, "b z h w"]  # the guess, from here, of what the finished latent will be
@@ -165,7 +165,6 @@ class Recording:
         return torch.stack([m.attention[picture, places].sum(0) for m in moments]).mean(0)
 
     def _note(self, path: Iterator[Step]) -> Iterator[Step]:
-        alpha_bar = self._model.alpha_bar()
         for step in path:
             look, self._look = self._look, None
             if look is None or look.out is None:
@@ -179,7 +178,7 @@ class Recording:
             attention = (look.maps / look.layers)[-pictures:].cpu()
             x_t, x0, x_prev = (x.detach().to("cpu", torch.float32) for x in (step.x_t, step.x0, step.x_prev))
             self.moments.append(
-                Moment(step.t, float(alpha_bar[step.t]), x_t, x0, x_prev, size, angle, attention)
+                Moment(step.t, float(step.alpha_bar), x_t, x0, x_prev, size, angle, attention)
             )
             yield step
 

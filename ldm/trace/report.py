@@ -34,7 +34,7 @@ def steps_csv(recording: Recording, picture: int = 0) -> str:
     for i, m in enumerate(recording.moments):
         size = "" if m.guidance_size is None else f"{m.guidance_size[picture]:.6g}"
         angle = "" if m.guidance_angle is None else f"{m.guidance_angle[picture]:.6g}"
-        writer.writerow((i, m.t, f"{m.alpha_bar:.6g}", f"{m.snr:.6g}", size, angle))
+        writer.writerow((i, f"{m.t:g}", f"{m.alpha_bar:.6g}", f"{m.snr:.6g}", size, angle))
     return file.getvalue()
 
 

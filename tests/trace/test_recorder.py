@@ -201,7 +201,7 @@ def test_when_a_sampler_looks_twice_in_a_step_the_first_look_counts(model, draw)
     def path(looks):
         for place, t in looks:
             model.unet(place, torch.tensor(t), model.encode_text(["red dog"]))
-        yield Step(500, x, x, x)
+        yield Step(500, torch.tensor(0.5), x, x, x)
 
     def attention(*looks):
         with record(model, "red dog") as recording:
