@@ -23,6 +23,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ldm.diffusion.sampling import Time
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 
@@ -45,7 +46,7 @@ class Painting:
     x0: list[Image.Image]
     maps: Float[Tensor, "k n mh mw"]  # each place's attention to each of the words
     influence: list[float] | None  # |cond - uncond| / |uncond| at every step; None without guidance
-    steps: list[tuple[int, float]]  # (t, alpha_bar) of every step
+    steps: list[tuple[Time, float]]  # (t, alpha_bar) of every step
 
 
 def fitting_page(model: LatentDiffusion, paintings: Sequence[Painting], seeds: int) -> str:
