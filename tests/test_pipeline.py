@@ -369,7 +369,7 @@ def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
     assert not torch.equal(model.begin(eps, "ddim", path, x0[0], None, 1.0)[0], eps)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_what_is_kept_is_the_reconstruction_or_the_picture_to_the_pixel(model, sampler, strength):
     init, mask = colours(), Image.new("L", (8, 8))

@@ -14,6 +14,10 @@ from unittest import mock
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
 )
@@ -33,9 +37,16 @@ pytestmark = pytest.mark.reference
 STEPS, GUIDANCE, SEEDS = 10, 3.0, [4, 5]
 WIDTH, HEIGHT = 48, 32  # of pixels; four pixels a latent
 SCHEDULERS = {
-    "ddim": lambda **o: DDIMScheduler(steps_offset=1, set_alpha_to_one=False, **o),
-    "ddpm": lambda **o: DDPMScheduler(**o),
+    "ddim": lambda **o: DDIMScheduler(steps_offset=1, set_alpha_to_one=False, clip_sample=False, **o),
+    "ddpm": lambda **o: DDPMScheduler(clip_sample=False, **o),
+    "euler": EulerDiscreteScheduler,
+    "euler_ancestral": EulerAncestralDiscreteScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+    "heun": HeunDiscreteScheduler,
 }
+# diffusers computes the others' noise levels in float32. And it blends in the middle of Heun's strides, too.
+TOLERANCE = {"ddim": 1e-10, "ddpm": 1e-10}
+BLENDED = [name for name in SCHEDULERS if name != "heun"]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +78,7 @@ def model(networks):
 def theirs(kind, networks, sampler, noise, **options):
     r"""The finished latents of diffusers; each of its draws is the next one of `noise`."""
     unet, vae = networks
-    common = {"beta_schedule": "scaled_linear", "clip_sample": False, **make.BETAS}
+    common = {"beta_schedule": "scaled_linear", **make.BETAS}
     scheduler = SCHEDULERS[sampler](**common)
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
     scheduler.one = torch.tensor(1.0, dtype=torch.float64)
@@ -80,7 +91,7 @@ def theirs(kind, networks, sampler, noise, **options):
     pipeline.set_progress_bar_config(disable=True)
     with (
         mock.patch(f"{kind.__module__}.randn_tensor", lambda *_, **__: noise()),
-        mock.patch(f"{type(scheduler).__module__}.randn_tensor", lambda *_, **__: noise()),
+        mock.patch(f"{type(scheduler).__module__}.randn_tensor", lambda *_, **__: noise(), create=True),
     ):
         return pipeline(
             num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="latent", **options
@@ -117,10 +128,10 @@ def test_image_to_image_equals_diffusers(model, networks, sampler, strength):
         negative_prompt_embeds=uncond,
     )
     got = ours(model, sampler, model.noise(SEEDS, (WIDTH, HEIGHT)), cond, uncond, x0, strength)
-    assert difference(got, expected) <= 1e-10
+    assert difference(got, expected) <= TOLERANCE.get(sampler, 1e-5)
 
 
-@pytest.mark.parametrize("sampler", SCHEDULERS)
+@pytest.mark.parametrize("sampler", BLENDED)
 @pytest.mark.parametrize("strength", [0.15, 0.6, 1.0])
 def test_inpainting_equals_diffusers(model, networks, sampler, strength):
     cond, uncond, x0 = inputs()
@@ -141,7 +152,7 @@ def test_inpainting_equals_diffusers(model, networks, sampler, strength):
         negative_prompt_embeds=uncond,
     )
     got = ours(model, sampler, model.noise(SEEDS, (WIDTH, HEIGHT)), cond, uncond, x0, strength, mask)
-    assert difference(got, expected) <= 1e-10
+    assert difference(got, expected) <= TOLERANCE.get(sampler, 1e-5)
     kept = torch.ones(HEIGHT // 4, WIDTH // 4, dtype=torch.bool)
     kept[1:5, 2:7] = False
     assert torch.equal(got[..., kept], x0.expand_as(got)[..., kept])
