@@ -158,7 +158,7 @@ function makeOverview() {
   const run = data.runs[0];
   document.title = `${name(run)} · inside a diffusion model`;
   $("title").textContent = name(run);
-  $("title").classList.toggle("long", run.prompt.length > 90);
+  $("title").classList.toggle("long", run.prompt.length > 60);
   $("model").textContent = data.model;
   $("settings").textContent = `seed ${run.seed}, ${last} steps of ${data.sampler.toUpperCase()}, guidance ${number(run.guidance)}`;
   $("count").textContent = last;

@@ -169,8 +169,7 @@ def pixels(browser, selector):
 def assert_quiet(browser):
     r"""No complaint on the console, and nothing asked of anybody but the page itself."""
     assert browser.errors == []
-    assert [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))] == []
-    assert sum(url.startswith("file:") for url in browser.requests) == 1
+    assert len([url for url in browser.requests if not url.startswith("data:")]) == 1  # the page itself
 
 
 @in_browser
@@ -201,7 +200,7 @@ def test_the_keyboard_steps_and_plays(browser, page):
     browser.press("ArrowLeft")
     assert browser.run("state.position") == 1
     browser.press(" ")
-    assert browser.run("play.name && document.querySelector('#play').ariaLabel") == "Pause"
+    assert browser.run("document.querySelector('#play').ariaLabel") == "Pause"
     browser.wait_for("state.position === 6 && document.querySelector('#play').ariaLabel === 'Play'")
     browser.run("document.querySelector('#slider').focus()")
     browser.press("ArrowLeft")  # the slider's own keys
