@@ -53,8 +53,23 @@ READING_ORDER = (
     # The four steps in order.
     "ldm.pipeline",
     # Model files.
+    "ldm.convert.names",
     "ldm.convert.rows",
+    "ldm.convert.safe",
     "ldm.convert.folder",
+    "ldm.convert.pickled",
+    "ldm.convert.readers",
+    "ldm.convert.checkpoint",
+    "ldm.convert.diffusers_folder",
+    "ldm.convert.opening",
+    "ldm.convert.kinds",
+    "ldm.convert.sizes",
+    "ldm.convert.settings",
+    "ldm.convert.configure",
+    "ldm.convert.fitting",
+    "ldm.convert.words",
+    "ldm.convert.known",
+    "ldm.convert.inspect",
     "ldm.loading",
     # The captioned world that the tiny model knows.
     "ldm.postcards.attributes",

@@ -73,7 +73,7 @@ def test_to_the_file_and_back_is_the_identity(linear):
 
 
 def test_a_linear_map_is_read_from_either_form():
-    row, matrix = Row("a.weight", "b.weight", conv=True), torch.randn(3, 2)
+    row, matrix = Row("a.weight", "b.weight", conv=("diffusers",)), torch.randn(3, 2)
     for stored in (matrix, matrix[:, :, None, None]):
         assert torch.equal(from_diffusers({"b.weight": stored}, [row])["a.weight"], matrix)
     with pytest.raises(LdmError, match=r"\[3, 2, 3, 3\]; expected \[out, in, 1, 1\]"):
