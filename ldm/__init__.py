@@ -68,6 +68,8 @@ READING_ORDER = (
     "ldm.convert.configure",
     "ldm.convert.fitting",
     "ldm.convert.words",
+    "ldm.convert.gather",
+    "ldm.convert.writing",
     "ldm.convert.known",
     "ldm.convert.inspect",
     "ldm.loading",

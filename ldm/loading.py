@@ -2,19 +2,18 @@ r"""`ldm.load`: one door for a model, given its name, its folder, or its file.""
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ldm.config import Config
 from ldm.convert.checkpoint import Checkpoint, Weights
-from ldm.convert.configure import Prediction, configure, lone_config
+from ldm.convert.configure import Prediction, lone_config
 from ldm.convert.diffusers_folder import is_diffusers_folder
-from ldm.convert.fitting import configs_of, demand, demand_finite, fit, skeleton
+from ldm.convert.fitting import demand, demand_finite, fit, skeleton
 from ldm.convert.folder import read_clip
+from ldm.convert.gather import gather
 from ldm.convert.opening import open_checkpoint, parameters
-from ldm.convert.words import with_tokenizer
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
@@ -89,38 +88,23 @@ def load(
     """
     path = find(model)
     device = torch.device(device or pick_device())
-    checkpoint = open_checkpoint(path, weights)
-    found = configure(checkpoint, _read_config(config), prediction)
-    found, tokenizer = with_tokenizer(checkpoint, found)
-    dtype = dtype or _chosen_dtype(checkpoint, device)
-    try:
-        with torch.device("meta"):  # no memory and no random numbers for weights that the file replaces
-            made = LatentDiffusion(found, tokenizer)
-    except (ValueError, RuntimeError, ArithmeticError, TypeError) as error:
-        raise LdmError(f"the config makes no model ({error}); correct it") from error
-    fill_networks(
-        checkpoint, configs_of(found), {n: getattr(made, n) for n in configs_of(found)}, dtype, device
-    )
-    return made.eval()
+    made = gather(path, _read_config(config), weights, prediction)
+    dtype = dtype or _chosen_dtype(made.checkpoint, device)
+    with torch.device("meta"):  # no memory and no random numbers for weights that the file replaces
+        painter = LatentDiffusion(made.config, made.tokenizer)
+    for name, tensors in made.tensors.items():
+        _fill(getattr(painter, name), tensors, made.checkpoint.path, dtype, device)
+    return painter.eval()
 
 
-def fill_networks(
-    checkpoint: Checkpoint,
-    configs: dict[str, Any],
-    networks: dict[str, nn.Module],
-    dtype: torch.dtype,
-    device: torch.device,
+def _fill(
+    network: nn.Module, tensors: dict[str, Tensor], source: Path, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Give networks on the meta device their weights, one tensor at a time. Raises `LdmError` if they do not fit."""
-    found = fit(checkpoint, configs)
-    demand(found, checkpoint)
-    for name, tensors in found.tensors.items():
-        ready = {key: tensor.to(device, dtype) for key, tensor in tensors.items()}
-        if any(ready[key].data_ptr() != tensor.data_ptr() for key, tensor in tensors.items()):
-            demand_finite(
-                ready, checkpoint.path
-            )  # they were all read just now; what is mapped is left in peace
-        networks[name].load_state_dict(ready, assign=True)
+    """Give a network on the meta device its weights: one tensor after another, and none is held twice."""
+    ready = {name: tensor.to(device, dtype) for name, tensor in tensors.items()}
+    if any(ready[name].data_ptr() != tensor.data_ptr() for name, tensor in tensors.items()):
+        demand_finite(ready, source)  # they were all read just now; what is mapped only is left in peace
+    network.load_state_dict(ready, assign=True)
 
 
 def _chosen_dtype(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
@@ -150,7 +134,9 @@ def _load_lone(
     config, device = lone_config(checkpoint), torch.device(device or pick_device())
     network = skeleton(part, config)
     dtype = dtype or _chosen_dtype(checkpoint, device)
-    fill_networks(checkpoint, {part: config}, {part: network}, dtype, device)
+    found = fit(checkpoint, {part: config})
+    demand(found, checkpoint)
+    _fill(network, found.tensors[part], checkpoint.path, dtype, device)
     return network.eval()
 
 

@@ -84,7 +84,7 @@ def inspect(path: Path, hash: bool = True) -> Report:
             trouble=trouble,
         )
     checkpoint = open_checkpoint(path)
-    kind, found, config, trouble = _identify(checkpoint)
+    kind, found, config, reason = _identify(checkpoint)
     components = tuple(
         Component(
             PART_NAMES[name],
@@ -95,8 +95,8 @@ def inspect(path: Path, hash: bool = True) -> Report:
         for name, part in sorted(checkpoint.parts.items())
     )
     report = Report(
-        path, kind, found, trouble is None, checkpoint.form, config, components, checkpoint.ema, asked, hashes,
-        left_over=checkpoint.strange, dropped=checkpoint.dropped, trouble=trouble,
+        path, kind, found, reason is None, checkpoint.form, config, components, checkpoint.ema, asked, hashes,
+        left_over=checkpoint.strange, dropped=checkpoint.dropped, trouble=reason,
     )  # fmt: skip
     return _compared(report, checkpoint)
 

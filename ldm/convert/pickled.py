@@ -154,6 +154,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
             f"{path} is in the format of torch before version 1.6, which cannot be opened safely; take the "
             ".safetensors file of the same model"
         )
+    if path.suffix.lower() == ".safetensors":  # torch would go by the name
+        raise LdmError(f"{path} is a pickle under the name of another format; rename it to end in .ckpt")
     leftovers: list[Any] = [(Leftover, name) for name, verdict in VERDICTS.items() if verdict == LEFTOVER]
     try:
         with torch.serialization.safe_globals(leftovers):

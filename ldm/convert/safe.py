@@ -16,8 +16,9 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def read_header(path: Path) -> Header:
         raise LdmError(f"{path} is damaged ({error}); fetch or train it again") from error
 
 
-def parse_header(file: BinaryIO, size: int) -> Header:
+def parse_header(file: BufferedIOBase, size: int) -> Header:
     """The header of a safetensors file of `size` bytes. Raises `ValueError` that says what is wrong with it."""
     prefix = file.read(8)
     if len(prefix) < 8:
@@ -165,28 +166,32 @@ def _slice(whole: Tensor, entry: Entry) -> Tensor:
 
 
 def write_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
-    """Write tensors as they are, one after another: no second copy of the model is made in memory.
+    """Write tensors, as they are or as `dtype`, one after another: no second copy of the model is made in memory.
 
     Raises `LdmError` if the disk is full or cannot be written to; then nothing is left behind.
     """
     fields: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    kinds = {name: dtype or tensor.dtype for name, tensor in tensors.items()}
     # The widest numbers first: then each starts at a multiple of its size.
-    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    order = sorted(tensors, key=lambda name: (-kinds[name].itemsize, name))
     end = 0
     for name in order:
-        begin, end = end, end + tensors[name].numel() * tensors[name].dtype.itemsize
+        begin, end = end, end + tensors[name].numel() * kinds[name].itemsize
         shape = list(tensors[name].shape)
-        fields[name] = {"dtype": NAMES[tensors[name].dtype], "shape": shape, "data_offsets": [begin, end]}
+        fields[name] = {"dtype": NAMES[kinds[name]], "shape": shape, "data_offsets": [begin, end]}
     header = json.dumps(fields, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     try:
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
             for name in order:
-                numbers = tensors[name].detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-                file.write(numbers.numpy().data)
+                numbers = tensors[name].detach().to("cpu", kinds[name]).contiguous()
+                file.write(numbers.reshape(-1).view(torch.uint8).numpy().data)
     except OSError as error:
         raise LdmError(
             f"cannot write {path}: {error.strerror or error}; make room or give another place"

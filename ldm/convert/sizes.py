@@ -6,6 +6,7 @@ checkpoint says it (`ldm.convert.settings`), or the caller.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from ldm.config import SD1, SD2_BASE, Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
 from ldm.convert.checkpoint import Part
@@ -50,7 +51,7 @@ def unet_config(part: Part, version: str) -> UNetConfig:
     )
 
 
-def _heads(width: int, version: str, source: str) -> int:
+def _heads(width: int, version: str, source: Path) -> int:
     if version == "sd1":
         return 8
     if width % HEAD_WIDTH:
