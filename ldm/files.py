@@ -78,7 +78,7 @@ def sweep(path: str | os.PathLike[str]) -> list[Path]:
         if match and not _is_running(int(match[1])):
             if left.name.endswith("-old") and not path.exists():
                 os.replace(left, path)
-                log.warning("%s was moved aside by a run that was cut short; it is back", path)
+                log.warning("%s was moved aside by a run that was cut short; it is back as %s", left, path)
             else:
                 _remove(left)
                 log.warning("removed %s, left behind by a run that was cut short", left)

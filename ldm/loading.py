@@ -11,9 +11,9 @@ from ldm.convert.checkpoint import Checkpoint, Weights
 from ldm.convert.configure import Prediction, lone_config
 from ldm.convert.diffusers_folder import is_diffusers_folder
 from ldm.convert.fitting import demand, demand_finite, fit, skeleton
-from ldm.convert.folder import read_clip
+from ldm.convert.folder import read_clip, read_model
 from ldm.convert.gather import gather
-from ldm.convert.opening import open_checkpoint, parameters
+from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
@@ -58,7 +58,7 @@ def pick_device() -> torch.device:
 def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
     """What a model of so many parameters runs best in: half precision on a GPU and on a CPU with matrix units (AMX).
 
-    bfloat16 on the CPU, because only that is fast there; float16 on a GPU, because it has three more digits. A small
+    bfloat16 on the CPU, because only that is fast there; float16 on a GPU, because it has three binary digits more. A small
     model runs in float32 everywhere.
     """
     if numbers <= SMALL:
@@ -88,6 +88,8 @@ def load(
     """
     path = find(model)
     device = torch.device(device or pick_device())
+    if is_own_folder(path) and config is None and prediction is None:
+        return read_model(path, dtype or _chosen_dtype(open_checkpoint(path), device)).to(device)
     made = gather(path, _read_config(config), weights, prediction)
     dtype = dtype or _chosen_dtype(made.checkpoint, device)
     with torch.device("meta"):  # no memory and no random numbers for weights that the file replaces

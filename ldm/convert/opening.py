@@ -18,8 +18,8 @@ TOKENIZER = "ldm.tokenizer"
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether it is a model in this project's own layout (`ldm.convert.folder`)."""
-    return (path / "config.json").is_file() and all(
+    """Whether it is a model in this project's own layout (`ldm.convert.folder`), complete or not."""
+    return (path / "config.json").is_file() and any(
         (path / f"{name}.safetensors").is_file() for name in OWN_PARTS
     )
 
@@ -54,6 +54,8 @@ def _own_folder(folder: Path) -> Checkpoint:
     parts = {}
     for name in OWN_PARTS:
         path = folder / f"{name}.safetensors"
+        if not path.is_file():
+            raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
         parts[name] = Part(map_tensors(path), "ours", path)
     try:
         config = (folder / "config.json").read_text(encoding="utf-8")

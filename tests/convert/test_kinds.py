@@ -80,7 +80,7 @@ def test_a_key_less_or_more_or_misshapen_is_named():
 def test_of_many_missing_keys_ten_are_named():
     tensors = {name: t for name, t in real("sd1").items() if "decoder.up" not in name}
     checkpoint = split(Path("x"), tensors)
-    with pytest.raises(LdmError, match="74 missing: (.*, ){9}.* and 64 more"):
+    with pytest.raises(LdmError, match="106 missing: (.*, ){9}.* and 96 more"):
         demand(fit(checkpoint, configs_of(configure(checkpoint))), checkpoint)
 
 
@@ -193,7 +193,7 @@ SHAPES = {
 NAMES = sorted(SHAPES)
 
 
-@settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.sampled_from(NAMES), st.lists(st.sampled_from([0, 1, 3, 64, 2**20, 2**62]), max_size=4)),
