@@ -12,7 +12,7 @@ from ldm import loading as module
 from ldm.convert.writing import convert, export
 from ldm.errors import LdmError
 from ldm.loading import find
-from tests.convert.made import FAMILIES, random_tensors, single_file, with_ema
+from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
 from tests.small import CONFIG, write_small_model
 
 
@@ -132,19 +132,17 @@ def test_load_is_still_a_function_after_it_was_used(tmp_path):
 
 @pytest.fixture
 def single(tmp_path):
-    path = tmp_path / "v1-5.safetensors"
-    save_file(single_file(FAMILIES["sd1"], random_tensors(FAMILIES["sd1"])), path)
-    return path
+    config = FAMILIES["sd1"]
+    return save(tmp_path / "v1-5.safetensors", config, single_file(config, random_tensors(config)))
 
 
 def test_every_layout_gives_the_same_model(tmp_path, single):
-    torch.save(load_file(single), tmp_path / "v1-5.ckpt")
     convert(single, tmp_path / "ours")
     export(single, tmp_path / "theirs", "diffusers")
     export(tmp_path / "ours", tmp_path / "one.safetensors", "compvis")
     models = [
         ldm.load(tmp_path / name, device="cpu")
-        for name in ("v1-5.safetensors", "v1-5.ckpt", "ours", "theirs", "one.safetensors")
+        for name in ("v1-5.safetensors", "ours", "theirs", "one.safetensors")
     ]
     first = models[0].state_dict()
     for model in models:
@@ -152,6 +150,20 @@ def test_every_layout_gives_the_same_model(tmp_path, single):
         state = model.state_dict()
         assert state.keys() == first.keys() and all(torch.equal(state[name], first[name]) for name in first)
         assert model.dtype == torch.float32  # a small one
+
+
+def test_a_ckpt_speaks_with_clips_own_words(tmp_path):
+    config = FAMILIES["sd2-v"]
+    config = replace(config, text=replace(config.text, vocab_size=49408, context_length=77))
+    torch.save({"state_dict": single_file(config, random_tensors(config))}, tmp_path / "768-v.ckpt")
+    model = ldm.load(tmp_path / "768-v.ckpt")
+    assert model.config == config and model.tokenizer.vocab_size == 49408 and model.tokenizer.pad == "zero"
+    with pytest.raises(
+        LdmError, match="the text encoder has .* give a folder with the model's own tokenizer"
+    ):
+        small = FAMILIES["sd1"]
+        torch.save(single_file(small, random_tensors(small)), tmp_path / "x.ckpt")
+        ldm.load(tmp_path / "x.ckpt")
 
 
 def test_a_file_is_found_by_its_name_under_weights(places, single):
@@ -171,17 +183,15 @@ def test_a_tensor_that_keeps_its_dtype_stays_in_the_file(single):
 def test_averaged_or_live_weights_and_the_prediction_are_the_callers_choice(tmp_path):
     config = FAMILIES["sd2-base"]
     file = with_ema(single_file(config, random_tensors(config)))
-    torch.save(file, tmp_path / "512-base.ckpt")
+    path = save(tmp_path / "512-base.safetensors", config, file)
     live = file["model.diffusion_model.out.2.bias"].float()
-    bias = {
-        w: ldm.load(tmp_path / "512-base.ckpt", weights=w).unet.conv_out.bias for w in (None, "ema", "live")
-    }
+    bias = {w: ldm.load(path, weights=w, device="cpu").unet.conv_out.bias for w in (None, "ema", "live")}
     assert torch.equal(bias["live"], live)
     assert torch.equal(bias["ema"], bias[None]) and not torch.equal(bias["ema"], live)
-    assert ldm.load(tmp_path / "512-base.ckpt", prediction="v").config.noise.prediction == "v"
+    assert ldm.load(path, prediction="v").config.noise.prediction == "v"
     for wrong in ({"prediction": "noise"}, {"weights": "all"}):
         with pytest.raises(LdmError, match="expected 'e"):
-            ldm.load(tmp_path / "512-base.ckpt", **wrong)
+            ldm.load(path, **wrong)
 
 
 def test_a_config_overrides_what_is_detected(tmp_path, single):
@@ -202,7 +212,7 @@ def test_a_config_overrides_what_is_detected(tmp_path, single):
 def test_a_number_that_is_none_is_found_and_its_tensor_named(tmp_path, single, spoilt):
     file = load_file(single)
     file["first_stage_model.decoder.conv_out.bias"][1] = spoilt
-    save_file(file, tmp_path / "x.safetensors")
+    save(tmp_path / "x.safetensors", FAMILIES["sd1"], file)
     with pytest.raises(LdmError, match="decoder.conv_out.bias has NaN or infinity"):
         ldm.load(tmp_path / "x.safetensors", torch.float32)
 

@@ -13,15 +13,39 @@ from torch import Tensor
 from ldm.config import SD1, SD1_INPAINT, SD2_BASE, SD2_INPAINT, SD2_V, Config, Level
 from ldm.convert.fitting import configs_of, part_rows, skeleton
 from ldm.convert.names import written
+from ldm.convert.opening import TOKENIZER
+from ldm.convert.safe import write_safetensors
+from ldm.convert.words import tokenizer_text
+from ldm.text.tokenizer import Tokenizer
+from tests.small import MERGES
+
+
+def tokenizer(config: Config) -> Tokenizer:
+    r"""One with a handful of merges, padded as the family does it. (CLIP's own takes a while to read.)"""
+    return Tokenizer(MERGES, context_length=32, pad=config.text.pad)
+
+
+def save(path: Path, config: Config, file: dict[str, Tensor]) -> Path:
+    r"""A safetensors file that carries its tokenizer, but no config."""
+    write_safetensors(path, file, {TOKENIZER: tokenizer_text(tokenizer(config))})
+    return path
 
 
 def small(config: Config) -> Config:
-    r"""The same family, as narrow as detection without a config can bear; CLIP's own vocabulary."""
+    r"""The same family, as narrow as detection without a config can bear, and of few words."""
     second = config.text.output == "penultimate"
+    words = tokenizer(config)
     levels = (Level(64, 1, 1), Level(128, 2, 0)) if second else (Level(32, 8, 1), Level(64, 8, 0))
     return replace(
         config,
-        text=replace(config.text, width=8, layers=3 if second else 2, heads=1),
+        text=replace(
+            config.text,
+            vocab_size=words.vocab_size,
+            context_length=words.context_length,
+            width=8,
+            layers=3 if second else 2,
+            heads=1,
+        ),
         vae=replace(config.vae, channels=(32, 64), res_per_level=1),
         unet=replace(config.unet, levels=levels, context_width=8, res_per_level=1),
         image=None,
@@ -57,7 +81,9 @@ def single_file(config: Config, tensors: dict[str, dict[str, Tensor]]) -> dict[s
     if not second:
         prefix = "cond_stage_model.transformer."
         file |= {prefix + name: t for name, t in written(tensors["text"], rows, "diffusers").items()}
-        return file | {prefix + "text_model.embeddings.position_ids": torch.arange(77)[None]}
+        return file | {
+            prefix + "text_model.embeddings.position_ids": torch.arange(config.text.context_length)[None]
+        }
     prefix = "cond_stage_model.model."
     text = written(tensors["text"], rows, "compvis")
     last = f"transformer.resblocks.{config.text.layers - 1}."

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import ldm.files
 from ldm.convert.gather import gather
 from ldm.convert.writing import convert, export
 from ldm.errors import LdmError
-from tests.convert.made import FAMILIES, random_tensors, single_file, with_ema
+from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
 from tests.small import CONFIG, TOKENIZER, write_small_model
 
 NAMES = {
@@ -40,15 +40,13 @@ def family(request, tmp_path_factory):
     config = FAMILIES[request.param]
     tensors = random_tensors(config)
     path = tmp_path_factory.mktemp(request.param) / f"{NAMES[request.param]}.safetensors"
-    save_file(single_file(config, tensors), path)
-    return path, config, tensors
+    return save(path, config, single_file(config, tensors)), config, tensors
 
 
 @pytest.fixture
 def single(tmp_path):
-    path = tmp_path / "v1.safetensors"
-    save_file(single_file(FAMILIES["sd1"], random_tensors(FAMILIES["sd1"])), path)
-    return path
+    config = FAMILIES["sd1"]
+    return save(tmp_path / "v1.safetensors", config, single_file(config, random_tensors(config)))
 
 
 def test_there_and_back_through_every_layout_is_the_identity(tmp_path, family):
@@ -87,9 +85,8 @@ def test_what_a_model_does_not_keep_is_listed(tmp_path, family):
 
 
 def test_the_other_of_averaged_and_live_weights_is_listed(tmp_path):
-    save_file(
-        with_ema(single_file(FAMILIES["sd1"], random_tensors(FAMILIES["sd1"]))), tmp_path / "x.safetensors"
-    )
+    config = FAMILIES["sd1"]
+    save(tmp_path / "x.safetensors", config, with_ema(single_file(config, random_tensors(config))))
     dropped = convert(tmp_path / "x.safetensors", tmp_path / "ema")
     assert "model.diffusion_model.out.2.bias" in dropped
     assert "model_ema.diffusion_modelout2bias" in convert(
@@ -127,7 +124,7 @@ def test_another_dtype_is_written_on_request(tmp_path, single):
 def test_a_model_that_is_not_a_number_is_not_converted(tmp_path, single):
     file = load_file(single)
     file["model.diffusion_model.out.2.bias"][0] = float("nan")
-    save_file(file, tmp_path / "x.safetensors")
+    save(tmp_path / "x.safetensors", FAMILIES["sd1"], file)
     with pytest.raises(LdmError, match="conv_out.bias has NaN or infinity"):
         convert(tmp_path / "x.safetensors", tmp_path / "ours")
     assert not (tmp_path / "ours").exists()
