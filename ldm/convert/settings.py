@@ -4,11 +4,11 @@ Their files also switch on variants of the architecture that Stable Diffusion do
 another network of the same tensors is an error here, not something to be passed over.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ldm.config import Config, Level
+from ldm.config import Config
 from ldm.errors import LdmError
 
 SCHEDULES = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
@@ -41,43 +41,52 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
             if key in said and said[key] != value:
                 raise LdmError(f"{part}: its config has {key} = {said[key]!r}; expected {value!r}")
     unet, vae, text = (settings.get(part, {}) for part in ("unet", "vae", "text_encoder"))
-    noise, size = settings.get("scheduler", {}), unet.get("sample_size")
-    heads = unet.get("num_attention_heads") or unet.get("attention_head_dim")
-    levels = config.unet.levels
-    if heads is not None:
-        each = heads if isinstance(heads, list) else [heads] * len(levels)
-        if len(each) != len(levels):
-            raise LdmError(
-                f"unet: its config has heads for {len(each)} levels; its tensors make {len(levels)}"
-            )
-        levels = tuple(Level(level.channels, h, level.depth) for level, h in zip(levels, each))
-    found = replace(
-        config,
-        unet=replace(config.unet, levels=levels, groups=unet.get("norm_num_groups", config.unet.groups)),
-        vae=replace(
-            config.vae,
-            scale=vae.get("scaling_factor", config.vae.scale),
-            groups=vae.get("norm_num_groups", config.vae.groups),
-        ),
-        text=replace(
-            config.text,
-            heads=text.get("num_attention_heads", config.text.heads),
-            activation=text.get("hidden_act", config.text.activation),
-        ),
-        noise=replace(
-            config.noise,
-            steps=noise.get("num_train_timesteps", config.noise.steps),
-            schedule=_ours(SCHEDULES, noise.get("beta_schedule", "scaled_linear")),
-            beta_start=noise.get("beta_start", config.noise.beta_start),
-            beta_end=noise.get("beta_end", config.noise.beta_end),
-            prediction=_ours(PREDICTIONS, noise.get("prediction_type", PREDICTIONS[config.noise.prediction])),
-        ),
-        defaults=replace(
-            config.defaults,
-            size=size * config.vae.factor if isinstance(size, int) else config.defaults.size,
-        ),
+    noise = settings.get("scheduler", {})
+    # As plain tables, so that everything from outside passes the checks of `Config.from_json`.
+    table = json.loads(config.to_json())
+    _take(table["unet"], unet, {"groups": "norm_num_groups"})
+    _take(table["vae"], vae, {"groups": "norm_num_groups", "scale": "scaling_factor"})
+    _take(table["text"], text, {"heads": "num_attention_heads", "activation": "hidden_act"})
+    _take(
+        table["noise"],
+        noise,
+        {"steps": "num_train_timesteps", "beta_start": "beta_start", "beta_end": "beta_end"},
     )
-    return Config.from_json(found.to_json())  # checks the type of everything that came from outside
+    if "beta_schedule" in noise:
+        table["noise"]["schedule"] = _ours(SCHEDULES, noise["beta_schedule"])
+    if "prediction_type" in noise:
+        table["noise"]["prediction"] = _ours(PREDICTIONS, noise["prediction_type"])
+    if isinstance(unet.get("sample_size"), int):
+        table["defaults"]["size"] = unet["sample_size"] * config.vae.factor
+    heads = unet.get("num_attention_heads") or unet.get("attention_head_dim")  # the number, under either name
+    levels = table["unet"]["levels"]
+    each = heads if isinstance(heads, list) else [heads] * len(levels)
+    if len(each) != len(levels):
+        raise LdmError(f"unet: its config has heads for {len(each)} levels; its tensors make {len(levels)}")
+    for level, number in zip(levels, each):
+        level["heads"] = level["heads"] if number is None else number
+    found = Config.from_json(json.dumps(table))
+    _demand_positive(found)
+    return found
+
+
+def _take(ours: dict[str, Any], theirs: Mapping[str, Any], names: dict[str, str]) -> None:
+    """Take over what their table says, under our names."""
+    ours |= {name: theirs[other] for name, other in names.items() if other in theirs}
+
+
+def _demand_positive(config: Config) -> None:
+    """Sizes that are whole numbers may still be none."""
+    sizes = {
+        "heads": min(config.text.heads, *(level.heads for level in config.unet.levels)),
+        "groups": min(config.unet.groups, config.vae.groups),
+        "steps of the noise schedule": config.noise.steps,
+        "pixels": config.defaults.size,
+        "scale of the latents": config.vae.scale,
+    }
+    wrong = [f"{value} {name}" for name, value in sizes.items() if not value > 0]
+    if wrong:
+        raise LdmError(f"its config has {' and '.join(wrong)}; expected more than none")
 
 
 def _ours(table: dict[str, str], theirs: Any) -> Any:

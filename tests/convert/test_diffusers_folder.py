@@ -150,7 +150,7 @@ def test_text_encoders_without_their_prefix_and_with_positions_are_read(folder):
         ("unet", "attention_head_dim", [1], "has heads for 1 levels; its tensors make 2"),
         ("unet", "attention_head_dim", "many", "heads is 'many'; expected int"),
         ("unet", "norm_num_groups", 7, "make no U-Net"),
-        ("unet", "attention_head_dim", -1, "U-Net|heads"),
+        ("unet", "attention_head_dim", -1, "its config has -1 heads; expected more than none"),
         ("vae", "scaling_factor", "wide", "scale is 'wide'; expected float"),
         ("text_encoder", "hidden_act", "relu", "activation is 'relu'; expected one of"),
         ("scheduler", "prediction_type", "flow", "has 'flow'; expected one of epsilon, v_prediction"),
