@@ -58,8 +58,8 @@ def pick_device() -> torch.device:
 def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
     """What a model of so many parameters runs best in: half precision on a GPU and on a CPU with matrix units (AMX).
 
-    bfloat16 on the CPU, because only that is fast there; float16 on a GPU, because it has three binary digits more. A small
-    model runs in float32 everywhere.
+    bfloat16 on the CPU, because only that is fast there; float16 on a GPU, because it has three binary digits
+    more. A small model runs in float32 everywhere.
     """
     if numbers <= SMALL:
         return torch.float32
@@ -103,10 +103,15 @@ def _fill(
     network: nn.Module, tensors: dict[str, Tensor], source: Path, dtype: torch.dtype, device: torch.device
 ) -> None:
     """Give a network on the meta device its weights: one tensor after another, and none is held twice."""
-    ready = {name: tensor.to(device, dtype) for name, tensor in tensors.items()}
+    ready = {name: _aligned(tensor.to(device, dtype)) for name, tensor in tensors.items()}
     if any(ready[name].data_ptr() != tensor.data_ptr() for name, tensor in tensors.items()):
         demand_finite(ready, source)  # they were all read just now; what is mapped only is left in peace
     network.load_state_dict(ready, assign=True)
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """A copy if the numbers do not start at a multiple of their size, as in some old files: kernels expect that."""
+    return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
 
 
 def _chosen_dtype(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:

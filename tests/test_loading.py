@@ -180,6 +180,17 @@ def test_a_tensor_that_keeps_its_dtype_stays_in_the_file(single):
     assert ldm.load(single, torch.bfloat16, "cpu").dtype == torch.bfloat16
 
 
+def test_numbers_at_odd_places_of_a_file_are_moved(tmp_path, single):
+    data = single.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    odd = (length + 1).to_bytes(8, "little") + data[8 : 8 + length] + b" " + data[8 + length :]
+    (tmp_path / "odd.safetensors").write_bytes(odd)
+    state = ldm.load(tmp_path / "odd.safetensors", torch.float16, "cpu").state_dict()
+    expected = ldm.load(single, torch.float16, "cpu").state_dict()
+    for name, tensor in state.items():
+        assert tensor.data_ptr() % 2 == 0 and torch.equal(tensor, expected[name])
+
+
 def test_averaged_or_live_weights_and_the_prediction_are_the_callers_choice(tmp_path):
     config = FAMILIES["sd2-base"]
     file = with_ema(single_file(config, random_tensors(config)))

@@ -157,12 +157,12 @@ def map_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _slice(whole: Tensor, entry: Entry) -> Tensor:
-    part = whole[entry.begin : entry.end]
-    if entry.begin % entry.dtype.itemsize:
-        part = (
-            part.clone()
-        )  # numbers must start at a multiple of their size; a few old files do not see to it
-    return part.view(entry.dtype).reshape(entry.shape)
+    if entry.begin % entry.dtype.itemsize == 0:
+        return whole[entry.begin : entry.end].view(entry.dtype).reshape(entry.shape)
+    # The first writers of the format did not see to it that numbers start at a multiple of their size. A view of
+    # such numbers torch does not make, but a storage may begin anywhere.
+    storage = whole.untyped_storage()[entry.begin : entry.end]
+    return torch.empty(0, dtype=entry.dtype).set_(storage, 0, entry.shape)
 
 
 def write_safetensors(

@@ -1,6 +1,7 @@
 r"""diffusers folders: variants, shards, old names, and what is missing."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -18,11 +19,18 @@ TENSORS = random_tensors(CONFIG)
 UNET = "unet/diffusion_pytorch_model"
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    place = tmp_path_factory.mktemp("exported")
+    path = save(place / "768-v.safetensors", CONFIG, single_file(CONFIG, TENSORS))
+    export(path, place / "model", "diffusers")
+    return place / "model"
+
+
 @pytest.fixture
-def folder(tmp_path):
-    path = save(tmp_path / "768-v.safetensors", CONFIG, single_file(CONFIG, TENSORS))
-    export(path, tmp_path / "model", "diffusers")
-    return tmp_path / "model"
+def folder(exported, tmp_path):
+    r"""One that a test may damage."""
+    return shutil.copytree(exported, tmp_path / "model")
 
 
 def assert_same(path, weights=None) -> None:

@@ -141,6 +141,7 @@ def test_a_compressed_archive_is_an_error(tmp_path):
         read_pickled(tmp_path / "x.ckpt")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torchscript_is_an_error(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.ReLU()), str(tmp_path / "x.ckpt"))
     with pytest.raises(LdmError, match="no checkpoint|asks to run"):
@@ -183,7 +184,7 @@ def archive(tmp_path_factory):
     return path.read_bytes(), path.with_name("mutated.ckpt")
 
 
-@settings(max_examples=1500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
     st.one_of(st.just(1.0), st.floats(0, 1)),

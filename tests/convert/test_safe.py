@@ -66,6 +66,7 @@ def test_numbers_at_an_odd_place_are_read(tmp_path):
     path = put(tmp_path, raw_safetensors(header, b"\x07" + bytes.fromhex("0000803f00000040")))
     read = map_tensors(path)
     assert read["a"].tolist() == [7] and read["b"].tolist() == [1.0, 2.0]
+    assert read["b"].data_ptr() % 4  # it was not copied
 
 
 def test_to_change_a_mapped_tensor_leaves_the_file_as_it_is(tmp_path):
