@@ -19,7 +19,7 @@ DEV       := $(VENV)/.stamp-dev
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet evaluate test check test-reference parity golden train curves lint format clean
+.PHONY: help demo contact-sheet evaluate test check test-reference parity mutants golden train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -52,6 +52,9 @@ test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 parity: $(REFERENCE) ## measure how far we are from the reference libraries, into docs/parity.md
 	@mkdir -p docs
 	$(BIN)/python -m tests.reference.parity > docs/.parity.md && mv docs/.parity.md docs/parity.md
+
+mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
+	$(BIN)/python -m tests.mutants > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py

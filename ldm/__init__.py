@@ -23,6 +23,7 @@ READING_ORDER = (
     "ldm.files",
     "ldm.config",
     "ldm.pixels",
+    "ldm.inputs",
     # Text becomes a context.
     "ldm.text.words",
     "ldm.text.merges",
@@ -41,6 +42,14 @@ READING_ORDER = (
     "ldm.diffusion.sampling",
     "ldm.diffusion.ddpm",
     "ldm.diffusion.ddim",
+    "ldm.diffusion.plms",
+    "ldm.diffusion.sigmas",
+    "ldm.diffusion.euler",
+    "ldm.diffusion.euler_ancestral",
+    "ldm.diffusion.heun",
+    "ldm.diffusion.lms",
+    "ldm.diffusion.dpmpp_2m",
+    "ldm.diffusion.samplers",
     "ldm.nn.resnet",
     "ldm.unet.embedding",
     "ldm.unet.transformer",
@@ -51,6 +60,8 @@ READING_ORDER = (
     "ldm.vae.decoder",
     "ldm.vae.vae",
     # The four steps in order.
+    "ldm.finite",
+    "ldm.repaint",
     "ldm.pipeline",
     # Model files.
     "ldm.convert.names",

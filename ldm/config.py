@@ -88,6 +88,7 @@ class NoiseConfig:
     beta_start: float = 0.00085
     beta_end: float = 0.012
     prediction: Literal["eps", "v", "x0"] = "eps"
+    zero_snr: bool = False  # the last step is noise alone (Lin et al. 2024); not for "eps"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Defaults:
     sampler: str = "ddim"
     steps: int = 50
     guidance: float = 7.5
+    guidance_rescale: float = 0.0  # share of its contrast taken back, 0 to 1 (Lin et al. 2024)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ r"""Latent diffusion, the four steps in order.
     x_T    --U-Net and sampler, context--> x_0          3. the noise is taken away, step by step
     x_0    --VAE decoder--> picture                     4. the latent becomes pixels
 
+A picture can stand in for part of the noise: see `repaint.py`.
+
 Source: Rombach et al. 2022, figure 3.
 """
 
@@ -18,21 +20,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldm.config import Config
-from ldm.diffusion.ddim import ddim
-from ldm.diffusion.ddpm import ddpm
 from ldm.diffusion.noise import noise_source
-from ldm.diffusion.predict import guide, x0_and_eps
-from ldm.diffusion.sampling import Denoise, Noise, Step
-from ldm.diffusion.schedule import make_alpha_bar, spaced_timesteps
+from ldm.diffusion.predict import guide, rescale_guidance, x0_and_eps
+from ldm.diffusion.samplers import find_sampler
+from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, Time, unchanged
+from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.errors import LdmError
-from ldm.pixels import to_images
+from ldm.finite import finite, finite_steps
+from ldm.inputs import fit_mask, fit_picture
+from ldm.pixels import to_images, to_pixels
+from ldm.repaint import keep, latents_to_repaint, pick_strength, steps_left
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
-
-# Each sampler with the offset of its timestep grid: Stable Diffusion's DDIM ends at t = 1, DDPM at t = 0.
-SAMPLERS: dict[str, tuple[Callable[..., Iterator[Step]], int]] = {"ddim": (ddim, 1), "ddpm": (ddpm, 0)}
 
 
 class LatentDiffusion(nn.Module):
@@ -58,41 +59,64 @@ class LatentDiffusion(nn.Module):
         seed: int | None = None,
         size: tuple[int, int] | None = None,
         batch: int = 1,
+        init: Image.Image | None = None,
+        strength: float | None = None,
+        mask: Image.Image | None = None,
+        keep_pixels: bool = False,
         progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
     ) -> list[Image.Image]:
         """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...
 
         A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
-        one. What else is left out is the model's own default (`config.defaults`): `steps` of the sampler ("ddim" or
-        "ddpm"), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away
-        from. `progress` is handed the steps as they come and their number, and hands them on: a place for a
-        progress bar. Raises `LdmError` for values that the model cannot work with.
+        one. What else is left out is the model's own default (`config.defaults`): the `sampler` (a name from
+        `ldm/diffusion/samplers.py`) and its `steps`, `guidance` (1: none), `size` as (width, height) in pixels.
+        `negative` says what to move away from. `progress` is handed the steps as they come and their number, and
+        hands them on: a place for a progress bar.
+
+        `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
+        gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
+        result is the VAE's reconstruction of it, or with `keep_pixels` the picture itself, to the pixel.
+
+        Raises `LdmError` for values that the model cannot work with, and when numbers stop being finite.
         """
         defaults = self.config.defaults
         steps = defaults.steps if steps is None else steps
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
         seed = random.randrange(2**31) if seed is None else seed
+        size = size or (defaults.size, defaults.size)
+        strength = pick_strength(init, strength, mask, keep_pixels)
         if batch < 1:
             raise LdmError(f"a batch of {batch} pictures; expected at least 1")
         if not math.isfinite(guidance):
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {defaults.guidance}")
+        path = self.path(steps, sampler, strength)
+        noise = self.noise(range(seed, seed + batch), size)
+        picture = None if init is None else fit_picture(init, size)
+        white = None if mask is None else fit_mask(mask, size)
 
         # 1. Text becomes vectors.
         cond, uncond = self.encode_text([prompt] * batch), self.encode_text([negative] * batch)
-        # 2. A latent of pure noise. The sampler draws on from the same generators, if it needs more.
-        noise = self.noise(range(seed, seed + batch), size or (defaults.size, defaults.size))
-        latent = noise()
+        # 2. A latent of pure noise, or a picture's latent under noise. The sampler draws on from the same generators,
+        # if it needs more.
+        x0 = None if picture is None else self.encode_picture(picture)
+        latent, project = self.begin(noise(), sampler, path, x0, white, strength)
         # 3. The noise is taken away.
-        path = self.sample(latent, self.denoiser(cond, uncond, guidance), noise, steps, sampler)
-        for step in progress(path, steps):
+        denoise = self.denoiser(cond, uncond, guidance)
+        for step in progress(self.sample(latent, denoise, noise, sampler, path, project), len(path)):
             latent = step.x_prev
         # 4. The latent becomes pixels.
-        return to_images(self.vae.decode(latent))
+        latent = project(latent, torch.ones_like(self.alpha_bar()[0]))  # what was kept is clean at the end
+        images = self.decode(latent)
+        if picture is None or x0 is None or white is None:
+            return images
+        kept = picture if keep_pixels else self.decode(x0)[0]
+        return [Image.composite(image, kept, white) for image in images]
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
         """Step 1: the context that the U-Net's cross-attention reads."""
-        return self.text(self.tokenizer(list(prompts)).to(self.device))
+        ids = self.tokenizer(list(prompts)).to(self.device)
+        return finite(lambda: self.text(ids), self, "in the text's context")
 
     def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Noise:
         """Step 2: a source of latent noise for pictures of `size` (width, height), one seed a picture."""
@@ -107,30 +131,82 @@ class LatentDiffusion(nn.Module):
         self, cond: Float[Tensor, "b n d"], uncond: Float[Tensor, "b n d"], guidance: float
     ) -> Denoise:
         """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps)."""
-        alpha_bar = self.alpha_bar()
         context = torch.cat([uncond, cond])
+        rescale = self.config.defaults.guidance_rescale
 
         @torch.no_grad()
-        def denoise(x_t: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        def denoise(x_t: Tensor, t: Time, alpha_bar_t: Tensor) -> tuple[Tensor, Tensor]:
             step = torch.tensor(t, device=x_t.device)
             if guidance == 1:
                 out = self.unet(x_t, step, cond)
             else:  # both predictions in one batch
                 out_uncond, out_cond = self.unet(torch.cat([x_t, x_t]), step, context).chunk(2)
                 out = guide(out_uncond, out_cond, guidance)
-            return x0_and_eps(self.config.noise.prediction, out, x_t, alpha_bar[t])
+                if rescale:
+                    out = rescale_guidance(out, out_cond, rescale)
+            return x0_and_eps(self.config.noise.prediction, out, x_t, alpha_bar_t)
 
         return denoise
 
+    @torch.no_grad()
+    def encode_picture(self, picture: Image.Image) -> Float[Tensor, "1 z h w"]:
+        """Before step 2, where a picture is to begin with: its latent.
+
+        It is the mean of the VAE's Gaussian, so the same one each time. (diffusers draws a sample; the Gaussian is so
+        narrow that this hardly shows.)
+        """
+        pixels = to_pixels([picture]).to(device=self.device, dtype=self.dtype)
+        return finite(lambda: self.vae.encode(pixels)[0], self, "in the picture's latent")
+
+    def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[Stride]:
+        """The strides that a sampler takes from pure noise, or from a picture (`strength` < 1): the last of them."""
+        return steps_left(find_sampler(sampler).path(steps, self.alpha_bar()), strength)
+
+    def begin(
+        self,
+        eps: Float[Tensor, "b z h w"],
+        sampler: str,
+        path: Sequence[Stride],
+        x0: Float[Tensor, "1 z h w"] | None = None,
+        mask: Image.Image | None = None,
+        strength: float = 1.0,
+    ) -> tuple[Float[Tensor, "b z h w"], Project]:
+        """Step 2: the latent to begin the `path` with, and what to do to it after each step.
+
+        Behind a mask, strength 1 is pure noise, so that nothing of what was there shows through. (Without one it is the
+        picture under the most noise that there is, as in diffusers.)
+        """
+        pure = find_sampler(sampler).begin(eps, path)
+        if x0 is None:
+            return pure, unchanged
+        x0 = x0.expand_as(eps)
+        x_t = add_noise(x0, eps, path[0].alpha_bar)
+        if mask is None:
+            return x_t, unchanged
+        repaint = latents_to_repaint(mask, self.vae.factor).to(self.device)
+        return pure if strength == 1 else x_t, keep(x0, eps, repaint)
+
     def sample(
-        self, x_T: Float[Tensor, "b z h w"], denoise: Denoise, noise: Noise, steps: int, sampler: str
+        self,
+        x: Float[Tensor, "b z h w"],
+        denoise: Denoise,
+        noise: Noise,
+        sampler: str,
+        path: Sequence[Stride],
+        project: Project = unchanged,
     ) -> Iterator[Step]:
-        """Step 3, all of it: the sampler's steps, one by one, as an iterator."""
-        if sampler not in SAMPLERS:
-            raise LdmError(f"sampler {sampler!r}; expected one of {', '.join(SAMPLERS)}")
-        walk, offset = SAMPLERS[sampler]
-        timesteps = spaced_timesteps(steps, self.config.noise.steps, offset=offset)
-        return walk(denoise, x_T, timesteps, self.alpha_bar(), noise)
+        """Step 3, all of it: the sampler's steps down the `path`, one by one, as an iterator.
+
+        `x` is at the noise level of the path's first stride, as from `begin`. Raises `LdmError` at a step whose numbers
+        are not finite.
+        """
+        walk = find_sampler(sampler).walk
+        return finite_steps(lambda look: walk(look, x, path, noise, project), denoise, self, len(path))
+
+    @torch.no_grad()
+    def decode(self, latent: Float[Tensor, "b z h w"]) -> list[Image.Image]:
+        """Step 4: the pictures of finished latents."""
+        return to_images(finite(lambda: self.vae.decode(latent), self, "in the decoded picture"))
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
         """The model's noise schedule, on its device and in its dtype, but never in half precision.

@@ -165,7 +165,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
             ("--steps", "1001"),
             "1001 sampling steps; expected 1 to 1000, the length of the model's noise schedule",
         ),
-        (("--sampler", "euler"), "sampler 'euler'; expected one of ddim, ddpm"),
+        (("--sampler", "eulr"), "sampler 'eulr'; did you mean 'euler'"),
         (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 2.0"),
         (("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**63 - 1"),
         (

@@ -1,16 +1,21 @@
 r"""The pipeline, with a model too small to paint anything: what must hold for any weights."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ldm.config import Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.diffusion.predict import guide, rescale_guidance, x0_and_eps
+from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
+from ldm.inputs import fit_mask, fit_picture
 from ldm.pipeline import LatentDiffusion
-from ldm.pixels import to_images
+from ldm.pixels import to_images, to_pixels
 from ldm.text.tokenizer import Tokenizer
 
 MERGES = [("r", "e"), ("re", "d</w>"), ("d", "o"), ("do", "g</w>")]  # "red" and "dog" are one piece each
@@ -48,10 +53,11 @@ def test_the_same_seed_paints_the_same_picture_and_another_seed_another(model, s
     assert same(first, again) and not same(first, other)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler):
-    batch = model.generate("red dog", seed=7, batch=3, sampler=sampler)
-    alone = [model.generate("red dog", seed=7 + i, sampler=sampler)[0] for i in range(3)]
+@pytest.mark.parametrize("options", [{}, {"init": Image.new("RGB", (8, 8), "red")}], ids=["text", "picture"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "heun", "dpmpp_2m_karras"])
+def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler, options):
+    batch = model.generate("red dog", seed=7, batch=8, sampler=sampler, **options)
+    alone = [model.generate("red dog", seed=7 + i, sampler=sampler, **options)[0] for i in range(8)]
     assert np.abs(array(batch) - array(alone)).max() <= 1  # of 255: float32 sums differ in their last bits
 
 
@@ -173,11 +179,62 @@ def test_ddpm_ends_at_timestep_0_and_draws_new_noise(model):
     assert not same(model.generate("red dog", seed=1, sampler="ddpm"), model.generate("red dog", seed=1))
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(randomise, sampler, prediction):
+    model, times, steps = small_model(randomise, prediction), [], []
+    model.unet.register_forward_pre_hook(lambda _, args: times.append(args[1].item()))
+
+    def progress(path, count):
+        for step in path:
+            steps.append(step)
+            yield step
+
+    [image] = model.generate("red dog", seed=1, sampler=sampler, steps=4, progress=progress)
+    assert image.size == (8, 8) and len(steps) == 4
+    twice = {"heun": [0, 1, 1, 2, 2, 3, 3], "plms": [0, 1, 1, 2, 3]}.get(
+        sampler.removesuffix("_karras"), range(4)
+    )
+    assert times == pytest.approx([steps[i].t for i in twice])
+
+
+def test_euler_is_fed_and_read_at_levels_between_timesteps(randomise):
+    r"""Three strides of 1000, t = 999, 499.5 and 0, written out in sigmas, in float64."""
+    model = small_model(randomise).double()
+    context = model.encode_text(["red dog"])
+    alpha_bar = make_alpha_bar(model.config.noise).double()
+    table = ((1 - alpha_bar) / alpha_bar).sqrt()
+    sigmas = [table[999], (table[499] + table[500]) / 2, table[0], torch.tensor(0.0).double()]
+    noise = model.noise([5], (6, 4))
+    y = noise() * sigmas[0]
+    for t, sigma, sigma_prev in zip((999.0, 499.5, 0.0), sigmas, sigmas[1:]):
+        eps = model.unet(y / (sigma**2 + 1).sqrt(), torch.tensor([t]), context)
+        y = y + (sigma_prev - sigma) * eps
+    images = model.generate("red dog", steps=3, guidance=1.0, sampler="Euler", seed=5, size=(6, 4))
+    assert same(images, to_images(model.vae.decoder(y / 0.5)))
+
+
+def test_a_model_may_ask_for_less_of_guidances_contrast(randomise):
+    model = small_model(randomise, "v")
+    plain = model.generate("red dog", seed=1, guidance=5.0)
+    model.config = replace(model.config, defaults=replace(model.config.defaults, guidance_rescale=0.7))
+    assert not same(model.generate("red dog", seed=1, guidance=5.0), plain)
+    noise = model.noise([1], (8, 8))
+    x_t, cond, uncond = noise(), *model.encode_text(["red dog", ""]).split(1)
+    step, level = torch.tensor(500), torch.tensor(0.3)
+    out = [model.unet(x_t, step, context) for context in (cond, uncond)]
+    expected = x0_and_eps("v", rescale_guidance(guide(out[1], out[0], 5.0), out[0], 0.7), x_t, level)
+    torch.testing.assert_close(
+        model.denoiser(cond, uncond, 5.0)(x_t, 500, level), expected, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_whoever_walks_through_the_steps_keeps_their_gradients(model):
     noise = model.noise([1], (8, 8))
     cond = model.encode_text(["red dog"]).detach()
     modes = []
-    for step in model.sample(noise(), model.denoiser(cond, cond, 2.0), noise, 3, "ddim"):
+    denoise, path = model.denoiser(cond, cond, 2.0), model.path(3, "ddim")
+    for step in model.sample(noise(), denoise, noise, "ddim", path):
         modes.append(torch.is_grad_enabled())
         assert not step.x_prev.requires_grad
     assert modes == [True] * 3
@@ -188,6 +245,236 @@ def test_generating_leaves_gradients_and_the_global_generator_alone(model):
     model.generate("red dog", seed=1)
     assert torch.is_grad_enabled() and torch.equal(torch.get_rng_state(), state)
     assert all(p.grad is None for p in model.parameters())
+
+
+# --- beginning with a picture ------------------------------------------------------------------------------
+
+
+def colours(size=(8, 8), seed=0) -> Image.Image:
+    width, height = size
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def left_half(size=(8, 8)) -> Image.Image:
+    mask = Image.new("L", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
+    return mask
+
+
+def reconstruction(model, picture) -> np.ndarray:
+    with torch.no_grad():
+        mean, _ = model.vae.encode(to_pixels([picture]).to(model.dtype))
+        return array(to_images(model.vae.decode(mean)))[0]
+
+
+def steps_of(told):
+    def progress(path, count):
+        told.append(count)
+        for step in path:
+            told.append(step)
+            yield step
+
+    return progress
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_beginning_with_a_picture_is_its_steps_written_out(randomise, masked):
+    r"""DDIM, the last 2 of 4 steps (t = 251, 1), no guidance, in float64; the noise is the seed's first."""
+    model = small_model(randomise).double()
+    init, alpha_bar = colours((6, 4)), make_alpha_bar(model.config.noise).double()
+    context = model.encode_text(["red dog"])
+    x0 = model.vae.encode(to_pixels([init]).double())[0]
+    eps = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(5)).double()[None]
+    mask = Image.new("L", (6, 4))
+    mask.putpixel((1, 3), 255)  # of the 3 x 2 latents the one at x = 0, y = 1
+    repaint = torch.tensor([[0, 0, 0], [1, 0, 0]]).double()
+
+    def noised(level):
+        return level.sqrt() * x0 + (1 - level).sqrt() * eps
+
+    x = noised(alpha_bar[251])
+    for t, to in ((251, alpha_bar[1]), (1, alpha_bar[0])):
+        a, s = alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt()
+        out = model.unet(x, torch.tensor([t]), context)
+        x = to.sqrt() * (x - s * out) / a + (1 - to).sqrt() * out
+        if masked:
+            x = repaint * x + (1 - repaint) * (noised(to) if t == 251 else x0)
+    [expected] = array(to_images(model.vae.decode(x)))
+    if masked:
+        white = array([mask])[0][..., None] == 255
+        expected = np.where(white, expected, reconstruction(model, init))
+    told = []
+    options = {"mask": mask} if masked else {}
+    options |= {"steps": 4, "guidance": 1.0, "seed": 5, "size": (6, 4), "progress": steps_of(told)}
+    [image] = model.generate("red dog", init=init, strength=0.5, **options)
+    assert (np.asarray(image) == expected).all()
+    assert told[0] == 2 and [step.t for step in told[1:]] == [251, 1]
+
+
+def test_the_less_strength_the_closer_to_the_picture(model):
+    init = colours()
+    expected = reconstruction(model, init)
+    apart = [
+        np.abs(array(model.generate("red dog", steps=50, seed=1, init=init, strength=s))[0] - expected).mean()
+        for s in (0.02, 0.3, 1.0)
+    ]
+    assert 3 * apart[0] < apart[1] < apart[2]
+
+
+def test_the_picture_the_seed_and_the_prompt_all_matter(model):
+    given = {"seed": 1, "init": colours(), "steps": 4}
+    variants = [
+        model.generate("red dog", **given),
+        model.generate("red", **given),
+        model.generate("red dog", **given | {"seed": 2}),
+        model.generate("red dog", **given | {"init": colours(seed=1)}),
+        model.generate("red dog", **given | {"init": None}),
+    ]
+    assert not any(same(a, b) for a, b in itertools.combinations(variants, 2))
+
+
+def test_the_strength_left_out_is_three_quarters_or_with_a_mask_all(model):
+    told = []
+    for options in ({"init": colours()}, {"init": colours(), "mask": left_half()}):
+        model.generate("red dog", seed=1, steps=20, progress=steps_of(told), **options)
+    assert [count for count in told if isinstance(count, int)] == [15, 20]
+
+
+def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
+    # Three steps from pure noise; the picture differs only where every latent is repainted.
+    init, other = colours((12, 8)), colours((12, 8))
+    other.paste("blue", (0, 0, 4, 8))
+    x0 = [model.encode_picture(picture) for picture in (init, other)]
+    eps = torch.randn(1, 4, 4, 6, generator=torch.Generator().manual_seed(0))
+    path = model.path(3, "ddim")
+    begun = [model.begin(eps, "ddim", path, x, left_half((12, 8)), 1.0)[0] for x in x0]
+    assert torch.equal(begun[0], eps) and torch.equal(begun[1], eps)
+    assert not torch.equal(model.begin(eps, "ddim", path, x0[0], left_half((12, 8)), 0.9)[0], eps)
+    assert not torch.equal(model.begin(eps, "ddim", path, x0[0], None, 1.0)[0], eps)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_what_is_kept_is_the_reconstruction_or_the_picture_to_the_pixel(model, sampler, strength):
+    init, mask = colours(), Image.new("L", (8, 8))
+    mask.paste(255, (1, 2, 5, 5))  # its edges do not lie on latents
+    white = np.asarray(mask) == 255
+    options = {"seed": 1, "steps": 4, "sampler": sampler, "batch": 2, "init": init, "mask": mask}
+    for keep_pixels, expected in ((False, reconstruction(model, init)), (True, array([init])[0])):
+        images = array(model.generate("red dog", strength=strength, keep_pixels=keep_pixels, **options))
+        for image in images:
+            assert (image[~white] == expected[~white]).all()
+            assert np.abs(image[white] - expected[white]).mean() > 1
+        assert (images[0] != images[1])[white].any()
+
+
+def test_after_every_step_what_is_kept_is_the_picture_under_the_same_noise_at_the_new_level(model):
+    init, told = colours(), []
+    alpha_bar = model.alpha_bar()
+    model.generate("red dog", seed=3, steps=4, init=init, mask=left_half(), progress=steps_of(told))
+    x0 = model.encode_picture(init)
+    eps = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(3))[None]
+    for step, level in zip(told[1:], alpha_bar[[501, 251, 1, 0]], strict=True):
+        kept = level.sqrt() * x0 + (1 - level).sqrt() * eps
+        torch.testing.assert_close(step.x_prev[..., 2:], kept[..., 2:])
+        assert not torch.allclose(step.x_prev[..., :2], kept[..., :2], atol=0.1)
+
+
+def test_a_white_mask_keeps_nothing(model):
+    options = {"seed": 1, "init": colours()}
+    white = model.generate("red dog", mask=Image.new("L", (8, 8), 255), **options)
+    # From pure noise, so the picture does not matter at all.
+    assert same(white, model.generate("red dog", seed=1))
+
+
+@pytest.mark.parametrize("size", [None, (12, 6)])
+def test_pictures_and_masks_of_any_size_and_mode_are_fitted(model, size):
+    init, mask = colours((21, 33)).convert("P"), left_half((42, 66)).convert("1")
+    fitted = {"init": fit_picture(init, size or (8, 8)), "mask": fit_mask(mask, size or (8, 8))}
+    before = init.tobytes(), mask.tobytes()
+    assert same(
+        model.generate("red dog", seed=1, size=size, init=init, mask=mask),
+        model.generate("red dog", seed=1, size=size, **fitted),
+    )
+    assert (init.tobytes(), mask.tobytes()) == before and init.mode == "P" and mask.mode == "1"
+
+
+def test_the_latent_of_a_picture_is_the_same_each_time_and_draws_no_noise(model):
+    state = torch.get_rng_state()
+    first, again = (model.encode_picture(colours()) for _ in range(2))
+    assert torch.equal(first, again) and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": 0.0}, "a strength of 0.0; expected more than 0"),
+        ({"strength": 1.5}, "a strength of 1.5; expected more than 0"),
+        ({"strength": 0.3}, "a strength of 0.3 leaves none of 3 steps; give at least 0.334, or more steps"),
+        ({"mask": Image.new("L", (8, 8))}, "all black: nothing to repaint"),
+        ({"init": None, "mask": left_half()}, "a mask, but no picture"),
+        ({"init": None, "strength": 0.5}, "a strength of 0.5, but no picture"),
+        ({"keep_pixels": True}, "pixels to keep, but no mask"),
+        ({"size": (9, 8)}, "a size of 9x8 pixels"),
+        ({"size": (0, 8)}, "a size of 0x8 pixels"),
+    ],
+)
+def test_a_picture_that_the_model_cannot_begin_with_is_an_error(model, options, message):
+    with pytest.raises(LdmError, match=message):
+        model.generate("red dog", seed=1, **{"init": colours()} | options)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_picture_can_be_repainted_in_other_precisions(randomise, dtype):
+    model = small_model(randomise).to(dtype)
+    [image] = model.generate("red dog", seed=1, init=colours(), mask=left_half(), strength=0.7)
+    assert (array([image])[0][:, 4:] == reconstruction(model, colours())[:, 4:]).all()
+
+
+# --- numbers that are none ---------------------------------------------------------------------------------
+
+
+def spoil(module, when=lambda: True):
+    r"""Let a module answer with NaN."""
+    module.register_forward_hook(lambda _, args, out: torch.full_like(out, torch.nan) if when() else None)
+
+
+def test_nan_in_the_unet_is_an_error_that_names_step_and_module(model):
+    times = []
+    model.unet.register_forward_pre_hook(lambda _, args: times.append(args[1].item()))
+    spoil(model.unet.mid.attn.layers[0].feed_forward.proj_out, when=lambda: times[-1] <= 334)
+    message = r"at step 2 of 3 \(t = 334\), first from unet\.mid\.attn\.layers\.0\.feed_forward\.proj_out;"
+    with pytest.raises(LdmError, match=message):
+        model.generate("red dog", seed=1)
+    assert times == [667, 334, 334]  # and only the bad look was taken twice
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        ("text.norm_out", "in the text's context, first from text.norm_out;"),
+        ("vae.decoder.mid.res_1", "in the decoded picture, first from vae.decoder.mid.res_1;"),
+        ("vae.encoder.conv_in", "in the picture's latent, first from vae.encoder.conv_in;"),
+    ],
+)
+def test_nan_in_text_encoder_and_vae_is_an_error_that_names_the_module(model, spoiled, message):
+    spoil(model.get_submodule(spoiled))
+    with pytest.raises(LdmError, match=message):
+        model.generate("red dog", seed=1, init=colours())
+
+
+def test_damaged_weights_are_named(model):
+    model.unet.up[0].res[0].conv_1.weight.data[0, 0, 0, 0] = torch.inf
+    message = (
+        r"at step 1 of 3 \(t = 667\), first from unet\.up\.0\.res\.0\.conv_1, whose weights are not finite"
+    )
+    with pytest.raises(LdmError, match=message):
+        model.generate("red dog", seed=1)
+
+
+def test_guidance_beyond_all_bounds_is_an_error_and_not_a_black_picture(model):
+    with pytest.raises(LdmError, match="at step 1 of 3 .* first from no module, so from the arithmetic"):
+        model.generate("red dog", "dog", seed=1, guidance=1e39)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
@@ -213,7 +500,7 @@ def test_the_model_is_named_as_its_checkpoint_is(model):
         ({"size": (8, 7)}, "a size of 8x7 pixels"),
         ({"size": (0, 8)}, "a size of 0x8 pixels"),
         ({"size": (8, -2)}, "a size of 8x-2 pixels"),
-        ({"sampler": "euler"}, "'euler'; expected one of ddim, ddpm"),
+        ({"sampler": "eulr"}, r"'eulr'; did you mean 'euler'\? Or one of ddim, ddpm"),
         ({"batch": 0}, "a batch of 0 pictures; expected at least 1"),
     ],
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.diffusion.sampling import Denoise, Noise, Project, Step, reverse_process, unchanged
+from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, reverse_process, unchanged
 from ldm.errors import LdmError
 
 
@@ -57,15 +57,16 @@ def ddim_step(
 def ddim(
     denoise: Denoise,
     x_T: Float[Tensor, "b *shape"],
-    timesteps: Sequence[tuple[int, int]],
-    alpha_bar: Float[Tensor, "T"],
+    path: Sequence[Stride],
     noise: Noise,
     project: Project = unchanged,
     eta: float = 0.0,
 ) -> Iterator[Step]:
-    r"""Sample with DDIM. The end is $\bar\alpha_0$, not 1: Stable Diffusion's choice, a touch of noise is kept."""
+    r"""Sample with DDIM. Its usual path ends at $\bar\alpha_0$, not 1, Stable Diffusion's choice: a touch of noise
+    stays.
+    """
 
     def update(x_t: Tensor, x0: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
         return ddim_step(x0, eps, alpha_bar_t, alpha_bar_prev, eta, noise() if eta > 0 else None)
 
-    return reverse_process(update, denoise, x_T, timesteps, alpha_bar, alpha_bar[0], project)
+    return reverse_process(update, denoise, x_T, path, project)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.diffusion.sampling import Denoise, Noise, Project, Step, reverse_process, unchanged
+from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, reverse_process, unchanged
 from ldm.errors import LdmError
 
 
@@ -71,15 +71,14 @@ def ddpm_step(
 def ddpm(
     denoise: Denoise,
     x_T: Float[Tensor, "b *shape"],
-    timesteps: Sequence[tuple[int, int]],
-    alpha_bar: Float[Tensor, "T"],
+    path: Sequence[Stride],
     noise: Noise,
     project: Project = unchanged,
     variance: str = "fixed_small",
 ) -> Iterator[Step]:
-    r"""Sample with DDPM. The end is the clean latent, $\bar\alpha = 1$."""
+    r"""Sample with DDPM. Its usual path ends at the clean latent, $\bar\alpha = 1$."""
 
     def update(x_t: Tensor, x0: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
         return ddpm_step(x_t, x0, alpha_bar_t, alpha_bar_prev, noise(), variance)
 
-    return reverse_process(update, denoise, x_T, timesteps, alpha_bar, alpha_bar.new_tensor(1.0), project)
+    return reverse_process(update, denoise, x_T, path, project)

@@ -1,7 +1,8 @@
-r"""The reverse process: the loop that every one-step sampler shares.
+r"""The reverse process: what every sampler walks along, and the loop that the one-step samplers share.
 
-The loop is a generator. It yields what happened at each step, so that a progress bar and a plain `for`
-consume the same code, and neither is woven into it.
+A sampler is given a path, a list of strides from one noise level to the next lower one, and walks down it. It is a
+generator: it yields what happened at each stride, so that a progress bar and a plain `for` consume the same code, and
+neither is woven into it. `ldm/diffusion/samplers.py` lists the samplers and says which path each one walks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,11 @@ from torch import Tensor
 
 Latent = Float[Tensor, "b *shape"]
 Scalar = Float[Tensor, ""]
+Time = int | float  # what the network is told: a timestep, or with some samplers a place between two
 
-# (x_t, t) -> the guesses of x0 and eps. The pipeline builds it from U-Net, prompt and guidance.
-Denoise = Callable[[Latent, int], tuple[Latent, Latent]]
+# (x_t, t, alpha_bar at x_t's noise level) -> the guesses of x0 and eps. The pipeline builds it from U-Net, prompt and
+# guidance. t alone would not do: a sampler may stand at a noise level that no timestep has.
+Denoise = Callable[[Latent, Time, Scalar], tuple[Latent, Latent]]
 # (x, alpha_bar at x's new noise level) -> x, called after each update. Inpainting puts the kept region back.
 Project = Callable[[Latent, Scalar], Latent]
 # () -> fresh standard normal noise of the latent's shape.
@@ -22,13 +25,33 @@ Noise = Callable[[], Latent]
 
 
 @dataclass(frozen=True)
-class Step:
-    """What happened at one step of sampling. The last step's `x_prev` is the finished latent."""
+class Stride:
+    """One stride of a path: "the latent is at level alpha_bar; ask the network about t; go to alpha_bar_prev"."""
 
-    t: int
+    t: Time
+    alpha_bar: Scalar  # before
+    alpha_bar_prev: Scalar  # after ("prev": a lower t, as the forward process counts)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one stride of sampling. The last step's `x_prev` is the finished latent."""
+
+    t: Time
+    alpha_bar: Scalar  # the noise level of x_t
     x_t: Latent  # the latent before the step
     x0: Latent  # the guess, from here, of what the finished latent will be
-    x_prev: Latent  # the latent after the step ("prev": a lower t, as the forward process counts)
+    x_prev: Latent  # the latent after the step
+
+
+def strides(
+    timesteps: Sequence[tuple[int, int]], alpha_bar: Float[Tensor, "T"], final: Scalar
+) -> list[Stride]:
+    r"""The path along `timesteps`, pairs as from `spaced_timesteps`; `final` is the $\bar\alpha$ of the end.
+
+    Raises IndexError for a timestep outside the schedule.
+    """
+    return [Stride(t, alpha_bar[t], alpha_bar[t_prev] if t_prev >= 0 else final) for t, t_prev in timesteps]
 
 
 def unchanged(x: Latent, alpha_bar: Scalar) -> Latent:
@@ -40,19 +63,16 @@ def reverse_process(
     update: Callable[[Latent, Latent, Latent, Scalar, Scalar], Latent],
     denoise: Denoise,
     x: Latent,
-    timesteps: Sequence[tuple[int, int]],
-    alpha_bar: Float[Tensor, "T"],
-    final: Scalar,
+    path: Sequence[Stride],
     project: Project = unchanged,
 ) -> Iterator[Step]:
-    r"""Walk down `timesteps`, from noise to latent.
+    r"""Walk down `path`, from noise to latent, with a sampler that looks once a stride and remembers nothing.
 
-    `update` gets (x_t, x0, eps, alpha_bar_t, alpha_bar_prev) and returns x at the next lower noise level;
-    `timesteps` as from `spaced_timesteps`; `final` is the $\bar\alpha$ of the end, after the last step.
+    `update` gets (x_t, x0, eps, alpha_bar_t, alpha_bar_prev) and returns x at the next lower noise level.
     """
-    for t, t_prev in timesteps:
-        alpha_bar_t, alpha_bar_prev = alpha_bar[t], alpha_bar[t_prev] if t_prev >= 0 else final
-        x0, eps = denoise(x, t)
-        x_prev = project(update(x, x0, eps, alpha_bar_t, alpha_bar_prev), alpha_bar_prev)
-        yield Step(t, x, x0, x_prev)
+    for stride in path:
+        x0, eps = denoise(x, stride.t, stride.alpha_bar)
+        x_prev = update(x, x0, eps, stride.alpha_bar, stride.alpha_bar_prev)
+        x_prev = project(x_prev, stride.alpha_bar_prev)
+        yield Step(stride.t, stride.alpha_bar, x, x0, x_prev)
         x = x_prev

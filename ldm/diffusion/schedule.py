@@ -22,6 +22,22 @@ from ldm.config import NoiseConfig
 from ldm.errors import LdmError
 
 
+def zero_terminal_snr(betas: Float[Tensor, "T"]) -> Float[Tensor, "T"]:
+    r"""Bend a schedule so that its last step is noise alone, $\bar\alpha_{T-1} = 0$, and its first stays what it was.
+
+    $$\sqrt{\bar\alpha_t} \leftarrow \left(\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_{T-1}}\right)
+      \frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0} - \sqrt{\bar\alpha_{T-1}}}$$
+
+    So the network learns what it meets when it paints: the trace of a picture that Stable Diffusion's last step keeps
+    gives away how bright the picture is, and without one its paintings are all of middling brightness. At such a last
+    step the noise says nothing about the picture: the network must predict v (or x0). Source: Lin et al. 2024,
+    algorithm 1.
+    """
+    root = torch.cumprod(1 - betas, dim=0).sqrt()
+    alpha_bar = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
 def make_betas(config: NoiseConfig) -> Float[Tensor, "T"]:
     r"""The variances $\beta_0 \ldots \beta_{T-1}$, in float32, as the reference computes them.
 
@@ -29,20 +45,31 @@ def make_betas(config: NoiseConfig) -> Float[Tensor, "T"]:
     - `scaled_linear`: evenly spaced square roots; gentler at the start, Stable Diffusion's choice;
     - `cosine`: $\bar\alpha_t = f(t+1) / f(0)$ with $f(s) = \cos^2\!\left(\frac{s/T + 0.008}{1.008} \cdot
       \frac\pi2\right)$, betas at most 0.999 (Nichol & Dhariwal 2021, eq. 17, whose t is ours plus one).
+
+    With `zero_snr` any of them is then bent to end in pure noise. Raises `LdmError` for another schedule,
+    or for that of a model that predicts eps.
     """
     start, end, steps = config.beta_start, config.beta_end, config.steps
     match config.schedule:
         case "linear":
-            return torch.linspace(start, end, steps, dtype=torch.float32)
+            betas = torch.linspace(start, end, steps, dtype=torch.float32)
         case "scaled_linear":
-            return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
+            betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
         case "cosine":
 
             def f(t: int) -> float:
                 return math.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2
 
-            return torch.tensor([min(1 - f(t + 1) / f(t), 0.999) for t in range(steps)], dtype=torch.float32)
-    raise LdmError(f"noise schedule {config.schedule!r}; expected 'scaled_linear', 'linear' or 'cosine'")
+            betas = torch.tensor([min(1 - f(t + 1) / f(t), 0.999) for t in range(steps)], dtype=torch.float32)
+        case _:
+            raise LdmError(
+                f"noise schedule {config.schedule!r}; expected 'scaled_linear', 'linear' or 'cosine'"
+            )
+    if config.zero_snr and config.prediction == "eps":
+        raise LdmError(
+            "zero_snr with prediction 'eps', which says nothing of a picture at the last step; expected 'v'"
+        )
+    return zero_terminal_snr(betas) if config.zero_snr else betas
 
 
 def make_alpha_bar(config: NoiseConfig) -> Float[Tensor, "T"]:

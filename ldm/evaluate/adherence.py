@@ -92,8 +92,10 @@ def paint(
         noise = model.noise(seeds[i : i + batch], (defaults.size, defaults.size))
         with mixed_precision():
             cond, uncond = model.encode_text(some), model.encode_text([""] * len(some))
-            latent, denoise = noise(), model.denoiser(cond, uncond, defaults.guidance)
-            for step in model.sample(latent, denoise, noise, defaults.steps, defaults.sampler):
+            denoise = model.denoiser(cond, uncond, defaults.guidance)
+            path = model.path(defaults.steps, defaults.sampler)
+            latent, _ = model.begin(noise(), defaults.sampler, path)
+            for step in model.sample(latent, denoise, noise, defaults.sampler, path):
                 latent = step.x_prev
             pixels = model.vae.decode(latent)
         yield from to_images(pixels)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -28,6 +27,7 @@ from ldm.train.processes import device, mine, rank
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE, reparametrise
 
+MIN_SNR = 5.0
 DROP = 0.1  # of the captions are emptied, so that guidance has a prediction without prompt (Ho & Salimans 2022, alg. 1)
 EVERYTHING = slice(None)  # the share of a process that works alone
 
@@ -43,6 +43,24 @@ def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Int[
     return t.long().clamp(max=steps - 1)
 
 
+def importance(noise_config: NoiseConfig) -> Float[Tensor, "T"]:
+    r"""How much a squared error counts at each noise level; on average 1.
+
+    Weighing all errors of $\epsilon$ alike is not weighing alike: the same error in $\epsilon$ moves the guess of
+    $x_0$ by $\mathrm{SNR}_t^{-1/2} = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ of it. Where little noise is left, the
+    network would spend itself on grains that nobody sees. So an error in $x_0$ counts $\min(\mathrm{SNR}_t, 5)$, which
+    in $\epsilon$ is $\min(\mathrm{SNR}_t, 5) / \mathrm{SNR}_t$, and in v the same over $\mathrm{SNR}_t + 1$.
+    Source: Hang et al. 2023, section 3.4, who found that training so is several times faster.
+    """
+    alpha_bar = make_alpha_bar(noise_config)
+    snr = alpha_bar / (1 - alpha_bar)
+    weight = (
+        snr.clamp(max=MIN_SNR)
+        / {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[noise_config.prediction]
+    )
+    return weight / weight.mean()
+
+
 def diffusion_loss(
     unet: nn.Module,
     latents: Float[Tensor, "b z h w"],
@@ -51,12 +69,14 @@ def diffusion_loss(
     context: Float[Tensor, "b n d"],
     noise_config: NoiseConfig,
 ) -> Float[Tensor, ""]:
-    r"""$\mathbb E\,\lVert \epsilon - \epsilon_\theta(x_t, t, c) \rVert^2$ (Ho et al. 2020, eq. 14; with v or x0, their
-    own target). Knowing nothing costs 1."""
+    r"""$\mathbb E\,w_t \lVert \epsilon - \epsilon_\theta(x_t, t, c) \rVert^2$ (Ho et al. 2020, eq. 14, weighted by
+    `importance`; with v or x0, their own target). Saying nothing costs 1."""
     alpha_bar_t = make_alpha_bar(noise_config).to(t.device)[t]
     with mixed_precision():
         out = full_precision(unet(add_noise(latents, eps, alpha_bar_t), t, context))
-    return F.mse_loss(out, target(noise_config.prediction, latents, eps, alpha_bar_t))
+    error = out - target(noise_config.prediction, latents, eps, alpha_bar_t)
+    weight = importance(noise_config).to(t.device)[t]
+    return (weight * error.square().mean(dim=(1, 2, 3))).mean()
 
 
 def drop_captions(captions: list[str], rng: np.random.Generator, share: float) -> list[str]:

@@ -55,7 +55,7 @@ PRESETS = {
         recipes={
             "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
             "vae": Recipe(steps=12500, batch=8, lr=1e-3, ema=0.998),
-            "diffusion": Recipe(steps=8000, batch=32, lr=6e-4, ema=0.9985),
+            "diffusion": Recipe(steps=6000, batch=32, lr=6e-4, ema=0.9985),
         },
     ),
 }

@@ -10,6 +10,7 @@ from jaxtyping import TypeCheckError
 from ldm.config import NoiseConfig
 from ldm.diffusion.ddim import ddim, ddim_sigma, ddim_step
 from ldm.diffusion.ddpm import posterior
+from ldm.diffusion.sampling import strides
 from ldm.diffusion.schedule import add_noise, make_alpha_bar, spaced_timesteps
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
@@ -77,16 +78,20 @@ def test_a_stride_to_where_we_are_changes_nothing(draw):
     torch.testing.assert_close(ddim_step(x0, eps, level, level), add_noise(x0, eps, level), **TIGHT)
 
 
-def wave(x, t):
+def path(times):
+    return strides(times, ALPHA_BAR, ALPHA_BAR[0])
+
+
+def wave(x, t, level):
     r"""Some smooth, wrong guess of the noise."""
     eps = torch.sin(3 * x + t)
-    a, s = ALPHA_BAR[t].sqrt(), (1 - ALPHA_BAR[t]).sqrt()
+    a, s = level.sqrt(), (1 - level).sqrt()
     return (x - s * eps) / a, eps
 
 
 def test_with_eta_zero_sampling_is_deterministic_and_draws_no_noise(draw):
-    x, times = draw(2, 4, 3, 5), spaced_timesteps(7, 1000, offset=1)
-    runs = [[step.x_prev for step in ddim(wave, x, times, ALPHA_BAR, silent)] for _ in range(2)]
+    x, times = draw(2, 4, 3, 5), path(spaced_timesteps(7, 1000, offset=1))
+    runs = [[step.x_prev for step in ddim(wave, x, times, silent)] for _ in range(2)]
     assert len(runs[0]) == 7 and all(torch.equal(a, b) for a, b in zip(*runs))
 
 
@@ -97,14 +102,14 @@ def test_with_eta_above_zero_every_step_draws_noise(draw):
         calls.append(1)
         return torch.zeros(2, 3, dtype=torch.float64)
 
-    list(ddim(wave, draw(2, 3), spaced_timesteps(7, 1000, offset=1), ALPHA_BAR, noise, eta=0.5))
+    list(ddim(wave, draw(2, 3), path(spaced_timesteps(7, 1000, offset=1)), noise, eta=0.5))
     assert len(calls) == 7
 
 
 def test_one_step_of_a_run_is_the_stride_by_the_formula(draw):
     x = draw(2, 3)
-    [first, *_] = ddim(wave, x, [(951, 901), (901, 851)], ALPHA_BAR, silent)
-    x0, eps = wave(x, 951)
+    [first, *_] = ddim(wave, x, path([(951, 901), (901, 851)]), silent)
+    x0, eps = wave(x, 951, ALPHA_BAR[951])
     a, s = ALPHA_BAR[901].sqrt(), (1 - ALPHA_BAR[901]).sqrt()
     torch.testing.assert_close((first.x0, first.x_prev), (x0, a * x0 + s * eps), **TIGHT)
 
@@ -116,10 +121,10 @@ def test_a_perfect_predictor_leads_straight_to_the_picture(draw, count, spacing)
     x0, eps = draw(2, 4, 3, 5), draw(2, 4, 3, 5)
     times = spaced_timesteps(count, 1000, spacing, offset=1)
 
-    def perfect(x, t):
-        return x0, (x - ALPHA_BAR[t].sqrt() * x0) / (1 - ALPHA_BAR[t]).sqrt()
+    def perfect(x, t, level):
+        return x0, (x - level.sqrt() * x0) / (1 - level).sqrt()
 
-    steps = list(ddim(perfect, add_noise(x0, eps, ALPHA_BAR[times[0][0]]), times, ALPHA_BAR, silent))
+    steps = list(ddim(perfect, add_noise(x0, eps, ALPHA_BAR[times[0][0]]), path(times), silent))
     torch.testing.assert_close(steps[-1].x0, x0, **TIGHT)
     # Where a stride misses the grid's next value (1000 / 7 is not whole), some other noise is left.
     strides_meet = all(previous == t for (_, previous), (t, _) in zip(times, times[1:]))
@@ -133,13 +138,13 @@ def run_on_a_gaussian(mean, std, count):
     r"""Mean and variance of DDIM's samples if the data are N(mean, std^2) and the network is perfect; exact,
     for the result is affine in the starting noise: runs from 0 and from 1 show offset and slope."""
 
-    def denoise(x, t):
-        a, v = ALPHA_BAR[t].sqrt(), std**2
+    def denoise(x, t, level):
+        a, v = level.sqrt(), std**2
         x0 = mean + v * a / (v * a**2 + 1 - a**2) * (x - a * mean)
         return x0, (x - a * x0) / (1 - a**2).sqrt()
 
     start = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    [*_, last] = ddim(denoise, start, spaced_timesteps(count, 1000), ALPHA_BAR, silent)
+    [*_, last] = ddim(denoise, start, path(spaced_timesteps(count, 1000)), silent)
     return last.x_prev[0].item(), (last.x_prev[1] - last.x_prev[0]).item() ** 2
 
 
@@ -156,4 +161,4 @@ def test_more_steps_come_closer():
 
 def test_a_latent_that_does_not_fit_its_noise_is_an_error(draw):
     with pytest.raises(TypeCheckError):  # the test run checks the shapes in signatures
-        list(ddim(wave, draw(2, 3), [(951, 901)], ALPHA_BAR, partial(draw, 2, 4), eta=1.0))
+        list(ddim(wave, draw(2, 3), path([(951, 901)]), partial(draw, 2, 4), eta=1.0))

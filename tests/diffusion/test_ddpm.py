@@ -8,6 +8,7 @@ import torch
 
 from ldm.config import NoiseConfig
 from ldm.diffusion.ddpm import ddpm, ddpm_step, posterior
+from ldm.diffusion.sampling import strides
 from ldm.diffusion.schedule import make_alpha_bar, make_betas, spaced_timesteps
 from ldm.errors import LdmError
 
@@ -94,16 +95,14 @@ def run_on_a_gaussian(mean, std, variance, steps=1000):
     """
     alpha_bar = make_alpha_bar(NoiseConfig()).double()
 
-    def denoise(x, t):
-        a, v = alpha_bar[t].sqrt(), std**2
+    def denoise(x, t, level):
+        a, v = level.sqrt(), std**2
         x0 = mean + v * a / (v * a**2 + 1 - a**2) * (x - a * mean)
         return x0, (x - a * x0) / (1 - a**2).sqrt()
 
     rows = iter(torch.eye(steps + 2, dtype=torch.float64)[1:])
-    path = ddpm(
-        denoise, next(rows), spaced_timesteps(steps, 1000), alpha_bar, lambda: next(rows), variance=variance
-    )
-    for step in path:
+    path = strides(spaced_timesteps(steps, 1000), alpha_bar, torch.tensor(1.0, dtype=torch.float64))
+    for step in ddpm(denoise, next(rows), path, lambda: next(rows), variance=variance):
         out = step.x_prev
     return out[0].item(), ((out[1:] - out[0]) ** 2).sum().item()
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ldm.diffusion.predict import guide, target, x0_and_eps
+from ldm.diffusion.predict import guide, rescale_guidance, target, x0_and_eps
 from ldm.diffusion.schedule import add_noise
 from ldm.errors import LdmError
 
@@ -118,3 +118,19 @@ def test_unknown_kinds_are_errors():
         x0_and_eps("noise", number(1), number(1), LEVEL[0])
     with pytest.raises(LdmError, match="'noise'; expected 'eps', 'v' or 'x0'"):
         target("noise", number(1), number(1), LEVEL)
+
+
+def test_rescaled_guidance_by_hand():
+    # Standard deviations sqrt(2) of (0, 2) and 3 sqrt(2) of (0, 6): a third of it, mixed half and half: 2 / 3.
+    guided, cond = torch.tensor([[0.0, 6.0]]).double(), torch.tensor([[0.0, 2.0]]).double()
+    torch.testing.assert_close(rescale_guidance(guided, cond, 0.5), guided * 2 / 3, **TIGHT)
+
+
+def test_fully_rescaled_guidance_has_the_spread_of_the_plain_prediction_picture_by_picture(draw):
+    scale = torch.tensor([1.0, 5.0]).double().reshape(2, 1, 1, 1)
+    guided, cond = scale * draw(2, 4, 3, 5), draw(2, 4, 3, 5)
+    full, none = rescale_guidance(guided, cond, 1.0), rescale_guidance(guided, cond, 0.0)
+    for i in range(2):
+        torch.testing.assert_close(full[i].std(), cond[i].std(), **TIGHT)
+        torch.testing.assert_close(full[i] / guided[i], (cond[i].std() / guided[i].std()).expand_as(full[i]))
+    torch.testing.assert_close(none, guided, **TIGHT)

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from ldm.config import NoiseConfig
-from ldm.diffusion.schedule import add_noise, make_alpha_bar, make_betas, spaced_timesteps
+from ldm.diffusion.schedule import (
+    add_noise,
+    make_alpha_bar,
+    make_betas,
+    spaced_timesteps,
+    zero_terminal_snr,
+)
 from ldm.errors import LdmError
 
 SCHEDULES = ("linear", "scaled_linear", "cosine")
@@ -66,6 +72,27 @@ def test_one_step_at_a_time_leads_to_the_same_gaussian_as_all_in_one_go(schedule
         path.append((mean, variance))
     expected = torch.stack([alpha_bar.sqrt(), 1 - alpha_bar], dim=1)
     torch.testing.assert_close(torch.tensor(path, dtype=torch.float64), expected, rtol=0, atol=1e-6)
+
+
+def test_a_schedule_bent_to_pure_noise_by_hand():
+    r"""sqrt(alpha_bar) 0.8, 0.6, 0.4; less 0.4 and times 0.8 / 0.4: 0.8, 0.4, 0. So alpha_bar 0.64, 0.16, 0,
+    and the betas 1 - 0.64, 1 - 0.16 / 0.64, 1."""
+    betas = 1 - torch.tensor([0.64, 0.36 / 0.64, 0.16 / 0.36], dtype=torch.float64)
+    expected = torch.tensor([0.36, 0.75, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(zero_terminal_snr(betas), expected, **TIGHT)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_with_zero_snr_the_last_step_is_noise_alone_and_the_first_is_what_it_was(schedule):
+    usual = make_alpha_bar(NoiseConfig(schedule=schedule))
+    bent = make_alpha_bar(NoiseConfig(schedule=schedule, prediction="v", zero_snr=True))
+    assert bent[-1] == 0 and bent[0].item() == pytest.approx(usual[0].item(), abs=1e-6)
+    assert (bent.diff() < 0).all() and (bent <= usual + 1e-6).all()
+
+
+def test_zero_snr_with_eps_is_an_error():
+    with pytest.raises(LdmError, match="zero_snr with prediction 'eps'.*expected 'v'"):
+        make_alpha_bar(NoiseConfig(zero_snr=True))
 
 
 def test_adding_noise_by_hand():

@@ -7,14 +7,27 @@ the inputs and outputs of its cases as arrays named "case/array", and under "mad
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import diffusers
 import numpy as np
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+    UNet2DConditionModel,
+)
+from diffusers.schedulers import scheduling_lms_discrete
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that it runs from anywhere
@@ -224,7 +237,8 @@ def make_schedule() -> Arrays:
     for ours, theirs in SCHEDULES.items():
         scheduler = DDPMScheduler(beta_schedule=theirs, **BETAS)
         arrays |= {f"{ours}/betas": scheduler.betas, f"{ours}/alpha_bar": scheduler.alphas_cumprod}
-    return arrays
+    scheduler = DDPMScheduler(beta_schedule="scaled_linear", rescale_betas_zero_snr=True, **BETAS)
+    return arrays | {"zero_snr/betas": scheduler.betas, "zero_snr/alpha_bar": scheduler.alphas_cumprod}
 
 
 def dummy_model(x_t: Tensor, t: int) -> Tensor:
@@ -272,6 +286,69 @@ def make_samplers() -> Arrays:
     return arrays
 
 
+def integral(f: Callable[[float], Tensor], start: Tensor, end: Tensor, **_: float) -> tuple[float]:
+    r"""What diffusers' LMS asks of scipy, exact for polynomials up to degree 15."""
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    half, middle = (float(end) - float(start)) / 2, (float(end) + float(start)) / 2
+    return (half * sum(w * float(f(middle + half * x)) for x, w in zip(nodes, weights)),)
+
+
+scheduling_lms_discrete.integrate = SimpleNamespace(quad=integral)  # so that scipy is not needed
+
+SOLVERS = {
+    "plms": lambda **options: PNDMScheduler(skip_prk_steps=True, steps_offset=1, **options),
+    "euler": EulerDiscreteScheduler,
+    "euler_ancestral": EulerAncestralDiscreteScheduler,
+    "heun": HeunDiscreteScheduler,
+    "lms": scheduling_lms_discrete.LMSDiscreteScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+}
+
+
+def solve(scheduler: nn.Module, steps: int) -> Arrays:
+    r"""All latents of a run, in the scheduler's own form, at the end of each whole step; and its times.
+
+    The tables are the float32 ones, made float64; what the schedulers then cast to float32 stays float64.
+    """
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
+    if hasattr(scheduler, "final_alpha_cumprod"):
+        scheduler.final_alpha_cumprod = scheduler.final_alpha_cumprod.double()
+    double = (
+        mock.patch.object(torch, "float32", torch.float64),
+        mock.patch.object(np, "float32", np.float64),
+    )
+    with double[0], double[1]:
+        scheduler.set_timesteps(steps)
+        x, path = sampler_noise(-1) * scheduler.init_noise_sigma, []
+        module = type(scheduler).__module__
+        for i, t in enumerate(scheduler.timesteps):
+            out = dummy_model(scheduler.scale_model_input(x, t), t)
+            with mock.patch(f"{module}.randn_tensor", lambda *_, i=i, **__: sampler_noise(i), create=True):
+                x = scheduler.step(out, t, x).prev_sample
+            path.append(x)
+    times = scheduler.timesteps
+    if isinstance(scheduler, HeunDiscreteScheduler):  # two calls a step, but for the last
+        path, times = [*path[1::2], path[-1]], times[::2]
+    if isinstance(scheduler, PNDMScheduler):  # two calls for the first step
+        path, times = path[1:], torch.cat([times[:1], times[2:]])
+    return {"path": torch.stack(path), "t": times}
+
+
+def make_solvers() -> Arrays:
+    r"""Every step of the other samplers; PLMS of v is another one there: see `ldm/diffusion/plms.py`."""
+    common = {"beta_schedule": "scaled_linear", **BETAS}
+    arrays = {"alpha_bar": PNDMScheduler(**common).alphas_cumprod}
+    for name, build in SOLVERS.items():
+        for kind in ("eps",) if name == "plms" else ("eps", "v"):
+            for steps in (5, 20, 30):
+                for karras in (False, True) if name not in ("plms", "euler_ancestral") else (False,):
+                    options = {"use_karras_sigmas": True} if karras else {}
+                    made = solve(build(prediction_type=PREDICTIONS[kind], **options, **common), steps)
+                    key = f"{name}_karras" if karras else name
+                    arrays |= {f"{key}/{kind}/{steps}/{array}": value for array, value in made.items()}
+    return arrays
+
+
 def save(name: str, arrays: Arrays) -> None:
     np.savez_compressed(
         FOLDER / f"{name}.npz", made_with=VERSIONS, **{key: value.numpy() for key, value in arrays.items()}
@@ -287,3 +364,4 @@ if __name__ == "__main__":
     save("unet", make_unet())
     save("schedule", make_schedule())
     save("samplers", make_samplers())
+    save("solvers", make_solvers())

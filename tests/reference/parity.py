@@ -19,12 +19,15 @@ from ldm.config import SD1, SD2_BASE, TINY, NoiseConfig
 from ldm.convert.rows import Row, clip_rows, from_diffusers, text_extras, text_rows, unet_rows, vae_rows
 from ldm.diffusion.ddim import ddim
 from ldm.diffusion.ddpm import ddpm
+from ldm.diffusion.samplers import SAMPLERS
+from ldm.diffusion.sampling import strides
 from ldm.diffusion.schedule import make_alpha_bar, make_betas, spaced_timesteps
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 from tests.diffusion.test_golden import run as run_ours
+from tests.diffusion.test_golden import solve
 from tests.golden import make
 from tests.golden.compare import difference
 from tests.text.test_golden import IMAGE, TEXT
@@ -118,12 +121,24 @@ def samplers(name: str) -> Pairs:
         match key.split("/"):
             case ["ddim", kind, steps, spacing, eta] if name == "ddim":
                 timesteps = spaced_timesteps(int(steps), 1000, spacing, offset=1)
-                ours = run_ours(ddim, kind, timesteps, alpha_bar, eta=float(eta))
+                ours = run_ours(ddim, kind, strides(timesteps, alpha_bar, alpha_bar[0]), eta=float(eta))
             case ["ddpm", kind, steps, variance] if name == "ddpm":
-                ours = run_ours(ddpm, kind, spaced_timesteps(int(steps), 1000), alpha_bar, variance=variance)
+                down = strides(spaced_timesteps(int(steps), 1000), alpha_bar, alpha_bar.new_tensor(1.0))
+                ours = run_ours(ddpm, kind, down, variance=variance)
             case _:
                 continue
         pairs += zip(ours, path, strict=True)
+    return pairs
+
+
+def solvers(name: str) -> Pairs:
+    r"""Each of 5, 20 and 30 steps, for eps and v (PLMS: eps)."""
+    made, pairs = make.make_solvers(), []
+    alpha_bar = make_alpha_bar(NoiseConfig()).double()
+    for key, path in made.items():
+        if key.startswith(f"{name}/") and key.endswith("/path"):
+            _, kind, steps, _ = key.split("/")
+            pairs += zip(solve(name, kind, int(steps), alpha_bar)[1], path, strict=True)
     return pairs
 
 
@@ -194,6 +209,7 @@ def full_unet(kind: str) -> Pairs:
 
 
 F64, F32 = "float64", "float32"
+SOLVERS = [name for name in SAMPLERS if name not in ("ddim", "ddpm", "euler_ancestral_karras")]
 CASES = [
     Case("text encoder", "small, last layer", F64, lambda: small_text("last")),
     Case("text encoder", "small, layer before", F64, lambda: small_text("penultimate")),
@@ -202,6 +218,7 @@ CASES = [
     *(Case("VAE", f"small, {k} kind", F64, lambda k=k: small_vae(k)) for k in VAES),
     *(Case("U-Net", f"small, {k} kind", F64, lambda k=k: small_unet(k)) for k in UNETS),
     *(Case("sampler", f"{s}, each step", F64, lambda s=s: samplers(s)) for s in ("ddim", "ddpm")),
+    *(Case("sampler", f"{s}, each step", F64, lambda s=s: solvers(s)) for s in SOLVERS),
     *(Case("noise schedule", s, F32, lambda s=s: schedule(s)) for s in make.SCHEDULES),
     *(Case("text encoder", f"full size, {k}", F32, lambda k=k: full_text(k)) for k in ("sd1", "sd2")),
     Case("CLIP", "full size, ViT-L/14", F32, full_clip),

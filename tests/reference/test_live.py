@@ -7,6 +7,9 @@ import pytest
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+from ldm.diffusion.predict import rescale_guidance
 from tests.golden import make
 from tests.golden.compare import assert_same, golden
 from tests.reference.parity import CASES
@@ -20,7 +23,7 @@ def test_the_outputs_equal_the_reference(case):
     gc.collect()  # a full-sized model may be a few gigabytes
 
 
-@pytest.mark.parametrize("name", ["text", "clip", "vae", "unet", "schedule", "samplers"])
+@pytest.mark.parametrize("name", ["text", "clip", "vae", "unet", "schedule", "samplers", "solvers"])
 def test_the_golden_files_are_what_the_reference_answers_now(name):
     # Tables of float32 numbers go into some of them, and there processors may differ in the last bit.
     tolerance = 1e-10 if name in ("text", "clip", "vae") else 1e-4
@@ -28,3 +31,8 @@ def test_the_golden_files_are_what_the_reference_answers_now(name):
     assert stored.keys() == made.keys()
     for key in stored:
         assert_same(made[key].double(), stored[key].double(), tolerance)
+
+
+def test_rescaled_guidance_equals_the_reference():
+    guided, cond = 5 * make.numbers(1, 2, 4, 3, 5), make.numbers(2, 2, 4, 3, 5)
+    assert_same(rescale_guidance(guided, cond, 0.7), rescale_noise_cfg(guided, cond, 0.7), 1e-14)

@@ -12,7 +12,14 @@ from ldm.convert.folder import fill, read_model, read_tensors
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.text.tokenizer import Tokenizer
 from ldm.train import diffusion as stage
-from ldm.train.diffusion import DROP, Latents, diffusion_loss, random_timesteps, train_diffusion
+from ldm.train.diffusion import (
+    DROP,
+    Latents,
+    diffusion_loss,
+    importance,
+    random_timesteps,
+    train_diffusion,
+)
 from ldm.train.loop import Recipe, train
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
@@ -86,6 +93,30 @@ def test_saying_nothing_costs_one(draw, prediction):
     silent = Saying(lambda x_t, t: torch.zeros_like(x_t))
     loss = loss_of(silent, latents, torch.zeros(64, 2, 3), noise, gen())
     assert loss.item() == pytest.approx(1.0, abs=0.05)  # the mean of 16384 squares: 1 +- 0.011
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_an_error_counts_by_what_it_does_to_the_picture(prediction):
+    r"""Whatever the network predicts, the same error of x0 counts min(SNR, 5), but for the mean over all levels."""
+    noise = NoiseConfig(prediction=prediction)
+    a = make_alpha_bar(noise).double()
+    snr = a / (1 - a)
+    # An error of 1 in x0 at a fixed x_t is one of a / s in eps, and of 1 / s in v (as v = (a x_t - x0) / s).
+    in_prediction = {"eps": snr, "v": 1 / (1 - a), "x0": torch.ones_like(a)}[prediction]
+    counts = importance(noise).double() * in_prediction / snr.clamp(max=5)
+    torch.testing.assert_close(counts, counts[0].expand(1000), rtol=1e-4, atol=0)
+    assert importance(noise).mean().item() == pytest.approx(1.0, abs=1e-5)
+    assert 0 < (snr > 5).sum() < 1000  # both sides of the bend are there
+
+
+def test_the_weighted_loss_by_hand():
+    r"""Two latents, an error of 1 in every number of the first and of 2 in the second: (w_0 + 4 w_900) / 2."""
+    zero, t = torch.zeros(2, 1, 2, 2), torch.tensor([0, 900])
+    off = torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    loss = diffusion_loss(Saying(lambda *_: off), zero, t, zero, torch.zeros(2, 2, 3), NoiseConfig())
+    w = importance(NoiseConfig())
+    torch.testing.assert_close(loss, (w[0] + 4 * w[900]) / 2)
+    assert w[900] > 100 * w[0]
 
 
 def test_the_network_is_shown_all_noise_levels_and_its_context(draw):

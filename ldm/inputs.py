@@ -1,0 +1,115 @@
+r"""Pictures that somebody hands in: files of any kind, made into what a model can begin with.
+
+A picture may come from a phone (lying on its side, with a note in its EXIF data that says so), a scanner (16 bits), a
+printer's folder (CMYK) or the web (a palette, holes). Here it becomes upright, opaque, 8-bit RGB of the size asked for.
+
+Left out: colour profiles. Numbers are taken as sRGB, whatever a profile in the file says.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ldm.errors import LdmError
+
+# What Pillow decodes itself. Others it hands to programs (an .eps starts Ghostscript): not with strangers' files.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "TGA", "ICO")
+WHITE = 128  # a mask's grey from here on is white
+
+
+def read_picture(path: str | os.PathLike[str]) -> Image.Image:
+    """A file as an upright RGB picture of its own size; of an animation the first frame, transparency on white.
+
+    Raises `LdmError` for a file that is missing, unreadable, empty, damaged, cut off or too large (89 million pixels:
+    a small file that unpacks to gigabytes is an old trick).
+    """
+    return _read(path, "white")
+
+
+def read_mask(path: str | os.PathLike[str]) -> Image.Image:
+    """A file as a mask of its own size, mode "L": 255 where the picture is to be repainted, 0 where it is kept.
+
+    Greys are rounded to black or white. Transparent parts count as black, so that strokes of white on a transparent
+    layer are a mask. Raises `LdmError` as `read_picture` does, and for a mask with nothing white in it.
+    """
+    return _some_white(_black_and_white(_read(path, "black")), f"the mask {Path(path)}")
+
+
+def fit_picture(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture, of any mode and size, in RGB and of `size` (width, height).
+
+    It is resized to cover that size, and what juts out is cut off evenly on both sides. Nothing is resized or cut
+    if `image.size` is `size` already (of an upright picture, as from `read_picture`).
+    """
+    return _cover(_flat(image, "white"), size)
+
+
+def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The mask as `fit_picture` would make its picture, in black and white as from `read_mask`.
+
+    So a mask drawn on the picture as it was, or on the picture as `fit_picture` makes it, covers the same spot. Raises
+    `LdmError` if nothing white is left: the cut may have taken it, or it was thinner than a pixel of `size`.
+    """
+    return _some_white(
+        _black_and_white(_cover(_flat(mask, "black"), size)), f"the mask, at {size[0]}x{size[1]} pixels,"
+    )
+
+
+def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
+    path = Path(path)
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise LdmError(f"{path} is empty (0 bytes); expected a picture: save or copy it again")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd notes in EXIF data, say
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                return _flat(image, background)
+    except LdmError:
+        raise
+    except FileNotFoundError as error:
+        raise LdmError(f"no picture {path}: there is no such file; check its name") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
+        raise LdmError(f"{path} is too large ({error}); expected at most {limit}: shrink it first") from error
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(FORMATS)
+        raise LdmError(f"{path} is not a picture that can be read; expected one of {kinds}") from error
+    except Exception as error:  # Pillow's decoders meet damaged bytes with nearly any type of error
+        reason = getattr(error, "strerror", None) or error
+        raise LdmError(
+            f"cannot read {path} ({reason}); it may be damaged or cut off: save or copy it again"
+        ) from error
+
+
+def _flat(image: Image.Image, background: str) -> Image.Image:
+    """Upright, opaque, 8-bit RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits, greyscale: Pillow itself would cut off above 255
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 257 = 255
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    if image.mode in ("F", "LAB"):  # which number is white is anybody's guess; a conversion of its own
+        raise LdmError(
+            f"a picture in Pillow's mode {image.mode!r}; expected colours or greys of 8 or 16 bits: save it as PNG"
+        )
+    return image.convert("RGB")
+
+
+def _cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+def _black_and_white(mask: Image.Image) -> Image.Image:
+    return mask.convert("L").point(lambda grey: 255 if grey >= WHITE else 0)
+
+
+def _some_white(mask: Image.Image, name: str) -> Image.Image:
+    if mask.getbbox() is None:
+        raise LdmError(f"{name} is all black: nothing to repaint; paint white what is to change")
+    return mask

@@ -1,0 +1,92 @@
+r"""Beginning with a picture instead of pure noise: image to image, and inpainting.
+
+**Image to image** (Meng et al. 2022, SDEdit). The picture's latent is noised part of the way, and only the rest of the
+steps is taken. Noise drowns detail first and composition last, so the more of it, the less of the picture survives.
+
+**Inpainting** (Lugmayr et al. 2022, RePaint, eq. 8, without its resampling). Every step is taken for the whole latent.
+After it, what is to be kept is put back: the picture's latent, noised to the level just reached. So the network always
+sees a whole picture under an even noise, and paints what fits to its surroundings.
+
+A latent covers many pixels, and the decoder looks at its neighbours too; so at the end the kept pixels are put back as
+well, from the VAE's reconstruction of the picture, or from the picture itself.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from einops import reduce
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from ldm.diffusion.sampling import Project
+from ldm.diffusion.schedule import add_noise
+from ldm.errors import LdmError
+
+Item = TypeVar("Item")
+
+
+def pick_strength(
+    init: Image.Image | None, strength: float | None, mask: Image.Image | None, keep_pixels: bool
+) -> float:
+    """The strength asked for, or the usual one: all of it for pure noise and behind a mask, else 0.75.
+
+    Raises `LdmError` for an option without the picture, or the mask, that it belongs to.
+    """
+    if init is None and (mask is not None or strength is not None):
+        given = "a mask" if mask is not None else f"a strength of {strength}"
+        raise LdmError(f"{given}, but no picture to begin with; expected `init` as well")
+    if mask is None and keep_pixels:
+        raise LdmError("pixels to keep, but no mask; expected `mask`, white where the picture may change")
+    if strength is None:
+        return 0.75 if init is not None and mask is None else 1.0
+    return strength
+
+
+def steps_left(path: Sequence[Item], strength: float) -> list[Item]:
+    """The steps to take from a picture: the last of them, a share of `strength`, rounded down.
+
+    Of 20 steps at 0.75 these are the last 15, and the picture is to be noised to the t of the first one: the level at
+    which the network then looks at it. Source: diffusers' StableDiffusionImg2ImgPipeline. (CompVis's script takes the
+    same steps, but noises to the step before the first of them: one index too high, and none is there at strength 1.)
+
+    Raises `LdmError` for a strength outside (0, 1], and for one that leaves no step.
+    """
+    if not 0 < strength <= 1:
+        raise LdmError(f"a strength of {strength}; expected more than 0 (unchanged), at most 1 (all new)")
+    steps = len(path)
+    left = int(steps * strength)
+    if left == 0:
+        enough = math.ceil(1000 / steps) / 1000
+        raise LdmError(
+            f"a strength of {strength} leaves none of {steps} steps; give at least {enough}, or more steps"
+        )
+    return list(path[steps - left :])
+
+
+def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:
+    """True for each latent that covers a white pixel of `mask` (black and white, as from `fit_mask`).
+
+    One white pixel is enough: of a latent that was kept, it could not change.
+    """
+    white = np.asarray(mask) > 0
+    return torch.from_numpy(reduce(white, "(h f) (w g) -> 1 1 h w", "max", f=factor, g=factor))
+
+
+def keep(
+    x0: Float[Tensor, "b z h w"], eps: Float[Tensor, "b z h w"], repaint: Bool[Tensor, "1 1 h w"]
+) -> Project:
+    r"""What to do after each step: where not to `repaint`, put back the picture's latent `x0`, noised like the rest.
+
+    $$x \leftarrow m \odot x + (1 - m) \odot (\sqrt{\bar\alpha}\,x_0 + \sqrt{1 - \bar\alpha}\,\epsilon)$$
+
+    with the same $\epsilon$ at every level; at $\bar\alpha = 1$, $x_0$ itself. Source: Lugmayr et al. 2022, eq. 8.
+    """
+
+    def project(x: Tensor, alpha_bar: Tensor) -> Tensor:
+        return torch.where(repaint, x, add_noise(x0, eps, alpha_bar))
+
+    return project

@@ -1,0 +1,95 @@
+r"""`make mutants`: make each mistake of `mistakes.py` in a copy of the package, and run the ordinary tests on it.
+
+    python -m tests.mutants            all of them, as a table in Markdown
+    python -m tests.mutants 5a 16      those with these numbers
+
+A mistake that turns no test red has SURVIVED, and is the only reason to fail. The copy is made by Python alone: the
+tests find their package in the current folder, and know nothing of the patch.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.mutants.mistakes import MISTAKES, Mistake
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("ldm", "tests", "weights/tiny", "weights/judge", "pyproject.toml", "README.md", "docs", "Makefile")
+# The quick tests of the components first: most mistakes fail there, within seconds.
+FIRST = ("config", "text", "nn", "unet", "vae", "diffusion", "convert", "pipeline")
+
+
+def copy_package(folder: Path) -> None:
+    """What the tests need, into `folder`."""
+    for name in NEEDED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, target)
+
+
+def make_mistake(folder: Path, mistake: Mistake) -> None:
+    """Patch the copy. Raises ValueError unless the passage stands there exactly once."""
+    path = folder / "ldm" / mistake.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mistake.before) != 1:
+        raise ValueError(
+            f"mistake {mistake.number} no longer applies: {mistake.before!r} stands {text.count(mistake.before)} "
+            f"times in ldm/{mistake.file}, expected once; bring tests/mutants/mistakes.py up to date"
+        )
+    path.write_text(text.replace(mistake.before, mistake.after), encoding="utf-8")
+
+
+def ordinary_tests(folder: Path) -> list[str]:
+    """All ordinary test files, the quick ones of the components first."""
+    files = sorted(path.relative_to(folder) for path in folder.glob("tests/**/test_*.py"))
+    rank = {name: i for i, name in enumerate(FIRST)}
+
+    def key(path: Path) -> int:
+        return rank.get(path.parts[1].removeprefix("test_").removesuffix(".py"), len(FIRST))
+
+    return [str(path) for path in sorted(files, key=key) if "mutants" not in path.parts]
+
+
+def failures(folder: Path) -> list[str]:
+    """The first tests that fail in `folder`; empty if all pass. Raises RuntimeError if pytest cannot run at all."""
+    command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "--no-header", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, *ordinary_tests(folder)], cwd=folder, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(
+            f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        )
+    return [
+        match[1] for match in re.finditer(r"^(?:FAILED|ERROR) (?:tests/)?(\S+)", done.stdout, re.MULTILINE)
+    ]
+
+
+def main(wanted: list[str]) -> int:
+    chosen = [m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip("abcdef") in wanted]
+    survivors = 0
+    print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")
+    print("| | mistake | tests that turned red (the first three) |\n|---|---|---|")
+    for mistake in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            copy_package(Path(folder))
+            make_mistake(Path(folder), mistake)
+            red = failures(Path(folder))
+        survivors += not red
+        cell = "<br>".join(f"`{name}`" for name in red) or "**SURVIVED**"
+        print(f"| {mistake.number} | {mistake.name} | {cell} |", flush=True)
+        print(f"{mistake.number} {mistake.name}: {len(red) or 'SURVIVED'}", file=sys.stderr)
+    print(f"\n{len(chosen)} mistakes, {survivors} survived.")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main(sys.argv[1:]))
+    except (ValueError, RuntimeError) as error:
+        print(f"mutants: {error}", file=sys.stderr)
+        raise SystemExit(2) from error

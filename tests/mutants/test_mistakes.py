@@ -1,0 +1,39 @@
+r"""The list of mistakes itself: each can still be made, and a stale one is an error, not a silent pass."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.mutants.__main__ import ROOT, failures, make_mistake
+from tests.mutants.mistakes import MISTAKES
+
+
+def test_the_numbers_are_those_of_different_mistakes():
+    assert len({mistake.number for mistake in MISTAKES}) == len(MISTAKES)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.number)
+def test_each_mistake_still_applies_and_is_still_python(mistake, tmp_path):
+    target = tmp_path / "ldm" / mistake.file
+    target.parent.mkdir(parents=True)
+    target.write_text((ROOT / "ldm" / mistake.file).read_text(encoding="utf-8"), encoding="utf-8")
+    make_mistake(tmp_path, mistake)
+    compile(target.read_text(encoding="utf-8"), str(target), "exec")
+
+
+def test_a_mistake_that_no_longer_applies_is_an_error(tmp_path):
+    stale = replace(MISTAKES[0], before="what never stood there")
+    target = tmp_path / "ldm" / stale.file
+    target.parent.mkdir(parents=True)
+    target.write_text("x = 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="mistake 1 no longer applies: .* stands 0 times"):
+        make_mistake(tmp_path, stale)
+
+
+def test_tests_that_fail_are_named_and_tests_that_pass_are_not(tmp_path):
+    (tmp_path / "tests").mkdir()
+    good, bad = "def test_good():\n    pass\n", "def test_bad():\n    assert 0\n"
+    (tmp_path / "tests/test_one.py").write_text(good, encoding="utf-8")
+    assert failures(tmp_path) == []
+    (tmp_path / "tests/test_two.py").write_text(good + bad, encoding="utf-8")
+    assert failures(tmp_path) == ["test_two.py::test_bad"]
