@@ -56,7 +56,8 @@ def _detected(checkpoint: Checkpoint, prediction: Prediction | None) -> Config:
     if found == "sd2" and config.noise.prediction == "v":
         config = replace(config, name="sd2-v")
     if "v_pred" in checkpoint.marks:
-        config = replace(config, noise=replace(config.noise, prediction="v"))
+        zero_snr = "ztsnr" in checkpoint.marks
+        config = replace(config, noise=replace(config.noise, prediction="v", zero_snr=zero_snr))
     return config
 
 

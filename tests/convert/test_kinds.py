@@ -148,7 +148,9 @@ def second(path: str, marks: dict[str, torch.Tensor] | None = None):
 
 def test_a_mark_goes_before_a_name_and_the_caller_before_both(caplog):
     mark = {"v_pred": torch.tensor([])}
-    assert configure(second("512-base.ckpt", mark)).noise.prediction == "v"
+    found = configure(second("512-base.ckpt", mark)).noise
+    assert found.prediction == "v" and not found.zero_snr
+    assert configure(second("512-base.ckpt", mark | {"ztsnr": torch.tensor([])})).noise.zero_snr
     config = configure(second("768-v.ckpt"), prediction="eps")
     assert config.noise.prediction == "eps" and config.defaults.size == 512
     assert configure(second("768-v.ckpt")).name == "sd2-v"
