@@ -1,34 +1,50 @@
-r"""`ldm.load`: one door for a model, given its name or its folder."""
+r"""`ldm.load`: one door for a model, given its name, its folder, or its file."""
 
+import logging
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
+from ldm.config import Config
+from ldm.convert.checkpoint import Checkpoint, Weights
+from ldm.convert.configure import Prediction, lone_config
+from ldm.convert.diffusers_folder import is_diffusers_folder
+from ldm.convert.fitting import demand, demand_finite, fit, skeleton
 from ldm.convert.folder import read_clip, read_model
+from ldm.convert.gather import gather
+from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
+from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
+from ldm.vae.vae import VAE
+
+log = logging.getLogger("ldm")
 
 _PACKAGE = Path(__file__).parent
 
+# Models up to this many numbers run in full precision everywhere: they are fast enough, and it is one worry less.
+SMALL = 100_000_000
+
 
 def find(model: str | Path) -> Path:
-    """The folder of a model: a path to it, or a name under `weights/`.
+    """The folder or file of a model: a path to it, or a name under `weights/`.
 
     Names are looked for in ./weights, in the repository's weights/, and among the weights that the installed
     package carries. Raises `LdmError` that lists those places.
     """
-    folder = Path(model)
-    places = [folder]
-    if len(folder.parts) == 1:  # a bare name
-        places += [root / "weights" / folder for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
+    given = Path(model)
+    places = [given]
+    if len(given.parts) == 1:  # a bare name
+        places += [root / "weights" / given for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
     for place in places:
-        if (place / "config.json").is_file():
+        if place.is_file() or (place / "config.json").is_file() or is_diffusers_folder(place):
             return place
     looked = ", ".join(str(place) for place in places)
     raise LdmError(
-        f"no model {str(model)!r}: no config.json in any of {looked}; train one or give its folder"
+        f"no model {str(model)!r}: no config.json in any of {looked}; give a checkpoint's file or folder, or train one"
     )
 
 
@@ -39,18 +55,120 @@ def pick_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
+    """What a model of so many parameters runs best in: half precision on a GPU and on a CPU with matrix units (AMX).
+
+    bfloat16 on the CPU, because only that is fast there; float16 on a GPU, because it has three binary digits
+    more. A small model runs in float32 everywhere.
+    """
+    if numbers <= SMALL:
+        return torch.float32
+    if device.type != "cpu":
+        return torch.float16
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+
+
 def load(
-    model: str | Path = "tiny", dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    model: str | Path = "tiny",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    config: Config | str | Path | None = None,
+    weights: Weights | None = None,
+    prediction: Prediction | None = None,
 ) -> LatentDiffusion:
-    """A model ready to paint, from a name under `weights/` or a folder; on the fastest device if not told.
+    """A model ready to paint, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
     ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
+    ldm.load("v1-5-pruned-emaonly.safetensors").generate("an astronaut riding a horse")[0].show()
+
+    `dtype` and `device` are chosen if not given (`pick_dtype`, `pick_device`) and logged. `config`, or the path of a
+    config.json, overrides what is detected; `prediction` ("eps" or "v") only what the U-Net is taken to predict.
+    `weights` chooses between averaged ("ema") and "live" ones where a file has both. Files are mapped, not read:
+    a tensor that keeps its dtype takes no memory of its own. Raises `LdmError` for what is no such model.
     """
-    return read_model(find(model), dtype).to(device or pick_device())
+    path = find(model)
+    device = torch.device(device or pick_device())
+    if is_own_folder(path) and config is None and prediction is None:
+        return read_model(path, dtype or _chosen_dtype(open_checkpoint(path), device)).to(device)
+    made = gather(path, _read_config(config), weights, prediction)
+    dtype = dtype or _chosen_dtype(made.checkpoint, device)
+    with torch.device("meta"):  # no memory and no random numbers for weights that the file replaces
+        painter = LatentDiffusion(made.config, made.tokenizer)
+    for name, tensors in made.tensors.items():
+        _fill(getattr(painter, name), tensors, made.checkpoint.path, dtype, device)
+    return painter.eval()
+
+
+def _fill(
+    network: nn.Module, tensors: dict[str, Tensor], source: Path, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Give a network on the meta device its weights: one tensor after another, and none is held twice."""
+    ready = {name: _aligned(tensor.to(device, dtype)) for name, tensor in tensors.items()}
+    if any(ready[name].data_ptr() != tensor.data_ptr() for name, tensor in tensors.items()):
+        demand_finite(ready, source)  # they were all read just now; what is mapped only is left in peace
+    network.load_state_dict(ready, assign=True)
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """A copy if the numbers do not start at a multiple of their size, as in some old files: kernels expect that."""
+    return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
+
+
+def _chosen_dtype(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+    numbers = sum(parameters(part.tensors) for part in checkpoint.parts.values())
+    dtype = pick_dtype(numbers, device)
+    log.info("%s: %s parameters in %s on %s", checkpoint.path, f"{numbers:,}", str(dtype)[6:], device)
+    return dtype
+
+
+def _read_config(config: Config | str | Path | None) -> Config | None:
+    if config is None or isinstance(config, Config):
+        return config
+    try:
+        return Config.from_json(Path(config).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LdmError(f"cannot read the config {config}: {error}") from error
+
+
+def _load_lone(
+    path: str | Path, part: str, dtype: torch.dtype | None, device: torch.device | str | None
+) -> nn.Module:
+    checkpoint = open_checkpoint(Path(path))
+    if list(checkpoint.parts) != [part]:
+        raise LdmError(
+            f"{path} holds {', '.join(checkpoint.parts) or 'nothing known'}; expected one network, {part}"
+        )
+    config, device = lone_config(checkpoint), torch.device(device or pick_device())
+    network = skeleton(part, config)
+    dtype = dtype or _chosen_dtype(checkpoint, device)
+    found = fit(checkpoint, {part: config})
+    demand(found, checkpoint)
+    _fill(network, found.tensors[part], checkpoint.path, dtype, device)
+    return network.eval()
+
+
+def load_vae(
+    path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> VAE:
+    """The VAE of a file or folder that holds nothing else; to use it: `model.vae = load_vae(...)`."""
+    vae = _load_lone(path, "vae", dtype, device)
+    assert isinstance(vae, VAE)
+    return vae
+
+
+def load_text(
+    path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> TextEncoder:
+    """The text encoder of a file or folder that holds nothing else."""
+    text = _load_lone(path, "text", dtype, device)
+    assert isinstance(text, TextEncoder)
+    return text
 
 
 def load_clip(
-    model: str | Path = "tiny", dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    model: str | Path = "tiny",
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
 ) -> tuple[CLIP, Tokenizer]:
     """Both encoders of the model's CLIP, with their tokenizer: for similarity and zero-shot classification."""
     clip, tokenizer = read_clip(find(model), dtype)

@@ -1,12 +1,14 @@
-r"""`atomic_path`: the old file or the whole new one, never anything else."""
+r"""`atomic_path` and `atomic_folder`: the old one or the whole new one, never anything else."""
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from ldm.files import atomic_path
+from ldm.files import atomic_folder, atomic_path, sweep
 
 
 def test_the_file_is_written(tmp_path):
@@ -99,3 +101,75 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
         thread.join()
     assert target.read_text() in ("a" * 1000, "b" * 1000)
     assert os.listdir(tmp_path) == ["file"]
+
+
+# --- folders -----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_takes_its_place_when_the_block_ends(tmp_path):
+    target = tmp_path / "model"
+    for text in ("old", "new"):
+        with atomic_folder(target) as temporary:
+            (temporary / "a").write_text(text)
+            assert not target.exists() or (target / "a").read_text() == "old"
+        assert (target / "a").read_text() == text and os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_raises_leaves_the_old_folder_and_nothing_else(tmp_path, error):
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("old")
+    with pytest.raises(error), atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("half")
+        raise error
+    assert (tmp_path / "model" / "a").read_text() == "old" and os.listdir(tmp_path) == ["model"]
+
+
+def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("old")
+    replace = os.replace
+
+    def fail(source, target):
+        if str(source).endswith(".partial"):
+            raise OSError("busy")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="busy"), atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("new")
+    assert (tmp_path / "model" / "a").read_text() == "old" and os.listdir(tmp_path) == ["model"]
+
+
+def dead_process() -> int:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+def test_what_a_dead_process_left_is_swept_and_named_and_nothing_else(tmp_path, caplog):
+    dead = dead_process()
+    (tmp_path / f".model.{dead}-x.partial").mkdir()
+    (tmp_path / f".model.{dead}-x.partial" / "a").write_text("half")
+    (tmp_path / f".model.{dead}-y.png").write_text("half")
+    kept = [f".model.{os.getpid()}-x.partial", f".other.{dead}-x", ".model.txt", f"model.{dead}-x"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    swept = sweep(tmp_path / "model")
+    assert [path.name for path in swept] == [f".model.{dead}-x.partial", f".model.{dead}-y.png"]
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+    assert all(str(path) in caplog.text for path in swept)
+
+
+def test_an_old_folder_that_was_moved_aside_is_put_back(tmp_path):
+    old = tmp_path / f".model.{dead_process()}-old"
+    old.mkdir()
+    sweep(tmp_path / "model")
+    assert os.listdir(tmp_path) == ["model"]
+    old.mkdir()
+    sweep(tmp_path / "model")  # but not over a new one
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_to_sweep_where_there_is_nothing_does_nothing(tmp_path):
+    assert sweep(tmp_path / "no" / "folder" / "model") == []

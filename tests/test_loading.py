@@ -1,13 +1,18 @@
 r"""`ldm.load`: where a model is looked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import ldm
 from ldm import loading as module
+from ldm.convert.writing import convert, export
 from ldm.errors import LdmError
 from ldm.loading import find
+from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
 from tests.small import CONFIG, write_small_model
 
 
@@ -120,3 +125,148 @@ def test_load_is_still_a_function_after_it_was_used(tmp_path):
     for use in (ldm.load, ldm.load_clip, ldm.load):
         use(tmp_path, device="cpu")
     assert callable(ldm.load) and callable(ldm.load_clip)
+
+
+# --- checkpoints of others ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def single(tmp_path):
+    config = FAMILIES["sd1"]
+    return save(tmp_path / "v1-5.safetensors", config, single_file(config, random_tensors(config)))
+
+
+def test_every_layout_gives_the_same_model(tmp_path, single):
+    convert(single, tmp_path / "ours")
+    export(single, tmp_path / "theirs", "diffusers")
+    export(tmp_path / "ours", tmp_path / "one.safetensors", "compvis")
+    models = [
+        ldm.load(tmp_path / name, device="cpu")
+        for name in ("v1-5.safetensors", "ours", "theirs", "one.safetensors")
+    ]
+    first = models[0].state_dict()
+    for model in models:
+        assert model.config == FAMILIES["sd1"] and not model.training
+        state = model.state_dict()
+        assert state.keys() == first.keys() and all(torch.equal(state[name], first[name]) for name in first)
+        assert model.dtype == torch.float32  # a small one
+
+
+def test_a_ckpt_speaks_with_clips_own_words(tmp_path):
+    config = FAMILIES["sd2-v"]
+    config = replace(config, text=replace(config.text, vocab_size=49408, context_length=77))
+    torch.save({"state_dict": single_file(config, random_tensors(config))}, tmp_path / "768-v.ckpt")
+    model = ldm.load(tmp_path / "768-v.ckpt")
+    assert model.config == config and model.tokenizer.vocab_size == 49408 and model.tokenizer.pad == "zero"
+    with pytest.raises(
+        LdmError, match="the text encoder has .* give a folder with the model's own tokenizer"
+    ):
+        small = FAMILIES["sd1"]
+        torch.save(single_file(small, random_tensors(small)), tmp_path / "x.ckpt")
+        ldm.load(tmp_path / "x.ckpt")
+
+
+def test_a_file_is_found_by_its_name_under_weights(places, single):
+    work, _ = places
+    (work / "weights").mkdir()
+    single.rename(work / "weights" / "mine.safetensors")
+    assert ldm.load("mine.safetensors", device="cpu").config.name == "sd1"
+
+
+def test_a_tensor_that_keeps_its_dtype_stays_in_the_file(single):
+    model = ldm.load(single, torch.float16, "cpu")
+    weight = model.unet.down[0].res[0].conv_1.weight
+    assert weight.untyped_storage().nbytes() > 100 * weight.numel()  # a slice of the whole file
+    assert ldm.load(single, torch.bfloat16, "cpu").dtype == torch.bfloat16
+
+
+def test_numbers_at_odd_places_of_a_file_are_moved(tmp_path, single):
+    data = single.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    odd = (length + 1).to_bytes(8, "little") + data[8 : 8 + length] + b" " + data[8 + length :]
+    (tmp_path / "odd.safetensors").write_bytes(odd)
+    state = ldm.load(tmp_path / "odd.safetensors", torch.float16, "cpu").state_dict()
+    expected = ldm.load(single, torch.float16, "cpu").state_dict()
+    for name, tensor in state.items():
+        assert tensor.data_ptr() % 2 == 0 and torch.equal(tensor, expected[name])
+
+
+def test_averaged_or_live_weights_and_the_prediction_are_the_callers_choice(tmp_path):
+    config = FAMILIES["sd2-base"]
+    file = with_ema(single_file(config, random_tensors(config)))
+    path = save(tmp_path / "512-base.safetensors", config, file)
+    live = file["model.diffusion_model.out.2.bias"].float()
+    bias = {w: ldm.load(path, weights=w, device="cpu").unet.conv_out.bias for w in (None, "ema", "live")}
+    assert torch.equal(bias["live"], live)
+    assert torch.equal(bias["ema"], bias[None]) and not torch.equal(bias["ema"], live)
+    assert ldm.load(path, prediction="v").config.noise.prediction == "v"
+    for wrong in ({"prediction": "noise"}, {"weights": "all"}):
+        with pytest.raises(LdmError, match="expected 'e"):
+            ldm.load(path, **wrong)
+
+
+def test_a_config_overrides_what_is_detected(tmp_path, single):
+    config = FAMILIES["sd1"]
+    four = tuple(replace(level, heads=4) for level in config.unet.levels)
+    config = replace(config, name="four", unet=replace(config.unet, levels=four))
+    (tmp_path / "config.json").write_text(config.to_json())
+    for given in (config, tmp_path / "config.json", str(tmp_path / "config.json")):
+        model = ldm.load(single, config=given)
+        assert model.config == config and model.unet.mid.attn.layers[0].self_attn.heads == 4
+    with pytest.raises(LdmError, match="cannot read the config"):
+        ldm.load(single, config=tmp_path / "nowhere.json")
+    with pytest.raises(LdmError, match="misshapen"):
+        ldm.load(single, config=replace(config, vae=replace(config.vae, channels=(32, 32))))
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_none_is_found_and_its_tensor_named(tmp_path, single, spoilt):
+    file = load_file(single)
+    file["first_stage_model.decoder.conv_out.bias"][1] = spoilt
+    save(tmp_path / "x.safetensors", FAMILIES["sd1"], file)
+    with pytest.raises(LdmError, match="decoder.conv_out.bias has NaN or infinity"):
+        ldm.load(tmp_path / "x.safetensors", torch.float32)
+
+
+def test_a_lone_vae_and_a_lone_text_encoder_are_opened(tmp_path, single):
+    whole = ldm.load(single)
+    for prefix, load, own in (
+        ("first_stage_model.", module.load_vae, whole.vae),
+        ("cond_stage_model.transformer.", module.load_text, whole.text),
+    ):
+        file = {n.removeprefix(prefix): t for n, t in load_file(single).items() if n.startswith(prefix)}
+        save_file(file, tmp_path / "part.safetensors")
+        state, expected = load(tmp_path / "part.safetensors").state_dict(), own.state_dict()
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+        with pytest.raises(LdmError, match="open it with ldm.loading.load_"):
+            ldm.load(tmp_path / "part.safetensors")
+    with pytest.raises(LdmError, match="holds text; expected one network, vae"):
+        module.load_vae(tmp_path / "part.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "device", "amx", "expected"),
+    [
+        (10_000_000, "cpu", True, torch.float32),
+        (10_000_000, "cuda", True, torch.float32),
+        (1_000_000_000, "cpu", True, torch.bfloat16),
+        (1_000_000_000, "cpu", False, torch.float32),
+        (1_000_000_000, "cuda", False, torch.float16),
+        (1_000_000_000, "mps", False, torch.float16),
+    ],
+)
+def test_the_dtype_follows_the_size_and_the_device(monkeypatch, numbers, device, amx, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert module.pick_dtype(numbers, torch.device(device)) == expected
+
+
+def test_what_was_chosen_is_logged(single, caplog):
+    with caplog.at_level("INFO", logger="ldm"):
+        ldm.load(single, device="cpu")
+    assert "parameters in float32 on cpu" in caplog.text
+
+
+def test_to_load_draws_no_random_numbers(single):
+    state = torch.get_rng_state()
+    ldm.load(single)
+    assert torch.equal(torch.get_rng_state(), state)

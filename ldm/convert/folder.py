@@ -13,12 +13,12 @@ safetensors is a JSON header and raw numbers: to open a file runs no code from i
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ldm.config import Config, TextConfig
-from ldm.convert.rows import some
+from ldm.convert.names import some
+from ldm.convert.safe import map_tensors
 from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.pipeline import LatentDiffusion
@@ -52,10 +52,7 @@ def read_tensors(path: Path, dtype: torch.dtype = torch.float32) -> dict[str, Te
     """All tensors of one safetensors file, as `dtype`. Raises `LdmError` if it is missing or damaged."""
     if not path.is_file():
         raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
-    try:
-        return {name: t.to(dtype) for name, t in load_file(path).items()}
-    except SafetensorError as error:
-        raise LdmError(f"{path} is damaged ({error}); fetch or train it again") from error
+    return {name: t.to(dtype) for name, t in map_tensors(path).items()}
 
 
 def read_tokenizer(folder: Path, config: TextConfig) -> Tokenizer:

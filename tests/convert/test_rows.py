@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ldm.config import CLIP_L_TEXT, PRESETS, SD1, SD2_BASE, TINY, Config
+from ldm.convert.names import match, written
 from ldm.convert.rows import (
     Row,
     clip_rows,
@@ -73,7 +74,7 @@ def test_to_the_file_and_back_is_the_identity(linear):
 
 
 def test_a_linear_map_is_read_from_either_form():
-    row, matrix = Row("a.weight", "b.weight", conv=True), torch.randn(3, 2)
+    row, matrix = Row("a.weight", "b.weight", conv=("diffusers",)), torch.randn(3, 2)
     for stored in (matrix, matrix[:, :, None, None]):
         assert torch.equal(from_diffusers({"b.weight": stored}, [row])["a.weight"], matrix)
     with pytest.raises(LdmError, match=r"\[3, 2, 3, 3\]; expected \[out, in, 1, 1\]"):
@@ -123,3 +124,32 @@ def test_a_layer_that_is_not_read_and_the_stored_positions_are_known_extras():
 def test_a_config_without_an_image_encoder_has_no_rows_for_clip():
     with pytest.raises(LdmError, match="no image encoder"):
         clip_rows(SD2_BASE)
+
+
+def test_openclip_stacks_query_key_and_value_in_this_order():
+    config = replace(TINY.text, layers=1, width=2)
+    rows = text_rows(config)
+    name = "transformer.resblocks.0.attn.in_proj_weight"
+    state = {row.compvis: torch.zeros(2, 2) for row in rows} | {name: torch.arange(12.0).reshape(6, 2)}
+    found = match(state, rows, "compvis").tensors
+    expected = {"q": [[0, 1], [2, 3]], "k": [[4, 5], [6, 7]], "v": [[8, 9], [10, 11]]}
+    for part, numbers in expected.items():
+        assert found[f"layers.0.attn.{part}.weight"].tolist() == numbers
+    assert torch.equal(written(found, rows, "compvis")[name], state[name])
+
+
+def test_transformers_do_not_stack_them_even_where_a_third_would_be_whole():
+    rows = text_rows(replace(TINY.text, layers=1, width=3))
+    state = {row.diffusers: torch.zeros(3, 3) for row in rows}
+    found = match(state, rows, "diffusers").tensors
+    assert found["layers.0.attn.k.weight"].shape == (3, 3)
+
+
+def test_the_original_names_are_those_of_real_files():
+    names = {row.ours: row.compvis for row in unet_rows(SD1.unet)}
+    assert names["down.1.downsample.conv.weight"] == "input_blocks.6.0.op.weight"
+    assert names["up.0.upsample.conv.weight"] == "output_blocks.2.1.conv.weight"  # no attention before it
+    assert names["up.1.upsample.conv.weight"] == "output_blocks.5.2.conv.weight"
+    names = {row.ours: row.compvis for row in vae_rows(SD1.vae)}
+    assert names["decoder.up.0.res.0.conv_1.weight"] == "decoder.up.3.block.0.conv1.weight"
+    assert names["encoder.mid.attn.attn.out.bias"] == "encoder.mid.attn_1.proj_out.bias"

@@ -1,0 +1,113 @@
+r"""Whether a checkpoint's tensors are those of a config: each one there, once, in its shape, and none besides."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ldm.config import Config
+from ldm.convert.checkpoint import PART_NAMES, Checkpoint, Part
+from ldm.convert.names import Match, Row, match, some
+from ldm.convert.opening import OWN_PARTS
+from ldm.convert.rows import text_extras, text_rows, unet_rows, vae_rows
+from ldm.errors import LdmError
+from ldm.text.encoder import TextEncoder
+from ldm.unet.unet import UNet
+from ldm.vae.vae import VAE
+
+log = logging.getLogger("ldm")
+
+PART_CLASSES: dict[str, Any] = {"text": TextEncoder, "vae": VAE, "unet": UNet}
+# Beside what `text_extras` names: what the text half of CLIP needs to be compared with pictures.
+TEXT_EXTRAS = ("text_projection.weight", "logit_scale")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a checkpoint's tensors fit a config."""
+
+    tensors: dict[str, dict[str, Tensor]]  # by part, under our names; they share memory with the file's
+    missing: tuple[str, ...]  # under the file's names, from here on
+    left_over: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def skeleton(part: str, config: Any) -> nn.Module:
+    """A network without memory for its weights. Raises `LdmError` for sizes that make no network."""
+    try:
+        with torch.device("meta"):
+            network: nn.Module = PART_CLASSES[part](config)
+    except (ValueError, RuntimeError, ArithmeticError, TypeError) as error:
+        raise LdmError(f"its sizes make no {PART_NAMES[part]} ({error}); give a config that fits") from error
+    return network
+
+
+def fit(checkpoint: Checkpoint, configs: Mapping[str, Any]) -> Fit:
+    """Compare a checkpoint's tensors with what its configs ("unet": a `UNetConfig`, ...) say they must be."""
+    fits = {name: _fit_part(name, checkpoint.parts[name], configs[name]) for name in configs}
+    return Fit(
+        {name: found.tensors for name, (found, _) in fits.items()},
+        tuple(name for found, _ in fits.values() for name in found.missing),
+        (*checkpoint.strange, *(name for found, _ in fits.values() for name in found.left_over)),
+        tuple(line for _, misshapen in fits.values() for line in misshapen),
+        (*checkpoint.dropped, *(name for found, _ in fits.values() for name in found.dropped)),
+    )
+
+
+def _fit_part(name: str, part: Part, config: Any) -> tuple[Match, list[str]]:
+    rows, extras = part_rows(name, config), []
+    if name == "text" and part.layout != "ours":
+        extras = [*text_extras(config, part.layout), *TEXT_EXTRAS]
+    found = match(part.tensors, rows, part.layout, extras)
+    expected = {key: list(tensor.shape) for key, tensor in skeleton(name, config).named_parameters()}
+    theirs = {row.ours: part.prefix + row.name(part.layout) for row in rows}
+    misshapen = {
+        theirs[key]: f"{theirs[key]} {list(tensor.shape)} instead of {expected[key]}"
+        for key, tensor in found.tensors.items()
+        if list(tensor.shape) != expected[key]
+    }
+    full = replace(
+        found,
+        missing=[part.prefix + key for key in found.missing],
+        left_over=[part.prefix + key for key in found.left_over],
+        dropped=[part.prefix + key for key in found.dropped],
+    )
+    return full, list(misshapen.values())
+
+
+def part_rows(part: str, config: Any, linear_projection: bool = False) -> list[Row]:
+    """The table of names of one network."""
+    if part == "unet":
+        return unet_rows(config, linear_projection)
+    return vae_rows(config) if part == "vae" else text_rows(config)
+
+
+def configs_of(config: Config) -> dict[str, Any]:
+    """The config of each network of a whole model."""
+    return {name: getattr(config, name) for name in OWN_PARTS}
+
+
+def demand(found: Fit, checkpoint: Checkpoint) -> None:
+    """Raise an `LdmError` unless every tensor that is needed is there, in its shape, and no unknown one."""
+    troubles = {"missing": found.missing, "left over": found.left_over, "misshapen": found.misshapen}
+    wrong = [f"{len(names)} {what}: {some(list(names))}" for what, names in troubles.items() if names]
+    if wrong:
+        raise LdmError(f"{checkpoint.path} is no whole model; {'; '.join(wrong)}")
+    if found.dropped:
+        log.info("%s: left out %s", checkpoint.path, some(list(found.dropped)))
+
+
+def demand_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raise an `LdmError` that names a tensor with NaN or infinity in it. It reads them all."""
+    for name, tensor in tensors.items():
+        # A sum has no room to hide one, and takes no memory; it can overflow by itself, so look again then.
+        if not tensor.sum(dtype=torch.float32).isfinite() and not tensor.isfinite().all():
+            raise LdmError(
+                f"{source}: the tensor {name} has NaN or infinity in it ({tensor.dtype}); the file is spoilt, or the "
+                "dtype too narrow for it"
+            )

@@ -1,0 +1,43 @@
+r"""A whole model, gathered from any form of checkpoint: its config, its tokenizer, and its tensors under our names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ldm.config import Config
+from ldm.convert.checkpoint import Checkpoint, Weights
+from ldm.convert.configure import Prediction, configure
+from ldm.convert.fitting import configs_of, demand, fit
+from ldm.convert.opening import open_checkpoint
+from ldm.convert.words import with_tokenizer
+from ldm.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Everything that a model is made of. The tensors are mapped, not read."""
+
+    checkpoint: Checkpoint
+    config: Config
+    tokenizer: Tokenizer
+    tensors: dict[str, dict[str, Tensor]]  # by part: "text", "vae", "unet"
+    dropped: tuple[str, ...]  # what the file has and a model does not keep
+
+
+def gather(
+    path: Path,
+    config: Config | None = None,
+    weights: Weights | None = None,
+    prediction: Prediction | None = None,
+) -> Gathered:
+    """Open, recognise and check a checkpoint. Raises `LdmError` for anything that is no whole model."""
+    checkpoint = open_checkpoint(path, weights)
+    found = configure(checkpoint, config, prediction)
+    found, tokenizer = with_tokenizer(checkpoint, found)
+    fitted = fit(checkpoint, configs_of(found))
+    demand(fitted, checkpoint)
+    dropped = fitted.dropped
+    if (path / "clip.safetensors").is_file():
+        dropped += ("clip.safetensors",)  # the image half of CLIP, which painting does without
+    return Gathered(checkpoint, found, tokenizer, fitted.tensors, dropped)

@@ -1,0 +1,109 @@
+r"""What is in this file? Which model, or what else that is often taken for one.
+
+The shapes of a few tensors tell the families of Stable Diffusion apart: how many channels the U-Net takes, how wide
+its context is, and whether the maps around its transformers are convolutions (version 1) or linear (version 2).
+They cannot tell what the U-Net predicts: versions 2 base and 2 for 768 pixels have the same shapes.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from ldm.convert.checkpoint import Checkpoint
+from ldm.errors import LdmError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# What only the names of one kind of file have in them. The first that fits is taken.
+FOREIGN = (
+    (r"lora_(up|down|A|B|unet|te)|\.lora[._]|hada_w|lokr_w", "a LoRA: a change to a model, no model"),
+    (
+        r"^control_model\.|controlnet_|input_hint_block|zero_convs",
+        "a ControlNet: it steers a model, and is none",
+    ),
+    (r"double_blocks\.\d|single_transformer_blocks\.\d", "a Flux model"),
+    (r"joint_blocks\.\d|\.add_q_proj\.", "a Stable Diffusion 3 model"),
+    (
+        r"(^|\.)lm_head\.|embed_tokens\.|^(transformer\.)?h\.\d+\.|gpt_neox|^blk\.\d|word_embeddings\.",
+        "a language model",
+    ),
+    (r"string_to_param|^emb_params$|^clip_[lg]$", "a textual inversion: a word's embedding, no model"),
+    (r"^(vision_model|visual|visual_projection)\.", "a CLIP with an image encoder"),
+    (r"^(backbone|stages|layer\d|fc|classifier)\.", "an image classifier"),
+)
+
+NAMES = {
+    "sd1": "Stable Diffusion 1",
+    "sd1-inpaint": "Stable Diffusion 1, inpainting",
+    "sd1-pix2pix": "InstructPix2Pix",
+    "sd2": "Stable Diffusion 2",
+    "sd2-base": "Stable Diffusion 2 base (predicts eps)",
+    "sd2-v": "Stable Diffusion 2 for 768 pixels (predicts v)",
+    "sd2-inpaint": "Stable Diffusion 2, inpainting",
+    "sd2-depth": "Stable Diffusion 2, depth to image",
+    "sdxl": "Stable Diffusion XL",
+    "sdxl-refiner": "Stable Diffusion XL, refiner",
+}
+SUPPORTED = ("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint")
+
+LARGEST = 2**20  # no side of a tensor of Stable Diffusion comes near
+
+
+def foreign(names: Iterable[str]) -> str | None:
+    """What the file is if it is no model of ours, in words."""
+    names = list(names)
+    for pattern, what in FOREIGN:
+        if any(re.search(pattern, name) for name in names):
+            return what
+    return None
+
+
+def side(shapes: Shapes, name: str, axis: int) -> int:
+    """One number of a tensor's shape. Raises `LdmError` if there is no such tensor, or it has another form."""
+    if name not in shapes:
+        raise LdmError(
+            f"there is no tensor {name}, which tells the model's size; is it another kind of model?"
+        )
+    shape = shapes[name]
+    if axis >= len(shape) or not 0 < shape[axis] <= LARGEST:
+        raise LdmError(f"{name} has the shape {list(shape)}; expected a model's")
+    return shape[axis]
+
+
+def family(checkpoint: Checkpoint) -> str | None:
+    """A key of `NAMES`, or None if there is no U-Net. "sd2": either base or for 768 pixels.
+
+    Raises `LdmError` for a U-Net that is none of Stable Diffusion's.
+    """
+    if "unet" not in checkpoint.parts:
+        return None
+    part = checkpoint.parts["unet"]
+    shapes = part.shapes
+    entry = {"compvis": "input_blocks.0.0.weight"}.get(part.layout, "conv_in.weight")
+    channels = side(shapes, entry, 1)
+    if any(name.startswith(("label_emb.", "add_embedding.")) for name in shapes):
+        two = "text_2" in checkpoint.parts or "add_embedding.linear_1.weight" in shapes
+        return "sdxl" if two else "sdxl-refiner"
+    rank = next((len(shape) for name, shape in shapes.items() if name.endswith(".proj_in.weight")), None)
+    if rank not in (2, 4):
+        raise LdmError(f"{part.source}: the U-Net has no spatial transformer; is it another kind of model?")
+    version = "sd1" if rank == 4 else "sd2"
+    variants = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}
+    found = version + variants.get(channels, f" with {channels} channels")
+    if found not in NAMES:
+        raise LdmError(
+            f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 for an inpainting model"
+        )
+    return found
+
+
+def prediction_of(checkpoint: Checkpoint) -> tuple[str, str] | None:
+    """ "eps" or "v", and what says so: a mark in the file, or the file's name. None if nothing does."""
+    if "v_pred" in checkpoint.marks:
+        return "v", "the file is marked v_pred"
+    words = re.split(r"[^a-z0-9]+", checkpoint.path.stem.lower())
+    for word in words:
+        if word in ("768", "v", "vpred", "768v"):
+            return "v", f"the file's name has {word!r} in it"
+        if word in ("512", "base"):
+            return "eps", f"the file's name has {word!r} in it"
+    return None

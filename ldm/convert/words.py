@@ -1,0 +1,44 @@
+r"""The tokenizer of a checkpoint: from the folder beside its weights, from its own metadata, or CLIP's."""
+
+import json
+from dataclasses import replace
+
+from ldm.config import Config
+from ldm.convert.checkpoint import Checkpoint
+from ldm.convert.opening import TOKENIZER
+from ldm.errors import LdmError
+from ldm.text.tokenizer import Tokenizer
+
+
+def tokenizer_text(tokenizer: Tokenizer) -> str:
+    """All that makes a tokenizer, as JSON; short enough to travel in the metadata of a file of weights."""
+    options = {"context_length": tokenizer.context_length, "pad": tokenizer.pad, "clean": tokenizer.clean}
+    return json.dumps({"merges": tokenizer.merges, **options}, ensure_ascii=False)
+
+
+def tokenizer_from_text(text: str) -> Tokenizer:
+    """Read what `tokenizer_text` wrote. Raises `LdmError` if it is something else."""
+    try:
+        fields = json.loads(text)
+        merges = [(str(left), str(right)) for left, right in fields.pop("merges")]
+        return Tokenizer(merges, **fields)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise LdmError(f"the tokenizer in the file's metadata is damaged ({str(error)[:100]})") from error
+
+
+def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Tokenizer]:
+    """The checkpoint's tokenizer, and the config with its padding. Raises `LdmError` if its ids are not the model's."""
+    folder = checkpoint.path / "tokenizer"
+    if folder.is_dir():
+        tokenizer = Tokenizer.load(folder)
+    elif TOKENIZER in checkpoint.metadata:
+        tokenizer = tokenizer_from_text(checkpoint.metadata[TOKENIZER])
+    else:
+        tokenizer = Tokenizer.clip(pad=config.text.pad)
+    expected = (config.text.vocab_size, config.text.context_length)
+    if (tokenizer.vocab_size, tokenizer.context_length) != expected:
+        raise LdmError(
+            f"{checkpoint.path}: the text encoder has (vocabulary, length) {expected}, the tokenizer "
+            f"{(tokenizer.vocab_size, tokenizer.context_length)}; give a folder with the model's own tokenizer/ in it"
+        )
+    return replace(config, text=replace(config.text, pad=tokenizer.pad)), tokenizer

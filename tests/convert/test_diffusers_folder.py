@@ -1,0 +1,195 @@
+r"""diffusers folders: variants, shards, old names, and what is missing."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ldm.convert.diffusers_folder import read_folder
+from ldm.convert.gather import gather
+from ldm.convert.opening import open_checkpoint
+from ldm.convert.writing import export
+from ldm.errors import LdmError
+from tests.convert.made import FAMILIES, random_tensors, save, single_file
+
+CONFIG = FAMILIES["sd2-v"]
+TENSORS = random_tensors(CONFIG)
+UNET = "unet/diffusion_pytorch_model"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    place = tmp_path_factory.mktemp("exported")
+    path = save(place / "768-v.safetensors", CONFIG, single_file(CONFIG, TENSORS))
+    export(path, place / "model", "diffusers")
+    return place / "model"
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    r"""One that a test may damage."""
+    return shutil.copytree(exported, tmp_path / "model")
+
+
+def assert_same(path, weights=None) -> None:
+    found = gather(path, weights=weights)
+    assert found.config == CONFIG
+    for part, tensors in TENSORS.items():
+        assert found.tensors[part].keys() == tensors.keys()
+        assert all(torch.equal(found.tensors[part][name], tensor) for name, tensor in tensors.items())
+
+
+def rename(folder, before: str, after: str):
+    (folder / before).rename(folder / after)
+
+
+def shard(folder, stem: str, variant: str = "", index: str = "{stem}.index.json") -> list[str]:
+    r"""Cut one file into two shards with an index; returns the shards' names."""
+    place, _, base = stem.rpartition("/")
+    path = folder / f"{stem}.safetensors"
+    tensors = load_file(path)
+    names = sorted(tensors)
+    shards = [f"{base}{variant}-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    halves = names[: len(names) // 2], names[len(names) // 2 :]
+    for name, half in zip(shards, halves):
+        save_file({key: tensors[key] for key in half}, folder / place / name)
+    where = {key: name for name, half in zip(shards, halves) for key in half}
+    (folder / place / index).write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    path.unlink()
+    return shards
+
+
+def test_what_was_exported_is_read_with_all_its_settings(folder):
+    assert_same(folder)
+
+
+def test_a_variant_is_taken_where_there_is_no_full_file(folder):
+    for part in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
+        rename(folder, f"{part}.safetensors", f"{part}.fp16.safetensors")
+    assert_same(folder)
+    other = {name: t + 1 for name, t in load_file(folder / f"{UNET}.fp16.safetensors").items()}
+    save_file(other, folder / f"{UNET}.safetensors")
+    found = read_folder(folder).parts["unet"]
+    assert found.source.name == "diffusion_pytorch_model.safetensors"
+    assert torch.equal(found.tensors["conv_in.bias"], other["conv_in.bias"])
+
+
+def test_live_weights_are_a_variant(folder):
+    with pytest.raises(LdmError, match="has no live weights .a .non_ema file."):
+        read_folder(folder, "live")
+    rename(folder, f"{UNET}.safetensors", f"{UNET}.non_ema.safetensors")
+    assert_same(folder, "live")
+    with pytest.raises(
+        LdmError, match="unet has no weights; expected one of diffusion_pytorch_model.safetensors"
+    ):
+        read_folder(folder)
+
+
+def test_bin_files_are_read(folder):
+    for part, after in (
+        ("unet/diffusion_pytorch_model", "unet/diffusion_pytorch_model"),
+        ("text_encoder/model", "text_encoder/pytorch_model"),
+    ):
+        torch.save(load_file(folder / f"{part}.safetensors"), folder / f"{after}.bin")
+        (folder / f"{part}.safetensors").unlink()
+    assert_same(folder)
+
+
+@pytest.mark.parametrize(
+    ("variant", "index"),
+    [
+        ("", "diffusion_pytorch_model.safetensors.index.json"),
+        (".fp16", "diffusion_pytorch_model.safetensors.index.fp16.json"),
+        (".fp16", "diffusion_pytorch_model.fp16.safetensors.index.json"),
+    ],
+)
+def test_shards_are_put_together(folder, variant, index):
+    shard(folder, UNET, variant, index)
+    assert_same(folder)
+
+
+def test_shards_that_do_not_fit_their_index_are_named(folder):
+    index = "diffusion_pytorch_model.safetensors.index.json"
+    first, second = shard(folder, UNET, index=index)
+    whole = json.loads((folder / "unet" / index).read_text())
+    for where, message in (
+        ("../x.safetensors", "names the shard '../x.safetensors'; expected a file beside it"),
+        (7, "has no weight_map"),
+        (first, f"{first} lacks"),
+    ):
+        changed = dict.fromkeys(whole["weight_map"], where)
+        (folder / "unet" / index).write_text(json.dumps({"weight_map": changed}))
+        with pytest.raises(LdmError, match=message):
+            read_folder(folder)
+    (folder / "unet" / index).write_text(json.dumps(whole))
+    (folder / "unet" / second).unlink()
+    with pytest.raises(LdmError, match=f"{second} is missing: .* says it is a shard"):
+        read_folder(folder)
+    (folder / "unet" / index).unlink()
+    with pytest.raises(LdmError, match="has 1 shards but no index"):
+        read_folder(folder)
+
+
+def test_old_names_of_the_vaes_attention_are_read(folder):
+    path = folder / "vae/diffusion_pytorch_model.safetensors"
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    tensors = load_file(path)
+    for new, name in old.items():
+        for key in [key for key in tensors if f"attentions.0.{new}." in key]:
+            tensors[key.replace(new, name)] = tensors.pop(key)
+    assert sum("proj_attn" in name for name in tensors) == 4
+    save_file(tensors, path)
+    assert_same(folder)
+
+
+def test_text_encoders_without_their_prefix_and_with_positions_are_read(folder):
+    path = folder / "text_encoder/model.safetensors"
+    tensors = {name.removeprefix("text_model."): t for name, t in load_file(path).items()}
+    save_file(tensors | {"embeddings.position_ids": torch.arange(32)[None]}, path)
+    assert_same(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        ("unet", "act_fn", "gelu", "unet: its config has act_fn = 'gelu'; expected 'silu'"),
+        ("unet", "attention_head_dim", [1], "has heads for 1 levels; its tensors make 2"),
+        ("unet", "attention_head_dim", "many", "heads is 'many'; expected int"),
+        ("unet", "norm_num_groups", 7, "make no U-Net"),
+        ("unet", "attention_head_dim", -1, "its config has -1 heads; expected more than none"),
+        ("vae", "scaling_factor", "wide", "scale is 'wide'; expected float"),
+        ("text_encoder", "hidden_act", "relu", "activation is 'relu'; expected one of"),
+        ("scheduler", "prediction_type", "flow", "has 'flow'; expected one of epsilon, v_prediction"),
+    ],
+)
+def test_settings_that_make_another_network_are_errors(folder, file, key, value, message):
+    path = folder / file / ("scheduler_config.json" if file == "scheduler" else "config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(LdmError, match=message):
+        gather(folder)
+
+
+def test_what_a_diffusers_folder_lacks_is_named(folder):
+    (folder / "vae/config.json").write_text("{")
+    with pytest.raises(LdmError, match="vae/config.json is no JSON"):
+        gather(folder)
+    (folder / "vae/config.json").unlink()
+    with pytest.raises(LdmError, match="cannot read .*vae/config.json"):
+        gather(folder)
+    for file in (folder / "vae").iterdir():
+        file.unlink()
+    (folder / "vae").rmdir()
+    with pytest.raises(LdmError, match="there is no vae in it; a model needs all three"):
+        gather(folder)
+
+
+def test_one_network_in_a_folder_of_its_own_is_found(folder):
+    found = open_checkpoint(folder / "vae")
+    assert list(found.parts) == ["vae"] and found.parts["vae"].layout == "diffusers"
+    with pytest.raises(LdmError, match="vae is only a VAE; open it with ldm.loading.load_vae"):
+        gather(folder / "vae")
+    assert list(open_checkpoint(folder / "text_encoder").parts) == ["text"]
+    with pytest.raises(LdmError, match="is no model folder"):
+        open_checkpoint(folder / "scheduler")

@@ -1,0 +1,48 @@
+r"""A tokenizer in a file's metadata, and whose ids must be the model's."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ldm.convert.checkpoint import split
+from ldm.convert.opening import TOKENIZER
+from ldm.convert.words import tokenizer_from_text, tokenizer_text, with_tokenizer
+from ldm.errors import LdmError
+from ldm.text.tokenizer import Tokenizer
+from tests.small import CONFIG
+from tests.small import TOKENIZER as SMALL
+
+
+def test_a_tokenizer_comes_back_from_its_text():
+    for tokenizer in (SMALL, Tokenizer([("é", "t")], context_length=9, pad="zero", clean="hf")):
+        back = tokenizer_from_text(tokenizer_text(tokenizer))
+        for name in ("merges", "context_length", "pad", "clean", "vocab"):
+            assert getattr(back, name) == getattr(tokenizer, name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"merges": 3}',
+        '{"merges": [["a"]]}',
+        '{"merges": [], "pad": "left"}',
+        '{"merges": [], "x": 1}',
+    ],
+)
+def test_what_is_no_tokenizer_is_an_error(text):
+    with pytest.raises(LdmError):
+        tokenizer_from_text(text)
+
+
+def test_the_padding_is_the_tokenizers_and_the_ids_must_be_the_models(tmp_path):
+    checkpoint = replace(split(tmp_path, {"a": torch.ones(1)}), metadata={TOKENIZER: tokenizer_text(SMALL)})
+    config, tokenizer = with_tokenizer(checkpoint, replace(CONFIG, text=replace(CONFIG.text, pad="zero")))
+    assert config == CONFIG and tokenizer.vocab == SMALL.vocab
+    with pytest.raises(LdmError, match=r"has .vocabulary, length. .*, the tokenizer .*own tokenizer/"):
+        with_tokenizer(checkpoint, replace(CONFIG, text=replace(CONFIG.text, vocab_size=600)))
+    SMALL.save(tmp_path / "tokenizer")
+    assert with_tokenizer(replace(checkpoint, metadata={}), CONFIG)[1].merges == SMALL.merges
