@@ -13,6 +13,7 @@ from PIL import Image
 import ldm
 from ldm import cli
 from ldm.cli import main, output_path
+from ldm.diffusion.samplers import SAMPLERS
 from ldm.errors import LdmError
 from ldm.postcards import DEMO_PROMPTS, contact_sheet, postcard
 from tests.small import write_small_model
@@ -165,7 +166,10 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
             ("--steps", "1001"),
             "1001 sampling steps; expected 1 to 1000, the length of the model's noise schedule",
         ),
-        (("--sampler", "eulr"), "sampler 'eulr'; did you mean 'euler'"),
+        (
+            ("--sampler", "eulr"),
+            f"sampler 'eulr'; did you mean 'euler'? Or one of {', '.join(SAMPLERS)}",
+        ),
         (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 2.0"),
         (("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**63 - 1"),
         (
