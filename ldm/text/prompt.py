@@ -112,9 +112,8 @@ def weighted_states(states: Float[Tensor, "r n d"], weights: Float[Tensor, "r n"
 
     A row whose weights are all 1 stays as it is, bit for bit.
     """
-    weighted = rearrange(weights, "r n -> r n 1") * states
-    back = reduce(states.to(weights.dtype), "r n d -> r 1 1", "mean") / reduce(
-        weighted, "r n d -> r 1 1", "mean"
-    )
     plain = rearrange((weights == 1).all(dim=1), "r -> r 1 1")
-    return torch.where(plain, states, (weighted * back).to(states.dtype))
+    z = states.to(weights.dtype)  # in half precision the mean of many numbers would be a rough one
+    weighted = rearrange(weights, "r n -> r n 1") * z
+    mean, mean_weighted = (reduce(values, "r n d -> r 1 1", "mean") for values in (z, weighted))
+    return torch.where(plain, states, (weighted * (mean / mean_weighted)).to(states.dtype))
