@@ -34,7 +34,8 @@ section 2.2 (on bytes); Radford et al. 2021, section 2.4 (CLIP's text encoder).
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -64,6 +65,33 @@ def merge_pair(symbols: Sequence[str], pair: Pair) -> tuple[str, ...]:
             merged.append(symbols[position])
             position += 1
     return tuple(merged)
+
+
+def merge_word(symbols: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str, ...]:
+    r"""Merge a word until no learned pair is left: again and again all places of the pair that was learned first.
+
+    Not the leftmost pair and not the longest. A heap keeps the places of all pairs, first learned first, so that a
+    word of n letters costs about n log n steps, where looking for the best pair anew each time would cost n^2.
+    """
+    pieces, end = list(symbols), len(symbols)
+    left, right = list(range(-1, end - 1)), list(range(1, end + 1))  # the neighbours of each piece
+    heap = [(ranks[pair], i) for i, pair in enumerate(zip(pieces, pieces[1:])) if pair in ranks]
+    heapify(heap)
+    while heap:
+        rank, places = heap[0][0], []
+        while heap and heap[0][0] == rank:
+            places.append(heappop(heap)[1])
+        for i in places:  # from left to right
+            j = right[i]
+            if j == end or ranks.get((pieces[i], pieces[j])) != rank:
+                continue  # one of the two went into another piece meanwhile
+            pieces[i], pieces[j], right[i] = pieces[i] + pieces[j], "", right[j]
+            if right[i] < end:
+                left[right[i]] = i
+            for k in (left[i], i):
+                if k >= 0 and right[k] < end and (pair := (pieces[k], pieces[right[k]])) in ranks:
+                    heappush(heap, (ranks[pair], k))
+    return tuple(piece for piece in pieces if piece)
 
 
 def _read(path: Path) -> str:
@@ -149,21 +177,14 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         r"""Ids of the content alone, of any length: no bos, no eos, no padding.
 
-        Any string has ids; raises `LdmError` for what is no string. A run of n letters without a space costs
-        about n^2 steps.
+        Any string has ids; raises `LdmError` for what is no string.
         """
         return [number for word in self.words(text) for number in self._encode_word(word)]
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
         if word in self._cache:
             return self._cache[word]
-        symbols = word_symbols(word)
-        while len(symbols) > 1:
-            # Of the pairs present, the one learned first; not the leftmost and not the longest.
-            pair = min(zip(symbols, symbols[1:]), key=lambda pair: self._ranks.get(pair, len(self.merges)))
-            if pair not in self._ranks:
-                break
-            symbols = merge_pair(symbols, pair)
+        symbols = merge_word(word_symbols(word), self._ranks)
         numbers = tuple(self.vocab[symbol] for symbol in symbols)
         if len(self._cache) < _CACHE_LIMIT:
             self._cache[word] = numbers

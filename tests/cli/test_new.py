@@ -189,9 +189,17 @@ def test_an_empty_prompt_is_painted_without_guidance_by_words(capsys, model, wor
         "red \N{DOG FACE} dog",
         "red \ud83d dog",
         "red dog " * 12_500,
+        "reddog" * 16_667,
         "\udcff" * 9,
     ],
-    ids=["control characters", "emoji", "a lone surrogate", "100,000 characters", "bytes that are no text"],
+    ids=[
+        "control characters",
+        "emoji",
+        "half a pair",
+        "100,000 characters",
+        "one word",
+        "bytes that are no text",
+    ],
 )
 def test_any_prompt_is_painted_and_comes_back_from_the_picture(capsys, model, work, prompt):
     code, out, _ = run(capsys, "generate", prompt, "--model", model, "--seed", 1, "--out", "a.png")

@@ -1,6 +1,7 @@
 import html
 import importlib.util
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ldm.errors import LdmError
 from ldm.text import tokenizer as tokenizer_module
 from ldm.text import words as words_module
 from ldm.text.merges import CLIP_MERGES, parse_merges, read_clip_merges
-from ldm.text.tokenizer import Tokenizer, merge_pair
+from ldm.text.tokenizer import Tokenizer, merge_pair, merge_word
 from ldm.text.words import base_symbols, byte_alphabet, clean_openai, split_words, symbol_bytes, word_symbols
 
 GOLDEN = json.loads(Path(__file__).with_name("tokenizer_golden.json").read_text())["cases"]
@@ -233,6 +234,40 @@ def test_merging_equals_applying_every_merge_in_the_order_learned(word):
     for pair in merges:
         symbols = merge_pair(symbols, pair)
     assert Tokenizer(merges).pieces(word) == list(symbols)
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_word_is_merged_as_by_looking_for_the_best_pair_anew_each_time(data):
+    r"""With merges of all kinds, also such that make one piece in two ways: "ab" + "c" and "a" + "bc"."""
+    pieces, merges = list("abc"), []
+    for _ in range(data.draw(st.integers(0, 12))):
+        pair = data.draw(st.tuples(st.sampled_from(pieces), st.sampled_from(pieces)))
+        if pair not in merges:
+            merges.append(pair)
+            pieces.append(pair[0] + pair[1])
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    word = tuple(data.draw(st.text("abc", min_size=1, max_size=40)))
+    expected = word
+    while present := set(zip(expected, expected[1:])) & ranks.keys():
+        expected = merge_pair(expected, min(present, key=lambda pair: ranks[pair]))
+    assert merge_word(word, ranks) == expected
+
+
+def test_a_word_of_a_hundred_thousand_letters_costs_at_most_three_looks_a_letter():
+    letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=100_000)
+    looked_up = 0
+
+    class Counting(dict):
+        def get(self, pair):
+            nonlocal looked_up
+            looked_up += 1
+            return super().get(pair)
+
+    word = "".join(letters)
+    pieces = merge_word(word, Counting(CLIP["openai"]._ranks))
+    assert "".join(pieces) == word and len(pieces) < 60_000
+    assert looked_up < 3 * len(word)  # pairs that came to be, and those that were gone when their turn came
 
 
 @pytest.mark.parametrize("clean", ["openai", "hf"])
