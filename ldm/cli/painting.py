@@ -45,7 +45,7 @@ def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffus
             f"device {device!r} is not here; expected one of {here}; without --device the fastest is taken"
         )
     try:
-        return ldm.load(name, DTYPES[dtype] if dtype else None, device)
+        return ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device)
     except (
         OSError,
         ValueError,
