@@ -18,11 +18,12 @@ __all__ = ["LatentDiffusion", "load", "load_clip"]
 
 # A module stands after everything it imports (a test checks it): reading downwards, nothing is used unexplained.
 READING_ORDER = (
-    # The ground: errors, files, sizes, pictures.
+    # The ground: errors, files, sizes, pictures, letters.
     "ldm.errors",
     "ldm.files",
     "ldm.config",
     "ldm.pixels",
+    "ldm.lettering",
     # Text becomes a context.
     "ldm.text.words",
     "ldm.text.merges",
@@ -54,6 +55,12 @@ READING_ORDER = (
     "ldm.pipeline",
     # Seeing inside while it paints.
     "ldm.trace.recorder",
+    "ldm.trace.film",
+    "ldm.trace.heat",
+    "ldm.trace.latents",
+    "ldm.trace.report",
+    "ldm.trace.passes",
+    "ldm.trace.shapes",
     "ldm.trace.page",
     "ldm.trace.explore",
     # Model files.

@@ -1,32 +1,13 @@
 r"""Sheets to look at: pictures with words beside them. A figure says how often, a sheet shows what."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from ldm.lettering import INK, PAPER, font, wrapped
 
 GAP = 6  # pixels between pictures
-INK, PAPER = "black", "white"
-
-
-def font(size: int) -> ImageFont.FreeTypeFont:
-    r"""DejaVu Sans, which comes with matplotlib: Pillow's own font has no accents, and half our prompts are French."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-
-
-def wrapped(text: str, width: int, face: ImageFont.FreeTypeFont) -> list[str]:
-    r"""The text in lines of at most `width` pixels, broken at spaces; a single longer word stays whole."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and face.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
 
 
 def titled_rows(titles: Sequence[str], rows: Sequence[Sequence[Image.Image]]) -> Image.Image:

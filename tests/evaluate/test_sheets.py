@@ -1,9 +1,9 @@
-r"""Sheets: every picture in its place, words that fit, accents that show."""
+r"""Sheets: every picture in its place, with its words."""
 
 import numpy as np
 from PIL import Image
 
-from ldm.evaluate.sheets import captioned, font, similarity_grid, titled_rows, wrapped
+from ldm.evaluate.sheets import captioned, similarity_grid, titled_rows
 
 
 def flat(colour: str, size: int = 16) -> Image.Image:
@@ -17,20 +17,6 @@ def test_a_title_stands_over_each_row():
     assert sheet.getpixel((21, 68 + 15)) == (0, 255, 0) and sheet.getpixel((28, 68 + 15)) == (255, 255, 255)
     for top in (0, 42):
         assert np.asarray(sheet)[top : top + 26].min() < 100  # ink
-
-
-def test_captions_are_wrapped_to_their_picture():
-    face = font(11)
-    lines = wrapped("un lac serein entouré de montagnes enneigées", 100, face)
-    assert " ".join(lines) == "un lac serein entouré de montagnes enneigées" and len(lines) > 1
-    assert all(face.getlength(line) <= 100 for line in lines)
-    assert wrapped("incompréhensiblement", 10, face) == ["incompréhensiblement"]
-
-
-def test_accents_have_glyphs():
-    face = font(15)
-    missing = bytes(face.getmask("\uffff"))
-    assert all(bytes(face.getmask(letter)) not in (missing, b"") for letter in "éèêàâçîôûœ")
 
 
 def test_a_captioned_sheet_has_each_picture_over_its_words():

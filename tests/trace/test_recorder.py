@@ -9,16 +9,9 @@ import torch
 from ldm.diffusion.sampling import Step
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention, attention_weights
-from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_images
 from ldm.text.tokenizer import Tokenizer
 from ldm.trace.recorder import Word, attention_map, guidance_numbers, prompt_words, record
-from tests.small import CONFIG, TOKENIZER
-
-
-@pytest.fixture
-def model(randomise):
-    return randomise(LatentDiffusion(CONFIG, TOKENIZER)).float()
 
 
 def paint(model, prompt="red dog", progress=None, **options):
@@ -92,11 +85,11 @@ def test_a_moment_is_a_step_of_the_loop_with_its_noise_level(model):
 
 def test_the_guidance_vector_worked_by_hand():
     # Picture 0: from (3, 4) to (4, 3), a difference of sqrt(2) against 5, and a cosine of 24/25. Picture 1: a
-    # right angle from (0, 2) to (2, 0), a difference of sqrt(8) against 2.
+    # right angle from (0, 2) to (4, 0), a difference of sqrt(20) against 2.
     uncond = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
-    cond = torch.tensor([[4.0, 3.0], [2.0, 0.0]])
+    cond = torch.tensor([[4.0, 3.0], [4.0, 0.0]])
     size, angle = guidance_numbers(uncond, cond)
-    assert size == pytest.approx((math.sqrt(2) / 5, math.sqrt(2)), rel=1e-12)
+    assert size == pytest.approx((math.sqrt(2) / 5, math.sqrt(5)), rel=1e-12)
     assert angle == pytest.approx((math.degrees(math.acos(0.96)), 90.0), rel=1e-12)
 
 
