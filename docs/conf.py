@@ -1,6 +1,6 @@
-r"""The site's settings. Sphinx's source folder is the repository, so that modules are pages and links work on GitHub too:
+r"""The site's settings. Sphinx's source folder is the repository: so modules are pages, and links work on GitHub too.
 
-sphinx-build -W -n -c docs . build/site        (make docs)
+`make docs` runs `sphinx -W -n -c docs . build/site`.
 """
 
 import re

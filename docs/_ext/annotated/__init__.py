@@ -1,8 +1,8 @@
 r"""The site's own Sphinx extension: the source of `ldm/` as pages, formulas rendered at build time, checked mentions.
 
-`rows` splits a module, `names` knows what there is to link to, `papers` reads the bibliography: these three need nothing but
-Python. `page` shows a module, `links` makes the links, `maths` renders formulas, `directives` is what a page can
-ask for; `diagrams` draws, with `drawing` (lines and boxes) and `shapes` (measured on the real networks).
+`rows` splits a module, `names` knows what there is to link to, `papers` reads the bibliography: these three need
+nothing but Python. `page` shows a module, `links` makes the links, `maths` renders formulas, `directives` is what a
+page can ask for; `diagrams` draws, with `drawing` (lines and boxes) and `shapes` (measured on the real networks).
 """
 
 from __future__ import annotations

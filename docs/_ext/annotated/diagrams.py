@@ -172,8 +172,8 @@ def attention() -> str:
     q, k = (torch.randn(1, 1, 7, 8, generator=generator) for _ in range(2))
     for i, row in enumerate(attention_weights(q, k, causal=True)[0, 0].tolist()):
         for j, weight in enumerate(row):
-            cell = f'<rect class="cell" x="{530 + 26 * j}" y="{50 + 26 * i}" width="26" height="26" fill-opacity="{weight:.3f}"/>'
-            parts.append(cell)
+            place = f'x="{530 + 26 * j}" y="{50 + 26 * i}" width="26" height="26"'
+            parts.append(f'<rect class="cell" {place} fill-opacity="{weight:.3f}"/>')
     parts += [text(620, 42, "looked at →", "small", size=11), lines(520, 62, ["looks ↓"], "small", "end")]
     parts.append(text(620, 256, "attention_weights(q, k, causal=True)", "shape", size=11))
     return svg(760, 290, "Cross-attention with its shapes, and the weights of causal self-attention", parts)

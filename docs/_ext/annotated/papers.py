@@ -1,7 +1,7 @@
 r"""Papers: `papers.bib` read, sorted and shown, and every "Ho et al. 2020" in the prose a link to its entry.
 
-Docstrings cite as people do, by names and year, so that they read the same in an editor. On the site each such mention is
-looked up; one that is in no entry is a warning, so an unknown or misspelt citation fails the build.
+Docstrings cite as people do, by names and year, so that they read the same in an editor. On the site each such
+mention is looked up; one that is in no entry is a warning, so an unknown or misspelt citation fails the build.
 """
 
 import re
@@ -11,41 +11,16 @@ from pathlib import Path
 
 BIBLIOGRAPHY = "docs/bibliography"
 NAME = r"[A-Z][\w'’-]*[a-z]\w*"
+SEVERAL = rf"{NAME}(?:,\s+{NAME})*(?:,?\s+(?:&|and)\s+{NAME}|\s+et\s+al\.)"
+# "Ho et al. (2020)", "Ho & Salimans 2022", but of a single name only "Shazeer 2020": too much else looks like that.
 CITATION = re.compile(
-    rf"(?P<names>{NAME}(?:,\s+{NAME})*(?:,?\s+(?:&|and)\s+{NAME}|\s+et\s+al\.)?)(?:['’]s)?,?\s+\(?(?P<year>(?:19|20)\d\d[a-z]?)\b"
+    rf"(?P<names>{SEVERAL}(?=(?:['’]s)?,?\s+\(?\d)|{NAME}(?=\s+\d))(?:['’]s)?,?\s+"
+    r"(?P<open>\()?(?P<year>(?:19|20)\d\d[a-z]?)\b(?(open)\)?)"
 )
 # Words that stand before a year and have written nothing.
-NOT_AUTHORS = frozenset(
-    [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-        "In",
-        "Since",
-        "By",
-        "Until",
-        "From",
-        "Before",
-        "After",
-        "During",
-        "Around",
-        "Early",
-        "Late",
-        "Spring",
-        "Summer",
-        "Autumn",
-        "Winter",
-        "Of",
-    ]
+NOT_AUTHORS = (
+    *("January", "February", "March", "April", "May", "June", "July", "August", "September", "October"),
+    *("November", "December", "In", "Since", "By", "Until", "From", "Before", "After", "During", "Around"),
 )
 
 

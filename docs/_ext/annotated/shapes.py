@@ -1,4 +1,4 @@
-r"""The shapes in the diagrams are measured: the real networks run on the meta device, which has shapes and no numbers."""
+r"""The shapes in the diagrams are measured: the real networks run on the meta device, which has shapes only."""
 
 from dataclasses import dataclass
 from functools import cache
