@@ -19,12 +19,12 @@ def pipeline() -> str:
         return [times(getattr(sd, field)), times(getattr(tiny, field))]
 
     parts = [
-        box(10, 20, 130, 56, "prompt", ["“a dog with glasses”"]),
-        arrow((140, 48), (186, 48)),
-        box(186, 20, 110, 56, "tokenizer"),
-        arrow((296, 48), (400, 48)),
-        lines(346, 24, ["ids"], "small"),
-        lines(346, 66, both("ids")),
+        box(10, 20, 150, 56, "prompt", ["“a dog with glasses”"]),
+        arrow((160, 48), (196, 48)),
+        box(196, 20, 110, 56, "tokenizer"),
+        arrow((306, 48), (400, 48)),
+        lines(350, 40, ["ids"], "small"),
+        lines(350, 66, both("ids")),
         box(400, 20, 150, 56, "text encoder", [], "net"),
         arrow((475, 76), (475, 174)),
         lines(485, 112, ["context, for cross-attention"], "small", "start"),
@@ -46,8 +46,8 @@ def pipeline() -> str:
         lines(598, 200, ["x_0"], "small"),
         lines(598, 226, both("latent")),
         box(650, 174, 110, 70, "VAE decoder", [], "net"),
-        arrow((705, 244), (705, 300)),
-        box(630, 300, 150, 56, "picture", both("picture")),
+        arrow((705, 244), (705, 292)),
+        box(630, 292, 150, 66, "picture", both("picture")),
         lines(
             10,
             300,
@@ -114,7 +114,7 @@ def schedule() -> str:
         axes(left, top, w, h, ticks, {0.0: "0", 0.5: "0.5", 1.0: "1"}, "t"),
         curve((left + t * w).tolist(), (top + h - alpha_bar.sqrt() * h).tolist(), "a"),
         curve((left + t * w).tolist(), (top + h - (1 - alpha_bar).sqrt() * h).tolist(), "b"),
-        legend(left + 14, top + 90, [("a", "√ᾱ: share of the latent"), ("b", "√(1−ᾱ): share of noise")]),
+        legend(left + 95, top + 180, [("a", "√ᾱ: share of the latent"), ("b", "√(1−ᾱ): share of noise")]),
         text(left + w / 2, 14, "Stable Diffusion's x_t", size=12),
     ]
     left, low, high = 440, -4.0, 4.0
@@ -131,7 +131,7 @@ def schedule() -> str:
         a = make_alpha_bar(config).double()
         height = ((a / (1 - a)).log10().clamp(low, high) - low) / (high - low)
         parts.append(curve((left + t * w).tolist(), (top + h - height * h).tolist(), style))
-    parts.append(legend(left + 14, top + 150, [(style, name) for style, name, _ in kinds]))
+    parts.append(legend(left + 14, top + 168, [(style, name) for style, name, _ in kinds]))
     return svg(
         760, 284, "The noise schedule: shares of latent and noise, and the signal-to-noise ratio", parts
     )
@@ -166,7 +166,7 @@ def attention() -> str:
             "small",
             size=11,
         ),
-        text(620, 16, "causal self-attention: a token sees itself and the past", size=12),
+        text(620, 16, "causal: a token sees itself and the past", size=12),
     ]
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, 1, 7, 8, generator=generator) for _ in range(2))

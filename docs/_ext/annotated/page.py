@@ -7,6 +7,7 @@ and an anchor.
 
 import ast
 import html
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -43,39 +44,38 @@ class PythonParser(MystParser):
         renderer = parser.renderer
         renderer.setup_render(parser.options, {})
         renderer._render_initialise()
-        section = nodes.section("", nodes.title("", module.name), ids=["module"], names=["module"])
-        document += section
-        env.metadata[env.docname]["hide-toc"] = "yes"
-
         page = nodes.container(classes=["annotated"])
-        lines = code_lines(source, module, names)
-        first, *rest = split_rows(source)
-        head = nodes.container(classes=["module-head"])
-        for container, row in [(head, first), *((_row(), row) for row in rest)]:
-            prose = nodes.container(classes=["prose"])
-            prose += [anchor(name) for name in row.names]
-            for piece in row.prose:
-                with renderer.current_node_context(prose):
-                    renderer.nested_render_text(piece.prose or "", piece.start - 1)
-            container += prose
-            if row is first:
-                container += about(module, names)
-                page += container
-                container = _row()  # whatever code shares the first row, stands below it
+        document += nodes.section("", nodes.title("", module.name), page, ids=["module"], names=["module"])
+
+        lines, rows = code_lines(source, module, names), split_rows(source)
+        # The module's docstring and what belongs to it stand above the two columns.
+        page += nodes.container(
+            "", render_prose(rows[0], renderer), about(module, names), classes=["module-head"]
+        )
+        for row in rows:
+            shown = nodes.container(classes=["row"])
+            if row is not rows[0]:
+                shown += render_prose(row, renderer)
             if any(source.splitlines()[n - 1].strip() for n in row.code):
-                container += cell(row, lines, source)
-            if len(container) and row is not first or any(isinstance(c, code_cell) for c in container):
-                page += container
-        section += page
+                shown += cell(row, lines, source)
+            if len(shown):
+                page += shown
         renderer._render_finalise()
+
+        env.metadata[env.docname]["hide-toc"] = "yes"
         # Links from other pages may name a definition: [..](../ldm/diffusion/ddim.py#ddim_step).
-        env.metadata[env.docname]["myst_slugs"] = {
-            name: (None, name, name) for row in (first, *rest) for name in row.names
-        }
+        anchors = {name: (None, name, name) for row in rows for name in row.names}
+        env.metadata[env.docname]["myst_slugs"] = anchors
 
 
-def _row() -> nodes.container:
-    return nodes.container(classes=["row"])
+def render_prose(row: Row, renderer: SphinxRenderer) -> nodes.container:
+    """What a row says, with the anchors of what it defines; warnings carry the file's own line numbers."""
+    prose = nodes.container(classes=["prose"])
+    prose += [anchor(name) for name in row.names]
+    for piece in row.prose:
+        with renderer.current_node_context(prose):
+            renderer.nested_render_text(piece.prose or "", piece.start - 1)
+    return prose
 
 
 def anchor(name: str) -> nodes.target:
@@ -115,21 +115,18 @@ def visit_cell(translator: HTML5Translator, node: code_cell) -> None:
     here = translator.builder.get_target_uri(page)
 
     def shown(number: int, line: str) -> str:
-        for target, uri in _page_links(line):
-            line = line.replace(target, relative_uri(here, translator.builder.get_target_uri(uri)))
-        indent = len(line) - len(line.lstrip(" "))
+        line = re.sub(
+            r'(?<=href=")page:(.*?):',
+            lambda m: relative_uri(here, translator.builder.get_target_uri(m[1])),
+            line,
+        )
         number_link = f'<a class="ln" href="#L{number}" data-n="{number}" aria-label="line {number}"></a>'
+        indent = len(line) - len(line.lstrip(" "))
         return f'<span class="line" id="L{number}" style="--i:{indent}">{number_link}{line}\n</span>'
 
     body = "".join(shown(number, line) for number, line in node["lines"])
     translator.body.append(f'<div class="code highlight"><pre tabindex="0">{body}</pre></div>\n')
     raise nodes.SkipNode
-
-
-def _page_links(line: str) -> list[tuple[str, str]]:
-    """The `page:` placeholders that `code_lines` wrote, with their pages."""
-    parts = line.split('href="page:')[1:]
-    return [(f"page:{part.split(':')[0]}:", part.split(":")[0]) for part in parts]
 
 
 def code_lines(source: str, module: Module, names: Names) -> list[str]:
