@@ -48,11 +48,11 @@ check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(BIN)/codespell
 
 docs: $(DOCS) ## build the site into build/site/: open index.html there, no network is needed
-	$(BIN)/python -m sphinx -W --keep-going -n -q -c docs -d build/doctrees . build/site
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -c docs -d build/doctrees . build/site
 	@echo "open build/site/index.html"
 
 test-docs: $(DOCS) $(TEST) ## build the site and look at every page of it
-	$(PYTEST) -m docs tests/docs $(ARGS)
+	$(PYTEST) -m "docs or browser" tests/docs $(ARGS)
 
 test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 	$(PYTEST) -m reference $(ARGS)

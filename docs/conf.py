@@ -1,6 +1,6 @@
 r"""The site's settings. Sphinx's source folder is the repository: so modules are pages, and links work on GitHub too.
 
-`make docs` runs `sphinx -W -n -c docs . build/site`.
+`make docs` runs `sphinx -E -W -n -c docs . build/site`.
 """
 
 import re

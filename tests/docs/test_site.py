@@ -1,9 +1,6 @@
 r"""The built site, page by page, as a browser without a network would meet it. Run by `make test-docs`."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -17,7 +14,6 @@ from annotated.rows import split_rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.docs
-pytest.importorskip("sphinx", reason="building the site needs the `docs` extra: make test-docs")
 
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 NOT_PROSE = {"code", "pre", "script", "style", "annotation", "svg"}
@@ -63,23 +59,8 @@ class Page(HTMLParser):
             self.prose.append(data)
 
 
-def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q"]
-    folders = ["-c", str(REPOSITORY / "docs"), "-d", str(out / "doctrees"), str(source), str(out / "site")]
-    environment = os.environ | {"NO_COLOR": "1"}
-    return subprocess.run(command + folders, capture_output=True, text=True, env=environment)
-
-
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("site")
-    result = build(REPOSITORY, out)
-    assert result.returncode == 0, result.stderr
-    return out / "site"
-
-
-@pytest.fixture(scope="module")
-def pages(site: Path) -> dict[Path, Page]:
+def pages(site) -> dict[Path, Page]:
     pages = {}
     for file in sorted(site.rglob("*.html")):
         pages[file] = Page()
@@ -148,7 +129,7 @@ MISTAKES = {
 }
 
 
-def test_each_mistake_fails_the_build_and_is_named_with_its_line(tmp_path):
+def test_each_mistake_fails_the_build_and_is_named_with_its_line(build, tmp_path):
     source = tmp_path / "source"
     (source / "docs").mkdir(parents=True)
     (source / "ldm").mkdir()

@@ -55,7 +55,7 @@ class Papers(SphinxDirective):
         entries = nodes.bullet_list(classes=["papers"])
         for label in sorted(papers, key=str.casefold):
             paper = papers[label]
-            authors = "; ".join(paper.authors).replace("; others", " et al")
+            authors = "; ".join(paper.authors).replace("; others", " et al.").rstrip(".")
             text = nodes.paragraph("", "", nodes.strong("", label), nodes.Text(f". {authors}. "))
             text += [nodes.emphasis("", paper.title), nodes.Text(f". {paper.venue}. ")]
             text += nodes.reference("", paper.url.removeprefix("https://"), refuri=paper.url)
