@@ -136,8 +136,11 @@ def test_each_mistake_fails_the_build_and_is_named_with_its_line(build, tmp_path
     (source / "docs" / "papers.bib").write_text("", encoding="utf-8")
     (source / "docs" / "bibliography.md").write_text("# Bibliography\n\n```{papers}\n```\n", encoding="utf-8")
     (source / "ldm" / "__main__.py").write_text('"""Run."""\n', encoding="utf-8")
-    module = 'r"""Prose.\n\nA formula in a docstring: $\\alpfa$.\n"""\n\nREADING_ORDER = (\n    # All.\n    "ldm",\n)\n'
-    (source / "ldm" / "__init__.py").write_text(module, encoding="utf-8")
+    (source / "ldm" / "__init__.py").write_text(
+        'READING_ORDER = (\n    # All.\n    "ldm.one",\n)\n', encoding="utf-8"
+    )
+    module = 'x = 1\n\n\ndef f():\n    r"""Prose.\n\n    A formula in a docstring: $\\alpfa$.\n    """\n'
+    (source / "ldm" / "one.py").write_text(module, encoding="utf-8")
     lines = ["# Page", "", "```{toctree}", "bibliography", "```", "", "```{chapters}", "```"]
     for mistake, _ in MISTAKES.values():
         lines += ["", mistake]
@@ -148,5 +151,5 @@ def test_each_mistake_fails_the_build_and_is_named_with_its_line(build, tmp_path
     for number, (kind, (_, message)) in enumerate(MISTAKES.items()):
         [found] = [w for w in result.stderr.splitlines() if message in w and "index.md" in w]
         assert f"docs/index.md:{10 + 2 * number}: WARNING" in found, kind
-    assert re.search(r"ldm/__init__\.py:3: WARNING: formula", result.stderr)  # the file's own line
+    assert re.search(r"ldm/one\.py:7: WARNING: formula", result.stderr)  # the file's own line
     assert len(re.findall("WARNING", result.stderr)) == len(MISTAKES) + 1, result.stderr

@@ -37,7 +37,7 @@ class ReadingOrder(SphinxDirective):
             items = nodes.bullet_list(classes=["reading-order"])
             for module in modules:
                 text = nodes.paragraph("", "", nodes.literal("", module), nodes.Text(" "))
-                sentence = names.modules[module].doc.rstrip(".:;")
+                sentence = names.modules[module].doc.rstrip(".:")
                 content = nodes.inline(classes=["what"])
                 inline, _ = self.state.inline_text(sentence, self.lineno)
                 content += inline

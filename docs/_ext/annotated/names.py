@@ -23,7 +23,7 @@ class Module:
     name: str
     path: str  # from the repository's root, with forward slashes
     doc: str  # the docstring's first sentence
-    defines: frozenset[str]  # functions, classes, methods, constants, fields
+    defines: dict[str, str]  # functions, classes, methods, constants, fields -> anchor on the page
     imports: dict[str, tuple[str, str | None]]  # local name -> (module, name in it)
 
     @property
@@ -73,13 +73,13 @@ class Names:
         if dotted or not re.fullmatch(r"[A-Za-z_][\w.]*", text):
             return dotted
         if module and text in module.defines:
-            return module.page, text
+            return module.page, module.defines[text]
         if module and text in module.imports:
             home, name = module.imports[text]
             return self._dotted(f"{home}.{name}" if name else home)
         # Elsewhere a class is known by its name, if only one has it.
         homes = [m for m in self.modules.values() if text in m.defines]
-        return (homes[0].page, text) if len(homes) == 1 and text[0].isupper() else None
+        return (homes[0].page, homes[0].defines[text]) if len(homes) == 1 and text[0].isupper() else None
 
     def _dotted(self, text: str) -> tuple[str, str] | None:
         parts = text.split(".")
@@ -90,7 +90,7 @@ class Names:
             if not name:
                 return home.page, ""
             if name in home.defines:
-                return home.page, name
+                return home.page, home.defines[name]
             if name in home.imports:  # handed on, as a package's __init__ does
                 elsewhere = ".".join(filter(None, home.imports[name]))
                 return self._dotted(elsewhere) if elsewhere != text else None
@@ -123,7 +123,7 @@ def _read_module(root: Path, file: Path) -> Module:
     path = file.relative_to(root).as_posix()
     name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    sentence = re.split(r"(?<=[.?!:;])\s", " ".join((ast.get_docstring(tree) or "").split()) + " ")[0]
+    sentence = re.split(r"(?<=[.?!])\s", " ".join((ast.get_docstring(tree) or "").split()) + " ")[0]
     imports: dict[str, tuple[str, str | None]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
@@ -133,11 +133,12 @@ def _read_module(root: Path, file: Path) -> Module:
                 is_module = (root / f"{inner}.py").exists() or (root / inner / "__init__.py").exists()
                 home = (inner.replace("/", "."), None) if is_module else (str(node.module), alias.name)
                 imports[alias.asname or alias.name] = home
-    return Module(name, path, sentence, frozenset(_defined(tree)), imports)
+    return Module(name, path, sentence, _defined(tree), imports)
 
 
-def _defined(tree: ast.Module) -> set[str]:
-    found = {name for name, _ in definitions(tree)}
+def _defined(tree: ast.Module) -> dict[str, str]:
+    """What a module defines, with its anchor: a definition's own name, or the line of a constant or field."""
+    found = {}
     for node in tree.body:
         inner = node.body if isinstance(node, ast.ClassDef) else []
         prefix = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
@@ -148,8 +149,8 @@ def _defined(tree: ast.Module) -> set[str]:
                 else [getattr(statement, "target", None)]
             )
             owner = "" if statement is node else prefix
-            found |= {owner + t.id for t in targets if isinstance(t, ast.Name)}
-    return found
+            found |= {owner + t.id: f"L{statement.lineno}" for t in targets if isinstance(t, ast.Name)}
+    return found | {name: name for name, _ in definitions(tree)}
 
 
 def read_groups(source: str) -> list[tuple[str, list[str]]]:

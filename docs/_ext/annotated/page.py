@@ -70,16 +70,11 @@ class PythonParser(MystParser):
 
 def render_prose(row: Row, renderer: SphinxRenderer) -> nodes.container:
     """What a row says, with the anchors of what it defines; warnings carry the file's own line numbers."""
-    prose = nodes.container(classes=["prose"])
-    prose += [anchor(name) for name in row.names]
+    prose = nodes.container(classes=["prose"], ids=list(row.names))
     for piece in row.prose:
         with renderer.current_node_context(prose):
             renderer.nested_render_text(piece.prose or "", piece.start - 1)
     return prose
-
-
-def anchor(name: str) -> nodes.target:
-    return nodes.target("", "", ids=[name])
 
 
 def about(module: Module, names: Names) -> nodes.container:
