@@ -79,21 +79,19 @@ def render_prose(row: Row, renderer: SphinxRenderer) -> nodes.container:
 
 def about(module: Module, names: Names) -> nodes.container:
     """Small print under a module's docstring: how to test it, what it stands on, who uses it."""
+    folder, _, file = module.path.replace("ldm/", "tests/", 1).rpartition("/")
+    test = f"{folder}/test_{file}"
+    facts = {
+        "Its tests alone": [f"make test ARGS={test}"] if (names.root / test).exists() else [],
+        "Stands on": module.uses,
+        "Used by": names.users.get(module.name, []),
+    }
     box = nodes.container(classes=["about-module"])
-    test = module.path.replace("ldm/", "tests/", 1).rpartition("/")
-    file = f"{test[0]}/test_{test[2]}"
-    if (names.root / file).exists():
-        box += nodes.paragraph(
-            "", "", nodes.Text("Its tests alone: "), nodes.literal("", f"make test ARGS={file}")
-        )
-    for title, others in (("Stands on: ", module.uses), ("Used by: ", names.users.get(module.name, []))):
-        if others:
-            line = nodes.paragraph("", "", nodes.Text(title))
-            for i, other in enumerate(others):
-                line += [
-                    nodes.Text(", " if i else ""),
-                    nodes.literal("", other),
-                ]  # `links.py` makes it a link
+    for title, mentions in facts.items():
+        line = nodes.paragraph("", "", nodes.Text(f"{title}: "))
+        for i, mention in enumerate(mentions):  # `links.py` makes links of those that are modules
+            line += [nodes.Text(", " if i else ""), nodes.literal("", mention)]
+        if mentions:
             box += line
     return box
 
