@@ -114,7 +114,7 @@ def schedule() -> str:
         axes(left, top, w, h, ticks, {0.0: "0", 0.5: "0.5", 1.0: "1"}, "t"),
         curve((left + t * w).tolist(), (top + h - alpha_bar.sqrt() * h).tolist(), "a"),
         curve((left + t * w).tolist(), (top + h - (1 - alpha_bar).sqrt() * h).tolist(), "b"),
-        legend(left + 95, top + 180, [("a", "√ᾱ: share of the latent"), ("b", "√(1−ᾱ): share of noise")]),
+        legend(left + 60, top + 180, [("a", "√ᾱ: share of the latent"), ("b", "√(1−ᾱ): share of noise")]),
         text(left + w / 2, 14, "Stable Diffusion's x_t", size=12),
     ]
     left, low, high = 440, -4.0, 4.0
