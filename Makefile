@@ -16,10 +16,11 @@ MADE      := $(VENV)/.stamp-made
 CORE      := $(VENV)/.stamp-core
 TEST      := $(VENV)/.stamp-test
 DEV       := $(VENV)/.stamp-dev
+DOCS      := $(VENV)/.stamp-docs
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet evaluate test check test-reference parity mutants golden train curves lint format clean
+.PHONY: help demo contact-sheet evaluate test check docs test-docs test-reference parity mutants golden train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -45,6 +46,13 @@ check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_architecture.py
 	$(BIN)/codespell
+
+docs: $(DOCS) ## build the site into build/site/: open index.html there, no network is needed
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -c docs -d build/doctrees . build/site
+	@echo "open build/site/index.html"
+
+test-docs: $(DOCS) $(TEST) ## build the site and look at every page of it
+	$(PYTEST) -m "docs or browser" tests/docs $(ARGS)
 
 test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 	$(PYTEST) -m reference $(ARGS)
@@ -108,6 +116,10 @@ $(TEST): $(CORE)
 
 $(DEV): $(TEST)
 	$(PIP) -q -e '.[dev]'
+	@touch $@
+
+$(DOCS): $(CORE)
+	$(PIP) -q -e '.[docs]'
 	@touch $@
 
 $(REFERENCE): $(TEST)

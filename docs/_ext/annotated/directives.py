@@ -1,0 +1,91 @@
+r"""What a page may ask for: `chapters`, `reading-order`, `papers`, `diagram`."""
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from annotated.names import Names
+from annotated.papers import Paper
+
+
+class Chapters(SphinxDirective):
+    """The sidebar's table of contents: hidden trees, one for each group of the reading order."""
+
+    def run(self) -> list[nodes.Node]:
+        names: Names = self.env.app.annotated_names
+        trees: list[nodes.Node] = []
+        for title, modules in names.chapters():
+            pages = [names.modules[module].page for module in modules]
+            short = [module.removeprefix("ldm.") for module in modules]
+            tree = addnodes.toctree(
+                "", parent=self.env.docname, entries=list(zip(short, pages)), includefiles=pages
+            )
+            tree.attributes |= {"caption": title, "rawcaption": title, "maxdepth": 1, "hidden": True}
+            tree.attributes |= {"glob": None, "includehidden": False, "numbered": 0, "titlesonly": True}
+            trees.append(tree)
+        return trees
+
+
+class ReadingOrder(SphinxDirective):
+    """All modules with the first sentence of each, group by group."""
+
+    def run(self) -> list[nodes.Node]:
+        names: Names = self.env.app.annotated_names
+        result: list[nodes.Node] = []
+        for title, modules in names.chapters():
+            items = nodes.bullet_list(classes=["reading-order"])
+            for module in modules:
+                text = nodes.paragraph("", "", nodes.literal("", module), nodes.Text(" "))
+                sentence = names.modules[module].doc.rstrip(".:")
+                content = nodes.inline(classes=["what"])
+                inline, _ = self.state.inline_text(sentence, self.lineno)
+                content += inline
+                text += content
+                items += nodes.list_item("", text)
+            result += [nodes.rubric("", title), items]
+        return result
+
+
+class Papers(SphinxDirective):
+    """The bibliography, in alphabetical order."""
+
+    def run(self) -> list[nodes.Node]:
+        papers: dict[str, Paper] = self.env.app.annotated_papers
+        entries = nodes.bullet_list(classes=["papers"])
+        for label in sorted(papers, key=str.casefold):
+            paper = papers[label]
+            authors = "; ".join(paper.authors).replace("; others", " et al.").rstrip(".")
+            text = nodes.paragraph("", "", nodes.strong("", label), nodes.Text(f". {authors}. "))
+            text += [nodes.emphasis("", paper.title), nodes.Text(f". {paper.venue}. ")]
+            text += nodes.reference("", paper.url.removeprefix("https://"), refuri=paper.url)
+            entries += nodes.list_item("", text, ids=[paper.key])
+        return [entries]
+
+
+class Diagram(SphinxDirective):
+    """A drawing of `diagrams.py` by its name, with its arguments after it; the content is the caption."""
+
+    required_arguments = 1
+    optional_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        from annotated.diagrams import DIAGRAMS  # it imports torch, which few pages need
+
+        name, *arguments = self.arguments
+        if name not in DIAGRAMS:
+            raise self.error(f"diagram {name!r}; expected one of {', '.join(DIAGRAMS)}")
+        figure = nodes.figure(
+            "", nodes.raw("", DIAGRAMS[name](*arguments), format="html"), classes=["diagram"]
+        )
+        words, messages = self.state.inline_text(" ".join(self.content), self.lineno)
+        figure += nodes.caption("", "", *words)
+        return [figure, *messages]
+
+
+def setup(app: Sphinx) -> None:
+    app.add_directive("chapters", Chapters)
+    app.add_directive("reading-order", ReadingOrder)
+    app.add_directive("papers", Papers)
+    app.add_directive("diagram", Diagram)

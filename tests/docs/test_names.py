@@ -1,0 +1,62 @@
+r"""What prose mentions is there, and every module has its place on the site."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from annotated.names import read_names
+from annotated.rows import split_rows
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NAMES = read_names(REPOSITORY)
+
+
+def test_no_module_is_missing_and_none_comes_twice():
+    listed = [module for _, modules in NAMES.chapters() for module in modules]
+    files = {p.relative_to(REPOSITORY).as_posix() for p in (REPOSITORY / "ldm").rglob("*.py")}
+    assert sorted(NAMES.modules[module].path for module in listed) == sorted(files)
+
+
+@pytest.mark.parametrize(
+    ("mention", "where", "found"),
+    [
+        ("ldm.text.clip", None, ("ldm/text/clip", "")),
+        ("ldm/text/clip.py", None, ("ldm/text/clip", "")),
+        ("diffusion/predict.py", None, ("ldm/diffusion/predict", "")),
+        ("ldm/train/", None, ("ldm/train/__init__", "")),
+        ("ldm.load", None, ("ldm/loading", "load")),  # handed on by ldm/__init__.py
+        ('ldm.load("tiny")', None, ("ldm/loading", "load")),
+        ("VAE.encode", None, ("ldm/vae/vae", "VAE.encode")),
+        ("guide", None, None),  # a word like others
+        ("guide", "ldm.diffusion.predict", ("ldm/diffusion/predict", "guide")),
+        ("per_picture", "ldm.diffusion.predict", ("ldm/diffusion/schedule", "per_picture")),  # imported there
+        ("TransformerLayer", None, None),  # two modules have one
+        ("x_t", None, None),
+    ],
+)
+def test_a_mention_is_found_where_it_is_defined(mention, where, found):
+    assert NAMES.find(mention, NAMES.modules[where] if where else None) == found
+
+
+@pytest.mark.parametrize(
+    ("mention", "broken"),
+    [
+        ("ldm.text.klip", True),
+        ("ldm/text/klip.py", True),
+        ("tests/test_gone.py", True),
+        ("ldm generate", False),
+    ],
+)
+def test_a_mention_that_leads_nowhere_is_noticed(mention, broken):
+    assert NAMES.find(mention, None) is None
+    assert NAMES.is_broken(mention) is broken
+
+
+def test_docstrings_and_comments_mention_nothing_that_is_gone():
+    for module in NAMES.modules.values():
+        for row in split_rows((REPOSITORY / module.path).read_text(encoding="utf-8")):
+            for piece in row.prose:
+                for mention in re.findall(r"(?<!`)`([^`]+)`(?!`)", piece.prose or ""):
+                    gone = NAMES.find(mention, module) is None and NAMES.is_broken(mention)
+                    assert not gone, f"{module.path}:{piece.start}: `{mention}` names nothing that is there"
