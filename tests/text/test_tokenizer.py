@@ -254,6 +254,11 @@ def test_a_word_is_merged_as_by_looking_for_the_best_pair_anew_each_time(data):
     assert merge_word(word, ranks) == expected
 
 
+def test_all_places_of_a_pair_are_merged_before_a_pair_that_comes_to_be_there():
+    ranks = {("b", "c"): 0, ("abc", "a"): 1, ("a", "bc"): 2}
+    assert merge_word("abcabc", ranks) == ("abc", "abc")  # not ("abca", "bc")
+
+
 def test_a_word_of_a_hundred_thousand_letters_costs_at_most_three_looks_a_letter():
     letters = random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=100_000)
     looked_up = 0
