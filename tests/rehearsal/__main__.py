@@ -36,6 +36,7 @@ def inspect(folder: Path, small: bool) -> str:
 
 def convert(folder: Path, small: bool) -> str:
     import torch
+
     from ldm.convert.writing import convert
 
     dropped = convert(folder / CKPT, folder / OURS, dtype=torch.float32)
@@ -86,7 +87,6 @@ STAGES: dict[str, Callable[[Path, bool], str]] = {
 def run_stage(name: str, folder: Path, small: bool) -> None:
     r"""One stage, in this process; its cost goes to stdout as JSON. Imports are paid before the clock starts."""
     import ldm.convert.writing
-
     import ldm.loading  # noqa: F401
 
     print(json.dumps(cost(lambda: STAGES[name](folder, small)).as_dict()))

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from ldm.convert.fitting import configs_of, part_rows, skeleton
-from ldm.convert.names import written
 from torch import Tensor
 
 from ldm.config import SD1, Config, Level, NoiseConfig
+from ldm.convert.fitting import configs_of, part_rows, skeleton
+from ldm.convert.names import written
 from ldm.diffusion.schedule import make_alpha_bar, make_betas
 
 HOMES = {
