@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ldm.config import Config
-from ldm.convert.checkpoint import Checkpoint, Weights
-from ldm.convert.configure import Prediction, lone_config
+from ldm.convert.checkpoint import Checkpoint
+from ldm.convert.configure import lone_config
 from ldm.convert.diffusers_folder import is_diffusers_folder
 from ldm.convert.fitting import demand, demand_finite, fit, skeleton
 from ldm.convert.folder import read_clip, read_model
@@ -73,8 +73,8 @@ def load(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     config: Config | str | Path | None = None,
-    weights: Weights | None = None,
-    prediction: Prediction | None = None,
+    weights: str | None = None,
+    prediction: str | None = None,
 ) -> LatentDiffusion:
     """A model ready to paint, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ldm.config import Config
-from ldm.convert.checkpoint import Checkpoint, Weights
-from ldm.convert.configure import Prediction, configure
+from ldm.convert.checkpoint import Checkpoint
+from ldm.convert.configure import configure
 from ldm.convert.fitting import configs_of, demand, fit
 from ldm.convert.opening import open_checkpoint
 from ldm.convert.words import with_tokenizer
@@ -28,8 +28,8 @@ class Gathered:
 def gather(
     path: Path,
     config: Config | None = None,
-    weights: Weights | None = None,
-    prediction: Prediction | None = None,
+    weights: str | None = None,
+    prediction: str | None = None,
 ) -> Gathered:
     """Open, recognise and check a checkpoint. Raises `LdmError` for anything that is no whole model."""
     checkpoint = open_checkpoint(path, weights)
