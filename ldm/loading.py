@@ -92,11 +92,9 @@ def load(
         return read_model(path, dtype or _chosen_dtype(open_checkpoint(path), device)).to(device)
     made = gather(path, _read_config(config), weights, prediction)
     dtype = dtype or _chosen_dtype(made.checkpoint, device)
-    with torch.device("meta"):  # no memory and no random numbers for weights that the file replaces
-        painter = LatentDiffusion(made.config, made.tokenizer)
     for name, tensors in made.tensors.items():
-        _fill(getattr(painter, name), tensors, made.checkpoint.path, dtype, device)
-    return painter.eval()
+        _fill(getattr(made.model, name), tensors, made.checkpoint.path, dtype, device)
+    return made.model.eval()
 
 
 def _fill(
@@ -141,7 +139,7 @@ def _load_lone(
     config, device = lone_config(checkpoint), torch.device(device or pick_device())
     network = skeleton(part, config)
     dtype = dtype or _chosen_dtype(checkpoint, device)
-    found = fit(checkpoint, {part: config})
+    found = fit(checkpoint, {part: config}, {part: network})
     demand(found, checkpoint)
     _fill(network, found.tensors[part], checkpoint.path, dtype, device)
     return network.eval()
