@@ -200,7 +200,7 @@ SHAPES = {
 NAMES = sorted(SHAPES)
 
 
-@settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.sampled_from(NAMES), st.lists(st.sampled_from([0, 1, 3, 64, 2**20, 2**62]), max_size=4)),
