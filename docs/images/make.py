@@ -30,7 +30,7 @@ def inpainting(work: Path) -> None:
     white.save(mask)
     options = ("--init", dog, "--mask", mask, "--keep-pixels", "--seed", 42, "--out", hat)
     ldm("generate", "a dog with a hat", *options)
-    titles = ["a dog with glasses; what may change; a dog with a hat"]
+    titles = ["before; white: may change; after"]
     sheet = titled_rows(titles, [[Image.open(path).convert("RGB") for path in (dog, mask, hat)]])
     sheet.save(HERE / "inpainting.png")
 
