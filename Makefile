@@ -20,7 +20,7 @@ DOCS      := $(VENV)/.stamp-docs
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet evaluate test check docs test-docs test-reference parity mutants golden train curves lint format clean
+.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs test-reference parity mutants golden train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -33,6 +33,9 @@ demo: $(CORE) ## paint six prompts with the tiny model into outputs/
 
 contact-sheet: $(CORE) ## paint them from twelve seeds each, none skipped, into docs/images/contact-sheet.png
 	$(BIN)/ldm demo --batch 12 --out outputs/contact-sheet --sheet docs/images/contact-sheet.png
+
+pictures: $(CORE) ## paint the README's other pictures, into docs/images/
+	$(BIN)/python docs/images/make.py
 
 evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/evaluation/
 	$(BIN)/ldm evaluate
