@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ldm.config import Config
-from ldm.convert.checkpoint import Checkpoint, Weights
-from ldm.convert.configure import Prediction, lone_config
+from ldm.convert.checkpoint import Checkpoint
+from ldm.convert.configure import lone_config
 from ldm.convert.diffusers_folder import is_diffusers_folder
 from ldm.convert.fitting import demand, demand_finite, fit, skeleton
 from ldm.convert.folder import read_clip, read_model
@@ -73,8 +73,8 @@ def load(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     config: Config | str | Path | None = None,
-    weights: Weights | None = None,
-    prediction: Prediction | None = None,
+    weights: str | None = None,
+    prediction: str | None = None,
 ) -> LatentDiffusion:
     """A model ready to paint, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
@@ -92,11 +92,9 @@ def load(
         return read_model(path, dtype or _chosen_dtype(open_checkpoint(path), device)).to(device)
     made = gather(path, _read_config(config), weights, prediction)
     dtype = dtype or _chosen_dtype(made.checkpoint, device)
-    with torch.device("meta"):  # no memory and no random numbers for weights that the file replaces
-        painter = LatentDiffusion(made.config, made.tokenizer)
     for name, tensors in made.tensors.items():
-        _fill(getattr(painter, name), tensors, made.checkpoint.path, dtype, device)
-    return painter.eval()
+        _fill(getattr(made.model, name), tensors, made.checkpoint.path, dtype, device)
+    return made.model.eval()
 
 
 def _fill(
@@ -141,7 +139,7 @@ def _load_lone(
     config, device = lone_config(checkpoint), torch.device(device or pick_device())
     network = skeleton(part, config)
     dtype = dtype or _chosen_dtype(checkpoint, device)
-    found = fit(checkpoint, {part: config})
+    found = fit(checkpoint, {part: config}, {part: network})
     demand(found, checkpoint)
     _fill(network, found.tensors[part], checkpoint.path, dtype, device)
     return network.eval()
