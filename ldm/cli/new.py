@@ -6,12 +6,15 @@ import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+from ldm.cli.arguments import loading
 from ldm.cli.output import output_path, save_image, tell
 from ldm.cli.painting import check_words, given_file, load_model, paint, read_given, surroundings
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 from ldm.record import Group, Record
+from ldm.repaint import pick_strength
 
 # Pictures painted at once: more fill a processor better, fewer lose less to Ctrl-C and need less memory.
 TOGETHER = 4
@@ -24,13 +27,15 @@ def paint_new(options: argparse.Namespace) -> None:
     if options.seed is None:
         options.seed = random.randrange(2**31)
         tell(f"seed {options.seed}")
-    model = load_model(options.model or "tiny", options.dtype, options.device)
+    model = load_model(options.model or "tiny", options.dtype, options.device, **loading(options))
     check_words(model, options.prompt, options.negative or "")
     own = model.config.defaults.size
     if options.size not in (None, (own, own)):
         tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
     first = describe(options, model)
     given = read_given(first)
+    if first.init is not None:
+        first = replace(first, strength=resolved_strength(given))
     done = 0
     try:
         for record in groups(first, batch):
@@ -66,8 +71,18 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         mask=None if options.mask is None else given_file(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
+        weighting=not options.no_weighting,
+        long_prompt=options.long_prompt or "truncate",
+        config=None if options.config is None else given_file(options.config),
+        weights=options.weights,
+        prediction=options.prediction,
         **surroundings(model, options.model or "tiny"),
     )
+
+
+def resolved_strength(given: dict[str, Any]) -> float:
+    """The strength asked for, or the usual one: what it is today is recorded, whatever it will be tomorrow."""
+    return pick_strength(given["init"], given["strength"], given.get("mask"), given["keep_pixels"])
 
 
 def groups(first: Record, batch: int) -> Iterator[Record]:

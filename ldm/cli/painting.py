@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import PIL
 import torch
 
 import ldm
+from ldm.cli.hashes import remembered_sha256
 from ldm.cli.output import printable, progress_bar, tell
 from ldm.errors import LdmError
 from ldm.loading import find
@@ -35,8 +37,13 @@ OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors
 DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
 
 
-def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffusion:
-    """The model, as the command line names it. Raises `LdmError` also for a device that is not there."""
+def load_model(
+    name: str, dtype: str | None = None, device: str | None = None, **read_with: Any
+) -> LatentDiffusion:
+    """The model, as the command line names it. Raises `LdmError` also for a device that is not there.
+
+    `read_with`: how `ldm.load` is to read the files, as from `ldm.cli.arguments.loading`.
+    """
     if dtype is not None and dtype not in DTYPES:
         raise LdmError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     if device is not None and device not in devices():
@@ -44,12 +51,16 @@ def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffus
         raise LdmError(
             f"device {device!r} is not here; expected one of {here}; without --device the fastest is taken"
         )
+    with readable(name):
+        return ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device, **read_with)
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Raises `LdmError` for what happens when a model is read that files cannot have, or may not be read."""
     try:
-        return ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a name longer than files have, somebody else's folder, bytes for text
+        yield
+    except (OSError, ValueError) as error:  # too long a name, somebody else's folder, bytes for text
         raise LdmError(
             f"cannot read the model {name!r} ({error}); give another, or fetch it again"
         ) from error
@@ -73,7 +84,9 @@ def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
     root = place.parent if place.is_file() else place
     return {
         "model": name,
-        "model_files": tuple(File(path.relative_to(root).as_posix(), sha256(path)) for path in files),
+        "model_files": tuple(
+            File(path.relative_to(root).as_posix(), remembered_sha256(path)) for path in files
+        ),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -82,12 +95,12 @@ def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
 
 
 def given_file(path: Path) -> File:
-    """A picture to start from, or a mask, as the record names it."""
+    """A picture to start from, a mask, or a config, as the record names it."""
     try:
         return File(str(path), sha256(path))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise LdmError(f"cannot read {path}: {reason}; give a picture's file") from error
+        raise LdmError(f"cannot read {path}: {reason}; give another file") from error
 
 
 def read_given(record: Record) -> dict[str, Any]:
@@ -137,6 +150,8 @@ def paint(
             seed=record.seed - record.group.index,
             size=size,
             batch=record.group.count,
+            weighting=record.weighting,
+            long_prompt=record.long_prompt,
             progress=progress,
             **given,
         )
