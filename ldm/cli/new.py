@@ -6,7 +6,6 @@ import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from ldm.cli.arguments import loading
 from ldm.cli.output import output_path, save_image, tell
@@ -14,7 +13,6 @@ from ldm.cli.painting import check_words, given_file, load_model, paint, read_gi
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 from ldm.record import Group, Record
-from ldm.repaint import pick_strength
 
 # Pictures painted at once: more fill a processor better, fewer lose less to Ctrl-C and need less memory.
 TOGETHER = 4
@@ -34,8 +32,7 @@ def paint_new(options: argparse.Namespace) -> None:
         tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
     first = describe(options, model)
     given = read_given(first)
-    if first.init is not None:
-        first = replace(first, strength=resolved_strength(given))
+    first = replace(first, strength=given.get("strength"))
     done = 0
     try:
         for record in groups(first, batch):
@@ -78,11 +75,6 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         prediction=options.prediction,
         **surroundings(model, options.model or "tiny"),
     )
-
-
-def resolved_strength(given: dict[str, Any]) -> float:
-    """The strength asked for, or the usual one: what it is today is recorded, whatever it will be tomorrow."""
-    return pick_strength(given["init"], given["strength"], given.get("mask"), given["keep_pixels"])
 
 
 def groups(first: Record, batch: int) -> Iterator[Record]:

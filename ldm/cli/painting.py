@@ -19,6 +19,7 @@ from ldm.errors import LdmError
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.record import File, Record, Versions, sha256
+from ldm.repaint import pick_strength
 from ldm.text.unknown import unknown_words
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def read_given(record: Record) -> dict[str, Any]:
 
     from ldm.inputs import read_mask, read_picture
 
-    given: dict[str, Any] = {"strength": record.strength, "keep_pixels": record.keep_pixels}
+    given: dict[str, Any] = {"keep_pixels": record.keep_pixels}
     for name, file, read in (("init", record.init, read_picture), ("mask", record.mask, read_mask)):
         if file is not None:
             given[name] = read(file.path)
@@ -118,6 +119,8 @@ def read_given(record: Record) -> dict[str, Any]:
             if (width, height) != (record.width, record.height):
                 size = f"{record.width}x{record.height}"
                 tell(f"{file.path} is {width}x{height} pixels: scaled, and cut to its middle {size}")
+    # The usual strength is told as well: what it is today is recorded, whatever it will be tomorrow.
+    given["strength"] = pick_strength(given["init"], record.strength, given.get("mask"), record.keep_pixels)
     return given
 
 

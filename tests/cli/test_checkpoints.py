@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import ldm
-from ldm.convert.folder import read_tensors
 from ldm.record import sha256
 from ldm.verify.figures import Figure
 from ldm.verify.run import Outcome
@@ -114,7 +114,7 @@ def test_a_place_that_cannot_be_written_to_is_one_clear_line(capsys, model, work
 
 def test_the_numbers_can_be_stored_narrower(capsys, model, work):
     run(capsys, "convert", model, "half", "--dtype", "float16")
-    tensors = read_tensors(work / "half" / "unet.safetensors")
+    tensors = load_file(work / "half" / "unet.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
 
 

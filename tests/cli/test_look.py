@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from PIL import Image
 
-import ldm
+from ldm.cli import painting
 from ldm.cli.look import rows
 from ldm.cli.output import progress_bar
 from ldm.record import File, Group
@@ -92,7 +92,7 @@ def told(options: dict) -> str:
 def inside(monkeypatch):
     r"""Stands in for `ldm.trace`, and notes what it is asked for."""
     asked = []
-    monkeypatch.setattr(ldm, "load", lambda name, **options: f"the model {name}{told(options)}")
+    monkeypatch.setattr(painting, "load_model", lambda name, **options: f"the model {name}{told(options)}")
     monkeypatch.setitem(sys.modules, "ldm.trace", ModuleType("ldm.trace"))
     explore = SimpleNamespace(explore=lambda *arguments, **options: asked.append((*arguments, options)))
     monkeypatch.setitem(sys.modules, "ldm.trace.explore", explore)

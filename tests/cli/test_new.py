@@ -113,7 +113,8 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
     del seen["progress"]
     assert seen == {  # the model's own defaults (tests/small.py)
         "prompt": "a dog", "negative": "", "sampler": "ddim",
-        "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16), "weighting": True, "long_prompt": "truncate",
+        "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16),
+        "weighting": True, "long_prompt": "truncate",
     }  # fmt: skip
 
 
