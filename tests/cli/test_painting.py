@@ -83,20 +83,19 @@ def test_the_numbers_to_compute_with_can_be_chosen(capsys, model, work, dtype):
 def test_how_to_read_the_files_reaches_the_model_and_the_record(capsys, model, work, monkeypatch):
     text = (Path(model) / "config.json").read_text(encoding="utf-8")
     (work / "c.json").write_text(text.replace('"eps"', '"v"'), encoding="utf-8")
+    real, asked = ldm.load, []
+    monkeypatch.setattr(ldm, "load", lambda *a, **k: asked.append(k) or real(*a, **k))
     for given, prediction in (
         (("--config", "c.json"), "v"),
         (("--config", "c.json", "--prediction", "eps"), "eps"),
     ):
-        asked = []
-        real = ldm.load
-        monkeypatch.setattr(ldm, "load", lambda *a, **k: asked.append(k) or real(*a, **k))  # noqa: B023
         options = ("--model", model, "--seed", 1, "--out", "a.png", "--weights", "live", *given)
         assert run(capsys, "generate", "red dog", *options)[0] == 0
-        assert asked[0]["weights"] == "live"
+        assert asked[-1]["weights"] == "live"
         record = read_record(work / "a.png")
         assert record.config == File("c.json", hashlib.sha256((work / "c.json").read_bytes()).hexdigest())
         assert (record.weights, record.prediction) == ("live", "eps" if prediction == "eps" else None)
-        kind = ldm.load(model, config=work / "c.json", prediction=record.prediction).config.noise.prediction
+        kind = real(model, config=work / "c.json", prediction=record.prediction).config.noise.prediction
         assert kind == prediction
 
 
