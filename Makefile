@@ -20,7 +20,8 @@ DOCS      := $(VENV)/.stamp-docs
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs test-reference parity mutants golden train curves lint format clean
+.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs test-browser test-reference parity mutants rehearsal golden \
+  train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -57,6 +58,9 @@ docs: $(DOCS) ## build the site into build/site/: open index.html there, no netw
 test-docs: $(DOCS) $(TEST) ## build the site and look at every page of it
 	$(PYTEST) -m "docs or browser" tests/docs $(ARGS)
 
+test-browser: $(TEST) ## open in a browser what is made for one (skipped where there is no Chromium)
+	$(PYTEST) -m browser $(ARGS)
+
 test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 	$(PYTEST) -m reference $(ARGS)
 
@@ -66,6 +70,9 @@ parity: $(REFERENCE) ## measure how far we are from the reference libraries, int
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
+
+rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
+	$(BIN)/python -m tests.rehearsal > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py

@@ -155,11 +155,13 @@ READING_ORDER = (
     # The command line.
     "ldm.cli.arguments",
     "ldm.cli.output",
+    "ldm.cli.hashes",
     "ldm.cli.painting",
     "ldm.cli.new",
     "ldm.cli.again",
     "ldm.cli.generate",
     "ldm.cli.look",
+    "ldm.cli.checkpoints",
     "ldm.cli.measure",
     "ldm.cli.train",
     "ldm.cli.postcards",

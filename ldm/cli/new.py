@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ldm.cli.arguments import loading
 from ldm.cli.output import output_path, save_image, tell
 from ldm.cli.painting import check_words, given_file, load_model, paint, read_given, surroundings
 from ldm.errors import LdmError
@@ -24,13 +25,14 @@ def paint_new(options: argparse.Namespace) -> None:
     if options.seed is None:
         options.seed = random.randrange(2**31)
         tell(f"seed {options.seed}")
-    model = load_model(options.model or "tiny", options.dtype, options.device)
+    model = load_model(options.model or "tiny", options.dtype, options.device, **loading(options))
     check_words(model, options.prompt, options.negative or "")
     own = model.config.defaults.size
     if options.size not in (None, (own, own)):
         tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
     first = describe(options, model)
     given = read_given(first)
+    first = replace(first, strength=given.get("strength"))
     done = 0
     try:
         for record in groups(first, batch):
@@ -66,6 +68,11 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         mask=None if options.mask is None else given_file(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
+        weighting=not options.no_weighting,
+        long_prompt=options.long_prompt or "truncate",
+        config=None if options.config is None else given_file(options.config),
+        weights=options.weights,
+        prediction=options.prediction,
         **surroundings(model, options.model or "tiny"),
     )
 

@@ -114,7 +114,9 @@ def test_the_picture_it_started_from_is_found_again_or_told(capsys, model, work,
     assert (work / "a.png").read_bytes() == (work / "b.png").read_bytes()
     (work / "dog.png").rename(work / "moved.png")
     code, _, [line] = run(capsys, *again)
-    told = "cannot read dog.png: No such file or directory; give a picture's file; --init IMG tells where it is now"
+    told = (
+        "cannot read dog.png: No such file or directory; give another file; --init FILE tells where it is now"
+    )
     assert (code, line) == (1, f"ldm: {told}")
     assert run(capsys, *again, "--init", "moved.png")[2] == ["the same pixels as a.png"]
     Image.new("RGB", (16, 16), (255, 0, 9)).save(work / "dog.png")
@@ -126,6 +128,23 @@ def test_a_picture_to_start_from_where_there_was_none_is_one_clear_line(capsys, 
     code, _, [line] = run(capsys, "generate", "--from", "first.png", "--init", "first.png")
     assert code == 1
     assert line == "ldm: --init first.png, but the picture was painted without any; leave --init out"
+
+
+def test_every_way_of_reading_prompt_and_model_comes_again(capsys, model, work):
+    (work / "c.json").write_bytes((Path(model) / "config.json").read_bytes())
+    how = ("--no-weighting", "--long-prompt", "chunk", "--prediction", "v", "--weights", "live")
+    long = " ".join(["(red:1.5) dog"] * 20)  # longer than the small model's 30 pieces
+    run(capsys, "generate", long, "--model", model, "--seed", 1, "--config", "c.json", "--out", "a.png", *how)
+    plain = ("--no-weighting", "--out", "plain.png")  # cut off, and eps
+    run(capsys, "generate", long, "--model", model, "--seed", 1, *plain)
+    assert (pixels(work / "a.png") != pixels(work / "plain.png")).any()
+    (work / "c.json").rename(work / "moved.json")
+    code, _, [line] = run(capsys, "generate", "--from", "a.png", "--out", "b.png")
+    assert code == 1 and line.endswith("--config FILE tells where it is now")
+    again = ("generate", "--from", "a.png", "--config", "moved.json", "--out", "b.png")
+    assert run(capsys, *again)[2] == ["the same pixels as a.png"]
+    record, moved = read_record(work / "a.png"), read_record(work / "b.png")
+    assert replace(moved, config=record.config) == record and moved.config.path == "moved.json"
 
 
 def test_a_picture_that_was_cut_off_or_resized_cannot_be_compared(capsys, painted, work):
