@@ -121,7 +121,7 @@ def brief(names: tuple[str, ...]) -> Iterator[str]:
     """The names, but of a whole network only how many there are: of the averaged weights or the live ones."""
     networks: dict[str, list[str]] = {}
     for name in names:
-        networks.setdefault(".".join(name.split(".")[:2]), []).append(name)
+        networks.setdefault(name.split(".")[0], []).append(name)
     for network, inside in networks.items():
         yield from inside if len(inside) <= MOST_LINES else [f"{network}.* ({len(inside)} tensors)"]
 

@@ -82,9 +82,8 @@ def test_what_is_not_kept_is_told(capsys, model):
     _, out, err = run(capsys, "convert", model, "out")
     assert out == "out\n" and err == ["not kept: clip.safetensors"]
     live = tuple(f"model.diffusion_model.{i}" for i in range(21))
-    assert list(brief(("betas", *live, "model_ema.decay"))) == [
-        "betas", "model.diffusion_model.* (21 tensors)", "model_ema.decay",
-    ]  # fmt: skip
+    few = [*brief(("betas", *live, "model_ema.decay"))]
+    assert few == ["betas", "model.* (21 tensors)", "model_ema.decay"]
     assert list(brief(live[:20])) == list(live[:20])
 
 
