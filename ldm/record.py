@@ -96,7 +96,7 @@ class Record:
     long_prompt: str = "truncate"  # or "chunk"
     config: File | None = None  # that the model was read with, in place of its own
     weights: str | None = None  # "ema" or "live", if the caller chose
-    prediction: str | None = None  # "eps" or "v", if the caller said so
+    prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
 
 
 def sha256(path: Path) -> str:

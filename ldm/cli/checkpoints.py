@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ldm.errors import LdmError
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
 
+MOST_LINES = 20  # Stable Diffusion 2's unused layer of the text encoder fits, by name
 MODEL = "a name under weights/, a checkpoint's file, or a folder"
 
 
@@ -110,9 +112,18 @@ def how_to_write(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def say_written(out: Path, dropped: tuple[str, ...]) -> None:
-    for name in dropped:
-        tell(f"not kept: {name}")
+    for line in brief(dropped):
+        tell(f"not kept: {line}")
     print(printable(str(out)))
+
+
+def brief(names: tuple[str, ...]) -> Iterator[str]:
+    """The names, but of a whole network only how many there are: of the averaged weights or the live ones."""
+    networks: dict[str, list[str]] = {}
+    for name in names:
+        networks.setdefault(name.split(".")[0], []).append(name)
+    for network, inside in networks.items():
+        yield from inside if len(inside) <= MOST_LINES else [f"{network}.* ({len(inside)} tensors)"]
 
 
 def verify_options(commands: Commands) -> None:

@@ -36,7 +36,7 @@ def remembered_sha256(path: Path) -> str:
 
 
 def cache_file() -> Path:
-    """$XDG_CACHE_HOME/ldm/sha256.json, usually in ~/.cache. It may be deleted at any time."""
+    """`$XDG_CACHE_HOME/ldm/sha256.json`, usually in ~/.cache. It may be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ldm" / "sha256.json"
 
 

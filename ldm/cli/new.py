@@ -10,7 +10,9 @@ from dataclasses import replace
 from ldm.cli.arguments import loading
 from ldm.cli.output import output_path, save_image, tell
 from ldm.cli.painting import check_words, given_file, load_model, paint, read_given, surroundings
+from ldm.convert.opening import is_own_folder
 from ldm.errors import LdmError
+from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.record import Group, Record
 
@@ -51,8 +53,10 @@ def paint_new(options: argparse.Namespace) -> None:
 
 def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
     """The first picture, with the model's own defaults for what was not said."""
-    defaults = model.config.defaults
+    defaults, name = model.config.defaults, options.model or "tiny"
     width, height = options.size or (defaults.size, defaults.size)
+    # The name of somebody else's file may have told what it predicts. Names change, so the record says it outright.
+    predicted = None if is_own_folder(find(name)) else model.config.noise.prediction
     return Record(
         prompt=options.prompt,
         negative=options.negative or "",
@@ -72,8 +76,8 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         long_prompt=options.long_prompt or "truncate",
         config=None if options.config is None else given_file(options.config),
         weights=options.weights,
-        prediction=options.prediction,
-        **surroundings(model, options.model or "tiny"),
+        prediction=options.prediction or predicted,
+        **surroundings(model, name),
     )
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 import ldm
 from ldm.record import Versions, png_texts, read_record
 from tests.cli.terminal import files, pixels, run
+from tests.convert.made import FAMILIES, random_tensors, save, single_file
 
 
 @pytest.fixture
@@ -145,6 +146,18 @@ def test_every_way_of_reading_prompt_and_model_comes_again(capsys, model, work):
     assert run(capsys, *again)[2] == ["the same pixels as a.png"]
     record, moved = read_record(work / "a.png"), read_record(work / "b.png")
     assert replace(moved, config=record.config) == record and moved.config.path == "moved.json"
+
+
+def test_a_model_whose_name_told_what_it_predicts_may_be_renamed(capsys, work):
+    config = FAMILIES["sd2-v"]
+    path = save(work / "m-768-v.safetensors", config, single_file(config, random_tensors(config)))
+    options = ("--steps", 1, "--size", "16x16", "--seed", 1)
+    run(capsys, "generate", "a dog", "--model", path.name, "--out", "a.png", *options)
+    path.rename(work / "m.safetensors")
+    run(capsys, "generate", "--from", "a.png", "--model", "m.safetensors", "--out", "b.png")
+    assert (pixels(work / "a.png") == pixels(work / "b.png")).all()
+    run(capsys, "generate", "a dog", "--model", "m.safetensors", "--out", "c.png", *options)
+    assert (pixels(work / "a.png") != pixels(work / "c.png")).any()
 
 
 def test_a_picture_that_was_cut_off_or_resized_cannot_be_compared(capsys, painted, work):

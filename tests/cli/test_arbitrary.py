@@ -58,11 +58,11 @@ OPTIONS = {
     "weights": some("ema", "live"),
     "prediction": some("eps", "v"),
 }
-# What the commands for checkpoints may be given: most of it makes no sense to most of them.
-WORDS = [
-    "MODEL", "made.png", "broken.png", "broken.safetensors", "out", "out.safetensors", "--no-hash", "--force",
-    "--to=diffusers", "--to=compvis", "--dtype=float16", "--weights=live", "--prediction=v", "--config=config.json",
-    "--config=made.png", "--release=v1-4", "--files=.", "--files=no", "--device=cpu",
+# What the commands for checkpoints may be given: much of it makes no sense to some of them.
+PLACES = ["MODEL", "MODEL", "made.png", "broken.png", "broken.safetensors", "out", "out.safetensors"]
+FLAGS = [
+    "--no-hash", "--force", "--to=diffusers", "--to=compvis", "--dtype=float16", "--weights=live", "--prediction=v",
+    "--config=config.json", "--config=made.png", "--release=v1-4", "--files=.", "--files=no", "--device=cpu",
 ]  # fmt: skip
 
 
@@ -161,8 +161,9 @@ def test_any_words_are_a_command_or_wrong_usage(folder, capsys, words):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    command=st.sampled_from(["inspect", "convert", "export", "verify"]),
-    words=st.lists(st.sampled_from(WORDS) | PLACE, max_size=5),
+    command=st.sampled_from(["inspect", "convert", "export", "verify", "export --to=diffusers"]),
+    places=st.lists(st.sampled_from(PLACES) | PLACE, min_size=1, max_size=2),
+    flags=st.lists(st.sampled_from(FLAGS) | TEXT, max_size=2),
 )
-def test_the_commands_for_checkpoints_take_any_words(folder, model, capsys, command, words):
-    outcome(capsys, [command, *(model if word == "MODEL" else word for word in words)])
+def test_the_commands_for_checkpoints_take_any_words(folder, model, capsys, command, places, flags):
+    outcome(capsys, [*command.split(), *(model if place == "MODEL" else place for place in places), *flags])

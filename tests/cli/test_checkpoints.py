@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import ldm
+from ldm.cli.checkpoints import brief
 from ldm.record import sha256
 from ldm.verify.figures import Figure
 from ldm.verify.run import Outcome
@@ -80,6 +81,10 @@ def test_a_converted_and_an_exported_model_paint_the_same_picture(capsys, model,
 def test_what_is_not_kept_is_told(capsys, model):
     _, out, err = run(capsys, "convert", model, "out")
     assert out == "out\n" and err == ["not kept: clip.safetensors"]
+    live = tuple(f"model.diffusion_model.{i}" for i in range(21))
+    few = [*brief(("betas", *live, "model_ema.decay"))]
+    assert few == ["betas", "model.* (21 tensors)", "model_ema.decay"]
+    assert list(brief(live[:20])) == list(live[:20])
 
 
 @pytest.mark.parametrize(
