@@ -154,7 +154,8 @@ def measured(monkeypatch):
     return say
 
 
-def test_a_model_that_agrees_is_exit_code_0(capsys, model, work, measured):
+def test_a_model_that_agrees_is_exit_code_0(capsys, model, work, measured, monkeypatch):
+    monkeypatch.setattr("ldm.loading.pick_dtype", lambda numbers, device: torch.bfloat16)
     asked = measured((0.5,))
     code, out, err = run(capsys, "verify", model, "--release", "v1-4", "--files", ".")
     assert (code, err) == (0, []) and out.splitlines()[-1] == "v1-4: agrees"
