@@ -109,7 +109,7 @@ def demand(found: Fit, checkpoint: Checkpoint) -> None:
     if wrong:
         raise LdmError(f"{checkpoint.path} is no whole model; {'; '.join(wrong)}")
     if found.dropped:
-        log.info("%s: left out %s", checkpoint.path, some(list(found.dropped)))
+        log.debug("%s: left out %s", checkpoint.path, some(list(found.dropped)))
 
 
 def demand_finite(tensors: Mapping[str, Tensor], source: Path) -> None:

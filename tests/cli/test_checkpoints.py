@@ -181,6 +181,8 @@ def test_a_model_that_was_not_measured_does_not_agree(capsys, model, measured):
 
 def test_a_model_that_nothing_was_published_for_and_a_folder_that_is_none_are_one_clear_line(capsys, model):
     code, out, [line] = run(capsys, "verify", model)
-    assert (code, out) == (1, "") and line.startswith("ldm: nothing was published for the model 'small'")
+    assert (code, out) == (1, "") and line.startswith(
+        "ldm: nothing was published for a model of the sizes of 'small'"
+    )
     code, _, [line] = run(capsys, "verify", model, "--files", "no")
     assert code == 1 and line.startswith("ldm: --files no; expected a folder")
