@@ -197,7 +197,7 @@ TINY = Config(
     # Two sizes are only known after training, and are written to the model's own config.json then: the
     # vocabulary, learned from the captions, and the VAE's scale, measured on its latents.
     text=TextConfig(1024, 32, width=192, layers=4, heads=4, activation="quick_gelu"),
-    vae=VAEConfig(channels=(16, 32, 64, 128), res_per_level=1, latent_channels=4, scale=1.0, groups=16),
+    vae=VAEConfig(channels=(16, 32, 96, 160), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
     unet=UNetConfig((Level(96, 4, 0), Level(192, 6, 1), Level(256, 8, 1)), 192, res_per_level=1),
     noise=NoiseConfig(),
     defaults=Defaults(size=128, steps=30, guidance=3.0),

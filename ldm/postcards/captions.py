@@ -57,7 +57,7 @@ WITHHELD = (
 )
 
 # How often a partial caption names an attribute; the place and the animal are always named.
-NAMED = {"relief": 0.85, "time": 0.87, "feature": 0.97, "fur": 0.60, "accessory": 0.97, "background": 0.60}
+NAMED = {"relief": 0.97, "time": 0.97, "feature": 0.97, "fur": 0.60, "accessory": 0.97, "background": 0.60}
 
 
 def caption(scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True) -> str:
