@@ -64,6 +64,7 @@ READING_ORDER = (
     "ldm.vae.encoder",
     "ldm.vae.decoder",
     "ldm.vae.vae",
+    "ldm.vae.tiles",
     # The four steps in order.
     "ldm.finite",
     "ldm.repaint",
@@ -157,6 +158,7 @@ READING_ORDER = (
     "ldm.cli.output",
     "ldm.cli.painting",
     "ldm.cli.new",
+    "ldm.cli.many",
     "ldm.cli.again",
     "ldm.cli.generate",
     "ldm.cli.look",

@@ -91,6 +91,7 @@ class Record:
     dtype: str
     device: str
     threads: int
+    tile: bool = False  # the VAE worked in tiles (pictures from before there were any do not say)
 
 
 def sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,18 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 def add_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=width_and_height, metavar="WxH", help="pixels, e.g. 192x128 (default: the model's)"
+    )
+
+
+def add_many(parser: argparse.ArgumentParser) -> None:
+    many = parser.add_argument_group("many prompts")
+    many.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="TXT",
+        help="paint each line of this file (--batch pictures of each; --seed counts on from picture to picture, "
+        "from 0 if not given) into the folder --out. The same command again goes on where it was interrupted; "
+        "torchrun --nproc-per-node N -m ldm generate ... shares the list between N processes",
     )
 
 

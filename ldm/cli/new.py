@@ -66,6 +66,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         mask=None if options.mask is None else given_file(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
+        tile=bool(options.tile),
         **surroundings(model, options.model or "tiny"),
     )
 
