@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
+from ldm.cli.bench import bench_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, shapes_options
 from ldm.cli.measure import demo_options, evaluate_options
@@ -25,6 +26,7 @@ COMMANDS = (
     demo_options,
     train_options,
     evaluate_options,
+    bench_options,
     postcards_options,
 )
 

@@ -33,7 +33,18 @@ def test_what_the_parser_does_not_know_is_exit_code_2(capsys, arguments):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["generate"], ["info"], ["explore"], ["shapes"], ["demo"], ["train"], ["evaluate"], ["postcards"]],
+    [
+        [],
+        ["generate"],
+        ["info"],
+        ["explore"],
+        ["shapes"],
+        ["demo"],
+        ["train"],
+        ["evaluate"],
+        ["bench"],
+        ["postcards"],
+    ],
 )
 def test_help_is_exit_code_0(capsys, command):
     with pytest.raises(SystemExit) as caught:
@@ -48,7 +59,7 @@ import sys
 from ldm.cli import main
 from ldm.cli.program import COMMANDS
 names = [add.__name__.removesuffix("_options") for add in COMMANDS]
-assert names[:2] == ["generate", "info"] and len(names) == 8
+assert names[:2] == ["generate", "info"] and len(names) == 9
 for arguments in [[], *([name] for name in names)]:
     try:
         main([*arguments, "--help"])
