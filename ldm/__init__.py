@@ -99,6 +99,7 @@ READING_ORDER = (
     "ldm.convert.writing",
     "ldm.convert.known",
     "ldm.convert.inspect",
+    "ldm.nn.layout",
     "ldm.loading",
     # The captioned world that the tiny model knows.
     "ldm.postcards.attributes",
@@ -154,6 +155,7 @@ READING_ORDER = (
     "ldm.verify.checks",
     "ldm.verify.run",
     # How fast it is, and how much memory it takes.
+    "ldm.heap",
     "ldm.bench.sizes",
     "ldm.bench.model",
     "ldm.bench.stopwatch",

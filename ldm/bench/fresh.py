@@ -38,5 +38,5 @@ def measure(arm: str, case: str, folder: Path, quick: bool) -> Numbers:
         raise LdmError(
             f"measuring {case} failed (exit code {done.returncode}): {said}; run {' '.join(command)}"
         )
-    found: Numbers = json.loads(done.stdout.splitlines()[-1])
-    return found
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: float(number) for name, number in found.items()}

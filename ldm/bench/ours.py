@@ -16,6 +16,7 @@ from ldm.bench.fresh import Case, Numbers, answer
 from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import peak_memory, seconds
 from ldm.config import TINY
+from ldm.heap import keep_heap
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.text.tokenizer import Tokenizer
@@ -177,4 +178,5 @@ CASES: dict[str, Case] = {
 }
 
 if __name__ == "__main__":
+    keep_heap()  # as the `ldm` command does
     answer(CASES)

@@ -16,6 +16,7 @@ from ldm.cli.output import tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
 from ldm.errors import LdmError
+from ldm.heap import keep_heap
 
 # In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
 COMMANDS = (
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
     warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
     options = make_parser().parse_args(arguments)
+    keep_heap()
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
