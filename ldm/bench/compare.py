@@ -1,5 +1,6 @@
 """The arms, case by case and turn by turn."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,9 @@ from statistics import median
 
 from ldm.bench.fresh import Numbers, measure
 from ldm.bench.rows import OURS_ALONE, ROWS, samples
+from ldm.errors import LdmError
+
+log = logging.getLogger("ldm")
 
 OURS, REFERENCE = "ldm", "diffusers"
 Measured = dict[str, dict[str, list[Numbers]]]  # by case, then by arm: what each of its processes found
@@ -38,10 +42,14 @@ def compare(
     run: Callable[[str, str, Path, bool], Numbers] = measure,
 ) -> Measured:
     """Measure every case. `arms` maps an arm's name to its module; `folder` holds the model; `progress` is handed the
-    turns and hands them on."""
+    turns and hands them on. What fails is logged, and left out."""
     found: Measured = {}
     for turn in progress(turns(arms, quick)):
-        numbers = run(arms[turn.arm], turn.case, folder, quick)
+        try:
+            numbers = run(arms[turn.arm], turn.case, folder, quick)
+        except LdmError as error:  # the others are worth having
+            log.warning("%s", error)
+            continue
         found.setdefault(turn.case, {}).setdefault(turn.arm, []).append(numbers)
     return found
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ldm.bench.compare import OURS, REFERENCE, compare, middle, turns
 from ldm.bench.rows import OURS_ALONE
+from ldm.errors import LdmError
 
 BOTH = {REFERENCE: "theirs", OURS: "ours"}
 
@@ -51,3 +52,16 @@ def test_the_median_does_not_mind_one_slow_process_and_nothing_is_none():
     found = {"a": {OURS: [{"seconds": 1.0}, {"seconds": 99.0}, {"seconds": 2.0, "memory": 5.0}]}}
     assert middle(found, "a", OURS, "seconds") == 2.0 and middle(found, "a", OURS, "memory") == 5.0
     assert middle(found, "a", REFERENCE, "seconds") is None and middle(found, "b", OURS, "seconds") is None
+
+
+def test_what_fails_is_told_and_the_rest_is_measured(tmp_path, caplog):
+    def run(arm: str, case: str, folder: Path, quick: bool):
+        if case == "generate":
+            raise LdmError("measuring generate failed: no model 'tiny'")
+        return {"seconds": 1.0}
+
+    found = compare({OURS: "ours"}, tmp_path, True, run=run)
+    assert (
+        "generate" not in found and len(found) == len({turn.case for turn in turns({OURS: "ours"}, True)}) - 1
+    )
+    assert caplog.messages == ["measuring generate failed: no model 'tiny'"]
