@@ -21,7 +21,7 @@ ARM = {OURS: "ldm.bench.ours"}
 def bench(arms: Mapping[str, str], quick: bool, json: Path | None) -> str:
     """Measure the arms (name -> module) and return the table; `json` is where everything is kept.
 
-    The full model takes 8 GB in the temporary folder (TMPDIR says which) while it is written, and 4 GB after that.
+    The full model takes 4 GB in the temporary folder. If the disk is slow, TMPDIR=/dev/shm has it in memory.
     """
     with tempfile.TemporaryDirectory(prefix="ldm-bench-") as place:
         folder = Path(place) / "model"

@@ -15,7 +15,7 @@ def bench_options(commands: Commands) -> None:
         "bench",
         help="measure speed and memory",
         description="Measure speed and memory with random weights of Stable Diffusion 1's sizes, each case in fresh "
-        "processes. Prints a table. Takes long, and 8 GB in the temporary folder.",
+        "processes. Prints a table. Takes long, and 4 GB in the temporary folder (TMPDIR).",
     )
     p.set_defaults(command=bench)
     p.add_argument("--quick", action="store_true", help="a narrow model, one process each: a few minutes")
