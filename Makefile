@@ -20,7 +20,8 @@ DOCS      := $(VENV)/.stamp-docs
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet evaluate test check docs test-docs test-reference parity bench mutants golden train curves lint format clean
+.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs test-browser test-reference parity bench mutants rehearsal golden \
+  train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -33,6 +34,9 @@ demo: $(CORE) ## paint six prompts with the tiny model into outputs/
 
 contact-sheet: $(CORE) ## paint them from twelve seeds each, none skipped, into docs/images/contact-sheet.png
 	$(BIN)/ldm demo --batch 12 --out outputs/contact-sheet --sheet docs/images/contact-sheet.png
+
+pictures: $(CORE) ## paint the README's other pictures, into docs/images/
+	$(BIN)/python docs/images/make.py
 
 evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/evaluation/
 	$(BIN)/ldm evaluate
@@ -54,6 +58,9 @@ docs: $(DOCS) ## build the site into build/site/: open index.html there, no netw
 test-docs: $(DOCS) $(TEST) ## build the site and look at every page of it
 	$(PYTEST) -m "docs or browser" tests/docs $(ARGS)
 
+test-browser: $(TEST) ## open in a browser what is made for one (skipped where there is no Chromium)
+	$(PYTEST) -m browser $(ARGS)
+
 test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 	$(PYTEST) -m reference $(ARGS)
 
@@ -68,6 +75,9 @@ bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into do
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
+
+rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
+	$(BIN)/python -m tests.rehearsal > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py

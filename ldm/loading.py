@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ldm.config import Config
-from ldm.convert.checkpoint import Checkpoint, Weights
-from ldm.convert.configure import Prediction, lone_config
+from ldm.convert.checkpoint import Checkpoint
+from ldm.convert.configure import lone_config
 from ldm.convert.diffusers_folder import is_diffusers_folder
 from ldm.convert.fitting import demand, demand_finite, fit, skeleton
 from ldm.convert.folder import read_clip, read_model
@@ -74,30 +74,28 @@ def load(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     config: Config | str | Path | None = None,
-    weights: Weights | None = None,
-    prediction: Prediction | None = None,
+    weights: str | None = None,
+    prediction: str | None = None,
 ) -> LatentDiffusion:
     """A model ready to paint, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
     ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
     ldm.load("v1-5-pruned-emaonly.safetensors").generate("an astronaut riding a horse")[0].show()
 
-    `dtype` and `device` are chosen if not given (`pick_dtype`, `pick_device`) and logged. `config`, or the path of a
+    `dtype` and `device` are chosen if not given (`pick_dtype`, `pick_device`), and logged. `config`, or the path of a
     config.json, overrides what is detected; `prediction` ("eps" or "v") only what the U-Net is taken to predict.
     `weights` chooses between averaged ("ema") and "live" ones where a file has both. Files are mapped, not read:
     a tensor that keeps its dtype takes no memory of its own. Raises `LdmError` for what is no such model.
     """
     path = find(model)
-    device = torch.device(device or pick_device())
     if is_own_folder(path) and config is None and prediction is None:
-        return lay_out(read_model(path, dtype or _chosen_dtype(open_checkpoint(path), device)).to(device))
-    made = gather(path, _read_config(config), weights, prediction)
-    dtype = dtype or _chosen_dtype(made.checkpoint, device)
-    with torch.device("meta"):  # no memory and no random numbers for weights that the file replaces
-        painter = LatentDiffusion(made.config, made.tokenizer)
+        dtype, device = _settle(open_checkpoint(path), dtype, device)
+        return lay_out(read_model(path, dtype).to(device))
+    made = gather(path, read_config(config), weights, prediction)
+    dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
-        _fill(getattr(painter, name), tensors, made.checkpoint.path, dtype, device)
-    return painter.eval()
+        _fill(getattr(made.model, name), tensors, made.checkpoint.path, dtype, device)
+    return made.model.eval()
 
 
 def _fill(
@@ -116,20 +114,30 @@ def _aligned(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
 
 
-def _chosen_dtype(checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+def _settle(
+    checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device | str | None
+) -> tuple[torch.dtype, torch.device]:
+    """What to compute in and where: as asked for, or chosen here, which is logged (of a small model, for debugging)."""
+    place = torch.device(device or pick_device())
     numbers = sum(parameters(part.tensors) for part in checkpoint.parts.values())
-    dtype = pick_dtype(numbers, device)
-    log.info("%s: %s parameters in %s on %s", checkpoint.path, f"{numbers:,}", str(dtype)[6:], device)
-    return dtype
+    kind = dtype or pick_dtype(numbers, place)
+    if dtype is None or device is None:
+        level = logging.INFO if numbers > SMALL else logging.DEBUG
+        log.log(level, "%s: %s parameters in %s on %s", checkpoint.path, f"{numbers:,}", str(kind)[6:], place)
+    return kind, place
 
 
-def _read_config(config: Config | str | Path | None) -> Config | None:
+def read_config(config: Config | str | Path | None) -> Config | None:
+    """A config as it is, or out of a file in the form of config.json. Raises `LdmError` if that cannot be read."""
     if config is None or isinstance(config, Config):
         return config
     try:
         return Config.from_json(Path(config).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LdmError(f"cannot read the config {config}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LdmError(
+            f"cannot read the config {config}: {reason}; give a file in the form of config.json"
+        ) from error
 
 
 def _load_lone(
@@ -140,10 +148,10 @@ def _load_lone(
         raise LdmError(
             f"{path} holds {', '.join(checkpoint.parts) or 'nothing known'}; expected one network, {part}"
         )
-    config, device = lone_config(checkpoint), torch.device(device or pick_device())
+    config = lone_config(checkpoint)
     network = skeleton(part, config)
-    dtype = dtype or _chosen_dtype(checkpoint, device)
-    found = fit(checkpoint, {part: config})
+    dtype, device = _settle(checkpoint, dtype, device)
+    found = fit(checkpoint, {part: config}, {part: network})
     demand(found, checkpoint)
     _fill(network, found.tensors[part], checkpoint.path, dtype, device)
     return network.eval()

@@ -91,7 +91,13 @@ class Record:
     dtype: str
     device: str
     threads: int
-    tile: bool = False  # the VAE worked in tiles (pictures from before there were any do not say)
+    # Younger than the rest: pictures that say nothing of these were painted with the defaults.
+    weighting: bool = True  # brackets in the prompt are weights
+    long_prompt: str = "truncate"  # or "chunk"
+    config: File | None = None  # that the model was read with, in place of its own
+    weights: str | None = None  # "ema" or "live", if the caller chose
+    prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
+    tile: bool = False  # the VAE worked in tiles
 
 
 def sha256(path: Path) -> str:
@@ -203,7 +209,11 @@ def differences(then: Record, now: Record) -> list[str]:
     return [f"{name}: {before} then, {after} now" for name, before, after in pairs if before != after]
 
 
+def _given(record: Record) -> tuple[tuple[str, File | None], ...]:
+    return ("init", record.init), ("mask", record.mask), ("config", record.config)
+
+
 def _hashes(record: Record) -> dict[str, str]:
     files = {f"the model's {file.path}": file for file in record.model_files}
-    files |= {name: file for name, file in (("init", record.init), ("mask", record.mask)) if file is not None}
+    files |= {name: file for name, file in _given(record) if file is not None}
     return {name: f"sha256 {file.sha256[:10]}" for name, file in files.items()}

@@ -265,10 +265,31 @@ def test_the_dtype_follows_the_size_and_the_device(monkeypatch, numbers, device,
     assert module.pick_dtype(numbers, torch.device(device)) == expected
 
 
-def test_what_was_chosen_is_logged(single, caplog):
+@pytest.mark.parametrize("asked", [{"device": "cpu"}, {"dtype": torch.float32}, {}])
+def test_what_was_chosen_is_logged_of_a_model_that_is_not_small(single, caplog, monkeypatch, asked):
+    monkeypatch.setattr(module, "pick_device", lambda: torch.device("cpu"))
     with caplog.at_level("INFO", logger="ldm"):
-        ldm.load(single, device="cpu")
+        ldm.load(single, **asked)
+        assert "parameters" not in caplog.text
+        monkeypatch.setattr(module, "SMALL", 10)
+        monkeypatch.setattr(module, "pick_dtype", lambda numbers, device: torch.float32)
+        ldm.load(single, **asked)
     assert "parameters in float32 on cpu" in caplog.text
+
+
+def test_nothing_is_logged_where_nothing_was_chosen(single, caplog, monkeypatch):
+    monkeypatch.setattr(module, "SMALL", 10)
+    with caplog.at_level("DEBUG", logger="ldm"):
+        ldm.load(single, dtype=torch.float32, device="cpu")
+    assert "parameters" not in caplog.text
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[" * 100_000, "\xff"])
+def test_a_config_that_cannot_be_read_is_an_error_that_names_it(single, tmp_path, text):
+    if text is not None:
+        (tmp_path / "c.json").write_text(text, encoding="latin-1")
+    with pytest.raises(LdmError, match="config"):
+        ldm.load(single, config=tmp_path / "c.json")
 
 
 def test_to_load_draws_no_random_numbers(single):

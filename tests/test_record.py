@@ -30,8 +30,9 @@ RECORD = Record(
     versions=Versions("0.1.0", "2.13.0", "3.12.1", "12.0"), dtype="float32", device="cpu", threads=2,
 )  # fmt: skip
 INIT = replace(
-    RECORD, init=File("dog.png", "c" * 64), strength=0.6, mask=File("m.png", "d" * 64), keep_pixels=True
-)
+    RECORD, init=File("dog.png", "c" * 64), strength=0.6, mask=File("m.png", "d" * 64), keep_pixels=True,
+    weighting=False, long_prompt="chunk", config=File("c.json", "e" * 64), weights="live", prediction="v",
+)  # fmt: skip
 
 
 def write_picture(path: Path, record: Record) -> None:
@@ -44,6 +45,14 @@ def write_picture(path: Path, record: Record) -> None:
 def test_a_record_comes_back_as_it_was(tmp_path, record):
     write_picture(tmp_path / "x.png", record)
     assert read_record(tmp_path / "x.png") == record
+
+
+def test_a_picture_from_before_weighting_was_painted_with_todays_defaults(tmp_path):
+    younger = ("weighting", "long_prompt", "config", "weights", "prediction")
+    texts = PngInfo()
+    texts.add_text("ldm", json.dumps({k: v for k, v in asdict(RECORD).items() if k not in younger}))
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", pnginfo=texts)
+    assert read_record(tmp_path / "x.png") == RECORD
 
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=40)  # lone surrogates as well
@@ -193,7 +202,7 @@ def test_nothing_differs_between_a_record_and_itself_at_another_place():
 def test_every_difference_in_the_surroundings_is_named():
     now = replace(
         INIT, versions=replace(INIT.versions, torch="2.14.0"), dtype="float64", device="cuda:0", threads=8, traced=True,
-        group=Group(1, 4), mask=None, init=File("dog.png", "e" * 64),
+        group=Group(1, 4), config=None, mask=None, init=File("dog.png", "e" * 64),
         model_files=(File("config.json", "f" * 64), File("unet.safetensors", "b" * 64)),
     )  # fmt: skip
     assert differences(INIT, now) == [
@@ -203,6 +212,7 @@ def test_every_difference_in_the_surroundings_is_named():
         "threads: 2 then, 8 now",
         "attention: the fast kernel then, by hand (--trace) now",
         "painted together: 1 then, 4 now",
+        "config: sha256 eeeeeeeeee then, none now",
         "init: sha256 cccccccccc then, sha256 eeeeeeeeee now",
         "mask: sha256 dddddddddd then, none now",
         "the model's config.json: sha256 aaaaaaaaaa then, sha256 ffffffffff now",

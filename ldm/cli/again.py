@@ -23,11 +23,18 @@ def paint_again(options: argparse.Namespace) -> None:
     then = read_record(options.picture)
     name = options.model or then.model
     device = options.device or (then.device if then.device in devices() else None)
-    model = load_model(name, then.dtype, device)
+    config = found(options.config, then.config, "config")
+    read_with = {
+        "config": None if config is None else Path(config.path),
+        "weights": then.weights,
+        "prediction": then.prediction,
+    }
+    model = load_model(name, then.dtype, device, **read_with)
     now = replace(
         then,
         init=found(options.init, then.init, "init"),
         mask=found(options.mask, then.mask, "mask"),
+        config=config,
         traced=options.trace is not None,
         **surroundings(model, name),
     )
@@ -42,7 +49,7 @@ def paint_again(options: argparse.Namespace) -> None:
 
 
 def found(given: Path | None, then: File | None, name: str) -> File | None:
-    """The file that a picture started from: where the record says it was, or where the caller says it is now."""
+    """A file that a picture was made with: where the record says it was, or where the caller says it is now."""
     if then is None:
         if given is not None:
             raise LdmError(f"--{name} {given}, but the picture was painted without any; leave --{name} out")
@@ -50,7 +57,7 @@ def found(given: Path | None, then: File | None, name: str) -> File | None:
     try:
         return given_file(Path(then.path) if given is None else given)
     except LdmError as error:
-        raise LdmError(f"{error}; --{name} IMG tells where it is now") from error
+        raise LdmError(f"{error}; --{name} FILE tells where it is now") from error
 
 
 def compare(image: Picture, path: Path) -> None:

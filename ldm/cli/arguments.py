@@ -4,23 +4,60 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
 
+# The samplers' names, told by --help without waiting for torch, and those that know Karras's schedule as well.
+SAMPLERS = ("ddim", "ddpm", "plms", "euler", "euler_ancestral", "heun", "lms", "dpmpp_2m")
+WITH_KARRAS = SAMPLERS[3:]
+
 
 def add_model(parser: argparse.ArgumentParser, default: str | None = "tiny") -> None:
     parser.add_argument(
-        "--model", default=default, metavar="M", help="a name under weights/, or a folder (default: tiny)"
+        "--model",
+        default=default,
+        metavar="M",
+        help="a name under weights/, a checkpoint's file, or a folder (default: tiny)",
     )
+
+
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """What the files of a model may leave open, or have twice. `loading` reads it."""
+    files = parser.add_argument_group("how to read the model's files")
+    files.add_argument(
+        "--config",
+        type=Path,
+        metavar="JSON",
+        help="sizes and settings in the form of config.json, in place of those that were detected",
+    )
+    files.add_argument(
+        "--weights", choices=("ema", "live"), help="which, where a file has both (default: ema, the averaged)"
+    )
+    files.add_argument(
+        "--prediction", choices=("eps", "v"), help="what the U-Net predicts, where its file does not tell"
+    )
+
+
+def loading(options: argparse.Namespace) -> dict[str, Any]:
+    """What `add_loading` asked for, as `ldm.load` takes it."""
+    return {name: getattr(options, name) for name in ("config", "weights", "prediction")}
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: the fastest here)")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How to walk from noise to picture. What is not given is up to the model."""
-    parser.add_argument("--sampler", metavar="S", help="such as ddim or ddpm (default: the model's)")
+    parser.add_argument(
+        "--sampler",
+        metavar="S",
+        help=f"{', '.join(SAMPLERS)}; from {WITH_KARRAS[0]} on also with _karras (default: the model's)",
+    )
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
     parser.add_argument(
         "--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.cli.arguments import add_many, add_model, add_sampling, add_size
+from ldm.cli.arguments import add_device, add_loading, add_many, add_model, add_sampling, add_size
 from ldm.cli.output import check_folder, check_place
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # What --from reads from the picture, and therefore does not take.
 RECORDED = (
     "prompt", "negative", "sampler", "steps", "guidance", "seed", "size", "batch", "strength", "keep_pixels",
-    "dtype", "tile",
+    "dtype", "no_weighting", "long_prompt", "weights", "prediction", "tile",
 )  # fmt: skip
 
 
@@ -24,6 +24,17 @@ def generate_options(commands: Commands) -> None:
     p.set_defaults(command=generate, wrong_usage=p.error)
     p.add_argument("prompt", nargs="?", help='what to paint, e.g. "a dog with glasses"')
     p.add_argument("--negative", metavar="T", help="what to move away from")
+    p.add_argument(
+        "--no-weighting",
+        action="store_true",
+        default=None,
+        help="take brackets as text; else (word:1.3) counts more, [word] less",
+    )
+    p.add_argument(
+        "--long-prompt",
+        choices=("truncate", "chunk"),
+        help="what does not fit is cut off (the default), or read in chunks",
+    )
     add_model(p, default=None)
     add_sampling(p)
     add_size(p)
@@ -35,16 +46,22 @@ def generate_options(commands: Commands) -> None:
     p.add_argument(
         "--tile", action="store_true", default=None, help="large pictures: encode and decode them in tiles"
     )
-    p.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: the fastest here)")
+    add_device(p)
     p.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16", "float64"),
         help="numbers to compute with (default: what suits the model and the device)",
     )
+    add_loading(p)
     add_many(p)
     start = p.add_argument_group("start from a picture")
     start.add_argument("--init", type=Path, metavar="IMG", help="a picture to change")
-    start.add_argument("--strength", type=float, metavar="S", help="how much of it, over 0 to 1 (all)")
+    start.add_argument(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="how much of it, over 0 to 1 (all); default: 0.75, or 1 with a mask",
+    )
     start.add_argument("--mask", type=Path, metavar="IMG", help="repaint only where this picture is white")
     start.add_argument(
         "--keep-pixels", action="store_true", default=None, help="elsewhere, keep IMG to the very pixel"
@@ -55,7 +72,7 @@ def generate_options(commands: Commands) -> None:
         dest="picture",
         type=Path,
         metavar="PNG",
-        help="paint as this picture says that it was painted; --init and --mask tell where those files are now",
+        help="paint as this picture says that it was painted (--init, --mask, --config: where those are now)",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.cli.arguments import add_model
+from ldm.cli.arguments import add_loading, add_model, loading
 from ldm.cli.output import check_folder, printable, progress_bar, write_text
 from ldm.errors import LdmError
 
@@ -39,6 +39,10 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     versions, group = record.versions, record.group
     yield "prompt", record.prompt
     yield "negative", record.negative
+    if not record.weighting:
+        yield "brackets", "taken as text (--no-weighting)"
+    if record.long_prompt != "truncate":
+        yield "too long", f"a prompt is read in pieces (--long-prompt {record.long_prompt})"
     yield "seed", str(record.seed)
     yield "sampler", f"{record.sampler}, {record.steps} steps, guidance {record.guidance}"
     yield "size", f"{record.width}x{record.height}"
@@ -50,7 +54,14 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     if record.mask is not None:
         kept = ", the rest kept to the pixel" if record.keep_pixels else ""
         yield "mask", f"{named(record.mask)}{kept}"
-    yield "model", record.model
+    chosen = [
+        f"{word} {value}"
+        for word, value in (("weights", record.weights), ("predicts", record.prediction))
+        if value
+    ]
+    yield "model", ", ".join([record.model, *chosen])
+    if record.config is not None:
+        yield "config", named(record.config)
     for file in record.model_files:
         yield "", named(file)
     yield (
@@ -83,6 +94,7 @@ def explore_options(commands: Commands) -> None:
     p.add_argument(
         "-o", "--out", type=Path, default=Path("explore.html"), metavar="HTML", help="the file (explore.html)"
     )
+    add_loading(p)
 
 
 def explore(options: argparse.Namespace) -> None:
@@ -90,11 +102,11 @@ def explore(options: argparse.Namespace) -> None:
         raise LdmError(f"--out {options.out}; the page is written as .html: give such a name")
     check_folder(options.out.parent, options.out)
 
-    import ldm
+    from ldm.cli.painting import load_model
     from ldm.trace.explore import explore as write_page
 
     write_page(
-        ldm.load(options.model),
+        load_model(options.model, **loading(options)),
         options.prompt,
         options.out,
         versus=options.versus,
@@ -115,16 +127,17 @@ def shapes_options(commands: Commands) -> None:
     p.set_defaults(command=shapes)
     add_model(p)
     p.add_argument("--svg", type=Path, metavar="SVG", help="also draw it here")
+    add_loading(p)
 
 
 def shapes(options: argparse.Namespace) -> None:
     if options.svg is not None:
         check_folder(options.svg.parent, options.svg)
 
-    import ldm
+    from ldm.cli.painting import load_model
     from ldm.trace.shapes import svg, table
 
-    model = ldm.load(options.model)
+    model = load_model(options.model, **loading(options))
     print(table(model), end="")
     if options.svg is not None:
         write_text(options.svg, svg(model))

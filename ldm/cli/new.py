@@ -7,9 +7,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ldm.cli.arguments import loading
 from ldm.cli.output import output_path, save_image, tell
 from ldm.cli.painting import check_words, given_file, load_model, paint, read_given, surroundings
+from ldm.convert.opening import is_own_folder
 from ldm.errors import LdmError
+from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.record import Group, Record
 
@@ -24,13 +27,14 @@ def paint_new(options: argparse.Namespace) -> None:
     if options.seed is None:
         options.seed = random.randrange(2**31)
         tell(f"seed {options.seed}")
-    model = load_model(options.model or "tiny", options.dtype, options.device)
+    model = load_model(options.model or "tiny", options.dtype, options.device, **loading(options))
     check_words(model, options.prompt, options.negative or "")
     own = model.config.defaults.size
     if options.size not in (None, (own, own)):
         tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
     first = describe(options, model)
     given = read_given(first)
+    first = replace(first, strength=given.get("strength"))
     done = 0
     try:
         for record in groups(first, batch):
@@ -49,8 +53,10 @@ def paint_new(options: argparse.Namespace) -> None:
 
 def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
     """The first picture, with the model's own defaults for what was not said."""
-    defaults = model.config.defaults
+    defaults, name = model.config.defaults, options.model or "tiny"
     width, height = options.size or (defaults.size, defaults.size)
+    # The name of somebody else's file may have told what it predicts. Names change, so the record says it outright.
+    predicted = None if is_own_folder(find(name)) else model.config.noise.prediction
     return Record(
         prompt=options.prompt,
         negative=options.negative or "",
@@ -67,7 +73,12 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
         tile=bool(options.tile),
-        **surroundings(model, options.model or "tiny"),
+        weighting=not options.no_weighting,
+        long_prompt=options.long_prompt or "truncate",
+        config=None if options.config is None else given_file(options.config),
+        weights=options.weights,
+        prediction=options.prediction or predicted,
+        **surroundings(model, name),
     )
 
 

@@ -97,10 +97,16 @@ def writing(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path`, which is then printed. Raises `LdmError` if that cannot be."""
     from ldm.files import atomic_path
 
+    with writable(path), atomic_path(path) as temporary:
+        yield temporary
+    print(printable(str(path)))
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Raises `LdmError` for what the system says of a place where nothing can be written."""
     try:
-        with atomic_path(path) as temporary:
-            yield temporary
-    except (OSError, ValueError) as error:
+        yield
+    except (OSError, ValueError) as error:  # the latter for names that no file can have
         reason = getattr(error, "strerror", None) or error
         raise LdmError(f"cannot write {path}: {reason}; give another place") from error
-    print(printable(str(path)))

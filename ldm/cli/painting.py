@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ import PIL
 import torch
 
 import ldm
+from ldm.cli.hashes import remembered_sha256
 from ldm.cli.output import printable, progress_bar, tell
 from ldm.errors import LdmError
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.record import File, Record, Versions, sha256
+from ldm.repaint import pick_strength
 from ldm.text.unknown import unknown_words
 
 if TYPE_CHECKING:
@@ -35,8 +38,13 @@ OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors
 DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
 
 
-def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffusion:
-    """The model, as the command line names it. Raises `LdmError` also for a device that is not there."""
+def load_model(
+    name: str, dtype: str | None = None, device: str | None = None, **read_with: Any
+) -> LatentDiffusion:
+    """The model, as the command line names it. Raises `LdmError` also for a device that is not there.
+
+    `read_with`: how `ldm.load` is to read the files, as from `ldm.cli.arguments.loading`.
+    """
     if dtype is not None and dtype not in DTYPES:
         raise LdmError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     if device is not None and device not in devices():
@@ -44,12 +52,16 @@ def load_model(name: str, dtype: str | None, device: str | None) -> LatentDiffus
         raise LdmError(
             f"device {device!r} is not here; expected one of {here}; without --device the fastest is taken"
         )
+    with readable(name):
+        return ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device, **read_with)
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Raises `LdmError` for what happens when a model is read that files cannot have, or may not be read."""
     try:
-        return ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a name longer than files have, somebody else's folder, bytes for text
+        yield
+    except (OSError, ValueError) as error:  # too long a name, somebody else's folder, bytes for text
         raise LdmError(
             f"cannot read the model {name!r} ({error}); give another, or fetch it again"
         ) from error
@@ -73,7 +85,9 @@ def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
     root = place.parent if place.is_file() else place
     return {
         "model": name,
-        "model_files": tuple(File(path.relative_to(root).as_posix(), sha256(path)) for path in files),
+        "model_files": tuple(
+            File(path.relative_to(root).as_posix(), remembered_sha256(path)) for path in files
+        ),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -82,12 +96,12 @@ def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
 
 
 def given_file(path: Path) -> File:
-    """A picture to start from, or a mask, as the record names it."""
+    """A picture to start from, a mask, or a config, as the record names it."""
     try:
         return File(str(path), sha256(path))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise LdmError(f"cannot read {path}: {reason}; give a picture's file") from error
+        raise LdmError(f"cannot read {path}: {reason}; give another file") from error
 
 
 def read_given(record: Record) -> dict[str, Any]:
@@ -97,7 +111,7 @@ def read_given(record: Record) -> dict[str, Any]:
 
     from ldm.inputs import read_mask, read_picture
 
-    given: dict[str, Any] = {"strength": record.strength, "keep_pixels": record.keep_pixels}
+    given: dict[str, Any] = {"keep_pixels": record.keep_pixels}
     for name, file, read in (("init", record.init, read_picture), ("mask", record.mask, read_mask)):
         if file is not None:
             given[name] = read(file.path)
@@ -105,6 +119,8 @@ def read_given(record: Record) -> dict[str, Any]:
             if (width, height) != (record.width, record.height):
                 size = f"{record.width}x{record.height}"
                 tell(f"{file.path} is {width}x{height} pixels: scaled, and cut to its middle {size}")
+    # The usual strength is told as well: what it is today is recorded, whatever it will be tomorrow.
+    given["strength"] = pick_strength(given["init"], record.strength, given.get("mask"), record.keep_pixels)
     return given
 
 
@@ -145,6 +161,8 @@ def paint(
             size=size,
             batch=record.group.count,
             tile=record.tile,
+            weighting=record.weighting,
+            long_prompt=record.long_prompt,
             progress=progress,
             **given,
         )

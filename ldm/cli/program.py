@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ldm.cli.bench import bench_options
+from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, shapes_options
 from ldm.cli.measure import demo_options, evaluate_options
@@ -24,6 +27,10 @@ COMMANDS = (
     info_options,
     explore_options,
     shapes_options,
+    inspect_options,
+    convert_options,
+    export_options,
+    verify_options,
     demo_options,
     train_options,
     evaluate_options,
@@ -40,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_heap()
     command: Callable[[argparse.Namespace], None] = options.command
     try:
-        command(options)
+        with log_lines():
+            command(options)
         return 0
     except KeyboardInterrupt as stop:
         tell(f"ldm: {str(stop) or 'interrupted'}")
@@ -50,6 +58,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         tell(f"ldm: {failure(error)}")
         return 1
+
+
+@contextmanager
+def log_lines() -> Iterator[None]:
+    """What the package logs (what it chose by itself, what it swept up) is told, a line each."""
+    log = logging.getLogger("ldm")
+    level = log.level
+
+    def told(record: logging.LogRecord) -> bool:
+        tell(record.getMessage())
+        return False  # it was said, and goes no further
+
+    log.addFilter(told)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeFilter(told)
+        log.setLevel(level)
 
 
 def failure(error: Exception) -> str:

@@ -14,14 +14,12 @@ The average paints better, so it is taken where there is one; to train on, one t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from ldm.convert.names import Layout
 from ldm.errors import LdmError
-
-Weights = Literal["ema", "live"]
 
 PREFIXES = {
     "model.diffusion_model.": "unet",
@@ -77,7 +75,7 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def split(path: Path, tensors: Mapping[str, Tensor], weights: Weights | None = None) -> Checkpoint:
+def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None) -> Checkpoint:
     """Sort the tensors of one file into networks.
 
     `weights`: "ema" or "live" if the file has both; EMA where present if None. Raises `LdmError` when EMA is asked for

@@ -2,7 +2,6 @@ r"""Which config a checkpoint has: detected from its shapes and its JSON, or sai
 
 import logging
 from dataclasses import replace
-from typing import Literal
 
 from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
 from ldm.convert.checkpoint import PART_NAMES, Checkpoint
@@ -15,12 +14,8 @@ from ldm.errors import LdmError
 
 log = logging.getLogger("ldm")
 
-Prediction = Literal["eps", "v"]
 
-
-def configure(
-    checkpoint: Checkpoint, config: Config | None = None, prediction: Prediction | None = None
-) -> Config:
+def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
     """The config of a whole model. `config` is taken instead of what was detected, `prediction` instead of its own.
 
     Raises `LdmError` for what is no model, or one that this project cannot build yet.
@@ -30,7 +25,7 @@ def configure(
     if config is None:
         config = _detected(checkpoint, prediction)
     if prediction is not None:
-        config = replace(config, noise=replace(config.noise, prediction=prediction))
+        config = replace(config, noise=replace(config.noise, prediction="v" if prediction == "v" else "eps"))
     if config.text.width != config.unet.context_width:
         raise LdmError(
             f"{checkpoint.path}: its text encoder is {config.text.width} wide, but its U-Net reads a context of width "
@@ -39,7 +34,7 @@ def configure(
     return config
 
 
-def _detected(checkpoint: Checkpoint, prediction: Prediction | None) -> Config:
+def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
     if CONFIG in checkpoint.metadata:  # we wrote it
         return Config.from_json(checkpoint.metadata[CONFIG])
     refuse_foreign(checkpoint)
@@ -61,7 +56,7 @@ def _detected(checkpoint: Checkpoint, prediction: Prediction | None) -> Config:
     return config
 
 
-def _sd2_variant(checkpoint: Checkpoint, prediction: Prediction | None) -> str:
+def _sd2_variant(checkpoint: Checkpoint, prediction: str | None) -> str:
     """Stable Diffusion 2 base and 2 for 768 pixels have the same shapes: something else must tell."""
     said = (prediction, "the caller says so") if prediction else prediction_of(checkpoint)
     if said is None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ldm.convert.checkpoint import Checkpoint, Part, Weights, layout_of
+from ldm.convert.checkpoint import Checkpoint, Part, layout_of
 from ldm.convert.readers import read_file
 from ldm.errors import LdmError
 
@@ -40,7 +40,7 @@ def is_diffusers_folder(folder: Path) -> bool:
     )
 
 
-def read_folder(folder: Path, weights: Weights | None = None) -> Checkpoint:
+def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
     """All networks of a diffusers folder. `weights`: "live" asks for the `.non_ema` variant.
 
     Raises `LdmError` that names what is missing or damaged.
@@ -72,7 +72,7 @@ def read_single(folder: Path) -> Checkpoint | None:
     return Checkpoint(folder, "diffusers folder", {name: part}, settings={FOLDERS[name]: settings})
 
 
-def read_part(folder: Path, name: str, weights: Weights | None) -> Part:
+def read_part(folder: Path, name: str, weights: str | None) -> Part:
     """The tensors of one network, from the best of its files."""
     files = {file.name for file in folder.iterdir()}
     variants = ["non_ema"] if weights == "live" else ["", "fp16", *sorted(_variants(files) - {"non_ema"})]

@@ -1,10 +1,10 @@
 r"""Whether a checkpoint's tensors are those of a config: each one there, once, in its shape, and none besides."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 
 log = logging.getLogger("ldm")
+
+M = TypeVar("M", bound=nn.Module)
 
 PART_CLASSES: dict[str, Any] = {"text": TextEncoder, "vae": VAE, "unet": UNet}
 # Beside what `text_extras` names: what the text half of CLIP needs to be compared with pictures.
@@ -37,19 +39,23 @@ class Fit:
     dropped: tuple[str, ...]
 
 
-def skeleton(part: str, config: Any) -> nn.Module:
-    """A network without memory for its weights. Raises `LdmError` for sizes that make no network."""
+def on_meta(what: str, build: Callable[[], M]) -> M:
+    """A module without memory for its weights. Raises `LdmError` for sizes that make none."""
     try:
-        with torch.device("meta"):
-            network: nn.Module = PART_CLASSES[part](config)
+        with torch.device("meta"):  # no random numbers either
+            return build()
     except (ValueError, RuntimeError, ArithmeticError, TypeError) as error:
-        raise LdmError(f"its sizes make no {PART_NAMES[part]} ({error}); give a config that fits") from error
-    return network
+        raise LdmError(f"its sizes make no {what} ({error}); give a config that fits") from error
 
 
-def fit(checkpoint: Checkpoint, configs: Mapping[str, Any]) -> Fit:
-    """Compare a checkpoint's tensors with what its configs ("unet": a `UNetConfig`, ...) say they must be."""
-    fits = {name: _fit_part(name, checkpoint.parts[name], configs[name]) for name in configs}
+def skeleton(part: str, config: Any) -> nn.Module:
+    """One network of that config, on the meta device."""
+    return on_meta(PART_NAMES[part], lambda: PART_CLASSES[part](config))
+
+
+def fit(checkpoint: Checkpoint, configs: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Fit:
+    """Compare a checkpoint's tensors with those of networks, of these configs ("unet": a `UNetConfig`, ...)."""
+    fits = {name: _fit_part(name, checkpoint.parts[name], configs[name], networks[name]) for name in configs}
     return Fit(
         {name: found.tensors for name, (found, _) in fits.items()},
         tuple(name for found, _ in fits.values() for name in found.missing),
@@ -59,12 +65,16 @@ def fit(checkpoint: Checkpoint, configs: Mapping[str, Any]) -> Fit:
     )
 
 
-def _fit_part(name: str, part: Part, config: Any) -> tuple[Match, list[str]]:
+def skeletons(configs: Mapping[str, Any]) -> dict[str, nn.Module]:
+    return {part: skeleton(part, config) for part, config in configs.items()}
+
+
+def _fit_part(name: str, part: Part, config: Any, network: nn.Module) -> tuple[Match, list[str]]:
     rows, extras = part_rows(name, config), []
     if name == "text" and part.layout != "ours":
         extras = [*text_extras(config, part.layout), *TEXT_EXTRAS]
     found = match(part.tensors, rows, part.layout, extras)
-    expected = {key: list(tensor.shape) for key, tensor in skeleton(name, config).named_parameters()}
+    expected = {key: list(tensor.shape) for key, tensor in network.named_parameters()}
     theirs = {row.ours: part.prefix + row.name(part.layout) for row in rows}
     misshapen = {
         theirs[key]: f"{theirs[key]} {list(tensor.shape)} instead of {expected[key]}"
@@ -99,7 +109,7 @@ def demand(found: Fit, checkpoint: Checkpoint) -> None:
     if wrong:
         raise LdmError(f"{checkpoint.path} is no whole model; {'; '.join(wrong)}")
     if found.dropped:
-        log.info("%s: left out %s", checkpoint.path, some(list(found.dropped)))
+        log.debug("%s: left out %s", checkpoint.path, some(list(found.dropped)))
 
 
 def demand_finite(tensors: Mapping[str, Tensor], source: Path) -> None:

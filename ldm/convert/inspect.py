@@ -7,7 +7,7 @@ from pathlib import Path
 from ldm.config import Config
 from ldm.convert.checkpoint import PART_NAMES, Checkpoint
 from ldm.convert.configure import configure, lone_config
-from ldm.convert.fitting import configs_of, fit
+from ldm.convert.fitting import configs_of, fit, skeletons
 from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign
 from ldm.convert.known import lookup, sha256_of
 from ldm.convert.names import some
@@ -133,11 +133,12 @@ def _compared(report: Report, checkpoint: Checkpoint) -> Report:
     """The report with the names of tensors that do not fit."""
     try:
         if report.config is not None:
-            found = fit(checkpoint, configs_of(report.config))
+            configs = configs_of(report.config)
         elif report.kind.endswith(" alone") and "unet" not in checkpoint.parts:
-            found = fit(checkpoint, {name: lone_config(checkpoint) for name in checkpoint.parts})
+            configs = {name: lone_config(checkpoint) for name in checkpoint.parts}
         else:
             return report
+        found = fit(checkpoint, configs, skeletons(configs))
     except LdmError as error:
         return replace(report, supported=False, trouble=str(error))
     trouble = report.trouble

@@ -15,7 +15,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # What only the names of one kind of file have in them. The first that fits is taken.
 FOREIGN = (
-    (r"lora_(up|down|A|B|unet|te)|\.lora[._]|hada_w|lokr_w", "a LoRA: a change to a model, no model"),
+    (r"lora_(up|down|A|B|unet|t)|\.lora[._]|hada_w|lokr_w", "a LoRA: a change to a model, no model"),
     (
         r"^control_model\.|controlnet_|input_hint_block|zero_convs",
         "a ControlNet: it steers a model, and is none",

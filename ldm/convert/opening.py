@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ldm.convert.checkpoint import Checkpoint, Part, Weights, split
+from ldm.convert.checkpoint import Checkpoint, Part, split
 from ldm.convert.diffusers_folder import is_diffusers_folder, read_folder, read_single
 from ldm.convert.readers import is_pickled, read_file
 from ldm.convert.safe import map_tensors, read_header
@@ -24,7 +24,7 @@ def is_own_folder(path: Path) -> bool:
     )
 
 
-def open_checkpoint(path: Path, weights: Weights | None = None) -> Checkpoint:
+def open_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     """What is at a path: a single file, a diffusers folder, a folder of one network, or our own layout.
 
     `weights`: "ema" or "live" of a file that has both. Raises `LdmError` that says what is missing, damaged, refused

@@ -162,7 +162,8 @@ def _slice(whole: Tensor, entry: Entry) -> Tensor:
     # The first writers of the format did not see to it that numbers start at a multiple of their size. A view of
     # such numbers torch does not make, but a storage may begin anywhere.
     storage = whole.untyped_storage()[entry.begin : entry.end]
-    return torch.empty(0, dtype=entry.dtype).set_(storage, 0, entry.shape)
+    strides = torch.empty(entry.shape, device="meta").stride()
+    return torch.empty(0, dtype=entry.dtype).set_(storage, 0, entry.shape, strides)
 
 
 def write_safetensors(

@@ -68,15 +68,16 @@ def _depth(block: str, shapes: Shapes) -> int:
 
 def _diffusers_blocks(shapes: Shapes) -> Iterable[tuple[str, int, int]]:
     """Each residual block of the way down: the name of a convolution, the transformer's depth after it, its level."""
-    i = 0
-    while f"down_blocks.{i}.resnets.0.conv1.weight" in shapes:
-        for j in range(count(lambda j, i=i: f"down_blocks.{i}.resnets.{j}.conv1.weight", shapes)):
-            yield (
-                f"down_blocks.{i}.resnets.{j}.conv1.weight",
-                _depth(f"down_blocks.{i}.attentions.{j}", shapes),
-                i,
-            )
-        i += 1
+    i = j = 0
+    while True:
+        conv = f"down_blocks.{i}.resnets.{j}.conv1.weight"
+        if conv in shapes:
+            yield conv, _depth(f"down_blocks.{i}.attentions.{j}", shapes), i
+            j += 1
+        elif j:
+            i, j = i + 1, 0
+        else:
+            return
 
 
 def _compvis_blocks(shapes: Shapes) -> Iterable[tuple[str, int, int]]:
@@ -140,12 +141,11 @@ def sized_config(family: str, parts: dict[str, Part]) -> Config:
     if missing:
         raise LdmError(f"there is no {' and no '.join(missing)} in it; a model needs all three")
     version = family.partition("-")[0]
-    prediction = "v" if family == "sd2-v" else "eps"
     return Config(
         name=family,
         text=text_config(parts["text"], version),
         vae=vae_config(parts["vae"]),
         unet=unet_config(parts["unet"], version),
-        noise=NoiseConfig(prediction=prediction),
+        noise=NoiseConfig(prediction="v" if family == "sd2-v" else "eps"),
         defaults=Defaults(size=768 if family == "sd2-v" else 512),
     )

@@ -8,14 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ldm.config import Config
-from ldm.convert.checkpoint import Weights
-from ldm.convert.configure import Prediction
 from ldm.convert.diffusers_folder import FOLDERS, STEMS, is_diffusers_folder
 from ldm.convert.fitting import demand_finite, part_rows
 from ldm.convert.folder import write_config
@@ -29,16 +26,14 @@ from ldm.errors import LdmError
 from ldm.files import atomic_folder, atomic_path, sweep
 from ldm.text.tokenizer import Tokenizer
 
-To = Literal["diffusers", "compvis"]
-
 
 def convert(
     source: Path,
     folder: Path,
     *,
     config: Config | None = None,
-    weights: Weights | None = None,
-    prediction: Prediction | None = None,
+    weights: str | None = None,
+    prediction: str | None = None,
     dtype: torch.dtype | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
@@ -62,11 +57,11 @@ def convert(
 def export(
     source: Path,
     out: Path,
-    to: To,
+    to: str,
     *,
     config: Config | None = None,
-    weights: Weights | None = None,
-    prediction: Prediction | None = None,
+    weights: str | None = None,
+    prediction: str | None = None,
     dtype: torch.dtype | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class Counts:
     lessons: int = 2000  # drawings, some doubled, for the judge's own accuracy
     variety: tuple[int, int] = (12, 24)  # prompts, and pictures of each
     neighbours: int = 16
-    training: int = 20_000  # drawings to look for neighbours among: what the shipped model was trained on
+    training: int = 50_000  # drawings to look for neighbours among: what the shipped model was trained on
 
 
 FULL = Counts()

@@ -110,10 +110,12 @@ def weighted_states(states: Float[Tensor, "r n d"], weights: Float[Tensor, "r n"
 
     $$z'_{ij} = w_i z_{ij}\, \frac{\mathrm{mean}(z)}{\mathrm{mean}(w z)}$$
 
-    A row whose weights are all 1 stays as it is, bit for bit.
+    A row whose weights are all 1 stays as it is, bit for bit. So does a mean of exactly 0, as a LayerNorm that has
+    learned nothing gives: there is nothing to bring back.
     """
     plain = rearrange((weights == 1).all(dim=1), "r -> r 1 1")
     z = states.to(weights.dtype)  # in half precision the mean of many numbers would be a rough one
     weighted = rearrange(weights, "r n -> r n 1") * z
     mean, mean_weighted = (reduce(values, "r n d -> r 1 1", "mean") for values in (z, weighted))
-    return torch.where(plain, states, (weighted * (mean / mean_weighted)).to(states.dtype))
+    back = torch.where(mean_weighted == 0, 1, mean / mean_weighted)
+    return torch.where(plain, states, (weighted * back).to(states.dtype))

@@ -93,7 +93,7 @@ def run(model: LatentDiffusion, release: str | None = None, folder: Path | None 
     if family is None or family not in book.families.values():
         known = ", ".join(sorted(set(book.families.values())))
         raise LdmError(
-            f"nothing was published for the model {model.config.name!r}; there are figures for {known}"
+            f"nothing was published for a model of the sizes of {model.config.name!r}; there are figures for {known}"
         )
     if release is not None and book.families[release] != family:
         raise LdmError(

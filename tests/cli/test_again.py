@@ -13,6 +13,7 @@ from PIL import Image
 import ldm
 from ldm.record import Versions, png_texts, read_record
 from tests.cli.terminal import files, pixels, run
+from tests.convert.made import FAMILIES, random_tensors, save, single_file
 
 
 @pytest.fixture
@@ -114,7 +115,9 @@ def test_the_picture_it_started_from_is_found_again_or_told(capsys, model, work,
     assert (work / "a.png").read_bytes() == (work / "b.png").read_bytes()
     (work / "dog.png").rename(work / "moved.png")
     code, _, [line] = run(capsys, *again)
-    told = "cannot read dog.png: No such file or directory; give a picture's file; --init IMG tells where it is now"
+    told = (
+        "cannot read dog.png: No such file or directory; give another file; --init FILE tells where it is now"
+    )
     assert (code, line) == (1, f"ldm: {told}")
     assert run(capsys, *again, "--init", "moved.png")[2] == ["the same pixels as a.png"]
     Image.new("RGB", (16, 16), (255, 0, 9)).save(work / "dog.png")
@@ -126,6 +129,35 @@ def test_a_picture_to_start_from_where_there_was_none_is_one_clear_line(capsys, 
     code, _, [line] = run(capsys, "generate", "--from", "first.png", "--init", "first.png")
     assert code == 1
     assert line == "ldm: --init first.png, but the picture was painted without any; leave --init out"
+
+
+def test_every_way_of_reading_prompt_and_model_comes_again(capsys, model, work):
+    (work / "c.json").write_bytes((Path(model) / "config.json").read_bytes())
+    how = ("--no-weighting", "--long-prompt", "chunk", "--prediction", "v", "--weights", "live")
+    long = " ".join(["(red:1.5) dog"] * 20)  # longer than the small model's 30 pieces
+    run(capsys, "generate", long, "--model", model, "--seed", 1, "--config", "c.json", "--out", "a.png", *how)
+    plain = ("--no-weighting", "--out", "plain.png")  # cut off, and eps
+    run(capsys, "generate", long, "--model", model, "--seed", 1, *plain)
+    assert (pixels(work / "a.png") != pixels(work / "plain.png")).any()
+    (work / "c.json").rename(work / "moved.json")
+    code, _, [line] = run(capsys, "generate", "--from", "a.png", "--out", "b.png")
+    assert code == 1 and line.endswith("--config FILE tells where it is now")
+    again = ("generate", "--from", "a.png", "--config", "moved.json", "--out", "b.png")
+    assert run(capsys, *again)[2] == ["the same pixels as a.png"]
+    record, moved = read_record(work / "a.png"), read_record(work / "b.png")
+    assert replace(moved, config=record.config) == record and moved.config.path == "moved.json"
+
+
+def test_a_model_whose_name_told_what_it_predicts_may_be_renamed(capsys, work):
+    config = FAMILIES["sd2-v"]
+    path = save(work / "m-768-v.safetensors", config, single_file(config, random_tensors(config)))
+    options = ("--steps", 1, "--size", "16x16", "--seed", 1)
+    run(capsys, "generate", "a dog", "--model", path.name, "--out", "a.png", *options)
+    path.rename(work / "m.safetensors")
+    run(capsys, "generate", "--from", "a.png", "--model", "m.safetensors", "--out", "b.png")
+    assert (pixels(work / "a.png") == pixels(work / "b.png")).all()
+    run(capsys, "generate", "a dog", "--model", "m.safetensors", "--out", "c.png", *options)
+    assert (pixels(work / "a.png") != pixels(work / "c.png")).any()
 
 
 def test_a_picture_that_was_cut_off_or_resized_cannot_be_compared(capsys, painted, work):

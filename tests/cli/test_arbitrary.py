@@ -1,7 +1,7 @@
 r"""Whatever is typed: nothing but an exit code of 0, 1 or 2 comes out, and never a bug."""
 
-import importlib.util
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -52,11 +52,18 @@ OPTIONS = {
     "mask": some("dog.png", "broken.png", "."),
     "init": some("dog.png", "broken.png", "."),
     "from": some("made.png", "dog.png", "broken.png", "."),
+    "trace": st.just("inside"),
+    "long-prompt": some("truncate", "chunk"),
+    "config": some("config.json", "made.png", "."),
+    "weights": some("ema", "live"),
+    "prediction": some("eps", "v"),
 }
-if importlib.util.find_spec("ldm.inputs") is None:  # which reads pictures to start from
-    OPTIONS["init"] = some("broken", ".")
-if importlib.util.find_spec("ldm.trace") is not None:
-    OPTIONS["trace"] = st.just("inside")
+# What the commands for checkpoints may be given: much of it makes no sense to some of them.
+PLACES = ["MODEL", "MODEL", "made.png", "broken.png", "broken.safetensors", "out", "out.safetensors"]
+FLAGS = [
+    "--no-hash", "--force", "--to=diffusers", "--to=compvis", "--dtype=float16", "--weights=live", "--prediction=v",
+    "--config=config.json", "--config=made.png", "--release=v1-4", "--files=.", "--files=no", "--device=cpu",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -70,6 +77,8 @@ def folder(tmp_path, model, monkeypatch):
     Image.new("RGBA", (20, 12), "red").save(tmp_path / "dog.png")
     main(["generate", "red dog", "--model", model, "--seed", "1", "--out", "made.png"])
     (tmp_path / "broken.png").write_bytes((tmp_path / "made.png").read_bytes()[:700])
+    (tmp_path / "broken.safetensors").write_bytes((Path(model) / "unet.safetensors").read_bytes()[:700])
+    (tmp_path / "config.json").write_bytes((Path(model) / "config.json").read_bytes())
     return tmp_path
 
 
@@ -97,15 +106,12 @@ def outcome(capsys, arguments: list[str]) -> int:
 @given(
     prompt=st.none() | TEXT,
     options=st.fixed_dictionaries({}, optional=OPTIONS),
-    keep=st.booleans(),
+    flags=st.sets(st.sampled_from(["--keep-pixels", "--no-weighting"])),
 )
-def test_generate_takes_any_values(folder, model, capsys, prompt, options, keep):
+def test_generate_takes_any_values(folder, model, capsys, prompt, options, flags):
     options = {"model": model, "out": "a.png"} | options
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    outcome(
-        capsys,
-        ["generate", *arguments, *["--keep-pixels"] * keep, *([] if prompt is None else ["--", prompt])],
-    )
+    outcome(capsys, ["generate", *arguments, *sorted(flags), *([] if prompt is None else ["--", prompt])])
 
 
 @settings(
@@ -145,3 +151,19 @@ def test_generate_takes_any_value_of_one_option(folder, model, capsys, prompt, n
 def test_any_words_are_a_command_or_wrong_usage(folder, capsys, words):
     code = outcome(capsys, words)
     assert code != 2 or words[:1] != ["--help"]
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    command=st.sampled_from(["inspect", "convert", "export", "verify", "export --to=diffusers"]),
+    places=st.lists(st.sampled_from(PLACES) | PLACE, min_size=1, max_size=2),
+    flags=st.lists(st.sampled_from(FLAGS) | TEXT, max_size=2),
+)
+def test_the_commands_for_checkpoints_take_any_words(folder, model, capsys, command, places, flags):
+    outcome(capsys, [*command.split(), *(model if place == "MODEL" else place for place in places), *flags])

@@ -16,6 +16,10 @@ from tests.cli.terminal import wrong
         (["a dog", "--trace", "t", "--batch", "2"], "--trace looks at one picture: leave --batch 2 out"),
         (["a dog", "--from", "x.png"], "--from takes that from the picture: leave a PROMPT out, or --from"),
         (["--from", "x.png", "--seed", "0"], "--from takes that from the picture: leave --seed out, or --from"),
+        (["--from", "x.png", "--no-weighting"], "--from takes that from the picture: leave --no-weighting out, "
+         "or --from"),
+        (["--from", "x.png", "--weights", "ema"], "--from takes that from the picture: leave --weights out, "
+         "or --from"),
         (["--from", "x.png", "--keep-pixels"], "--from takes that from the picture: leave --keep-pixels out, "
          "or --from"),
     ],

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from PIL import Image
 
-import ldm
+from ldm.cli import painting
 from ldm.cli.look import rows
 from ldm.cli.output import progress_bar
 from ldm.record import File, Group
@@ -55,6 +55,12 @@ def test_info_says_from_what_a_picture_was_made(capsys, work):
     assert told["mask"] == "mask.png (sha256 dddddddddd), the rest kept to the pixel"
     assert told["batch"] == "picture 3 of 4 painted together"
     assert told["computed"].endswith(", traced")
+    read = replace(RECORD, weights="live", prediction="v", config=File("c.json", "e" * 64))
+    told = dict(rows(replace(read, weighting=False, long_prompt="chunk")))
+    assert told["model"] == "tiny, weights live, predicts v"
+    assert told["config"] == "c.json (sha256 eeeeeeeeee)"
+    assert told["brackets"] == "taken as text (--no-weighting)"
+    assert told["too long"] == "a prompt is read in pieces (--long-prompt chunk)"
     write_picture(work / "dog.png", made)
     assert run(capsys, "info", "dog.png")[1].splitlines()[0] == r"prompt      a\n\x1bb"
 
@@ -78,11 +84,15 @@ def test_info_on_a_picture_of_another_program_is_one_clear_line(capsys, work):
     assert (code, out) == (1, "") and line.startswith("ldm: x.png does not say what made it; ")
 
 
+def told(options: dict) -> str:
+    return "".join(f", {name} {value}" for name, value in options.items() if value is not None)
+
+
 @pytest.fixture
 def inside(monkeypatch):
     r"""Stands in for `ldm.trace`, and notes what it is asked for."""
     asked = []
-    monkeypatch.setattr(ldm, "load", lambda name: f"the model {name}")
+    monkeypatch.setattr(painting, "load_model", lambda name, **options: f"the model {name}{told(options)}")
     monkeypatch.setitem(sys.modules, "ldm.trace", ModuleType("ldm.trace"))
     explore = SimpleNamespace(explore=lambda *arguments, **options: asked.append((*arguments, options)))
     monkeypatch.setitem(sys.modules, "ldm.trace.explore", explore)
@@ -118,3 +128,11 @@ def test_shapes_are_a_table_and_on_demand_a_drawing(capsys, inside, work):
     assert run(capsys, "shapes") == (0, "table of the model tiny\n", []) and files(work) == []
     assert run(capsys, "shapes", "--model", "m", "--svg", "m.svg") == (0, "table of the model m\nm.svg\n", [])
     assert (work / "m.svg").read_text(encoding="utf-8") == "<svg>the model m</svg>\n"
+
+
+def test_how_to_read_the_files_is_handed_on(capsys, inside):
+    how = ("--config", "c.json", "--weights", "live", "--prediction", "v")
+    said = "the model tiny, config c.json, weights live, prediction v"
+    assert run(capsys, "shapes", *how) == (0, f"table of {said}\n", [])
+    run(capsys, "explore", "a dog", *how)
+    assert inside[0][0] == said

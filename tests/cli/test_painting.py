@@ -2,8 +2,10 @@ r"""What painting needs: a model, a device, pictures to start from; and how each
 
 import contextlib
 import hashlib
+import re
 import shutil
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 import ldm
 from ldm.cli.output import progress_bar
+from ldm.loading import pick_device
 from ldm.record import File, read_record
 from tests.cli.terminal import run, wrong
 
@@ -77,6 +80,38 @@ def test_the_numbers_to_compute_with_can_be_chosen(capsys, model, work, dtype):
     assert "invalid choice: 'int8'" in wrong(capsys, "generate", "red dog", "--dtype", "int8")
 
 
+def test_how_to_read_the_files_reaches_the_model_and_the_record(capsys, model, work, monkeypatch):
+    text = (Path(model) / "config.json").read_text(encoding="utf-8")
+    (work / "c.json").write_text(text.replace('"eps"', '"v"'), encoding="utf-8")
+    real, asked = ldm.load, []
+    monkeypatch.setattr(ldm, "load", lambda *a, **k: asked.append(k) or real(*a, **k))
+    for given, prediction in (
+        (("--config", "c.json"), "v"),
+        (("--config", "c.json", "--prediction", "eps"), "eps"),
+    ):
+        options = ("--model", model, "--seed", 1, "--out", "a.png", "--weights", "live", *given)
+        assert run(capsys, "generate", "red dog", *options)[0] == 0
+        assert asked[-1]["weights"] == "live"
+        record = read_record(work / "a.png")
+        assert record.config == File("c.json", hashlib.sha256((work / "c.json").read_bytes()).hexdigest())
+        assert (record.weights, record.prediction) == ("live", "eps" if prediction == "eps" else None)
+        kind = real(model, config=work / "c.json", prediction=record.prediction).config.noise.prediction
+        assert kind == prediction
+
+
+def test_a_config_that_is_not_there_is_one_clear_line(capsys, model):
+    code, _, [line] = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--config", "no.json")
+    told = "cannot read the config no.json: No such file or directory; give a file in the form of config.json"
+    assert (code, line) == (1, f"ldm: {told}")
+
+
+def test_of_a_model_that_is_not_small_the_device_and_the_numbers_chosen_are_told(capsys, model, monkeypatch):
+    monkeypatch.setattr("ldm.loading.SMALL", 10)
+    monkeypatch.setattr("ldm.loading.pick_dtype", lambda numbers, device: torch.float64)
+    code, _, [line] = run(capsys, "generate", "red dog", "--model", model, "--seed", 1)
+    assert code == 0 and re.fullmatch(rf"{model}: [\d,]+ parameters in float64 on {pick_device()}", line)
+
+
 @pytest.fixture
 def inputs(monkeypatch):
     r"""Stands in for `ldm.inputs`, and notes what reaches `generate`."""
@@ -111,12 +146,20 @@ def test_a_picture_to_start_from_and_a_mask_reach_the_model_and_the_record(capsy
         assert image.info["parameters"].endswith(", Model: small, Denoising strength: 0.5")
 
 
+@pytest.mark.parametrize(("mask", "strength"), [((), 0.75), (("--mask", "dog.png"), 1.0)])
+def test_a_strength_that_was_left_out_is_recorded_as_what_was_taken(
+    capsys, model, work, inputs, mask, strength
+):
+    Image.new("RGB", (16, 16), "red").save(work / "dog.png")
+    given = ("--init", "dog.png", *mask)
+    assert run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--out", "a.png", *given)[0] == 0
+    assert read_record(work / "a.png").strength == inputs["strength"] == strength
+
+
 def test_a_picture_to_start_from_that_is_not_there_is_one_clear_line(capsys, model, work):
     for options in (("--init", "no.png"), ("--init", "no.png", "--mask", "no.png")):
         code, _, [line] = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, *options)
-        assert (
-            code == 1 and line == "ldm: cannot read no.png: No such file or directory; give a picture's file"
-        )
+        assert code == 1 and line == "ldm: cannot read no.png: No such file or directory; give another file"
 
 
 def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(

@@ -1,5 +1,6 @@
 r"""The program as a whole: help, exit codes, and what becomes of failures."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -33,18 +34,22 @@ def test_what_the_parser_does_not_know_is_exit_code_2(capsys, arguments):
 
 @pytest.mark.parametrize(
     "command",
-    [
-        [],
-        ["generate"],
-        ["info"],
-        ["explore"],
-        ["shapes"],
-        ["demo"],
-        ["train"],
-        ["evaluate"],
-        ["bench"],
-        ["postcards"],
-    ],
+    [[]]
+    + [
+        [name]
+        for name in (
+            "generate",
+            "info",
+            "explore",
+            "shapes",
+            "inspect",
+            "convert",
+            "export",
+            "verify",
+            "demo",
+        )
+    ]
+    + [["train"], ["evaluate"], ["bench"], ["postcards"]],
 )
 def test_help_is_exit_code_0(capsys, command):
     with pytest.raises(SystemExit) as caught:
@@ -59,7 +64,7 @@ import sys
 from ldm.cli import main
 from ldm.cli.program import COMMANDS
 names = [add.__name__.removesuffix("_options") for add in COMMANDS]
-assert names[:2] == ["generate", "info"] and len(names) == 9
+assert names[:2] == ["generate", "info"] and len(names) == 13
 for arguments in [[], *([name] for name in names)]:
     try:
         main([*arguments, "--help"])
@@ -117,6 +122,20 @@ def test_a_warning_is_a_line_without_a_place_in_the_code(monkeypatch, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert run(capsys, "demo") == (0, "", [r"cut\nshort"])
+
+
+def test_what_the_package_logs_is_a_line_while_a_command_runs(monkeypatch, capsys):
+    log = logging.getLogger("ldm")
+
+    def command(options):
+        log.debug("a detail")
+        log.info("m.ckpt predicts %s\x1b[0m", "v")
+        log.warning("removed x")
+
+    monkeypatch.setattr(measure, "demo", command)
+    before = (log.level, list(log.filters))
+    assert run(capsys, "demo") == (0, "", [r"m.ckpt predicts v\x1b[0m", "removed x"])
+    assert (log.level, list(log.filters)) == before
 
 
 def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):

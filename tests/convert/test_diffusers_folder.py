@@ -157,7 +157,7 @@ def test_text_encoders_without_their_prefix_and_with_positions_are_read(folder):
         ("unet", "act_fn", "gelu", "unet: its config has act_fn = 'gelu'; expected 'silu'"),
         ("unet", "attention_head_dim", [1], "has heads for 1 levels; its tensors make 2"),
         ("unet", "attention_head_dim", "many", "heads is 'many'; expected int"),
-        ("unet", "norm_num_groups", 7, "make no U-Net"),
+        ("unet", "norm_num_groups", 7, "its sizes make no model"),
         ("unet", "attention_head_dim", -1, "its config has -1 heads; expected more than none"),
         ("vae", "scaling_factor", "wide", "scale is 'wide'; expected float"),
         ("text_encoder", "hidden_act", "relu", "activation is 'relu'; expected one of"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ldm.config import PRESETS
 from ldm.convert.checkpoint import split
 from ldm.convert.configure import configure
-from ldm.convert.fitting import configs_of, demand, fit
+from ldm.convert.fitting import configs_of, demand, fit, skeletons
 from ldm.convert.kinds import family, foreign, prediction_of
 from ldm.convert.opening import parameters
 from ldm.errors import LdmError
@@ -29,6 +29,11 @@ def real(name: str) -> dict[str, torch.Tensor]:
     r"""Every tensor of a real checkpoint, without its numbers."""
     with gzip.open(KEYS / f"{name}.json.gz") as file:
         return {key: torch.empty(shape, device="meta") for key, shape in json.load(file).items()}
+
+
+def compare(checkpoint, config):
+    configs = configs_of(config)
+    return fit(checkpoint, configs, skeletons(configs))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_a_real_list_of_keys_is_the_preset_and_every_key_is_used_or_known(name, 
     for part in ("text", "vae", "unet", "noise", "defaults"):
         assert getattr(config, part) == getattr(expected, part)
     assert config.name == preset
-    found = fit(checkpoint, configs_of(config))
+    found = compare(checkpoint, config)
     demand(found, checkpoint)
     second = name.startswith("sd2")
     # Of OpenCLIP: twelve tensors of its last layer, its projection, its temperature. Of transformers: the positions.
@@ -74,14 +79,14 @@ def test_a_key_less_or_more_or_misshapen_is_named():
         change(file)
         checkpoint = split(Path("x"), file)
         with pytest.raises(LdmError, match=message):
-            demand(fit(checkpoint, configs_of(configure(checkpoint))), checkpoint)
+            demand(compare(checkpoint, configure(checkpoint)), checkpoint)
 
 
 def test_of_many_missing_keys_ten_are_named():
     tensors = {name: t for name, t in real("sd1").items() if "decoder.up" not in name}
     checkpoint = split(Path("x"), tensors)
     with pytest.raises(LdmError, match="106 missing: (.*, ){9}.* and 96 more"):
-        demand(fit(checkpoint, configs_of(configure(checkpoint))), checkpoint)
+        demand(compare(checkpoint, configure(checkpoint)), checkpoint)
 
 
 @pytest.mark.parametrize(("name", "found", "parts"), [
@@ -195,7 +200,7 @@ SHAPES = {
 NAMES = sorted(SHAPES)
 
 
-@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.sampled_from(NAMES), st.lists(st.sampled_from([0, 1, 3, 64, 2**20, 2**62]), max_size=4)),
@@ -212,11 +217,12 @@ def test_of_a_mutated_list_of_keys_only_our_own_error_comes_out(reshaped, remove
         shapes.pop(name, None)
     tensors = {}
     for name, shape in shapes.items():
-        tensors[name] = (
-            torch.empty(1, device="meta").expand(shape) if shape else torch.empty((), device="meta")
-        )
+        try:
+            tensors[name] = torch.empty(shape, device="meta")
+        except RuntimeError:  # no tensor can have so many numbers, so no file that was read has one
+            return
     try:
         checkpoint = split(Path("x-base"), tensors)
-        demand(fit(checkpoint, configs_of(configure(checkpoint))), checkpoint)
+        demand(compare(checkpoint, configure(checkpoint)), checkpoint)
     except LdmError:
         pass

@@ -215,8 +215,11 @@ def test_a_kill_leaves_no_half_model_and_the_next_run_cleans_up(tmp_path, single
             return original(*arguments)
 
         setattr(os, at, die)
-        write(single, tmp_path / name)
-        os._exit(0)
+        signal.alarm(60)
+        try:
+            write(single, tmp_path / name)
+        finally:
+            os._exit(1)  # whatever happened, this copy of the test run ends here
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     left = set(os.listdir(tmp_path)) - {name, "v1.safetensors"}
     assert left and all(str(child) in file for file in left)

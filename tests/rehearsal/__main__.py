@@ -93,6 +93,7 @@ def run_stage(name: str, folder: Path, small: bool) -> None:
 
 
 def rehearse(folder: Path, small: bool) -> None:
+    print("# A rehearsal at full size\n\nMade by `make rehearsal`: each stage is a process of its own.\n")
     print("| stage | seconds | peak resident MB | peak anonymous MB, beyond the start | |")
     print("|---|---|---|---|---|", flush=True)
     for name in STAGES:

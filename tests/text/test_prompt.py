@@ -59,6 +59,12 @@ def test_weighted_states_by_hand():
     torch.testing.assert_close(weighted_states(states, weights), expected, **TIGHT)
 
 
+def test_states_whose_mean_is_nought_have_none_to_bring_back():
+    states = torch.tensor([[[1.0, -1.0], [2.0, -2.0]]], dtype=torch.float64)
+    weights = torch.tensor([[1.0, 3.0]], dtype=torch.float64)
+    torch.testing.assert_close(weighted_states(states, weights), states * weights[..., None])
+
+
 def test_a_weight_lengthens_the_states_of_its_word_and_the_mean_stays(both):
     plain, weighted = encode_prompts(*both, ["red dog cat"]), encode_prompts(*both, ["red (dog:1.5) cat"])
     ratio = (weighted / plain)[0]  # [token, d]

@@ -1,0 +1,50 @@
+r"""`make pictures`: paint the pictures of the README anew, with the commands that it quotes.
+
+The demo sheet and the contact sheet are painted by `make demo` and `make contact-sheet`.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from ldm.cli import main
+from ldm.evaluate.sheets import titled_rows
+
+HERE = Path(__file__).parent
+
+
+def ldm(*arguments: object) -> None:
+    if main([str(argument) for argument in arguments]):
+        raise SystemExit(1)
+
+
+def inpainting(work: Path) -> None:
+    r"""A dog, a mask over its head, and the dog with a hat; the rest is kept to the pixel."""
+    dog, mask, hat = work / "dog.png", work / "mask.png", work / "hat.png"
+    ldm("generate", "a dog with glasses", "--seed", 42, "--out", dog)
+    white = Image.new("L", (128, 128))
+    ImageDraw.Draw(white).ellipse((30, 0, 98, 45), fill=255)
+    white.save(mask)
+    options = ("--init", dog, "--mask", mask, "--keep-pixels", "--seed", 42, "--out", hat)
+    ldm("generate", "a dog with a hat", *options)
+    titles = ["before; white: may change; after"]
+    sheet = titled_rows(titles, [[Image.open(path).convert("RGB") for path in (dog, mask, hat)]])
+    sheet.save(HERE / "inpainting.png")
+
+
+def inside(work: Path) -> None:
+    r"""The film strip of a painting, and where its words looked."""
+    prompt = "a white cat with a scarf on a blue background"
+    ldm("generate", prompt, "--seed", 7, "--trace", work / "inside", "--out", work / "cat.png")
+    for name in ("film.png", "attention.png"):
+        shutil.copy(work / "inside" / name, HERE / name)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        inpainting(Path(folder))
+        inside(Path(folder))
+    print(f"inpainting.png, film.png and attention.png are in {HERE}", file=sys.stderr)

@@ -1,0 +1,164 @@
+"""`ldm inspect`, `ldm convert`, `ldm export` and `ldm verify`: models that others have trained."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ldm.cli.arguments import add_device, add_loading, loading
+from ldm.cli.output import check_folder, printable, tell, writable
+from ldm.errors import LdmError
+
+if TYPE_CHECKING:
+    from ldm.cli.arguments import Commands
+
+MOST_LINES = 20  # Stable Diffusion 2's unused layer of the text encoder fits, by name
+MODEL = "a name under weights/, a checkpoint's file, or a folder"
+
+
+def inspect_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "inspect",
+        help="say what is in a checkpoint",
+        description="Say what is in a checkpoint, from its headers: no tensor is read, no code of it is run.",
+    )
+    p.set_defaults(command=inspect)
+    p.add_argument("model", metavar="FILE-OR-FOLDER", help=MODEL)
+    p.add_argument(
+        "--no-hash", action="store_true", help="leave out the sha256, for which the files are read whole"
+    )
+
+
+def inspect(options: argparse.Namespace) -> None:
+    from ldm.convert.inspect import inspect as look
+
+    report = look(find_any(options.model), hash=not options.no_hash)
+    for line in report.text().split("\n"):
+        print(printable(line))
+
+
+def find_any(model: str) -> Path:
+    """A path as it is, whatever lies there, else a name under weights/."""
+    from ldm.cli.painting import readable
+    from ldm.loading import find
+
+    with readable(model):
+        return Path(model) if Path(model).exists() else find(model)
+
+
+def convert_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "convert",
+        help="write a checkpoint in this project's layout",
+        description="Write a checkpoint as a folder: config.json, tokenizer/, and a .safetensors file per network.",
+    )
+    p.set_defaults(command=convert)
+    p.add_argument("model", metavar="FILE", help=MODEL)
+    p.add_argument("out", metavar="FOLDER", type=Path, help="such as weights/sd15, then known as sd15")
+    add_writing(p)
+
+
+def convert(options: argparse.Namespace) -> None:
+    from ldm.convert.writing import convert as write
+
+    check_folder(options.out.parent, options.out)
+    source = find_any(options.model)
+    with writable(options.out):
+        dropped = write(source, options.out, **how_to_write(options))
+    say_written(options.out, dropped)
+
+
+def export_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "export",
+        help="write a model in the layout of other programs",
+        description="Write a model as diffusers or the original program (CompVis) reads it.",
+    )
+    p.set_defaults(command=export)
+    p.add_argument("model", metavar="MODEL", help=MODEL)
+    p.add_argument("out", metavar="OUT", type=Path, help="a folder; for compvis a .safetensors file")
+    p.add_argument("--to", required=True, choices=("diffusers", "compvis"), help="whose layout")
+    add_writing(p)
+
+
+def export(options: argparse.Namespace) -> None:
+    from ldm.convert.writing import export as write
+
+    check_folder(options.out.parent, options.out)
+    source = find_any(options.model)
+    with writable(options.out):
+        dropped = write(source, options.out, options.to, **how_to_write(options))
+    say_written(options.out, dropped)
+
+
+def add_writing(parser: argparse.ArgumentParser) -> None:
+    """What `convert` and `export` share. `how_to_write` reads it."""
+    parser.add_argument("--force", action="store_true", help="replace a model that is already there")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="store numbers so (default: as they are)"
+    )
+    add_loading(parser)
+
+
+def how_to_write(options: argparse.Namespace) -> dict[str, Any]:
+    from ldm.cli.painting import DTYPES
+    from ldm.loading import read_config
+
+    given = loading(options)
+    dtype = DTYPES[options.dtype] if options.dtype else None
+    return given | {"config": read_config(given["config"]), "dtype": dtype, "force": options.force}
+
+
+def say_written(out: Path, dropped: tuple[str, ...]) -> None:
+    for line in brief(dropped):
+        tell(f"not kept: {line}")
+    print(printable(str(out)))
+
+
+def brief(names: tuple[str, ...]) -> Iterator[str]:
+    """The names, but of a whole network only how many there are: of the averaged weights or the live ones."""
+    networks: dict[str, list[str]] = {}
+    for name in names:
+        networks.setdefault(name.split(".")[0], []).append(name)
+    for network, inside in networks.items():
+        yield from inside if len(inside) <= MOST_LINES else [f"{network}.* ({len(inside)} tensors)"]
+
+
+def verify_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "verify",
+        help="compare a model with figures that its publishers and others have published",
+        description="Compute published figures with a model: got, expected, pass or FAIL. "
+        "The exit code is 0 if the model agrees with a release, 1 if with none.",
+    )
+    p.set_defaults(command=verify)
+    p.add_argument("model", metavar="MODEL", help=MODEL)
+    p.add_argument("--release", metavar="R", help="compare with this release alone, such as v1-4")
+    p.add_argument(
+        "--files", type=Path, metavar="DIR", help="where the publishers' files are that some figures need"
+    )
+    add_device(p)
+    add_loading(p)
+
+
+def verify(options: argparse.Namespace) -> None:
+    if options.files is not None and not options.files.is_dir():
+        raise LdmError(
+            f"--files {options.files}; expected a folder with the publishers' files, or leave it out"
+        )
+
+    import torch
+
+    from ldm.cli.painting import load_model
+    from ldm.verify.run import run, satisfied, table
+
+    # In TF32 a graphics card multiplies numbers of ten binary digits; the figures were made with 23.
+    torch.backends.cudnn.allow_tf32 = False
+    model = load_model(options.model, "float32", options.device, **loading(options))
+    outcomes = run(model, options.release, options.files)
+    print(table(outcomes))
+    if not satisfied(outcomes, options.release):
+        of = "any release that was compared" if options.release is None else options.release
+        raise LdmError(f"{options.model} does not agree with {of}; the table shows what was got and expected")
