@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ldm.cli.arguments import loading
 from ldm.cli.new import TOGETHER, describe
 from ldm.cli.output import save_image, tell
 from ldm.cli.painting import check_words, load_model, paint, read_given
@@ -39,7 +40,7 @@ def paint_many(options: argparse.Namespace) -> None:
     )  # drawn at random, it could not be gone on with
     options.prompt = lines[0][1]
     with start():
-        model = load_model(options.model or "tiny", options.dtype, options.device)
+        model = load_model(options.model or "tiny", options.dtype, options.device, **loading(options))
         first = describe(options, model)
         if rank() == 0:
             check_words(model, *(prompt for _, prompt in lines), first.negative)
