@@ -80,22 +80,25 @@ def test_arithmetic_outside_of_all_modules_is_said_to_be_it():
         finite(lambda: torch.tensor([torch.inf]), network(), "here")
 
 
+LEVEL = torch.tensor(0.5)
+
+
 def walk_of(*points):
     r"""A sampler that looks twice a step, at x_t and at 10 x_t, and goes to what the second look says."""
 
     def walk(denoise):
         for t, x in points:
             x_t = torch.tensor([[x]])
-            denoise(x_t, t)
-            x0, _ = denoise(10 * x_t, t - 1)
-            yield Step(t, x_t, x0, x0)
+            denoise(x_t, t, LEVEL)
+            x0, _ = denoise(10 * x_t, t - 1, LEVEL)
+            yield Step(t, LEVEL, x_t, x0, x0)
 
     return walk
 
 
 def test_steps_pass_through_until_one_is_not_finite():
     model, seen = network(), []
-    denoise = lambda x, t: (model(x), x)  # noqa: E731
+    denoise = lambda x, t, level: (model(x), x)  # noqa: E731
     path = finite_steps(walk_of((9, 1.0), (6, 2.0), (3, 0.0)), denoise, model, 4)
     with pytest.raises(LdmError, match=r"numbers at step 3 of 4 \(t = 3\), first from 1\.1;"):
         for step in path:
@@ -106,7 +109,7 @@ def test_steps_pass_through_until_one_is_not_finite():
 def test_only_the_looks_of_the_bad_step_are_taken_again_and_the_second_one_may_be_the_culprit():
     model, asked = network(), []
 
-    def denoise(x, t):
+    def denoise(x, t, level):
         asked.append(t)
         return model(x) if t != 5 else model(0 * x), x
 
@@ -117,6 +120,6 @@ def test_only_the_looks_of_the_bad_step_are_taken_again_and_the_second_one_may_b
 
 def test_when_nothing_is_wrong_every_look_is_taken_once():
     model, asked = network(), []
-    denoise = lambda x, t: (asked.append(t), (model(x), x))[1]  # noqa: E731
+    denoise = lambda x, t, level: (asked.append(t), (model(x), x))[1]  # noqa: E731
     assert len(list(finite_steps(walk_of((9, 1.0), (6, 1.0)), denoise, model, 2))) == 2
     assert asked == [9, 8, 6, 5]

@@ -60,6 +60,13 @@ PRESETS = {
     ),
 }
 STAGES = ("tokenizer", "clip", "vae", "diffusion")
+# What a stage reads of those before it.
+NEEDS = {
+    "tokenizer": (),
+    "clip": (),
+    "vae": ("text.safetensors", "clip.safetensors"),  # whose eyes the perceptual loss borrows
+    "diffusion": ("text.safetensors", "vae.safetensors"),
+}
 
 
 def train_stage(
@@ -83,8 +90,7 @@ def train_stage(
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
     if steps is not None and steps < 1:
         raise LdmError(f"{steps} training steps; expected at least 1")
-    if stage != "tokenizer":
-        read_config(folder)  # a missing one should be missed before the pictures are drawn
+    check_inputs(folder, stage)
     check_writable(folder)
     if stage == "tokenizer":
         started = time.monotonic()
@@ -107,6 +113,17 @@ def train_stage(
             write_report(folder, stage, reached, seconds_spent(where), preset)
             draw_curves(folder)
     wait()
+
+
+def check_inputs(folder: Path, stage: str) -> None:
+    """Raise `LdmError` for a file of an earlier stage that is missing: better now than when the pictures are drawn."""
+    if stage != "tokenizer":
+        read_config(folder)
+    for name in NEEDS[stage]:
+        if not (folder / name).is_file():
+            raise LdmError(
+                f"{folder / name} is missing; train the stages in their order: {', '.join(STAGES)}"
+            )
 
 
 def check_writable(folder: Path) -> None:

@@ -66,6 +66,14 @@ FLAGS = [
 ]  # fmt: skip
 
 
+REPEATABLE = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
 @pytest.fixture
 def folder(tmp_path, model, monkeypatch):
     r"""A folder with pictures, good and broken, and a model that is loaded once."""
@@ -96,13 +104,7 @@ def outcome(capsys, arguments: list[str]) -> int:
     return code
 
 
-@settings(
-    max_examples=300,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(REPEATABLE, max_examples=300)
 @given(
     prompt=st.none() | TEXT,
     options=st.fixed_dictionaries({}, optional=OPTIONS),
@@ -114,13 +116,7 @@ def test_generate_takes_any_values(folder, model, capsys, prompt, options, flags
     outcome(capsys, ["generate", *arguments, *sorted(flags), *([] if prompt is None else ["--", prompt])])
 
 
-@settings(
-    max_examples=300,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(REPEATABLE, max_examples=300)
 @given(
     prompt=TEXT,
     name=st.sampled_from(sorted(OPTIONS)),
@@ -136,13 +132,7 @@ def test_generate_takes_any_value_of_one_option(folder, model, capsys, prompt, n
     outcome(capsys, ["generate", *arguments, *([] if prompt is None else ["--", prompt])])
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(REPEATABLE, max_examples=100)
 @given(
     words=st.lists(
         st.sampled_from(["info", "train", "--debug", "made.png", "broken.png", "--help"]) | PLACE, max_size=4
@@ -153,13 +143,7 @@ def test_any_words_are_a_command_or_wrong_usage(folder, capsys, words):
     assert code != 2 or words[:1] != ["--help"]
 
 
-@settings(
-    max_examples=200,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(REPEATABLE, max_examples=200)
 @given(
     command=st.sampled_from(["inspect", "convert", "export", "verify", "export --to=diffusers"]),
     places=st.lists(st.sampled_from(PLACES) | PLACE, min_size=1, max_size=2),

@@ -10,7 +10,7 @@ from torch import nn
 from ldm.config import NoiseConfig
 from ldm.convert.folder import fill, read_model, read_tensors
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.text.tokenizer import Tokenizer
+from ldm.pipeline import LatentDiffusion
 from ldm.train import diffusion as stage
 from ldm.train.diffusion import (
     DROP,
@@ -186,9 +186,9 @@ def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
     folder, tmp_path, pictures, monkeypatch
 ):
     prompts = []
-    call = Tokenizer.__call__
+    call = LatentDiffusion.encode_text
     monkeypatch.setattr(
-        Tokenizer, "__call__", lambda self, texts: (prompts.append(texts), call(self, texts))[1]
+        LatentDiffusion, "encode_text", lambda self, texts: (prompts.append(texts), call(self, texts))[1]
     )
     # One step of many pictures: the loss is never lowered, only looked at.
     in_training = []
@@ -238,8 +238,10 @@ def test_the_text_encoder_is_read_in_the_same_way_as_when_painting(folder, tmp_p
     monkeypatch.setattr(stage, "diffusion_loss", watch)
     monkeypatch.setattr(stage, "train", lambda unet, loss_at, *_, **__: (loss_at(0), unet)[1])
     texts = []
-    call = Tokenizer.__call__
-    monkeypatch.setattr(Tokenizer, "__call__", lambda self, t: (texts.append(list(t)), call(self, t))[1])
+    call = LatentDiffusion.encode_text
+    monkeypatch.setattr(
+        LatentDiffusion, "encode_text", lambda self, t: (texts.append(list(t)), call(self, t))[1]
+    )
     recipe = Recipe(steps=1, batch=4, lr=1e-3)
     train_diffusion(folder, tmp_path / "run", pictures(8), pictures(8), recipe, 0, False)
     model = read_model(folder)

@@ -84,12 +84,15 @@ def test_losses_of_the_vae_can_be_left_out(tmp_path, small_world, monkeypatch):
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
     monkeypatch.setattr(stages, "draw_curves", lambda _: None)
     train_stage("tokenizer", tmp_path)
+    for name in ("text", "clip"):
+        (tmp_path / f"{name}.safetensors").touch()
     train_stage("vae", tmp_path)
     train_stage("vae", tmp_path, without=["perceptual", "adversarial"])
     assert given == [(), ["perceptual", "adversarial"]]
 
 
-def test_a_stage_before_its_turn_says_what_is_missing(tmp_path):
+def test_a_stage_before_its_turn_says_what_is_missing_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "find_pictures", lambda *_: pytest.fail("drawn in vain"))
     with pytest.raises(LdmError, match="no config.json"):
         train_stage("clip", tmp_path)
     train_stage("tokenizer", tmp_path)
