@@ -20,7 +20,7 @@ DOCS      := $(VENV)/.stamp-docs
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs test-browser test-reference parity mutants rehearsal golden \
+.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs test-browser test-reference parity bench mutants rehearsal golden \
   train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
@@ -67,6 +67,11 @@ test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 parity: $(REFERENCE) ## measure how far we are from the reference libraries, into docs/parity.md
 	@mkdir -p docs
 	$(BIN)/python -m tests.reference.parity > docs/.parity.md && mv docs/.parity.md docs/parity.md
+
+bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into docs/bench.md (long; QUICK=--quick: a trial)
+	@mkdir -p docs outputs
+	$(BIN)/python -m tests.bench $(QUICK) --json $(if $(QUICK),outputs,docs)/bench.json > outputs/bench.md
+	$(if $(QUICK),cat outputs/bench.md,mv outputs/bench.md docs/bench.md)
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md

@@ -15,6 +15,7 @@ from ldm.convert.folder import read_clip, read_model
 from ldm.convert.gather import gather
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
+from ldm.nn.layout import lay_out
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
@@ -89,7 +90,7 @@ def load(
     path = find(model)
     if is_own_folder(path) and config is None and prediction is None:
         dtype, device = _settle(open_checkpoint(path), dtype, device)
-        return read_model(path, dtype).to(device)
+        return lay_out(read_model(path, dtype).to(device))
     made = gather(path, read_config(config), weights, prediction)
     dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
@@ -105,6 +106,7 @@ def _fill(
     if any(ready[name].data_ptr() != tensor.data_ptr() for name, tensor in tensors.items()):
         demand_finite(ready, source)  # they were all read just now; what is mapped only is left in peace
     network.load_state_dict(ready, assign=True)
+    lay_out(network)
 
 
 def _aligned(tensor: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from ldm.text.encoder import TextEncoder
 from ldm.text.prompt import encode_prompts
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
+from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
 
 
@@ -51,7 +52,7 @@ class LatentDiffusion(nn.Module):
     @torch.no_grad()
     def generate(
         self,
-        prompt: str,
+        prompt: str | Sequence[str],
         negative: str = "",
         *,
         steps: int | None = None,
@@ -66,9 +67,10 @@ class LatentDiffusion(nn.Module):
         keep_pixels: bool = False,
         weighting: bool = True,
         long_prompt: str = "truncate",
+        tile: bool = False,
         progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
     ) -> list[Image.Image]:
-        """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...
+        """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...; of several prompts, one of each.
 
         A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
         one. What else is left out is the model's own default (`config.defaults`): the `sampler` (a name from
@@ -81,7 +83,8 @@ class LatentDiffusion(nn.Module):
         result is the VAE's reconstruction of it, or with `keep_pixels` the picture itself, to the pixel.
 
         With `weighting`, brackets say how much a word counts: `(word:1.3)`; a prompt that is too long is cut, or with
-        a `long_prompt` of "chunk" read in pieces (`ldm/text/prompt.py`).
+        a `long_prompt` of "chunk" read in pieces (`ldm/text/prompt.py`). With `tile`, the VAE works in overlapping
+        tiles: for large pictures, which otherwise take much memory (`ldm/vae/tiles.py`).
 
         Raises `LdmError` for values that the model cannot work with, and when numbers stop being finite.
         """
@@ -92,6 +95,8 @@ class LatentDiffusion(nn.Module):
         seed = random.randrange(2**31) if seed is None else seed
         size = size or (defaults.size, defaults.size)
         strength = pick_strength(init, strength, mask, keep_pixels)
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        batch = batch if isinstance(prompt, str) else len(prompts)
         if batch < 1:
             raise LdmError(f"a batch of {batch} pictures; expected at least 1")
         if not math.isfinite(guidance):
@@ -102,11 +107,11 @@ class LatentDiffusion(nn.Module):
         white = None if mask is None else fit_mask(mask, size)
 
         # 1. Text becomes vectors.
-        contexts = self.encode_text([prompt, negative], weighting, long_prompt)
-        cond, uncond = (context.expand(batch, -1, -1) for context in contexts.split(1))
+        contexts = self.encode_text([*prompts, negative], weighting, long_prompt)
+        cond, uncond = (part.expand(batch, -1, -1) for part in (contexts[:-1], contexts[-1:]))
         # 2. A latent of pure noise, or a picture's latent under noise. The sampler draws on from the same generators,
         # if it needs more.
-        x0 = None if picture is None else self.encode_picture(picture)
+        x0 = None if picture is None else self.encode_picture(picture, tile)
         latent, project = self.begin(noise(), sampler, path, x0, white, strength)
         # 3. The noise is taken away.
         denoise = self.denoiser(cond, uncond, guidance)
@@ -114,10 +119,10 @@ class LatentDiffusion(nn.Module):
             latent = step.x_prev
         # 4. The latent becomes pixels.
         latent = project(latent, self.alpha_bar().new_tensor(1.0))  # what was kept is clean at the end
-        images = self.decode(latent)
+        images = self.decode(latent, tile)
         if picture is None or x0 is None or white is None:
             return images
-        kept = picture if keep_pixels else self.decode(x0)[0]
+        kept = picture if keep_pixels else self.decode(x0, tile)[0]
         return [Image.composite(image, kept, white) for image in images]
 
     def encode_text(
@@ -161,14 +166,15 @@ class LatentDiffusion(nn.Module):
         return denoise
 
     @torch.no_grad()
-    def encode_picture(self, picture: Image.Image) -> Float[Tensor, "1 z h w"]:
+    def encode_picture(self, picture: Image.Image, tile: bool = False) -> Float[Tensor, "1 z h w"]:
         """Before step 2, where a picture is to begin with: its latent.
 
         It is the mean of the VAE's Gaussian, so the same one each time. (diffusers draws a sample; the Gaussian is so
         narrow that this hardly shows.)
         """
         pixels = to_pixels([picture]).to(device=self.device, dtype=self.dtype)
-        return finite(lambda: self.vae.encode(pixels)[0], self, "in the picture's latent")
+        encode = encode_in_tiles if tile else VAE.encode
+        return finite(lambda: encode(self.vae, pixels)[0], self, "in the picture's latent")
 
     def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[Stride]:
         """The strides that a sampler takes from pure noise, or from a picture (`strength` < 1): the last of them."""
@@ -216,9 +222,10 @@ class LatentDiffusion(nn.Module):
         return finite_steps(lambda look: walk(look, x, path, noise, project), denoise, self, len(path))
 
     @torch.no_grad()
-    def decode(self, latent: Float[Tensor, "b z h w"]) -> list[Image.Image]:
+    def decode(self, latent: Float[Tensor, "b z h w"], tile: bool = False) -> list[Image.Image]:
         """Step 4: the pictures of finished latents."""
-        return to_images(finite(lambda: self.vae.decode(latent), self, "in the decoded picture"))
+        decode = decode_in_tiles if tile else VAE.decode
+        return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
         """The model's noise schedule, on its device and in its dtype, but never in half precision.

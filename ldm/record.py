@@ -97,6 +97,7 @@ class Record:
     config: File | None = None  # that the model was read with, in place of its own
     weights: str | None = None  # "ema" or "live", if the caller chose
     prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
+    tile: bool = False  # the VAE worked in tiles
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,9 @@
 r"""`ldm.load`: where a model is looked for."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from ldm.errors import LdmError
 from ldm.loading import find
 from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
 from tests.small import CONFIG, write_small_model
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -291,3 +296,32 @@ def test_to_load_draws_no_random_numbers(single):
     state = torch.get_rng_state()
     ldm.load(single)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_loading_and_painting_wake_no_compiler(tmp_path):
+    # torch._dynamo and what it imports take a second and more to import.
+    folder = write_small_model(tmp_path / "small")
+    export(folder, tmp_path / "diffusers", "diffusers")
+    code = """
+import sys, ldm
+for folder in sys.argv[1:]:
+    ldm.load(folder, device="cpu").generate("a dog", seed=0, steps=1)
+print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path / "diffusers")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("layout", ["ours", "diffusers"])
+def test_a_model_in_bfloat16_on_a_cpu_has_its_channels_last(tmp_path, layout):
+    folder = write_small_model(tmp_path / "small")
+    if layout == "diffusers":
+        export(folder, tmp_path / "diffusers", "diffusers")
+        folder = tmp_path / "diffusers"
+    for dtype, expected in ((torch.bfloat16, True), (torch.float32, False)):
+        model = ldm.load(folder, dtype, "cpu")
+        for weight in (model.unet.conv_out.weight, model.vae.decoder.conv_out.weight):
+            assert weight.is_contiguous(memory_format=torch.channels_last) is expected
+            assert weight.is_contiguous() is not expected

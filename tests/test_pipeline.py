@@ -61,6 +61,34 @@ def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler, opti
     assert np.abs(array(batch) - array(alone)).max() <= 1  # of 255: float32 sums differ in their last bits
 
 
+def test_several_prompts_make_one_picture_of_each(model):
+    together = model.generate(["red dog", "dog", "red"], "dog", seed=7)
+    alone = [model.generate(p, "dog", seed=7 + i)[0] for i, p in enumerate(("red dog", "dog", "red"))]
+    assert len(together) == 3 and np.abs(array(together) - array(alone)).max() <= 1
+    assert not same(together[:1], model.generate("dog", "dog", seed=7))
+    with pytest.raises(LdmError, match="a batch of 0 pictures"):
+        model.generate([])
+
+
+@pytest.mark.parametrize("options", [{}, {"init": Image.new("RGB", (8, 8), "red")}], ids=["text", "picture"])
+def test_a_picture_no_larger_than_a_tile_is_the_same_in_tiles(model, options):
+    whole, tiled = (model.generate("red dog", seed=7, tile=tile, **options) for tile in (False, True))
+    assert same(whole, tiled)
+
+
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_with_tile_the_vae_never_sees_more_than_a_tile(model, with_mask):
+    seen = []
+    for part in (model.vae.encoder, model.vae.decoder):
+        part.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    init = Image.new("RGB", (160, 20), "red")
+    mask = {"mask": Image.new("L", (160, 20), 255)} if with_mask else {}
+    [image] = model.generate("red dog", seed=7, size=(160, 20), tile=True, init=init, **mask)
+    assert image.size == (160, 20)
+    # 80 latents in two tiles of 64, the first time as 128 pixels; with a mask the picture itself is decoded as well.
+    assert seen == [(1, 3, 20, 128)] * 2 + [(1, 4, 10, 64)] * (4 if with_mask else 2)
+
+
 def test_without_a_seed_every_picture_is_new(model):
     assert not same(model.generate("red dog"), model.generate("red dog"))
 

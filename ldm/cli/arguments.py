@@ -76,6 +76,18 @@ def add_size(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_many(parser: argparse.ArgumentParser) -> None:
+    many = parser.add_argument_group("many prompts")
+    many.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="TXT",
+        help="paint each line of this file (--batch pictures of each; --seed counts on from picture to picture, "
+        "from 0 if not given) into the folder --out. The same command again goes on where it was interrupted; "
+        "torchrun --nproc-per-node N -m ldm generate ... shares the list between N processes",
+    )
+
+
 def width_and_height(text: str) -> tuple[int, int]:
     """ "192x128" to (192, 128)."""
     width, _, height = text.partition("x")

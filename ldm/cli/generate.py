@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.cli.arguments import add_device, add_loading, add_model, add_sampling, add_size
+from ldm.cli.arguments import add_device, add_loading, add_many, add_model, add_sampling, add_size
 from ldm.cli.output import check_folder, check_place
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # What --from reads from the picture, and therefore does not take.
 RECORDED = (
     "prompt", "negative", "sampler", "steps", "guidance", "seed", "size", "batch", "strength", "keep_pixels",
-    "dtype", "no_weighting", "long_prompt", "weights", "prediction",
+    "dtype", "no_weighting", "long_prompt", "weights", "prediction", "tile",
 )  # fmt: skip
 
 
@@ -43,6 +43,9 @@ def generate_options(commands: Commands) -> None:
     )
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
     p.add_argument("--trace", type=Path, metavar="DIR", help="also show there how the picture came about")
+    p.add_argument(
+        "--tile", action="store_true", default=None, help="large pictures: encode and decode them in tiles"
+    )
     add_device(p)
     p.add_argument(
         "--dtype",
@@ -50,6 +53,7 @@ def generate_options(commands: Commands) -> None:
         help="numbers to compute with (default: what suits the model and the device)",
     )
     add_loading(p)
+    add_many(p)
     start = p.add_argument_group("start from a picture")
     start.add_argument("--init", type=Path, metavar="IMG", help="a picture to change")
     start.add_argument(
@@ -81,21 +85,37 @@ def generate(options: argparse.Namespace) -> None:
         from ldm.cli.again import paint_again
 
         paint_again(options)
+    elif options.prompts is not None:
+        from ldm.cli.many import paint_many
+
+        paint_many(options)
     else:
         from ldm.cli.new import paint_new
 
         paint_new(options)
 
 
+def check_many(options: argparse.Namespace) -> None:
+    """What --prompts takes the place of, and what it needs. Ends the program with exit code 2."""
+    for name in ("prompt", "trace"):
+        if getattr(options, name) is not None:
+            option = "a PROMPT" if name == "prompt" else f"--{name}"
+            options.wrong_usage(f"--prompts paints a list: leave {option} out, or --prompts")
+    if options.out is not None and options.out.suffix.lower() == ".png":
+        options.wrong_usage(f"--prompts paints many pictures: give a folder, not --out {options.out}")
+
+
 def check_usage(options: argparse.Namespace) -> None:
     """Options that only make sense with, or without, others. Ends the program with exit code 2."""
     if options.picture is not None:
-        for name in RECORDED:
+        for name in ("prompts", *RECORDED):
             if getattr(options, name) is not None:
                 option = "a PROMPT" if name == "prompt" else f"--{name.replace('_', '-')}"
                 options.wrong_usage(f"--from takes that from the picture: leave {option} out, or --from")
         return
-    if options.prompt is None:
+    if options.prompts is not None:
+        check_many(options)
+    elif options.prompt is None:
         options.wrong_usage("expected a PROMPT (or --from PNG)")
     if options.init is None:
         for name, value in (("strength", options.strength), ("mask", options.mask)):

@@ -72,6 +72,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         mask=None if options.mask is None else given_file(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
+        tile=bool(options.tile),
         weighting=not options.no_weighting,
         long_prompt=options.long_prompt or "truncate",
         config=None if options.config is None else given_file(options.config),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,9 +134,16 @@ def check_words(model: LatentDiffusion, *texts: str) -> None:
 
 
 def paint(
-    model: LatentDiffusion, record: Record, given: dict[str, Any], trace: Path | None = None
+    model: LatentDiffusion,
+    record: Record,
+    given: dict[str, Any],
+    trace: Path | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> list[Image]:
-    """All pictures of the record's group; `given` as from `read_given`, `trace` a folder for a report."""
+    """All pictures of the record's group; `given` as from `read_given`, `trace` a folder for a report.
+
+    `prompts` has a prompt for each picture, if they are not all the record's.
+    """
     size = record.width, record.height
     if record.width * record.height > MOST_PIXELS:
         raise LdmError(
@@ -145,7 +152,7 @@ def paint(
 
     def painted(progress: Progress) -> list[Image]:
         return model.generate(
-            record.prompt,
+            prompts or record.prompt,
             record.negative,
             steps=record.steps,
             guidance=record.guidance,
@@ -153,6 +160,7 @@ def paint(
             seed=record.seed - record.group.index,
             size=size,
             batch=record.group.count,
+            tile=record.tile,
             weighting=record.weighting,
             long_prompt=record.long_prompt,
             progress=progress,

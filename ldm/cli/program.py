@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from ldm.cli.bench import bench_options
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, shapes_options
@@ -18,6 +19,7 @@ from ldm.cli.output import tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
 from ldm.errors import LdmError
+from ldm.heap import keep_heap
 
 # In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
 COMMANDS = (
@@ -32,6 +34,7 @@ COMMANDS = (
     demo_options,
     train_options,
     evaluate_options,
+    bench_options,
     postcards_options,
 )
 
@@ -41,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
     warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
     options = make_parser().parse_args(arguments)
+    keep_heap()
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         with log_lines():

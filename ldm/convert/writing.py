@@ -4,12 +4,13 @@ Both take any form of checkpoint that can be opened, and neither changes a numbe
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ldm.config import Config
 from ldm.convert.diffusers_folder import FOLDERS, STEMS, is_diffusers_folder
@@ -23,6 +24,7 @@ from ldm.convert.settings import settings_of
 from ldm.convert.words import tokenizer_text
 from ldm.errors import LdmError
 from ldm.files import atomic_folder, atomic_path, sweep
+from ldm.text.tokenizer import Tokenizer
 
 
 def convert(
@@ -74,7 +76,7 @@ def export(
     made = gather(source, config, weights, prediction)
     if to == "diffusers":
         with _replacing(out, force) as place:
-            _write_diffusers(place, made, dtype)
+            write_diffusers(place, made.config, made.tokenizer, made.tensors, dtype)
     else:
         sweep(out)
         if out.exists() and not force:
@@ -119,19 +121,26 @@ def _is_second(config: Config) -> bool:
     return config.text.output == "penultimate"
 
 
-def _write_diffusers(folder: Path, made: Gathered, dtype: torch.dtype | None) -> None:
-    second = _is_second(made.config)
-    settings = settings_of(made.config, linear_projection=second)
+def write_diffusers(
+    folder: Path,
+    config: Config,
+    tokenizer: Tokenizer,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a model's tensors, by part under our names, to an empty `folder` in diffusers' layout."""
+    second = _is_second(config)
+    settings = settings_of(config, linear_projection=second)
     for name, table in settings.items():
         file = {"": "model_index.json", "scheduler": "scheduler_config.json"}.get(name, "config.json")
         with atomic_path(folder / name / file) as path:
             path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    made.tokenizer.save(folder / "tokenizer")
-    for part, tensors in made.tensors.items():
-        rows = part_rows(part, getattr(made.config, part), second)
+    tokenizer.save(folder / "tokenizer")
+    for part, own in tensors.items():
+        rows = part_rows(part, getattr(config, part), second)
         path = folder / FOLDERS[part] / STEMS[part][0]
         # transformers opens only files that say which library wrote them
-        write_safetensors(path, written(tensors, rows, "diffusers"), {"format": "pt"}, dtype)
+        write_safetensors(path, written(own, rows, "diffusers"), {"format": "pt"}, dtype)
 
 
 def _write_compvis(out: Path, made: Gathered, dtype: torch.dtype | None) -> None:

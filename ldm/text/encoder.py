@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ldm.config import TextConfig
 from ldm.errors import LdmError
-from ldm.text.transformer import TransformerLayer
+from ldm.text.transformer import TransformerLayer, embedding
 
 
 class TextEncoder(nn.Module):
@@ -23,8 +23,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         # Stable Diffusion 2 reads the state *before* the last layer, so that layer is not built at all.
         layers = config.layers - (config.output == "penultimate")
-        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
-        self.position_embedding = nn.Embedding(config.context_length, config.width)
+        self.token_embedding = embedding(config.vocab_size, config.width)
+        self.position_embedding = embedding(config.context_length, config.width)
         self.layers = nn.ModuleList(
             TransformerLayer(config.width, config.heads, config.activation) for _ in range(layers)
         )

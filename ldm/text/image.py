@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ldm.config import ImageConfig
 from ldm.pixels import to_pixels
-from ldm.text.transformer import TransformerLayer
+from ldm.text.transformer import TransformerLayer, embedding
 
 # Per-channel mean and standard deviation of CLIP's training pictures, in [0, 1].
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -65,7 +65,7 @@ class ImageEncoder(nn.Module):
         # A convolution whose stride is its size is a linear map applied to each patch.
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
-        self.position_embedding = nn.Embedding(patches + 1, config.width)
+        self.position_embedding = embedding(patches + 1, config.width)
         self.norm_in = nn.LayerNorm(config.width, eps=1e-5)
         self.layers = nn.ModuleList(
             TransformerLayer(config.width, config.heads, config.activation) for _ in range(config.layers)

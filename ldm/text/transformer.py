@@ -22,6 +22,16 @@ def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x * torch.sigmoid(1.702 * x)
 
 
+def embedding(rows: int, width: int) -> nn.Embedding:
+    """`nn.Embedding`, with the same standard normal numbers from the same generator.
+
+    On the meta device, where there are none, it draws none: there torch's own class imports the whole of torch's
+    compiler to draw them, for more than a second at the start of every program that loads a model.
+    """
+    weight = torch.empty(rows, width)
+    return nn.Embedding.from_pretrained(weight if weight.is_meta else weight.normal_(), freeze=False)
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
 
 

@@ -100,6 +100,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         "--seed=9",
         "--batch=2",
         "--size=8x16",
+        "--tile",
         "--no-weighting",
         "--long-prompt=chunk",
     ]
@@ -107,13 +108,14 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
     assert seen.pop("progress") is progress_bar
     assert seen == {
         "prompt": "a dog", "negative": "cat", "sampler": "ddpm",
-        "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2, "size": (8, 16), "weighting": False, "long_prompt": "chunk",
+        "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2, "size": (8, 16), "tile": True,
+        "weighting": False, "long_prompt": "chunk",
     }  # fmt: skip
     run(capsys, "generate", "a dog", "--model", model, "--seed", 0)
     del seen["progress"]
     assert seen == {  # the model's own defaults (tests/small.py)
         "prompt": "a dog", "negative": "", "sampler": "ddim",
-        "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16),
+        "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16), "tile": False,
         "weighting": True, "long_prompt": "truncate",
     }  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_what_the_parser_does_not_know_is_exit_code_2(capsys, arguments):
             "demo",
         )
     ]
-    + [["train"], ["evaluate"], ["postcards"]],
+    + [["train"], ["evaluate"], ["bench"], ["postcards"]],
 )
 def test_help_is_exit_code_0(capsys, command):
     with pytest.raises(SystemExit) as caught:
@@ -64,7 +64,7 @@ import sys
 from ldm.cli import main
 from ldm.cli.program import COMMANDS
 names = [add.__name__.removesuffix("_options") for add in COMMANDS]
-assert names[:2] == ["generate", "info"] and len(names) == 12
+assert names[:2] == ["generate", "info"] and len(names) == 13
 for arguments in [[], *([name] for name in names)]:
     try:
         main([*arguments, "--help"])

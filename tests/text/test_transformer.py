@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.text.transformer import ACTIVATIONS, MLP, TransformerLayer, quick_gelu
+from ldm.text.transformer import ACTIVATIONS, MLP, TransformerLayer, embedding, quick_gelu
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
@@ -100,3 +100,19 @@ def test_with_silent_branches_the_layer_is_the_identity(draw, randomise):
 def test_an_unknown_activation_is_an_error():
     with pytest.raises(KeyError):
         MLP(4, "relu")
+
+
+def test_an_embedding_draws_what_torchs_own_draws_and_learns():
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        ours, after = embedding(7, 3), torch.randn(2)
+        torch.manual_seed(5)
+        theirs, then = nn.Embedding(7, 3), torch.randn(2)
+    assert torch.equal(ours.weight, theirs.weight) and torch.equal(after, then)
+    assert ours.weight.requires_grad and (ours.num_embeddings, ours.embedding_dim) == (7, 3)
+
+
+def test_on_the_meta_device_an_embedding_has_a_shape_and_no_numbers():
+    with torch.device("meta"):
+        weight = embedding(7, 3).weight
+    assert weight.is_meta and weight.shape == (7, 3)

@@ -1,0 +1,63 @@
+"""What is measured, and what the goals are: the table, before anything stands in it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a number that a case finds, and what is hoped for.
+
+    A goal of kind "ratio" is in units of the reference's number; "value" is the number itself.
+    """
+
+    what: str
+    case: str
+    number: str
+    unit: str
+    goal: float | None = None
+    stretch: float | None = None
+    kind: Literal["ratio", "value"] = "ratio"
+    more_is_better: bool = False
+
+
+def reached(row: Row, value: float | None) -> str:
+    """What a measured ratio or value is worth: "stretch", "goal", "no", or "" where there is none, or no goal."""
+    if value is None or row.goal is None:
+        return ""
+    sign = -1 if row.more_is_better else 1
+    if row.stretch is not None and sign * value <= sign * row.stretch:
+        return "stretch"
+    return "goal" if sign * value <= sign * row.goal else "no"
+
+
+# Set for two cores of a CPU with AMX, at 512 x 512 pixels.
+ROWS = (
+    Row("U-Net step with guidance, bfloat16", "unet-bfloat16", "seconds", "s", 0.75, 0.68),
+    Row("U-Net step with guidance, float32", "unet-float32", "seconds", "s", 0.95, 0.88),
+    Row("VAE decode, bfloat16", "decode-bfloat16", "seconds", "s", 0.35, 0.30),
+    Row("VAE decode, float32", "decode-float32", "seconds", "s", 0.85, 0.77),
+    Row("VAE encode, bfloat16", "encode-bfloat16", "seconds", "s", 0.40, 0.28),
+    Row("20 steps of DDIM, end to end, bfloat16", "paint-bfloat16", "seconds", "s", 0.70, 0.60),
+    Row("20 steps of DDIM, end to end, float32", "paint-float32", "seconds", "s", 0.95, 0.88),
+    Row("load float32 from a warm file: to the object", "load", "object", "s", 0.5, 0.25),
+    Row("load float32 from a warm file: to the end of the first step", "load", "step", "s", 0.5, 0.25),
+    Row("peak anonymous memory, load and paint, bfloat16", "paint-bfloat16", "memory", "MiB", 0.9, 0.75),
+    Row("`ldm generate` with the tiny model, shell to PNG", "generate", "seconds", "s", 5.0, 3.0, "value"),
+    Row("`import ldm`", "start", "import", "s", 0.1, None, "value"),
+    Row("`ldm --help`", "start", "help", "s", 0.2, None, "value"),
+    Row("tokenizer, a prompt at a time", "tokenizer", "rate", "/s", 1.0, 1.3, "ratio", True),
+    Row("training step of the tiny U-Net", "train", "seconds", "s", 0.8, 0.6),
+    Row("pictures of the tiny model, 1 at once", "throughput", "1", "/s", None, None, "value", True),
+    Row("pictures of the tiny model, 2 at once", "throughput", "2", "/s", None, None, "value", True),
+    Row("pictures of the tiny model, 4 at once", "throughput", "4", "/s", None, None, "value", True),
+    Row("pictures of the tiny model, 8 at once", "throughput", "8", "/s", None, None, "value", True),
+)
+OURS_ALONE = ("generate", "start", "throughput")  # cases that the reference has nothing to compare with
+
+
+def samples(case: str, quick: bool) -> int:
+    """How many fresh processes measure a case, of which the table shows the median."""
+    if quick:
+        return 1
+    return 3 if case.startswith("paint") else 5

@@ -1,0 +1,67 @@
+r"""Turns, and medians."""
+
+from pathlib import Path
+
+from ldm.bench.compare import OURS, REFERENCE, compare, middle, turns
+from ldm.bench.rows import OURS_ALONE
+from ldm.errors import LdmError
+
+BOTH = {REFERENCE: "theirs", OURS: "ours"}
+
+
+def test_the_arms_take_turns_in_every_case_and_the_reference_sits_out_what_is_ours_alone():
+    order = turns(BOTH, quick=False)
+    unet = [turn.arm for turn in order if turn.case == "unet-bfloat16"]
+    assert unet == [REFERENCE, OURS] * 5
+    assert [turn.arm for turn in order if turn.case == "paint-float32"] == [REFERENCE, OURS] * 3
+    for case in OURS_ALONE:
+        assert {turn.arm for turn in order if turn.case == case} == {OURS}
+    cases = [turn.case for turn in order]
+    assert all(
+        case == other or case not in cases[i + 1 :] for i, (case, other) in enumerate(zip(cases, cases[1:]))
+    )
+
+
+def test_without_the_reference_our_arm_is_alone():
+    assert {turn.arm for turn in turns({OURS: "ours"}, quick=True)} == {OURS}
+
+
+def test_everything_that_is_measured_is_kept_and_progress_sees_every_turn(tmp_path):
+    runs, seen = [], []
+
+    def run(arm: str, case: str, folder: Path, quick: bool):
+        runs.append((arm, case))
+        assert folder == tmp_path and not quick
+        return {"seconds": float(len(runs))}
+
+    def progress(order):
+        seen.extend(order)
+        return order
+
+    found = compare(BOTH, tmp_path, False, progress, run)
+    assert (
+        [(BOTH[turn.arm], turn.case) for turn in seen]
+        == runs
+        == [(BOTH[t.arm], t.case) for t in turns(BOTH, False)]
+    )
+    assert found["unet-bfloat16"][REFERENCE] == [{"seconds": float(n)} for n in (1, 3, 5, 7, 9)]
+    assert middle(found, "unet-bfloat16", OURS, "seconds") == 6.0
+
+
+def test_the_median_does_not_mind_one_slow_process_and_nothing_is_none():
+    found = {"a": {OURS: [{"seconds": 1.0}, {"seconds": 99.0}, {"seconds": 2.0, "memory": 5.0}]}}
+    assert middle(found, "a", OURS, "seconds") == 2.0 and middle(found, "a", OURS, "memory") == 5.0
+    assert middle(found, "a", REFERENCE, "seconds") is None and middle(found, "b", OURS, "seconds") is None
+
+
+def test_what_fails_is_told_and_the_rest_is_measured(tmp_path, caplog):
+    def run(arm: str, case: str, folder: Path, quick: bool):
+        if case == "generate":
+            raise LdmError("measuring generate failed: no model 'tiny'")
+        return {"seconds": 1.0}
+
+    found = compare({OURS: "ours"}, tmp_path, True, run=run)
+    assert (
+        "generate" not in found and len(found) == len({turn.case for turn in turns({OURS: "ours"}, True)}) - 1
+    )
+    assert caplog.messages == ["measuring generate failed: no model 'tiny'"]

@@ -1,0 +1,49 @@
+r"""Our arm finds the numbers that the table asks for. (How large they are is no matter of tests.)"""
+
+import math
+
+import pytest
+
+import ldm
+from ldm.bench import ours
+from ldm.bench.ours import CASES, numbers
+from ldm.bench.rows import ROWS
+from tests.bench.conftest import SIZES
+
+
+def asked(case: str) -> set[str]:
+    return {row.number for row in ROWS if row.case == case}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("generate", "throughput")])
+def test_a_case_finds_its_numbers(folder, case):
+    found = CASES[case](folder, SIZES)
+    assert all(math.isfinite(number) and number > 0 for number in found.values())
+    assert asked(case) ^ set(found) <= {
+        "memory"
+    }  # asked for in one number format, and where the system tells
+
+
+def test_throughput_is_measured_at_each_batch(folder, monkeypatch):
+    model = ldm.load(folder, config=SIZES.config)
+    made = []
+
+    def generate(*args, batch=1, **options):
+        made.append(batch)
+
+    monkeypatch.setattr(ours, "load", lambda *args, **options: model)
+    monkeypatch.setattr(model, "generate", generate)
+    assert set(ours.throughput(folder, SIZES)) == {"1", "2"} and made == [1, 1, 2]
+
+
+def test_a_look_is_the_pipelines_own_with_guidance(folder, monkeypatch):
+    model = ldm.load(folder)
+    seen = []
+    model.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    ours.look(model, SIZES)()
+    [(x_t, t, context)] = seen
+    assert x_t.shape == (2, 4, 8, 8) and t == 500 and context.shape == (2, 32, 8)
+
+
+def test_numbers_are_the_same_for_both_arms():
+    assert (numbers(1, 3, 4) == numbers(1, 3, 4)).all() and (numbers(1, 3) != numbers(2, 3)).all()

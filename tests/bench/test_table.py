@@ -1,0 +1,52 @@
+r"""The table that is printed, and the JSON that is kept."""
+
+import json
+
+from ldm.bench.compare import OURS, REFERENCE
+from ldm.bench.rows import ROWS
+from ldm.bench.table import as_json, markdown
+
+FOUND = {
+    "unet-bfloat16": {OURS: [{"seconds": 1.4}], REFERENCE: [{"seconds": 2.0}]},
+    "decode-float32": {OURS: [{"seconds": 7.5}], REFERENCE: [{"seconds": 7.5}]},
+    "paint-bfloat16": {OURS: [{"seconds": 28.0}]},
+    "tokenizer": {OURS: [{"rate": 6500.0}], REFERENCE: [{"rate": 5000.0}]},
+    "generate": {OURS: [{"seconds": 2.5}]},
+}
+MACHINE = {"processor": "Z80", "threads": 2}
+
+
+def line(what: str, **options) -> str:
+    [found] = [text for text in markdown(FOUND, MACHINE, False).splitlines() if what in text]
+    return found
+
+
+def test_a_row_has_goal_and_measured():
+    assert line("U-Net step with guidance, bf") == (
+        "| U-Net step with guidance, bfloat16 | <= 0.75x | <= 0.68x | 2 s | 1.4 s | 0.70x | goal |"
+    )
+    assert line("decode, float32").endswith("| 7.5 s | 7.5 s | 1.00x | no |")
+    assert line("tokenizer").endswith("| >= 1.00x | >= 1.30x | 5000 /s | 6500 /s | 1.30x | stretch |")
+    assert line("shell to PNG").endswith("| <= 5 s | <= 3 s | - | 2.5 s | - | stretch |")
+
+
+def test_what_was_not_measured_is_a_dash_and_no_verdict():
+    assert line("end to end, bf").endswith("| - | 28 s | - | - |")
+    assert line("import ldm").endswith("| <= 0.1 s | - | - | - | - | - |")
+
+
+def test_every_row_is_there_under_the_machine():
+    page = markdown(FOUND, MACHINE, False)
+    assert "\nprocessor: Z80, threads: 2.\n" in page and "quick" not in page
+    assert sum(text.startswith("| ") for text in page.splitlines()) == len(ROWS) + 1
+    assert "**A quick run" in markdown(FOUND, MACHINE, True)
+
+
+def test_the_json_has_it_all():
+    kept = json.loads(as_json(FOUND, MACHINE, True))
+    assert kept["machine"] == MACHINE and kept["quick"] is True and kept["processes"] == FOUND
+    assert len(kept["table"]) == len(ROWS)
+    assert kept["table"][0] == {
+        "what": "U-Net step with guidance, bfloat16", "unit": "s", "goal": 0.75, "stretch": 0.68,
+        "ldm": 1.4, "diffusers": 2.0, "ratio": 0.7, "reached": "goal",
+    }  # fmt: skip

@@ -1,0 +1,174 @@
+r"""`ldm generate --prompts`: the pictures of a list, however often interrupted and however many paint it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ldm
+from ldm.cli import many, painting
+from ldm.record import Group, read_record
+from tests.cli.terminal import files, pixels, run, wrong
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NAMES = ["00001-7.png", "00001-8.png", "00003-9.png", "00003-10.png", "00004-11.png", "00004-12.png"]
+
+
+@pytest.fixture
+def prompts(work) -> Path:
+    (work / "list.txt").write_text("a dog\n\n  red dog \nred\n")
+    return work / "list.txt"
+
+
+@pytest.fixture
+def paint(capsys, model, prompts):
+    def run_it(*more, out="out"):
+        options = ("--prompts", prompts, "--batch", 2, "--seed", 7, "--model", model, "--out", out)
+        return run(capsys, "generate", *options, *more)
+
+    return run_it
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_list_becomes_pictures_named_after_line_and_seed(paint, model, work):
+    code, out, err = paint()
+    assert (code, err) == (0, []) and out.splitlines() == [f"out/{name}" for name in NAMES]
+    # The seeds count on through the list, four pictures in a group: the fifth begins the second one.
+    expected = ldm.load(model).generate(["a dog", "a dog", "red dog", "red dog"], seed=7)
+    expected += ldm.load(model).generate(["red", "red"], seed=11)
+    for name, image in zip(NAMES, expected, strict=True):
+        assert (pixels(work / "out" / name) == np.asarray(image)).all()
+    record = read_record(work / "out" / NAMES[4])
+    assert (record.prompt, record.seed, record.group) == ("red", 11, Group(0, 2))
+
+
+def test_each_picture_is_the_one_of_its_prompt_and_seed_alone(paint, model, work):
+    paint()
+    alone = np.asarray(ldm.load(model).generate("red dog", seed=10)[0]).astype(int)
+    assert np.abs(pixels(work / "out/00003-10.png") - alone).max() <= 1
+    assert np.abs(pixels(work / "out/00001-8.png") - alone).max() > 1
+
+
+def test_it_goes_on_where_it_was_interrupted_and_paints_the_same_bytes(paint, work, monkeypatch):
+    paint(out="whole")
+    painted = []
+
+    def interrupted(model, record, *args, **kwargs):
+        if painted:
+            raise KeyboardInterrupt
+        painted.append(record.seed)
+        return painting.paint(model, record, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(many, "paint", interrupted)
+        assert paint()[0] == 130
+    assert sorted(contents(work / "out")) == sorted(NAMES[:4])
+    (work / "out" / NAMES[1]).unlink()  # nor need what is there be the first
+    kept = {name: (work / "out" / name).stat().st_mtime_ns for name in (NAMES[0], *NAMES[2:4])}
+    code, out, err = paint()
+    assert (code, err) == (0, ["3 of 6 pictures are there already"])
+    assert out.splitlines() == [f"out/{name}" for name in (NAMES[1], *NAMES[4:])]
+    assert {name: (work / "out" / name).stat().st_mtime_ns for name in kept} == kept
+    assert contents(work / "out") == contents(work / "whole")
+    monkeypatch.setattr(many, "paint", None)  # and then nothing is left to paint
+    assert paint() == (0, "", ["6 of 6 pictures are there already"])
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkeypatch, world):
+    paint(out="alone")
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(many, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(many, "world", lambda: world)
+        code, out, _ = paint()
+        assert code == 0
+        shares.append(out.splitlines())
+    assert [len(share) for share in shares] == [4, 2, 0][:world]
+    assert contents(work / "out") == contents(work / "alone")
+
+
+@pytest.mark.slow
+def test_under_torchrun_two_processes_paint_what_one_paints(paint, model, prompts, work):
+    paint(out="alone")
+    torchrun = (
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "ldm",
+        "generate",
+    )
+    options = ("--prompts", prompts, "--batch", "2", "--seed", "7", "--model", model, "--out", work / "out")
+    done = subprocess.run(
+        [sys.executable, *torchrun, *map(str, options)],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == sorted(str(work / "out" / name) for name in NAMES)
+    assert contents(work / "out") == contents(work / "alone")
+
+
+def test_without_a_seed_it_is_the_same_one_each_time(capsys, model, prompts, work):
+    code, out, _ = run(capsys, "generate", "--prompts", prompts, "--model", model)
+    assert code == 0 and out.splitlines() == [f"outputs/{n}.png" for n in ("00001-0", "00003-1", "00004-2")]
+    assert files(work) == ["list.txt", *out.splitlines()]
+
+
+def test_another_picture_in_its_place_is_an_error_and_is_kept(paint, prompts, work):
+    paint()
+    before = contents(work / "out")
+    for change in ("list", "option"):
+        if change == "list":
+            prompts.write_text("a cat\n\nred dog\nred\n")
+        code, out, err = paint(*(() if change == "list" else ("--steps", 3)))
+        assert (code, out) == (1, "")
+        assert err[-1] == (
+            "ldm: out/00001-7.png is another picture than the one asked for; give another folder, or remove it"
+        )
+        prompts.write_text("a dog\n\n  red dog \nred\n")
+    assert contents(work / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            None,
+            "cannot read list.txt: No such file or directory; give a text file with a prompt on each line",
+        ),
+        (b" \n\n", "list.txt is empty; expected a text file with a prompt on each line"),
+        (b"a d\xf6g", "cannot read list.txt: 'utf-8' codec can't decode byte 0xf6"),
+    ],
+)
+def test_a_list_that_is_none_is_an_error(capsys, model, work, text, message):
+    if text is not None:
+        (work / "list.txt").write_bytes(text)
+    code, out, [told] = run(capsys, "generate", "--prompts", "list.txt", "--model", model)
+    assert (code, out) == (1, "") and told.startswith(f"ldm: {message}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a dog"], "--prompts paints a list: leave a PROMPT out, or --prompts"),
+        (["--trace", "t"], "--prompts paints a list: leave --trace out, or --prompts"),
+        (["--out", "a.png"], "--prompts paints many pictures: give a folder, not --out a.png"),
+        (["--from", "x.png"], "--from takes that from the picture: leave --prompts out, or --from"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(capsys, arguments, message):
+    assert wrong(capsys, "generate", "--prompts", "l.txt", *arguments) == f"ldm generate: error: {message}"
+
+
+def test_a_batch_of_none_is_an_error(paint):
+    assert paint("--batch", 0) == (1, "", ["ldm: a batch of 0 pictures; expected at least 1"])

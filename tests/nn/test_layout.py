@@ -1,0 +1,55 @@
+r"""The layout in memory changes the order of numbers, and no number."""
+
+import pytest
+import torch
+from torch import nn
+
+from ldm.nn.layout import channels_last, lay_out
+from ldm.unet.unet import UNet
+from ldm.vae.vae import VAE
+from tests.small import CONFIG
+
+
+def is_channels_last(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+@pytest.mark.parametrize("size", [(8, 12), (5, 7)])
+def test_unet_and_vae_say_the_same_in_either_layout(randomise, draw, size):
+    unet, vae = randomise(UNet(CONFIG.unet)), randomise(VAE(CONFIG.vae))
+    x, context, t = draw(2, 4, *size), draw(2, 3, 16), torch.tensor([7, 700])
+    pixels = draw(1, 3, 2 * size[0], 2 * size[1])
+    before = unet(x, t, context), vae.decode(x), vae.encode(pixels)[0]
+    channels_last(unet)
+    channels_last(vae)
+    after = unet(x, t, context), vae.decode(x), vae.encode(pixels)[0]
+    for a, b in zip(after, before, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+def test_every_feature_map_follows_the_weights(randomise, draw):
+    # One layer that gave the usual order would have the next one put everything back again, unseen but slow.
+    unet, vae = randomise(UNet(CONFIG.unet)), randomise(VAE(CONFIG.vae))
+    seen = []
+    for network in (unet, vae):
+        channels_last(network)
+        for name, part in network.named_modules():
+            if isinstance(part, nn.Conv2d) and part.in_channels > 4:  # the latent itself comes as it comes
+                part.register_forward_pre_hook(
+                    lambda _, x, name=name: seen.append((name, is_channels_last(x[0])))
+                )
+    unet(draw(2, 4, 8, 8), torch.tensor(7), draw(2, 3, 16))
+    vae.decode(draw(2, 4, 8, 8))
+    vae.encode(draw(2, 3, 16, 16))
+    assert len(seen) > 30 and [name for name, follows in seen if not follows] == []
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [(torch.bfloat16, True), (torch.float32, False), (torch.float16, False)]
+)
+def test_only_bfloat16_on_a_cpu_is_laid_out_anew(dtype, expected):
+    network = nn.Sequential(nn.Linear(2, 3), nn.Conv2d(2, 3, 3)).to(dtype)
+    linear = network[0].weight.clone()
+    lay_out(network)
+    assert is_channels_last(network[1].weight) is expected
+    assert torch.equal(network[0].weight, linear)

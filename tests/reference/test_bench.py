@@ -1,0 +1,33 @@
+r"""The reference's arm of the benchmark works, and does the same work as ours."""
+
+import math
+
+import pytest
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+import torch
+
+import ldm
+from ldm.bench import ours
+from tests.bench import theirs
+from tests.bench.conftest import SIZES, folder
+from tests.golden.compare import assert_same
+
+pytestmark = pytest.mark.reference
+assert folder  # a fixture
+
+
+@pytest.mark.parametrize("case", [case for case in theirs.CASES if case != "tokenizer"])
+def test_a_case_finds_the_numbers_that_ours_finds(folder, case):
+    found = theirs.CASES[case](folder, SIZES)
+    assert found.keys() == ours.CASES[case](folder, SIZES).keys()
+    assert all(math.isfinite(number) and number > 0 for number in found.values())
+
+
+@torch.no_grad()
+def test_both_look_at_the_same_latent_under_the_same_words(folder):
+    model, pipeline = ldm.load(folder, torch.float32), theirs.load(folder, torch.float32)
+    _, eps = ours.look(model, SIZES)()
+    assert_same(eps, theirs.look(pipeline.unet, SIZES, torch.float32)(), 1e-5)
