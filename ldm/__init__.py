@@ -166,6 +166,14 @@ READING_ORDER = (
     "ldm.bench.machine",
     "ldm.bench.table",
     "ldm.bench.run",
+    # Writing it oneself.
+    "ldm.exercises.exercise",
+    "ldm.exercises.in_text",
+    "ldm.exercises.in_diffusion",
+    "ldm.exercises.in_networks",
+    "ldm.exercises.listed",
+    "ldm.exercises.cutting",
+    "ldm.exercises.checking",
     # The command line.
     "ldm.cli.arguments",
     "ldm.cli.output",
@@ -176,6 +184,7 @@ READING_ORDER = (
     "ldm.cli.again",
     "ldm.cli.generate",
     "ldm.cli.look",
+    "ldm.cli.exercise",
     "ldm.cli.checkpoints",
     "ldm.cli.measure",
     "ldm.cli.bench",

@@ -23,7 +23,7 @@ LAYERS = {
     "pipeline": 3, "repaint": 3, "finite": 3,
     "convert": 4, "trace": 4,
     "loading": 5, "train": 5,
-    "evaluate": 6, "verify": 6, "bench": 6,
+    "evaluate": 6, "verify": 6, "bench": 6, "exercises": 6,
     "cli": 7, "__main__": 7, "": 7,
 }  # fmt: skip
 

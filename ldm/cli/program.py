@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from ldm.cli.bench import bench_options
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
+from ldm.cli.exercise import exercise_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, shapes_options
 from ldm.cli.measure import demo_options, evaluate_options
@@ -27,6 +28,7 @@ COMMANDS = (
     info_options,
     explore_options,
     shapes_options,
+    exercise_options,
     inspect_options,
     convert_options,
     export_options,

@@ -38,12 +38,23 @@ def attention(
 def attention_weights(
     q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], causal: bool = False
 ) -> Float[Tensor, "b h n m"]:
-    r"""The weights $\mathrm{softmax}(QK^\top / \sqrt d)$ by hand: non-negative, each row sums to one."""
+    r"""The weights $\mathrm{softmax}(QK^\top / \sqrt d)$ by hand: non-negative, each row sums to one.
+
+    `causal` hides from position i everything after i, with `hide_future`.
+    """
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-    if causal:  # a score of minus infinity becomes a weight of exactly zero
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(diagonal=1)
-        scores = scores.masked_fill(future, float("-inf"))
+    if causal:
+        scores = hide_future(scores)
     return scores.softmax(dim=-1)
+
+
+def hide_future(scores: Float[Tensor, "b h n n"]) -> Float[Tensor, "b h n n"]:
+    r"""The causal mask: the score of query i for key j stays what it is for $j \le i$, and is $-\infty$ for $j > i$.
+
+    The softmax makes a weight of exactly zero of it, and the other weights of the row still sum to one.
+    """
+    future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(diagonal=1)
+    return scores.masked_fill(future, float("-inf"))
 
 
 class Attention(nn.Module):

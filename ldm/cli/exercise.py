@@ -1,0 +1,109 @@
+"""`ldm exercise`: write a function of this package yourself, and have it checked by the package's own tests."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldm.cli.output import printable, write_text
+from ldm.errors import LdmError
+
+if TYPE_CHECKING:
+    from ldm.cli.arguments import Commands
+    from ldm.exercises.exercise import Exercise
+
+ALL = "all"
+
+
+def exercise_options(commands: Commands) -> None:
+    p = commands.add_parser(
+        "exercise",
+        help="write a function yourself, and have it checked",
+        description="Write functions of this package yourself. `start` writes a stub into a folder of yours, `check` "
+        "runs the component's own tests with your function in place (it needs a clone and pytest), `solution` prints "
+        "the live code. The source is never touched.",
+    )
+    p.set_defaults(command=exercise)
+    p.add_argument("action", choices=("list", "start", "check", "solution"), help="what to do")
+    p.add_argument(
+        "name", nargs="?", metavar="NAME", help="which exercise (start: all, for every one of them)"
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        default=Path("exercises"),
+        metavar="DIR",
+        help="the folder of your files (exercises)",
+    )
+
+
+def exercise(options: argparse.Namespace) -> None:
+    from ldm.exercises.listed import find
+
+    if options.action == "list":
+        show_list(options.out)
+        return
+    if options.name is None:
+        raise LdmError(f"exercise {options.action} needs a name; `ldm exercise list` tells them")
+    if options.action == "start":
+        start(options.name, options.out)
+        return
+    chosen = find(options.name)
+    if options.action == "check":
+        check(chosen, options.out / f"{chosen.name}.py")
+    else:
+        show_solution(chosen)
+
+
+def show_list(folder: Path) -> None:
+    from ldm.exercises.listed import EXERCISES
+
+    for e in EXERCISES.values():
+        begun = "*" if (folder / f"{e.name}.py").exists() else " "
+        print(f"{begun} {e.name:<20} {e.task}")
+    print(printable(f"\n* begun in {folder}. `ldm exercise start NAME` begins one."))
+
+
+def start(name: str, folder: Path) -> None:
+    from ldm.exercises.cutting import stub
+    from ldm.exercises.listed import EXERCISES, find
+
+    if name == ALL:
+        chosen = [e for e in EXERCISES.values() if not (folder / f"{e.name}.py").exists()]
+    else:
+        chosen = [find(name)]
+    for e in chosen:
+        path = folder / f"{e.name}.py"
+        if path.exists():
+            raise LdmError(f"{path} is there already, and stays as it is; to begin anew, move it away")
+        write_text(path, stub(e))  # which prints the path
+
+
+def check(chosen: Exercise, path: Path) -> None:
+    from ldm.exercises.checking import explain, open_session, recognise
+    from ldm.exercises.cutting import answered
+
+    try:
+        answer = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise LdmError(f"no {path}; begin with `ldm exercise start {chosen.name}`") from error
+    except (OSError, ValueError) as error:
+        raise LdmError(f"cannot read {path}: {error}") from error
+    placed = answered(chosen, answer, str(path))
+    with open_session() as session:
+        found = session.run(chosen, placed)
+        known = None if found.right or found.is_unwritten else recognise(session, chosen, found)
+    for line in explain(chosen, placed, path, found, known):
+        print("    " + printable(line.strip()) if line.startswith(" ") else printable(line))
+    if not found.right:
+        raise LdmError(f"{chosen.name} does not pass its tests yet")
+
+
+def show_solution(chosen: Exercise) -> None:
+    from ldm.exercises.cutting import solution
+
+    first, last, text = solution(chosen)
+    print(f"# {chosen.file}, lines {first} to {last}")
+    print(f"# on the site: {chosen.file.removesuffix('.py')}.html#{chosen.function}\n")
+    print(text, end="")

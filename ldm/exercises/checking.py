@@ -1,0 +1,185 @@
+r"""Checking an answer: the component's own tests, with the answer in place of the live function.
+
+The tests run in a process of their own, on a copy of the repository in a temporary folder, so that nothing of the
+source is touched, whatever the answer does. `tests/session.py` is what runs there.
+
+How is a mistake recognised? By what it does, not by how it is written: the typical wrong answers run through the same
+tests, and if one of them fails the same tests with the same numbers, the answer makes that mistake.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+from ldm.errors import LdmError
+from ldm.exercises.cutting import ROOT, Placed, mistaken
+from ldm.exercises.exercise import Exercise, Wrong
+
+NEEDED = ("ldm", "tests", "pyproject.toml")
+LIMIT = 60.0  # seconds that one run of an exercise's tests may take; they take about one
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A test that did not pass: its name in pytest, the exception's class and first line."""
+
+    test: str
+    kind: str
+    message: str
+    line: int | None  # of the patched module, if the exception came out of it
+
+    @property
+    def symptom(self) -> tuple[str, str, str]:
+        """What tells one mistake from another; an exception's words depend on how the code is written."""
+        return self.test, self.kind, self.message if self.kind == "AssertionError" else ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the tests; none failed and none passed if they did not come to an end."""
+
+    passed: int
+    failures: tuple[Failure, ...]
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        return self.passed > 0 and not self.failures
+
+    @property
+    def is_unwritten(self) -> bool:
+        return any(failure.kind == "NotImplementedError" for failure in self.failures)
+
+    def looks_like(self, other: "Outcome") -> bool:
+        mine, theirs = ({failure.symptom for failure in o.failures} for o in (self, other))
+        return bool(mine) and mine == theirs
+
+
+class Session:
+    """A process that runs tests on a copy of the repository. `open_session` starts and ends it."""
+
+    def __init__(self, folder: Path, process: "subprocess.Popen[str]") -> None:
+        self.folder, self.process = folder, process
+
+    def run(self, exercise: Exercise, placed: Placed, limit: float = LIMIT) -> Outcome:
+        """Run the exercise's tests. Raises `LdmError` if they take longer than `limit` or cannot run at all."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None and stdout is not None
+        late = Timer(limit, self.process.kill)
+        late.start()
+        try:
+            job = {"file": exercise.file, "source": placed.source, "tests": exercise.tests}
+            stdin.write(json.dumps(job) + "\n")
+            stdin.flush()
+            answer = stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            in_time = late.is_alive()
+            late.cancel()
+        if not answer:
+            if in_time:
+                raise LdmError(f"the tests of {exercise.name} could not run:{self.complaint()}")
+            raise LdmError(
+                f"{exercise.name}: the tests did not come to an end within {limit:.0f} seconds; does a loop never end?"
+            )
+        return outcome(json.loads(answer))
+
+    def complaint(self) -> str:
+        """The last line that the process wrote before it ended."""
+        self.process.wait()
+        lines = (self.folder / "stderr").read_text(encoding="utf-8", errors="replace").splitlines()
+        return f" {lines[-1]}" if lines else f" the process ended with {self.process.returncode}"
+
+
+def outcome(answer: dict[str, Any]) -> Outcome:
+    failures = tuple(Failure(**failure) for failure in answer["failures"])
+    return Outcome(answer["passed"], failures, answer["seconds"])
+
+
+@contextmanager
+def open_session(root: Path = ROOT) -> Iterator[Session]:
+    """A `Session` on a copy of the repository at `root`. Raises `LdmError` where there are no tests, or no pytest."""
+    if not (root / "tests" / "session.py").is_file():
+        raise LdmError(
+            "the tests that check an answer are not here: clone the repository, and check in its environment"
+        )
+    missing = [name for name in ("pytest", "beartype", "pytest_socket") if find_spec(name) is None]
+    if missing:
+        raise LdmError(
+            f"{', '.join(missing)} missing, which the tests need: pip install -e '.[test]', or make test"
+        )
+    with tempfile.TemporaryDirectory(prefix="ldm-exercise-") as temporary:
+        folder = Path(temporary).resolve()
+        copy_repository(root, folder)
+        with open(folder / "stderr", "w", encoding="utf-8") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "tests/session.py"],
+                cwd=folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+            )
+            try:
+                yield Session(folder, process)
+            finally:
+                process.kill()
+                process.communicate()
+
+
+def copy_repository(root: Path, folder: Path) -> None:
+    """What the tests of components need, into `folder`."""
+    for name in NEEDED:
+        if (root / name).is_dir():
+            shutil.copytree(
+                root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "weights")
+            )
+        else:
+            shutil.copy(root / name, folder / name)
+
+
+def recognise(session: Session, exercise: Exercise, found: Outcome) -> Wrong | None:
+    """The typical wrong answer that fails as this one did, if there is one."""
+    for wrong in exercise.wrong:
+        if session.run(exercise, mistaken(exercise, wrong)).looks_like(found):
+            return wrong
+    return None
+
+
+def explain(exercise: Exercise, placed: Placed, path: Path, found: Outcome, known: Wrong | None) -> list[str]:
+    """In plain words, a line each: what the tests say of an answer in the file `path`."""
+    total = found.passed + len(found.failures)
+    if found.right:
+        return [
+            f"{exercise.name}: right. All {total} tests pass ({found.seconds:.1f} s).",
+            f"Compare: ldm exercise solution {exercise.name}",
+        ]
+    if found.is_unwritten:
+        return [f"{exercise.name}: not written yet. {path} still raises NotImplementedError."]
+    first = found.failures[0]
+    line = placed.lines.get(first.line or 0)
+    where = f" ({path}, line {line})" if line else ""
+    what = (
+        first.message
+        if first.kind in ("AssertionError", "Failed")
+        else f"{first.kind}: {first.message}{where}"
+    )
+    return [
+        f"{exercise.name}: not yet. {len(found.failures)} of {total} tests fail.",
+        f"The first is {first.test.rpartition('::')[2]}, in {first.test.partition('::')[0]}:",
+        f"    {what}",
+        *([f"This {known.says}."] if known else []),
+    ]

@@ -1,0 +1,25 @@
+"""All exercises, in the order in which the source is read."""
+
+from difflib import get_close_matches
+
+from ldm.errors import LdmError
+from ldm.exercises.exercise import Exercise
+from ldm.exercises.in_diffusion import IN_DIFFUSION
+from ldm.exercises.in_networks import IN_NETWORKS
+from ldm.exercises.in_text import IN_TEXT
+
+EXERCISES: dict[str, Exercise] = {e.name: e for e in (*IN_TEXT, *IN_DIFFUSION, *IN_NETWORKS)}
+
+
+def find(name: str) -> Exercise:
+    """The exercise of this name. Raises `LdmError` for another one."""
+    if name not in EXERCISES:
+        near = get_close_matches(name, EXERCISES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(EXERCISES)}"
+        raise LdmError(f"exercise {name!r}; {hint}")
+    return EXERCISES[name]
+
+
+def exercises_in(module: str) -> list[Exercise]:
+    """The exercises whose function stands in this module ("ldm.nn.attention")."""
+    return [exercise for exercise in EXERCISES.values() if exercise.module == module]

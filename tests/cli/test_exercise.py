@@ -1,0 +1,91 @@
+r"""`ldm exercise`."""
+
+import pytest
+
+from ldm.exercises.cutting import live_source, stub
+from ldm.exercises.listed import EXERCISES
+from tests.cli.terminal import files, run, wrong
+
+
+def test_the_list_names_every_exercise_and_marks_those_begun(capsys):
+    run(capsys, "exercise", "start", "geglu")
+    code, out, _ = run(capsys, "exercise", "list")
+    lines = out.splitlines()[: len(EXERCISES)]
+    assert code == 0 and [line[2:].split()[0] for line in lines] == list(EXERCISES)
+    assert [line for line in lines if line.startswith("*")] == [
+        f"* geglu                {EXERCISES['geglu'].task}"
+    ]
+
+
+def test_start_writes_the_stub_once_and_never_over_a_file(capsys, work):
+    assert run(capsys, "exercise", "start", "attention") == (0, "exercises/attention.py\n", [])
+    path = work / "exercises" / "attention.py"
+    assert path.read_text(encoding="utf-8") == stub(EXERCISES["attention"])
+    path.write_text("mine", encoding="utf-8")
+    code, out, [line] = run(capsys, "exercise", "start", "attention")
+    assert (code, out) == (1, "") and "is there already, and stays as it is" in line
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_start_all_writes_those_that_are_not_there_yet(capsys, work):
+    run(capsys, "exercise", "start", "geglu", "--out", "mine")
+    code, out, lines = run(capsys, "exercise", "start", "all", "--out", "mine")
+    assert (code, lines) == (0, []) and len(out.splitlines()) == len(EXERCISES) - 1
+    assert files(work) == sorted(f"mine/{name}.py" for name in EXERCISES)
+
+
+def test_a_right_and_a_wrong_answer(capsys, work):
+    run(capsys, "exercise", "start", "reparametrise")
+    path = work / "exercises" / "reparametrise.py"
+    begun = path.read_text(encoding="utf-8")
+    code, out, lines = run(capsys, "exercise", "check", "reparametrise")
+    assert code == 1 and lines == ["ldm: reparametrise does not pass its tests yet"]
+    assert (
+        out
+        == "reparametrise: not written yet. exercises/reparametrise.py still raises NotImplementedError.\n"
+    )
+
+    before, after = begun.split("    raise NotImplementedError")
+    rest = after.partition("\n")[2]
+    path.write_text(
+        f"{before}    sigma = logvar.exp()\n    return mean + noise * sigma\n{rest}", encoding="utf-8"
+    )
+    code, out, _ = run(capsys, "exercise", "check", "reparametrise")
+    assert code == 1 and "    got 9.5, expected 6.5" in out  # 5 + 9 * 0.5
+    assert "This takes the variance for the standard deviation" in out
+
+    path.write_text(f"{before}    return mean + noise * (logvar / 2).exp()\n{rest}", encoding="utf-8")
+    code, out, lines = run(capsys, "exercise", "check", "reparametrise")
+    assert (code, lines) == (0, []) and out.startswith("reparametrise: right.")
+
+
+def test_the_solution_is_the_live_code_with_its_place(capsys):
+    code, out, _ = run(capsys, "exercise", "solution", "guidance")
+    place, site, _, *text = out.splitlines()
+    assert code == 0 and place.startswith("# ldm/diffusion/predict.py, lines ")
+    assert site == "# on the site: ldm/diffusion/predict.html#guide"
+    first, last = map(int, place.split("lines ")[1].split(" to "))
+    assert text == live_source(EXERCISES["guidance"]).splitlines()[first - 1 : last]
+
+
+@pytest.mark.parametrize("action", ["start", "check", "solution"])
+def test_an_unknown_or_missing_name_is_an_error(capsys, action):
+    code, out, [line] = run(capsys, "exercise", action, "atention")
+    assert (code, out) == (1, "") and line == "ldm: exercise 'atention'; did you mean attention?"
+    code, out, [line] = run(capsys, "exercise", action)
+    assert (code, out) == (1, "") and "needs a name" in line
+
+
+def test_an_unknown_action_is_wrong_usage(capsys):
+    assert "invalid choice: 'solve'" in wrong(capsys, "exercise", "solve", "attention")
+
+
+def test_checking_what_was_not_begun_says_how_to_begin(capsys):
+    code, _, [line] = run(capsys, "exercise", "check", "attention")
+    assert code == 1 and line == "ldm: no exercises/attention.py; begin with `ldm exercise start attention`"
+
+
+def test_a_file_that_is_no_text_is_an_error(capsys, work):
+    (work / "attention.py").write_bytes(b"\xff\xfe")
+    code, _, [line] = run(capsys, "exercise", "check", "attention", "--out", ".")
+    assert code == 1 and line.startswith("ldm: cannot read attention.py")
