@@ -1,6 +1,7 @@
 # Python 3.10 or later and make are all this needs: every target sets up .venv first if it has to.
 # Options:  PYTHON=python3.12        which Python makes the environment
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
+#           C=attention              which component `make test` tests: a module or a folder of ldm/ (default: all)
 #           ARGS="-k attention -x"   passed on to pytest
 #           PRESET=quick             which recipe `make train` follows (default: full, which made the weights that ship)
 
@@ -41,8 +42,8 @@ pictures: $(CORE) ## paint the README's other pictures, into docs/images/
 evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/evaluation/
 	$(BIN)/ldm evaluate
 
-test: $(TEST) ## run the unit tests (no network, no reference library)
-	$(PYTEST) $(ARGS)
+test: $(TEST) ## run the unit tests (no network, no reference library); C=attention: those of one component
+	@files=`$(BIN)/python -m tests.components $(C)` && set -x && $(PYTEST) $$files $(ARGS)
 
 check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(BIN)/ruff check .

@@ -8,10 +8,8 @@ IN_TEXT = (
         "glue a pair of neighbours wherever it stands, the step that byte-pair encoding repeats",
         "ldm.text.tokenizer",
         "merge_pair",
-        (
-            "tests/text/test_tokenizer.py::test_merging_goes_left_to_right_without_overlap",
-            "tests/text/test_bpe.py",
-        ),
+        # Learning merges with a wrong one may never end, so the tests of `ldm/text/bpe.py` are left out.
+        ("tests/text/test_tokenizer.py::test_merging_goes_left_to_right_without_overlap",),
         (
             wrong("lets a piece belong to two pairs at once", "position += 2", "position += 1"),
             wrong(

@@ -1,4 +1,4 @@
-r"""What a page may ask for: `chapters`, `reading-order`, `papers`, `diagram`."""
+r"""What a page may ask for: `chapters`, `reading-order`, `exercises`, `papers`, `diagram`."""
 
 from docutils import nodes
 from sphinx import addnodes
@@ -7,6 +7,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from annotated.names import Names
 from annotated.papers import Paper
+from ldm.exercises.listed import EXERCISES
 
 
 class Chapters(SphinxDirective):
@@ -45,6 +46,20 @@ class ReadingOrder(SphinxDirective):
                 items += nodes.list_item("", text)
             result += [nodes.rubric("", title), items]
         return result
+
+
+class Exercises(SphinxDirective):
+    """The exercises, each with the function that it asks for (which `links.py` makes a link)."""
+
+    def run(self) -> list[nodes.Node]:
+        items = nodes.bullet_list(classes=["exercises"])
+        for exercise in EXERCISES.values():
+            text = nodes.paragraph(
+                "", "", nodes.strong("", exercise.name), nodes.Text(f": {exercise.task}, ")
+            )
+            text += nodes.literal("", f"{exercise.module}.{exercise.function}")
+            items += nodes.list_item("", text)
+        return [items]
 
 
 class Papers(SphinxDirective):
@@ -87,5 +102,6 @@ class Diagram(SphinxDirective):
 def setup(app: Sphinx) -> None:
     app.add_directive("chapters", Chapters)
     app.add_directive("reading-order", ReadingOrder)
+    app.add_directive("exercises", Exercises)
     app.add_directive("papers", Papers)
     app.add_directive("diagram", Diagram)

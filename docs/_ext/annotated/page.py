@@ -22,6 +22,8 @@ from sphinx.writers.html5 import HTML5Translator
 
 from annotated.names import Module, Names
 from annotated.rows import Row, split_rows
+from ldm.exercises.listed import exercises_in
+from tests.components import count_tests, shortest, test_files
 
 
 class code_cell(nodes.General, nodes.Element):
@@ -78,11 +80,12 @@ def render_prose(row: Row, renderer: SphinxRenderer) -> nodes.container:
 
 
 def about(module: Module, names: Names) -> nodes.container:
-    """Small print under a module's docstring: how to test it, what it stands on, who uses it."""
-    folder, _, file = module.path.replace("ldm/", "tests/", 1).rpartition("/")
-    test = f"{folder}/test_{file}"
+    """Small print under a module's docstring: how to test it, what to write oneself, what it stands on, who uses it."""
     facts = {
-        "Its tests alone": [f"make test ARGS={test}"] if (names.root / test).exists() else [],
+        **tests_of(module, names.root),
+        "Write it yourself": [
+            f"ldm exercise start {exercise.name}" for exercise in exercises_in(module.name)
+        ],
         "Stands on": module.uses,
         "Used by": names.users.get(module.name, []),
     }
@@ -94,6 +97,24 @@ def about(module: Module, names: Names) -> nodes.container:
         if mentions:
             box += line
     return box
+
+
+def tests_of(module: Module, root: Path) -> dict[str, list[str]]:
+    """What to type for the tests of a module, or of a folder, and how many there are."""
+    if not (root / "tests").is_dir():
+        return {}
+    files = test_files(root)
+    folder, _, file = module.path.replace("ldm/", "tests/", 1).rpartition("/")
+    mine = [f for f in files if str(f) == f"{folder}/test_{file}"]
+    name = shortest(mine[0], files) if mine else ""
+    if file == "__init__.py" and folder != "tests":
+        mine, name = [f for f in files if str(f.parent) == folder], module.name.rpartition(".")[2]
+    count = sum(count_tests(root / f) for f in mine)
+    return (
+        {f"Its tests ({count})": [f"make test C={name}", *(map(str, mine[:1] if len(mine) == 1 else []))]}
+        if mine
+        else {}
+    )
 
 
 def cell(row: Row, lines: list[str], source: str) -> code_cell:

@@ -1,0 +1,64 @@
+r"""`make test C=...` finds the tests of a component by their place."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ldm import READING_ORDER
+from tests.components import ROOT, count_tests, find, names_of, shortest, test_files
+
+
+def found(name, root=ROOT):
+    return [str(file) for file in find(name, root)]
+
+
+def test_a_module_a_folder_and_a_module_in_a_folder():
+    assert found("attention") == ["tests/nn/test_attention.py"]
+    assert found("pipeline") == ["tests/test_pipeline.py"]
+    assert "tests/vae/test_vae.py" in found("vae") and "tests/vae/test_golden.py" in found("vae")
+    assert found("vae/vae") == ["tests/vae/test_vae.py"]
+    assert found("transformer") == ["tests/text/test_transformer.py", "tests/unet/test_transformer.py"]
+
+
+def test_an_unknown_component_is_answered_with_all_that_there_are():
+    with pytest.raises(
+        LookupError, match=r"called 'attenton'; there are .*attention.*, unet/unet.*, vae/vae"
+    ):
+        find("attenton")
+
+
+def test_every_test_file_is_found_alone_by_its_shortest_name():
+    files = test_files()
+    assert all(find(shortest(file, files)) == [file] for file in files)
+
+
+def test_only_folders_of_the_package_are_components():
+    folders = {file.parent.name for file in test_files()} - {"tests"}
+    assert folders <= {module.split(".")[1] for module in READING_ORDER}
+    with pytest.raises(LookupError):
+        find("reference")
+
+
+def test_a_new_component_needs_no_entry_anywhere(tmp_path):
+    for name in ("ldm/new", "tests/new", "tests/other"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("new/test_thing", "other/test_thing", "test_alone"):
+        (tmp_path / "tests" / f"{name}.py").write_text("def test_one():\n    pass\n", encoding="utf-8")
+    assert found("thing", tmp_path) == found("new", tmp_path) == ["tests/new/test_thing.py"]
+    assert names_of(find("alone", tmp_path)[0]) == ["alone"]
+    assert count_tests(tmp_path / "tests/test_alone.py") == 1
+
+
+def test_make_passes_the_files_on_and_fails_for_an_unknown_name():
+    def asked(*names):
+        command = [sys.executable, "-m", "tests.components", *names]
+        return subprocess.run(command, cwd=Path(ROOT), capture_output=True, text=True)
+
+    assert asked().stdout == "\n"
+    assert asked("attention").stdout == "tests/nn/test_attention.py\n"
+    wrong = asked("nothing")
+    assert wrong.returncode == 1 and wrong.stderr.startswith(
+        "make test: no component is called 'nothing'; there are"
+    )
