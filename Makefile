@@ -82,6 +82,7 @@ rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into do
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
+	$(BIN)/python -m tests.golden.make_mistakes
 
 train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
 	$(BIN)/ldm train all --preset $(PRESET)

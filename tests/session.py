@@ -3,19 +3,24 @@ r"""Runs chosen tests again and again, each time with one file of the package ch
     python tests/session.py        (in a copy of the repository: the file is really changed, and put back)
 
 One line of JSON comes in, {"file": ..., "source": ..., "tests": [...]}, and one goes out: how many tests passed, and
-what became of the others. Importing torch takes seconds, so all runs share one process; before each, the package and
-the tests are forgotten, and so they are imported anew, with what the file now says.
+what became of the others. Each run has a process of its own, for a package cannot be imported twice into one. Importing
+torch takes seconds, so where the system can (Linux), that process is a fork of this one, which has done it already.
 """
 
 import json
 import math
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import beartype  # noqa: F401  # these too are imported once, for all forks
+import einops  # noqa: F401
+import hypothesis  # noqa: F401
+import jaxtyping  # noqa: F401
 import numpy as np
 import pytest
 import torch
@@ -145,22 +150,42 @@ def said(info: pytest.ExceptionInfo) -> str:
 
 def run(file: Path, source: str, tests: Sequence[str]) -> dict[str, object]:
     r"""One run of the tests with `source` in `file`."""
-    original, started = file.read_bytes(), time.perf_counter()
-    for name in list(sys.modules):
-        if name.partition(".")[0] in ("ldm", "tests"):
-            del sys.modules[name]
-    watcher = Watcher(file)
+    original, started, watcher = file.read_bytes(), time.perf_counter(), Watcher(file)
     file.write_text(source, encoding="utf-8")
     try:
-        code = pytest.main(["-q", "-p", "no:cacheprovider", "--no-header", *tests], plugins=[watcher])
+        pytest.main(["-q", "-p", "no:cacheprovider", "--no-header", *tests], plugins=[watcher])
     finally:
         file.write_bytes(original)
-    return {
-        "code": int(code),
-        "passed": watcher.passed,
-        "failures": watcher.failures,
-        "seconds": time.perf_counter() - started,
-    }
+    seconds = time.perf_counter() - started
+    return {"passed": watcher.passed, "failures": watcher.failures, "seconds": seconds}
+
+
+def answer(line: str) -> str:
+    r"""One line of JSON for another."""
+    job = json.loads(line)
+    return json.dumps(run(Path(job["file"]).resolve(), job["source"], job["tests"]))
+
+
+def in_a_fork(line: str) -> str:
+    r"""`answer` in a copy of this process, which ends with it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+            pipe.write(answer(line))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return text
+
+
+def in_a_new_process(line: str) -> str:
+    command = [sys.executable, __file__, "--once"]
+    return subprocess.run(
+        command, input=line, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ).stdout.strip()
 
 
 def main() -> None:
@@ -171,13 +196,10 @@ def main() -> None:
     sys.dont_write_bytecode = True  # two versions of a file within a second look alike to Python's cache
     torch.testing.assert_close = telling(torch.testing.assert_close, "assert_close")
     np.testing.assert_allclose = telling(np.testing.assert_allclose, "assert_allclose")
+    once = sys.argv[1:] == ["--once"]
+    one = answer if once else in_a_fork if sys.platform == "linux" else in_a_new_process
     for line in sys.stdin:
-        job = json.loads(line)
-        print(
-            json.dumps(run(Path(job["file"]).resolve(), job["source"], job["tests"])),
-            file=answers,
-            flush=True,
-        )
+        print(one(line), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ tests, and if one of them fails the same tests with the same numbers, the answer
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,7 +76,7 @@ class Session:
         """Run the exercise's tests. Raises `LdmError` if they take longer than `limit` or cannot run at all."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
-        late = Timer(limit, self.process.kill)
+        late = Timer(limit, self.end)
         late.start()
         try:
             job = {"file": exercise.file, "source": placed.source, "tests": exercise.tests}
@@ -87,7 +88,7 @@ class Session:
         finally:
             in_time = late.is_alive()
             late.cancel()
-        if not answer:
+        if not answer.strip():
             if in_time:
                 raise LdmError(f"the tests of {exercise.name} could not run:{self.complaint()}")
             raise LdmError(
@@ -95,8 +96,19 @@ class Session:
             )
         return outcome(json.loads(answer))
 
+    def end(self) -> None:
+        """Stop the process and those that it has started; where there are no groups of processes, it alone."""
+        try:
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
+        except ProcessLookupError:
+            pass  # it has ended by itself
+
     def complaint(self) -> str:
         """The last line that the process wrote before it ended."""
+        self.end()
         self.process.wait()
         lines = (self.folder / "stderr").read_text(encoding="utf-8", errors="replace").splitlines()
         return f" {lines[-1]}" if lines else f" the process ended with {self.process.returncode}"
@@ -132,11 +144,13 @@ def open_session(root: Path = ROOT) -> Iterator[Session]:
                 stderr=stderr,
                 text=True,
                 encoding="utf-8",
+                start_new_session=True,  # so that `end` finds those that it starts
             )
+            session = Session(folder, process)
             try:
-                yield Session(folder, process)
+                yield session
             finally:
-                process.kill()
+                session.end()
                 process.communicate()
 
 

@@ -1,5 +1,7 @@
 r"""What the tests with golden outputs share: reading a file, filling a model, holding two tensors equal."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,5 +33,12 @@ def difference(got: Tensor, expected: Tensor) -> float:
     return ((got - expected).abs().max() / expected.abs().max()).item()
 
 
-def assert_same(got: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
-    assert difference(got, expected) <= tolerance
+def assert_same(
+    got: Tensor, expected: Tensor, tolerance: float = 1e-10, why: Callable[[], str] | None = None
+) -> None:
+    r"""Fail if the two differ; `why` is called then, and says more (see `explain.py`)."""
+    found = difference(got, expected) if got.shape == expected.shape else math.inf
+    if not found <= tolerance:
+        what = f"{found:.1e} of the largest value" if got.shape == expected.shape else "another shape"
+        shapes = f"{tuple(got.shape)}, expected {tuple(expected.shape)}"
+        raise AssertionError(f"{what} (tolerance {tolerance:.0e}; {shapes})\n{why() if why else ''}")

@@ -32,6 +32,7 @@ from diffusers.schedulers import scheduling_lms_discrete
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that it runs from anywhere
+from tests.golden.watching import packed, watched
 from tests.golden.weights import draw
 
 FOLDER = Path(__file__).resolve().parent
@@ -358,6 +359,40 @@ def make_solvers() -> Arrays:
     return arrays
 
 
+# --- layers ------------------------------------------------------------------------------------------------
+
+
+def layers_of(case: str, model: nn.Module, run: Callable[[], object], prefix: str = "") -> Arrays:
+    r"""What goes out of each layer while `run` calls the model: names in the order of running, and samples."""
+    with watched(model) as seen:
+        run()
+    names = [name if name.startswith(prefix) else prefix + name for name in seen]
+    return {f"{case}/names": packed(names), f"{case}/samples": torch.stack(list(seen.values()))}
+
+
+def make_layers() -> Arrays:
+    r"""The same models and inputs as above, layer by layer: what `explain.py` compares with."""
+    ids, times, arrays = torch.tensor(IDS), torch.tensor([7, 981]), {}
+    for kind, activation in (("last", "quick_gelu"), ("penultimate", "gelu")):
+        model = randomise(text_encoder(activation).double(), "text_model.")
+        arrays |= layers_of(f"text/{kind}", model, lambda m=model: m(ids), "text_model.")
+    made = make_vae()
+    for kind, sizes in VAE_SIZES.items():
+        model = randomise(vae(**sizes).double())
+        for name in ("even", "odd", "faint"):
+            pixels = made[f"{kind}/{name}/pixels"]
+            arrays |= layers_of(f"vae/{kind}/{name}", model, lambda m=model, x=pixels: m.encode(x))
+        latent = made[f"{kind}/latent"]
+        arrays |= layers_of(f"vae/{kind}/latent", model, lambda m=model, x=latent: m.decode(x))
+    made = make_unet()
+    for kind, sizes in UNET_SIZES.items():
+        model = randomise(unet(**sizes).double())
+        for name in ("even", "odd", "faint"):
+            inputs = made[f"{kind}/{name}/x_t"], times, made[f"{kind}/context"]
+            arrays |= layers_of(f"unet/{kind}/{name}", model, lambda m=model, i=inputs: m(*i))
+    return arrays
+
+
 def save(name: str, arrays: Arrays) -> None:
     np.savez_compressed(
         FOLDER / f"{name}.npz", made_with=VERSIONS, **{key: value.numpy() for key, value in arrays.items()}
@@ -374,6 +409,7 @@ if __name__ == "__main__":
     save("schedule", make_schedule())
     save("samplers", make_samplers())
     save("solvers", make_solvers())
+    save("layers", make_layers())
     from tests.golden.make_figures import save_figures  # which takes its small models from here
 
     save_figures()

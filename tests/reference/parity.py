@@ -10,7 +10,9 @@ import gc
 import math
 import platform
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,8 @@ from tests.diffusion.test_golden import run as run_ours
 from tests.diffusion.test_golden import solve
 from tests.golden import make
 from tests.golden.compare import difference
+from tests.golden.explain import first_difference, told
+from tests.golden.watching import watched
 from tests.text.test_golden import IMAGE, TEXT
 from tests.unet.test_golden import SIZES as UNETS
 from tests.vae.test_golden import SIZES as VAES
@@ -55,11 +59,17 @@ class Case:
             return max(difference(ours, theirs) for ours, theirs in self.measure())
 
 
+# What watches the pairs of models that the cases build, while somebody wants to know why a case failed.
+WATCHERS: list[Callable[[nn.Module, nn.Module, list[Row]], None]] = []
+
+
 def as_ours(build: Callable[[], nn.Module], reference: nn.Module, rows: list[Row], extras=()) -> nn.Module:
     r"""Our model with the reference's weights: the same memory, not a copy."""
     with torch.device("meta"):
         model = build()
     model.load_state_dict(from_diffusers(reference.state_dict(), rows, extras), assign=True)
+    for watch in WATCHERS:
+        watch(model, reference, rows)
     return model.eval()
 
 
@@ -108,10 +118,8 @@ def small_unet(kind: str) -> Pairs:
     theirs = make.randomise(make.unet(**make.UNET_SIZES[kind]).double())
     rows = unet_rows(UNETS[kind], linear_projection=kind == "sd2")
     ours, made = as_ours(lambda: UNet(UNETS[kind]), theirs, rows), make.make_unet()
-    return [
-        (ours(made[f"{kind}/{size}/x_t"], made["t"], made[f"{kind}/context"]), made[f"{kind}/{size}/out"])
-        for size in ("even", "odd", "faint")
-    ]
+    inputs = [(made[f"{kind}/{s}/x_t"], made["t"], made[f"{kind}/context"]) for s in ("even", "odd", "faint")]
+    return [(ours(*each), theirs(*each).sample) for each in inputs]
 
 
 def samplers(name: str) -> Pairs:
@@ -258,6 +266,29 @@ CASES = [
     Case("VAE", "full size", F32, full_vae),
     *(Case("U-Net", f"full size, {k}", F32, lambda k=k: full_unet(k)) for k in ("sd1", "sd2")),
 ]
+
+
+def explain(case: Case) -> str:
+    r"""Run a case again, and say which layer of its models is the first that differs from the reference's.
+
+    Only what both sides run while the case is measured can be compared; the samplers have no layers.
+    """
+    with torch.no_grad(), ExitStack() as stack:
+        pairs = []
+
+        def watch(ours: nn.Module, theirs: nn.Module, rows: list[Row]) -> None:
+            pairs.append((stack.enter_context(watched(ours)), stack.enter_context(watched(theirs)), rows))
+
+        with mock.patch(f"{__name__}.WATCHERS", [watch]):
+            case.measure()
+        for ours, theirs, rows in pairs:
+            names = {row.diffusers.rpartition(".")[0] for row in rows}
+            found = {
+                next((p + n for p in ("", "text_model.") if p + n in names), n): x for n, x in theirs.items()
+            }
+            if found:
+                return told(first_difference(ours, found, rows, tolerance=case.tolerance))
+    return "No layers of this case can be compared."
 
 
 def main() -> None:

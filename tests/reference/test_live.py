@@ -3,6 +3,7 @@ r"""The comparisons of the golden tests, live, and at full size too (`parity.py`
 import gc
 
 import pytest
+import torch
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -12,18 +13,36 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 from ldm.diffusion.predict import rescale_guidance
 from tests.golden import make
 from tests.golden.compare import assert_same, golden
-from tests.reference.parity import CASES
+from tests.mutants.live import made
+from tests.mutants.mistakes import MISTAKES
+from tests.reference.parity import CASES, explain
 
 pytestmark = pytest.mark.reference
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.component}-{case.kind}".replace(" ", "_"))
 def test_the_outputs_equal_the_reference(case):
-    assert case.largest_difference() <= case.tolerance
+    found = case.largest_difference()
+    assert found <= case.tolerance, f"{found:.1e}\n{explain(case)}"
     gc.collect()  # a full-sized model may be a few gigabytes
 
 
-@pytest.mark.parametrize("name", ["text", "clip", "vae", "unet", "schedule", "samplers", "solvers"])
+@pytest.mark.parametrize(
+    ("number", "component", "kind", "layer"),
+    [
+        ("6", "U-Net", "small, sd1 kind", "down.0.attn.0.layers.0.feed_forward.proj_out"),
+        ("2", "VAE", "small, sd kind", "encoder.down.0.downsample.conv"),
+    ],
+)
+def test_a_case_that_fails_names_the_layer_and_the_mistake(number, component, kind, layer):
+    [case] = [case for case in CASES if (case.component, case.kind) == (component, kind)]
+    [mistake] = [mistake for mistake in MISTAKES if mistake.number == number]
+    with made(mistake), torch.no_grad():
+        words = explain(case)
+    assert f"The first layer that differs is {layer} " in words and f"{number}, {mistake.name}." in words
+
+
+@pytest.mark.parametrize("name", ["text", "clip", "vae", "unet", "schedule", "samplers", "solvers", "layers"])
 def test_the_golden_files_are_what_the_reference_answers_now(name):
     # Tables of float32 numbers go into some of them, and there processors may differ in the last bit.
     tolerance = 1e-10 if name in ("text", "clip", "vae") else 1e-4

@@ -1,6 +1,7 @@
 r"""CLIP's text and image encoders against the outputs of transformers, in float64."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.image import ImageEncoder
 from tests.golden.compare import assert_same, filled, golden
+from tests.golden.explain import explain
 
 TEXT = TextConfig(60, 11, width=32, layers=3, heads=4, activation="quick_gelu")
 IMAGE = ImageConfig(24, patch=8, width=48, layers=2, heads=3, activation="quick_gelu")
@@ -21,7 +23,9 @@ def text_encoder(config):
 
 def test_the_states_of_the_last_layer_equal_the_reference():
     expected, encoder = golden("text"), text_encoder(TEXT)
-    assert_same(encoder(expected["last/ids"]), expected["last/states"])
+    run = partial(encoder, expected["last/ids"])
+    why = partial(explain, "text/last", encoder, text_rows(TEXT), run)
+    assert_same(run(), expected["last/states"], why=why)
 
 
 def test_a_text_shorter_than_the_context_equals_the_reference():
@@ -31,8 +35,10 @@ def test_a_text_shorter_than_the_context_equals_the_reference():
 
 def test_the_states_before_the_last_layer_normalised_equal_the_reference():
     config = replace(TEXT, activation="gelu", output="penultimate", pad="zero")
-    expected = golden("text")
-    assert_same(text_encoder(config)(expected["penultimate/ids"]), expected["penultimate/states"])
+    expected, encoder = golden("text"), text_encoder(config)
+    run = partial(encoder, expected["penultimate/ids"])
+    why = partial(explain, "text/penultimate", encoder, text_rows(config), run)
+    assert_same(run(), expected["penultimate/states"], why=why)
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])

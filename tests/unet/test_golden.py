@@ -4,6 +4,8 @@ The sinusoids of the time are computed in float32 on purpose, and there processo
 So they are compared by themselves, and the networks are then given the reference's.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from ldm.convert.rows import unet_rows
 from ldm.unet import embedding
 from ldm.unet.unet import UNet
 from tests.golden.compare import assert_same, filled, golden
+from tests.golden.explain import explain
 
 SIZES = {
     # The same number of heads at every level, and 1x1 convolutions around the transformers.
@@ -35,6 +38,11 @@ def test_the_sinusoids_of_the_time_equal_the_reference(kind):
 def test_two_pictures_at_different_times_equal_the_reference(kind, size, monkeypatch):
     expected = golden("unet")
     monkeypatch.setattr(embedding, "timestep_embedding", lambda t, width: expected[f"{kind}/sinusoids"])
-    unet = filled(UNet(SIZES[kind]), unet_rows(SIZES[kind], linear_projection=kind == "sd2"))
-    out = unet(expected[f"{kind}/{size}/x_t"], expected["t"], expected[f"{kind}/context"])
-    assert_same(out, expected[f"{kind}/{size}/out"])
+    rows = unet_rows(SIZES[kind], linear_projection=kind == "sd2")
+    unet = filled(UNet(SIZES[kind]), rows)
+
+    def run():
+        return unet(expected[f"{kind}/{size}/x_t"], expected["t"], expected[f"{kind}/context"])
+
+    why = partial(explain, f"unet/{kind}/{size}", unet, rows, run)
+    assert_same(run(), expected[f"{kind}/{size}/out"], why=why)
