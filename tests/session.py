@@ -1,29 +1,26 @@
-r"""Runs chosen tests again and again, each time with one file of the package changed; `ldm exercise check` talks to it.
+r"""Runs chosen tests again and again, each time with another version of one function; `ldm exercise check` talks to it.
 
-    python tests/session.py        (in a copy of the repository: the file is really changed, and put back)
+    python tests/session.py tests/nn/test_attention.py ...        (in the repository)
 
-One line of JSON comes in, {"file": ..., "source": ..., "tests": [...]}, and one goes out: how many tests passed, and
-what became of the others. Each run has a process of its own, for a package cannot be imported twice into one. Importing
-torch takes seconds, so where the system can (Linux), that process is a fork of this one, which has done it already.
+The tests are collected once, which is what takes time. Then one line of JSON comes in for each run, {"module": ...,
+"function": ..., "source": ..., "also": ..., "tests": ...}, and one goes out: how many tests passed, and what became of
+the others. The function is exchanged in the memory of this process alone; no file is touched.
 """
 
 import json
 import math
 import os
 import re
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
-import beartype  # noqa: F401  # these too are imported once, for all forks
-import einops  # noqa: F401
-import hypothesis  # noqa: F401
-import jaxtyping  # noqa: F401
 import numpy as np
 import pytest
 import torch
+from _pytest.runner import runtestprotocol
 from torch import Tensor
 
 SHOWN = 4  # numbers of a tensor; of a larger one, the place of the largest difference
@@ -111,31 +108,44 @@ def telling(check, name: str):
     return told
 
 
-class Watcher:
-    r"""A plugin for pytest that remembers what failed, and why."""
+class Runs:
+    r"""A plugin for pytest: what it has collected is run whenever somebody asks for it."""
 
-    def __init__(self, file: Path) -> None:
-        self.file, self.passed = file, 0
+    def __init__(self, jobs: Iterable[str], answers: TextIO) -> None:
+        self.jobs, self.answers = jobs, answers
+        self.file = Path()
         self.failures: list[dict[str, object]] = []
 
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
         return [difference(left, right)] if op == "==" else None
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.passed += report.when == "call" and report.passed
-
     def pytest_exception_interact(self, node: pytest.Item, call: pytest.CallInfo) -> None:
         info = call.excinfo
         assert info is not None
         here = [entry for entry in info.traceback if Path(entry.path) == self.file]
+        line = here[-1].lineno + 1 if here else None
         self.failures.append(
-            {
-                "test": node.nodeid,
-                "kind": info.type.__name__,
-                "message": said(info),
-                "line": here[-1].lineno + 1 if here else None,
-            }
+            {"test": node.nodeid, "kind": info.type.__name__, "message": said(info), "line": line}
         )
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        from tests.swapping import swapped
+
+        for line in self.jobs:
+            job = json.loads(line)
+            items = [item for item in session.items if chosen(item.nodeid, job["tests"])]
+            self.file, self.failures, started = Path(job["file"]).resolve(), [], time.perf_counter()
+            with swapped(job["module"], job["function"], job["source"], job["also"]):
+                reports = [runtestprotocol(item, nextitem=None, log=False) for item in items]
+            passed = sum(all(report.passed for report in each) for each in reports)
+            done = {"passed": passed, "failures": self.failures, "seconds": time.perf_counter() - started}
+            print(json.dumps(done), file=self.answers, flush=True)
+        return True
+
+
+def chosen(name: str, tests: Sequence[str]) -> bool:
+    r"""Whether pytest's name of a test is one of `tests`, or belongs to one: to a file, or as one of its parameters."""
+    return any(name == test or name.startswith((f"{test}::", f"{test}[")) for test in tests)
 
 
 def said(info: pytest.ExceptionInfo) -> str:
@@ -148,58 +158,15 @@ def said(info: pytest.ExceptionInfo) -> str:
     return first[:300]
 
 
-def run(file: Path, source: str, tests: Sequence[str]) -> dict[str, object]:
-    r"""One run of the tests with `source` in `file`."""
-    original, started, watcher = file.read_bytes(), time.perf_counter(), Watcher(file)
-    file.write_text(source, encoding="utf-8")
-    try:
-        pytest.main(["-q", "-p", "no:cacheprovider", "--no-header", *tests], plugins=[watcher])
-    finally:
-        file.write_bytes(original)
-    seconds = time.perf_counter() - started
-    return {"passed": watcher.passed, "failures": watcher.failures, "seconds": seconds}
-
-
-def answer(line: str) -> str:
-    r"""One line of JSON for another."""
-    job = json.loads(line)
-    return json.dumps(run(Path(job["file"]).resolve(), job["source"], job["tests"]))
-
-
-def in_a_fork(line: str) -> str:
-    r"""`answer` in a copy of this process, which ends with it."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        with os.fdopen(writing, "w", encoding="utf-8") as pipe:
-            pipe.write(answer(line))
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    return text
-
-
-def in_a_new_process(line: str) -> str:
-    command = [sys.executable, __file__, "--once"]
-    return subprocess.run(
-        command, input=line, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    ).stdout.strip()
-
-
 def main() -> None:
-    # What tests and learners print must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Pytest takes the keyboard away, and what tests and learners print must not get between the answers.
+    jobs, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.path[0] = os.getcwd()  # the folder of the repository, not that of this script
-    sys.dont_write_bytecode = True  # two versions of a file within a second look alike to Python's cache
+    sys.dont_write_bytecode = True
     torch.testing.assert_close = telling(torch.testing.assert_close, "assert_close")
     np.testing.assert_allclose = telling(np.testing.assert_allclose, "assert_allclose")
-    once = sys.argv[1:] == ["--once"]
-    one = answer if once else in_a_fork if sys.platform == "linux" else in_a_new_process
-    for line in sys.stdin:
-        print(one(line), file=answers, flush=True)
+    pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Runs(jobs, answers)])
 
 
 if __name__ == "__main__":

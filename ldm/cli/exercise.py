@@ -91,7 +91,7 @@ def check(chosen: Exercise, path: Path) -> None:
     except (OSError, ValueError) as error:
         raise LdmError(f"cannot read {path}: {error}") from error
     placed = answered(chosen, answer, str(path))
-    with open_session() as session:
+    with open_session([chosen]) as session:
         found = session.run(chosen, placed)
         known = None if found.right or found.is_unwritten else recognise(session, chosen, found)
     for line in explain(chosen, placed, path, found, known):

@@ -1,7 +1,7 @@
 r"""Checking an answer: the component's own tests, with the answer in place of the live function.
 
-The tests run in a process of their own, on a copy of the repository in a temporary folder, so that nothing of the
-source is touched, whatever the answer does. `tests/session.py` is what runs there.
+The tests run in a process of their own, in whose memory alone the function is exchanged: no file is touched, and an
+answer that never ends can be stopped. `tests/session.py` is what runs there.
 
 How is a mistake recognised? By what it does, not by how it is written: the typical wrong answers run through the same
 tests, and if one of them fails the same tests with the same numbers, the answer makes that mistake.
@@ -9,12 +9,10 @@ tests, and if one of them fails the same tests with the same numbers, the answer
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,8 +24,7 @@ from ldm.errors import LdmError
 from ldm.exercises.cutting import ROOT, Placed, mistaken
 from ldm.exercises.exercise import Exercise, Wrong
 
-NEEDED = ("ldm", "tests", "pyproject.toml")
-LIMIT = 60.0  # seconds that one run of an exercise's tests may take; they take about one
+LIMIT = 60.0  # seconds that one run of an exercise's tests may take; they take about one, and starting three
 
 
 @dataclass(frozen=True)
@@ -67,19 +64,20 @@ class Outcome:
 
 
 class Session:
-    """A process that runs tests on a copy of the repository. `open_session` starts and ends it."""
+    """A process that runs tests with one function exchanged. `open_session` starts and ends it."""
 
-    def __init__(self, folder: Path, process: "subprocess.Popen[str]") -> None:
-        self.folder, self.process = folder, process
+    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+        self.process, self.log = process, log
 
     def run(self, exercise: Exercise, placed: Placed, limit: float = LIMIT) -> Outcome:
         """Run the exercise's tests. Raises `LdmError` if they take longer than `limit` or cannot run at all."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
-        late = Timer(limit, self.end)
+        job = {"module": exercise.module, "function": exercise.function, "tests": exercise.tests}
+        job |= {"file": str(ROOT / exercise.file), "source": placed.source, "also": placed.also}
+        late = Timer(limit, self.process.kill)
         late.start()
         try:
-            job = {"file": exercise.file, "source": placed.source, "tests": exercise.tests}
             stdin.write(json.dumps(job) + "\n")
             stdin.flush()
             answer = stdout.readline()
@@ -88,30 +86,19 @@ class Session:
         finally:
             in_time = late.is_alive()
             late.cancel()
-        if not answer.strip():
-            if in_time:
-                raise LdmError(f"the tests of {exercise.name} could not run:{self.complaint()}")
-            raise LdmError(
-                f"{exercise.name}: the tests did not come to an end within {limit:.0f} seconds; does a loop never end?"
-            )
-        return outcome(json.loads(answer))
-
-    def end(self) -> None:
-        """Stop the process and those that it has started; where there are no groups of processes, it alone."""
-        try:
-            if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            else:
-                self.process.kill()
-        except ProcessLookupError:
-            pass  # it has ended by itself
+        if answer:
+            return outcome(json.loads(answer))
+        if in_time:
+            raise LdmError(f"the tests of {exercise.name} could not run: {self.complaint()}")
+        raise LdmError(
+            f"{exercise.name}: the tests did not come to an end within {limit:.0f} seconds; does a loop never end?"
+        )
 
     def complaint(self) -> str:
         """The last line that the process wrote before it ended."""
-        self.end()
         self.process.wait()
-        lines = (self.folder / "stderr").read_text(encoding="utf-8", errors="replace").splitlines()
-        return f" {lines[-1]}" if lines else f" the process ended with {self.process.returncode}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return lines[-1] if lines else f"the process ended with {self.process.returncode}"
 
 
 def outcome(answer: dict[str, Any]) -> Outcome:
@@ -120,8 +107,8 @@ def outcome(answer: dict[str, Any]) -> Outcome:
 
 
 @contextmanager
-def open_session(root: Path = ROOT) -> Iterator[Session]:
-    """A `Session` on a copy of the repository at `root`. Raises `LdmError` where there are no tests, or no pytest."""
+def open_session(exercises: Iterable[Exercise], root: Path = ROOT) -> Iterator[Session]:
+    """A `Session` for the tests of some exercises. Raises `LdmError` where there are no tests, or no pytest."""
     if not (root / "tests" / "session.py").is_file():
         raise LdmError(
             "the tests that check an answer are not here: clone the repository, and check in its environment"
@@ -131,38 +118,25 @@ def open_session(root: Path = ROOT) -> Iterator[Session]:
         raise LdmError(
             f"{', '.join(missing)} missing, which the tests need: pip install -e '.[test]', or make test"
         )
-    with tempfile.TemporaryDirectory(prefix="ldm-exercise-") as temporary:
-        folder = Path(temporary).resolve()
-        copy_repository(root, folder)
-        with open(folder / "stderr", "w", encoding="utf-8") as stderr:
+    files = dict.fromkeys(test.partition("::")[0] for exercise in exercises for test in exercise.tests)
+    with tempfile.TemporaryDirectory(prefix="ldm-exercise-") as folder:
+        log = Path(folder) / "log"
+        with open(log, "w", encoding="utf-8") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "tests/session.py"],
-                cwd=folder,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+                [sys.executable, "tests/session.py", *files],
+                cwd=root,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
                 encoding="utf-8",
-                start_new_session=True,  # so that `end` finds those that it starts
             )
-            session = Session(folder, process)
             try:
-                yield session
+                yield Session(process, log)
             finally:
-                session.end()
+                process.kill()
                 process.communicate()
-
-
-def copy_repository(root: Path, folder: Path) -> None:
-    """What the tests of components need, into `folder`."""
-    for name in NEEDED:
-        if (root / name).is_dir():
-            shutil.copytree(
-                root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "weights")
-            )
-        else:
-            shutil.copy(root / name, folder / name)
 
 
 def recognise(session: Session, exercise: Exercise, found: Outcome) -> Wrong | None:

@@ -20,10 +20,11 @@ CARRIED = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Import,
 
 @dataclass(frozen=True)
 class Placed:
-    """A module's source with an answer in it, and for lines that came from the learner's file their number there."""
+    """A module's source with an answer in it."""
 
     source: str
-    lines: dict[int, int] = field(default_factory=dict)
+    also: tuple[str, ...] = ()  # the names of the helpers that came with the answer
+    lines: dict[int, int] = field(default_factory=dict)  # of the source -> of the learner's file
 
 
 def live_source(exercise: Exercise) -> str:
@@ -122,8 +123,11 @@ def _imports(source: str, shown: ast.stmt, exercise: Exercise) -> list[str]:
 
 
 def _defined(node: ast.stmt) -> list[str]:
+    """The names that a statement at the top of a file gives to something."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
@@ -183,7 +187,7 @@ def answered(exercise: Exercise, answer: str, path: str) -> Placed:
     patched += theirs[first_line(top) - 1 : first_line(node) - 1]
     take(mine, node.col_offset)
     patched += theirs[node.end_lineno or node.lineno :]
-    return Placed("".join(patched), numbers)
+    return Placed("".join(patched), tuple(name for helper in helpers for name in _defined(helper)), numbers)
 
 
 def _parsed(answer: str, path: str) -> ast.Module:

@@ -108,6 +108,7 @@ def test_helpers_go_along_and_each_line_is_known_by_its_number_in_the_learners_f
     assert {"import math as maths", "HALF = 0.5", "def difference(a, b):"} <= set(taken)
     assert 'print("not taken")' not in lines and "from ldm.diffusion.predict import target" not in lines
     assert "Classifier-free guidance" not in placed.source and "def rescale_guidance(" in placed.source
+    assert placed.also == ("maths", "HALF", "difference")
     ast.parse(placed.source)
 
 

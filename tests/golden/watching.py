@@ -26,9 +26,10 @@ def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     seen: dict[str, Tensor] = {}
 
     def watch(name: str, layer: nn.Module) -> None:
-        layers.append(
-            layer.register_forward_hook(lambda _, __, output: seen.setdefault(name, sample(layer, output)))
-        )
+        def note(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.setdefault(name, sample(layer, output))
+
+        layers.append(layer.register_forward_hook(note))
 
     layers: list[torch.utils.hooks.RemovableHandle] = []
     for name, layer in model.named_modules():
