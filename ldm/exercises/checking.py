@@ -87,7 +87,10 @@ class Session:
             in_time = late.is_alive()
             late.cancel()
         if answer:
-            return outcome(json.loads(answer))
+            found = outcome(json.loads(answer))
+            if not found.passed and not found.failures:
+                raise LdmError(f"no tests of {exercise.name} were found: {', '.join(exercise.tests)}")
+            return found
         if in_time:
             raise LdmError(f"the tests of {exercise.name} could not run: {self.complaint()}")
         raise LdmError(

@@ -100,7 +100,14 @@ IN_DIFFUSION = (
         "the step back that Bayes' rule gives if the picture is known",
         "ldm.diffusion.ddpm",
         "posterior",
-        ("tests/diffusion/test_ddpm.py",),
+        (
+            "tests/diffusion/test_ddpm.py::test_the_posterior_by_hand",
+            "tests/diffusion/test_ddpm.py::test_the_posterior_is_bayes_rule",
+            "tests/diffusion/test_ddpm.py::test_a_step_back_from_a_sample_of_x_t_is_a_sample_of_the_level_below",
+            "tests/diffusion/test_ddpm.py::test_neighbouring_steps_have_the_betas_of_the_schedule",
+            "tests/diffusion/test_ddpm.py::test_the_noise_that_a_step_adds_has_the_chosen_variance",
+            "tests/diffusion/test_ddpm.py::test_the_step_to_the_end_is_the_guess_itself",
+        ),
         (
             wrong(
                 "takes beta to be 1 - alpha_bar_t, as if the stride began at the picture",
