@@ -38,8 +38,9 @@ class Failure:
 
     @property
     def symptom(self) -> tuple[str, str, str]:
-        """What tells one mistake from another; an exception's words depend on how the code is written."""
-        return self.test, self.kind, self.message if self.kind == "AssertionError" else ""
+        """What tells one mistake from another. Torch's complaints about shapes are telling; other exceptions speak of
+        names and lines, which differ however alike the mistakes are."""
+        return self.test, self.kind, self.message if self.kind in ("AssertionError", "RuntimeError") else ""
 
 
 @dataclass(frozen=True)

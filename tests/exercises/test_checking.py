@@ -117,5 +117,5 @@ def test_outcomes_look_alike_by_numbers_of_assertions_but_not_by_the_words_of_ex
     assert not one("AssertionError", "got 1, expected 2").looks_like(
         one("AssertionError", "got 3, expected 2")
     )
-    assert one("RuntimeError", "size a").looks_like(one("RuntimeError", "size b"))
+    assert one("NameError", "a is not defined").looks_like(one("NameError", "b is not defined"))
     assert not Outcome(1, (), 0.1).looks_like(Outcome(1, (), 0.1))

@@ -375,7 +375,13 @@ def make_layers() -> Arrays:
     ids, times, arrays = torch.tensor(IDS), torch.tensor([7, 981]), {}
     for kind, activation in (("last", "quick_gelu"), ("penultimate", "gelu")):
         model = randomise(text_encoder(activation).double(), "text_model.")
-        arrays |= layers_of(f"text/{kind}", model, lambda m=model: m(ids), "text_model.")
+
+        def run(model: nn.Module = model, kind: str = kind) -> None:
+            states = model(ids, output_hidden_states=True).hidden_states
+            if kind == "penultimate":
+                getattr(model, "text_model", model).final_layer_norm(states[-2])
+
+        arrays |= layers_of(f"text/{kind}", model, run, "text_model.")
     made = make_vae()
     for kind, sizes in VAE_SIZES.items():
         model = randomise(vae(**sizes).double())

@@ -27,7 +27,8 @@ def watched(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def watch(name: str, layer: nn.Module) -> None:
         def note(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            seen.setdefault(name, sample(layer, output))
+            seen.pop(name, None)  # of several calls, the last one
+            seen[name] = sample(layer, output)
 
         layers.append(layer.register_forward_hook(note))
 
