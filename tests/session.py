@@ -122,13 +122,13 @@ class Runs:
         self.passed += report.when == "call" and report.passed
 
     def pytest_exception_interact(self, node: pytest.Item, call: pytest.CallInfo) -> None:
-        info = call.excinfo
-        assert info is not None
+        assert call.excinfo is not None
+        self.note(node.nodeid, call.excinfo)
+
+    def note(self, test: str, info: pytest.ExceptionInfo) -> None:
         here = [entry for entry in info.traceback if Path(entry.path) == self.file]
         line = here[-1].lineno + 1 if here else None
-        self.failures.append(
-            {"test": node.nodeid, "kind": info.type.__name__, "message": said(info), "line": line}
-        )
+        self.failures.append({"test": test, "kind": info.type.__name__, "message": said(info), "line": line})
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         from tests.swapping import swapped
@@ -138,9 +138,12 @@ class Runs:
             items = [item for item in session.items if chosen(item.nodeid, job["tests"])]
             self.file, self.passed, self.failures = Path(job["file"]).resolve(), 0, []
             started = time.perf_counter()
-            with swapped(job["module"], job["function"], job["source"], job["also"]):
-                for item in items:
-                    item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+            try:
+                with swapped(job["module"], job["function"], job["source"], job["also"]):
+                    for item in items:
+                        item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+            except Exception as error:  # the module cannot be run at all: a helper raises
+                self.note("", pytest.ExceptionInfo.from_exception(error))
             done = {
                 "passed": self.passed,
                 "failures": self.failures,

@@ -31,7 +31,7 @@ LIMIT = 60.0  # seconds that one run of an exercise's tests may take; they take 
 class Failure:
     """A test that did not pass: its name in pytest, the exception's class and first line."""
 
-    test: str
+    test: str  # empty if no test could run, because the answer's file raises an exception by itself
     kind: str
     message: str
     line: int | None  # of the patched module, if the exception came out of it
@@ -169,6 +169,8 @@ def explain(exercise: Exercise, placed: Placed, path: Path, found: Outcome, know
         if first.kind in ("AssertionError", "Failed")
         else f"{first.kind}: {first.message}{where}"
     )
+    if not first.test:
+        return [f"{exercise.name}: not yet. {path} cannot be run:", f"    {what}"]
     return [
         f"{exercise.name}: not yet. {len(found.failures)} of {total} tests fail.",
         f"The first is {first.test.rpartition('::')[2]}, in {first.test.partition('::')[0]}:",

@@ -75,6 +75,16 @@ def test_an_exception_is_told_with_its_line_in_the_learners_file(session):
     assert lines[2] == "    NameError: name 'nowhere' is not defined (mine.py, line 2)"
 
 
+def test_a_helper_that_cannot_even_be_defined_is_told_with_its_line(session):
+    placed = answer("return cond", helper="\nHALF = nowhere / 2\n\n")
+    found = session.run(GUIDE, placed)
+    assert explain(GUIDE, placed, Path("mine.py"), found, None) == [
+        "guidance: not yet. mine.py cannot be run:",
+        "    NameError: name 'nowhere' is not defined (mine.py, line 2)",
+    ]
+    assert session.run(GUIDE, unchanged(GUIDE)).right
+
+
 def test_a_stub_is_told_to_be_unwritten(session):
     placed = answered(GUIDE, stub(GUIDE), "mine.py")
     lines = explain(GUIDE, placed, Path("mine.py"), session.run(GUIDE, placed), None)
