@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_files(root: Path = ROOT) -> list[PurePosixPath]:
+def component_files(root: Path = ROOT) -> list[PurePosixPath]:
     r"""The test files of components: those under tests/ itself, and in folders that `ldm/` has too."""
     folders = [
         root / "tests",
@@ -30,7 +30,7 @@ def names_of(file: PurePosixPath) -> list[str]:
     r"""What a test file answers to: tests/unet/test_transformer.py to unet, transformer and unet/transformer."""
     module = file.stem.removeprefix("test_")
     folder = file.parent.name
-    return [module] if folder == "tests" else [folder, module, f"{folder}/{module}"]
+    return [module, f"ldm/{module}"] if folder == "tests" else [folder, module, f"{folder}/{module}"]
 
 
 def find(name: str, root: Path = ROOT) -> list[PurePosixPath]:
@@ -38,7 +38,7 @@ def find(name: str, root: Path = ROOT) -> list[PurePosixPath]:
 
     Raises `LookupError` that names all components, if none is called so.
     """
-    files = test_files(root)
+    files = component_files(root)
     in_folder = [file for file in files if file.parent.name == name != "tests"]
     found = in_folder or [file for file in files if name in names_of(file)]
     if not found:

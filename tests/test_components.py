@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ldm import READING_ORDER
-from tests.components import ROOT, count_tests, find, names_of, shortest, test_files
+from tests.components import ROOT, count_tests, find, names_of, shortest, component_files
 
 
 def found(name, root=ROOT):
@@ -30,12 +30,12 @@ def test_an_unknown_component_is_answered_with_all_that_there_are():
 
 
 def test_every_test_file_is_found_alone_by_its_shortest_name():
-    files = test_files()
+    files = component_files()
     assert all(find(shortest(file, files)) == [file] for file in files)
 
 
 def test_only_folders_of_the_package_are_components():
-    folders = {file.parent.name for file in test_files()} - {"tests"}
+    folders = {file.parent.name for file in component_files()} - {"tests"}
     assert folders <= {module.split(".")[1] for module in READING_ORDER}
     with pytest.raises(LookupError):
         find("reference")
@@ -47,7 +47,7 @@ def test_a_new_component_needs_no_entry_anywhere(tmp_path):
     for name in ("new/test_thing", "other/test_thing", "test_alone"):
         (tmp_path / "tests" / f"{name}.py").write_text("def test_one():\n    pass\n", encoding="utf-8")
     assert found("thing", tmp_path) == found("new", tmp_path) == ["tests/new/test_thing.py"]
-    assert names_of(find("alone", tmp_path)[0]) == ["alone"]
+    assert names_of(find("alone", tmp_path)[0]) == ["alone", "ldm/alone"]
     assert count_tests(tmp_path / "tests/test_alone.py") == 1
 
 

@@ -23,7 +23,7 @@ from sphinx.writers.html5 import HTML5Translator
 from annotated.names import Module, Names
 from annotated.rows import Row, split_rows
 from ldm.exercises.listed import exercises_in
-from tests.components import count_tests, shortest, test_files
+from tests.components import count_tests, shortest, component_files
 
 
 class code_cell(nodes.General, nodes.Element):
@@ -103,7 +103,7 @@ def tests_of(module: Module, root: Path) -> dict[str, list[str]]:
     """What to type for the tests of a module, or of a folder, and how many there are."""
     if not (root / "tests").is_dir():
         return {}
-    files = test_files(root)
+    files = component_files(root)
     folder, _, file = module.path.replace("ldm/", "tests/", 1).rpartition("/")
     mine = [f for f in files if str(f) == f"{folder}/test_{file}"]
     name = shortest(mine[0], files) if mine else ""
