@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ldm import READING_ORDER
-from tests.components import ROOT, count_tests, find, names_of, shortest, component_files
+from tests.components import ROOT, component_files, count_tests, find, names_of, shortest
 
 
 def found(name, root=ROOT):

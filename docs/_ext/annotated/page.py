@@ -23,7 +23,7 @@ from sphinx.writers.html5 import HTML5Translator
 from annotated.names import Module, Names
 from annotated.rows import Row, split_rows
 from ldm.exercises.listed import exercises_in
-from tests.components import count_tests, shortest, component_files
+from tests.components import component_files, count_tests, shortest
 
 
 class code_cell(nodes.General, nodes.Element):
