@@ -63,6 +63,15 @@ def test_a_typical_mistake_in_other_words_is_named_with_what_was_got_and_expecte
     ]
 
 
+def test_the_example_in_the_docs_is_what_is_answered(session):
+    attention = EXERCISES["attention"]
+    placed = mistaken(attention, attention.wrong[0])
+    found = session.run(attention, placed)
+    lines = explain(attention, placed, Path("mine.py"), found, recognise(session, attention, found))
+    text = (Path(__file__).parents[2] / "docs" / "exercises.md").read_text(encoding="utf-8")
+    assert "\n".join(["```text", *lines, "```"]) in text
+
+
 def test_a_mistake_that_nobody_has_thought_of_is_not_given_a_name(session):
     found = session.run(GUIDE, answer("return uncond + 2 * scale * (cond - uncond)"))
     assert found.failures and recognise(session, GUIDE, found) is None
