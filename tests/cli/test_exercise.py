@@ -70,8 +70,8 @@ def test_the_solution_is_the_live_code_with_its_place(capsys):
 
 @pytest.mark.parametrize("action", ["start", "check", "solution"])
 def test_an_unknown_or_missing_name_is_an_error(capsys, action):
-    code, out, [line] = run(capsys, "exercise", action, "atention")
-    assert (code, out) == (1, "") and line == "ldm: exercise 'atention'; did you mean attention?"
+    code, out, [line] = run(capsys, "exercise", action, "attenton")
+    assert (code, out) == (1, "") and line == "ldm: exercise 'attenton'; did you mean attention?"
     code, out, [line] = run(capsys, "exercise", action)
     assert (code, out) == (1, "") and "needs a name" in line
 

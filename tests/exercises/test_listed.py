@@ -42,7 +42,7 @@ def test_the_exercises_of_a_module_are_found():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one_or_with_all():
-    with pytest.raises(LdmError, match="'atention'; did you mean attention?"):
-        find("atention")
+    with pytest.raises(LdmError, match="'attenton'; did you mean attention?"):
+        find("attenton")
     with pytest.raises(LdmError, match="'zzz'; expected one of merge_pair, attention"):
         find("zzz")
