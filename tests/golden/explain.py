@@ -113,5 +113,10 @@ def known_mistakes(found: Difference, case: str | None) -> tuple[list[str], list
 
 
 def place(layer: str) -> str:
-    r"""A layer's name without its numbers, but for those that tell its kind: up.1.res.0.conv_1 -> up.#.res.#.conv_1."""
-    return re.sub(r"\.\d+(?=\.)", ".#", layer)
+    r"""What kind of layer it is: its name without numbers, level and direction.
+
+    up.1.attn.2.proj_in -> attn.proj_in; of the VAE: encoder.down.0.res.0.conv_1 -> vae.res.conv_1
+    """
+    name = re.sub(r"^(encoder|decoder)\.", "vae.", layer)
+    name = re.sub(r"\b(down|up|mid)\.", "", name)
+    return re.sub(r"\b\d+\.", "", name)

@@ -88,8 +88,9 @@ def test_another_size_at_the_same_kind_of_place_is_only_near():
 
 
 def test_a_place_forgets_which_one_of_many_it_is():
-    assert place("up.1.res.0.conv_1") == "up.#.res.#.conv_1"
-    assert place("mid.res_1.norm_2") == "mid.res_1.norm_2"
+    assert place("up.1.attn.2.proj_in") == place("mid.attn.proj_in") == "attn.proj_in"
+    assert place("encoder.down.0.res.0.conv_1") == place("decoder.up.2.res.1.conv_1") == "vae.res.conv_1"
+    assert place("layers.2.mlp.fc_2") == "layers.mlp.fc_2" and place("norm_out") == "norm_out"
 
 
 def test_a_comparison_that_fails_says_why_and_one_that_holds_does_not_ask():
