@@ -118,5 +118,5 @@ def place(layer: str) -> str:
     up.1.attn.2.proj_in -> attn.proj_in; of the VAE: encoder.down.0.res.0.conv_1 -> vae.res.conv_1
     """
     name = re.sub(r"^(encoder|decoder)\.", "vae.", layer)
-    name = re.sub(r"\b(down|up|mid)\.", "", name)
+    name = re.sub(r"\b(down|up|mid)\.", "", name).replace("res_1.", "res.").replace("res_2.", "res.")
     return re.sub(r"\b\d+\.", "", name)

@@ -6,7 +6,7 @@ Mistakes that change none of these small models (presets, samplers, words) are n
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from unittest import mock
@@ -79,11 +79,11 @@ def effect(case: str) -> Difference | None:
     return measure(case, model, rows, run)
 
 
-def effects(mistake: Mistake) -> dict[str, tuple[str, float]]:
-    r"""The cases that a mistake changes: the first layer, and the relative size there."""
+def effects(mistake: Mistake, cases: Iterable[str]) -> dict[str, tuple[str, float]]:
+    r"""Those of the cases that a mistake changes: the first layer, and the relative size there."""
     found = {}
     with made(mistake):
-        for case in CASES:
+        for case in cases:
             try:
                 difference = effect(case)
             except (
@@ -100,7 +100,7 @@ def main() -> None:
     table: dict[str, dict[str, tuple[str, float]]] = {case: {} for case in CASES}
     for mistake in MISTAKES:
         if mistake.file.startswith(NETWORKS):
-            for case, first in effects(mistake).items():
+            for case, first in effects(mistake, CASES).items():
                 table[case][mistake.number] = first
     with atomic_path(MISTAKES_FILE) as path:
         path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
