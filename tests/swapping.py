@@ -8,8 +8,9 @@ import importlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
+from unittest import mock
 
 
 def raw(place: ModuleType | dict[str, Any], name: str) -> FunctionType:
@@ -50,12 +51,14 @@ def swapped(module: str, function: str, source: str, also: Sequence[str] = ()) -
             )
             yield
         else:  # a method that says `super()`, where the other one does not: its code does not fit into the old one
-            wrapped = vars(getattr(live, owner))[method]
-            setattr(getattr(live, owner), method, new)
-            try:
+            class_ = getattr(live, owner)
+            closure = tuple(
+                CellType(class_) for _ in new.__code__.co_freevars
+            )  # `super()` looks for its class there
+            fitting = FunctionType(new.__code__, vars(live), method, new.__defaults__, closure)
+            fitting.__kwdefaults__ = new.__kwdefaults__
+            with mock.patch.object(class_, method, fitting):
                 yield
-            finally:
-                setattr(getattr(live, owner), method, wrapped)
     finally:
         before.__code__, before.__defaults__, before.__kwdefaults__ = old
         for name, value in kept.items():

@@ -6,7 +6,7 @@ import pytest
 
 from ldm.errors import LdmError
 from ldm.exercises.checking import Failure, Outcome, explain, open_session, recognise
-from ldm.exercises.cutting import answered, live_source, mistaken, stub, unchanged
+from ldm.exercises.cutting import answered, live_source, mistaken, solution, stub, unchanged
 from ldm.exercises.listed import EXERCISES
 
 EACH = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
@@ -61,6 +61,16 @@ def test_a_typical_mistake_in_other_words_is_named_with_what_was_got_and_expecte
         "    got 14, expected 11",  # 5 + 3 * (5 - 2)
         f"This {known.says}.",
     ]
+
+
+def test_an_answer_may_call_its_parent_in_either_way(session):
+    padding = EXERCISES["encoder_padding"]
+    _, _, text = solution(padding)
+    old_fashioned = text.replace("super()", "super(EncoderLevel, self)")
+    assert old_fashioned != text
+    placed = answered(padding, f"class EncoderLevel:\n{old_fashioned}", "mine.py")
+    assert session.run(padding, placed).right
+    assert session.run(padding, unchanged(padding)).right
 
 
 def test_the_example_in_the_docs_is_what_is_answered(session):
