@@ -62,7 +62,7 @@ def show_list(folder: Path) -> None:
     for e in EXERCISES.values():
         begun = "*" if (folder / f"{e.name}.py").exists() else " "
         print(f"{begun} {e.name:<20} {e.task}")
-    print(printable(f"\n* begun in {folder}. `ldm exercise start NAME` begins one."))
+    print(printable(f"* begun in {folder}; `ldm exercise start NAME` begins one"))
 
 
 def start(name: str, folder: Path) -> None:

@@ -81,6 +81,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None, causal: bool = False
     ) -> Float[Tensor, "b n d"]:
+        """Queries come from x, keys and values from `context`, or from x too if there is none."""
         context = x if context is None else context
         # Each head is an independent attention on its own slice of the channels.
         q, k, v = (
