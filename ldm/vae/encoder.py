@@ -18,8 +18,10 @@ class EncoderLevel(nn.Module):
     """Residual blocks, then half the resolution."""
 
     def __init__(self, in_channels: int, channels: int, blocks: int, groups: int, downsample: bool):
-        """`blocks` residual blocks with an eps of 1e-6, the first from `in_channels` to `channels`; without `downsample`
-        the resolution stays (the coarsest level)."""
+        """`blocks` residual blocks with an eps of 1e-6, the first from `in_channels` to `channels`.
+
+        Without `downsample` the resolution stays: the coarsest level.
+        """
         super().__init__()
         widths = [in_channels] + [channels] * blocks
         self.res = nn.ModuleList(ResBlock(a, b, groups=groups, eps=1e-6) for a, b in pairwise(widths))
