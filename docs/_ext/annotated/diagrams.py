@@ -26,13 +26,13 @@ def pipeline(say: Say) -> str:
         return [times(getattr(sd1, field)), times(getattr(tiny, field))]
 
     parts = [
-        box(10, 20, 200, 56, say("prompt"), [say("“a dog with glasses”")]),
-        arrow((210, 48), (240, 48)),
-        box(240, 20, 100, 56, say("tokenizer")),
-        arrow((340, 48), (430, 48)),
-        lines(383, 40, [say("ids")], "small"),
-        lines(383, 66, both("ids")),
-        box(430, 20, 150, 56, say("text encoder"), [], "net"),
+        box(10, 20, 216, 56, say("prompt"), [say("“a dog with glasses”")]),
+        arrow((226, 48), (252, 48)),
+        box(252, 20, 100, 56, say("tokenizer")),
+        arrow((352, 48), (440, 48)),
+        lines(394, 40, [say("ids")], "small"),
+        lines(394, 66, both("ids")),
+        box(440, 20, 150, 56, say("text encoder"), [], "net"),
         arrow((475, 76), (475, 174)),
         lines(485, 112, [say("context, for cross-attention")], "small", "start"),
         lines(485, 127, both("context"), "shape", "start"),
@@ -67,40 +67,40 @@ def architecture(say: Say) -> str:
     sd1 = measure("sd1")
     (tokens, width), latent = sd1.context, times(sd1.latent)
     parts = [
-        box(10, 14, 200, 44, "① " + say("prompt"), [say("“a dog with glasses”")]),
-        box(10, 70, 200, 44, say("empty prompt"), [say("“”")]),
-        arrow((210, 36), (240, 52)),
-        arrow((210, 92), (240, 76)),
-        box(240, 40, 100, 48, say("tokenizer")),
-        arrow((340, 64), (366, 64)),
-        box(366, 40, 144, 48, "② " + say("text encoder"), [], "net"),
-        arrow((400, 88), (400, 178)),
-        lines(392, 138, ["c, ∅", f"2 × {tokens} × {width}"], "shape", "end"),
-        box(664, 40, 116, 48, "④ " + say("timesteps"), ["t"]),
-        arrow((664, 64), (658, 64)),
-        box(530, 40, 128, 48, say("time embedding"), [times(sd1.unet["time_embedding"][0])], "net"),
-        arrow((594, 88), (594, 130), (440, 130), (440, 178)),
-        box(10, 186, 110, 56, "③ " + say("noise"), [latent]),
-        arrow((120, 214), (164, 214)),
-        lines(142, 206, ["x_T"], "small"),
-        box(164, 186, 110, 56, "x_t", [latent]),
-        arrow((274, 214), (330, 214)),
-        box(330, 180, 150, 68, "⑤ U-Net", [say("with c, and with ∅")], "net"),
-        arrow((480, 214), (526, 214)),
-        lines(503, 206, ["ε_c, ε_∅"], "small"),
-        box(526, 186, 110, 56, say("guidance"), ["ε_∅ + g(ε_c−ε_∅)"]),
-        arrow((636, 214), (664, 214)),
-        lines(650, 206, ["ε̂"], "small"),
-        box(664, 186, 116, 56, "⑥ " + say("sampler")),
-        arrow((690, 242), (690, 276), (219, 276), (219, 246)),
-        lines(454, 292, [say("again from 5, for the next t")], "small"),
-        arrow((740, 242), (740, 322)),
-        lines(732, 312, [say("after the last t") + ": x_0"], "small", "end"),
-        box(660, 322, 120, 52, "⑦ " + say("VAE decoder"), [], "net"),
-        arrow((660, 348), (600, 348)),
-        box(460, 322, 140, 52, say("picture"), [times(sd1.picture)]),
+        box(10, 14, 216, 44, "① " + say("prompt"), [say("“a dog with glasses”")]),
+        box(10, 70, 216, 44, say("empty prompt"), [say("“”")]),
+        arrow((226, 36), (258, 54)),
+        arrow((226, 92), (258, 74)),
+        box(258, 40, 96, 48, say("tokenizer")),
+        arrow((354, 64), (384, 64)),
+        box(384, 40, 160, 48, "② " + say("text encoder"), [], "net"),
+        arrow((410, 88), (410, 178)),
+        lines(402, 138, ["c, ∅", f"2 × {tokens} × {width}"], "shape", "end"),
+        box(760, 40, 120, 48, "④ " + say("timesteps"), ["t"]),
+        arrow((760, 64), (734, 64)),
+        box(578, 40, 156, 48, say("time embedding"), [times(sd1.unet["time_embedding"][0])], "net"),
+        arrow((656, 88), (656, 132), (460, 132), (460, 178)),
+        box(10, 186, 116, 56, "③ " + say("noise"), [latent]),
+        arrow((126, 214), (170, 214)),
+        lines(147, 206, ["x_T"], "small"),
+        box(170, 186, 116, 56, "x_t", [latent]),
+        arrow((286, 214), (345, 214)),
+        box(345, 180, 160, 68, "⑤ U-Net", [say("with c, and with ∅")], "net"),
+        arrow((505, 214), (570, 214)),
+        lines(536, 206, ["ε_c, ε_∅"], "small"),
+        box(570, 186, 130, 56, say("guidance"), ["ε_∅ + g(ε_c−ε_∅)"]),
+        arrow((700, 214), (736, 214)),
+        lines(717, 206, ["ε̂"], "small"),
+        box(736, 186, 144, 56, "⑥ " + say("sampler")),
+        arrow((760, 242), (760, 276), (228, 276), (228, 246)),
+        lines(494, 292, [say("again from 5, for the next t")], "small"),
+        arrow((830, 242), (830, 322)),
+        lines(822, 312, [say("after the last t: x_0")], "small", "end"),
+        box(722, 322, 158, 52, "⑦ " + say("VAE decoder"), [], "net"),
+        arrow((722, 348), (660, 348)),
+        box(510, 322, 150, 52, say("picture"), [times(sd1.picture)]),
     ]
-    return svg(790, 384, say("Seven numbered stations from prompt to picture"), parts)
+    return svg(890, 384, say("Seven numbered stations from prompt to picture"), parts)
 
 
 def tokens(say: Say, prompt: str) -> str:
@@ -117,14 +117,14 @@ def tokens(say: Say, prompt: str) -> str:
     ids = [tokenizer.bos, *tokenizer.encode(prompt), tokenizer.eos, "", tokenizer.pad_id]
     parts, x, y = [], 10.0, 8
     for piece, number in zip(marks, ids, strict=True):
-        w = max(36, 8 * len(piece) + 14)
-        if x + w > 750:
+        w = max(36, 7.4 * len(piece) + 13)
+        if x + w > 758:
             x, y = 10.0, y + 56
         style = "net" if piece in pieces else "box"
         parts.append(
             box(x, y, w, 46, piece, [str(number)], style) if number != "" else text(x + w / 2, y + 26, piece)
         )
-        x += w + 6
+        x += w + 5
     return svg(760, y + 54, say("A prompt, cut into pieces, with their ids"), parts)
 
 

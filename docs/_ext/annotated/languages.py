@@ -52,7 +52,7 @@ FRENCH = {
     "sampler": "échantillonneur",
     "with c, and with ∅": "avec c, puis avec ∅",
     "again from 5, for the next t": "retour à 5, pour le t suivant",
-    "after the last t": "après le dernier t",
+    "after the last t: x_0": "après le dernier t : x_0",
     "begin": "début",
     "end": "fin",
     "end, up to {length}": "fin, jusqu'à {length}",
@@ -81,7 +81,7 @@ FRENCH = {
     "cross-attention: pixels read words": "attention croisée : les pixels lisent les mots",
     "pixels": "pixels",
     "words": "mots",
-    "each row sums to 1": "somme d'une ligne : 1",
+    "each row sums to 1": "lignes de somme 1",
     "weights · V": "poids · V",
     "{heads} heads, each on its {each} of {all} channels": "{heads} têtes, chacune sur ses {each} canaux des {all}",
     "causal: a token sees itself and the past": "causal : soi-même et le passé",
@@ -111,17 +111,15 @@ def other_half(page: str, pages: set[str]) -> str | None:
 def tell_browser(
     app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
 ) -> None:
-    """The page's `lang`, and both its halves, in its head; and the theme's words around a French page."""
+    """The page's `lang` and its other half, in its head; and the theme's words around a French page."""
     context["language"] = language(page)
     if language(page) == "fr":
         context["_"] = lambda words: THEME.get(words, words)
     other = other_half(page, app.env.found_docs)
-    for name in filter(None, (page, other) if other else ()):
-        address = escape(app.builder.get_relative_uri(page, name) or "#")
-        context["metatags"] = (
-            context.get("metatags", "")
-            + f'\n    <link rel="alternate" hreflang="{language(name)}" href="{address}">'
-        )
+    if other:
+        address = escape(app.builder.get_relative_uri(page, other))
+        link = f'\n    <link rel="alternate" hreflang="{language(other)}" href="{address}">'
+        context["metatags"] = context.get("metatags", "") + link
 
 
 class FrenchSpaces(SphinxTransform):

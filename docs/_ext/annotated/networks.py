@@ -86,15 +86,15 @@ def vae(say: Say, name: str) -> str:
         arrow((640, low), (640, bottom + 40)),
         lines(650, bottom + 60, [f"conv_in  {times(shapes.decoder['conv_in'][0])}"], anchor="start"),
         box(30, low, 180, 44, say("mean, log-variance"), [f"2 × ({times(half)})"]),
-        arrow((210, low + 22), (318, low + 22)),
-        lines(264, low + 14, [say("a sample × {scale}").format(scale=scale)], "small"),
-        box(320, low, 120, 44, say("latent"), [times(shapes.latent)]),
-        arrow((440, low + 22), (578, low + 22)),
-        lines(508, low + 14, [say("÷ {scale}").format(scale=scale)], "small"),
-        box(580, low, 120, 44, "z", [times(shapes.latent)]),
+        arrow((210, low + 22), (344, low + 22)),
+        lines(276, low + 14, [say("a sample × {scale}").format(scale=scale)], "small"),
+        box(346, low, 110, 44, say("latent"), [times(shapes.latent)]),
+        arrow((456, low + 22), (576, low + 22)),
+        lines(516, low + 14, [say("÷ {scale}").format(scale=scale)], "small"),
+        box(578, low, 124, 44, "z", [times(shapes.latent)]),
     ]
     title = say("The VAE of {name}: the shape of the features at every level").format(name=name)
-    return svg(790, low + 54, title, parts)
+    return svg(800, low + 54, title, parts)
 
 
 def attention(say: Say) -> str:
