@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldm.cli.arguments import add_compile, check_compiler
 from ldm.errors import LdmError
 
 if TYPE_CHECKING:
@@ -54,19 +52,8 @@ def train_options(commands: Commands) -> None:
         default=(),
         help="losses that the VAE does without, to see what they are good for",
     )
-    p.add_argument(
-        "--compile",
-        action="store_true",
-        help="compile the U-Net (torch.compile): its steps take some four fifths of the time, after a pause of some "
-        "ten seconds; on a CPU this needs a C++ compiler",
-    )
+    add_compile(p, "its training steps take four fifths of the time, once ten seconds have passed")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-
-
-def has_compiler() -> bool:
-    """Whether there is the C++ compiler that torch.compile would call."""
-    usual = "clang++" if sys.platform == "darwin" else "g++"
-    return shutil.which(os.environ.get("CXX", usual)) is not None
 
 
 def train(options: argparse.Namespace) -> None:
@@ -75,10 +62,7 @@ def train(options: argparse.Namespace) -> None:
             f"--steps {options.steps}; the tokenizer has no steps, it is learned whole: leave --steps out"
         )
 
-    if options.compile and not has_compiler():
-        raise LdmError(
-            "--compile needs a C++ compiler, and there is none; install g++, or leave --compile out"
-        )
+    check_compiler(options)
 
     from ldm.train import processes
     from ldm.train.stages import STAGES, train_stage
@@ -94,7 +78,7 @@ def train(options: argparse.Namespace) -> None:
                 options.preset,
                 options.data,
                 options.without,
-                options.compile,
+                bool(options.compile),
             )
         if processes.rank() == 0:
             print(f"the model is in {options.out}; paint with: ldm generate PROMPT --model {options.out}")
