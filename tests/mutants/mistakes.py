@@ -431,4 +431,32 @@ MISTAKES = (
         "mmap=True, weights_only=True)",
         "mmap=True, weights_only=False)",
     ),
+    Mistake(
+        "21a",
+        "an inpainting model's mask behind the masked picture",
+        "pipeline.py",
+        "torch.cat([to_read(hole, self.vae.factor).to(rest), rest], dim=1)",
+        "torch.cat([rest, to_read(hole, self.vae.factor).to(rest)], dim=1)",
+    ),
+    Mistake(
+        "21b",
+        "an inpainting model shown the picture without a hole",
+        "pipeline.py",
+        "rest = self.encode_picture(picture, tile, hole)",
+        "rest = self.encode_picture(picture, tile)",
+    ),
+    Mistake(
+        "21c",
+        "a hole painted black, not grey",
+        "repaint.py",
+        "torch.zeros_like(pixels), pixels)",
+        "-torch.ones_like(pixels), pixels)",
+    ),
+    Mistake(
+        "21d",
+        "an inpainting model's mask shrunk to its largest pixels",
+        "repaint.py",
+        "np.asarray(mask)[::factor, ::factor] > 0",
+        'reduce(np.asarray(mask), "(h f) (w g) -> h w", "max", f=factor, g=factor) > 0',
+    ),
 )

@@ -9,7 +9,6 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from unittest import mock
@@ -97,45 +96,31 @@ def in_float64(scheduler):
     return scheduler
 
 
-def from_the_middle(scheduler):
-    r"""The scheduler, doing in the middle of its path what it does at the start.
+def begin_anew(pipeline):
+    r"""Let a pipeline that begins in the middle of a path do there what it does at the start.
 
-    diffusers' LMS takes the weights of four directions at once, though it remembers only one; and its PNDM does not ask
-    about the second timestep twice, so that from the third look on the latent has one stride more of noise than the
-    network is told. Ours begin anew wherever they begin: with one direction, and with two looks.
+    Left alone, diffusers' LMS takes the weights of four directions at once, though it remembers only one; and its PNDM
+    does not ask about the second timestep twice, so that from the third look on the latent has one stride more of noise
+    than the network is told. Ours begin anew wherever they begin: with one direction, and with two looks.
     """
-    if isinstance(scheduler, make.SOLVERS["lms"]):
-        step = scheduler.step
+    scheduler = pipeline.scheduler
+    step = scheduler.step
 
-        def anew(*args, **options):
-            return step(*args, **options, order=min(len(scheduler.derivatives) + 1, 4))
+    def lms_step(*args, **options):
+        return step(*args, **options, order=min(len(scheduler.derivatives) + 1, 4))
 
-        scheduler.step = wraps(step)(anew)
-    return scheduler
-
-
-def twice(pipeline):
-    r"""The pipeline's timesteps for PNDM, with the second of those that are left asked about twice."""
-
-    def get_timesteps(num_inference_steps, strength, device):
+    def plms_timesteps(num_inference_steps, strength, device):
         left = int(num_inference_steps * strength)
-        grid = pipeline.scheduler.timesteps
-        grid = torch.cat([grid[:1], grid[2:]])[num_inference_steps - left :]
+        grid = torch.cat([scheduler.timesteps[:1], scheduler.timesteps[2:]])[num_inference_steps - left :]
         return torch.cat([grid[:2], grid[1:]]), left
 
-    return get_timesteps
+    if isinstance(scheduler, make.SOLVERS["lms"]):
+        scheduler.step = wraps(step)(lms_step)
+    elif isinstance(scheduler, PNDMScheduler):
+        pipeline.get_timesteps = plms_timesteps
 
 
-def theirs(
-    kind,
-    networks,
-    sampler,
-    noise,
-    steps=STEPS,
-    guidance=GUIDANCE,
-    adapt: Callable = from_the_middle,
-    **options,
-):
+def theirs(kind, networks, sampler, noise, steps=STEPS, guidance=GUIDANCE, anew=True, **options):
     r"""The finished latents of diffusers, and what its network was told; each of its draws is the next of `noise`."""
     unet, vae = networks
     common = {"beta_schedule": "scaled_linear", **make.BETAS}
@@ -143,10 +128,10 @@ def theirs(
     parts["scheduler"] = SCHEDULERS["ddim"](**common)
     pipeline = kind(vae=vae, unet=unet, requires_safety_checker=False, **parts)
     # Only now: handed to the pipeline, DDPM's would be given DDIM's offset.
-    pipeline.scheduler = scheduler = adapt(in_float64(SCHEDULERS[sampler](**common)))
+    pipeline.scheduler = scheduler = in_float64(SCHEDULERS[sampler](**common))
     pipeline.set_progress_bar_config(disable=True)
-    if isinstance(scheduler, PNDMScheduler) and adapt is from_the_middle:
-        pipeline.get_timesteps = twice(pipeline)
+    if anew:
+        begin_anew(pipeline)
     told: list[float] = []
     hook = unet.register_forward_pre_hook(lambda _, args: told.append(float(args[1])))
     module = kind.__module__
@@ -154,9 +139,8 @@ def theirs(
     with (
         mock.patch(f"{module}.randn_tensor", lambda *_, **__: next(draws)),
         mock.patch(f"{type(scheduler).__module__}.randn_tensor", lambda *_, **__: next(draws), create=True),
-        mock.patch(
-            f"{module}.retrieve_latents", lambda out, **_: out.latent_dist.mode()
-        ),  # as ours: no sample
+        # The mean, as ours: no sample.
+        mock.patch(f"{module}.retrieve_latents", lambda out, **_: out.latent_dist.mode()),
     ):
         out = pipeline(
             num_inference_steps=steps, guidance_scale=guidance, output_type="latent", **options
@@ -205,24 +189,24 @@ def test_image_to_image_equals_diffusers(model, networks, sampler, strength):
 
 @pytest.mark.parametrize("sampler", ["plms", "lms"])
 def test_left_alone_diffusers_does_something_else_in_the_middle(model, networks, sampler):
-    r"""Why `from_the_middle` is there; at strength 1 it changes nothing."""
+    r"""Why `begin_anew` is there; at strength 1 it changes nothing."""
     cond, uncond, x0 = inputs()
     for strength, same in ((1.0, True), (0.6, False)):
-        (adapted, told), (alone, told_alone) = (
+        (begun, told), (alone, told_alone) = (
             theirs(
                 StableDiffusionImg2ImgPipeline,
                 networks,
                 sampler,
                 model.noise(SEEDS, (WIDTH, HEIGHT)),
-                adapt=adapt,
+                anew=anew,
                 image=x0.expand(2, -1, -1, -1),
                 strength=strength,
                 prompt_embeds=cond,
                 negative_prompt_embeds=uncond,
             )
-            for adapt in (from_the_middle, lambda scheduler: scheduler)
+            for anew in (True, False)
         )
-        assert torch.equal(adapted, alone) is same
+        assert torch.equal(begun, alone) is same
         if sampler == "plms" and not same:
             assert told == [501, 401, 401, 301, 201, 101, 1]
             assert told_alone == [601, 501, 401, 301, 201, 101, 1]
