@@ -26,7 +26,7 @@ def test_a_mistake_that_no_longer_applies_is_an_error(tmp_path):
     target = tmp_path / "ldm" / stale.file
     target.parent.mkdir(parents=True)
     target.write_text("x = 1\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="mistake 1 no longer applies: .* stands 0 times"):
+    with pytest.raises(ValueError, match=f"mistake {stale.number} no longer applies: .* stands 0 times"):
         make_mistake(tmp_path, stale)
 
 
