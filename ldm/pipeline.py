@@ -145,7 +145,11 @@ class LatentDiffusion(nn.Module):
         guidance: float,
         original: Original | None = None,
     ) -> Denoise:
-        """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps)."""
+        """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps).
+
+        An inpainting U-Net is shown at each look what is left of the `original`, too. Raises `LdmError` for a guidance
+        that is not finite.
+        """
         if not math.isfinite(guidance):
             usual = self.config.defaults.guidance
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {usual}")

@@ -1,7 +1,8 @@
 r"""The mistakes, each as one replacement in one file of `ldm/`.
 
 They are those that people who port Stable Diffusion make again and again. Most of them still load every checkpoint and
-still paint something; a few change the output by less than a thousandth.
+still paint something; a few change the output by less than a thousandth. Number 18 is kept for those of
+Stable Diffusion XL, which is not supported yet.
 """
 
 from dataclasses import dataclass
@@ -58,6 +59,13 @@ MISTAKES = (
         "        return self.norm_out(x) * (ids != ids[:, -1:]).unsqueeze(-1)",
     ),
     Mistake(
+        "3c",
+        "SD2's prompt padded with end marks",
+        "config.py",
+        'activation="gelu", output="penultimate", pad="zero"',
+        'activation="gelu", output="penultimate"',
+    ),
+    Mistake(
         "4a",
         "the text encoder without its final norm",
         "text/encoder.py",
@@ -77,6 +85,13 @@ MISTAKES = (
         "convert/sizes.py",
         'layers=layers + (family.output == "penultimate" and not whole)',
         "layers=layers",
+    ),
+    Mistake(
+        "4d",
+        "the text encoder's final norm taken twice",
+        "text/encoder.py",
+        "        return self.norm_out(x)",
+        "        return self.norm_out(self.norm_out(x))",
     ),
     Mistake(
         "5a",
@@ -148,6 +163,13 @@ MISTAKES = (
         "diffusion/plms.py",
         "if i == 0 and len(path) > 1:",
         "if False:",
+    ),
+    Mistake(
+        "8d",
+        "a picture to begin with noised to the level of the next timestep",
+        "pipeline.py",
+        "add_noise(x0, eps, path[0].alpha_bar)",
+        "add_noise(x0, eps, path[0].alpha_bar_prev)",
     ),
     Mistake(
         "9a",
