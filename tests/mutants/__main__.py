@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from string import ascii_lowercase
 
 from tests.mutants.mistakes import MISTAKES, Mistake
 
@@ -70,7 +71,9 @@ def failures(folder: Path) -> list[str]:
 
 
 def main(wanted: list[str]) -> int:
-    chosen = [m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip("abcdef") in wanted]
+    chosen = [
+        m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip(ascii_lowercase) in wanted
+    ]
     survivors = 0
     print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")
     print("| | mistake | tests that turned red (the first three) |\n|---|---|---|")
