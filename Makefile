@@ -36,7 +36,7 @@ demo: $(CORE) ## paint six prompts with the tiny model into outputs/
 contact-sheet: $(CORE) ## paint them from twelve seeds each, none skipped, into docs/images/contact-sheet.png
 	$(BIN)/ldm demo --batch 12 --out outputs/contact-sheet --sheet docs/images/contact-sheet.png
 
-pictures: $(CORE) ## paint the README's other pictures, into docs/images/
+pictures: $(CORE) ## paint the README's and the tour's other pictures, into docs/images/
 	$(BIN)/python docs/images/make.py
 
 evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/evaluation/

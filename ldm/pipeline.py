@@ -29,7 +29,7 @@ from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps
 from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
-from ldm.repaint import keep, latents_to_repaint, pick_strength, steps_left
+from ldm.repaint import Original, keep, latents_to_repaint, pick_strength, steps_left, to_read, without
 from ldm.text.encoder import TextEncoder
 from ldm.text.prompt import encode_prompts
 from ldm.text.tokenizer import Tokenizer
@@ -80,7 +80,8 @@ class LatentDiffusion(nn.Module):
 
         `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
         gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
-        result is the VAE's reconstruction of it, or with `keep_pixels` the picture itself, to the pixel.
+        result is the VAE's reconstruction of it, or with `keep_pixels` the picture itself, to the pixel. An inpainting
+        model, whose U-Net sees picture and mask, needs both.
 
         With `weighting`, brackets say how much a word counts: `(word:1.3)`; a prompt that is too long is cut, or with
         a `long_prompt` of "chunk" read in pieces (`ldm/text/prompt.py`). With `tile`, the VAE works in overlapping
@@ -99,31 +100,24 @@ class LatentDiffusion(nn.Module):
         batch = batch if isinstance(prompt, str) else len(prompts)
         if batch < 1:
             raise LdmError(f"a batch of {batch} pictures; expected at least 1")
-        if not math.isfinite(guidance):
-            raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {defaults.guidance}")
         path = self.path(steps, sampler, strength)
         noise = self.noise(range(seed, seed + batch), size)
-        picture = None if init is None else fit_picture(init, size)
-        white = None if mask is None else fit_mask(mask, size)
+        original = self.original(init, mask, size, tile)
 
         # 1. Text becomes vectors.
         contexts = self.encode_text([*prompts, negative], weighting, long_prompt)
         cond, uncond = (part.expand(batch, -1, -1) for part in (contexts[:-1], contexts[-1:]))
         # 2. A latent of pure noise, or a picture's latent under noise. The sampler draws on from the same generators,
         # if it needs more.
-        x0 = None if picture is None else self.encode_picture(picture, tile)
-        latent, project = self.begin(noise(), sampler, path, x0, white, strength)
+        latent, project = self.begin(noise(), sampler, path, original, strength)
         # 3. The noise is taken away.
-        denoise = self.denoiser(cond, uncond, guidance)
+        denoise = self.denoiser(cond, uncond, guidance, original)
         for step in progress(self.sample(latent, denoise, noise, sampler, path, project), len(path)):
             latent = step.x_prev
         # 4. The latent becomes pixels.
         latent = project(latent, self.alpha_bar().new_tensor(1.0))  # what was kept is clean at the end
         images = self.decode(latent, tile)
-        if picture is None or x0 is None or white is None:
-            return images
-        kept = picture if keep_pixels else self.decode(x0, tile)[0]
-        return [Image.composite(image, kept, white) for image in images]
+        return images if original is None else self.put_back(images, original, keep_pixels, tile)
 
     def encode_text(
         self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
@@ -145,19 +139,32 @@ class LatentDiffusion(nn.Module):
         return noise_source(seeds, shape, self.dtype, self.device)
 
     def denoiser(
-        self, cond: Float[Tensor, "b n d"], uncond: Float[Tensor, "b n d"], guidance: float
+        self,
+        cond: Float[Tensor, "b n d"],
+        uncond: Float[Tensor, "b n d"],
+        guidance: float,
+        original: Original | None = None,
     ) -> Denoise:
-        """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps)."""
+        """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps).
+
+        An inpainting U-Net is shown at each look what is left of the `original`, too. Raises `LdmError` for a guidance
+        that is not finite.
+        """
+        if not math.isfinite(guidance):
+            usual = self.config.defaults.guidance
+            raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {usual}")
         context = torch.cat([uncond, cond])
         rescale = self.config.defaults.guidance_rescale
+        beside = None if original is None else original.beside
 
         @torch.no_grad()
         def denoise(x_t: Tensor, t: Time, alpha_bar_t: Tensor) -> tuple[Tensor, Tensor]:
             step = torch.tensor(t, device=x_t.device)
+            seen = x_t if beside is None else torch.cat([x_t, beside.expand(len(x_t), -1, -1, -1)], dim=1)
             if guidance == 1:
-                out = self.unet(x_t, step, cond)
+                out = self.unet(seen, step, cond)
             else:  # both predictions in one batch
-                out_uncond, out_cond = self.unet(torch.cat([x_t, x_t]), step, context).chunk(2)
+                out_uncond, out_cond = self.unet(torch.cat([seen, seen]), step, context).chunk(2)
                 out = guide(out_uncond, out_cond, guidance)
                 if rescale:
                     out = rescale_guidance(out, out_cond, rescale)
@@ -166,15 +173,45 @@ class LatentDiffusion(nn.Module):
         return denoise
 
     @torch.no_grad()
-    def encode_picture(self, picture: Image.Image, tile: bool = False) -> Float[Tensor, "1 z h w"]:
-        """Before step 2, where a picture is to begin with: its latent.
+    def encode_picture(
+        self, picture: Image.Image, tile: bool = False, hole: Image.Image | None = None
+    ) -> Float[Tensor, "1 z h w"]:
+        """Before step 2, where a picture is to begin with: its latent; that of what is left of it outside of a `hole`.
 
         It is the mean of the VAE's Gaussian, so the same one each time. (diffusers draws a sample; the Gaussian is so
         narrow that this hardly shows.)
         """
-        pixels = to_pixels([picture]).to(device=self.device, dtype=self.dtype)
+        pixels = to_pixels([picture]) if hole is None else without(to_pixels([picture]), hole)
+        pixels = pixels.to(device=self.device, dtype=self.dtype)
         encode = encode_in_tiles if tile else VAE.encode
         return finite(lambda: encode(self.vae, pixels)[0], self, "in the picture's latent")
+
+    def original(
+        self, init: Image.Image | None, mask: Image.Image | None, size: tuple[int, int], tile: bool = False
+    ) -> Original | None:
+        """Before step 2: the picture to begin with, and its mask, as this model needs them; None if there is none.
+
+        Raises `LdmError` for an inpainting model without a picture or a mask.
+        """
+        fills = self.config.unet.in_channels > self.config.vae.latent_channels
+        if fills and (init is None or mask is None):
+            raise LdmError(
+                "this is an inpainting model: it fills a hole in a picture; give it a picture and a mask, white where "
+                "the hole is (`init` and `mask`; --init and --mask)"
+            )
+        if init is None:
+            return None
+        picture = fit_picture(init, size)
+        latent = self.encode_picture(picture, tile)
+        if mask is None:
+            return Original(picture, latent)
+        hole = fit_mask(mask, size)
+        if not fills:
+            return Original(picture, latent, hole)
+        rest = self.encode_picture(picture, tile, hole)
+        return Original(
+            picture, latent, hole, torch.cat([to_read(hole, self.vae.factor).to(rest), rest], dim=1)
+        )
 
     def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[Stride]:
         """The strides that a sampler takes from pure noise, or from a picture (`strength` < 1): the last of them."""
@@ -185,24 +222,27 @@ class LatentDiffusion(nn.Module):
         eps: Float[Tensor, "b z h w"],
         sampler: str,
         path: Sequence[Stride],
-        x0: Float[Tensor, "1 z h w"] | None = None,
-        mask: Image.Image | None = None,
+        original: Original | None = None,
         strength: float = 1.0,
     ) -> tuple[Float[Tensor, "b z h w"], Project]:
         """Step 2: the latent to begin the `path` with, and what to do to it after each step.
 
-        Pure noise; or `x0`, a picture's latent, under as much noise as the steps that `strength` leaves take away. At
+        Pure noise; or a picture's latent, under as much noise as the steps that `strength` leaves take away. At
         strength 1 a trace of it remains; behind a mask not even that, so that nothing shines through (as in diffusers).
+        An inpainting model sees for itself what is to be kept, so nothing is put back on its way.
         """
         pure = find_sampler(sampler).begin(eps, path)
-        if x0 is None:
+        if original is None:
             return pure, unchanged
-        x0 = x0.expand_as(eps)
+        x0 = original.latent.expand_as(eps)
         x_t = add_noise(x0, eps, path[0].alpha_bar)
-        if mask is None:
+        if original.mask is None:
             return x_t, unchanged
-        repaint = latents_to_repaint(mask, self.vae.factor).to(self.device)
-        return pure if strength == 1 else x_t, keep(x0, eps, repaint)
+        start = pure if strength == 1 else x_t
+        if original.beside is not None:
+            return start, unchanged
+        repaint = latents_to_repaint(original.mask, self.vae.factor).to(self.device)
+        return start, keep(x0, eps, repaint)
 
     def sample(
         self,
@@ -226,6 +266,15 @@ class LatentDiffusion(nn.Module):
         """Step 4: the pictures of finished latents."""
         decode = decode_in_tiles if tile else VAE.decode
         return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
+
+    def put_back(
+        self, images: Sequence[Image.Image], original: Original, keep_pixels: bool = False, tile: bool = False
+    ) -> list[Image.Image]:
+        """After step 4: where the mask is black, the VAE's reconstruction of the original, or its very pixels."""
+        if original.mask is None:
+            return list(images)
+        kept = original.picture if keep_pixels else self.decode(original.latent, tile)[0]
+        return [Image.composite(image, kept, original.mask) for image in images]
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
         """The model's noise schedule, on its device and in its dtype, but never in half precision.

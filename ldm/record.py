@@ -98,6 +98,7 @@ class Record:
     weights: str | None = None  # "ema" or "live", if the caller chose
     prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
     tile: bool = False  # the VAE worked in tiles
+    compiled: bool = False  # the U-Net was, which rounds in other places
 
 
 def sha256(path: Path) -> str:

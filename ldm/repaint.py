@@ -9,10 +9,15 @@ sees a whole picture under an even noise, and paints what fits to its surroundin
 
 A latent covers many pixels, and the decoder looks at its neighbours too; so at the end the kept pixels are put back as
 well, from the VAE's reconstruction of the picture, or from the picture itself.
+
+**An inpainting model** (Rombach et al. 2022, section 4.5) was trained to fill holes. Its U-Net takes nine channels: the
+latent, the mask, and the latent of the picture with a grey hole in it. It sees at every step what is to be kept, so
+nothing is put back on the way, and what it paints fits better; but it can do nothing else.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +32,18 @@ from ldm.diffusion.schedule import add_noise
 from ldm.errors import LdmError
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Original:
+    """A picture to begin with, as a model needs it."""
+
+    picture: Image.Image  # of the size that is painted
+    latent: Float[Tensor, "1 z h w"]
+    mask: Image.Image | None = None  # black and white, as from `fit_mask`: white where the picture may change
+    beside: Float[Tensor, "1 c h w"] | None = (
+        None  # what an inpainting U-Net reads besides: mask, then what is left
+    )
 
 
 def pick_strength(
@@ -90,3 +107,17 @@ def keep(
         return torch.where(repaint, x, add_noise(x0, eps, alpha_bar))
 
     return project
+
+
+def without(pixels: Float[Tensor, "b 3 h w"], hole: Image.Image) -> Float[Tensor, "b 3 h w"]:
+    """The picture with its white part of the mask `hole` painted grey (0, in the middle of [-1, 1])."""
+    return torch.where(torch.from_numpy(np.asarray(hole) > 0), torch.zeros_like(pixels), pixels)
+
+
+def to_read(mask: Image.Image, factor: int) -> Float[Tensor, "1 1 h w"]:
+    """The mask as an inpainting U-Net reads it: 1 where there is a hole. Of a latent's pixels the first one counts.
+
+    That is how the model saw masks in training, so not as in `latents_to_repaint`. Source: the inpainting script and
+    diffusers' pipeline of Stable Diffusion, which shrink the mask to its nearest pixels.
+    """
+    return torch.from_numpy(np.asarray(mask)[::factor, ::factor] > 0).float()[None, None]

@@ -30,12 +30,12 @@ def small_clip() -> CLIP:
     return CLIP(CONFIG.text, CONFIG.image, CONFIG.embedding_width)
 
 
-def write_small_model(folder: Path) -> Path:
-    r"""A whole model folder of random weights, always the same ones."""
+def write_small_model(folder: Path, config: Config = CONFIG) -> Path:
+    r"""A whole model folder of random weights, always the same ones. `config` may differ in its U-Net."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model, clip = LatentDiffusion(CONFIG, TOKENIZER), small_clip()
-    write_config(folder, CONFIG)
+        model, clip = LatentDiffusion(config, TOKENIZER), small_clip()
+    write_config(folder, config)
     TOKENIZER.save(folder / "tokenizer")
     write_clip(folder, clip)
     write_tensors(folder / "vae.safetensors", model.vae.state_dict())

@@ -185,6 +185,20 @@ def test_a_tensor_that_keeps_its_dtype_stays_in_the_file(single):
     assert ldm.load(single, torch.bfloat16, "cpu").dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("layout", ["theirs", "ours"])
+def test_numbers_of_full_precision_are_loaded_to_the_last_bit_and_rounded_only_once(tmp_path, layout):
+    config = FAMILIES["sd1"]
+    tensors = random_tensors(config, dtype=torch.float32)
+    path = save(tmp_path / "v1-5.safetensors", config, single_file(config, tensors))
+    if layout == "ours":
+        path = tmp_path / "ours"
+        convert(tmp_path / "v1-5.safetensors", path)
+    for dtype in (torch.float32, torch.bfloat16):
+        state = ldm.load(path, dtype, "cpu").state_dict()
+        for part, own in tensors.items():
+            assert all(torch.equal(state[f"{part}.{name}"], tensor.to(dtype)) for name, tensor in own.items())
+
+
 def test_numbers_at_odd_places_of_a_file_are_moved(tmp_path, single):
     data = single.read_bytes()
     length = int.from_bytes(data[:8], "little")

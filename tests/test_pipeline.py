@@ -21,13 +21,19 @@ from ldm.text.tokenizer import Tokenizer
 MERGES = [("r", "e"), ("re", "d</w>"), ("d", "o"), ("do", "g</w>")]  # "red" and "dog" are one piece each
 
 
-def small_model(randomise, prediction="eps"):
+def small_model(randomise, prediction="eps", in_channels=4):
     tokenizer = Tokenizer(MERGES, context_length=6)
     config = Config(
         name="small",
         text=TextConfig(tokenizer.vocab_size, 6, width=8, layers=1, heads=2, activation="quick_gelu"),
         vae=VAEConfig(channels=(4, 8), res_per_level=1, latent_channels=4, scale=0.5, groups=2),
-        unet=UNetConfig((Level(8, 2, 0), Level(8, 2, 1)), context_width=8, res_per_level=1, groups=4),
+        unet=UNetConfig(
+            (Level(8, 2, 0), Level(8, 2, 1)),
+            context_width=8,
+            in_channels=in_channels,
+            res_per_level=1,
+            groups=4,
+        ),
         noise=NoiseConfig(prediction=prediction),
         defaults=Defaults(size=8, steps=3, guidance=2.0),
     )
@@ -388,13 +394,13 @@ def test_the_strength_left_out_is_three_quarters_or_with_a_mask_all(model):
 def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
     init, other = colours((12, 8)), colours((12, 8))
     other.paste("blue", (0, 0, 4, 8))
-    x0 = [model.encode_picture(picture) for picture in (init, other)]
+    masked = [model.original(picture, left_half((12, 8)), (12, 8)) for picture in (init, other)]
     eps = torch.randn(1, 4, 4, 6, generator=torch.Generator().manual_seed(0))
     path = model.path(3, "ddim")
-    begun = [model.begin(eps, "ddim", path, x, left_half((12, 8)), 1.0)[0] for x in x0]
+    begun = [model.begin(eps, "ddim", path, original, 1.0)[0] for original in masked]
     assert torch.equal(begun[0], eps) and torch.equal(begun[1], eps)
-    assert not torch.equal(model.begin(eps, "ddim", path, x0[0], left_half((12, 8)), 0.9)[0], eps)
-    assert not torch.equal(model.begin(eps, "ddim", path, x0[0], None, 1.0)[0], eps)
+    assert not torch.equal(model.begin(eps, "ddim", path, masked[0], 0.9)[0], eps)
+    assert not torch.equal(model.begin(eps, "ddim", path, model.original(init, None, (12, 8)), 1.0)[0], eps)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -473,6 +479,92 @@ def test_a_picture_can_be_repainted_in_other_precisions(randomise, dtype):
     model = small_model(randomise).to(dtype)
     [image] = model.generate("red dog", seed=1, init=colours(), mask=left_half(), strength=0.7)
     assert (array([image])[0][:, 4:] == reconstruction(model, colours())[:, 4:]).all()
+
+
+# --- a model that was trained to fill holes ---------------------------------------------------------------
+
+
+@pytest.fixture
+def filler(randomise):
+    return small_model(randomise, in_channels=9)
+
+
+def uneven(size=(8, 8)) -> Image.Image:
+    r"""A mask whose edges do not lie on latents."""
+    mask = Image.new("L", size)
+    mask.paste(255, (1, 0, 5, 5))
+    return mask
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_an_inpainting_model_is_its_steps_written_out(randomise, strength):
+    r"""DDIM, 4 steps or the last 2 of them, guidance 3, in float64; nothing is put back before the end."""
+    model = small_model(randomise, in_channels=9).double()
+    init, mask, alpha_bar = colours((6, 4)), uneven((6, 4)), make_alpha_bar(model.config.noise).double()
+    context = model.encode_text(["red dog", "dog"])
+    white = torch.from_numpy(np.asarray(mask) == 255)
+    pixels = to_pixels([init]).double()
+    rest = model.vae.encode(pixels * ~white)[0]
+    read = torch.tensor([[[[0, 1, 1], [0, 1, 1]]]]).double()  # the mask at x = 0, 2, 4 and y = 0, 2
+    x = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(5)).double()[None]
+    times = (751, 501, 251, 1)[4 - int(4 * strength) :]
+    if strength < 1:
+        level = alpha_bar[times[0]]
+        x = level.sqrt() * model.vae.encode(pixels)[0] + (1 - level).sqrt() * x
+    for t in times:
+        seen = torch.cat([x, read, rest], dim=1)
+        cond, uncond = (model.unet(seen, torch.tensor([t]), c[None]) for c in context)
+        out = 3 * cond - 2 * uncond
+        a, s, to = alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt(), alpha_bar[max(t - 250, 0)]
+        x = to.sqrt() * (x - s * out) / a + (1 - to).sqrt() * out
+    [painted] = array(to_images(model.vae.decode(x)))
+    expected = np.where(white[..., None].numpy(), painted, reconstruction(model, init))
+    options = {"steps": 4, "guidance": 3.0, "seed": 5, "size": (6, 4), "init": init, "strength": strength}
+    [image] = model.generate("red dog", "dog", mask=mask, **options)
+    assert (np.asarray(image) == expected).all()
+
+
+def test_every_look_of_an_inpainting_model_has_the_same_mask_and_rest_beside_each_latent(filler):
+    seen = watch_unet(filler)
+    options = {"seed": 3, "batch": 2, "steps": 2, "guidance": 2.0}
+    filler.generate("red dog", init=colours(), mask=uneven(), **options)
+    original = filler.original(colours(), uneven(), (8, 8))
+    assert [x.shape for x, *_ in seen] == [(4, 9, 4, 4)] * 2  # two pictures, with the prompt and without
+    for x, *_ in seen:
+        assert torch.equal(x[:, 4:], original.beside.expand(4, -1, -1, -1))
+    assert torch.equal(
+        original.beside[:, :1], torch.tensor(np.asarray(uneven())[::2, ::2] / 255)[None, None].float()
+    )
+    assert torch.equal(original.beside[:, 1:], filler.encode_picture(colours(), hole=uneven()))
+
+
+def test_what_an_inpainting_model_keeps_is_the_reconstruction_or_the_picture_to_the_pixel(filler):
+    init, white = colours(), np.asarray(uneven()) == 255
+    options = {"seed": 1, "steps": 2, "sampler": "heun", "batch": 2, "init": init, "mask": uneven()}
+    for keep_pixels, expected in ((False, reconstruction(filler, init)), (True, array([init])[0])):
+        for image in array(filler.generate("red dog", keep_pixels=keep_pixels, **options)):
+            assert (image[~white] == expected[~white]).all()
+            assert np.abs(image[white] - expected[white]).mean() > 1
+
+
+def test_what_is_in_the_hole_does_not_matter_to_an_inpainting_model(filler):
+    init, other = colours(), colours()
+    other.paste("blue", mask=uneven())
+    same_rest = [filler.original(picture, uneven(), (8, 8)).beside for picture in (init, other)]
+    assert torch.equal(*same_rest)
+    options = {"seed": 1, "steps": 3, "mask": uneven(), "keep_pixels": True}
+    images = [filler.generate("red dog", init=picture, **options) for picture in (init, other)]
+    assert same(*images)
+
+
+@pytest.mark.parametrize("options", [{}, {"init": colours()}], ids=["nothing", "picture"])
+def test_an_inpainting_model_without_a_picture_and_a_mask_is_an_error_that_asks_for_them(filler, options):
+    seen = watch_unet(filler)
+    with pytest.raises(
+        LdmError, match="an inpainting model.* give it a picture and a mask.* --init and --mask"
+    ):
+        filler.generate("red dog", seed=1, **options)
+    assert seen == []
 
 
 # --- numbers that are none ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ldm.diffusion.schedule import spaced_timesteps
 from ldm.errors import LdmError
-from ldm.repaint import keep, latents_to_repaint, pick_strength, steps_left
+from ldm.repaint import keep, latents_to_repaint, pick_strength, steps_left, to_read, without
 
 PICTURE = Image.new("RGB", (8, 8))
 
@@ -125,3 +125,21 @@ def test_a_nan_in_what_is_thrown_away_does_no_harm(draw):
     x0, eps, x = draw(1, 4, 2, 2), draw(1, 4, 2, 2), torch.full((1, 4, 2, 2), torch.nan).double()
     project = keep(x0, eps, torch.zeros(1, 1, 2, 2, dtype=torch.bool))
     assert project(x, torch.tensor(0.5).double()).isfinite().all()
+
+
+def test_a_hole_is_grey_and_the_rest_of_the_picture_stays(draw):
+    mask = Image.new("L", (3, 2))
+    mask.putpixel((2, 0), 255)  # x = 2, y = 0
+    pixels = draw(2, 3, 2, 3)
+    left = without(pixels, mask)
+    assert (left[:, :, 0, 2] == 0).all()
+    left[:, :, 0, 2] = pixels[:, :, 0, 2]
+    assert torch.equal(left, pixels)
+
+
+def test_an_inpainting_model_reads_the_first_pixel_of_each_latent_of_the_mask():
+    mask = Image.new("L", (12, 8), 255)  # 3 x 2 latents of 4 x 4 pixels
+    for at in ((0, 0), (8, 4), (5, 1)):  # two first pixels, and one in the middle
+        mask.putpixel(at, 0)
+    read = to_read(mask, 4)
+    assert read.tolist() == [[[[0, 1, 1], [1, 1, 0]]]] and read.dtype == torch.float32

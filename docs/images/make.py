@@ -1,4 +1,4 @@
-r"""`make pictures`: paint the pictures of the README anew, with the commands that it quotes.
+r"""`make pictures`: paint the pictures of the README and of the tour anew, with the commands that they quote.
 
 The demo sheet and the contact sheet are painted by `make demo` and `make contact-sheet`.
 """
@@ -12,8 +12,14 @@ from PIL import Image, ImageDraw
 
 from ldm.cli import main
 from ldm.evaluate.sheets import titled_rows
+from ldm.loading import load
 
 HERE = Path(__file__).parent
+# What the tour's first and last step speak of; its code paints the first picture of the second row.
+TOUR = {
+    "tour.png": ("a serene lake surrounded by snow-capped mountains at sunrise", "a dog with glasses"),
+    "tour-fr.png": ("forêt sereine avec cascade au lever du soleil", "un chien avec des lunettes"),
+}
 
 
 def ldm(*arguments: object) -> None:
@@ -43,8 +49,19 @@ def inside(work: Path) -> None:
         shutil.copy(work / "inside" / name, HERE / name)
 
 
+def tour() -> None:
+    r"""The tour's prompts in English and in French, from four seeds each, none left out."""
+    model = load("tiny")
+    for name, prompts in TOUR.items():
+        titled_rows(prompts, [model.generate(prompt, seed=42, batch=4) for prompt in prompts]).save(
+            HERE / name
+        )
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         inpainting(Path(folder))
         inside(Path(folder))
-    print(f"inpainting.png, film.png and attention.png are in {HERE}", file=sys.stderr)
+    tour()
+    names = ", ".join(["inpainting.png", "film.png", "attention.png", *TOUR])
+    print(f"{names} are in {HERE}", file=sys.stderr)

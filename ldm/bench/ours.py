@@ -109,12 +109,14 @@ def tokenize(folder: Path, sizes: Sizes) -> Numbers:
     return {"rate": len(prompts) / took}
 
 
-def train(folder: Path, sizes: Sizes) -> Numbers:
+def train(folder: Path, sizes: Sizes, compiled: bool = False) -> Numbers:
     """Steps as `ldm.train.diffusion` takes them: noise, forward, backward, clipped update."""
     torch.manual_seed(0)
     unet, batch, side = UNet(TINY.unet), sizes.batch, TINY.defaults.size // TINY.vae.factor
     attend_by_hand(unet)
-    optimizer = torch.optim.AdamW(unet.parameters())
+    if compiled:
+        unet.compile()
+    optimizer = torch.optim.AdamW(unet.parameters(), fused=True)
     latents, eps = (numbers(seed, batch, 4, side, side) for seed in (1, 2))
     context = numbers(3, batch, TINY.text.context_length, TINY.text.width)
     t = torch.arange(batch) * TINY.noise.steps // batch
@@ -172,6 +174,7 @@ CASES: dict[str, Case] = {
     "load": load_and_look,
     "tokenizer": tokenize,
     "train": train,
+    "train-compiled": partial(train, compiled=True),
     "generate": generate,
     "start": start,
     "throughput": throughput,

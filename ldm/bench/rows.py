@@ -48,12 +48,14 @@ ROWS = (
     Row("`ldm --help`", "start", "help", "s", 0.2, None, "value"),
     Row("tokenizer, a prompt at a time", "tokenizer", "rate", "/s", 1.0, 1.3, "ratio", True),
     Row("training step of the tiny U-Net", "train", "seconds", "s", 0.8, 0.6),
+    Row("the same, compiled (`--compile`)", "train-compiled", "seconds", "s", None, None, "value"),
     Row("pictures of the tiny model, 1 at once", "throughput", "1", "/s", None, None, "value", True),
     Row("pictures of the tiny model, 2 at once", "throughput", "2", "/s", None, None, "value", True),
     Row("pictures of the tiny model, 4 at once", "throughput", "4", "/s", None, None, "value", True),
     Row("pictures of the tiny model, 8 at once", "throughput", "8", "/s", None, None, "value", True),
 )
-OURS_ALONE = ("generate", "start", "throughput")  # cases that the reference has nothing to compare with
+# Cases that the reference has nothing to compare with.
+OURS_ALONE = ("generate", "start", "train-compiled", "throughput")
 
 
 def samples(case: str, quick: bool) -> int:

@@ -29,7 +29,7 @@ def paint_again(options: argparse.Namespace) -> None:
         "weights": then.weights,
         "prediction": then.prediction,
     }
-    model = load_model(name, then.dtype, device, **read_with)
+    model = load_model(name, then.dtype, device, then.compiled, **read_with)
     now = replace(
         then,
         init=found(options.init, then.init, "init"),

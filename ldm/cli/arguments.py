@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ldm.errors import LdmError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -49,6 +54,21 @@ def loading(options: argparse.Namespace) -> dict[str, Any]:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: the fastest here)")
+
+
+def add_compile(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--compile", action="store_true", default=None, help=f"compile the U-Net (torch.compile): {what}"
+    )
+
+
+def check_compiler(options: argparse.Namespace) -> None:
+    """Raises `LdmError` if --compile is asked for, and the C++ compiler is missing that torch would call on a CPU."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    if options.compile and shutil.which(os.environ.get("CXX", usual)) is None:
+        raise LdmError(
+            "--compile needs a C++ compiler, and there is none; install g++, or leave --compile out"
+        )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

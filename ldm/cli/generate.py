@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.cli.arguments import add_device, add_loading, add_many, add_model, add_sampling, add_size
+from ldm.cli.arguments import (
+    add_compile,
+    add_device,
+    add_loading,
+    add_many,
+    add_model,
+    add_sampling,
+    add_size,
+    check_compiler,
+)
 from ldm.cli.output import check_folder, check_place
 
 if TYPE_CHECKING:
@@ -15,7 +24,7 @@ if TYPE_CHECKING:
 # What --from reads from the picture, and therefore does not take.
 RECORDED = (
     "prompt", "negative", "sampler", "steps", "guidance", "seed", "size", "batch", "strength", "keep_pixels",
-    "dtype", "no_weighting", "long_prompt", "weights", "prediction", "tile",
+    "dtype", "no_weighting", "long_prompt", "weights", "prediction", "tile", "compile",
 )  # fmt: skip
 
 
@@ -46,6 +55,7 @@ def generate_options(commands: Commands) -> None:
     p.add_argument(
         "--tile", action="store_true", default=None, help="large pictures: encode and decode them in tiles"
     )
+    add_compile(p, "worth it for many pictures; for Stable Diffusion on a CPU from some 300 steps on")
     add_device(p)
     p.add_argument(
         "--dtype",
@@ -79,6 +89,7 @@ def generate_options(commands: Commands) -> None:
 def generate(options: argparse.Namespace) -> None:
     check_usage(options)
     check_place(options.out)
+    check_compiler(options)
     if options.trace is not None:
         check_folder(options.trace, options.trace)
     if options.picture is not None:
@@ -123,5 +134,7 @@ def check_usage(options: argparse.Namespace) -> None:
                 options.wrong_usage(f"--{name} {value} without a picture to start from: give --init IMG too")
     if options.mask is None and options.keep_pixels:
         options.wrong_usage("--keep-pixels without a mask, which says what to keep: give --mask IMG too")
+    if options.trace is not None and options.compile:
+        options.wrong_usage("--trace looks into the U-Net as it is written: leave --compile out")
     if options.trace is not None and (options.batch or 1) != 1:
         options.wrong_usage(f"--trace looks at one picture: leave --batch {options.batch} out")

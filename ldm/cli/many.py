@@ -40,7 +40,9 @@ def paint_many(options: argparse.Namespace) -> None:
     )  # drawn at random, it could not be gone on with
     options.prompt = lines[0][1]
     with start():
-        model = load_model(options.model or "tiny", options.dtype, options.device, **loading(options))
+        model = load_model(
+            options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
+        )
         first = describe(options, model)
         if rank() == 0:
             check_words(model, *(prompt for _, prompt in lines), first.negative)

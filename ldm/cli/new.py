@@ -27,7 +27,9 @@ def paint_new(options: argparse.Namespace) -> None:
     if options.seed is None:
         options.seed = random.randrange(2**31)
         tell(f"seed {options.seed}")
-    model = load_model(options.model or "tiny", options.dtype, options.device, **loading(options))
+    model = load_model(
+        options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
+    )
     check_words(model, options.prompt, options.negative or "")
     own = model.config.defaults.size
     if options.size not in (None, (own, own)):
@@ -73,6 +75,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
         tile=bool(options.tile),
+        compiled=bool(options.compile),
         weighting=not options.no_weighting,
         long_prompt=options.long_prompt or "truncate",
         config=None if options.config is None else given_file(options.config),

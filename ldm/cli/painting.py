@@ -39,11 +39,16 @@ DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors",
 
 
 def load_model(
-    name: str, dtype: str | None = None, device: str | None = None, **read_with: Any
+    name: str,
+    dtype: str | None = None,
+    device: str | None = None,
+    compiled: bool | None = None,
+    **read_with: Any,
 ) -> LatentDiffusion:
     """The model, as the command line names it. Raises `LdmError` also for a device that is not there.
 
-    `read_with`: how `ldm.load` is to read the files, as from `ldm.cli.arguments.loading`.
+    `compiled` has torch compile its U-Net, when it is first used. `read_with`: how `ldm.load` is to read the files,
+    as from `ldm.cli.arguments.loading`.
     """
     if dtype is not None and dtype not in DTYPES:
         raise LdmError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
@@ -53,7 +58,10 @@ def load_model(
             f"device {device!r} is not here; expected one of {here}; without --device the fastest is taken"
         )
     with readable(name):
-        return ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device, **read_with)
+        model = ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device, **read_with)
+    if compiled:
+        model.unet.compile()
+    return model
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -51,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with log_lines():
             command(options)
+        sys.stdout.flush()
         return 0
+    except BrokenPipeError:  # who reads what we print, such as `head`, has read enough
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python's own farewell fails as well
+        return 141  # as a program that the signal SIGPIPE ends
     except KeyboardInterrupt as stop:
         tell(f"ldm: {str(stop) or 'interrupted'}")
         return 130

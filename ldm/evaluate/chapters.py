@@ -89,15 +89,15 @@ def vae_figures(bench: Bench, drawn: Drawings, rebuilt: Drawings) -> list[Figure
 def clip_figures(bench: Bench, seen: Drawings, held_out: Drawings) -> list[Figure]:
     r"""What CLIP understands of drawings that it was not trained on."""
     figures = []
-    questions = [question for question in QUESTIONS if question != "count"]  # which no caption ever speaks of
-    classes = {q: understanding.class_directions(bench.clip, bench.tokenizer, q) for q in questions}
+    directions = understanding.scene_directions(bench.clip, bench.tokenizer)
+    scale = bench.clip.logit_scale.exp().item()
     for name, some in (("seen", seen), ("held-out", held_out)):
         rng = np.random.default_rng([SERIES, len(name)])
         captions = [caption(scene, rng, partial=False) for scene in some.scenes]
         images = embed_pictures(bench.clip, some.pixels)
         texts = embed_captions(bench.clip, bench.tokenizer, captions)
         chapter = f"CLIP, new drawings of {name} combinations"
-        shares = understanding.zero_shot(images, some.scenes, classes)
+        shares = understanding.zero_shot(images, some.scenes, directions, scale)
         figures += [Figure(chapter, f"zero-shot: {q}", share, "%", 0.98) for q, share in shares.items()]
         found = understanding.retrieval(images, texts, some.scenes)
         figures.append(Figure(chapter, "retrieval among 256", found, "%", 0.95))

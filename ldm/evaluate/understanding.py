@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,8 +22,11 @@ from ldm.text.clip import CLIP
 from ldm.text.image import fit
 from ldm.text.tokenizer import Tokenizer
 
-WORDINGS = 128  # captions whose embeddings make one class
+WORDINGS = 8  # captions whose embeddings make one scene's direction
 SERIES = 901  # of those captions
+ASKED = {
+    question: choices for question, choices in QUESTIONS.items() if question != "count"
+}  # no caption says that
 
 
 @torch.no_grad()
@@ -44,45 +48,51 @@ def embed_captions(
     return torch.cat([clip.embed_text(ids) for ids in parts])
 
 
-def class_captions(question: str, choice: str, count: int = WORDINGS) -> list[str]:
-    r"""Full captions, in both languages, of random scenes to which `choice` is the right answer.
-
-    "none" and "nothing" have no words, in training as here: they are what a full caption leaves unsaid.
-    """
+def scene_captions(scene: Scene, count: int = WORDINGS) -> list[str]:
+    r"""Full captions of the scene, in both languages. What it has not, "none" or "nothing", they leave unsaid."""
     rng = np.random.default_rng(SERIES)
-    scenes = [scene for scene in SCENES if answers(scene).get(question) == choice]
-    return [caption(scenes[rng.integers(len(scenes))], rng, partial=False) for _ in range(count)]
+    return [caption(scene, rng, partial=False) for _ in range(count)]
 
 
-def class_directions(
-    clip: CLIP, tokenizer: Tokenizer, question: str, count: int = WORDINGS
+def scene_directions(
+    clip: CLIP, tokenizer: Tokenizer, scenes: Sequence[Scene] = SCENES, count: int = WORDINGS
 ) -> Float[Tensor, "k d"]:
-    r"""A classifier made of words: for each choice the mean direction of many captions,
+    r"""A classifier made of words: for each scene the mean direction of `count` captions,
 
     $$w_k = \sum_j v_{kj} \,/\, \lVert \sum_j v_{kj} \rVert,$$
 
-    in which all that they do not share averages out ("prompt ensembling"). Source: Radford et al. 2021, section 3.1.4.
+    in which what is the wording's and not the scene's averages out ("prompt ensembling"). Source: Radford et al. 2021,
+    section 3.1.4.
     """
-    texts = [class_captions(question, choice, count) for choice in QUESTIONS[question]]
-    sums = [embed_captions(clip, tokenizer, some).sum(dim=0) for some in texts]
-    return F.normalize(torch.stack(sums), dim=-1)
+    texts = [text for scene in scenes for text in scene_captions(scene, count)]
+    embedded = rearrange(embed_captions(clip, tokenizer, texts), "(k j) d -> k j d", j=count)
+    return F.normalize(embedded.sum(dim=1), dim=-1)
 
 
 def zero_shot(
-    pictures: Float[Tensor, "n d"], scenes: Sequence[Scene], classes: dict[str, Float[Tensor, "_ d"]]
+    pictures: Float[Tensor, "n d"],
+    scenes: Sequence[Scene],
+    directions: Float[Tensor, "k d"],
+    scale: float,
+    candidates: Sequence[Scene] = SCENES,
 ) -> dict[str, float]:
-    r"""For each question the share of pictures that lie nearest to the right class.
+    r"""For each question the share of `pictures`, which show `scenes`, that get the right answer from words alone.
 
-    `classes` has the directions of each question's choices; asked are the pictures for which it makes sense.
+    CLIP's own probability of a candidate scene, given a picture, is a softmax of the cosines with the candidates'
+    `directions` (times `scale`, its learned inverse temperature); an answer is as probable as all scenes together to
+    which it is right, whatever else they show. (One direction for all lakes, and one for all boats, would do less
+    well: boats are seen on water only, so a lake is much like one.) Asked are the pictures for which it makes sense.
     """
+    probability = torch.softmax(scale * pictures @ directions.T, dim=-1)
     shares = {}
-    for question, directions in classes.items():
-        nearest = (pictures @ directions.T).argmax(dim=1).tolist()
-        told = [QUESTIONS[question][i] for i in nearest]
-        right = [answers(scene).get(question) for scene in scenes]
-        asked = [given == wanted for given, wanted in zip(told, right) if wanted is not None]
-        if asked:
-            shares[question] = sum(asked) / len(asked)
+    for question, choices in ASKED.items():
+        right = [answers(scene).get(question) for scene in candidates]
+        belongs = torch.tensor([[answer == choice for choice in choices] for answer in right]).to(probability)
+        told = [choices[i] for i in (probability @ belongs).argmax(dim=1).tolist()]
+        wanted = [answers(scene).get(question) for scene in scenes]
+        hits = [given == answer for given, answer in zip(told, wanted) if answer is not None]
+        if hits:
+            shares[question] = sum(hits) / len(hits)
     return shares
 
 

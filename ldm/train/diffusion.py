@@ -150,12 +150,21 @@ def paint_prompts(model: LatentDiffusion, prompts: Sequence[str], path: Path) ->
 
 
 def train_diffusion(
-    folder: Path, run: Path, pictures: Pictures, held_out: Pictures, recipe: Recipe, seed: int, resume: bool
+    folder: Path,
+    run: Path,
+    pictures: Pictures,
+    held_out: Pictures,
+    recipe: Recipe,
+    seed: int,
+    resume: bool,
+    compiled: bool = False,
 ) -> dict[str, float]:
     """Train the U-Net from nothing, with text encoder and VAE as they are. Returns what it reached (in process 0)."""
     model = read_frozen(folder)
     torch.manual_seed(seed)
     unet = UNet(model.config.unet)
+    if compiled:
+        unet.compile()  # torch.compile, but for the module as it is: its weights keep their names
     seen, share = Latents(model.vae, pictures), mine(recipe.batch)
     # One's own pictures come with captions of their own to ask for.
     prompts = [s for s in held_out.scenes[:6] if isinstance(s, str)] or DEMO_PROMPTS

@@ -119,7 +119,9 @@ def train(
     attend_by_hand(module)
     average = copy.deepcopy(module).requires_grad_(False).eval()
     # 0.99, not 0.999: a run of a few thousand steps should not remember squared gradients for a thousand.
-    optimizer = torch.optim.AdamW(module.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        module.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
+    )
     parts = {"module": module, "average": average, "optimizer": optimizer}
     keeper = Keeper(run, recipe, identity or {}, parts, lambda path: watch and watch(average, path))
     first, log = keeper.begin(resume)

@@ -78,13 +78,15 @@ def train_stage(
     preset: str = "full",
     data: Path | None = None,
     without: Sequence[str] = (),
+    compiled: bool = False,
 ) -> None:
     """Train one stage of the tiny model into `folder`, which holds what the stages before it made.
 
     Beside the model's files, `folder`/runs/STAGE keeps the stage's log, curve, samples and checkpoint;
     `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json what each stage reached, how long
     it took and on what machine. `steps` shortens the recipe; `data` is a folder of one's own pictures; `without` names
-    losses that the VAE is to do without ("perceptual", "adversarial"), to see what they are good for.
+    losses that the VAE is to do without ("perceptual", "adversarial"), to see what they are good for; `compiled` has
+    torch compile the U-Net.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -105,7 +107,7 @@ def train_stage(
         runs: dict[str, Callable[..., dict[str, float]]] = {
             "clip": train_clip,
             "vae": partial(train_vae, without=without),
-            "diffusion": train_diffusion,
+            "diffusion": partial(train_diffusion, compiled=compiled),
         }
         where = folder / "runs" / stage
         reached = runs[stage](folder, where, pictures, held_out, recipe, seed, resume)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import ldm
 from ldm.record import Versions, png_texts, read_record
+from ldm.unet.unet import UNet
 from tests.cli.terminal import files, pixels, run
 from tests.convert.made import FAMILIES, random_tensors, save, single_file
 
@@ -55,6 +56,14 @@ def test_the_same_bytes_come_again_for_a_picture_out_of_many(capsys, model, work
     for path in out.splitlines():
         run(capsys, "generate", "--from", path, "--out", "again.png")
         assert (work / "again.png").read_bytes() == (work / path).read_bytes(), path
+
+
+def test_what_was_painted_compiled_is_compiled_again(capsys, model, work, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(UNet, "compile", lambda unet: compiled.append(unet))
+    run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--compile", "--out", "first.png")
+    assert len(compiled) == 1 and read_record(work / "first.png").compiled
+    assert run(capsys, "generate", "--from", "first.png", "--out", "again.png")[0] == 0 and len(compiled) == 2
 
 
 def test_without_out_the_copy_gets_the_next_number(capsys, painted):

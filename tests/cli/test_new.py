@@ -212,6 +212,7 @@ def test_any_prompt_is_painted_and_comes_back_from_the_picture(capsys, model, wo
     assert read_record(work / "a.png").prompt == prompt
 
 
+@pytest.mark.filterwarnings("default:the prompt has")
 def test_the_words_that_the_model_has_never_read_are_named(capsys, model):
     options = ("--model", model, "--seed", 1)
     _, _, [line] = run(capsys, "generate", "red unicorn dog", *options, "--negative", "unicorn \x1b zebra")

@@ -5,9 +5,11 @@ import hashlib
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +19,7 @@ from ldm.cli.output import progress_bar
 from ldm.loading import pick_device
 from ldm.record import File, read_record
 from tests.cli.terminal import run, wrong
+from tests.small import CONFIG, write_small_model
 
 
 def test_a_picture_too_large_for_the_memory_is_one_clear_line(capsys, model, monkeypatch):
@@ -144,6 +147,24 @@ def test_a_picture_to_start_from_and_a_mask_reach_the_model_and_the_record(capsy
     assert record.strength == 0.5 and record.keep_pixels
     with Image.open(work / "a.png") as image:
         assert image.info["parameters"].endswith(", Model: small, Denoising strength: 0.5")
+
+
+def test_an_inpainting_model_takes_the_same_options_and_asks_for_them(capsys, work):
+    config = replace(CONFIG, unet=replace(CONFIG.unet, in_channels=9))
+    filler = write_small_model(work / "filler", config)
+    command = ("generate", "red dog", "--model", filler, "--seed", 1, "--out", "new.png")
+    asked = "ldm: this is an inpainting model: it fills a hole in a picture; give it a picture and a mask, white where "
+    Image.new("RGB", (16, 16), "red").save(work / "dog.png")
+    for given in ((), ("--init", "dog.png")):
+        code, out, [line] = run(capsys, *command, *given)
+        assert (code, out) == (1, "") and line.startswith(asked) and "--init and --mask" in line
+    mask = Image.new("L", (16, 16))
+    mask.paste(255, (3, 3, 9, 9))
+    mask.save(work / "mask.png")
+    given = ("--init", "dog.png", "--mask", "mask.png", "--keep-pixels")
+    assert run(capsys, *command, *given) == (0, "new.png\n", [])
+    hole, painted = np.asarray(mask) == 255, np.asarray(Image.open(work / "new.png"))
+    assert (painted[~hole] == (255, 0, 0)).all() and (painted[hole] != (255, 0, 0)).any()
 
 
 @pytest.mark.parametrize(("mask", "strength"), [((), 0.75), (("--mask", "dog.png"), 1.0)])

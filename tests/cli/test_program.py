@@ -144,6 +144,22 @@ def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):
     assert run(capsys, "demo", "--debug") == (130, "", ["ldm: stopped; 3 are kept"])
 
 
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_reader_that_has_read_enough_ends_it_quietly(lines):
+    command = [sys.executable, "-m", "ldm", "shapes", "--model", str(REPOSITORY / "weights/tiny")]
+    program = subprocess.Popen(
+        command,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    for _ in range(lines):
+        program.stdout.readline()
+    program.stdout.close()
+    said = program.stderr.read().decode()
+    assert "Broken" not in said and "bug" not in said and program.wait() in (0, 141)
+
+
 def test_as_a_program_a_failure_is_one_line_and_no_traceback(work):
     command = [sys.executable, "-m", "ldm", "postcards", "--grid", "x.png", "--size", "16"]
     (work / "x.png").mkdir()

@@ -19,8 +19,14 @@ def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
     options = ("--out", "m", "--seed", 3, "--steps", 9, "--resume", "--preset", "quick", "--data", "own")
     code, out, _ = run(capsys, "train", asked, *options)
     assert code == 0
-    assert called == [(stage, Path("m"), 3, True, 9, "quick", Path("own"), ()) for stage in expected]
+    assert called == [(stage, Path("m"), 3, True, 9, "quick", Path("own"), (), False) for stage in expected]
     assert out == "the model is in m; paint with: ldm generate PROMPT --model m\n"
+
+
+def test_compiling_needs_a_compiler(capsys, monkeypatch, work):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    code, _, [error] = run(capsys, "train", "diffusion", "--out", "new", "--compile")
+    assert code == 1 and error.startswith("ldm: --compile needs a C++ compiler") and files(work) == []
 
 
 def test_a_stage_that_fails_stops_the_training(capsys, monkeypatch):

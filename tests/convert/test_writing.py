@@ -62,6 +62,18 @@ def test_there_and_back_through_every_layout_is_the_identity(tmp_path, family):
         assert same(found.tensors, tensors), place
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_come_through_every_layout_unrounded(tmp_path, dtype):
+    config = FAMILIES["sd2-v"]
+    tensors = random_tensors(config, dtype=dtype)
+    save(tmp_path / "768-v.safetensors", config, single_file(config, tensors))
+    convert(tmp_path / "768-v.safetensors", tmp_path / "ours")
+    export(tmp_path / "768-v.safetensors", tmp_path / "theirs", "diffusers")
+    export(tmp_path / "768-v.safetensors", tmp_path / "one.safetensors", "compvis")
+    for place in ("ours", "theirs", "one.safetensors"):
+        assert same(gather(tmp_path / place).tensors, tensors), place
+
+
 def test_a_file_that_was_written_has_every_name_of_the_one_it_came_from(tmp_path, family):
     path, _, _ = family
     export(path, tmp_path / "one.safetensors", "compvis")

@@ -42,7 +42,7 @@ def test_every_paper_that_is_cited_in_the_source_or_on_a_page_is_in_the_bibliogr
         for row in split_rows(file.read_text(encoding="utf-8"))
         for piece in row.prose
     ]
-    pages = [(file, file.read_text(encoding="utf-8")) for file in (REPOSITORY / "docs").glob("*.md")]
+    pages = [(file, file.read_text(encoding="utf-8")) for file in (REPOSITORY / "docs").rglob("*.md")]
     for file, text in sources + pages:
         for match, label in find_citations(text):
             assert label in PAPERS, (

@@ -105,6 +105,17 @@ def test_every_link_within_the_site_leads_somewhere(site, pages):
     assert list(broken_links(site, pages)) == []
 
 
+def test_a_french_page_says_that_it_is_french_and_where_its_english_half_is(site, pages):
+    french, english = (
+        (site / "docs" / name).read_text(encoding="utf-8") for name in ("fr/tour.html", "tour.html")
+    )
+    assert '<html class="no-js" lang="fr"' in french and 'hreflang="en" href="../tour.html"' in french
+    assert '<html class="no-js" lang="en"' in english and 'hreflang="fr" href="fr/tour.html"' in english
+    prose = "".join(pages[site / "docs" / "fr" / "tour.html"].prose)
+    assert not re.findall(r" [:;!?»]|« ", prose)  # none of these spaces may break
+    assert "Sur cette page" in prose
+
+
 def test_no_formula_is_left_as_it_was_written(pages):
     for file, page in pages.items():
         assert not re.findall(r"\$[^$\n]+\$|\\(?:frac|sqrt|bar|alpha|hat)", "".join(page.prose)), file

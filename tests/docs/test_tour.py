@@ -12,12 +12,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_the_python_in_the_tour_paints_the_picture_of_generate(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("page", "prompt", "file"),
+    [
+        ("tour.md", "a dog with glasses", "dog.png"),
+        ("fr/tour.md", "un chien avec des lunettes", "chien.png"),
+    ],
+)
+def test_the_python_in_the_tour_paints_the_picture_of_generate(page, prompt, file, monkeypatch, tmp_path):
     monkeypatch.chdir(REPOSITORY)
-    tour = (REPOSITORY / "docs" / "tour.md").read_text(encoding="utf-8")
+    tour = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
     [block] = re.findall(r"```python\n(.*?)```", tour, flags=re.DOTALL)
     names: dict = {}
-    exec(compile(block.replace('"dog.png"', repr(str(tmp_path / "dog.png"))), "tour.md", "exec"), names)
-    [expected] = ldm.load("tiny").generate("a dog with glasses", steps=30, seed=42)
+    exec(compile(block.replace(f'"{file}"', repr(str(tmp_path / file))), page, "exec"), names)
+    [expected] = ldm.load("tiny").generate(prompt, steps=30, seed=42)
     assert (np.asarray(names["image"]) == np.asarray(expected)).all()
-    assert (tmp_path / "dog.png").stat().st_size > 0
+    assert (tmp_path / file).stat().st_size > 0

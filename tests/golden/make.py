@@ -196,8 +196,10 @@ def unet(
     blocks: int,
     linear: bool,
     groups: int = 8,
+    in_channels: int = 4,
 ) -> UNet2DConditionModel:
     return UNet2DConditionModel(
+        in_channels=in_channels,
         block_out_channels=channels,
         attention_head_dim=heads,
         down_block_types=tuple("CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths),
@@ -419,3 +421,6 @@ if __name__ == "__main__":
     from tests.golden.make_figures import save_figures  # which takes its small models from here
 
     save_figures()
+    from tests.golden.make_layouts import save_layouts
+
+    save_layouts()

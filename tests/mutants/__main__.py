@@ -7,12 +7,15 @@ A mistake that turns no test red has SURVIVED, and is the only reason to fail. T
 tests find their package in the current folder, and know nothing of the patch.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from string import ascii_lowercase
 
 from tests.mutants.mistakes import MISTAKES, Mistake
 
@@ -69,21 +72,33 @@ def failures(folder: Path) -> list[str]:
     ]
 
 
-def main(wanted: list[str]) -> int:
-    chosen = [m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip("abcdef") in wanted]
-    survivors = 0
-    print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")
-    print("| | mistake | tests that turned red (the first three) |\n|---|---|---|")
-    for mistake in chosen:
-        with tempfile.TemporaryDirectory() as folder:
-            copy_package(Path(folder))
+def try_out(mistake: Mistake | None) -> list[str]:
+    """The first tests that fail once the mistake is made; without one, as the package is."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_package(Path(folder))
+        if mistake:
             make_mistake(Path(folder), mistake)
-            red = failures(Path(folder))
-        survivors += not red
-        cell = "<br>".join(f"`{name}`" for name in red) or "**SURVIVED**"
-        print(f"| {mistake.number} | {mistake.name} | {cell} |", flush=True)
-        print(f"{mistake.number} {mistake.name}: {len(red) or 'SURVIVED'}", file=sys.stderr)
-    print(f"\n{len(chosen)} mistakes, {survivors} survived.")
+        red = failures(Path(folder))
+    print(f"{mistake.name if mistake else 'no mistake'}: {len(red)} red", file=sys.stderr)
+    return red
+
+
+def main(wanted: list[str]) -> int:
+    chosen = [
+        m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip(ascii_lowercase) in wanted
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes, in truth: each thread waits for its own
+        results = pool.map(try_out, [*chosen, None])
+        print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")
+        print("| | mistake | tests that turned red (the first three) |\n|---|---|---|")
+        survivors = 0
+        for mistake, red in zip(chosen, results):
+            survivors += not red
+            cell = "<br>".join(f"`{name}`" for name in red) or "**SURVIVED**"
+            print(f"| {mistake.number} | {mistake.name} | {cell} |", flush=True)
+        if unpatched := next(results):
+            raise RuntimeError(f"tests are red without any mistake: {', '.join(unpatched)}; mend them first")
+    print(f"\n{len(chosen)} mistakes, {survivors} survived. Without a mistake all tests are green.")
     return 1 if survivors else 0
 
 

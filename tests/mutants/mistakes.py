@@ -1,7 +1,8 @@
 r"""The mistakes, each as one replacement in one file of `ldm/`.
 
 They are those that people who port Stable Diffusion make again and again. Most of them still load every checkpoint and
-still paint something; a few change the output by less than a thousandth.
+still paint something; a few change the output by less than a thousandth. Number 18 is kept for those of
+Stable Diffusion XL, which is not supported yet.
 """
 
 from dataclasses import dataclass
@@ -20,11 +21,25 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
-        "1",
+        "1a",
         "SD1 with heads of width 64 instead of 8 heads",
         "config.py",
         "(Level(320, 8, 1), Level(640, 8, 1), Level(1280, 8, 1), Level(1280, 8, 0)), 768",
         "(Level(320, 5, 1), Level(640, 10, 1), Level(1280, 20, 1), Level(1280, 20, 0)), 768",
+    ),
+    Mistake(
+        "1b",
+        "heads of width 64 where SD1's are read off a file",
+        "convert/sizes.py",
+        "return 8\n",
+        "return max(1, width // HEAD_WIDTH)\n",
+    ),
+    Mistake(
+        "1c",
+        "diffusers' number of heads, which it calls their width, taken for their width",
+        "convert/settings.py",
+        'level["heads"] if number is None else number',
+        'level["heads"] if number is None else level["channels"] // number',
     ),
     Mistake(
         "2", "the VAE's encoder pads all four sides", "vae/encoder.py", "pad=(0, 1, 0, 1)", "pad=(1, 1, 1, 1)"
@@ -44,6 +59,13 @@ MISTAKES = (
         "        return self.norm_out(x) * (ids != ids[:, -1:]).unsqueeze(-1)",
     ),
     Mistake(
+        "3c",
+        "SD2's prompt padded with end marks",
+        "config.py",
+        'activation="gelu", output="penultimate", pad="zero"',
+        'activation="gelu", output="penultimate"',
+    ),
+    Mistake(
         "4a",
         "the text encoder without its final norm",
         "text/encoder.py",
@@ -56,6 +78,20 @@ MISTAKES = (
         "text/encoder.py",
         'layers = config.layers - (config.output == "penultimate")',
         "layers = config.layers",
+    ),
+    Mistake(
+        "4c",
+        "the unused last layer taken off a file that has not got it",
+        "convert/sizes.py",
+        'layers=layers + (family.output == "penultimate" and not whole)',
+        "layers=layers",
+    ),
+    Mistake(
+        "4d",
+        "the text encoder's final norm taken twice",
+        "text/encoder.py",
+        "        return self.norm_out(x)",
+        "        return self.norm_out(self.norm_out(x))",
     ),
     Mistake(
         "5a",
@@ -94,6 +130,20 @@ MISTAKES = (
         "self.conv_out(F.silu(self.norm_out(h)))",
     ),
     Mistake(
+        "7d",
+        "pictures encoded without their scale",
+        "vae/vae.py",
+        "return self.scale * mean,",
+        "return mean,",
+    ),
+    Mistake(
+        "7e",
+        "a checkpoint's VAE without its scale",
+        "convert/sizes.py",
+        "scale=SD1.vae.scale",
+        "scale=1.0",
+    ),
+    Mistake(
         "8a",
         "DDIM's timesteps without their offset",
         "diffusion/samplers.py",
@@ -115,6 +165,13 @@ MISTAKES = (
         "if False:",
     ),
     Mistake(
+        "8d",
+        "a picture to begin with noised to the level of the next timestep",
+        "pipeline.py",
+        "add_noise(x0, eps, path[0].alpha_bar)",
+        "add_noise(x0, eps, path[0].alpha_bar_prev)",
+    ),
+    Mistake(
         "9a",
         "CLIP-L with the exact GELU",
         "config.py",
@@ -129,11 +186,67 @@ MISTAKES = (
         "torch.sigmoid(1.7 * x)",
     ),
     Mistake(
-        "10",
+        "9c",
+        "OpenCLIP-H with quick GELU",
+        "config.py",
+        'activation="gelu", output="penultimate"',
+        'activation="quick_gelu", output="penultimate"',
+    ),
+    Mistake(
+        "10a",
         "queries and keys exchanged when a file is read",
         "convert/rows.py",
         'ATTENTION = {"q": "to_q", "k": "to_k",',
         'ATTENTION = {"q": "to_k", "k": "to_q",',
+    ),
+    Mistake(
+        "10b",
+        "OpenCLIP's stack of query, key and value cut in the reverse order",
+        "convert/rows.py",
+        'enumerate("qkv")',
+        'enumerate("vkq")',
+    ),
+    Mistake(
+        "10c",
+        "queries and keys exchanged when a VAE is read from the original file",
+        "convert/rows.py",
+        '"q": ("to_q", "q"), "k": ("to_k", "k")',
+        '"q": ("to_q", "k"), "k": ("to_k", "q")',
+    ),
+    Mistake(
+        "10d",
+        "a 1x1 convolution read as a transposed linear map",
+        "convert/names.py",
+        "return tensor[:, :, 0, 0]",
+        "return tensor[:, :, 0, 0].T",
+    ),
+    Mistake(
+        "11a",
+        "live weights where there are averaged ones",
+        "convert/checkpoint.py",
+        'if weights == "live":',
+        'if weights != "ema":',
+    ),
+    Mistake(
+        "11b",
+        "averaged weights where live ones are asked for",
+        "convert/checkpoint.py",
+        'if weights == "live":',
+        "if False:",
+    ),
+    Mistake(
+        "11c",
+        "a live weight in place of an averaged one that is missing",
+        "convert/checkpoint.py",
+        "{name: ema[other] for name, other in averaged.items() if other in ema}",
+        '{name: ema.get(other, groups["unet"][name]) for name, other in averaged.items()}',
+    ),
+    Mistake(
+        "11d",
+        "diffusers' averaged weights where live ones are asked for",
+        "convert/diffusers_folder.py",
+        '["non_ema"] if weights == "live" else',
+        '["non_ema", ""] if weights == "live" else',
     ),
     Mistake("12a", "upsampling that interpolates", "nn/resnet.py", 'mode="nearest"', 'mode="bilinear"'),
     Mistake(
@@ -165,11 +278,25 @@ MISTAKES = (
         "return y",
     ),
     Mistake(
-        "15",
+        "15a",
         "SD2 768's v taken for epsilon",
         "config.py",
         'noise=NoiseConfig(prediction="v")',
         'noise=NoiseConfig(prediction="eps")',
+    ),
+    Mistake(
+        "15b",
+        "v taken for epsilon although the scheduler's JSON says v",
+        "convert/settings.py",
+        'if "prediction_type" in noise:',
+        "if False:",
+    ),
+    Mistake(
+        "15c",
+        "v taken for epsilon although the file's name says v",
+        "convert/kinds.py",
+        'if word in ("768", "v", "vpred", "768v"):',
+        'if word == "vpred":',
     ),
     Mistake(
         "16a",
@@ -193,6 +320,20 @@ MISTAKES = (
         "groups=groups, eps=1e-5",
     ),
     Mistake(
+        "16d",
+        "eps 1e-6 at the U-Net's end",
+        "unet/unet.py",
+        "first.channels, eps=1e-5)",
+        "first.channels, eps=1e-6)",
+    ),
+    Mistake(
+        "16e",
+        "eps 1e-5 before the VAE's attention",
+        "vae/mid.py",
+        "nn.GroupNorm(groups, channels, eps=1e-6)",
+        "nn.GroupNorm(groups, channels, eps=1e-5)",
+    ),
+    Mistake(
         "17a",
         "GEGLU with the tanh approximation",
         "unet/transformer.py",
@@ -205,6 +346,13 @@ MISTAKES = (
         "text/encoder.py",
         "nn.LayerNorm(config.width, eps=1e-5)",
         "nn.LayerNorm(config.width, eps=1e-6)",
+    ),
+    Mistake(
+        "17c",
+        "LayerNorm's eps 1e-6 before cross-attention",
+        "unet/transformer.py",
+        "self.norm_2 = nn.LayerNorm(width, eps=1e-5)",
+        "self.norm_2 = nn.LayerNorm(width, eps=1e-6)",
     ),
     Mistake("19a", "runs of digits as one word", "text/words.py", r"\p{L}+|\p{N}|", r"\p{L}+|\p{N}+|"),
     Mistake(
@@ -229,10 +377,108 @@ MISTAKES = (
         "html.unescape(text)",
     ),
     Mistake(
+        "19e",
+        "broken text not mended (no ftfy)",
+        "text/words.py",
+        "ftfy.fix_text(_without_surrogates(text))",
+        "_without_surrogates(text)",
+    ),
+    Mistake(
         "20a",
         "missing keys forgiven",
         "convert/folder.py",
         "    if found:\n        raise LdmError(",
         "    if False:\n        raise LdmError(",
+    ),
+    Mistake(
+        "20b",
+        "tensors that a checkpoint lacks passed over",
+        "convert/fitting.py",
+        '"missing": found.missing, ',
+        "",
+    ),
+    Mistake(
+        "20c",
+        "tensors that no network has a place for dropped in silence",
+        "convert/fitting.py",
+        '"left over": found.left_over, ',
+        "",
+    ),
+    Mistake(
+        "20d",
+        "a text encoder's names only with their prefix",
+        "convert/names.py",
+        'OPTIONAL_PREFIXES = ("text_model.", "vision_model.")',
+        "OPTIONAL_PREFIXES = ()",
+    ),
+    Mistake(
+        "20e",
+        "a whole network dropped for its prefix",
+        "convert/checkpoint.py",
+        'TRACES = ("loss.", "edm_", "model_ema.decay", "model_ema.num_updates")',
+        'TRACES = ("loss.", "edm_", "model_ema.", "cond_stage_model.model.")',
+    ),
+    Mistake(
+        "20f",
+        "weights rounded to half precision when they are loaded",
+        "loading.py",
+        "_aligned(tensor.to(device, dtype))",
+        "_aligned(tensor.half().to(device, dtype))",
+    ),
+    Mistake(
+        "20g",
+        "weights rounded to half precision when they are converted",
+        "convert/writing.py",
+        'write_safetensors(place / f"{part}.safetensors", tensors, dtype=dtype)',
+        'write_safetensors(place / f"{part}.safetensors", tensors, dtype=dtype or torch.float16)',
+    ),
+    Mistake(
+        "20h",
+        "weights rounded to half precision when they are exported",
+        "convert/writing.py",
+        'written(own, rows, "diffusers"), {"format": "pt"}, dtype)',
+        'written(own, rows, "diffusers"), {"format": "pt"}, dtype or torch.float16)',
+    ),
+    Mistake(
+        "20i",
+        "a checkpoint refused for what Lightning left in it",
+        "convert/pickled.py",
+        '    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": LEFTOVER,\n',
+        "",
+    ),
+    Mistake(
+        "20j",
+        "pickles opened without restriction",
+        "convert/pickled.py",
+        "mmap=True, weights_only=True)",
+        "mmap=True, weights_only=False)",
+    ),
+    Mistake(
+        "21a",
+        "an inpainting model's mask behind the masked picture",
+        "pipeline.py",
+        "torch.cat([to_read(hole, self.vae.factor).to(rest), rest], dim=1)",
+        "torch.cat([rest, to_read(hole, self.vae.factor).to(rest)], dim=1)",
+    ),
+    Mistake(
+        "21b",
+        "an inpainting model shown the picture without a hole",
+        "pipeline.py",
+        "rest = self.encode_picture(picture, tile, hole)",
+        "rest = self.encode_picture(picture, tile)",
+    ),
+    Mistake(
+        "21c",
+        "a hole painted black, not grey",
+        "repaint.py",
+        "torch.zeros_like(pixels), pixels)",
+        "-torch.ones_like(pixels), pixels)",
+    ),
+    Mistake(
+        "21d",
+        "an inpainting model's mask shrunk to its largest pixels",
+        "repaint.py",
+        "np.asarray(mask)[::factor, ::factor] > 0",
+        'reduce(np.asarray(mask), "(h f) (w g) -> h w", "max", f=factor, g=factor) > 0',
     ),
 )

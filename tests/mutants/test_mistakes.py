@@ -1,6 +1,7 @@
 r"""The list of mistakes itself: each can still be made, and a stale one is an error, not a silent pass."""
 
 from dataclasses import replace
+from string import ascii_lowercase
 
 import pytest
 
@@ -10,6 +11,11 @@ from tests.mutants.mistakes import MISTAKES
 
 def test_the_numbers_are_those_of_different_mistakes():
     assert len({mistake.number for mistake in MISTAKES}) == len(MISTAKES)
+
+
+def test_no_number_is_left_out_but_that_of_stable_diffusion_xl():
+    numbers = {int(mistake.number.rstrip(ascii_lowercase)) for mistake in MISTAKES}
+    assert numbers == {*range(1, 22)} - {18}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.number)
@@ -26,7 +32,7 @@ def test_a_mistake_that_no_longer_applies_is_an_error(tmp_path):
     target = tmp_path / "ldm" / stale.file
     target.parent.mkdir(parents=True)
     target.write_text("x = 1\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="mistake 1 no longer applies: .* stands 0 times"):
+    with pytest.raises(ValueError, match=f"mistake {stale.number} no longer applies: .* stands 0 times"):
         make_mistake(tmp_path, stale)
 
 

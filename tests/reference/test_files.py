@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -114,6 +115,22 @@ def test_what_diffusers_wrote_computes_the_same_here_in_every_layout(tmp_path, f
 def test_pickles_variants_and_shards_that_diffusers_wrote_are_opened(tmp_path, options):
     theirs = Pipeline("sd1")
     theirs.save(tmp_path / "theirs", **options)
+    assert_computes_the_same(ldm.load(tmp_path / "theirs", torch.float64, "cpu"), theirs)
+
+
+def test_a_vae_with_the_first_names_of_its_attention_is_read_as_diffusers_reads_it(tmp_path):
+    theirs = Pipeline("sd1")
+    path = theirs.save(tmp_path / "theirs") / "vae" / "diffusion_pytorch_model.safetensors"
+    first = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    tensors = load_file(path)
+    for name in list(tensors):
+        for new, old in first.items():
+            if new in name:
+                tensors[name.replace(new, old)] = tensors.pop(name)
+    save_file(tensors, path, {"format": "pt"})
+    assert sum("proj_attn" in name for name in tensors) == 4
+    assert_computes_the_same(ldm.load(tmp_path / "theirs", torch.float64, "cpu"), theirs)
+    theirs.vae = diffusers.AutoencoderKL.from_pretrained(path.parent, torch_dtype=torch.float64)
     assert_computes_the_same(ldm.load(tmp_path / "theirs", torch.float64, "cpu"), theirs)
 
 

@@ -1,6 +1,8 @@
 r"""The comparisons of the golden tests, live, and at full size too (`parity.py` prints the figures)."""
 
 import gc
+import gzip
+import json
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ pytest.importorskip("transformers")
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
 from ldm.diffusion.predict import rescale_guidance
-from tests.golden import make
+from tests.golden import make, make_layouts
 from tests.golden.compare import assert_same, golden
 from tests.mutants.live import made
 from tests.mutants.mistakes import MISTAKES
@@ -50,6 +52,12 @@ def test_the_golden_files_are_what_the_reference_answers_now(name):
     assert stored.keys() == made.keys()
     for key in stored:
         assert_same(made[key].double(), stored[key].double(), tolerance)
+
+
+def test_the_recorded_names_and_folders_are_those_of_the_libraries_now():
+    with gzip.open(make_layouts.FILE) as file:
+        stored = json.load(file)
+    assert json.loads(json.dumps(make_layouts.make_layouts())) == stored
 
 
 def test_rescaled_guidance_equals_the_reference():

@@ -45,6 +45,12 @@ def shapes(config: Config) -> Iterator[tuple[str, torch.Size]]:
             yield prefix + name, tensor.shape
 
 
+def numbers_of(config: Config) -> tuple[int, int]:
+    r"""How many numbers the networks have, and how many the largest tensor has."""
+    sizes = [shape.numel() for _, shape in shapes(config)]
+    return sum(sizes), max(sizes)
+
+
 def numbers(shape: torch.Size, pool: Tensor) -> Tensor:
     r"""Numbers that keep activations near 1, so that painting meets no infinity: see `tests/golden/weights.py`."""
     if len(shape) == 1:

@@ -227,6 +227,15 @@ def test_the_stage_writes_the_average_and_measures_it_on_held_out_pictures(folde
     assert other != reached
 
 
+def test_the_unet_is_compiled_if_asked_for(folder, tmp_path, pictures, monkeypatch):
+    asked = []  # the compiler itself does not get along with the shapes' checks of these tests; the bench runs it
+    monkeypatch.setattr(UNet, "compile", lambda unet: asked.append(unet))
+    recipe, drawn = Recipe(steps=1, batch=2, lr=1e-3), pictures(8)
+    for compiled in (False, True):
+        train_diffusion(folder, tmp_path / str(compiled), drawn, drawn, recipe, 0, False, compiled)
+        assert len(asked) == compiled
+
+
 def test_the_text_encoder_is_read_in_the_same_way_as_when_painting(folder, tmp_path, pictures, monkeypatch):
     r"""Training's context is that of the finished model: otherwise it would learn another language."""
     contexts = []

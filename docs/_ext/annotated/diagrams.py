@@ -1,110 +1,134 @@
-r"""The tour's diagrams, drawn while the site is built: the pipeline, the U-Net, the noise schedule, attention."""
+r"""The tour's diagrams, drawn while the site is built: tokens, the noise schedule, the way from prompt to picture.
+
+Those of single networks are in `networks.py`. Each takes `say`, which says its labels in the page's language.
+"""
 
 from collections.abc import Callable
 
 import torch
 
 from annotated.drawing import arrow, axes, box, curve, legend, lines, svg, text
-from annotated.shapes import measure, times
+from annotated.languages import Say
+from annotated.networks import attention, unet, vae
+from annotated.shapes import ROOT, measure, times
 from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.nn.attention import attention_weights
+from ldm.text.tokenizer import Tokenizer
 
 
-def pipeline() -> str:
+def pipeline(say: Say) -> str:
     """The four steps with the shapes of Stable Diffusion 1 (above) and of the tiny model (below)."""
-    sd, tiny = measure("sd1"), measure("tiny")
+    sd1, tiny = measure("sd1"), measure("tiny")
+    steps = {name: shapes.config.defaults.steps for name, shapes in (("sd1", sd1), ("tiny", tiny))}
+    key = ["upper numbers: Stable Diffusion 1", "lower numbers: the tiny model", "shaded: a network"]
 
     def both(field: str) -> list[str]:
-        return [times(getattr(sd, field)), times(getattr(tiny, field))]
+        return [times(getattr(sd1, field)), times(getattr(tiny, field))]
 
     parts = [
-        box(10, 20, 150, 56, "prompt", ["“a dog with glasses”"]),
-        arrow((160, 48), (196, 48)),
-        box(196, 20, 110, 56, "tokenizer"),
-        arrow((306, 48), (400, 48)),
-        lines(350, 40, ["ids"], "small"),
-        lines(350, 66, both("ids")),
-        box(400, 20, 150, 56, "text encoder", [], "net"),
+        box(10, 20, 216, 56, say("prompt"), [say("“a dog with glasses”")]),
+        arrow((226, 48), (252, 48)),
+        box(252, 20, 100, 56, say("tokenizer")),
+        arrow((352, 48), (440, 48)),
+        lines(394, 40, [say("ids")], "small"),
+        lines(394, 66, both("ids")),
+        box(440, 20, 150, 56, say("text encoder"), [], "net"),
         arrow((475, 76), (475, 174)),
-        lines(485, 112, ["context, for cross-attention"], "small", "start"),
+        lines(485, 112, [say("context, for cross-attention")], "small", "start"),
         lines(485, 127, both("context"), "shape", "start"),
-        box(10, 174, 130, 70, "noise", ["drawn from a seed"]),
+        box(10, 174, 130, 70, say("noise"), [say("drawn from a seed")]),
         arrow((140, 209), (250, 209)),
         lines(192, 200, ["x_T"], "small"),
         lines(192, 226, both("latent")),
-        box(250, 174, 300, 70, "U-Net and sampler", ["what is the noise? take some of it away"], "net"),
-        arrow((520, 244), (520, 276), (280, 276), (280, 248)),
-        text(
-            400,
-            292,
-            f"t = T … 0: {sd.config.defaults.steps} steps, {tiny.config.defaults.steps} for tiny",
-            "small",
-            size=11,
-        ),
-        arrow((550, 209), (650, 209)),
-        lines(598, 200, ["x_0"], "small"),
-        lines(598, 226, both("latent")),
-        box(650, 174, 110, 70, "VAE decoder", [], "net"),
-        arrow((705, 244), (705, 292)),
-        box(630, 292, 150, 66, "picture", both("picture")),
-        lines(
-            10,
+        box(
+            250,
+            174,
             300,
-            ["upper numbers: Stable Diffusion 1", "lower numbers: the tiny model", "shaded: a network"],
-            "small",
-            "start",
+            70,
+            say("U-Net and sampler"),
+            [say("what is the noise? take some of it away")],
+            "net",
         ),
+        arrow((520, 244), (520, 276), (280, 276), (280, 248)),
+        text(400, 292, say("t = T … 0: {sd1} steps, {tiny} for tiny").format(**steps), "small", size=11),
+        arrow((550, 209), (640, 209)),
+        lines(594, 200, ["x_0"], "small"),
+        lines(594, 226, both("latent")),
+        box(640, 174, 130, 70, say("VAE decoder"), [], "net"),
+        arrow((705, 244), (705, 292)),
+        box(630, 292, 150, 66, say("picture"), both("picture")),
+        lines(10, 300, [say(line) for line in key], "small", "start"),
     ]
-    return svg(
-        790,
-        366,
-        "Prompt to context, noise to latent, latent to picture, with the shape of each tensor",
-        parts,
-    )
+    return svg(790, 366, say("From prompt to picture, with the shape of each tensor"), parts)
 
 
-def unet(name: str) -> str:
-    """A U-Net of a preset, with the shape at every level; dashed: skips."""
-    shapes = measure(name)
-    levels = shapes.config.unet.levels
-    count, per_level, step = len(levels), shapes.config.unet.res_per_level, 92
-    bottom = 96 + count * step
+def architecture(say: Say) -> str:
+    """All of painting with Stable Diffusion 1's shapes, the parts numbered as in the tour's list."""
+    sd1 = measure("sd1")
+    (tokens, width), latent = sd1.context, times(sd1.latent)
     parts = [
-        lines(120, 16, [f"x_t  {times(shapes.latent)}"]),
-        box(50, 26, 140, 34, "conv_in"),
-        lines(640, 16, [f"eps  {times(shapes.unet['conv_out'][0])}"]),
-        box(570, 26, 140, 34, "norm_out, conv_out"),
-        arrow((120, 60), (120, 84)),
-        arrow((640, 84), (640, 62)),
+        box(10, 14, 216, 44, "① " + say("prompt"), [say("“a dog with glasses”")]),
+        box(10, 70, 216, 44, say("empty prompt"), [say("“”")]),
+        arrow((226, 36), (258, 54)),
+        arrow((226, 92), (258, 74)),
+        box(258, 40, 96, 48, say("tokenizer")),
+        arrow((354, 64), (384, 64)),
+        box(384, 40, 160, 48, "② " + say("text encoder"), [], "net"),
+        arrow((410, 88), (410, 178)),
+        lines(402, 138, ["c, ∅", f"2 × {tokens} × {width}"], "shape", "end"),
+        box(760, 40, 120, 48, "④ " + say("timesteps"), ["t"]),
+        arrow((760, 64), (734, 64)),
+        box(578, 40, 156, 48, say("time embedding"), [times(sd1.unet["time_embedding"][0])], "net"),
+        arrow((656, 88), (656, 132), (460, 132), (460, 178)),
+        box(10, 186, 116, 56, "③ " + say("noise"), [latent]),
+        arrow((126, 214), (170, 214)),
+        lines(147, 206, ["x_T"], "small"),
+        box(170, 186, 116, 56, "x_t", [latent]),
+        arrow((286, 214), (345, 214)),
+        box(345, 180, 160, 68, "⑤ U-Net", [say("with c, and with ∅")], "net"),
+        arrow((505, 214), (570, 214)),
+        lines(536, 206, ["ε_c, ε_∅"], "small"),
+        box(570, 186, 130, 56, say("guidance"), ["ε_∅ + g(ε_c−ε_∅)"]),
+        arrow((700, 214), (736, 214)),
+        lines(717, 206, ["ε̂"], "small"),
+        box(736, 186, 144, 56, "⑥ " + say("sampler")),
+        arrow((760, 242), (760, 276), (228, 276), (228, 246)),
+        lines(494, 292, [say("again from 5, for the next t")], "small"),
+        arrow((830, 242), (830, 322)),
+        lines(822, 312, [say("after the last t: x_0")], "small", "end"),
+        box(722, 322, 158, 52, "⑦ " + say("VAE decoder"), [], "net"),
+        arrow((722, 348), (660, 348)),
+        box(510, 322, 150, 52, say("picture"), [times(sd1.picture)]),
     ]
-    for i, level in enumerate(levels):
-        y, up = 84 + i * step, count - 1 - i
-        made = shapes.unet[f"down.{i}"]
-        kind = "(res, attn)" if level.depth else "res"
-        parts += [
-            box(20, y, 200, 58, f"down.{i}", [f"{kind} × {per_level}", times(made[0])], "net"),
-            box(540, y, 200, 58, f"up.{up}", [f"{kind} × {per_level + 1}", times(made[0])], "net"),
-            arrow((220, y + 29), (538, y + 29), style="skip"),
-            text(380, y + 22, f"{per_level + 1} skips", "small", size=11),
-        ]
-        if i < count - 1:
-            parts += [
-                arrow((120, y + 58), (120, y + step)),
-                text(130, y + 78, "downsample", "small", "start", 11),
-                arrow((640, y + step), (640, y + 60)),
-                text(650, y + 78, "upsample", "small", "start", 11),
-            ]
-    y = 84 + (count - 1) * step + 58
-    parts += [
-        box(270, bottom, 220, 58, "mid", ["res_1, attn, res_2", times(shapes.unet["mid"][0])], "net"),
-        arrow((120, y), (120, bottom + 29), (268, bottom + 29)),
-        arrow((490, bottom + 29), (640, bottom + 29), (640, y + 2)),
-    ]
-    return svg(760, bottom + 68, f"The U-Net of {name}: the shape of the features at every level", parts)
+    return svg(890, 384, say("Seven numbered stations from prompt to picture"), parts)
 
 
-def schedule() -> str:
+def tokens(say: Say, prompt: str) -> str:
+    """How the shipped model's tokenizer cuts a prompt, with the id of each piece."""
+    tokenizer = Tokenizer.load(ROOT / "weights" / "tiny" / "tokenizer")
+    pieces = [piece.removesuffix("</w>") for piece in tokenizer.pieces(prompt)]
+    marks = [
+        say("begin"),
+        *pieces,
+        say("end"),
+        "…",
+        say("end, up to {length}").format(length=tokenizer.context_length),
+    ]
+    ids = [tokenizer.bos, *tokenizer.encode(prompt), tokenizer.eos, "", tokenizer.pad_id]
+    parts, x, y = [], 10.0, 8
+    for piece, number in zip(marks, ids, strict=True):
+        w = max(36, 7.4 * len(piece) + 13)
+        if x + w > 758:
+            x, y = 10.0, y + 56
+        style = "net" if piece in pieces else "box"
+        parts.append(
+            box(x, y, w, 46, piece, [str(number)], style) if number != "" else text(x + w / 2, y + 26, piece)
+        )
+        x += w + 5
+    return svg(760, y + 54, say("A prompt, cut into pieces, with their ids"), parts)
+
+
+def schedule(say: Say) -> str:
     """How much is picture and how much noise at each t; and the signal-to-noise ratio of three schedules."""
     left, top, w, h = 46, 26, 300, 210
     alpha_bar = make_alpha_bar(NoiseConfig()).double()
@@ -114,13 +138,17 @@ def schedule() -> str:
         axes(left, top, w, h, ticks, {0.0: "0", 0.5: "0.5", 1.0: "1"}, "t"),
         curve((left + t * w).tolist(), (top + h - alpha_bar.sqrt() * h).tolist(), "a"),
         curve((left + t * w).tolist(), (top + h - (1 - alpha_bar).sqrt() * h).tolist(), "b"),
-        legend(left + 60, top + 180, [("a", "√ᾱ: share of the latent"), ("b", "√(1−ᾱ): share of noise")]),
-        text(left + w / 2, 14, "Stable Diffusion's x_t", size=12),
+        legend(
+            left + 60,
+            top + 180,
+            [("a", say("√ᾱ: share of the latent")), ("b", say("√(1−ᾱ): share of noise"))],
+        ),
+        text(left + w / 2, 14, say("Stable Diffusion's x_t"), size=12),
     ]
     left, low, high = 440, -4.0, 4.0
     parts += [
         axes(left, top, w, h, ticks, {(n - low) / (high - low): f"{n:g}" for n in (-4, -2, 0, 2, 4)}, "t"),
-        text(left + w / 2, 14, "log₁₀ of signal to noise, ᾱ / (1 − ᾱ)", size=12),
+        text(left + w / 2, 14, say("log₁₀ of signal to noise, ᾱ / (1 − ᾱ)"), size=12),
     ]
     kinds = [
         ("a", "scaled_linear", NoiseConfig()),
@@ -132,53 +160,11 @@ def schedule() -> str:
         height = ((a / (1 - a)).log10().clamp(low, high) - low) / (high - low)
         parts.append(curve((left + t * w).tolist(), (top + h - height * h).tolist(), style))
     parts.append(legend(left + 14, top + 168, [(style, name) for style, name, _ in kinds]))
-    return svg(
-        760, 284, "The noise schedule: shares of latent and noise, and the signal-to-noise ratio", parts
-    )
-
-
-def attention() -> str:
-    """Cross-attention at the finest level of Stable Diffusion 1, with real sizes; and a causal mask's weights."""
-    sd = measure("sd1")
-    level, (tokens, width) = sd.config.unet.levels[0], sd.context
-    pixels = sd.latent[1] * sd.latent[2]
-    each = level.channels // level.heads
-    parts = [
-        text(215, 16, "cross-attention: pixels read words", size=12),
-        box(10, 40, 120, 52, "pixels", [times((pixels, level.channels))]),
-        box(10, 160, 120, 52, "words", [times((tokens, width))]),
-        box(170, 40, 80, 52, "Q", [times((pixels, each))], "net"),
-        box(170, 130, 80, 52, "K", [times((tokens, each))], "net"),
-        box(170, 196, 80, 52, "V", [times((tokens, each))], "net"),
-        arrow((130, 66), (168, 66)),
-        arrow((130, 180), (168, 160)),
-        arrow((130, 192), (168, 218)),
-        box(300, 76, 130, 70, "softmax(QKᵀ/√d)", [times((pixels, tokens)), "each row sums to 1"]),
-        arrow((250, 66), (298, 98)),
-        arrow((250, 156), (298, 126)),
-        box(300, 190, 130, 58, "weights · V", [times((pixels, each))]),
-        arrow((365, 146), (365, 188)),
-        arrow((250, 222), (298, 222)),
-        text(
-            215,
-            276,
-            f"{level.heads} heads, each on its {each} of {level.channels} channels",
-            "small",
-            size=11,
-        ),
-        text(620, 16, "causal: a token sees itself and the past", size=12),
-    ]
-    generator = torch.Generator().manual_seed(0)
-    q, k = (torch.randn(1, 1, 7, 8, generator=generator) for _ in range(2))
-    for i, row in enumerate(attention_weights(q, k, causal=True)[0, 0].tolist()):
-        for j, weight in enumerate(row):
-            place = f'x="{530 + 26 * j}" y="{50 + 26 * i}" width="26" height="26"'
-            parts.append(f'<rect class="cell" {place} fill-opacity="{weight:.3f}"/>')
-    parts += [text(620, 42, "looked at →", "small", size=11), lines(520, 62, ["looks ↓"], "small", "end")]
-    parts.append(text(620, 256, "attention_weights(q, k, causal=True)", "shape", size=11))
-    return svg(760, 290, "Cross-attention with its shapes, and the weights of causal self-attention", parts)
+    title = say("The noise schedule: shares of latent and noise, and the signal-to-noise ratio")
+    return svg(760, 284, title, parts)
 
 
 DIAGRAMS: dict[str, Callable[..., str]] = {
-    "pipeline": pipeline, "unet": unet, "schedule": schedule, "attention": attention,
+    "pipeline": pipeline, "tokens": tokens, "schedule": schedule, "unet": unet, "attention": attention, "vae": vae,
+    "architecture": architecture,
 }  # fmt: skip

@@ -5,6 +5,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from annotated.languages import language, teller
 from annotated.names import Names
 from annotated.papers import Paper
 from ldm.exercises.listed import EXERCISES
@@ -79,10 +80,14 @@ class Papers(SphinxDirective):
 
 
 class Diagram(SphinxDirective):
-    """A drawing of `diagrams.py` by its name, with its arguments after it; the content is the caption."""
+    """A drawing of `diagrams.py` by its name, with its argument after it; the content is the caption.
+
+    Its labels are in the page's language.
+    """
 
     required_arguments = 1
     optional_arguments = 1
+    final_argument_whitespace = True  # a prompt is an argument, too
     has_content = True
 
     def run(self) -> list[nodes.Node]:
@@ -91,8 +96,9 @@ class Diagram(SphinxDirective):
         name, *arguments = self.arguments
         if name not in DIAGRAMS:
             raise self.error(f"diagram {name!r}; expected one of {', '.join(DIAGRAMS)}")
+        say = teller(language(self.env.docname))
         figure = nodes.figure(
-            "", nodes.raw("", DIAGRAMS[name](*arguments), format="html"), classes=["diagram"]
+            "", nodes.raw("", DIAGRAMS[name](say, *arguments), format="html"), classes=["diagram"]
         )
         words, messages = self.state.inline_text(" ".join(self.content), self.lineno)
         figure += nodes.caption("", "", *words)

@@ -24,9 +24,10 @@ class Shapes:
     context: tuple[int, ...]
     latent: tuple[int, ...]
     picture: tuple[int, ...]
-    unet: dict[
-        str, list[tuple[int, ...]]
-    ]  # module name -> what it puts out; for a level of the way down, its skips
+    # module name -> what it puts out; for a level of the U-Net's way down, its skips
+    unet: dict[str, list[tuple[int, ...]]]
+    encoder: dict[str, list[tuple[int, ...]]]
+    decoder: dict[str, list[tuple[int, ...]]]
 
 
 @cache
@@ -40,14 +41,15 @@ def measure(name: str) -> Shapes:
         ids = torch.zeros(1, config.text.context_length, dtype=torch.long)
         context = text(ids)
         latent = torch.zeros(1, config.vae.latent_channels, side, side)
-        seen = watch(unet)
+        seen = [watch(network) for network in (unet, vae.encoder, vae.decoder)]
         unet(torch.zeros(1, config.unet.in_channels, side, side), torch.tensor(0), context)
         picture = vae.decode(latent)
-    return Shapes(config, *(tuple(x.shape[1:]) for x in (ids, context, latent, picture)), seen)
+        vae.encode(picture)
+    return Shapes(config, *(tuple(x.shape[1:]) for x in (ids, context, latent, picture)), *seen)
 
 
-def watch(unet: UNet) -> dict[str, list[tuple[int, ...]]]:
-    """A table that fills itself when the U-Net runs."""
+def watch(network: nn.Module) -> dict[str, list[tuple[int, ...]]]:
+    """A table that fills itself when the network runs."""
     seen: dict[str, list[tuple[int, ...]]] = {}
 
     def note(name: str):
@@ -57,7 +59,7 @@ def watch(unet: UNet) -> dict[str, list[tuple[int, ...]]]:
 
         return hook
 
-    for name, module in unet.named_modules():
+    for name, module in network.named_modules():
         if name.count(".") <= 1:
             module.register_forward_hook(note(name))
     return seen

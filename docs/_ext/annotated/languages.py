@@ -1,0 +1,142 @@
+r"""Two languages: pages under `docs/fr/` are French, all others English; so are the labels in their diagrams.
+
+A page that is there in both languages says so to browsers and search engines (`hreflang`).
+"""
+
+import re
+from collections.abc import Callable
+from html import escape
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+FRENCH_PAGES = "docs/fr/"
+NOT_FRENCH = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
+Say = Callable[[str], str]
+
+# The theme's own words, as far as it asks for them one by one.
+THEME = {
+    "On this page": "Sur cette page",
+    "Next": "Page suivante",
+    "Previous": "Page précédente",
+    "Home": "Accueil",
+    "Search": "Rechercher",
+}
+
+# Every label of the diagrams; tests/docs/test_languages.py finds those that are missing or no longer used.
+FRENCH = {
+    "prompt": "prompt",
+    "empty prompt": "prompt vide",
+    "“a dog with glasses”": "« un chien avec des lunettes »",
+    "“”": "« »",
+    "tokenizer": "tokenizer",
+    "ids": "identifiants",
+    "text encoder": "encodeur de texte",
+    "context, for cross-attention": "contexte, pour l'attention croisée",
+    "noise": "bruit",
+    "drawn from a seed": "tiré d'une graine",
+    "U-Net and sampler": "U-Net et échantillonneur",
+    "what is the noise? take some of it away": "où est le bruit ? on en retire un peu",
+    "t = T … 0: {sd1} steps, {tiny} for tiny": "t = T … 0 : {sd1} pas, {tiny} pour tiny",
+    "VAE decoder": "décodeur du VAE",
+    "picture": "image",
+    "upper numbers: Stable Diffusion 1": "nombres du haut : Stable Diffusion 1",
+    "lower numbers: the tiny model": "nombres du bas : le modèle tiny",
+    "shaded: a network": "en couleur : un réseau",
+    "From prompt to picture, with the shape of each tensor": "Du prompt à l'image, avec la forme de chaque tenseur",
+    "Seven numbered stations from prompt to picture": "Sept étapes numérotées, du prompt à l'image",
+    "time embedding": "plongement du temps",
+    "timesteps": "pas de temps",
+    "guidance": "guidage",
+    "sampler": "échantillonneur",
+    "with c, and with ∅": "avec c, puis avec ∅",
+    "again from 5, for the next t": "retour à 5, pour le t suivant",
+    "after the last t: x_0": "après le dernier t : x_0",
+    "begin": "début",
+    "end": "fin",
+    "end, up to {length}": "fin, jusqu'à {length}",
+    "A prompt, cut into pieces, with their ids": "Un prompt découpé en morceaux, avec leurs identifiants",
+    "{n} skips": "{n} connexions",
+    "downsample": "réduction",
+    "upsample": "agrandissement",
+    "The U-Net of {name}: the shape of the features at every level": "Le U-Net de {name} : la forme à chaque niveau",
+    "The VAE of {name}: the shape of the features at every level": "Le VAE de {name} : la forme à chaque niveau",
+    "encoder": "encodeur",
+    "decoder": "décodeur",
+    "mean, log-variance": "moyenne, log-variance",
+    "latent": "latent",
+    "a sample × {scale}": "un tirage × {scale}",
+    "÷ {scale}": "÷ {scale}",
+    "The noise schedule: shares of latent and noise, and the signal-to-noise ratio": (
+        "Le programme de bruit : parts du latent et du bruit, et rapport signal sur bruit"
+    ),
+    "√ᾱ: share of the latent": "√ᾱ : part du latent",
+    "√(1−ᾱ): share of noise": "√(1−ᾱ) : part du bruit",
+    "Stable Diffusion's x_t": "x_t de Stable Diffusion",
+    "log₁₀ of signal to noise, ᾱ / (1 − ᾱ)": "log₁₀ du rapport signal sur bruit, ᾱ / (1 − ᾱ)",
+    "Cross-attention with its shapes, and the weights of causal self-attention": (
+        "L'attention croisée avec ses formes, et les poids d'une auto-attention causale"
+    ),
+    "cross-attention: pixels read words": "attention croisée : les pixels lisent les mots",
+    "pixels": "pixels",
+    "words": "mots",
+    "each row sums to 1": "lignes de somme 1",
+    "weights · V": "poids · V",
+    "{heads} heads, each on its {each} of {all} channels": "{heads} têtes, chacune sur ses {each} canaux des {all}",
+    "causal: a token sees itself and the past": "causal : soi-même et le passé",
+    "looked at →": "regardé →",
+    "looks ↓": "regarde ↓",
+}
+
+
+def language(page: str) -> str:
+    return "fr" if page.startswith(FRENCH_PAGES) else "en"
+
+
+def teller(language: str) -> Say:
+    """How a diagram says a label. Raises `KeyError` for one that has no French."""
+    return FRENCH.__getitem__ if language == "fr" else str
+
+
+def other_half(page: str, pages: set[str]) -> str | None:
+    """The same page in the other language, if there is one."""
+    inside = page.removeprefix(FRENCH_PAGES)
+    other = (
+        page.replace(FRENCH_PAGES, "docs/", 1) if inside != page else page.replace("docs/", FRENCH_PAGES, 1)
+    )
+    return other if other in pages and other != page else None
+
+
+def tell_browser(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """The page's `lang` and its other half, in its head; and the theme's words around a French page."""
+    context["language"] = language(page)
+    if language(page) == "fr":
+        context["_"] = lambda words: THEME.get(words, words)
+    other = other_half(page, app.env.found_docs)
+    if other:
+        address = escape(app.builder.get_relative_uri(page, other))
+        link = f'\n    <link rel="alternate" hreflang="{language(other)}" href="{address}">'
+        context["metatags"] = context.get("metatags", "") + link
+
+
+class FrenchSpaces(SphinxTransform):
+    """A French page's spaces before `: ; ! ?` and inside « » do not break; in code and formulas nothing changes."""
+
+    default_priority = 210
+
+    def apply(self, **kwargs: object) -> None:
+        if language(self.env.docname) != "fr":
+            return
+        for text in list(self.document.findall(nodes.Text)):
+            if not isinstance(text.parent, NOT_FRENCH):
+                spaced = re.sub(r"(?<=«) | (?=»)| (?=:)", "\N{NO-BREAK SPACE}", text)
+                spaced = re.sub(r" (?=[;!?])", "\N{NARROW NO-BREAK SPACE}", spaced)
+                text.parent.replace(text, nodes.Text(spaced))
+
+
+def setup(app: Sphinx) -> None:
+    app.add_transform(FrenchSpaces)
+    app.connect("html-page-context", tell_browser)

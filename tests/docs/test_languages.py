@@ -1,0 +1,131 @@
+r"""The French pages and the English ones say the same things in the same order; every label has its French."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from annotated.diagrams import DIAGRAMS
+from annotated.languages import FRENCH, language, other_half, teller
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ENGLISH, IN_FRENCH = ((DOCS / name).read_text(encoding="utf-8") for name in ("tour.md", "fr/tour.md"))
+USED_BY = {"unet": ["sd1"], "vae": ["sd1"], "tokens": ["a dog"]}  # an argument, where a diagram takes one
+
+
+def prose(tour: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```python\n.*?^```", "", tour, flags=re.DOTALL | re.MULTILINE)
+
+
+def sections(tour: str) -> list[str]:
+    """How deep each heading is, and its number."""
+    return re.findall(r"^(#+ (?:\d\.)?)", prose(tour), flags=re.MULTILINE)
+
+
+def figures(tour: str) -> list[str]:
+    """Diagrams with their arguments (but for the prompt), and pictures (of the prompts: in either language)."""
+    found = re.findall(
+        r"^```\{diagram\} (.+)$|\]\((?:\.\./)?images/([\w-]+?)(?:-fr)?\.png\)", tour, flags=re.MULTILINE
+    )
+    return ["tokens" if diagram.startswith("tokens ") else diagram or picture for diagram, picture in found]
+
+
+def formulas(tour: str) -> list[str]:
+    return re.findall(r"\$\$.+?\$\$", tour, flags=re.DOTALL)
+
+
+def code(tour: str) -> list[str]:
+    """Each block as Python sees it, without comments and with nothing in its strings."""
+    trees = [ast.parse(block) for block in re.findall(r"```python\n(.*?)```", tour, flags=re.DOTALL)]
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                node.value = ""
+    return [ast.dump(tree) for tree in trees]
+
+
+def links(tour: str) -> list[str]:
+    """Where the page leads, in order, seen from `docs/`."""
+    found = re.findall(r"\]\(((?:\.\./)*(?:ldm/[\w/.#]+|(?:fr/)?[\w-]+\.md(?:#[\w-]+)?))\)", prose(tour))
+    return [link.replace("../ldm", "ldm") for link in found]
+
+
+def terms(tour: str) -> list[str]:
+    """The words of the glossary that the page leads to."""
+    found = re.findall(r"\{term\}`(?:[^`<]+<([^>]+)>|([^`]+))`", tour)
+    return [" ".join((target or term).split()).casefold() for target, term in found]
+
+
+def tables(tour: str) -> list[int]:
+    """The number of cells of each row."""
+    return [row.count("|") for row in re.findall(r"^\|.+\|$", tour, flags=re.MULTILINE)]
+
+
+def paragraphs(tour: str) -> list[str]:
+    """What each block begins with: `**` a name, `*` a caption, a list, or running text."""
+    starts = (
+        re.match(r"\*\*|\*|-|\d\.|#+|\||`{3}|\$\$|!|\[", block)
+        for block in re.split(r"\n\s*\n", prose(tour).strip())
+    )
+    return [start[0] if start else "text" for start in starts]
+
+
+@pytest.mark.parametrize("part", [sections, figures, formulas, code, terms, tables, paragraphs])
+def test_the_french_tour_has_the_same(part):
+    assert part(IN_FRENCH) == part(ENGLISH) != []
+
+
+def test_the_french_tour_leads_to_the_same_places():
+    english, french = links(ENGLISH), links(IN_FRENCH)
+    assert [english.pop(0), french.pop(0)] == ["fr/tour.md", "../tour.md"]  # each to the other
+    assert [link.removeprefix("../") for link in french] == english
+
+
+class Words(dict):
+    """Says every label as it is, and remembers it."""
+
+    def __missing__(self, label: str) -> str:
+        self[label] = label
+        return label
+
+
+def test_every_label_of_every_diagram_has_its_french_and_none_is_left_over():
+    said = Words()
+    for name, draw in DIAGRAMS.items():
+        draw(said.__getitem__, *USED_BY.get(name, []))
+    assert set(said) == set(FRENCH)
+
+
+@pytest.mark.parametrize("name", DIAGRAMS)
+def test_a_french_diagram_differs_from_the_english_one_in_its_words_only(name):
+    english, french = (DIAGRAMS[name](teller(code), *USED_BY.get(name, [])) for code in ("en", "fr"))
+    assert english != french
+    if name != "tokens":  # its boxes are as wide as their words
+        drawn = [re.sub(r'>[^<]+</text>|aria-label="[^"]*"', "", picture) for picture in (english, french)]
+        assert drawn[0] == drawn[1]
+
+
+def test_french_placeholders_are_those_of_the_english_label():
+    for label, french in FRENCH.items():
+        assert set(re.findall(r"{\w+}", french)) == set(re.findall(r"{\w+}", label)), label
+
+
+def test_a_label_without_french_is_refused():
+    with pytest.raises(KeyError, match="a word that nobody translated"):
+        teller("fr")("a word that nobody translated")
+
+
+@pytest.mark.parametrize(
+    ("page", "spoken", "other"),
+    [
+        ("docs/tour", "en", "docs/fr/tour"),
+        ("docs/fr/tour", "fr", "docs/tour"),
+        ("docs/notation", "en", None),
+        ("ldm/config", "en", None),
+    ],
+)
+def test_a_page_knows_its_language_and_its_other_half(page, spoken, other):
+    pages = {"docs/tour", "docs/fr/tour", "docs/notation", "ldm/config"}
+    assert (language(page), other_half(page, pages)) == (spoken, other)
