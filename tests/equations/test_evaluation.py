@@ -51,9 +51,7 @@ def test_frechet_distance():
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).real).sum()
     gap = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)
-    agree(
-        frechet_distance(tensor(a), tensor(b)), gap + np.trace(cov_a) + np.trace(cov_b) - 2 * root, 1e-11
-    )
+    agree(frechet_distance(tensor(a), tensor(b)), gap + np.trace(cov_a) + np.trace(cov_b) - 2 * root, 1e-11)
 
 
 def test_direction_of_a_class():

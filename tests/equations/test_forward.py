@@ -1,4 +1,4 @@
-r"""Noise comes in, and what the network is asked: the equations of `ldm.diffusion.schedule` and `ldm.diffusion.predict`.
+r"""Noise comes in, and what the network is asked for.
 
 Each test quotes an equation as the pages show it and computes it in numpy, from the equation and not from the code;
 then both must agree.

@@ -65,9 +65,7 @@ def test_diffusion_loss():
         x_t = np.sqrt(a) * x0[i] + np.sqrt(1 - a) * eps[i]
         guess = 0.3 * x_t + 0.001 * t[i] + context[i].mean()
         total += w[t[i]] / w.mean() * np.linalg.norm(eps[i] - guess) ** 2 / eps[i].size
-    loss = diffusion_loss(
-        Guess(), tensor(x0), torch.tensor(t), tensor(eps), tensor(context), NoiseConfig()
-    )
+    loss = diffusion_loss(Guess(), tensor(x0), torch.tensor(t), tensor(eps), tensor(context), NoiseConfig())
     agree(loss, total / 2, tolerance=1e-5)  # the schedule is in float32
 
 
