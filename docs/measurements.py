@@ -36,6 +36,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
+def power(x: object) -> str:
+    """A small number by its order: 3e-7."""
+    return f"{float(x):.0e}".replace("e-0", "e-") if float(x) else "0"
+
+
 @cache
 def model() -> LatentDiffusion:
     return read_model(TINY).eval().requires_grad_(False)
@@ -149,7 +154,7 @@ def padding() -> str:
         words = (context[:, :end] - trained[:, :end]).abs().max().item()
         rest = f"{relative(context[:, end:], trained[:, end:]):.0%}" if context.shape[1] > end else "gone"
         moved = (model().unet(latent, t, context) - seen).norm().item()
-        rows.append([name, f"{words:.0e}" if words > 1e-5 else "0", rest, f"{moved / prompt:.0%}"])
+        rows.append([name, power(words) if words > 1e-5 else "0", rest, f"{moved / prompt:.0%}"])
     changes = "predicted noise changes by (100%: as by an empty prompt)"
     head = ["padding", "words' states change by", "padding's states change by", changes]
     return table(head, rows)
@@ -218,7 +223,7 @@ def guidance_forms() -> str:
     for g in (0.0, 1.0, 3.0, 7.5):
         w = g - 1
         ours, theirs = uncond + g * (cond - uncond), (1 + w) * cond - w * uncond
-        rows.append([f"{g:g}", f"{w:g}", f"{ours.std():.3f}", f"{(ours - theirs).abs().max():.0e}"])
+        rows.append([f"{g:g}", f"{w:g}", f"{ours.std():.3f}", power((ours - theirs).abs().max())])
     head = ["g", "w = g - 1", "standard deviation of the guided noise", "largest difference of the two forms"]
     return table(head, rows)
 
@@ -245,7 +250,7 @@ def norm_eps() -> str:
         changed = relative(run(with_eps(module, here, there)), output)
         rounded = relative(output, run(copy.deepcopy(module).double()))
         smallest = smallest_variance(module, here, run)
-        rows.append([name, f"{here:.0e}", f"{smallest:.0e}", f"{changed:.0e}", f"{rounded:.0e}"])
+        rows.append([name, *map(power, (here, smallest, changed, rounded))])
     head = [
         "norms",
         "eps",

@@ -108,12 +108,17 @@ def test_guidance_in_both_forms():
     $$\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$$
 
     $$\tilde\epsilon = (1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$$
+
+    $$\epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)
+      = g\,\epsilon_c - (g - 1)\,\epsilon_\varnothing
+      = (1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$$
     """
     uncond, cond = normal(2, 3), normal(2, 3, seed=1)
     for g in (0.0, 1.0, 7.5):
         w = g - 1
         guided = guide(tensor(uncond), tensor(cond), g)
         agree(guided, uncond + g * (cond - uncond))
+        agree(guided, g * cond - (g - 1) * uncond)
         agree(guided, (1 + w) * cond - w * uncond)
 
 
