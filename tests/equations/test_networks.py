@@ -109,11 +109,11 @@ def test_kl_divergence():
 
 
 def test_shares_of_tiles():
-    r"""Three tiles of six places over fourteen.
+    r"""Three tiles of six places over fourteen; the first two share three places, one more than `overlap`.
 
     $$s_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
     """
-    places, length, n, overlap = [0, 4, 8], 14, 6, 2
+    places, length, n, overlap = [0, 3, 8], 14, 6, 2
 
     def r(i: int) -> int:
         return min(i + 1, n - i, overlap) if 0 <= i < n else 0

@@ -86,20 +86,20 @@ class Diagram(SphinxDirective):
 
 
 class Measured(SphinxDirective):
-    """What a function of `docs/measurements.py` measures now, and below it a link to that function."""
+    """What a function of `docs/answers.py` measures now, and below it a link to that function."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        from docs import measurements  # it imports torch, which few pages need
+        from docs import answers  # it imports torch, which few pages need
 
         [name] = self.arguments
-        if not hasattr(measurements, name):
-            raise self.error(f"measurement {name!r}; docs/measurements.py has none of that name")
-        content = self.parse_text_to_nodes(getattr(measurements, name)())
+        if not hasattr(answers, name):
+            raise self.error(f"measurement {name!r}; docs/answers.py has none of that name")
+        content = self.parse_text_to_nodes(getattr(answers, name)())
         line = nodes.paragraph("", "", nodes.Text("measured by "), classes=["checked"])
         line += internal_link(
-            self.env.app, self.env.docname, "docs/measurements", name, nodes.literal("", name)
+            self.env.app, self.env.docname, "docs/answers", name, nodes.literal("", name)
         )
         line += nodes.Text(" when this page was built")
         return [nodes.container("", *content, line, classes=["measured"])]

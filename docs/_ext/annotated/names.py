@@ -15,7 +15,7 @@ from annotated.rows import definitions
 
 PACKAGE = "ldm"
 # Other Python files that have a page each: what the site says is computed, where it is computed.
-BESIDES = ("tests/equations/test_*.py", "docs/measurements.py")
+BESIDES = ("tests/equations/test_*.py", "docs/answers.py")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 r"""The measurements under [the questions](questions.md), made anew whenever the site is built.
 
-Each function answers with a table in Markdown. `python docs/measurements.py latent_scale` prints one of them, without a
+Each function answers with a table in Markdown. `python docs/answers.py latent_scale` prints one of them, without a
 name all. What they look at is the model that ships, and Stable Diffusion's sizes and schedule.
 """
 
