@@ -98,9 +98,7 @@ class Measured(SphinxDirective):
             raise self.error(f"measurement {name!r}; docs/answers.py has none of that name")
         content = self.parse_text_to_nodes(getattr(answers, name)())
         line = nodes.paragraph("", "", nodes.Text("measured by "), classes=["checked"])
-        line += internal_link(
-            self.env.app, self.env.docname, "docs/answers", name, nodes.literal("", name)
-        )
+        line += internal_link(self.env.app, self.env.docname, "docs/answers", name, nodes.literal("", name))
         line += nodes.Text(" when this page was built")
         return [nodes.container("", *content, line, classes=["measured"])]
 
