@@ -36,7 +36,7 @@ class PythonParser(MystParser):
     def parse(self, inputstring: str, document: nodes.document) -> None:
         env = document.settings.env
         names: Names = env.app.annotated_names
-        [module] = [m for m in names.modules.values() if m.page == env.docname]
+        module = names.on_page(env.docname)
         source = Path(document["source"]).read_text(encoding="utf-8")
 
         parser = create_md_parser(env.myst_config, SphinxRenderer)
@@ -80,7 +80,7 @@ def render_prose(row: Row, renderer: SphinxRenderer) -> nodes.container:
 def about(module: Module, names: Names) -> nodes.container:
     """Small print under a module's docstring: how to test it, what it stands on, who uses it."""
     folder, _, file = module.path.replace("ldm/", "tests/", 1).rpartition("/")
-    test = f"{folder}/test_{file}"
+    test = module.path if module.path.startswith("tests/") else f"{folder}/test_{file}"
     facts = {
         "Its tests alone": [f"make test ARGS={test}"] if (names.root / test).exists() else [],
         "Stands on": module.uses,
