@@ -2,8 +2,9 @@ r"""The site's own Sphinx extension: the source of `ldm/` as pages, formulas ren
 
 `rows` splits a module, `names` knows what there is to link to, `papers` reads the bibliography, `equations` finds each
 equation's test: these four need nothing but Python. `page` shows a module, `links` makes the links, `maths` renders
-formulas, `checked` says below them who checks them, `directives` is what a page can ask for; `diagrams` and `networks`
-draw, with `drawing` (lines and boxes) and `shapes` (measured on the real networks); `languages` knows the French labels.
+formulas, `checked` says below them who checks them, `directives` is what a page can ask for; `diagrams` and
+`networks` draw, with `drawing` (lines and boxes) and `shapes` (measured on the real networks); `languages` knows the
+French labels.
 """
 
 from __future__ import annotations
