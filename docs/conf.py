@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 sys.path.insert(0, str(ROOT))
 
+from annotated.names import BESIDES  # noqa: E402
+
 project = "ldm"
 html_title = "ldm: latent diffusion you can read"
 release = re.search(r'__version__ = "(.+)"', (ROOT / "ldm" / "__init__.py").read_text(encoding="utf-8"))[1]
@@ -22,13 +24,13 @@ nb_execution_mode = "off"  # notebooks come with their outputs
 # Pages live in three places; nothing else of the repository is looked at.
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "ldm/**.py", "weights/README.md", "weights/tiny/README.md"]
+include_patterns += list(BESIDES)
 exclude_patterns = [
     ".*",
     "build",
     "dist",
     "outputs",
     "runs",
-    "tests",
     "docs/_*",
     "weights/judge",
     "**/__pycache__",

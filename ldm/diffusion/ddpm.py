@@ -49,7 +49,9 @@ def ddpm_step(
     noise: Float[Tensor, "b *shape"],
     variance: str = "fixed_small",
 ) -> Float[Tensor, "b *shape"]:
-    r"""One step back: $x_{t'} = \tilde\mu(x_t, \hat x_0) + \sigma z$.
+    r"""One step back, with fresh noise z:
+
+    $$x_{t'} = \tilde\mu(x_t, \hat x_0) + \sigma z$$
 
     $\sigma^2$ is $\tilde\beta$ (`fixed_small`, right if all pictures were one picture) or $\beta$
     (`fixed_large`, right if they were white noise); the truth lies between, and with many steps it hardly

@@ -22,7 +22,10 @@ from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, unchan
 
 
 def log_snr(alpha_bar: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    r"""$\lambda = \log(\alpha/\sigma) = \tfrac12 \log\frac{\bar\alpha}{1-\bar\alpha}$; rises as noise is taken away."""
+    r"""How clear the picture is, as a logarithm; it rises as noise is taken away:
+
+    $$\lambda = \log\frac{\alpha}{\sigma} = \tfrac12 \log\frac{\bar\alpha}{1-\bar\alpha}$$
+    """
     return (alpha_bar.log() - (1 - alpha_bar).log()) / 2
 
 

@@ -22,7 +22,9 @@ def euler_step(
     sigma: Float[Tensor, ""],
     sigma_prev: Float[Tensor, ""],
 ) -> Float[Tensor, "b *shape"]:
-    r"""One step from $\sigma$ to $\sigma'$: $y' = y + (\sigma' - \sigma)\,\hat\epsilon$.
+    r"""One step from $\sigma$ to $\sigma'$:
+
+    $$y' = y + (\sigma' - \sigma)\,\hat\epsilon$$
 
     Source: Karras et al. 2022, algorithm 1, line 5, with $d = (y - \hat x_0) / \sigma = \hat\epsilon$.
     """

@@ -38,7 +38,12 @@ def euler_ancestral_step(
     sigma_prev: Float[Tensor, ""],
     noise: Float[Tensor, "b *shape"],
 ) -> Float[Tensor, "b *shape"]:
-    r"""One step: $y' = y + (\sigma_{down} - \sigma)\,\hat\epsilon + \sigma_{up}\, z$. The step to 0 adds no noise."""
+    r"""One step down, and up again with noise z:
+
+    $$y' = y + (\sigma_{down} - \sigma)\,\hat\epsilon + \sigma_{up}\, z$$
+
+    The step to 0 adds no noise.
+    """
     down, up = down_and_up(sigma, sigma_prev)
     return euler_step(y, eps, sigma, down) + up * noise
 

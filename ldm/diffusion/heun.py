@@ -25,10 +25,12 @@ def heun_step(
     sigma: Float[Tensor, ""],
     sigma_prev: Float[Tensor, ""],
 ) -> Float[Tensor, "b *shape"]:
-    r"""One step: $y' = y + (\sigma' - \sigma)\,\tfrac12 (\hat\epsilon + \hat\epsilon')$.
+    r"""One step from $\sigma$ to $\sigma'$:
 
-    `eps` is the noise guessed at y, `eps_there` at the end of Euler's step. Source: Karras et al. 2022, algorithm 1,
-    line 8.
+    $$y' = y + (\sigma' - \sigma)\,\tfrac12 (\hat\epsilon + \hat\epsilon')$$
+
+    `eps` ($\hat\epsilon$) is the noise guessed at y, `eps_there` ($\hat\epsilon'$) at the end of Euler's step. Source:
+    Karras et al. 2022, algorithm 1, line 8.
     """
     return euler_step(y, (eps + eps_there) / 2, sigma, sigma_prev)
 

@@ -39,7 +39,10 @@ def lms_weights(sigmas: Sequence[float], sigma_prev: float) -> list[float]:
 def lms_step(
     y: Float[Tensor, "b *shape"], eps: Sequence[Float[Tensor, "b *shape"]], weights: Sequence[float]
 ) -> Float[Tensor, "b *shape"]:
-    r"""One step: $y' = y + \sum_j w_j\,\hat\epsilon_j$, with the weights of `lms_weights`."""
+    r"""One step, with the weights of `lms_weights`:
+
+    $$y' = y + \sum_j w_j\,\hat\epsilon_j$$
+    """
     for weight, direction in zip(weights, eps, strict=True):
         y = y + weight * direction
     return y

@@ -23,12 +23,14 @@ def x0_and_eps(
 ) -> tuple[Float[Tensor, "b *shape"], Float[Tensor, "b *shape"]]:
     r"""Recover $(\hat x_0, \hat\epsilon)$ from any prediction.
 
-    With $a = \sqrt{\bar\alpha_t}$ and $s = \sqrt{1 - \bar\alpha_t}$, so that $x_t = a x_0 + s \epsilon$ and
-    $v = a \epsilon - s x_0$:
+    From the noise (Ho et al. 2020, eq. 15), from v (Salimans & Ho 2022, appendix D) and from the picture:
 
-    - eps: $\hat x_0 = (x_t - s \hat\epsilon) / a$
-    - v: $\hat x_0 = a x_t - s \hat v$ and $\hat\epsilon = s x_t + a \hat v$ (Salimans & Ho 2022, appendix D)
-    - x0: $\hat\epsilon = (x_t - a \hat x_0) / s$
+    $$\hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
+
+    $$\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v, \qquad
+      \hat\epsilon = \sqrt{1-\bar\alpha_t}\,x_t + \sqrt{\bar\alpha_t}\,\hat v$$
+
+    $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}$$
 
     Raises `LdmError` for any other kind.
     """
@@ -49,7 +51,14 @@ def target(
     eps: Float[Tensor, "b *shape"],
     alpha_bar_t: Float[Tensor, "b"],
 ) -> Float[Tensor, "b *shape"]:
-    """What the network should have said: the training target that `x0_and_eps` inverts."""
+    r"""What the network should have said: the training target that `x0_and_eps` inverts.
+
+    The noise, the picture, or for "v" the mixture
+
+    $$v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\,x_0$$
+
+    Source: Salimans & Ho 2022, appendix D. Raises `LdmError` for any other kind.
+    """
     a = per_picture(alpha_bar_t, x0)
     match kind:
         case "eps":
@@ -73,8 +82,10 @@ def guide(
 
     It works on any prediction alike, for at a given $x_t$ all three are linear in one another.
 
-    Source: Ho & Salimans 2022, eq. 6, which writes $(1+w)\epsilon_c - w\epsilon_\varnothing$, the same with
-    $g = 1 + w$. Saharia et al. 2022, eq. 2, count like this function, and so does Stable Diffusion.
+    Source: Saharia et al. 2022, eq. 2, who count like this function, as Stable Diffusion does. The first to write it
+    down, Ho & Salimans 2022, eq. 6, count from 0, so their $w = g - 1$:
+
+    $$\tilde\epsilon = (1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$$
     """
     return uncond + scale * (cond - uncond)
 

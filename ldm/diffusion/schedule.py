@@ -91,7 +91,9 @@ def add_noise(
     eps: Float[Tensor, "b *shape"],
     alpha_bar_t: Float[Tensor, "b"] | Float[Tensor, ""],
 ) -> Float[Tensor, "b *shape"]:
-    r"""A sample of $q(x_t \mid x_0)$: $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$.
+    r"""A sample of $q(x_t \mid x_0)$, with standard normal noise $\epsilon$:
+
+    $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
 
     `alpha_bar_t` in [0, 1], one for the batch or one a picture. Source: Ho et al. 2020, eq. 4.
     """

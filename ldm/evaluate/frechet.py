@@ -18,7 +18,9 @@ from ldm.errors import LdmError
 
 
 def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
-    r"""$\lVert \mu_a - \mu_b \rVert^2 + \mathrm{tr}\,[\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}]$, in float64.
+    r"""The squared distance of two Gaussians with the means and covariances of the rows of a and b, in float64:
+
+    $$d^2 = \lVert \mu_a - \mu_b \rVert^2 + \mathrm{tr}\,[\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}]$$
 
     The product is not symmetric, but has the eigenvalues of $\Sigma_a^{1/2} \Sigma_b \Sigma_a^{1/2}$, which is: the
     trace of its root is the sum of their roots. At least two rows each. Source: Dowson & Landau 1982, eq. 4; between

@@ -25,7 +25,12 @@ K1, K2 = 0.01, 0.03
 
 
 def psnr(a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
-    r"""$10 \log_{10} (2^2 / \mathrm{MSE})$ dB for each pair of pictures in [-1, 1], whose values span 2."""
+    r"""The peak signal-to-noise ratio of each pair of pictures in [-1, 1], whose values span 2, in decibels:
+
+    $$\mathrm{PSNR} = 10 \log_{10} \frac{2^2}{\mathrm{MSE}}$$
+
+    MSE is the mean squared difference over all numbers of a picture.
+    """
     return 10 * (4 / (a - b).square().mean(dim=(1, 2, 3))).log10()
 
 

@@ -35,7 +35,9 @@ class Discriminator(nn.Module):
 def discriminator_loss(
     real: Float[Tensor, "b 1 h w"], painted: Float[Tensor, "b 1 h w"]
 ) -> Float[Tensor, ""]:
-    r"""The hinge loss $\frac12 \mathbb E[\max(0, 1 - D(x))] + \frac12 \mathbb E[\max(0, 1 + D(\tilde x))]$.
+    r"""The hinge loss, for originals $x$ and painted pictures $\tilde x$:
+
+    $$L_D = \tfrac12\, \mathbb E[\max(0, 1 - D(x))] + \tfrac12\, \mathbb E[\max(0, 1 + D(\tilde x))]$$
 
     Verdicts beyond 1 and -1 are sure enough and earn nothing. Knowing nothing costs 1 (Lim & Ye 2017, eq. 7).
     """
@@ -59,7 +61,8 @@ def adaptive_weight(
     $$\lambda = \frac{\lVert \nabla_\mathrm{last} L_\mathrm{rec} \rVert}
                      {\lVert \nabla_\mathrm{last} L_\mathrm{adv} \rVert + 10^{-4}}$$
 
-    Source: Esser et al. 2021, eq. 7 (their code uses 1e-4 where the paper has 1e-6, and bounds it as here).
+    at most $10^4$, and a constant for the gradients. Source: Esser et al. 2021, eq. 7 (their code uses 1e-4 where the
+    paper has 1e-6, and has the same bound).
     """
     (a,) = torch.autograd.grad(reconstruction, last, retain_graph=True)
     (b,) = torch.autograd.grad(adversarial, last, retain_graph=True)

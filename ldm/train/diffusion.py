@@ -48,8 +48,13 @@ def importance(noise_config: NoiseConfig) -> Float[Tensor, "T"]:
 
     Weighing all errors of $\epsilon$ alike is not weighing alike: the same error in $\epsilon$ moves the guess of
     $x_0$ by $\mathrm{SNR}_t^{-1/2} = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ of it. Where little noise is left, the
-    network would spend itself on grains that nobody sees. So an error in $x_0$ counts $\min(\mathrm{SNR}_t, 5)$, which
-    in $\epsilon$ is $\min(\mathrm{SNR}_t, 5) / \mathrm{SNR}_t$, and in v the same over $\mathrm{SNR}_t + 1$.
+    network would spend itself on grains that nobody sees. So an error in $x_0$ counts $\min(\mathrm{SNR}_t, 5)$. The
+    same error, seen in $\epsilon$, in v and in $x_0$ itself, counts
+
+    $$w_t \propto \frac{\min(\mathrm{SNR}_t, 5)}{\mathrm{SNR}_t}, \qquad
+      \frac{\min(\mathrm{SNR}_t, 5)}{\mathrm{SNR}_t + 1}, \qquad \min(\mathrm{SNR}_t, 5), \qquad
+      \mathrm{SNR}_t = \frac{\bar\alpha_t}{1 - \bar\alpha_t}$$
+
     Source: Hang et al. 2023, section 3.4, who found that training so is several times faster.
     """
     alpha_bar = make_alpha_bar(noise_config)
@@ -69,8 +74,13 @@ def diffusion_loss(
     context: Float[Tensor, "b n d"],
     noise_config: NoiseConfig,
 ) -> Float[Tensor, ""]:
-    r"""$\mathbb E\,w_t \lVert \epsilon - \epsilon_\theta(x_t, t, c) \rVert^2$ (Ho et al. 2020, eq. 14, weighted by
-    `importance`; with v or x0, their own target). Saying nothing costs 1."""
+    r"""The mean squared error of the guess, weighted by `importance`:
+
+    $$L = \mathbb E_{x_0, c, t, \epsilon}\, \frac{w_t}{n} \lVert \epsilon - \epsilon_\theta(x_t, t, c) \rVert^2$$
+
+    for latents of n numbers; with v or x0, their own target in the place of $\epsilon$. Saying nothing costs 1,
+    for noise and latents have variance 1. Source: Ho et al. 2020, eq. 14, where $w_t = 1$ and the squares are added up.
+    """
     alpha_bar_t = make_alpha_bar(noise_config).to(t.device)[t]
     with mixed_precision():
         out = full_precision(unet(add_noise(latents, eps, alpha_bar_t), t, context))

@@ -72,7 +72,10 @@ def attend_by_hand(module: nn.Module) -> None:
 
 @torch.no_grad()
 def update_ema(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
-    r"""$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta$: the weights, averaged over the last $1/(1-d)$ steps.
+    r"""The weights, averaged over about the last $1/(1-d)$ steps:
+
+    $$\bar\theta \leftarrow d\,\bar\theta + (1 - d)\,\theta, \qquad
+      d = \min\!\left(\mathtt{decay},\, \frac{1 + \mathtt{step}}{10 + \mathtt{step}}\right)$$
 
     In the average the noise of the gradients cancels out, and it usually paints better than any single network; used
     by Ho et al. 2020, appendix B. Early on the average must not remember the random start, so d grows to `decay`.

@@ -32,9 +32,11 @@ def perceptual_loss(
 ) -> Float[Tensor, ""]:
     r"""The squared distance between the unit-length features of both pictures, over all tokens and layers:
 
-    $$\frac1L \sum_l \mathbb E_i\, \lVert \hat f_{l,i}(x) - \hat f_{l,i}(\tilde x) \rVert^2$$
+    $$L_\mathrm{perceptual} = \frac1n \sum_{l=1}^{n} \mathbb E_i\,
+      \lVert \hat f_{l,i}(x) - \hat f_{l,i}(\tilde x) \rVert^2$$
 
-    From 0 to 4. Source: Zhang et al. 2018, eq. 1, without its learned weights.
+    for the features $\hat f_{l,i}$ of token i in layer l of n. From 0 to 4. Source: Zhang et al. 2018, eq. 1, without
+    its learned weights.
     """
     seen = encoder.states(standardise(tiles(pixels, size)))
     got = encoder.states(standardise(tiles(painted, size)))

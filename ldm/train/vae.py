@@ -77,13 +77,16 @@ def vae_loss(
     noise: Float[Tensor, "b z h2 w2"],
     weights: Weights,
 ) -> Float[Tensor, ""]:
-    r"""All of it for one batch: $L_\mathrm{rec} + w_p L_\mathrm{perceptual} + w_k \mathrm{KL} + w_a \lambda
-    L_\mathrm{adv} + L_D$.
+    r"""All of it for one batch:
+
+    $$L = L_\mathrm{rec} + w_p L_\mathrm{perceptual} + \frac{w_k}{n} D_\mathrm{KL} + w_a \lambda L_\mathrm{adv} + L_D,
+      \qquad L_\mathrm{adv} = -\mathbb E[D(\tilde x)]$$
 
     `noise` is the encoder's, standard normal, of the latent's shape; `clip` sees what the perceptual term compares, and
-    may be None if that has no weight. The KL term is per latent number: with reconstruction, the shape of the
-    negative ELBO (Kingma & Welling 2014, eq. 7). The discriminator's own loss $L_D$ reaches the discriminator alone,
-    and $L_\mathrm{adv} = -\mathbb E[D(\tilde x)]$ the VAE alone, so both learn from one sum.
+    may be None if that has no weight. The KL term is per latent number, of which there are n: with reconstruction, the
+    shape of the negative ELBO (Kingma & Welling 2014, eq. 7). $\lambda$ (`adaptive_weight`) balances $L_\mathrm{adv}$
+    against the first two terms. The discriminator's own loss $L_D$ reaches the discriminator alone, and
+    $L_\mathrm{adv}$ the VAE alone, so both learn from one sum.
     """
     vae, discriminator = rivals.vae, rivals.discriminator
     with mixed_precision():

@@ -40,8 +40,9 @@ def shares(places: list[int], length: int, tile: int, overlap: int) -> list[Floa
 
     $$s_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
 
-    with $r = 0$ outside a tile of $n$ places. It rises from a tile's edge, where the tile lacks its neighbours and
-    errs most, and falls towards the other. At the picture's own edge there is only one tile, and its share is one.
+    with $r = 0$ outside a tile of $n$ places, and an overlap of 0 counted as 1. It rises from a tile's edge, where the
+    tile lacks its neighbours and errs most, and falls towards the other. At the picture's own edge there is only one
+    tile, and its share is one.
     """
     tile = min(tile, length)
     rise = torch.arange(1, tile + 1, dtype=torch.float64)

@@ -1,9 +1,10 @@
 r"""The site's own Sphinx extension: the source of `ldm/` as pages, formulas rendered at build time, checked mentions.
 
-`rows` splits a module, `names` knows what there is to link to, `papers` reads the bibliography: these three need
-nothing but Python. `page` shows a module, `links` makes the links, `maths` renders formulas, `directives` is what a
-page can ask for; `diagrams` and `networks` draw, with `drawing` (lines and boxes) and `shapes` (measured on the real
-networks); `languages` knows the French labels.
+`rows` splits a module, `names` knows what there is to link to, `papers` reads the bibliography, `equations` finds each
+equation's test: these four need nothing but Python. `page` shows a module, `links` makes the links, `maths` renders
+formulas, `checked` says below them who checks them, `directives` is what a page can ask for; `diagrams` and
+`networks` draw, with `drawing` (lines and boxes) and `shapes` (measured on the real networks); `languages` knows the
+French labels.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
 
 
 def setup(app: Sphinx) -> dict[str, object]:
-    from annotated import directives, languages, links, maths, page
+    from annotated import checked, directives, languages, links, maths, page
+    from annotated.equations import read_equations
     from annotated.names import read_names
     from annotated.papers import read_papers
 
     root = Path(app.srcdir)
     app.annotated_names = read_names(root)
     app.annotated_papers = read_papers(root / "docs" / "papers.bib")
-    for part in (page, maths, links, directives, languages):
+    app.annotated_equations = read_equations(root)
+    for part in (page, maths, links, checked, directives, languages):
         part.setup(app)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

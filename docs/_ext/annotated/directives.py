@@ -1,4 +1,4 @@
-r"""What a page may ask for: `chapters`, `reading-order`, `exercises`, `papers`, `diagram`."""
+r"""What a page may ask for: `chapters`, `reading-order`, `exercises`, `papers`, `diagram`, `measured`."""
 
 from docutils import nodes
 from sphinx import addnodes
@@ -6,6 +6,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from annotated.languages import language, teller
+from annotated.links import internal_link
 from annotated.names import Names
 from annotated.papers import Paper
 from ldm.exercises.listed import EXERCISES
@@ -105,9 +106,28 @@ class Diagram(SphinxDirective):
         return [figure, *messages]
 
 
+class Measured(SphinxDirective):
+    """What a function of `docs/answers.py` measures now, and below it a link to that function."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        from docs import answers  # it imports torch, which few pages need
+
+        [name] = self.arguments
+        if not hasattr(answers, name):
+            raise self.error(f"measurement {name!r}; docs/answers.py has none of that name")
+        content = self.parse_text_to_nodes(getattr(answers, name)())
+        line = nodes.paragraph("", "", nodes.Text("measured by "), classes=["checked"])
+        line += internal_link(self.env.app, self.env.docname, "docs/answers", name, nodes.literal("", name))
+        line += nodes.Text(" when this page was built")
+        return [nodes.container("", *content, line, classes=["measured"])]
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("chapters", Chapters)
     app.add_directive("reading-order", ReadingOrder)
     app.add_directive("exercises", Exercises)
     app.add_directive("papers", Papers)
     app.add_directive("diagram", Diagram)
+    app.add_directive("measured", Measured)

@@ -26,13 +26,19 @@ CLOSED = (
 CLOSED += (addnodes.pending_xref, addnodes.download_reference)
 
 
+def internal_link(app: Sphinx, here: str, page: str, anchor: str, inside: nodes.Element) -> nodes.reference:
+    """A link from the page `here` to another, or to an anchor on it."""
+    uri = app.builder.get_relative_uri(here, page) + (f"#{anchor}" if anchor else "")
+    return nodes.reference("", "", inside, internal=True, refuri=uri)
+
+
 class LinkMentions(SphinxPostTransform):
     default_priority = 4  # before Sphinx resolves its own references
 
     def run(self, **kwargs: object) -> None:
         names: Names = self.app.annotated_names
         papers: dict[str, Paper] = self.app.annotated_papers
-        module = next((m for m in names.modules.values() if m.page == self.env.docname), None)
+        module = names.on_page(self.env.docname)
         for node in list(self.open_nodes(self.document)):
             if isinstance(node, nodes.literal):
                 found = names.find(node.astext(), module)
@@ -76,8 +82,7 @@ class LinkMentions(SphinxPostTransform):
         yield nodes.Text(text[at:])
 
     def link(self, page: str, anchor: str, inside: nodes.Element, title: str = "") -> nodes.reference:
-        uri = self.app.builder.get_relative_uri(self.env.docname, page) + (f"#{anchor}" if anchor else "")
-        link = nodes.reference("", "", inside, internal=True, refuri=uri)
+        link = internal_link(self.app, self.env.docname, page, anchor, inside)
         if title:
             link["reftitle"] = title
         return link

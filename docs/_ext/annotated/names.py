@@ -14,6 +14,8 @@ from pathlib import Path
 from annotated.rows import definitions
 
 PACKAGE = "ldm"
+# Other Python files that have a page each: what the site says is computed, where it is computed.
+BESIDES = ("tests/equations/test_*.py", "docs/answers.py")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class Names:
     modules: dict[str, Module]
     groups: list[tuple[str, list[str]]]  # the reading order: (what is read, modules)
     users: dict[str, list[str]] = field(default_factory=dict)
+    besides: dict[str, Module] = field(default_factory=dict)  # pages of Python that is not of the package
+
+    @property
+    def pages(self) -> list[Module]:
+        return [*self.modules.values(), *self.besides.values()]
+
+    def on_page(self, page: str) -> Module | None:
+        """The module that a page shows, if it shows one."""
+        return next((m for m in self.pages if m.page == page), None)
 
     def chapters(self) -> list[tuple[str, list[str]]]:
         """The reading order with each package's own page before the first of its modules: all of ldm/, once each."""
@@ -66,7 +77,7 @@ class Names:
         text = re.sub(r"\(.*\)$", "", mention.strip(), flags=re.DOTALL).rstrip("/")
         for path in (text, f"{PACKAGE}/{text}"):
             for candidate in (path, f"{path}/__init__.py"):
-                for m in self.modules.values():
+                for m in self.pages:
                     if candidate == m.path and "/" in text:
                         return m.page, ""
         dotted = self._dotted(text)
@@ -114,9 +125,9 @@ def read_names(root: Path) -> Names:
     for module in modules.values():
         for used in module.uses:
             users[used].append(module.name)
-    return Names(
-        root, modules, read_groups((root / PACKAGE / "__init__.py").read_text(encoding="utf-8")), users
-    )
+    besides = (_read_module(root, file) for pattern in BESIDES for file in sorted(root.glob(pattern)))
+    groups = read_groups((root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    return Names(root, modules, groups, users, {m.name: m for m in besides})
 
 
 def _read_module(root: Path, file: Path) -> Module:

@@ -38,7 +38,7 @@ class PythonParser(MystParser):
     def parse(self, inputstring: str, document: nodes.document) -> None:
         env = document.settings.env
         names: Names = env.app.annotated_names
-        [module] = [m for m in names.modules.values() if m.page == env.docname]
+        module = names.on_page(env.docname)
         source = Path(document["source"]).read_text(encoding="utf-8")
 
         parser = create_md_parser(env.myst_config, SphinxRenderer)
@@ -103,6 +103,8 @@ def tests_of(module: Module, root: Path) -> dict[str, list[str]]:
     """What to type for the tests of a module, or of a folder, and how many there are."""
     if not (root / "tests").is_dir():
         return {}
+    if module.path.startswith("tests/"):  # it is a file of tests itself
+        return {f"Its tests ({count_tests(root / module.path)})": [f"make test ARGS={module.path}"]}
     files = component_files(root)
     folder, _, file = module.path.replace("ldm/", "tests/", 1).rpartition("/")
     mine = [f for f in files if str(f) == f"{folder}/test_{file}"]

@@ -1,0 +1,124 @@
+r"""What the networks compute: attention, the embedding of the timestep, CLIP's space, the VAE's Gaussian."""
+
+import math
+
+import numpy as np
+import torch
+
+from ldm.nn.attention import attention, attention_weights
+from ldm.text.clip import contrastive_loss
+from ldm.text.prompt import weighted_states
+from ldm.unet.embedding import timestep_embedding
+from ldm.unet.transformer import FeedForward
+from ldm.vae.tiles import shares
+from ldm.vae.vae import kl_divergence, reparametrise
+from tests.equations.numbers import agree, normal, softmax, tensor
+
+
+def test_attention():
+    r"""Both faces of it: the kernel, and by hand.
+
+    $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
+    """
+    d = 4
+    q, k, v = normal(1, 2, 5, d), normal(1, 2, 7, d, seed=1), normal(1, 2, 7, d, seed=2)
+    expected = softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(d)) @ v
+    agree(attention(tensor(q), tensor(k), tensor(v)), expected)
+    agree(attention_weights(tensor(q), tensor(k)) @ tensor(v), expected)
+
+
+def test_timestep_embedding():
+    r"""The code computes it in float32, whatever the model's precision.
+
+    $$\mathrm{emb}(t) = [\cos(t f_0), \ldots, \cos(t f_{n-1}), \sin(t f_0), \ldots, \sin(t f_{n-1})],
+      \qquad f_i = 10000^{-i/n}, \quad n = \mathrm{width}/2$$
+    """
+    n = 5
+    t, f = np.array([0.0, 1.0, 3.5, 20.0]), np.array([10000.0 ** (-i / n) for i in range(n)])
+    expected = [[math.cos(s * g) for g in f] + [math.sin(s * g) for g in f] for s in t]
+    agree(timestep_embedding(tensor(t), 2 * n), expected, tolerance=5e-6)
+
+
+def test_gated_feed_forward():
+    r"""GELU with the normal distribution itself, not an approximation of it.
+
+    $$\mathrm{FFN}(x) = W_\mathrm{out}\,\bigl(a \odot \mathrm{GELU}(g)\bigr) + b_\mathrm{out},
+      \qquad [a, g] = W_\mathrm{in} x + b_\mathrm{in}$$
+    """
+    width, x = 3, normal(1, 2, 3)
+    layer = FeedForward(width).double()
+    w_in, b_in, w_out, b_out = (p.detach().numpy() for p in layer.parameters())
+    a, g = np.split(x @ w_in.T + b_in, 2, axis=-1)
+    gelu = g * (1 + np.vectorize(math.erf)(g / np.sqrt(2))) / 2
+    agree(layer(tensor(x)), (a * gelu) @ w_out.T + b_out)
+
+
+def test_contrastive_loss():
+    r"""Five pictures and their texts.
+
+    $$L = -\frac{1}{2b} \sum_i \left[ \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_i \cdot v_j}}
+                                   + \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_j \cdot v_i}} \right]$$
+    """
+    b, s = 5, 10.0
+    u, v = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (normal(b, 3), normal(b, 3, seed=1)))
+    total = 0.0
+    for i in range(b):
+        pair = np.exp(s * u[i] @ v[i])
+        total += np.log(pair / sum(np.exp(s * u[i] @ v[j]) for j in range(b)))
+        total += np.log(pair / sum(np.exp(s * u[j] @ v[i]) for j in range(b)))
+    agree(contrastive_loss(tensor(u), tensor(v), tensor(np.log(s))), -total / (2 * b))
+
+
+def test_weighted_words():
+    r"""Two prompts: the mean is each one's own.
+
+    $$z'_{ij} = w_i z_{ij}\, \frac{\mathrm{mean}(z)}{\mathrm{mean}(w z)}$$
+    """
+    z, w = normal(2, 4, 3) + 0.5, np.array([[1.0, 1.3, 1.0, 0.5], [1.0, 2.0, 1.0, 1.0]])
+    weighted = weighted_states(tensor(z), tensor(w))
+    for row in range(2):
+        wz = np.array([[w[row, i] * z[row, i, j] for j in range(3)] for i in range(4)])
+        agree(weighted[row], wz * np.mean(z[row]) / np.mean(wz))
+
+
+def test_reparametrisation():
+    r"""A sample of the encoder's Gaussian.
+
+    $$z = \mu + \sigma \epsilon, \qquad \sigma = e^{\frac12 \log \sigma^2}, \quad \epsilon \sim \mathcal N(0, 1)$$
+    """
+    mu, eps, sigma = normal(1, 2, 3, 3), normal(1, 2, 3, 3, seed=1), np.abs(normal(1, 2, 3, 3, seed=2))
+    agree(reparametrise(tensor(mu), tensor(np.log(sigma**2)), tensor(eps)), mu + sigma * eps)
+
+
+def test_kl_divergence():
+    r"""By the equation, and by its definition: the mean of $\log q/p$ under q, at the points of Gauss and Hermite.
+
+    $$D_\mathrm{KL}\bigl(\mathcal N(\mu, \sigma^2) \,\|\, \mathcal N(0, 1)\bigr)
+      = \tfrac12 \sum \left(\mu^2 + \sigma^2 - 1 - \log \sigma^2\right)$$
+
+    $$D_\mathrm{KL} = \tfrac12 \sum \left(\mu^2 + \sigma^2 - 1 - \log \sigma^2\right)$$
+    """
+    mu, sigma = normal(1, 2, 3, 3), np.abs(normal(1, 2, 3, 3, seed=1)) + 0.1
+    kl = kl_divergence(tensor(mu), tensor(np.log(sigma**2)))
+    agree(kl, [np.sum(mu**2 + sigma**2 - 1 - np.log(sigma**2)) / 2])
+
+    points, weights = np.polynomial.hermite_e.hermegauss(4)
+    z = mu[..., None] + sigma[..., None] * points
+    log_ratio = -(points**2) / 2 - np.log(sigma[..., None]) + z**2 / 2
+    agree(kl, [np.sum(log_ratio * weights) / np.sqrt(2 * np.pi)])
+
+
+def test_shares_of_tiles():
+    r"""Three tiles of six places over fourteen; the first two share three places, one more than `overlap`.
+
+    $$s_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
+    """
+    places, length, n, overlap = [0, 3, 8], 14, 6, 2
+
+    def r(i: int) -> int:
+        return min(i + 1, n - i, overlap) if 0 <= i < n else 0
+
+    for start, share in zip(places, shares(places, length, n, overlap), strict=True):
+        here = range(start, start + n)
+        agree(share, [r(x - start) / sum(r(x - other) for other in places) for x in here])
+    assert torch.equal(shares([0], 3, 4, 0)[0], torch.ones(3, dtype=torch.float64))
