@@ -5,8 +5,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ldm.evaluate.frechet import frechet_distance
 from ldm.evaluate.images import psnr, ssim
-from ldm.evaluate.judge import QUESTIONS
-from ldm.evaluate.understanding import class_captions, class_directions, embed_captions
+from ldm.evaluate.understanding import embed_captions, scene_captions, scene_directions
+from ldm.postcards import SCENES
 from tests.equations.numbers import agree, normal, tensor
 from tests.small import TOKENIZER, small_clip
 
@@ -54,13 +54,13 @@ def test_frechet_distance():
     agree(frechet_distance(tensor(a), tensor(b)), gap + np.trace(cov_a) + np.trace(cov_b) - 2 * root, 1e-11)
 
 
-def test_direction_of_a_class():
-    r"""The mean direction of three captions for each choice.
+def test_direction_of_a_scene():
+    r"""The mean direction of three captions for each scene.
 
     $$w_k = \sum_j v_{kj} \,/\, \lVert \sum_j v_{kj} \rVert,$$
     """
-    clip, question = small_clip().double(), "background"
-    directions = class_directions(clip, TOKENIZER, question, count=3)
-    for k, choice in enumerate(QUESTIONS[question]):
-        v = embed_captions(clip, TOKENIZER, class_captions(question, choice, 3)).numpy()
+    clip, scenes = small_clip().double(), SCENES[:4]
+    directions = scene_directions(clip, TOKENIZER, scenes, count=3)
+    for k, scene in enumerate(scenes):
+        v = embed_captions(clip, TOKENIZER, scene_captions(scene, 3)).numpy()
         agree(directions[k], v.sum(axis=0) / np.linalg.norm(v.sum(axis=0)))
