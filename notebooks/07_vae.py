@@ -61,7 +61,7 @@ rebuilt = vae.decode(latent).clamp(-1, 1)
 print(f"{pixels[0].numel():,} numbers became {latent[0].numel():,}: {pixels[0].numel() // latent[0].numel()} times fewer")
 error = (rebuilt - pixels).abs() * 4 - 1
 rows = [to_images(some) for some in (pixels, rebuilt, error)]
-display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=84))
+display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=72))
 assert pixels[0].numel() == 48 * latent[0].numel()
 
 # %% [markdown]
@@ -84,8 +84,8 @@ assert ours > theirs + 3
 # positive.
 
 # %%
-rows = [[cards[i].image, *show.channels(latent[i])] for i in range(4)]
-display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(4))], side=88))
+rows = [[cards[i].image, *show.channels(latent[i])] for i in range(3)]
+display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(4))], side=80))
 
 # %% [markdown]
 # So a latent is still a small picture, in four odd colours. How odd? Let us look for the straight map from its four
@@ -143,12 +143,12 @@ print(f"ours: {nats:.1f} nats, or {nats / math.log(2):.1f} bits, in each number 
 
 # %% [markdown]
 # So the term is a tax on every bit that goes through the latent. To see what a tax does, one changes it. Three small
-# VAEs, alike but for the weight of the KL term, on postcards of 32 x 32 pixels, 150 steps each. *Predict:* what will
+# VAEs, alike but for the weight of the KL term, on postcards of 32 x 32 pixels, 150 short steps each. *Predict:* what will
 # become of sigma, and of the pictures, from left to right?
 
 # %%
 SMALL = VAEConfig(channels=(16, 32), res_per_level=1, latent_channels=4, scale=1.0, groups=4)
-RECIPE = Recipe(steps=150, batch=16, lr=3e-3, warmup=15)
+RECIPE = Recipe(steps=150, batch=8, lr=3e-3, warmup=15)
 lessons = to_pixels([postcard(i, seed=7, size=32).image for i in range(400)])
 
 
@@ -165,7 +165,7 @@ def one_step(small, weight, step, optimizer):
 def learn(weight):
     torch.manual_seed(0)
     small = VAE(SMALL)
-    optimizer = torch.optim.AdamW(small.parameters())
+    optimizer = torch.optim.AdamW(small.parameters(), betas=(0.9, 0.99))
     for step in range(RECIPE.steps):
         one_step(small, weight, step, optimizer)
     return small.eval().requires_grad_(False)
@@ -184,14 +184,15 @@ for weight, small in students.items():
     print(f"KL weight {weight:g}: sigma {sigmas[weight]:.3f}, means deviate {mean.std():.2f}, {quality[weight]:.1f} dB")
     rows.append(to_images(small.decode(mean)))
 display(show.grid(rows, left=["drawn", *(f"KL x {weight:g}" for weight in WEIGHTS)], side=64))
-assert sigmas[0.0] < sigmas[1.0] and sigmas[1.0] > 0.8
-assert quality[5e-4] > quality[1.0] + 3 and quality[0.0] > quality[1.0] + 3
+assert max(sigmas[0.0], sigmas[5e-4]) < 0.8 < sigmas[1.0]
+assert min(quality[0.0], quality[5e-4]) > quality[1.0] + 2
 
 # %% [markdown]
 # At full weight (a textbook's VAE) the tax is so high that the latent says nothing, sigma is 1, and all pictures become
-# the mean of all pictures. At none, nothing holds the latents in place: their size is whatever training left, and
-# between them there may be points that mean nothing. Latent diffusion takes a *very* light tax: pictures as sharp as
-# without, and clouds that are just wide enough to touch.
+# the mean of all pictures. At none, nothing holds the latents in place: sigma goes to zero, and their size is whatever
+# training left. Latent diffusion takes a *very* light tax: the pictures are as sharp as without, the latents stay near
+# zero, and each is a small cloud and not a point, so that the decoder has learned to forgive a little noise. (In so few
+# steps our sigmas are still on their way down; in the shipped VAE you saw where they arrive.)
 #
 # ## The number 0.18215
 #

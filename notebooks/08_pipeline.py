@@ -92,6 +92,9 @@ torch.testing.assert_close(first.alpha_bar.sqrt() * x0 + (1 - first.alpha_bar).s
 display(show.film(to_images(model.vae.decode(torch.cat([x, x0]))), ["the noise, decoded", "the first guess"]))
 
 # %% [markdown]
+# The mean of all pictures that fit the prompt, exaggerated by the guidance: blurred, gaudy, and already about what was
+# asked for.
+#
 # ## The pipeline in twenty lines
 #
 # One look, and all of them. `context` is the pair of contexts; `project` is a place to correct the latent after each
@@ -162,14 +165,14 @@ print("equal, with w = g - 1: g = 1 (w = 0) is no guidance, g = 0 does not even 
 # *Predict:* the same noise, one prompt, and $g$ from 0 to 15. What will change, and what will be the trouble at the end?
 
 # %%
-scales = [0, 1, 2, 3, 5, 8, 15]
+scales = [0, 1, 2, 3, 6, 15]
 prompts = ["a white rabbit with a hat on a red background", "a forest with a waterfall at night"]
-rows = [[paint(text, seed=5, steps=20, guidance=scale) for scale in scales] for text in prompts]
+rows = [[paint(text, seed=5, steps=16, guidance=scale) for scale in scales] for text in prompts]
 display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=84))
 
 # %% [markdown]
-# At 0 anything comes, at 1 roughly what was asked; then it becomes clear, then gaudy, then broken. Now a count instead
-# of an impression: eight prompts, and the [judge](../ldm/evaluate/judge.py), a small classifier, says for each picture
+# At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes fall apart. Now a count
+# instead of an impression: eight prompts, and the [judge](../ldm/evaluate/judge.py), a small classifier, says for each picture
 # whether *everything* in it is as the prompt says. Beside it the deviation of the finished latents, about 1 for real
 # pictures.
 
@@ -301,7 +304,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # display(show.film(pictures, [f"after {turn} steps" for turn in (0, 4, 8, 12, 16, 20)]))
 # ```
 #
-# What a picture shows is decided in the first third or so; after that, words change only its details.
+# For a while a cat can still become a dog; from somewhere past the middle on, words change only details.
 # </details>
 #
 # **3.** *Guidance in part of the way only.* Guide only the first half of the steps ($g = 1$ costs one look instead of
@@ -318,5 +321,5 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # display(show.film(to_images(model.vae.decode(torch.cat([a, b]))), ["half guided", "all guided"]))
 # ```
 #
-# Hardly: as exercise 2 says, the words have done most of their work by then.
+# Hardly: as exercise 2 says, by then the words have done most of their work.
 # </details>
