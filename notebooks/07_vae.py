@@ -142,13 +142,13 @@ nats = kl_divergence(latent, logvar).mean().item() / latent[0].numel()
 print(f"ours: {nats:.1f} nats, or {nats / math.log(2):.1f} bits, in each number of a latent")
 
 # %% [markdown]
-# So the term is a tax on every bit that goes through the latent. To see what a tax does, one changes it. Three small
-# VAEs, alike but for the weight of the KL term, on postcards of 32 x 32 pixels, 150 short steps each. *Predict:* what will
-# become of sigma, and of the pictures, from left to right?
+# So the term is a tax on every bit that goes through the latent. To see what a tax does, one changes it. Two small VAEs,
+# alike but for the weight of the KL term: the light one that latent diffusion uses, and full weight, as in a textbook's
+# VAE. Postcards of 32 x 32 pixels, 120 steps each. *Predict:* what will become of sigma, and of the pictures?
 
 # %%
 SMALL = VAEConfig(channels=(16, 32), res_per_level=1, latent_channels=4, scale=1.0, groups=4)
-RECIPE = Recipe(steps=150, batch=8, lr=3e-3, warmup=15)
+RECIPE = Recipe(steps=120, batch=16, lr=3e-3, warmup=10)
 lessons = to_pixels([postcard(i, seed=7, size=32).image for i in range(400)])
 
 
@@ -171,7 +171,7 @@ def learn(weight):
     return small.eval().requires_grad_(False)
 
 
-WEIGHTS = (0.0, 5e-4, 1.0)
+WEIGHTS = (5e-4, 1.0)
 students = {weight: learn(weight) for weight in WEIGHTS}
 
 # %%
@@ -184,15 +184,15 @@ for weight, small in students.items():
     print(f"KL weight {weight:g}: sigma {sigmas[weight]:.3f}, means deviate {mean.std():.2f}, {quality[weight]:.1f} dB")
     rows.append(to_images(small.decode(mean)))
 display(show.grid(rows, left=["drawn", *(f"KL x {weight:g}" for weight in WEIGHTS)], side=64))
-assert max(sigmas[0.0], sigmas[5e-4]) < 0.8 < sigmas[1.0]
-assert min(quality[0.0], quality[5e-4]) > quality[1.0] + 2
+assert sigmas[5e-4] < 0.75 < 0.85 < sigmas[1.0]
+assert quality[5e-4] > quality[1.0] + 2
 
 # %% [markdown]
-# At full weight (a textbook's VAE) the tax is so high that the latent says nothing, sigma is 1, and all pictures become
-# the mean of all pictures. At none, nothing holds the latents in place: sigma goes to zero, and their size is whatever
-# training left. Latent diffusion takes a *very* light tax: the pictures are as sharp as without, the latents stay near
-# zero, and each is a small cloud and not a point, so that the decoder has learned to forgive a little noise. (In so few
-# steps our sigmas are still on their way down; in the shipped VAE you saw where they arrive.)
+# At full weight the tax is so high that the latent says next to nothing: sigma is 1, and all pictures become much the
+# same blur. With a *very* light tax the pictures may become sharp. Then why any tax at all? Without one, nothing would
+# hold the latents in place: their size is whatever training leaves, and each is a point, not a small cloud that the
+# decoder has learned to forgive. (In so few steps the sigma of the light one is still on its way down; in the shipped
+# VAE you saw where it arrives.)
 #
 # ## The number 0.18215
 #
