@@ -109,9 +109,9 @@ print("the guess is the score, at every noise level")
 # %% [markdown]
 # ## Watch it work
 #
-# Pure noise is one round cloud in the middle. DDIM adds no noise on the way, so where a point ends is
-# decided by where it begins. *Predict:* if you paint each point in the colour of the cloud that it *ends* in, how will the colours
-# lie in the noise: mixed like sand, or in regions?
+# Pure noise is one round cloud in the middle. DDIM adds no noise on the way, so where a point ends is decided by where
+# it begins. *Predict:* if you paint each point in the colour of the cloud that it *ends* in, how will the colours lie
+# in the noise: mixed like sand, or in regions?
 
 
 # %%
@@ -132,8 +132,8 @@ display(show.picture(figure))
 
 # %% [markdown]
 # In regions. The way is the solution of a differential equation, and its solutions never cross: neighbours in the noise
-# stay neighbours, except along the borders. That is why the same seed gives related pictures for related prompts. And the
-# shares come out right:
+# stay neighbours, except along the borders. That is why the same seed gives related pictures for related prompts. And
+# the shares come out right:
 
 # %%
 share = torch.bincount(ends_in, minlength=5) / len(ends_in)
@@ -273,10 +273,11 @@ assert far["heun_karras", 5] > far["ddim", 5] and far["euler_ancestral", 5] > fa
 
 # %% [markdown]
 # Two surprises. With 5 steps, clever Heun is the worst of all: it goes on as the direction was turning, over a stride
-# that is much too long, and shoots past its goal. And from 20 steps on *all* are at the floor, Euler as well: a point that ends beside its exact
-# place, but within the right cloud, is a perfectly good sample. A crowd forgives what the race above punished. (That all
-# stop a little above the floor is the luck of their common start.) What the crowds look like after 5 steps: DDIM has not
-# yet come apart into clouds, and with fresh noise even less; Heun has, but they lie too far out.
+# that is much too long, and shoots past its goal. And from 20 steps on *all* are at the floor, Euler as well: a point
+# that ends beside its exact place, but within the right cloud, is a perfectly good sample. A crowd forgives what the
+# race above punished. (That all stop a little above the floor is the luck of their common start.) What the crowds look
+# like after 5 steps: DDIM has not yet come apart into clouds, and with fresh noise even less; Heun has, but they lie
+# too far out.
 
 # %%
 pictures = {"truth": truth}
@@ -347,17 +348,18 @@ assert rms["dpmpp_2m_karras", 24] < 0.5 * rms["dpmpp_2m_karras", 4]
 assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karras", 24]
 
 # %% [markdown]
-# As in the plane: with enough steps the second order is far closer, and with too few it is no better, or worse. An order
-# is a promise about *small* strides, and says nothing about large ones.
+# As in the plane: with enough steps the second order is far closer, and with too few it is no better, or worse. An
+# order is a promise about *small* strides, and says nothing about large ones.
 #
 # What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps. To compare with published pictures: `ddim`
 # or `plms` with 50, Stable Diffusion's own habit. For variety at leisure: `euler_ancestral`, with 30 or more.
 #
-# ## Exercise 1
+# ## Exercises
 #
-# The *midpoint method*: go half a stride with Euler, look there, and take the whole stride in that direction. Write it
-# as a function `midpoint(denoise, y, sigmas)` in the form $dy/d\sigma = \hat\epsilon$, and measure its order. (Levels:
-# `karras_sigmas`; look at the noise level halfway between the two sigmas, where $\bar\alpha = 1 / (1 + \sigma^2)$.)
+# **1.** The *midpoint method*: go half a stride with Euler, look there, and take the whole stride in that direction.
+# Write it as a function `midpoint(denoise, y, sigmas)` in the form $dy/d\sigma = \hat\epsilon$, and measure its order.
+# (Levels: `karras_sigmas`; look at the noise level halfway between the two sigmas, where $\bar\alpha = 1 / (1 +
+# \sigma^2)$.)
 #
 # <details><summary>Solution</summary>
 #
@@ -377,10 +379,8 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # ```
 # </details>
 #
-# ## Exercise 2
-#
-# `ddim` takes an option `eta`, from 0 (no noise) to 1 (as much as DDPM). Find out with 10 and with 200 steps which eta
-# gets the crowd of the plane closest to the truth. Then do it again from the wrong start (half the noise).
+# **2.** `ddim` takes an option `eta`, from 0 (no noise) to 1 (as much as DDPM). Find out with 10 and with 200 steps
+# which eta gets the crowd of the plane closest to the truth. Then do it again from the wrong start (half the noise).
 #
 # <details><summary>Solution</summary>
 #
@@ -395,10 +395,8 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # ```
 # </details>
 #
-# ## Exercise 3
-#
-# How many looks does each sampler of the race need for a median error of 0.001? Read it off `bill` and `errors`, with a
-# straight line between the points in the logarithms.
+# **3.** How many looks does each sampler of the race need for a median error of 0.001? Read it off `bill` and `errors`,
+# with a straight line between the points in the logarithms.
 #
 # <details><summary>Solution</summary>
 #

@@ -69,9 +69,9 @@ x = torch.randn(1, model.config.vae.latent_channels, 16, 16, generator=generator
 print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 
 # %% [markdown]
-# **3. The noise is taken away.** A path is a list of strides, "from this noise level to that one". One look of the U-Net
-# at both contexts, guidance between its two answers, and the answer read as a guess of the clean latent ($\hat x_0$)
-# and of the noise ($\hat\epsilon$):
+# **3. The noise is taken away.** A path is a list of strides, "from this noise level to that one". One look of the
+# U-Net at both contexts, guidance between its two answers, and the answer read as a guess of the clean latent ($\hat
+# x_0$) and of the noise ($\hat\epsilon$):
 
 # %%
 alpha_bar = make_alpha_bar(model.config.noise)
@@ -80,7 +80,9 @@ first = path[0]
 uncond, cond = model.unet(torch.cat([x, x]), torch.tensor(first.t), context).chunk(2)
 out = guide(uncond, cond, 3.0)
 x0, eps = x0_and_eps(model.config.noise.prediction, out, x, first.alpha_bar)
-print(f"{len(path)} strides, the first from t = {first.t}; the prompt changes the answer by {(cond - uncond).std():.3f}")
+print(
+    f"{len(path)} strides, the first from t = {first.t}; the prompt changes {(cond - uncond).std():.3f} of it"
+)
 torch.testing.assert_close(first.alpha_bar.sqrt() * x0 + (1 - first.alpha_bar).sqrt() * eps, x)
 
 # %% [markdown]
@@ -121,8 +123,7 @@ def walk(x, path, context, guidance=3.0, project=lambda x, alpha_bar: x):
 def paint(prompt, seed, steps=30, guidance=3.0):
     context = model.text(model.tokenizer(["", prompt]))  # 1. text becomes vectors
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))  # 2. noise
-    for x, _ in walk(x, ddim_path(steps, alpha_bar), context, guidance):  # 3. is taken away
-        pass
+    *_, (x, _) = walk(x, ddim_path(steps, alpha_bar), context, guidance)  # 3. is taken away
     return to_images(model.vae.decode(x))[0]  # 4. the latent becomes pixels
 
 
@@ -133,7 +134,7 @@ def paint(prompt, seed, steps=30, guidance=3.0):
 ours = paint(prompt, seed=42)
 theirs = model.generate(prompt, seed=42, sampler="ddim", steps=30, guidance=3.0)[0]
 difference = np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int))
-print(f"largest difference of any pixel: {difference.max()} of 255; pixels that differ: {(difference > 0).mean():.1%}")
+print(f"largest difference: {difference.max()} of 255; numbers that differ: {(difference > 0).mean():.1%}")
 display(show.film([ours, theirs], ["twenty lines", "model.generate"], side=128))
 assert difference.max() <= 1
 
@@ -153,8 +154,8 @@ display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i 
 #
 # ## Guidance
 #
-# $\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$ goes beyond what the prompt asks for, by
-# a factor $g$. The paper writes $(1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$. The same line?
+# $\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$ goes beyond what the prompt asks for,
+# by a factor $g$. The paper writes $(1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$. The same line?
 
 # %%
 g = 7.5
@@ -162,7 +163,8 @@ torch.testing.assert_close(guide(uncond, cond, g), (1 + (g - 1)) * cond - (g - 1
 print("equal, with w = g - 1: g = 1 (w = 0) is no guidance, g = 0 does not even read the prompt")
 
 # %% [markdown]
-# *Predict:* the same noise, one prompt, and $g$ from 0 to 15. What will change, and what will be the trouble at the end?
+# *Predict:* the same noise, one prompt, and $g$ from 0 to 15. What will change, and what will be the trouble at the
+# end?
 
 # %%
 scales = [0, 1, 2, 3, 6, 15]
@@ -172,9 +174,9 @@ display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=84))
 
 # %% [markdown]
 # At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes fall apart. Now a count
-# instead of an impression: eight prompts, and the [judge](../ldm/evaluate/judge.py), a small classifier, says for each picture
-# whether *everything* in it is as the prompt says. Beside it the deviation of the finished latents, about 1 for real
-# pictures.
+# instead of an impression: eight prompts, and the [judge](../ldm/evaluate/judge.py), a small classifier, says for each
+# picture whether *everything* in it is as the prompt says. Beside it the deviation of the finished latents, about 1 for
+# real pictures.
 
 # %%
 judge = read_judge(find_judge("judge"))
@@ -206,8 +208,8 @@ assert scores[15.0][1] > scores[1.0][1]
 #
 # ## Change 1: begin with a picture
 #
-# Why start from pure noise? Take a picture's latent, drown it in noise *part* of the way, and walk the rest of the path.
-# Large noise hides the small things first, so the less noise, the more of the picture is left.
+# Why start from pure noise? Take a picture's latent, drown it in noise *part* of the way, and walk the rest of the
+# path. Large noise hides the small things first, so the less noise, the more of the picture is left.
 
 # %%
 cat = draw(Portrait("cat", "grey", "scarf", "blue"), np.random.default_rng(3), 128)
@@ -286,8 +288,8 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # Above 1: at $g = 1$ the negative prompt drops out of the formula.
 # </details>
 #
-# **2.** *Change the subject halfway.* Walk the first part of the path with one prompt and the rest with another. When is
-# it too late to turn a cat into a dog?
+# **2.** *Change the subject halfway.* Walk the first part of the path with one prompt and the rest with another. When
+# is it too late to turn a cat into a dog?
 #
 # <details><summary>Solution</summary>
 #

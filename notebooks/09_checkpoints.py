@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 09: What is in a checkpoint?
 #
-# **The question.** A model is a file of some gigabytes that somebody else wrote. What is in it, how does one read it, why
-# do three programs call the same tensor by three names, and how can opening a file be dangerous?
+# **The question.** A model is a file of some gigabytes that somebody else wrote. What is in it, how does one read it,
+# why do three programs call the same tensor by three names, and how can opening a file be dangerous?
 #
 # At the end you will be able to
 #
@@ -86,8 +86,8 @@ assert (numbers == map_tensors(path)["conv_in.weight"].numpy()).all()
 
 # %% [markdown]
 # That was a whole reader. `map_tensors` does the same without copying: it maps the file into memory, and the operating
-# system fetches what is touched. From headers alone one can say where a model's parameters are. *Predict:* which part of
-# the U-Net holds most of them: the way down, the middle, or the way up?
+# system fetches what is touched. From headers alone one can say where a model's parameters are. *Predict:* which part
+# of the U-Net holds most of them: the way down, the middle, or the way up?
 
 # %%
 parts = Counter()
@@ -173,7 +173,7 @@ assert [name.split(".")[2] for name in upsamplers] == ["1", "2", "2"]
 # %%
 convolutions = [row for row in rows if row.conv]
 stacked = [row for row in text_rows(SD1.text) if row.third is not None]
-print(f"{len(convolutions)} maps of the U-Net are convolutions in other files, such as {convolutions[0].compvis}")
+print(f"{len(convolutions)} maps of the U-Net are convolutions elsewhere, such as {convolutions[0].compvis}")
 print(f"{len(stacked)} tensors of a text encoder are thirds, such as {stacked[0].compvis}: {stacked[0].ours}")
 for row in text_rows(SD1.text)[2:5]:
     print(f"    {row.ours:24} is third {row.third} of {row.compvis}")
@@ -208,8 +208,8 @@ report = inspect(desk / "compvis.safetensors", hash=False).text().replace(f"{des
 print(*report.splitlines()[:8], sep="\n")
 
 # %% [markdown]
-# `inspect` (on the command line: `ldm inspect FILE`) reads headers only: it says what a file is before anything of it is
-# used. Now back, and compare: every tensor, and a picture.
+# `inspect` (on the command line: `ldm inspect FILE`) reads headers only: it says what a file is before anything of it
+# is used. Now back, and compare: every tensor, and a picture.
 
 # %%
 convert(desk / "compvis.safetensors", desk / "back")
@@ -269,8 +269,8 @@ print("it asks for:", list_globals(program))
 assert list_globals(program) == ["__builtin__.print"]
 
 # %% [markdown]
-# What does an honest checkpoint ask for? Three or four functions that build tensors. Here is one, with its verdicts; and
-# one with a passenger.
+# What does an honest checkpoint ask for? Three or four functions that build tensors. Here is one, with its verdicts;
+# and one with a passenger.
 
 # %%
 weights = {"decoder.conv_in.weight": torch.zeros(4, 4, 3, 3)}

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 10: What does it take to train all of it?
 #
-# **The question.** Every part of the model was learned from pictures and captions, from nothing. In what order, from what
-# data, with which losses? And what do the losses look like when all is well?
+# **The question.** Every part of the model was learned from pictures and captions, from nothing. In what order, from
+# what data, with which losses? And what do the losses look like when all is well?
 #
 # At the end you will have trained a tokenizer, a CLIP, a VAE and a U-Net, small ones, one after the other, painted with
 # the result, and laid your loss curves beside those of the model that ships. It paints poorly after a minute; the
@@ -22,19 +22,17 @@
 # [loop](../ldm/train/loop.py); [training](../docs/training.md) tells how to do it in earnest.
 
 # %%
-import os
-
-os.environ["TQDM_DISABLE"] = "1"  # progress bars do not look well in a notebook
-
+import contextlib
 import csv
+import io
 import math
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from IPython.display import display
+from PIL import Image
 
 import ldm
 import show
@@ -90,11 +88,12 @@ print(f"a latent is {config.vae.latent_channels} x {32 // config.vae.factor} x {
 # %% [markdown]
 # ## Stage 1: the tokenizer
 #
-# It counts, and no gradient is involved: the most frequent pair of neighbouring pieces becomes a piece, again and again.
-# Our world has a few hundred words, so it can go on until every word is one piece.
+# It counts, and no gradient is involved: the most frequent pair of neighbouring pieces becomes a piece, again and
+# again. Our world has a few hundred words, so it can go on until every word is one piece.
 
 # %%
-texts = postcard_captions(4000)
+with contextlib.redirect_stderr(io.StringIO()):  # without the progress bar
+    texts = postcard_captions(4000)
 config = train_tokenizer(config, folder, texts)
 merges = (folder / "tokenizer/merges.txt").read_text().splitlines()
 print("the first merges:", merges[1:6])
@@ -106,12 +105,20 @@ assert config.text.vocab_size == 512 + len(merges) - 1 + 2  # bytes (and at a wo
 # Two encoders, trained to tell which caption belongs to which picture. *Predict:* with 64 pairs in a batch, what does
 # somebody pay who knows nothing? (The loss is a cross-entropy.)
 
+
 # %%
-recipe = Recipe(steps=120, batch=64, lr=2e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
-reached = train_clip(folder, folder / "clip", pictures, held_out, recipe, seed=0, resume=False)
+def run(train, stage, recipe):
+    """Train one stage, without the progress bar, which does not look well in a notebook."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return train(folder, folder / stage, pictures, held_out, recipe, seed=0, resume=False)
+
+
+recipe = Recipe(steps=260, batch=64, lr=2e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
+reached = run(train_clip, "clip", recipe)
 print(*(f"{name}: {value:.0%} (by chance {1 / 64:.0%})" for name, value in reached.items()), sep="\n")
 
 
+# %%
 def curve_of(stage):
     with open(folder / stage / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -132,8 +139,8 @@ def beside(stage):
 # %%
 beside("clip")
 steps, losses = curve_of("clip")
-print(f"knowing nothing: {math.log(64):.2f}; the first 20 steps: {losses[0]:.2f}; the last 20: {losses[-1]:.2f}")
-assert losses[-1] < 0.75 * math.log(64) and min(reached.values()) > 5 / 64
+print(f"knowing nothing {math.log(64):.2f}; the first 20 steps {losses[0]:.2f}; the last 20 {losses[-1]:.2f}")
+assert losses[-1] < 0.8 * math.log(64) and min(reached.values()) > 3 / 64
 
 # %% [markdown]
 # (The shipped run had batches of 256 and starts at log 256 = 5.5.) What CLIP leaves to the rest: a text encoder to
@@ -147,7 +154,7 @@ assert losses[-1] < 0.75 * math.log(64) and min(reached.values()) > 5 / 64
 
 # %%
 recipe = Recipe(steps=240, batch=8, lr=2e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
-reached = train_vae(folder, folder / "vae", pictures, held_out, recipe, seed=0, resume=False)
+reached = run(train_vae, "vae", recipe)
 print(*(f"{name}: {value:.2f}" for name, value in reached.items()), sep="\n")
 beside("vae")
 assert reached["PSNR, held-out combinations (dB)"] > 14
@@ -155,13 +162,13 @@ assert read_config(folder).vae.scale == reached["latent scale"]
 
 # %% [markdown]
 # A jump upwards: from there on other things are counted (squared error tenfold, the discriminator's own loss), so the
-# numbers before and after do not compare. A loss curve tells whether training is well; whether *pictures* are well, only
-# pictures tell:
+# numbers before and after do not compare. A loss curve tells whether training is well; whether *pictures* are well,
+# only pictures tell:
 
 # %%
 display(show.grid([to_images(pictures.batch(np.arange(6)))], left=["drawn"], side=80))
 sample = sorted((folder / "vae").glob("samples-*.png"))[-1]
-display(show.titled(show.Image.open(sample), "held-out pictures over their reconstructions, as the run keeps them"))
+display(Image.open(sample))  # held-out pictures over their reconstructions, as the run keeps them
 
 # %% [markdown]
 # ## Stage 4: the U-Net
@@ -172,15 +179,15 @@ display(show.titled(show.Image.open(sample), "held-out pictures over their recon
 
 # %%
 recipe = Recipe(steps=400, batch=32, lr=2e-3, warmup=30, ema=0.98, checkpoint_minutes=60)
-reached = train_diffusion(folder, folder / "diffusion", pictures, held_out, recipe, seed=0, resume=False)
+reached = run(train_diffusion, "diffusion", recipe)
 print(*(f"{name}: {value:.3f}" for name, value in reached.items()), sep="\n")
 beside("diffusion")
 assert curve_of("diffusion")[1][0] > 0.5 and reached["loss, held-out combinations"] < 0.5
 
 # %% [markdown]
-# It falls from 1 within some dozens of steps, and then looks flat, in both runs. It is not: the loss is a mean over noise
-# levels, most of the noise is easy to name, and the part that decides what a picture shows is a small share of it. So
-# do not stop when the curve looks flat; look at samples.
+# It falls from 1 within some dozens of steps, and then looks flat, in both runs. It is not: the loss is a mean over
+# noise levels, most of the noise is easy to name, and the part that decides what a picture shows is a small share of
+# it. So do not stop when the curve looks flat; look at samples.
 #
 # ## What it paints
 #
@@ -194,8 +201,8 @@ rows = [model.generate(prompt, seed=0, batch=6) for prompt in prompts]
 display(show.grid(rows, left=prompts, side=72))
 
 # %% [markdown]
-# Poor, honestly. But is it *nothing*? Ask the [judge](../ldm/evaluate/judge.py) about 48 pictures of 48 prompts: how many
-# answers are as the prompt says, and how many would be right by luck, had each been painted for another prompt?
+# Poor, honestly. But is it *nothing*? Ask the [judge](../ldm/evaluate/judge.py) about 48 pictures of 48 prompts: how
+# many answers are as the prompt says, and how many would be right by luck, had each been painted for another prompt?
 
 # %%
 judge, wanted = read_judge(find_judge("judge")), asks("seen", 48)
@@ -253,8 +260,9 @@ shutil.rmtree(folder)
 # ```
 # </details>
 #
-# **2.** The weights that are kept are a moving average. With decay 0.98, how many steps does it remember? (How long until
-# a step's share has fallen to a third?) Why would 0.9999, which large runs use, be a mistake in a run of 400 steps?
+# **2.** The weights that are kept are a moving average. With decay 0.98, how many steps does it remember? (How long
+# until a step's share has fallen to a third?) Why would 0.9999, which large runs use, be a mistake in a run of 400
+# steps?
 #
 # <details><summary>Solution</summary>
 #
