@@ -94,8 +94,10 @@ parts = Counter()
 for name, entry in read_header(path).entries.items():
     words = name.split(".")
     parts[".".join(words[:2]) if words[0] in ("down", "up") else words[0]] += int(np.prod(entry.shape))
+order = ["conv_in", "time_embedding", "down", "mid", "up", "norm_out", "conv_out"]
+names = sorted(parts, key=lambda name: (order.index(name.split(".")[0]), name))
 figure, [axis] = show.figure(width=6.5, height=2.8)
-axis.barh(list(parts)[::-1], [count / 1e6 for count in parts.values()][::-1])
+axis.barh(names[::-1], [parts[name] / 1e6 for name in names[::-1]])
 axis.set(xlabel="million parameters")
 display(show.picture(figure))
 ways = {way: sum(n for name, n in parts.items() if name.startswith(way)) for way in ("down", "mid", "up")}
@@ -151,8 +153,15 @@ assert [answer.split(":")[0] for answer in answers.values()] == ["accepted"] + [
 # %%
 rows = unet_rows(SD1.unet)
 print(f"{len(rows)} tensors of the U-Net\n")
-for row in rows[4:6] + rows[20:24] + rows[-5:-3]:
-    print(f"ours      {row.ours}\ndiffusers {row.diffusers}\ncompvis   {row.compvis}\n")
+some = (
+    "time_embedding.linear_1",
+    "down.1.res.0.skip",
+    "down.2.attn.1.layers.0.cross_attn.q",
+    "up.3.res.2.time_proj",
+)
+for row in rows:
+    if row.ours.removesuffix(".weight") in some:
+        print(f"ours      {row.ours}\ndiffusers {row.diffusers}\ncompvis   {row.compvis}\n")
 assert len(rows) == 686 and len({row.compvis for row in rows}) == 686
 
 # %% [markdown]
