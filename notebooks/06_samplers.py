@@ -391,7 +391,7 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 #         row = [distance(walk("ddim", path, scale * normal(N, 6), eta=eta)[-1].x_prev, truth)
 #                for eta in (0.0, 0.5, 1.0)]
 #         print(count, "steps, start", scale, [f"{d / floor:.1f}" for d in row])
-# # Few steps: eta 0. From a wrong start and with many steps: eta 1, which forgets where it began.
+# # From the right start it hardly matters; from a wrong one noise helps, and in few steps the more the better.
 # ```
 # </details>
 #
