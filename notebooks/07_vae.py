@@ -51,8 +51,8 @@ vae = model.vae
 # %% [markdown]
 # ## There and back
 #
-# Eight postcards of combinations that no training saw. *Predict:* what will the reconstruction lose first: colours,
-# places, edges, or small things?
+# Postcards of combinations that no training saw, four of eight shown. *Predict:* what will the reconstruction lose
+# first: colours, places, edges, or small things?
 
 # %%
 cards = [postcard(i, seed=42, size=128, split="held_out") for i in range(8)]
@@ -62,7 +62,7 @@ rebuilt = vae.decode(latent).clamp(-1, 1)
 many, few = pixels[0].numel(), latent[0].numel()
 print(f"{many:,} numbers became {few:,}: {many // few} times fewer")
 error = (rebuilt - pixels).abs() * 4 - 1
-rows = [to_images(some[:6]) for some in (pixels, rebuilt, error)]
+rows = [to_images(some[:4]) for some in (pixels, rebuilt, error)]
 display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=64))
 assert many == 48 * few
 
@@ -87,7 +87,7 @@ assert ours > theirs + 3
 # positive.
 
 # %%
-rows = [[cards[i].image, *show.channels(latent[i])] for i in range(3)]
+rows = [[cards[i].image, *show.channels(latent[i])] for i in range(2)]
 display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(4))], side=80))
 
 # %% [markdown]
@@ -181,7 +181,7 @@ WEIGHTS = (5e-4, 1.0)
 students = {weight: learn(weight) for weight in WEIGHTS}
 
 # %%
-test = to_pixels([postcard(i, seed=8, size=32).image for i in range(6)])
+test = to_pixels([postcard(i, seed=8, size=32).image for i in range(5)])
 noise = torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(1))
 rows, sigmas, quality = [to_images(test)], {}, {}
 for weight, small in students.items():
@@ -192,7 +192,7 @@ for weight, small in students.items():
         f"KL x {weight:g}: sigma {sigmas[weight]:.3f}, means deviate {mean.std():.2f}, {quality[weight]:.1f} dB"
     )
     rows.append(to_images(small.decode(mean)))
-display(show.grid(rows, left=["drawn", *(f"KL x {weight:g}" for weight in WEIGHTS)], side=64))
+display(show.grid(rows, left=["drawn", *(f"KL x {weight:g}" for weight in WEIGHTS)], side=56))
 assert sigmas[5e-4] < 0.75 < 0.85 < sigmas[1.0]
 assert quality[5e-4] > quality[1.0] + 2
 
@@ -247,13 +247,13 @@ assert spoilt[0] > max(spoilt[1:]) + 3
 # Painting ends with a latent that is nearly clean. Nearly: let us see what noise does to the decoded picture.
 
 # %%
-amounts = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8]
+amounts = [0.0, 0.1, 0.2, 0.4, 0.8]
 noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(2))
 noisy = [vae.decode(latent + amount * noise).clamp(-1, 1) for amount in amounts]
 decibels = [psnr(some, pixels).mean().item() for some in noisy]
 captions = [f"{amount:g}: {value:.1f} dB" for amount, value in zip(amounts, decibels)]
-display(show.film([to_images(some[1:2])[0] for some in noisy], captions, side=80))
-assert decibels[0] - decibels[1] < 2 and all(a > b for a, b in zip(decibels[1:], decibels[2:]))
+display(show.film([to_images(some[1:2])[0] for some in noisy], captions, side=76))
+assert decibels[0] - decibels[1] < 3 and all(a > b for a, b in zip(decibels[1:], decibels[2:]))
 
 # %% [markdown]
 # Up to about the encoder's own sigma nothing is to be seen: that much it was trained with. Far beyond, the picture
@@ -283,10 +283,10 @@ assert near > 0.3 and home < 0.9
 # %%
 ends = to_pixels([postcard(i, seed=42, size=128, split="held_out").image for i in (1, 3)])
 a, b = vae.encode(ends)[0]
-shares = torch.linspace(0, 1, 6)
+shares = torch.linspace(0, 1, 5)
 latents = torch.stack([a + share * (b - a) for share in shares])
 faded = torch.stack([ends[0] + share * (ends[1] - ends[0]) for share in shares])
-display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["latents", "pixels"], side=64))
+display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["latents", "pixels"], side=60))
 
 # %% [markdown]
 # No: a double exposure, hardly better than fading the pixels. The latent space of a VAE with places is a good paint
@@ -294,12 +294,12 @@ display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["lat
 # (along a circle, so that the noise keeps its size), and every point of the way is a picture:
 
 # %%
-prompt = "a white cat with a scarf on a blue background"
+prompt = "a dog"
 start, end = (model.noise([seed], (128, 128))()[0] for seed in (3, 4))
 angles = shares * math.pi / 2
 way = torch.stack([angle.cos() * start + angle.sin() * end for angle in angles])
-noise, path = model.noise(range(6), (128, 128)), model.path(20, "dpmpp_2m_karras")
-cond, uncond = (model.encode_text([text]).expand(6, -1, -1) for text in (prompt, ""))
+noise, path = model.noise(range(5), (128, 128)), model.path(20, "dpmpp_2m_karras")
+cond, uncond = (model.encode_text([text]).expand(5, -1, -1) for text in (prompt, ""))
 for step in model.sample(way, model.denoiser(cond, uncond, 3.0), noise, "dpmpp_2m_karras", path):
     finished = step.x_prev
 display(show.film(model.decode(finished), [f"{share:.0%}" for share in shares], side=64))

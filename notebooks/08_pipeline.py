@@ -145,7 +145,7 @@ assert difference.max() <= 1
 # %%
 x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(42))
 moments = list(walk(x, path, context))
-chosen = [0, 3, 7, 12, 18, 24, 29]
+chosen = [0, 3, 7, 13, 20, 29]
 rows = [to_images(model.vae.decode(torch.cat([moments[i][k] for i in chosen]))) for k in (0, 1)]
 display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i in chosen], side=76))
 

@@ -104,7 +104,7 @@ captions = []
 for i, seen in enumerate(judge.examine(strange)):
     sure = judge(strange[i : i + 1])["kind"].softmax(dim=1).max().item()
     captions.append(f"{seen['kind']}, {sure:.0%} sure; {seen['animal']}; {seen['place']}")
-display(show.film(to_images(strange), captions, side=150))
+display(show.film(to_images(strange), captions, side=120))
 
 # %% [markdown]
 # Worse: whoever may ask the judge for gradients can please it. Start from grey noise, and change the pixels so that
@@ -129,7 +129,7 @@ def please(scenes, steps=20):
 # %%
 pleasing = please([ask.scene for ask in wanted])
 pleased = share_right(list(judged(judge, wanted, pleasing)))
-display(show.film(pleasing[:4], prompts[:4], side=108))
+display(show.film(pleasing[:3], prompts[:3], side=84))
 print(f"judged right: {pleased:.0%}")
 assert pleased > 0.8
 
@@ -177,7 +177,7 @@ assert values[0] > max(values) - 0.2 and values[-1] < values[0] - 0.5
 
 # %%
 blurred = [image.filter(ImageFilter.GaussianBlur(1.5)) for image in painted]
-display(show.grid([painted[:6], blurred[:6]], left=["painted", "blurred"], side=84))
+display(show.grid([painted[:5], blurred[:5]], left=["painted", "blurred"], side=72))
 kept = share_right(list(judged(judge, wanted, blurred)))
 print(
     f"CLIP score {scores(painted).mean():.2f} -> {scores(blurred).mean():.2f}; adherence {right:.0%} -> {kept:.0%}"
@@ -264,10 +264,10 @@ assert noise[2] > 2 * honest[2] and noise[1] < honest[1] - 0.5
 
 # %%
 ask = wanted[0]
-seeds = model.generate(ask.prompt, seed=100, batch=6, steps=12, sampler="dpmpp_2m_karras")
-hands = [draw(ask.scene, np.random.default_rng([9, i]), 128) for i in range(6)]
-lazy = [seeds[0]] * 6
-display(show.grid([hands, seeds, lazy], left=["drawn", "painted", "lazy"], side=84))
+seeds = model.generate(ask.prompt, seed=100, batch=5, steps=12, sampler="dpmpp_2m_karras")
+hands = [draw(ask.scene, np.random.default_rng([9, i]), 128) for i in range(5)]
+lazy = [seeds[0]] * 5
+display(show.grid([hands, seeds, lazy], left=["drawn", "painted", "lazy"], side=68))
 spread = {
     name: mean_pairwise_distance(thumbnails(to_pixels(some)))
     for name, some in (("drawn", hands), ("painted", seeds), ("lazy", lazy))
