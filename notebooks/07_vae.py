@@ -182,7 +182,6 @@ students = {weight: learn(weight) for weight in WEIGHTS}
 
 # %%
 test = to_pixels([postcard(i, seed=8, size=32).image for i in range(5)])
-noise = torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(1))
 rows, sigmas, quality = [to_images(test)], {}, {}
 for weight, small in students.items():
     mean, logvar = small.encode(test)
