@@ -63,7 +63,7 @@ many, few = pixels[0].numel(), latent[0].numel()
 print(f"{many:,} numbers became {few:,}: {many // few} times fewer")
 error = (rebuilt - pixels).abs() * 4 - 1
 rows = [to_images(some[:4]) for some in (pixels, rebuilt, error)]
-display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=64))
+display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=58))
 assert many == 48 * few
 
 # %% [markdown]
@@ -251,7 +251,7 @@ noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(2))
 noisy = [vae.decode(latent + amount * noise).clamp(-1, 1) for amount in amounts]
 decibels = [psnr(some, pixels).mean().item() for some in noisy]
 captions = [f"{amount:g}: {value:.1f} dB" for amount, value in zip(amounts, decibels)]
-display(show.film([to_images(some[1:2])[0] for some in noisy], captions, side=76))
+display(show.film([to_images(some[1:2])[0] for some in noisy], captions, side=66))
 assert decibels[0] - decibels[1] < 3 and all(a > b for a, b in zip(decibels[1:], decibels[2:]))
 
 # %% [markdown]
@@ -285,7 +285,7 @@ a, b = vae.encode(ends)[0]
 shares = torch.linspace(0, 1, 5)
 latents = torch.stack([a + share * (b - a) for share in shares])
 faded = torch.stack([ends[0] + share * (ends[1] - ends[0]) for share in shares])
-display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["latents", "pixels"], side=60))
+display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["latents", "pixels"], side=52))
 
 # %% [markdown]
 # No: a double exposure, hardly better than fading the pixels. The latent space of a VAE with places is a good paint
