@@ -170,7 +170,7 @@ print("equal, with w = g - 1: g = 1 (w = 0) is no guidance, g = 0 does not even 
 scales = [0, 1, 2, 3, 6, 15]
 prompts = ["a white rabbit with a hat on a red background", "a forest with a waterfall at night"]
 rows = [[paint(text, seed=5, steps=16, guidance=scale) for scale in scales] for text in prompts]
-display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=84))
+display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
 # %% [markdown]
 # At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes fall apart. Now a count
@@ -232,7 +232,7 @@ strengths = [0.2, 0.4, 0.5, 0.6, 0.8, 1.0]
 text = "a grey bear with a hat on a blue background"
 changed = [from_picture(text, strength) for strength in strengths]
 captions = ["given", *(f"strength {strength:g}" for strength in strengths)]
-display(show.film([cat, *changed], captions, side=88))
+display(show.film([cat, *changed], captions, side=76))
 theirs = model.generate(text, init=cat, strength=0.6, steps=20, sampler="ddim", guidance=3.0, seed=1)[0]
 assert np.abs(np.asarray(changed[3], dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
 far = [np.square(np.asarray(image, dtype=float) - np.asarray(cat)).mean() for image in changed]
