@@ -1,0 +1,410 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06: How few looks are enough?
+#
+# **The question.** A sampler walks from noise to picture and asks the network at every stride which way to go. Every
+# look costs the same. How much closer to the right answer does one more look bring us, and with which sampler?
+#
+# At the end you will be able to
+#
+# - write down a perfect denoiser for data that you choose, and let every sampler of `ldm/diffusion/` walk with it;
+# - measure the *order* of a sampler: by what power its error falls when it takes more steps;
+# - say what fresh noise on the way is good for, and how to measure a sampler that is different each time;
+# - choose a sampler and a number of steps for a real model, and know what you gave up.
+#
+# With a trained network we never know the right answer. So we begin where we do: in the plane.
+
+# %%
+import math
+
+import torch
+from IPython.display import display
+
+import ldm
+import show
+from ldm.config import TINY
+from ldm.diffusion.samplers import SAMPLERS
+from ldm.diffusion.schedule import make_alpha_bar
+from ldm.diffusion.sigmas import faded, karras_sigmas, levels_to_path, piled, sigma_of
+
+alpha_bar = make_alpha_bar(TINY.noise).double()
+
+# %% [markdown]
+# ## A world in which the perfect denoiser is known
+#
+# Our "pictures" are points of the plane: five clouds on a circle, some more likely than others. Point $x_0$ belongs to
+# cloud $k$ with probability $w_k$, and then comes from $\mathcal N(\mu_k, s^2 I)$.
+
+# %%
+angles = torch.arange(5, dtype=torch.float64) * (2 * math.pi / 5)
+centres = 1.3 * torch.stack([angles.cos(), angles.sin()], dim=1)
+weights = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0], dtype=torch.float64) / 15
+SPREAD = 0.2
+
+
+def normal(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 2, generator=generator, dtype=torch.float64)
+
+
+def draw_data(count, seed):
+    cloud = torch.multinomial(weights, count, replacement=True, generator=torch.Generator().manual_seed(seed))
+    return centres[cloud] + SPREAD * normal(count, seed + 1)
+
+
+# %% [markdown]
+# Pile noise on it, $y = x_0 + \sigma\epsilon$ (the form of `ldm/diffusion/sigmas.py`): each cloud becomes wider,
+# $\mathcal N(\mu_k, (s^2 + \sigma^2) I)$, and nothing else happens. So Bayes' rule gives the mean of all $x_0$ that may
+# hide under a $y$, in closed form. It is what a network with infinite training would answer:
+#
+# $$\hat x_0(y, \sigma) = \sum_k r_k(y) \left( \mu_k + \frac{s^2}{s^2 + \sigma^2} (y - \mu_k) \right), \qquad
+#   r_k \propto w_k \exp\!\left( -\frac{\lVert y - \mu_k \rVert^2}{2 (s^2 + \sigma^2)} \right)$$
+
+
+# %%
+def best_guess(y, sigma):
+    variance = SPREAD**2 + sigma**2
+    offsets = y[:, None] - centres  # [points, clouds, 2]
+    share = (weights.log() - offsets.square().sum(dim=-1) / (2 * variance)).softmax(dim=1)
+    means = centres + SPREAD**2 / variance * offsets
+    return (share[..., None] * means).sum(dim=1)
+
+
+def denoise(x, t, level):
+    sigma, y = sigma_of(level), piled(x, level)
+    x0 = best_guess(y, sigma)
+    return x0, (y - x0) / sigma
+
+
+# %% [markdown]
+# This has the signature that the pipeline's denoiser has, `(x_t, t, alpha_bar) -> (x0, eps)`, so every sampler of the
+# package takes it. Only: is it right? The guess and the *score*, the slope of the log-density, say the same thing,
+# $\nabla_y \log p_\sigma(y) = (\hat x_0 - y) / \sigma^2$ (Tweedie's formula). We can let autograd check that.
+
+
+# %%
+def log_density(y, sigma):
+    variance = SPREAD**2 + sigma**2
+    distances = (y[:, None] - centres).square().sum(dim=-1)
+    return (weights.log() - distances / (2 * variance) - math.log(2 * math.pi * variance)).logsumexp(dim=1)
+
+
+for sigma in (0.1, 1.0, 10.0):
+    y = (draw_data(100, 1) + sigma * normal(100, 2)).requires_grad_()
+    (score,) = torch.autograd.grad(log_density(y, sigma).sum(), y)
+    torch.testing.assert_close(score, (best_guess(y, sigma) - y) / sigma**2, rtol=1e-9, atol=1e-9)
+print("the guess is the score, at every noise level")
+
+# %% [markdown]
+# ## Watch it work
+#
+# Pure noise is one round cloud in the middle. DDIM adds no noise on the way, so where a point ends is decided by where
+# it begins. *Predict:* if you paint each point in the colour of the cloud that it *ends* in, how will the colours lie
+# in the noise: mixed like sand, or in regions?
+
+
+# %%
+def walk(name, path, x, guess=denoise, seed=100, **options):
+    noise = iter(normal(len(x), seed + i) for i in range(10**6))
+    return list(SAMPLERS[name].walk(guess, x, path, lambda: next(noise), **options))
+
+
+steps = walk("ddim", SAMPLERS["ddim"].path(50, alpha_bar), normal(1500, 3))
+ends_in = torch.cdist(steps[-1].x_prev, centres).argmin(dim=1)
+moments = (0, 30, 40, 45)
+shown = [steps[i].x_t for i in moments] + [steps[-1].x_prev]
+figure, axes = show.figure(len(shown), width=2.1, height=2.4)
+for axis, points, title in zip(axes, shown, [*(f"step {i} of 50" for i in moments), "end"]):
+    axis.scatter(*points.T, c=ends_in, s=1.5, cmap="tab10", vmax=9)
+    axis.set(title=title, xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal")
+display(show.picture(figure))
+
+# %% [markdown]
+# In regions. The way is the solution of a differential equation, and its solutions never cross: neighbours in the noise
+# stay neighbours, except along the borders. That is why the same seed gives related pictures for related prompts. And
+# the shares come out right:
+
+# %%
+share = torch.bincount(ends_in, minlength=5) / len(ends_in)
+print("wanted", [f"{w:.2f}" for w in weights.tolist()])
+print("got   ", [f"{s:.2f}" for s in share.tolist()])
+assert (share - weights).abs().max() < 0.06
+
+# %% [markdown]
+# ## The order of a sampler
+#
+# A sampler without noise solves $dy/d\sigma = \hat\epsilon$, so it has a right answer: the exact solution from the same
+# start. Let all of them walk the same levels, from $\sigma = 10$ to $0.05$ in $n$ strides, and compare. If the error
+# is $C\,n^{-p}$, then $p$ is the order, and in a plot with both axes logarithmic it is the slope.
+#
+# *Predict:* Euler goes straight on; Heun takes the mean of two directions; DPM++ 2M, PLMS and LMS remember
+# earlier looks. Which of them have order 1? And is there a difference between Euler and DDIM?
+
+
+# %%
+def levels(count, low=0.05, high=10.0):
+    return levels_to_path([0] * (count + 1), karras_sigmas(count + 1, low, high), alpha_bar)[:-1]
+
+
+def finish(name, count, x, **options):
+    path = levels(count)
+    return piled(walk(name, path, faded(x, path[0].alpha_bar), **options)[-1].x_prev, path[-1].alpha_bar_prev)
+
+
+start = 10 * normal(200, 4)
+coarse, fine = (finish("heun", count, start) for count in (1000, 2000))
+exact = fine + (fine - coarse) / 3  # the error of order 2 falls to a quarter: so this takes it away
+print(f"doubling 1000 strides still moved the points by {(fine - coarse).abs().median():.0e}")
+
+# %% [markdown]
+# (The last line is Richardson's trick: knowing the order, two answers make a better one.) Now the race. The median over
+# 200 points, because a few start so close to a border that any inaccuracy tips them to the other side.
+
+# %%
+RACE = ("euler", "ddim", "heun", "dpmpp_2m", "plms", "lms")
+counts = [10, 20, 40, 80, 160, 320]
+errors = {
+    name: [(finish(name, count, start) - exact).norm(dim=1).median().item() for count in counts]
+    for name in RACE
+}
+figure, [axis] = show.figure(width=6, height=3.8)
+for name in RACE:
+    axis.loglog(counts, errors[name], "--" if name == "ddim" else "-", marker=".", label=name)
+axis.set(xlabel="strides", ylabel="median error", title="How the error falls")
+axis.grid(alpha=0.3)
+axis.legend(frameon=False)
+display(show.picture(figure))
+
+# %%
+order = {name: math.log2(errors[name][-3] / errors[name][-1]) / 2 for name in RACE}
+for name in RACE:
+    print(f"{name:9} order {order[name]:.2f}   error with 20 strides {errors[name][1]:.4f}")
+assert all(abs(order[name] - 1) < 0.2 for name in ("euler", "ddim"))
+assert all(abs(order[name] - 2) < 0.4 for name in ("heun", "dpmpp_2m"))
+assert all(order[name] > 1.6 for name in ("plms", "lms"))
+assert all(errors[name][1] < errors["euler"][1] / 3 for name in ("heun", "dpmpp_2m", "lms"))
+
+# %% [markdown]
+# Two things to take home.
+#
+# **DDIM is Euler.** Not similar: the same numbers. What sets them apart in practice is which levels each visits.
+
+# %%
+torch.testing.assert_close(finish("ddim", 20, start), finish("euler", 20, start), rtol=1e-10, atol=1e-10)
+print("DDIM and Euler over the same levels: equal")
+
+# %% [markdown]
+# **Strides are not looks.** Heun asks the network twice a stride. What you pay for is looks, so here is the race again,
+# over the bill.
+
+
+# %%
+def looks(name, count):
+    seen = []
+    finish(name, count, start[:1], guess=lambda x, t, level: (seen.append(t), denoise(x, t, level))[1])
+    return len(seen)
+
+
+bill = {name: [looks(name, count) for count in counts] for name in RACE}
+assert bill["heun"][1] == 2 * bill["euler"][1] - 1 and bill["dpmpp_2m"] == bill["euler"] == counts
+figure, [axis] = show.figure(width=6)
+for name in ("euler", "heun", "dpmpp_2m", "lms"):
+    axis.loglog(bill[name], errors[name], marker=".", label=name)
+axis.set(xlabel="looks at the network", ylabel="median error")
+axis.grid(alpha=0.3)
+axis.legend(frameon=False)
+display(show.picture(figure))
+
+# %% [markdown]
+# What remembers is cheaper than what looks twice: that is why DPM++ 2M became a favourite.
+#
+# ## Samplers that add noise
+#
+# DDPM and Euler ancestral put fresh noise in at each stride: their end has no "right answer" for a given start, only a
+# right *distribution*. So we compare crowds. The measure: look at both crowds from the side, in many directions, sort
+# the shadows, and take the mean distance between points of equal rank (the sliced Wasserstein distance). Two honest
+# samples of the same distribution are not at distance 0 either; that floor is drawn too.
+
+
+# %%
+def distance(a, b, directions=50):
+    angle = torch.arange(directions, dtype=torch.float64) * (math.pi / directions)
+    rays = torch.stack([angle.cos(), angle.sin()])
+    return ((a @ rays).sort(dim=0)[0] - (b @ rays).sort(dim=0)[0]).abs().mean().item()
+
+
+N = 4000
+truth = draw_data(N, 5)
+floor = sum(distance(truth, draw_data(N, 10 * i)) for i in range(2, 7)) / 5
+print(f"two samples of the truth, {N} points each: {floor:.3f}")
+
+# %% [markdown]
+# Now each sampler on its own path, as a picture would be painted. *Predict:* in 5 steps, which of these crowds
+# will be the worst? And from how many steps on will order 2 be worth its name?
+
+# %%
+CROWD = ("ddim", "ddpm", "euler_ancestral", "euler_karras", "heun_karras", "dpmpp_2m_karras")
+few_to_many = [5, 10, 20, 40, 80]
+crowds = {}
+for name in CROWD:
+    for count in few_to_many:
+        path = SAMPLERS[name].path(count, alpha_bar)
+        begun = SAMPLERS[name].begin(normal(N, 6), path)
+        crowds[name, count] = walk(name, path, begun)[-1].x_prev
+far = {key: distance(crowd, truth) / floor for key, crowd in crowds.items()}
+
+# %%
+lines = {name: [far[name, count] for count in few_to_many] for name in CROWD}
+lines["floor"] = [1] * len(few_to_many)
+display(show.curve(few_to_many, lines, "steps", "distance / floor", marker="o"))
+assert all(far[name, 20] < 0.7 * far[name, 5] and far[name, 20] < 2.5 for name in CROWD)
+assert far["heun_karras", 5] > far["ddim", 5] and far["euler_ancestral", 5] > far["ddim", 5]
+
+# %% [markdown]
+# Two surprises. With 5 steps, clever Heun is the worst of all: it goes on as the direction was turning, over a stride
+# that is much too long, and shoots past its goal. And from 20 steps on *all* are at the floor, Euler as well: a point
+# that ends beside its exact place, but within the right cloud, is a perfectly good sample. A crowd forgives what the
+# race above punished. (That all stop a little above the floor is the luck of their common start.) What the crowds look
+# like after 5 steps: DDIM has not yet come apart into clouds, and with fresh noise even less; Heun has, but they lie
+# too far out.
+
+# %%
+pictures = {"truth": truth}
+pictures |= {f"{name}, 5": crowds[name, 5] for name in ("ddim", "euler_ancestral", "heun_karras")}
+figure, axes = show.figure(len(pictures), width=2.5, height=2.7)
+for axis, (title, points) in zip(axes, pictures.items()):
+    axis.scatter(*points[:1500].T, s=1)
+    axis.set(xlim=(-2.3, 2.3), ylim=(-2.3, 2.3), xticks=[], yticks=[], aspect="equal")
+    axis.set_title(title, fontsize=9)
+display(show.picture(figure))
+
+# %% [markdown]
+# Then what is noise good for? It *forgets mistakes*. Let us make one on purpose: start from noise that is only half as
+# wide as it should be. *Predict:* who will mind, DDIM or DDPM?
+
+# %%
+wrong_start = {}
+for name in ("ddim", "ddpm"):
+    path = SAMPLERS[name].path(200, alpha_bar)
+    wrong_start[name] = walk(name, path, 0.5 * normal(N, 7))[-1].x_prev
+    print(f"{name}: {distance(wrong_start[name], truth) / floor:.1f} x floor")
+assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"], truth)
+
+# %% [markdown]
+# DDIM carries the mistake to the end; DDPM's fresh noise washes it out. A trained network makes small mistakes at every
+# step, and with many steps (hundreds) the noise mends them. With twenty it has no time to.
+#
+# ## On pictures
+#
+# The same samplers, a network in place of the formula. There is no exact answer here, but there is one to which all
+# samplers without noise converge: we take DPM++ 2M with 60 steps for it.
+
+
+# %%
+@torch.no_grad()
+def paint(name, count, prompt="a lake with mountains and a boat at sunset", seed=11):
+    noise, path = model.noise([seed], (128, 128)), model.path(count, name)
+    guess = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance=3.0)
+    latent, _ = model.begin(noise(), name, path)
+    for step in model.sample(latent, guess, noise, name, path):
+        latent = step.x_prev
+    return latent
+
+
+model = ldm.load("tiny")
+target = paint("dpmpp_2m_karras", 60)
+
+# %%
+ROWS = ("ddim", "euler_karras", "heun_karras", "dpmpp_2m_karras", "ddpm", "euler_ancestral")
+columns = [4, 8, 24]
+latents = {(name, count): paint(name, count) for name in ROWS for count in columns}
+rows = [[model.decode(latents[name, count])[0] for count in columns] + model.decode(target) for name in ROWS]
+top = [*(f"{count} steps" for count in columns), "target"]
+display(show.grid(rows, left=ROWS, top=top, side=72))
+
+# %% [markdown]
+# The last column is the same picture six times: what the upper four samplers run towards. The lower two, with noise,
+# paint good pictures too, but other ones, and with every number of steps another. And look at the first column: in four
+# strides, order 2 may overshoot so far that it leaves for another picture altogether. In numbers:
+
+# %%
+rms = {key: (latent - target).square().mean().sqrt().item() for key, latent in latents.items()}
+print("distance to the target in latent space, of deviation about 1")
+for name in ROWS:
+    print(f"{name:16}", "  ".join(f"{count:3} steps {rms[name, count]:.3f}" for count in columns))
+assert rms["heun_karras", 24] < rms["euler_karras", 24]
+assert rms["dpmpp_2m_karras", 24] < 0.5 * rms["dpmpp_2m_karras", 4]
+assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karras", 24]
+
+# %% [markdown]
+# As in the plane: with enough steps the second order is far closer, and with too few it is no better, or worse. An
+# order is a promise about *small* strides, and says nothing about large ones.
+#
+# What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps. To compare with published pictures: `ddim`
+# or `plms` with 50, Stable Diffusion's own habit. For variety at leisure: `euler_ancestral`, with 30 or more.
+#
+# ## Exercises
+#
+# **1.** The *midpoint method*: go half a stride with Euler, look there, and take the whole stride in that direction.
+# Write it as a function `midpoint(denoise, y, sigmas)` in the form $dy/d\sigma = \hat\epsilon$, and measure its order.
+# (Levels: `karras_sigmas`; look at the noise level halfway between the two sigmas, where $\bar\alpha = 1 / (1 +
+# \sigma^2)$.)
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def eps_at(y, sigma):
+#     return (y - best_guess(y, sigma)) / sigma
+#
+# def midpoint(y, sigmas):
+#     for sigma, lower in zip(sigmas, sigmas[1:]):
+#         half = (sigma + lower) / 2
+#         there = y + (half - sigma) * eps_at(y, sigma)
+#         y = y + (lower - sigma) * eps_at(there, half)
+#     return y
+#
+# slips = [(midpoint(start, karras_sigmas(n + 1, 0.05, 10.0)) - exact).norm(dim=1).median() for n in (80, 320)]
+# print(f"order {torch.log2(slips[0] / slips[1]) / 2:.2f}")   # about 2, like Heun: both look twice
+# ```
+# </details>
+#
+# **2.** `ddim` takes an option `eta`, from 0 (no noise) to 1 (as much as DDPM). Find out with 10 and with 200 steps
+# which eta gets the crowd of the plane closest to the truth. Then do it again from the wrong start (half the noise).
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for count in (10, 200):
+#     for scale in (1.0, 0.5):
+#         path = SAMPLERS["ddim"].path(count, alpha_bar)
+#         row = [distance(walk("ddim", path, scale * normal(N, 6), eta=eta)[-1].x_prev, truth)
+#                for eta in (0.0, 0.5, 1.0)]
+#         print(count, "steps, start", scale, [f"{d / floor:.1f}" for d in row])
+# # From the right start it hardly matters; from a wrong one noise helps, and in few steps the more the better.
+# ```
+# </details>
+#
+# **3.** How many looks does each sampler of the race need for a median error of 0.001? Read it off `bill` and `errors`,
+# with a straight line between the points in the logarithms.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# import numpy as np
+#
+# for name in RACE:
+#     log_looks = np.interp(np.log(1e-3), np.log(errors[name])[::-1], np.log(bill[name])[::-1])
+#     print(f"{name:9} {np.exp(log_looks):.0f} looks")    # 320 or 10 means: outside of what was measured
+# ```
+# </details>

@@ -1,0 +1,285 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10: What does it take to train all of it?
+#
+# **The question.** Every part of the model was learned from pictures and captions, from nothing. In what order, from
+# what data, with which losses? And what do the losses look like when all is well?
+#
+# At the end you will have trained a tokenizer, a CLIP, a VAE and a U-Net, small ones, one after the other, painted with
+# the result, and laid your loss curves beside those of the model that ships. It paints poorly after a minute; the
+# shipped one took hours of the same code. The code is [`train`](../ldm/train/stages.py), on one
+# [loop](../ldm/train/loop.py); [training](../docs/training.md) tells how to do it in earnest.
+
+# %%
+import contextlib
+import csv
+import io
+import math
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from IPython.display import display
+from PIL import Image
+
+import ldm
+import show
+from ldm.config import Config, Defaults, ImageConfig, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.convert.folder import read_clip, read_config
+from ldm.pixels import to_images
+from ldm.postcards import DEMO_PROMPTS, postcard
+from ldm.train.clip import retrieval, train_clip
+from ldm.train.data import Pictures
+from ldm.train.diffusion import train_diffusion
+from ldm.train.loop import Recipe
+from ldm.train.tokenizer import postcard_captions, train_tokenizer
+from ldm.train.vae import train_vae
+
+# %% [markdown]
+# ## The data, and how large a model
+#
+# Postcards of 32 x 32 pixels, 1,500 to learn from, and 200 to measure with, whose *combinations* are not among the
+# 1,500: nobody paints a cat on orange in training. That is how one can tell learning from memory.
+
+
+# %%
+def drawn(count, split, seed):
+    cards = [postcard(i, seed, 32, split) for i in range(count)]
+    pixels = np.stack([np.asarray(card.image) for card in cards])
+    return Pictures([card.scene for card in cards], pixels, f"{split}-{count}")
+
+
+pictures, held_out = drawn(1500, "train", 0), drawn(200, "held_out", 1)
+captions = pictures.captions(np.arange(6), np.random.default_rng(0))
+display(show.film(to_images(pictures.batch(np.arange(6))), captions, side=112))
+
+# %% [markdown]
+# The architecture is Stable Diffusion's, the sizes are values of the same dataclasses. *Predict:* how many parameters
+# will the U-Net have? Stable Diffusion's has 860 million.
+
+# %%
+config = Config(
+    name="pocket",
+    text=TextConfig(1024, 32, width=64, layers=2, heads=2, activation="quick_gelu"),
+    vae=VAEConfig(channels=(16, 32, 32), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
+    unet=UNetConfig((Level(48, 2, 0), Level(96, 4, 1)), context_width=64, res_per_level=1, groups=16),
+    noise=NoiseConfig(),
+    defaults=Defaults(size=32, sampler="dpmpp_2m_karras", steps=15, guidance=3.0),
+    image=ImageConfig(32, patch=8, width=64, layers=2, heads=2, activation="quick_gelu"),
+    embedding_width=32,
+)
+folder = Path(tempfile.mkdtemp())
+print(f"a latent is {config.vae.latent_channels} x {32 // config.vae.factor} x {32 // config.vae.factor}")
+
+# %% [markdown]
+# ## Stage 1: the tokenizer
+#
+# It counts, and no gradient is involved: the most frequent pair of neighbouring pieces becomes a piece, again and
+# again. Our world has a few hundred words, so it can go on until every word is one piece.
+
+# %%
+with contextlib.redirect_stderr(io.StringIO()):  # without the progress bar
+    texts = postcard_captions(4000)
+config = train_tokenizer(config, folder, texts)
+merges = (folder / "tokenizer/merges.txt").read_text().splitlines()
+print("the first merges:", merges[1:6])
+assert config.text.vocab_size == 512 + len(merges) - 1 + 2  # bytes (and at a word's end), merges, two marks
+
+# %% [markdown]
+# ## Stage 2: CLIP
+#
+# Two encoders, trained to tell which caption belongs to which picture. *Predict:* with 64 pairs in a batch, what does
+# somebody pay who knows nothing? (The loss is a cross-entropy.)
+
+
+# %%
+def run(train, stage, recipe):
+    """Train one stage, without the progress bar, which does not look well in a notebook."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return train(folder, folder / stage, pictures, held_out, recipe, seed=0, resume=False)
+
+
+recipe = Recipe(steps=220, batch=64, lr=2e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
+reached = run(train_clip, "clip", recipe)
+print(*(f"{name}: {value:.0%} (by chance {1 / 64:.0%})" for name, value in reached.items()), sep="\n")
+
+
+# %%
+def curve_of(stage):
+    with open(folder / stage / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [int(row["step"]) for row in rows], [float(row["loss"]) for row in rows]
+
+
+def beside(stage):
+    """Our curve, and the recorded one of the model that ships."""
+    recorded = show.recorded(stage)
+    figure, axes = show.figure(2, width=3.6, height=2.5)
+    curves = {"here": curve_of(stage), "shipped": (recorded["step"], recorded["loss"])}
+    for axis, (title, (steps, losses)) in zip(axes, curves.items()):
+        axis.plot(steps, losses, linewidth=1)
+        axis.set(title=f"{stage}, {title}", xlabel="step", yscale="log" if min(losses) > 0 else "linear")
+    display(show.picture(figure))
+
+
+# %%
+beside("clip")
+steps, losses = curve_of("clip")
+print(f"knowing nothing {math.log(64):.2f}; the first 20 steps {losses[0]:.2f}; the last 20 {losses[-1]:.2f}")
+assert losses[-1] < 0.8 * math.log(64) and min(reached.values()) > 3 / 64
+
+# %% [markdown]
+# (The shipped run had batches of 256 and starts at log 256 = 5.5.) What CLIP leaves to the rest: a text encoder to
+# whom words mean something to look at. Its image encoder will be of use once more, in the next stage.
+#
+# ## Stage 3: the VAE
+#
+# Compress a picture, draw it again, compare. Comparing pixel by pixel rewards blur; so the pictures are also compared
+# through CLIP's eyes (the perceptual loss), and from 72 % of the steps on a discriminator, which learns to tell drawn
+# from rebuilt, pulls at the decoder. *Predict:* how will the loss curve show that moment?
+
+# %%
+recipe = Recipe(steps=360, batch=8, lr=4e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
+reached = run(train_vae, "vae", recipe)
+print(*(f"{name}: {value:.2f}" for name, value in reached.items()), sep="\n")
+beside("vae")
+assert reached["PSNR, held-out combinations (dB)"] > 13
+assert read_config(folder).vae.scale == reached["latent scale"]
+
+# %% [markdown]
+# A jump upwards: from there on other things are counted (squared error tenfold, the discriminator's own loss), so the
+# numbers before and after do not compare. A loss curve tells whether training is well; whether *pictures* are well,
+# only pictures tell:
+
+# %%
+sample = Image.open(sorted((folder / "vae").glob("samples-*.png"))[-1])
+display(sample.resize((2 * sample.width, 2 * sample.height)))  # drawn, and rebuilt: the run keeps such sheets
+
+# %% [markdown]
+# ## Stage 4: the U-Net
+#
+# Take a latent, add a random amount of noise, show it with its caption, and ask for the noise. One caption in ten is
+# emptied, so that the same network learns the picture without a prompt, for guidance. *Predict:* what is the loss of a
+# network that always answers zero? (The noise has variance 1.)
+
+# %%
+recipe = Recipe(steps=240, batch=32, lr=3e-3, warmup=20, ema=0.98, checkpoint_minutes=60)
+reached = run(train_diffusion, "diffusion", recipe)
+print(*(f"{name}: {value:.3f}" for name, value in reached.items()), sep="\n")
+beside("diffusion")
+assert curve_of("diffusion")[1][0] > 0.3 and reached["loss, held-out combinations"] < 0.5
+
+# %% [markdown]
+# It falls from 1 within some dozens of steps, and then looks flat, in both runs. It is not: the loss is a mean over
+# noise levels, most of the noise is easy to name, and the part that decides what a picture shows is a small share of
+# it. So do not stop when the curve looks flat; look at samples.
+#
+# ## What it paints
+#
+# The folder is a model like any other.
+
+# %%
+model = ldm.load(folder)
+print(f"{sum(p.numel() for p in model.unet.parameters()):,} parameters in the U-Net")
+prompts = [DEMO_PROMPTS[i] for i in (1, 2, 4)]
+rows = [model.generate(prompt, seed=0, batch=6) for prompt in prompts]
+display(show.grid(rows, left=prompts, side=72))
+
+# %% [markdown]
+# Poor, honestly: blurred by a VAE that saw three thousand pictures, and guessed at by a U-Net that saw eight thousand.
+# But is it *nothing*? The first and the last prompt say the same in two languages, and the second says something else.
+# All three are painted from the same six noises. *Predict:* if it listens, which rows will be alike?
+
+# %%
+arrays = [np.stack([np.asarray(image, dtype=float) for image in row]) for row in rows]
+
+
+def apart(i, j):
+    return np.sqrt(np.square(arrays[i] - arrays[j]).mean())
+
+
+print(f"forest and forêt {apart(0, 2):.1f}, forest and dog {apart(0, 1):.1f} of 255")
+assert apart(0, 2) < apart(0, 1)
+
+# %% [markdown]
+# So it has begun to listen: CLIP has brought "forest" and "forêt" to nearly the same place, and the U-Net reads it.
+# Large things come first (light, sky and ground), small ones last. And this is where the same code arrives after hours,
+# with a larger config:
+
+# %%
+shipped = ldm.load("tiny")
+rows = [shipped.generate(prompt, seed=0, batch=3, steps=10, sampler="dpmpp_2m_karras") for prompt in prompts]
+display(show.grid(rows, left=prompts, side=72))
+for stage in ("clip", "vae", "diffusion"):
+    here, there = curve_of(stage)[0][-1], int(show.recorded(stage)["step"][-1])
+    print(f"{stage}: {here:,} steps here, {there:,} steps of the shipped model")
+
+# %%
+clip, tokenizer = read_clip(folder)
+print(f"retrieval among 64, once more from the files: {retrieval(clip, tokenizer, held_out):.0%}")
+shutil.rmtree(folder)
+
+# %% [markdown]
+# To go on: `ldm train all --preset quick` trains the tiny model's own sizes until pictures are recognisable;
+# `--preset full` made the weights that ship. Both can be stopped and resumed.
+#
+# ## Exercises
+#
+# **1.** The recipe's learning rate warms up and then falls as half a cosine. Plot it for `Recipe(steps=400, batch=32,
+# lr=2e-3, warmup=30)`. Where is it half of its highest?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# from ldm.train.loop import learning_rate
+#
+# recipe = Recipe(steps=400, batch=32, lr=2e-3, warmup=30)
+# rates = [learning_rate(recipe, step) for step in range(400)]
+# display(show.curve(range(400), {"rate": rates}, "step", "learning rate"))
+# print(min(range(30, 400), key=lambda step: abs(rates[step] - 1e-3)))    # halfway through the fall: step 215
+# ```
+# </details>
+#
+# **2.** The weights that are kept are a moving average. With decay 0.98, how many steps does it remember? (How long
+# until a step's share has fallen to a third?) Why would 0.9999, which large runs use, be a mistake in a run of 400
+# steps?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# print(math.log(1 / 3) / math.log(0.98), math.log(1 / 3) / math.log(0.9999))
+# ```
+#
+# 54 steps, and 11,000: the average would still be full of the untrained beginning. (`update_ema` lets the decay grow
+# slowly for that reason.)
+# </details>
+#
+# **3.** Train on pictures of your own: a folder of images with `metadata.jsonl`, as `ldm postcards --folder my-pictures
+# --count 500` writes one, and `ldm train all --data my-pictures --out weights/my-model --preset quick`. What does
+# `read_own` say of your folder?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# from ldm.postcards import export
+# from ldm.train.own import read_own
+#
+# own = Path(tempfile.mkdtemp())
+# export(own, 20)
+# (own / "00003.png").write_bytes(b"no picture")
+# seen, measured = read_own(own, 32)      # says what it cannot use, and why
+# print(len(seen), "to train on,", len(measured), "held out")
+# ```
+# </details>
