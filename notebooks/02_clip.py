@@ -224,8 +224,8 @@ show.heat(cosines, words, words, "texts among themselves")
 # It begins at 1 / 0.07 and may not pass 100. A larger $s$ makes the softmax harder: the encoders may be sure.
 # </details>
 #
-# **2.** Ask with better words. Instead of "a lake", use the mean of many captions of lakes (`class_directions`). Does
-# the small model classify better?
+# **2.** Ask with better words. Instead of "a lake", use the mean of the vectors of many captions of lakes. Does the
+# small model classify better?
 #
 # <details><summary>Solution</summary>
 #

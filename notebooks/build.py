@@ -22,7 +22,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
-from traitlets.config import Config
 
 from ldm.files import atomic_path
 
@@ -70,8 +69,9 @@ def execute(notebook: NotebookNode) -> None:
     )  # and not through ports, which others could read
     client = NotebookClient(
         notebook,
-        config=through_files,
         timeout=None,
+        startup_timeout=600,
+        extra_arguments=["--log-level=ERROR"],
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},

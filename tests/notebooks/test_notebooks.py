@@ -13,8 +13,9 @@ pytest.importorskip("jupytext", reason="the notebooks need the `notebooks` extra
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "notebooks"))
 
-import build  # noqa: E402
 import nbformat  # noqa: E402
+
+import build  # noqa: E402
 
 pytestmark = pytest.mark.notebooks
 EACH, ALL = 120, 480  # seconds of one thread
