@@ -42,7 +42,7 @@ exclude_patterns = [
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-# Docstrings say <eos> and mean it: no HTML in Markdown. Notebooks fold their solutions with it: their metadata allow it.
+# Docstrings say <eos> and mean it: no HTML in Markdown. Notebooks fold solutions with it: their metadata allow it.
 myst_disable_syntax = ["html_inline", "html_block"]
 smartquotes = False  # quotes in prose are often code
 

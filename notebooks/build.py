@@ -64,9 +64,6 @@ def execute(notebook: NotebookNode) -> None:
     """Run all cells in the folder of the notebooks. Raises nbclient's `CellExecutionError` where one fails."""
     python_path = [str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(python_path)}
-    through_files = Config(
-        {"KernelManager": {"transport": "ipc"}}
-    )  # and not through ports, which others could read
     client = NotebookClient(
         notebook,
         timeout=None,
