@@ -95,8 +95,8 @@ print(f"Stable Diffusion's (scaled_linear) has more noise than signal from t = {
 show.curve(range(1000), ratios, "t", "signal / noise", yscale="log")
 
 # %% [markdown]
-# Two things to see. The ratio spans six powers of ten or more: one network has to be good at all of them. And Stable
-# Diffusion's line does not fall to zero at the end.
+# Two things to see. The ratio falls by five powers of ten and more: one network has to be good at all of them. And
+# Stable Diffusion's line does not fall to zero at the end.
 
 # %%
 last = alpha_bar[-1]
@@ -193,9 +193,9 @@ print(prompts[0])
 show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in some], side=104)
 
 # %% [markdown]
-# From pure noise the best guess is an average of everything the caption allows. Squared error rewards averages: a blur
-# is never very wrong. That is why one look is not enough, and why painting takes steps: [notebook
-# 06](06_samplers.ipynb).
+# It sees more than you do: where you would give up, it still finds the outlines. From pure noise, though, the best
+# guess is an average of everything that the caption allows. Squared error rewards averages: a blur is never very
+# wrong. That is why one look is not enough, and why painting takes steps: [notebook 06](06_samplers.ipynb).
 #
 # ## Is my loss curve normal?
 #
