@@ -111,10 +111,10 @@ def cut(*names):
 
 
 # %% [markdown]
-# One look at four noisy postcards, and the clean latent that follows from it:
+# One look at three noisy postcards, and the clean latent that follows from it:
 
 # %%
-cards = [postcard(i, seed=4, size=128) for i in range(4)]
+cards = [postcard(i, seed=4, size=128) for i in range(3)]
 context = model.encode_text([card.caption for card in cards])
 with torch.no_grad():
     x0 = model.vae.encode(to_pixels([card.image for card in cards]))[0]
@@ -136,7 +136,7 @@ for name in ("nothing", "up.0", "up.1", "up.2"):
         errors[name], guess = look(t=300)
     rows.append(to_images(model.vae.decode(guess).detach()))
 names = [f"{name} cut: error {error:.2f}" for name, error in errors.items()]
-show.grid(rows, names, side=104)
+show.grid(rows, names, side=88)
 
 # %%
 print(errors)
@@ -159,7 +159,7 @@ images = []
 for name in ("nothing", "up.0", "up.1", "up.2"):
     with cut(*[name] if name in levels else []):
         images += model.generate("a dog with glasses", seed=42)
-show.film(images, [f"{name} cut" for name in errors], side=128)
+show.film(images, [f"{name} cut" for name in errors], side=112)
 
 # %% [markdown]
 # Errors add up: thirty looks that are each a little wrong lead somewhere else altogether.
@@ -211,7 +211,7 @@ show.curve(
 # %%
 shown = (0, 200, 400, 600, 999)
 rows = [to_images(model.vae.decode(torch.stack([lies[t][1][i] for t in shown])).detach()) for i in (0, 1)]
-show.grid(rows, top=[f"told {t}" for t in shown], side=104)
+show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 
 # %% [markdown]
 # Told "little noise", it leaves noise in the picture; told "much", it takes away what was picture. The number t is no
