@@ -101,9 +101,9 @@ with torch.no_grad():
 show.film(guesses, ["the first guess", "in the end"], side=144)
 
 # %% [markdown]
-# Something like the average of all dogs with glasses, blurred and too bright. So the sampler does not believe it at
-# once: it removes a *little* of the noise, and asks again. All of it as a film, what it has above and what it guesses
-# below:
+# Something like an average of dogs with glasses: blurred, and with overdone contrasts, which is guidance at work. So
+# the sampler does not believe it at once: it removes a *little* of the noise, and asks again. All of it as a film,
+# what it has above and what it guesses below:
 
 # %%
 shown = [steps[i] for i in spread(len(steps), 6)]
