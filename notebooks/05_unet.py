@@ -162,7 +162,9 @@ for name in ("nothing", "up.0", "up.1", "up.2"):
 show.film(images, [f"{name} cut" for name in errors], side=112)
 
 # %% [markdown]
-# Errors add up: thirty looks that are each a little wrong lead somewhere else altogether.
+# The coarser a level, the less its skips are missed: what they carry is known further down as well, and comes up from
+# there. But errors add up. Thirty looks that are each a little wrong can lead somewhere else, and thirty that are
+# quite wrong lead nowhere.
 #
 # ## Which noise level is it?
 #
