@@ -116,12 +116,12 @@ grid
 #
 # ## Training
 #
-# Three hundred steps of 64 pairs, by the loop that trained the shipped model: a step is `clip_loss`, a gradient, and
-# `descend`. *Predict:* the loss begins near log 64, which is 4.16. Where will it be after 300 steps? Can it reach
+# Four hundred steps of 64 pairs, by the loop that trained the shipped model: a step is `clip_loss`, a gradient, and
+# `descend`. *Predict:* the loss begins near log 64, which is 4.16. Where will it be after 400 steps? Can it reach
 # zero?
 
 # %%
-recipe = Recipe(steps=300, batch=64, lr=2e-3, warmup=30)
+recipe = Recipe(steps=400, batch=64, lr=2e-3, warmup=30)
 optimizer = torch.optim.AdamW(clip.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
 attend_by_hand(clip)  # quicker over few tokens
 losses = []
@@ -154,7 +154,7 @@ assert np.mean(losses[-20:]) < 2.2
 # The grid again, for the same eight pictures, which the training never saw:
 
 # %%
-after, grid = similarity_grid(clip, tokenizer, "after 300 steps")
+after, grid = similarity_grid(clip, tokenizer, "after 400 steps")
 off = ~torch.eye(8, dtype=torch.bool)
 print(f"diagonal minus the rest: before {before.diag().mean() - before[off].mean():.2f}, ", end="")
 print(f"after {after.diag().mean() - after[off].mean():.2f}")
@@ -184,7 +184,7 @@ print(f"{np.mean([times[k] == new.scenes[i].time for k, i in zip(told, outdoors)
 # the captions speak: take the mean of the vectors of many captions of nights. What they do not share averages out,
 # what they share is left (Radford et al. 2021, section 3.1.4).
 #
-# And ask about more than the time of day. *Predict:* after 300 steps, what will it know best: the time, the place, the
+# And ask about more than the time of day. *Predict:* after 400 steps, what will it know best: the time, the place, the
 # animal, the colour behind it, or what the animal wears?
 
 # %%
@@ -222,21 +222,22 @@ shares = {a: np.mean([one == other for one, other in zip(*answers(a)[1:])]) for 
 drawn, [axis] = show.figure()
 axis.bar(shares.keys(), shares.values())
 axis.scatter(shares.keys(), [1 / len(QUESTIONS[a]) for a in shares], color="black", label="by chance")
-axis.set(ylabel="right", ylim=(0, 1), title="after 300 steps")
+axis.set(ylabel="right", ylim=(0, 1), title="after 400 steps")
 axis.legend(frameon=False)
 show.picture(drawn)
 
 # %%
 print({attribute: f"{share:.0%}" for attribute, share in shares.items()})
-assert max(shares["time"] / (1 / 4), shares["background"] / (1 / 8)) > 1.6
+assert shares["time"] > 0.5 and shares["accessory"] > 0.6  # by chance 0.25 and 0.33
 asked, told, truth = answers("time")
 labels = [f"{one} ({'right' if one == other else other})" for one, other in zip(told, truth)]
 show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], labels[:8], side=88)
 
 # %% [markdown]
-# A new class costs a few sentences and no training. What is a colour all over the picture is learned first, for it
-# tells most pictures of a batch apart; shapes, and small things, come later. The shipped model had more of everything:
-# pictures of 64 pixels, four layers, twice the width, 700 steps of 256 pairs.
+# A new class costs a few sentences and no training. It knows best what tells many pictures apart at a glance and is
+# nearly always said. Four captions of ten leave out the colour behind the animal, and so it is learned late, although
+# anybody can see it: CLIP knows what people say about pictures, not what there is to see. The shipped model had more
+# of everything: pictures of 64 pixels, four layers, twice the width, 700 steps of 256 pairs.
 
 # %%
 shipped, its_tokenizer = ldm.load_clip("tiny")
