@@ -112,7 +112,7 @@ display(show.film([card.image for card in cards], [f"picture {i}" for i in range
 grid
 
 # %% [markdown]
-# Columns of nearly equal numbers: each picture is as near to one text as to any other. The encoders have not met.
+# Rows of nearly equal numbers: a text is as near to one picture as to any other. The encoders have not met.
 #
 # ## Training
 #

@@ -89,7 +89,7 @@ def figure(columns: int = 1, width: float = 5.2, height: float = 3.1, **shared) 
 def picture(drawn: Figure, dpi: int = 80) -> Image.Image:
     """A matplotlib figure as a PIL image."""
     file = io.BytesIO()
-    drawn.savefig(file, format="png", dpi=dpi)
+    drawn.savefig(file, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.08)
     return Image.open(file).convert("RGB")
 
 
