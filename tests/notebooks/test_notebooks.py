@@ -78,7 +78,7 @@ def test_it_asks_predicts_asserts_and_ends_with_exercises(source):
     cells = build.read_source(source).cells
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    assert prose.startswith("# ") and "redict" in prose and "assert " in code
+    assert prose.startswith("# ") and "predict" in prose.lower() and "assert " in code
     assert re.search("[Ee]xercise", cells[-1].source) and build.solutions(build.read_source(source))
 
 
