@@ -218,6 +218,7 @@ def answers(attribute):
     return asked, [choices[k] for k in told], [getattr(new.scenes[i], attribute) for i in asked]
 
 
+# %%
 shares = {a: np.mean([one == other for one, other in zip(*answers(a)[1:])]) for a in QUESTIONS}
 drawn, [axis] = show.figure()
 axis.bar(shares.keys(), shares.values())
