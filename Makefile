@@ -18,10 +18,12 @@ CORE      := $(VENV)/.stamp-core
 TEST      := $(VENV)/.stamp-test
 DEV       := $(VENV)/.stamp-dev
 DOCS      := $(VENV)/.stamp-docs
+NOTEBOOKS := $(VENV)/.stamp-notebooks
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs test-browser test-reference parity bench mutants rehearsal golden \
+.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs notebooks test-notebooks test-browser \
+  test-reference parity bench mutants rehearsal golden \
   train curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
@@ -58,6 +60,12 @@ docs: $(DOCS) ## build the site into build/site/: open index.html there, no netw
 
 test-docs: $(DOCS) $(TEST) ## build the site and look at every page of it
 	$(PYTEST) -m "docs or browser" tests/docs $(ARGS)
+
+notebooks: $(NOTEBOOKS) ## run the notebooks and keep their outputs (ARGS=03_noise.py: only that one)
+	$(BIN)/python notebooks/build.py $(ARGS)
+
+test-notebooks: $(NOTEBOOKS) $(TEST) ## run every notebook from top to bottom, and compare it with what is committed
+	$(PYTEST) -m notebooks tests/notebooks $(ARGS)
 
 test-browser: $(TEST) ## open in a browser what is made for one (skipped where there is no Chromium)
 	$(PYTEST) -m browser $(ARGS)
@@ -101,7 +109,7 @@ format: $(DEV) ## let ruff lay out the code
 
 clean: ## remove the environment and all caches (outputs, runs and weights stay)
 	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find ldm tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find ldm tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environment ---------------------------------------------------------------------------------
 
@@ -137,6 +145,10 @@ $(DEV): $(TEST)
 
 $(DOCS): $(CORE)
 	$(PIP) -q -e '.[docs]'
+	@touch $@
+
+$(NOTEBOOKS): $(CORE)
+	$(PIP) -q -e '.[notebooks]'
 	@touch $@
 
 $(REFERENCE): $(TEST)

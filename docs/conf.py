@@ -21,9 +21,9 @@ copyright = "the ldm authors, MIT licence"
 extensions = ["myst_nb", "annotated"]
 nb_execution_mode = "off"  # notebooks come with their outputs
 
-# Pages live in three places; nothing else of the repository is looked at.
+# Pages live in four places; nothing else of the repository is looked at.
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "ldm/**.py", "weights/README.md", "weights/tiny/README.md"]
+include_patterns = ["docs/**.md", "ldm/**.py", "notebooks/*.ipynb", "weights/README.md", "weights/tiny/README.md"]
 include_patterns += list(BESIDES)
 exclude_patterns = [
     ".*",
@@ -38,7 +38,7 @@ exclude_patterns = [
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-# Docstrings say <eos> and mean it: no HTML in Markdown.
+# Docstrings say <eos> and mean it: no HTML in Markdown. Notebooks fold solutions with it: their metadata allow it.
 myst_disable_syntax = ["html_inline", "html_block"]
 smartquotes = False  # quotes in prose are often code
 

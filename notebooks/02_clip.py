@@ -1,0 +1,303 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 02: How do words learn what they look like?
+#
+# **The question.** The U-Net reads vectors that a text encoder made. Who taught that encoder that "lake" is something
+# blue and flat?
+#
+# At the end you will have trained a CLIP of your own, from nothing, in under a minute; you will be able to read its
+# loss and its similarity grid, and to classify pictures with sentences that it was never told are classes. The code is
+# [`clip`](../ldm/text/clip.py), a page long, and its [training](../ldm/train/clip.py).
+
+# %%
+import math
+
+import numpy as np
+import torch
+from IPython.display import display
+
+import ldm
+import show
+from ldm.config import ImageConfig, TextConfig
+from ldm.evaluate.understanding import embed_captions
+from ldm.postcards import SCENES, caption, postcard
+from ldm.text.bpe import learn_merges
+from ldm.text.clip import CLIP, contrastive_loss
+from ldm.text.image import preprocess
+from ldm.text.tokenizer import Tokenizer
+from ldm.train.clip import clip_loss
+from ldm.train.data import Pictures
+from ldm.train.loop import Recipe, attend_by_hand, descend, learning_rate
+
+# %% [markdown]
+# ## The game
+#
+# Two encoders, one for pictures and one for texts, each give a unit vector. Take a batch of pictures with their
+# captions, and let everybody guess: which of these captions is mine? The loss is how badly that goes, both ways
+# (Radford et al. 2021, figure 3):
+#
+# $$L = -\frac{1}{2b} \sum_i \left[ \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_i \cdot v_j}}
+#                                 + \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_j \cdot v_i}} \right]$$
+#
+# *Predict:* what is the loss of somebody who knows nothing, with 64 pairs? And of somebody who knows all?
+
+# %%
+pairs, scale = 64, torch.tensor(math.log(100.0))
+nothing = torch.ones(pairs, 128) / 128**0.5  # every picture and every text on the same spot
+everything = torch.eye(pairs, 128)  # each pair on a spot of its own
+print(f"knows nothing: {contrastive_loss(nothing, nothing, scale):.3f} = log 64 = {math.log(64):.3f}")
+print(f"knows all:     {contrastive_loss(everything, everything, scale):.3f}")
+assert abs(contrastive_loss(nothing, nothing, scale) - math.log(64)) < 1e-4
+
+# %% [markdown]
+# ## Something to look at
+#
+# Drawings of the captioned world, 32 pixels wide, with the scene that each one shows. A caption is written anew
+# whenever it is needed, in other words each time, so that no sentence can be learned by heart.
+
+
+# %%
+def draw(count, seed):
+    cards = [postcard(i, seed=seed, size=32) for i in range(count)]
+    pixels = np.stack([np.asarray(card.image) for card in cards])
+    return Pictures([card.scene for card in cards], pixels)
+
+
+pictures, new = draw(1500, seed=0), draw(200, seed=1)
+rng = np.random.default_rng(0)
+captions = [caption(scene, rng) for scene in pictures.scenes]
+show.film([postcard(i, size=96).image for i in range(6)], captions[:6], side=96)
+
+# %% [markdown]
+# ## A small CLIP
+#
+# The same classes as Stable Diffusion's, with small numbers in them: three layers, 96 wide. Its first guess, before
+# any training, is a grid of cosines between eight new pictures and their captions.
+#
+# *Predict:* what will the grid look like?
+
+# %%
+tokenizer = Tokenizer(learn_merges(captions), context_length=32)
+text = TextConfig(tokenizer.vocab_size, 32, width=96, layers=3, heads=4, activation="quick_gelu")
+image = ImageConfig(32, patch=8, width=96, layers=3, heads=4, activation="quick_gelu")
+torch.manual_seed(0)
+clip = CLIP(text, image, embedding_width=64)
+print(f"{sum(p.numel() for p in clip.parameters()):,} numbers to learn; {tokenizer.vocab_size} pieces")
+
+
+# %%
+def similarity_grid(clip, tokenizer, title):
+    cards = [postcard(i, seed=3, size=128, language="en") for i in range(8)]
+    pixels = preprocess([card.image for card in cards], clip.image_size)
+    with torch.no_grad():
+        cosines = clip.similarity(pixels, tokenizer([card.caption for card in cards]))
+    texts = [card.caption[:44] for card in cards]
+    return cosines.T, show.heat(cosines.T, texts, [f"picture {i}" for i in range(8)], title)
+
+
+cards = [postcard(i, seed=3, size=128, language="en") for i in range(8)]
+before, grid = similarity_grid(clip, tokenizer, "before training")
+display(show.film([card.image for card in cards], [f"picture {i}" for i in range(8)], side=72))
+grid
+
+# %% [markdown]
+# Rows of nearly equal numbers: a text is as near to one picture as to any other. The encoders have not met.
+#
+# ## Training
+#
+# Four hundred steps of 64 pairs, by the loop that trained the shipped model: a step is `clip_loss`, a gradient, and
+# `descend`. *Predict:* the loss begins near log 64, which is 4.16. Where will it be after 400 steps? Can it reach
+# zero?
+
+# %%
+recipe = Recipe(steps=400, batch=64, lr=2e-3, warmup=30)
+optimizer = torch.optim.AdamW(clip.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
+attend_by_hand(clip)  # quicker over few tokens
+losses = []
+for step in range(recipe.steps):
+    loss = clip_loss(clip, tokenizer, pictures, recipe.batch, np.random.default_rng([0, step]))
+    descend(clip, optimizer, loss, learning_rate(recipe, step))
+    losses.append(loss.item())
+print(f"first ten steps {np.mean(losses[:10]):.2f}, last ten {np.mean(losses[-10:]):.2f}")
+
+# %%
+full = show.recorded("clip")
+drawn, (left, right) = show.figure(2, sharey=True)
+left.plot(losses, linewidth=0.8)
+left.axhline(math.log(64), color="grey", linestyle=":")
+left.set(title="this notebook: 64 pairs, 32 pixels", xlabel="step", ylabel="loss")
+right.plot(full["step"], full["loss"])
+right.axhline(math.log(256), color="grey", linestyle=":")
+right.set(title="the shipped model: 256 pairs, 64 pixels", xlabel="step")
+show.picture(drawn)
+
+# %%
+assert abs(np.mean(losses[:5]) - math.log(64)) < 0.5
+assert np.mean(losses[-20:]) < 2.2
+
+# %% [markdown]
+# Both start at the dotted line, which is the logarithm of the batch: knowing nothing. Neither reaches zero, and
+# neither can. A batch has two pictures of the same scene now and then, captions leave things out, and then two
+# captions fit one picture equally well.
+#
+# The grid again, for the same eight pictures, which the training never saw:
+
+# %%
+after, grid = similarity_grid(clip, tokenizer, "after 400 steps")
+off = ~torch.eye(8, dtype=torch.bool)
+print(f"diagonal minus the rest: before {before.diag().mean() - before[off].mean():.2f}, ", end="")
+print(f"after {after.diag().mean() - after[off].mean():.2f}")
+assert after.diag().mean() - after[off].mean() > 0.3
+grid
+
+# %% [markdown]
+# The diagonal shines. Bright squares beside it are honest mistakes, or pairs that do have something in common.
+#
+# ## Classification without classes
+#
+# Nobody told it what a class is. But "sunrise", "day", "sunset" and "night" are texts, so they have vectors; the
+# nearest one to a picture is an answer (`CLIP.classify`). *Predict:* by chance it would be right in one case of four.
+# And here?
+
+# %%
+times = ("sunrise", "day", "sunset", "night")
+pixels = preprocess([postcard(i, seed=1, size=32).image for i in range(len(new))], clip.image_size)
+outdoors = [i for i, scene in enumerate(new.scenes) if hasattr(scene, "time")]
+with torch.no_grad():
+    told = clip.classify(pixels[outdoors], tokenizer(list(times))).argmax(dim=1)
+print(f"{np.mean([times[k] == new.scenes[i].time for k, i in zip(told, outdoors)]):.0%} right")
+
+# %% [markdown]
+# Now look at the captions above: none is as short as "night". The text encoder has never been asked about such a text,
+# and its vector may lie anywhere. (CLIP's authors gained points by writing "a photo of a dog" for "dog".) So ask as
+# the captions speak: take the mean of the vectors of many captions of nights. What they do not share averages out,
+# what they share is left (Radford et al. 2021, section 3.1.4).
+#
+# And ask about more than the time of day. *Predict:* after 400 steps, what will it know best: the time, the place, the
+# animal, the colour behind it, or what the animal wears?
+
+# %%
+QUESTIONS = {
+    "time": times,
+    "background": ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink"),
+    "place": ("lake", "forest", "sea", "desert", "meadow"),
+    "animal": ("dog", "cat", "rabbit", "bear"),
+    "accessory": ("glasses", "hat", "scarf"),
+}
+
+
+# %%
+@torch.no_grad()
+def direction(attribute, choice, texts=64):
+    """The mean vector of captions of scenes that have this attribute."""
+    rng = np.random.default_rng(0)
+    scenes = [scene for scene in SCENES if getattr(scene, attribute, None) == choice]
+    captions = [caption(scenes[rng.integers(len(scenes))], rng) for _ in range(texts)]
+    return embed_captions(clip, tokenizer, captions).mean(dim=0)
+
+
+# %%
+def answers(attribute):
+    """What it says of each picture, and what is true."""
+    choices = QUESTIONS[attribute]
+    asked = [i for i, scene in enumerate(new.scenes) if getattr(scene, attribute, None) in choices]
+    classes = torch.stack([direction(attribute, choice) for choice in choices])
+    with torch.no_grad():
+        told = (clip.embed_image(pixels[asked]) @ classes.T).argmax(dim=1)
+    return asked, [choices[k] for k in told], [getattr(new.scenes[i], attribute) for i in asked]
+
+
+# %%
+shares = {a: np.mean([one == other for one, other in zip(*answers(a)[1:])]) for a in QUESTIONS}
+drawn, [axis] = show.figure()
+axis.bar(shares.keys(), shares.values())
+axis.scatter(shares.keys(), [1 / len(QUESTIONS[a]) for a in shares], color="black", label="by chance")
+axis.set(ylabel="right", ylim=(0, 1), title="after 400 steps")
+axis.legend(frameon=False)
+show.picture(drawn)
+
+# %%
+print({attribute: f"{share:.0%}" for attribute, share in shares.items()})
+assert shares["time"] > 0.5 and shares["accessory"] > 0.6  # by chance 0.25 and 0.33
+asked, told, truth = answers("time")
+labels = [f"{one} ({'right' if one == other else other})" for one, other in zip(told, truth)]
+show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], labels[:8], side=88)
+
+# %% [markdown]
+# A new class costs a few sentences and no training. It knows best what tells many pictures apart at a glance and is
+# nearly always said. Four captions of ten leave out the colour behind the animal, and so it is learned late, although
+# anybody can see it: CLIP knows what people say about pictures, not what there is to see. The shipped model had more
+# of everything: pictures of 64 pixels, four layers, twice the width, 700 steps of 256 pairs.
+
+# %%
+shipped, its_tokenizer = ldm.load_clip("tiny")
+cosines, grid = similarity_grid(shipped, its_tokenizer, "the shipped model's CLIP")
+assert cosines.diag().mean() - cosines[off].mean() > 0.3
+grid
+
+# %% [markdown]
+# What goes on into Stable Diffusion is the text encoder alone, and not even its last step into the shared space: one
+# vector for each token, before they are pooled. The image encoder stays at home. But because it was there, "lake" now
+# points somewhere near "pond" and "lac":
+
+# %%
+words = ["a lake", "a pond", "un lac", "a forest", "une forêt", "a dog", "un chien", "night", "la nuit"]
+with torch.no_grad():
+    vectors = shipped.embed_text(its_tokenizer(words))
+cosines = vectors @ vectors.T
+assert cosines[0, 2] > cosines[0, 3] and cosines[5, 6] > cosines[5, 3]  # languages meet, things do not
+show.heat(cosines, words, words, "texts among themselves")
+
+# %% [markdown]
+# No dictionary was used: the two languages met because they were said of the same pictures.
+#
+# ## Exercises
+#
+# **1.** The temperature is learned. What is the inverse temperature $s$ now, and where did it begin?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# print(f"from {1 / 0.07:.1f} to {clip.logit_scale.exp():.1f}; the shipped model: {shipped.logit_scale.exp():.1f}")
+# ```
+#
+# It begins at 1 / 0.07 and may not pass 100. A larger $s$ makes the softmax harder: the encoders may be sure.
+# </details>
+#
+# **2.** Which of the colours behind the animals does it confuse? Print a table: the rows what is true, the columns
+# what it says.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# colours = QUESTIONS["background"]
+# _, told, truth = answers("background")
+# table = [[sum((t, s) == (a, b) for t, s in zip(truth, told)) for b in colours] for a in colours]
+# show.heat(table, colours, colours, "rows: what is true; columns: what it says", digits=0, side=0.45)
+# ```
+#
+# Mistakes are rarely random: what it confuses looks alike, or is seldom said.
+# </details>
+#
+# **3.** Where does the loss begin with 16 pairs a batch? Why is a large batch a harder game, and a better teacher?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# print(math.log(16))
+# ```
+#
+# At 2.77. Among 16 captions few are nearly right, and coarse knowledge is enough to win. Among many, somebody else's
+# caption differs in one word only, and that word must be understood. (CLIP's own batch was 32,768.)
+# </details>

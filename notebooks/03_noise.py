@@ -1,0 +1,255 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03: Why learn to predict noise?
+#
+# **The question.** We want pictures. Why is the network asked for the *noise* in a picture, and what else could it be
+# asked for?
+#
+# At the end you will be able to noise a latent to any timestep in one line, read a noise schedule by its
+# signal-to-noise ratio, turn each of the three usual predictions into the others, and say at which noise levels each
+# of them is a good question. The code is [`schedule`](../ldm/diffusion/schedule.py) and
+# [`predict`](../ldm/diffusion/predict.py).
+
+# %%
+import numpy as np
+import torch
+
+import ldm
+import show
+from ldm.config import NoiseConfig
+from ldm.diffusion.predict import target, x0_and_eps
+from ldm.diffusion.schedule import add_noise, make_alpha_bar, make_betas
+from ldm.pixels import to_images, to_pixels
+from ldm.postcards import postcard
+
+model = ldm.load("tiny")
+alpha_bar = model.alpha_bar()
+
+# %% [markdown]
+# ## A picture drowns
+#
+# Each step of the forward process shrinks the latent a little and adds a little noise, so that the variance stays one
+# (Ho et al. 2020, eq. 2). There is nothing to learn in it. Take one number, or rather ten thousand copies of it,
+# through the first 300 steps.
+#
+# *Predict:* the number is 1.5. What are the mean and the variance of the copies after 300 steps?
+
+# %%
+betas = make_betas(NoiseConfig()).double()
+generator = torch.Generator().manual_seed(0)
+x = torch.full((10_000,), 1.5, dtype=torch.float64)
+for beta in betas[:300]:
+    x = (1 - beta).sqrt() * x + beta.sqrt() * torch.randn(len(x), generator=generator, dtype=torch.float64)
+a = alpha_bar[299].double()
+print(f"walked:   mean {x.mean():.3f}, variance {x.var():.3f}")
+print(f"in a leap: mean {1.5 * a.sqrt():.3f}, variance {1 - a:.3f}")
+assert abs(x.mean() - 1.5 * a.sqrt()) < 0.02 and abs(x.var() - (1 - a)) < 0.02
+
+# %% [markdown]
+# Gaussians compose, so nobody has to walk. With $\bar\alpha_t$, the product of all $1-\beta$ so far, any step is one
+# leap from the start (Ho et al. 2020, eq. 4), and this is what training does millions of times:
+#
+# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
+#
+# Here on the latent of a postcard, decoded. *Predict:* from which t on will you no longer recognise it? The steps go
+# up to 999.
+
+# %%
+cards = [postcard(i, seed=4, size=128) for i in range(16)]
+with torch.no_grad():
+    x0 = model.vae.encode(to_pixels([card.image for card in cards]))[0]
+eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
+times = [0, 50, 150, 300, 500, 700, 999]
+with torch.no_grad():
+    drowned = torch.cat([add_noise(x0[:1], eps[:1], alpha_bar[t]) for t in times])
+    images = to_images(model.vae.decode(drowned))
+show.film(images, [f"t = {t}, {100 * (1 - alpha_bar[t]):.1f} % noise" for t in times], side=104)
+
+# %% [markdown]
+# It is noise in the *latent*, so the decoder makes blotches of it, not grains.
+#
+# ## How fast? The signal-to-noise ratio
+#
+# A schedule is best judged by one number for each t: the variance of the signal over that of the noise,
+# $\bar\alpha_t / (1-\bar\alpha_t)$. *Predict:* where on its way from 0 to 999 does Stable Diffusion's schedule pass
+# the middle, where both are equal?
+
+# %%
+schedules = {
+    name: make_alpha_bar(NoiseConfig(schedule=name)) for name in ("scaled_linear", "linear", "cosine")
+}
+ratios = {name: a / (1 - a) for name, a in schedules.items()}
+middle = int((ratios["scaled_linear"] > 1).sum())
+print(f"Stable Diffusion's (scaled_linear) has more noise than signal from t = {middle}")
+show.curve(range(1000), ratios, "t", "signal / noise", yscale="log")
+
+# %% [markdown]
+# Two things to see. The ratio falls by five powers of ten and more: one network has to be good at all of them. And
+# Stable Diffusion's line does not fall to zero at the end.
+
+# %%
+last = alpha_bar[-1]
+print(
+    f"at t = 999, {100 * last:.2f} % of the variance, {100 * last.sqrt():.1f} % of the size, is still signal"
+)
+assert 0.004 < last < 0.005
+
+# %% [markdown]
+# A trace of the picture survives to the last step of *training*, mostly its mean colour; but *painting* starts from
+# noise without one. The network has learned to trust a trace that is not there, and so its pictures tend to middling
+# brightness (Lin et al. 2024).
+#
+# ## Three questions, one answer
+#
+# With $x_t$ known, the noise $\epsilon$, the clean latent $x_0$ and the mixture
+# $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ each determine the others (Salimans & Ho 2022).
+# *Predict:* if the answers are perfect, does it matter which was asked?
+
+# %%
+t = torch.tensor([30, 500, 950]).repeat_interleave(2)
+a = make_alpha_bar(NoiseConfig()).double()[t]
+clean, noise = x0[:6].double(), eps[:6].double()
+x_t = add_noise(clean, noise, a)
+for kind in ("eps", "v", "x0"):
+    answer = target(kind, clean, noise, a)
+    got_x0, got_eps = x0_and_eps(kind, answer, x_t, a[:, None, None, None])
+    assert torch.allclose(got_x0, clean, atol=1e-10) and torch.allclose(got_eps, noise, atol=1e-10)
+
+# %% [markdown]
+# Not at all. But no answer is perfect, and then it matters a great deal. Say the answer is wrong by 0.1, whatever was
+# asked. How wrong is the clean latent that follows from it, and how wrong the noise?
+
+# %%
+a = alpha_bar[:, None]
+zero = torch.zeros(1000, 1)
+drawn, axes = show.figure(2)
+for kind in ("eps", "v", "x0"):
+    for axis, error in zip(axes, x0_and_eps(kind, zero + 0.1, zero, a)):
+        axis.plot(error.abs(), label=f"asked for {kind}")
+for axis, name in zip(axes, ("clean latent", "noise")):
+    axis.set(title=f"error of the {name}", xlabel="t", yscale="log")
+axes[0].legend(frameon=False)
+show.picture(drawn)
+
+# %% [markdown]
+# Ask for the noise, and at high t the error of the clean latent explodes: it is divided by $\sqrt{\bar\alpha_t}$. Ask
+# for the clean latent, and at low t it is the noise that goes wrong. $v$ never makes an error larger, at either end.
+#
+# So why noise? Because what is asked decides what the *loss* cares about. One and the same error, written in both
+# ways:
+#
+# $$\lVert \hat\epsilon - \epsilon \rVert^2 = \frac{\bar\alpha_t}{1-\bar\alpha_t}\, \lVert \hat x_0 - x_0 \rVert^2$$
+#
+# A plain loss on the noise *is* a loss on the picture, weighted by the signal-to-noise ratio. Where the picture has
+# drowned nobody could know it, and mistakes are cheap; where it is nearly clean, details must be right.
+#
+# ## What the trained network does
+#
+# Sixteen postcards, eight timesteps, one look at each. *Predict:* at which end is the noise easy to name, and at which
+# is the clean latent easy to guess?
+
+# %%
+prompts = [card.caption for card in cards]
+context = model.encode_text(prompts)
+times = [10, 50, 150, 300, 450, 600, 800, 999]
+errors = {"noise": [], "clean latent": []}
+for t in times:
+    x_t = add_noise(x0, eps, alpha_bar[t])
+    with torch.no_grad():
+        guess_x0, guess_eps = x0_and_eps("eps", model.unet(x_t, torch.tensor(t), context), x_t, alpha_bar[t])
+    errors["noise"].append(float(((guess_eps - eps) ** 2).mean()))
+    errors["clean latent"].append(float(((guess_x0 - x0) ** 2).mean()))
+
+# %%
+snr = alpha_bar[times] / (1 - alpha_bar[times])
+left, right = np.array(errors["noise"]), np.array(errors["clean latent"]) * snr.numpy()
+assert np.allclose(left, right, rtol=1e-2)  # the identity above, measured
+assert errors["noise"][0] > 3 * errors["noise"][-1] and errors["clean latent"][0] < errors["clean latent"][-1]
+show.curve(times, errors, "t", "mean squared error", yscale="log", marker="o")
+
+# %% [markdown]
+# They cross. In a nearly clean latent the noise is faint and hard to name: an error of 1 would be knowing nothing. In
+# pure noise it is easy, since nearly all *is* noise; but that says little about the picture. Look at the guesses:
+
+# %%
+some = [50, 300, 600, 800, 999]
+with torch.no_grad():
+    x_t = torch.cat([add_noise(x0[:1], eps[:1], alpha_bar[t]) for t in some])
+    outs = [model.unet(x[None], torch.tensor(t), context[:1]) for x, t in zip(x_t, some)]
+    guesses = [x0_and_eps("eps", o, x[None], alpha_bar[t])[0] for o, x, t in zip(outs, x_t, some)]
+    rows = [to_images(model.vae.decode(z)) for z in (x_t, torch.cat(guesses))]
+print(prompts[0])
+show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in some], side=104)
+
+# %% [markdown]
+# It sees more than you do: where you would give up, it still finds the outlines. From pure noise, though, the best
+# guess is an average of everything that the caption allows. Squared error rewards averages: a blur is never very
+# wrong. That is why one look is not enough, and why painting takes steps: [notebook 06](06_samplers.ipynb).
+#
+# ## Is my loss curve normal?
+#
+# The recorded training of the shipped model. *Predict:* how long after the start does the loss still fall?
+
+# %%
+log = show.recorded("diffusion")
+show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training", yscale="log")
+
+# %% [markdown]
+# A steep beginning, in which the network learns that the answer resembles its input; then a long, nearly flat line on
+# which all that you would call a picture is learned. A flat curve is normal; look at samples, not at the curve.
+#
+# ## Exercises
+#
+# **1.** Training picks t at random. Draw t and eps for a batch of 16, and compute Stable Diffusion's loss of the
+# shipped model, in four lines.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# t = torch.randint(1000, (16,), generator=torch.Generator().manual_seed(3))
+# with torch.no_grad():
+#     out = model.unet(add_noise(x0, eps, alpha_bar[t]), t, context)
+# print(((out - target("eps", x0, eps, alpha_bar[t])) ** 2).mean())
+# ```
+# </details>
+#
+# **2.** A schedule that ends in pure noise cannot be used with eps-prediction. Which line above breaks, and why?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# a = make_alpha_bar(NoiseConfig(prediction="v", zero_snr=True))
+# print(a[-1])
+# print(x0_and_eps("eps", eps[:1], eps[:1], a[-1])[0].isfinite().all())
+# ```
+#
+# The division by $\sqrt{\bar\alpha_t} = 0$: the noise says nothing about the picture then, so the model must predict v
+# (or x0).
+# </details>
+#
+# **3.** How much do the words help, and where? Repeat the measurement with the context of the empty prompt.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# empty = model.encode_text([""]).expand(16, -1, -1)
+# for t in times:
+#     x_t = add_noise(x0, eps, alpha_bar[t])
+#     with torch.no_grad():
+#         outs = [model.unet(x_t, torch.tensor(t), c) for c in (context, empty)]
+#     print(t, *(f"{((out - eps) ** 2).mean():.4f}" for out in outs))
+# ```
+#
+# Most at high noise: where the picture can still be seen, it says more than its caption.
+# </details>

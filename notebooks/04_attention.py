@@ -1,0 +1,273 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04: How does a pixel find its word?
+#
+# **The question.** The prompt says "a dog with glasses". How does the place where an eye is being painted come to know
+# of the glasses?
+#
+# At the end you will be able to compute attention by hand and get what the fused kernel gets, say why its scores are
+# divided by $\sqrt d$, and look at the cross-attention of the real model: which word was read where, and when. The
+# code is [`attention`](../ldm/nn/attention.py) and the [`recorder`](../ldm/trace/recorder.py).
+
+# %%
+import math
+
+import numpy as np
+import torch
+
+import ldm
+import show
+from ldm.nn.attention import Attention, attention, attention_weights
+from ldm.trace.film import fit, spread
+from ldm.trace.heat import attention_sheet, overlay
+from ldm.trace.recorder import record
+
+generator = torch.Generator().manual_seed(0)
+
+# %% [markdown]
+# ## By hand
+#
+# A *query* for every place that asks, a *key* and a *value* for every place that may answer. The dot products of a
+# query with all keys become weights, positive and of sum one; the answer is the average of the values with these
+# weights (Vaswani et al. 2017, eq. 1):
+#
+# $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
+#
+# Three places ask, four answer. With plain loops and no matrix in sight:
+
+# %%
+q, k, v = (torch.randn(1, 1, n, 8, generator=generator, dtype=torch.float64) for n in (3, 4, 4))
+by_hand = torch.zeros(3, 8, dtype=torch.float64)
+for i in range(3):
+    scores = [float(q[0, 0, i] @ k[0, 0, j]) / math.sqrt(8) for j in range(4)]
+    total = sum(math.exp(score) for score in scores)
+    for j in range(4):
+        by_hand[i] += math.exp(scores[j]) / total * v[0, 0, j]
+
+# %% [markdown]
+# *Predict:* to how many digits will that agree with torch's kernel, which never even writes the weights down?
+
+# %%
+kernel = attention(q, k, v)[0, 0]
+weights = attention_weights(q, k)
+print(f"largest difference: {(by_hand - kernel).abs().max():.1e}")
+assert torch.allclose(by_hand, kernel, atol=1e-12)
+assert torch.allclose(weights @ v, attention(q, k, v), atol=1e-12)
+assert torch.allclose(weights.sum(-1), torch.ones(3, dtype=torch.float64))
+show.heat(weights[0, 0], [f"query {i}" for i in range(3)], [f"key {j}" for j in range(4)], "rows sum to one")
+
+# %% [markdown]
+# To all of them. Both are in the project: the kernel runs, and the open form runs when somebody wants to see the
+# weights. A test holds them equal, for the real layers:
+
+# %%
+torch.manual_seed(0)
+layer = Attention(width=64, heads=4, context_width=32).double()
+pixels = torch.randn(2, 9, 64, generator=generator, dtype=torch.float64)
+words = torch.randn(2, 5, 32, generator=generator, dtype=torch.float64)
+with torch.no_grad():
+    fused = layer(pixels, words)
+    layer.by_hand = True
+    open_form = layer(pixels, words)
+assert torch.allclose(fused, open_form, atol=1e-12)
+
+# %% [markdown]
+# ## Why divide by the square root?
+#
+# *Predict:* with random queries and keys of width d, how large are the dot products, and what does a softmax do with
+# large numbers? As a measure take the highest of 32 weights: 1/32 would be "looks everywhere", 1 "looks at one place
+# only".
+
+# %%
+widths, plain, divided = [4, 16, 64, 256, 1024], [], []
+for d in widths:
+    q, k = (torch.randn(1, 1, n, d, generator=generator) for n in (200, 32))
+    divided.append(float(attention_weights(q, k).max(-1).values.mean()))
+    plain.append(float(attention_weights(q * d**0.5, k).max(-1).values.mean()))
+assert plain[-1] > 0.9 and max(divided) < 0.35
+lines = {"scores as they are": plain, "divided by the root of d": divided}
+show.curve(widths, lines, "width d", "highest weight", xscale="log", marker="o")
+
+# %% [markdown]
+# A dot product of d independent terms has a deviation of $\sqrt d$. Undivided, wide heads would begin their training
+# staring at one random place each, with a gradient of nearly zero to turn their heads by.
+#
+# ## Two properties worth knowing
+#
+# *Predict:* what happens to the answers if the words are shuffled? And in a causal attention, if the *last* word is
+# changed?
+
+# %%
+with torch.no_grad():
+    shuffled = layer(pixels, words[:, [3, 0, 4, 1, 2]])
+    sequence = torch.randn(1, 6, 64, generator=generator, dtype=torch.float64)
+    other = torch.cat([sequence[:, :5], sequence[:, 5:] + 1], dim=1)
+    reader = Attention(width=64, heads=4).double()
+    before, after = reader(sequence, causal=True), reader(other, causal=True)
+assert torch.allclose(shuffled, open_form, atol=1e-12)
+assert torch.allclose(before[:, :5], after[:, :5], atol=1e-12)
+assert not torch.allclose(before[:, 5], after[:, 5])
+
+# %% [markdown]
+# Shuffling changes nothing: attention reads a *set*. If the order of words matters, each word's vector has to carry
+# it, and it does: the text encoder adds a vector for the position. In a causal attention, as in that encoder, a place
+# sees only itself and what came before.
+
+# %%
+q, k = (torch.randn(1, 1, 7, 16, generator=generator) for _ in "qk")
+causal = attention_weights(q, k, causal=True)[0, 0]
+assert causal.triu(1).count_nonzero() == 0
+tokens = ["<start>", "a", "dog", "with", "glasses", "<end>", "<end>"]
+show.heat(causal, tokens, tokens, "causal: the upper triangle is exactly zero", side=0.5)
+
+# %% [markdown]
+# ## The real model
+#
+# In each cross-attention layer of the U-Net every place of the latent spreads a weight of one over the 32 tokens. A
+# *recorder* collects these weights while the model paints, averaged over heads, layers and steps (Tang et al. 2023).
+#
+# *Predict:* which words will have a sharp map, and which a flat one?
+
+# %%
+model = ldm.load("tiny")
+prompt = "a dog with glasses"
+with record(model, prompt) as recording:
+    [image] = model.generate(prompt, seed=42, progress=recording.watch())
+attention_sheet(recording, 0, image, columns=5, side=112)
+
+# %%
+attended = torch.stack([moment.attention[0] for moment in recording.moments])  # [step, token, h, w]
+share = attended.sum(dim=1)
+print(f"on the words and marks: {share.mean():.0%} of all weight; the rest lies on the padding")
+assert attended.min() >= 0 and share.max() <= 1 + 1e-4
+
+# %% [markdown]
+# The number under a word is its share in what all places read. Marks and padding take the rest: the end mark's vector
+# has read the whole sentence and is a good summary, so it is read much.
+#
+# Now a landscape. *Predict:* where is "sunset" read: in the sun, in the sky, everywhere?
+
+# %%
+prompt = "a lake with mountains and a boat at sunset"
+with record(model, prompt) as landscape:
+    [lake] = model.generate(prompt, seed=3, progress=landscape.watch())
+attention_sheet(landscape, 0, lake, columns=5, side=96)
+
+# %% [markdown]
+# Things have their places. Words that colour everything need not: any place will do to read them, and other vectors
+# know of them too, for the text encoder let each word look back at those before it. The maps are coarse besides:
+# attention runs at 8 × 8 and 4 × 4 places here (at 64 × 64 and below in Stable Diffusion).
+#
+# ## Not only where: when
+#
+# The same map for single steps, from noise to picture. *Predict:* is "glasses" found early or late?
+
+# %%
+word = next(w for w in recording.words if w.text == "glasses")
+chosen = spread(len(recording.moments), 6)
+base = [fit(guess, 128) for guess in recording.pictures("x0", 0, chosen)]
+maps = [recording.heat_map(word, 0, i) for i in chosen]
+times = [f"t = {recording.moments[i].t}" for i in chosen]
+show.film([overlay(b, m) for b, m in zip(base, maps)], times, side=112)
+
+# %% [markdown]
+# Early on, the map settles where the glasses are going to be; later steps refine what was agreed.
+#
+# ## Do the maps mean anything?
+#
+# A map shows where a word was *read*, which is no proof that it did something. So intervene, and paint from the same
+# noise with contexts that no text has. One is that of "a dog", in which a single vector was replaced by the "glasses"
+# of the other prompt; one is that of "a dog with glasses" without its word: in that place stands what "a dog" has
+# there, padding.
+#
+# *Predict:* which of the two dogs will wear glasses? Both, one, or neither?
+
+# %%
+with_glasses, dog, empty = model.encode_text(["a dog with glasses", "a dog", ""])
+place = word.positions[0]
+assert torch.allclose(with_glasses[:3], dog[:3], atol=1e-4)  # "<start> a dog": what comes later is not seen
+put_in = torch.cat([dog[:place], with_glasses[place : place + 1], dog[place + 1 :]])
+taken_out = torch.cat([with_glasses[:place], dog[place : place + 1], with_glasses[place + 1 :]])
+
+
+# %%
+def paint(cond):
+    noise, path = model.noise([42], size=(128, 128)), model.path(steps=30, sampler="ddim")
+    latent, _ = model.begin(noise(), "ddim", path)
+    denoise = model.denoiser(cond[None], empty[None], guidance=3.0)
+    for step in model.sample(latent, denoise, noise, "ddim", path):
+        latent = step.x_prev
+    return model.decode(latent)[0]
+
+
+painted = [paint(context) for context in (with_glasses, dog, put_in, taken_out)]
+names = ["a dog with glasses", "a dog", "a dog, the word put in", "with glasses, the word taken out"]
+show.film(painted, names, side=112)
+
+# %%
+pixels = [np.asarray(p, dtype=float) for p in painted]
+for name, p in zip(names, pixels):
+    print(f"{name:34} differs by {np.abs(p - pixels[0]).mean():5.1f} and {np.abs(p - pixels[1]).mean():5.1f}")
+assert np.abs(pixels[0] - pixels[1]).mean() > 2  # the words do something
+assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector among 32
+
+# %% [markdown]
+# The two numbers are the mean differences from the first picture and from the second. So reading does have
+# consequences: one vector among 32 changes the picture. And the end mark and the padding, which come after the word
+# and have read it, carry it as well; what was taken out in one place may still be read in the others.
+#
+# ## Exercises
+#
+# **1.** How much does it cost? Count the weights of one self-attention over a latent of 64 × 64, and over one of 128 ×
+# 128, with 8 heads.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for side in (64, 128):
+#     n = side * side
+#     print(f"{side} x {side}: {8 * n * n:,} weights, {8 * n * n * 4 / 2**30:.1f} GiB in float32")
+# ```
+#
+# Twice the side is 16 times the weights, and this is for one picture in one layer. Kernels that never write them down
+# made large pictures possible.
+# </details>
+#
+# **2.** Which head reads what? Put a hook on one layer's `weights`, and show one map for each of its heads.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# layer = model.unet.up[1].attn[0].layers[0].cross_attn
+# layer.by_hand, seen = True, []
+# handle = layer.weights.register_forward_hook(lambda module, given, out: seen.append(out))
+# model.generate("a dog with glasses", seed=42)
+# handle.remove()
+# layer.by_hand = False
+# maps = seen[len(seen) // 2][-1, :, :, 4]  # half-way, the last of the batch (with prompt), the word "glasses"
+# side = math.isqrt(maps.shape[1])
+# show.film([overlay(fit(image, 128), m.reshape(side, side)) for m in maps], [f"head {h}" for h in range(len(maps))])
+# ```
+# </details>
+#
+# **3.** Without its words: paint with a context in which all 32 vectors are the same, the beginning mark's.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# paint(dog[:1].expand(32, -1))
+# ```
+#
+# The beginning mark has read nothing (the reader is causal), so it is the same for all prompts: a picture of anything.
+# </details>

@@ -1,0 +1,269 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05: What is inside the U-Net?
+#
+# **The question.** The network that names the noise goes down to 4 × 4 places and up again. What travels through the
+# bottom, what through the skips, and how does it know which noise level it is looking at?
+#
+# At the end you will be able to predict every shape in it, say what is lost when a skip is cut (and have seen it), and
+# explain what the timestep embedding is for. The code is [`unet`](../ldm/unet/unet.py) and
+# [`embedding`](../ldm/unet/embedding.py).
+
+# %%
+from contextlib import contextmanager
+
+import torch
+
+import ldm
+import show
+from ldm.diffusion.predict import x0_and_eps
+from ldm.diffusion.schedule import add_noise
+from ldm.pixels import to_images, to_pixels
+from ldm.postcards import postcard
+from ldm.trace.passes import inputs, passes
+from ldm.unet.embedding import timestep_embedding
+
+model = ldm.load("tiny")
+unet, alpha_bar = model.unet, model.alpha_bar()
+
+# %% [markdown]
+# ## The shapes
+#
+# The latent is 4 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
+# way down? On the way up each level also takes the feature maps of its partner: how many, and of how many channels?
+
+# %%
+levels = {f"down.{i}": level for i, level in enumerate(unet.down)} | {"mid": unet.mid}
+levels |= {f"up.{i}": level for i, level in enumerate(unet.up)}
+for p in passes(unet, levels, *inputs(model.config)["unet"]):
+    skips = [shape for shape in p.inputs[1:] if len(shape) == 3]
+    taken = f"  with skips of {' + '.join(str(s[0]) for s in skips)} channels" if skips else ""
+    print(f"{p.module:7}{str(p.inputs[0]):>15} -> {str(p.outputs[0]):15}{taken}")
+
+# %% [markdown]
+# Every residual block on the way up takes one skip: the two feature maps are laid one upon the other, and its first
+# convolution has to make sense of both. There is one block more than on the way down, because the way down hands over
+# more than its blocks' outputs: those of `conv_in` and of each `downsample`, too.
+
+# %%
+handed = 1 + sum(len(level.res) + (level.downsample is not None) for level in unet.down)
+taken = sum(len(level.res) for level in unet.up)
+print(f"{handed} feature maps are handed over, {taken} are taken")
+assert handed == taken
+
+# %% [markdown]
+# *Predict:* where do most of the 20 million numbers live: at the fine levels, which see most places, or at the coarse
+# ones?
+
+# %%
+sizes = {name: sum(p.numel() for p in level.parameters()) / 1e6 for name, level in levels.items()}
+drawn, [axis] = show.figure()
+axis.bar(sizes.keys(), sizes.values())
+axis.set(ylabel="million numbers", title="what is learned, level by level")
+assert sizes["down.0"] < sizes["down.2"] and sizes["up.2"] < sizes["up.0"]
+show.picture(drawn)
+
+# %% [markdown]
+# At the coarse ones: channels are many there, and a convolution costs their square. It costs time by the place, so the
+# fine levels are small and slow, the coarse ones large and quick. Nothing in it is tied to a size, either:
+
+# %%
+with torch.no_grad():
+    for size in ((16, 16), (16, 28), (9, 5)):
+        out = unet(torch.randn(1, 4, *size), torch.tensor(500), model.encode_text(["a lake"]))
+        assert out.shape[-2:] == size
+
+# %% [markdown]
+# ## Cut a skip
+#
+# On the way up, let one level's skips arrive empty: all zero. Nothing else is changed. `up.0` is the coarsest, `up.2`
+# the finest.
+#
+# *Predict:* which cut hurts most? Is what comes through the bottom enough to name the noise?
+
+
+# %%
+@contextmanager
+def cut(*names):
+    """Within the block, the skips of these levels ("up.0", ...) carry nothing."""
+
+    def empty(module, given):
+        h, skips, *rest = given
+        return (h, [torch.zeros_like(skip) for skip in skips], *rest)
+
+    handles = [levels[name].register_forward_pre_hook(empty) for name in names]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# %% [markdown]
+# One look at three noisy postcards, and the clean latent that follows from it:
+
+# %%
+cards = [postcard(i, seed=4, size=128) for i in range(3)]
+context = model.encode_text([card.caption for card in cards])
+with torch.no_grad():
+    x0 = model.vae.encode(to_pixels([card.image for card in cards]))[0]
+eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def look(t, told=None):
+    """The error of the noise, and the clean latent guessed, at timestep t; the network may be `told` another."""
+    x_t = add_noise(x0, eps, alpha_bar[t])
+    out = unet(x_t, torch.tensor(t if told is None else told), context)
+    return float(((out - eps) ** 2).mean()), x0_and_eps("eps", out, x_t, alpha_bar[t])[0]
+
+
+# %%
+errors, rows = {}, []
+for name in ("nothing", "up.0", "up.1", "up.2"):
+    with cut(*[name] if name in levels else []):
+        errors[name], guess = look(t=300)
+    rows.append(to_images(model.vae.decode(guess).detach()))
+names = [f"{name} cut: error {error:.2f}" for name, error in errors.items()]
+show.grid(rows, names, side=88)
+
+# %%
+print(errors)
+assert errors["nothing"] < min(errors["up.0"], errors["up.1"]) and errors["up.2"] > 0.5
+assert errors["up.2"] == max(errors.values())
+
+# %% [markdown]
+# Without its finest skips it is lost. An error of 1 is what somebody gets who knows nothing and answers 0, and here it
+# is near that or beyond. The answer *is* noise: different in every place, without any pattern. It cannot be described
+# in 4 × 4 places, however many channels they have; it has to be handed across. What comes through the bottom is the
+# other half: *which* part of what was handed across is picture, and stays.
+#
+# So the skips of a diffusion U-Net are no help to training, as in other networks; without them the task has no
+# solution.
+#
+# *Predict:* now paint 30 whole steps with a level cut each time. Where is the picture robust?
+
+# %%
+images = []
+for name in ("nothing", "up.0", "up.1", "up.2"):
+    with cut(*[name] if name in levels else []):
+        images += model.generate("a dog with glasses", seed=42)
+show.film(images, [f"{name} cut" for name in errors], side=112)
+
+# %% [markdown]
+# The coarser a level, the less its skips are missed: what they carry is known further down as well, and comes up from
+# there. But errors add up. Thirty looks that are each a little wrong can lead somewhere else, and thirty that are
+# quite wrong lead nowhere.
+#
+# ## Which noise level is it?
+#
+# One network serves all t, so t is an input. As a single number it would be a poor one: 500 and 501 should feel nearly
+# the same, 0 and 999 different, and everything should stay between -1 and 1. So it becomes cosines and sines at many
+# frequencies, a clock with many hands (Vaswani et al. 2017, section 3.5).
+
+# %%
+t = torch.arange(1000)
+embedding = timestep_embedding(t, 96)
+drawn, (left, right) = show.figure(2)
+left.imshow(embedding, aspect="auto", cmap="RdBu_r")
+left.set(title="the embedding", xlabel="its 96 numbers: cosines, then sines", ylabel="t")
+alike = embedding @ embedding.T / 48
+right.imshow(alike, cmap="viridis")
+right.set(title="how alike are two timesteps?", xlabel="t", ylabel="t")
+show.picture(drawn)
+
+# %% [markdown]
+# The fast hands on the left tell 500 from 501, the slow ones 0 from 999. *Predict:* the right picture has the same
+# value along each diagonal. Why?
+
+# %%
+frequencies = 10000 ** (-torch.arange(48, dtype=torch.float64) / 48)
+for a, b in ((0, 0), (10, 13), (500, 503), (0, 400)):
+    by_hand = torch.cos((a - b) * frequencies).mean()
+    print(f"{a:4}{b:5}  {alike[a, b]:.4f}  {by_hand:.4f}")
+    assert abs(alike[a, b] - by_hand) < 1e-3
+
+# %% [markdown]
+# Because $\cos x \cos y + \sin x \sin y = \cos(x - y)$: the product knows only the *difference* of two timesteps.
+#
+# ## Lie about the time
+#
+# Does the network use it? Show it latents from t = 400 and tell it something else. *Predict:* what does it do when
+# told that there is less noise than there is? And more?
+
+# %%
+told = [0, 100, 200, 300, 400, 500, 600, 800, 999]
+lies = {t: look(400, told=t) for t in told}
+assert min(lies, key=lambda t: lies[t][0]) == 400  # the truth works best
+show.curve(
+    told, {"": [error for error, _ in lies.values()]}, "t that it was told", "error of the noise", marker="o"
+)
+
+# %%
+shown = (0, 200, 400, 600, 999)
+rows = [to_images(model.vae.decode(torch.stack([lies[t][1][i] for t in shown])).detach()) for i in (0, 1)]
+show.grid(rows, top=[f"told {t}" for t in shown], side=88)
+
+# %% [markdown]
+# Told "little noise", it leaves noise in the picture; told "much", it takes away what was picture. The number t is no
+# decoration: it tells the network how much of what it sees to believe.
+#
+# ## Exercises
+#
+# **1.** How large is Stable Diffusion's U-Net, and which level has most of it? (No weights are needed: torch's meta
+# device has shapes only.)
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# from ldm.config import SD1
+# from ldm.unet.unet import UNet
+#
+# with torch.device("meta"):
+#     large = UNet(SD1.unet)
+# print(f"{sum(p.numel() for p in large.parameters()):,}")
+# for name, part in [*large.down.named_children(), *large.up.named_children()]:
+#     print(name, f"{sum(p.numel() for p in part.parameters()):,}")
+# ```
+#
+# 859,520,964; the way up has more than the way down, for its convolutions take the skips in as well.
+# </details>
+#
+# **2.** Cut all skips at once, and then all but the finest. Does the network do without the others?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for names in (("up.0", "up.1", "up.2"), ("up.0", "up.1")):
+#     with cut(*names):
+#         print(names, look(300)[0])
+# ```
+#
+# Not without loss: it was trained with all of them, and what it knows is spread over them.
+# </details>
+#
+# **3.** At which noise level is the finest skip needed most? Measure the cut at t = 10, 300, 600, 990.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for t in (10, 300, 600, 990):
+#     whole = look(t)[0]
+#     with cut("up.2"):
+#         print(t, f"{whole:.4f} {look(t)[0]:.4f}")
+# ```
+#
+# The ratio is worst near pure noise, where the whole network's error is tiny: there the answer is nearly its input,
+# and the input can only come across the skip.
+# </details>

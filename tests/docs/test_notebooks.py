@@ -1,0 +1,29 @@
+r"""The notebooks as pages of the site. Run by `make test-docs`."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.docs
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def test_every_notebook_is_a_page_with_its_pictures_and_folded_solutions(site):
+    assert NOTEBOOKS
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        page = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+        solutions = sum("".join(cell["source"]).count("<details>") for cell in cells)
+        addresses = set(re.findall(r'<img [^>]*src="([^"]+)"', page))
+        assert len({a for a in addresses if a.endswith(".png")}) >= pictures, path.stem
+        assert all((site / "notebooks" / address).resolve().exists() for address in addresses), path.stem
+        assert solutions == page.count("<details>") == page.count("</details>") > 0, path.stem
+
+
+def test_the_front_page_leads_to_every_notebook(site):
+    front = (site / "docs" / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="../notebooks/{path.stem}.html"' in front for path in NOTEBOOKS)

@@ -1,0 +1,98 @@
+r"""The notebooks: what is committed was made from the plain files, and every one runs. Run by `make test-notebooks`."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jupytext", reason="the notebooks need the `notebooks` extra: make test-notebooks")
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "notebooks"))
+
+import nbformat  # noqa: E402
+
+import build  # noqa: E402
+
+pytestmark = pytest.mark.notebooks
+EACH, ALL = 120, 480  # seconds of one thread
+SOURCES = {path.stem: path for path in build.sources()}
+LINES = 14  # of code in a cell
+
+spent: dict[str, float] = {}
+
+
+@pytest.fixture(params=SOURCES)
+def source(request: pytest.FixtureRequest) -> Path:
+    return SOURCES[request.param]
+
+
+@pytest.fixture
+def built(source: Path) -> nbformat.NotebookNode:
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def test_the_committed_notebook_has_the_cells_of_its_source(source, built):
+    cells = [(cell.id, cell.cell_type, cell.source) for cell in built.cells]
+    wanted = [(cell.id, cell.cell_type, cell.source) for cell in build.read_source(source).cells]
+    assert cells == wanted, f"{source.stem} was changed: make notebooks ARGS={source.name}"
+
+
+def test_no_notebook_is_without_its_source():
+    assert {path.stem for path in build.FOLDER.glob("*.ipynb")} == set(SOURCES)
+
+
+def test_every_cell_was_run_in_order_and_none_failed(built):
+    code = [cell for cell in built.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert "stderr" not in {output.get("name") for output in outputs}
+
+
+def test_the_committed_notebook_is_small_and_has_pictures_of_one_kind(source, built):
+    assert source.with_suffix(".ipynb").stat().st_size <= build.LIMIT
+    kinds = [
+        set(output.data) for cell in built.cells for output in cell.get("outputs", []) if "data" in output
+    ]
+    assert {"image/png"} in kinds
+    assert not {"image/jpeg", "image/svg+xml", "text/html"} & set().union(*kinds)
+
+
+def test_nothing_tells_on_which_machine_it_was_made(source):
+    text = source.with_suffix(".ipynb").read_text(encoding="utf-8")
+    assert not re.findall(r"/(?:home|root|tmp|usr|work|Users)/[^ \"]*|0x[0-9a-f]{9,}", text)
+
+
+def test_cells_are_short_and_import_what_they_show(source):
+    for cell in build.read_source(source).cells:
+        if cell.cell_type == "code":
+            lines = [line for line in cell.source.splitlines() if line.strip()]
+            assert len(lines) <= LINES or set(lines[0].split()) & {"import", "from"}, cell.source
+
+
+def test_it_asks_predicts_asserts_and_ends_with_exercises(source):
+    cells = build.read_source(source).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert prose.startswith("# ") and "predict" in prose.lower() and "assert " in code
+    assert re.search("[Ee]xercise", cells[-1].source) and build.solutions(build.read_source(source))
+
+
+@pytest.mark.slow
+def test_it_runs_from_top_to_bottom_without_a_network_and_so_do_its_solutions(source):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests" / "notebooks" / "offline.py"), str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert result.returncode == 0, result.stderr[-4000:]
+    spent[source.stem] = float(result.stdout.splitlines()[-1])
+    print(f"{source.stem}: {spent[source.stem]:.0f} s")
+    assert spent[source.stem] <= EACH
+
+
+@pytest.mark.slow
+def test_all_of_them_together_leave_time_for_coffee():
+    assert sum(spent.values()) <= ALL, spent
