@@ -59,10 +59,16 @@ def ordinary_tests(folder: Path) -> list[str]:
     return [str(path) for path in sorted(files, key=key) if "mutants" not in path.parts]
 
 
-def failures(folder: Path) -> list[str]:
-    """The first tests that fail in `folder`; empty if all pass. Raises RuntimeError if pytest cannot run at all."""
+def near(file: str, tests: list[str]) -> list[str]:
+    """The tests in the folder that mirrors the patched file's, or of the file itself: the likeliest to notice."""
+    part = Path(file).parts[0].removesuffix(".py")
+    return [test for test in tests if Path(test).parts[1] in (part, f"test_{part}.py")]
+
+
+def failures(folder: Path, tests: list[str]) -> list[str]:
+    """The first of these tests that fail in `folder`; empty if all pass. Raises RuntimeError if pytest cannot run."""
     command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "--no-header", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, *ordinary_tests(folder)], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([*command, *tests], cwd=folder, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(
             f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
@@ -75,10 +81,13 @@ def failures(folder: Path) -> list[str]:
 def try_out(mistake: Mistake | None) -> list[str]:
     """The first tests that fail once the mistake is made; without one, as the package is."""
     with tempfile.TemporaryDirectory() as folder:
-        copy_package(Path(folder))
+        place = Path(folder)
+        copy_package(place)
+        tests, red = ordinary_tests(place), []
         if mistake:
-            make_mistake(Path(folder), mistake)
-        red = failures(Path(folder))
+            make_mistake(place, mistake)
+            red = failures(place, near(mistake.file, tests))
+        red = red or failures(place, tests)
     print(f"{mistake.name if mistake else 'no mistake'}: {len(red)} red", file=sys.stderr)
     return red
 

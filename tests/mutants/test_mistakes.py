@@ -1,11 +1,12 @@
 r"""The list of mistakes itself: each can still be made, and a stale one is an error, not a silent pass."""
 
 from dataclasses import replace
+from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
 
-from tests.mutants.__main__ import ROOT, failures, make_mistake
+from tests.mutants.__main__ import ROOT, failures, make_mistake, near, ordinary_tests
 from tests.mutants.mistakes import MISTAKES
 
 
@@ -40,6 +41,13 @@ def test_tests_that_fail_are_named_and_tests_that_pass_are_not(tmp_path):
     (tmp_path / "tests").mkdir()
     good, bad = "def test_good():\n    pass\n", "def test_bad():\n    assert 0\n"
     (tmp_path / "tests/test_one.py").write_text(good, encoding="utf-8")
-    assert failures(tmp_path) == []
+    assert failures(tmp_path, ordinary_tests(tmp_path)) == []
     (tmp_path / "tests/test_two.py").write_text(good + bad, encoding="utf-8")
-    assert failures(tmp_path) == ["test_two.py::test_bad"]
+    assert failures(tmp_path, ordinary_tests(tmp_path)) == ["test_two.py::test_bad"]
+
+
+def test_the_tests_near_a_mistake_are_those_that_mirror_its_file():
+    tests = ordinary_tests(ROOT)
+    assert {Path(test).parts[1] for test in near("unet/unet.py", tests)} == {"unet"}
+    assert near("pipeline.py", tests) == ["tests/test_pipeline.py"]
+    assert all(near(mistake.file, tests) for mistake in MISTAKES)
