@@ -20,20 +20,16 @@ from string import ascii_lowercase
 from tests.mutants.mistakes import MISTAKES, Mistake
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("ldm", "tests", "weights/tiny", "weights/judge", "pyproject.toml", "README.md", "docs", "Makefile")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "__pycache__", ".*_cache", "build", "outputs", "runs", "mine"
+)
 # The quick tests of the components first: most mistakes fail there, within seconds.
 FIRST = ("config", "text", "nn", "unet", "vae", "diffusion", "convert", "pipeline")
 
 
 def copy_package(folder: Path) -> None:
-    """What the tests need, into `folder`."""
-    for name in NEEDED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy(source, target)
+    """The repository into `folder`, which is empty: the package and all that its tests read."""
+    shutil.copytree(ROOT, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
 
 
 def make_mistake(folder: Path, mistake: Mistake) -> None:
