@@ -105,7 +105,8 @@ print(ways)
 assert ways["up"] > ways["down"]
 
 # %% [markdown]
-# The way up, because its blocks read twice the channels: their own, and those that the skips hand across.
+# The way up, because its blocks read twice the channels: their own, and those that the skips hand across. (You may have
+# counted the same in [notebook 05](05_unet.ipynb), with the network at hand; here nothing was loaded.)
 #
 # ## A header may lie
 #
@@ -355,3 +356,6 @@ shutil.rmtree(desk)
 #
 # It still finds the name, and marks the protocol: torch never writes it, so all of it is refused.
 # </details>
+#
+# How to fetch Stable Diffusion's own weights, and what their licences ask of you: [weights](../weights/README.md).
+# Next: [10: What does it take to train all of it?](10_train_your_own.ipynb)

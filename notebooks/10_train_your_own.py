@@ -283,3 +283,5 @@ shutil.rmtree(folder)
 # print(len(seen), "to train on,", len(measured), "held out")
 # ```
 # </details>
+#
+# Next: [11: How good is it, and how can the number fool you?](11_evaluate.ipynb)
