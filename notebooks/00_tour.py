@@ -20,6 +20,7 @@
 # in prose is [the tour](../docs/tour.md); read it before or after this, and look up words in the
 # [glossary](../docs/glossary.md). The model is small. It knows a world of *postcards*, drawn by a program that can also
 # say what is on them: lakes and forests, dogs and cats, day and night ([`postcards`](../ldm/postcards/__init__.py)).
+# Everything that is explained is imported from `ldm`; `show`, beside the notebooks, only lays out pictures.
 
 # %%
 import numpy as np

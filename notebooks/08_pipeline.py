@@ -20,7 +20,7 @@
 #
 # - built the pipeline yourself, in twenty lines, and seen that it paints the very picture that the library paints;
 # - seen what guidance buys, what it costs, and where it breaks;
-# - changed the same twenty lines in three places and so got image to image and inpainting.
+# - changed the same twenty lines in two places and so got image to image and inpainting.
 #
 # The code is [`pipeline`](../ldm/pipeline.py) and [`repaint`](../ldm/repaint.py).
 
