@@ -300,8 +300,8 @@ assert far["heun_karras", 5] > far["ddim", 5] and far["euler_ancestral", 5] > fa
 # that ends beside its exact place, but within the right cloud, is a perfectly good sample. A crowd forgives what the
 # race above punished. (That all stop a little above the floor is the luck of their common start. And that DDPM needs no
 # more steps than the others holds for the plane: on pictures, where its noise falls on thousands of numbers, it does
-# need more; Song et al. 2021, table 1.) What the crowds look like after 5 steps: DDIM has not yet come apart into clouds, and with fresh noise even less; Heun has, but they lie
-# too far out.
+# need more; Song et al. 2021, table 1.) What the crowds look like after 5 steps: DDIM has not yet come apart into
+# clouds, and with fresh noise even less; Heun has, but they lie too far out.
 
 # %%
 pictures = {"truth": truth}

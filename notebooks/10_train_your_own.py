@@ -103,8 +103,8 @@ assert config.text.vocab_size == 512 + len(merges) - 1 + 2  # bytes (and at a wo
 # Two encoders, trained to tell which caption belongs to which picture ([notebook 02](02_clip.ipynb)). From here on a
 # `Recipe` says how each stage is trained: how many steps of how many pictures, the highest learning rate and how many
 # steps it takes to get there, and `ema`: the weights that are kept are not the last ones but a moving average, which is
-# calmer (exercise 2). *Predict:* with 64 pairs in a batch, what does
-# somebody pay who knows nothing? (The loss is a cross-entropy.)
+# calmer (exercise 2). *Predict:* with 64 pairs in a batch, what does somebody pay who knows nothing? (The
+# loss is a cross-entropy.)
 
 
 # %%
