@@ -17,7 +17,10 @@
 #
 # At the end you will be able to run the four steps by hand, say what goes in and out of each, and look at every step
 # while it happens. Nothing is explained in depth yet: each later notebook takes one of the steps apart. The same path
-# in prose is [the tour](../docs/tour.md).
+# in prose is [the tour](../docs/tour.md); read it before or after this, and look up words in the
+# [glossary](../docs/glossary.md). The model is small. It knows a world of *postcards*, drawn by a program that can also
+# say what is on them: lakes and forests, dogs and cats, day and night ([`postcards`](../ldm/postcards/__init__.py)).
+# Everything that is explained is imported from `ldm`; `show`, beside the notebooks, only lays out pictures.
 
 # %%
 import numpy as np
@@ -39,9 +42,11 @@ prompt = "a dog with glasses"
 
 # %%
 for name in ("text", "unet", "vae"):
-    print(f"{name:5}{sum(p.numel() for p in getattr(model, name).parameters()):>12,} numbers")
+    print(f"{name:5}{sum(p.numel() for p in getattr(model, name).parameters()):>12,} parameters")
 
 # %% [markdown]
+# The one that takes noise away, the U-Net, by far: it alone has to know what things look like and how they go together.
+#
 # ## 1. Text becomes vectors
 #
 # The [tokenizer](../ldm/text/tokenizer.py) cuts the text into pieces of a fixed vocabulary; the [text
@@ -82,8 +87,18 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 #
 # ## 3. The noise is taken away
 #
-# The U-Net looks at a noisy latent and says what in it is noise. From that follows a guess of the finished latent,
-# $\hat x_0$. Here is the very first guess, made from noise alone, beside what comes out in the end.
+# The [U-Net](../ldm/unet/unet.py) looks at a noisy latent and says what in it is noise. From that follows a guess of
+# the finished latent, $\hat x_0$: take the noise out, and that is what is left. A *sampler* then decides how far to go
+# towards it. Three lines prepare the loop:
+#
+# - `path`: which noise levels will be visited. They are counted by a timestep t, from 0 (nearly clean) to 999 (nearly
+#   nothing but noise); 30 of them will do. (That the first is not 999 has [its
+#   reason](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations).)
+# - `begin`: the latent to start with. This sampler, DDIM, takes the noise as it is; others shrink it a little.
+# - `denoiser`: one look of the U-Net. It answers twice, with the prompt and with the empty one, and the difference that
+#   the prompt makes is exaggerated three times over. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
+#
+# Here is the very first guess, made from noise alone, beside what comes out in the end.
 #
 # *Predict:* will the first guess look like a dog, like noise, or like something else?
 
@@ -138,8 +153,9 @@ with record(model, prompt) as recording:
 attention_sheet(recording, 0, image, columns=5, side=112)
 
 # %% [markdown]
-# Words without a picture, such as "a", are read too: a text encoder that looks back over the sentence puts some of the
-# meaning there. More in [notebook 04](04_attention.ipynb).
+# Words that show nothing are read too. "with" may have something to say: the text encoder lets each word look back at
+# those before it, so it knows of the dog. "a" stands first and knows of nothing. That something is read is no proof
+# that it matters; [notebook 04](04_attention.ipynb) finds out by exchanging a word.
 #
 # ## Another language, the same noise
 #
@@ -191,3 +207,6 @@ assert same_noise < other_noise
 #
 # Two leave a blur, for the first guesses are averages; beyond ten or so little changes.
 # </details>
+#
+# Next: [01: How does text become numbers?](01_tokenizer.ipynb) The whole way by hand, with nothing left out, is
+# [notebook 08](08_pipeline.ipynb); the notebooks before it make its parts.

@@ -52,7 +52,9 @@ assert learn_merges(corpus, size=3) == [("e", "r</w>"), ("w", "er</w>"), ("l", "
 #
 # ## From our own captions
 #
-# The tiny model's world is described in captions, English and French. Here are four thousand.
+# The tiny model's world of postcards is described in captions, English and French. A *scene* is drawn by lot (an
+# animal, its fur, what it wears, ...; or a place, the time of day, ...), and `caption` says it in one of many ways.
+# Here are four thousand.
 
 # %%
 captions = []
@@ -65,6 +67,7 @@ print(f"{sum(words.values()):,} words, {len(words)} of them different")
 
 # %% [markdown]
 # *Predict:* which pieces will be learned first? Think of what is frequent in *letters*, in both languages at once.
+# (Inside, a piece is written with one printable sign for each byte; `readable` turns that back into text.)
 
 # %%
 
@@ -104,8 +107,8 @@ assert all(a >= b for a, b in zip(list(lengths.values()), list(lengths.values())
 show.curve(list(lengths), {"": list(lengths.values())}, "merges", "pieces a caption", marker="o")
 
 # %% [markdown]
-# Far more: most of the gain comes from the few pieces that are everywhere. Each row of the table costs memory and has
-# to be learned, so real vocabularies stop somewhere: CLIP's at 49,408.
+# The first, by far: most of the gain comes from the few pieces that are everywhere. And every piece costs: the text
+# encoder keeps a vector for each, which has to be learned. So real vocabularies stop somewhere: CLIP's at 49,408.
 #
 # A word that was never seen falls apart, but nothing breaks, and the text comes back:
 
@@ -170,11 +173,14 @@ one, two = Tokenizer.clip(pad="eos"), Tokenizer.clip(pad="zero")
 for name, tokenizer in (("Stable Diffusion 1", one), ("Stable Diffusion 2", two)):
     print(name, tokenizer("a cat")[0, :8].tolist(), "...", tokenizer("a cat").shape[1], "ids")
 assert one("a cat")[0, -1] == one.eos == 49407
-assert two("a cat")[0, -1] == 0 == two.encode("!!")[0] - clip.encode("!!")[0]
+assert two("a cat")[0, -1] == 0 == clip.vocab["!"]  # 0 is no mark of its own: it is an exclamation mark
 
 # %% [markdown]
 # It depends on who trained: version 1 repeats the end mark, version 2 fills with 0. The U-Net looks at all 77 places,
-# so this is no cosmetic matter. What is longer than 75 is cut, without a word:
+# so this is no cosmetic matter: [here is what it
+# changes](../docs/questions.md#why-padding-with-eos-and-what-would-0-do), and [here is why
+# 77](../docs/questions.md#why-77). What is longer than 75 is cut. The tokenizer does it silently; the pipeline warns,
+# and can read long prompts in pieces ([`prompt`](../ldm/text/prompt.py)).
 
 # %%
 long = "a lake, " * 40 + "and a dragon"
@@ -219,3 +225,6 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 #
 # One ends a word and one does not; without the mark nobody could say where the spaces were.
 # </details>
+#
+# To write the heart of it yourself: `ldm exercise start merge_pair` ([how that works](../docs/exercises.md)). Next:
+# [02: How do words learn what they look like?](02_clip.ipynb)

@@ -43,14 +43,20 @@ from ldm.train.loop import Recipe, attend_by_hand, descend, learning_rate
 # %% [markdown]
 # ## The game
 #
-# Two encoders, one for pictures and one for texts, each give a unit vector. Take a batch of pictures with their
-# captions, and let everybody guess: which of these captions is mine? The loss is how badly that goes, both ways
-# (Radford et al. 2021, figure 3):
+# Two encoders, one for pictures and one for texts, each give a unit vector. Both are transformers. The one for texts
+# reads a token for each piece; the [one for pictures](../ldm/text/image.py) cuts the picture into square patches, and
+# each patch is a token. (What happens in there, attention, is [notebook 04](04_attention.ipynb).)
+#
+# Take a batch of $b$ pictures with their captions, and let everybody guess: which of these captions is mine? With the
+# vectors $u_i$ of the pictures and $v_i$ of the texts, and a learned factor $s$ that says how sharply to tell them
+# apart (it multiplies the cosines before the softmax, so it is the inverse of a temperature), the loss is how badly
+# that goes, both ways (Radford et al. 2021, figure 3):
 #
 # $$L = -\frac{1}{2b} \sum_i \left[ \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_i \cdot v_j}}
 #                                 + \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_j \cdot v_i}} \right]$$
 #
-# *Predict:* what is the loss of somebody who knows nothing, with 64 pairs? And of somebody who knows all?
+# *Predict:* what is the loss of somebody who knows nothing, with 64 pairs? And of somebody who knows all? (The code
+# keeps $\log s$, called `logit_scale`; here $s = 100$, the largest that CLIP allows.)
 
 # %%
 pairs, scale = 64, torch.tensor(math.log(100.0))
@@ -123,7 +129,7 @@ grid
 # %%
 recipe = Recipe(steps=400, batch=64, lr=2e-3, warmup=30)
 optimizer = torch.optim.AdamW(clip.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
-attend_by_hand(clip)  # quicker over few tokens
+attend_by_hand(clip)  # attention as plain matrix products: quicker over so few tokens
 losses = []
 for step in range(recipe.steps):
     loss = clip_loss(clip, tokenizer, pictures, recipe.batch, np.random.default_rng([0, step]))
@@ -264,7 +270,7 @@ show.heat(cosines, words, words, "texts among themselves")
 #
 # ## Exercises
 #
-# **1.** The temperature is learned. What is the inverse temperature $s$ now, and where did it begin?
+# **1.** The factor $s$ is learned with the rest. What is it now, and where did it begin?
 #
 # <details><summary>Solution</summary>
 #
@@ -301,3 +307,6 @@ show.heat(cosines, words, words, "texts among themselves")
 # At 2.77. Among 16 captions few are nearly right, and coarse knowledge is enough to win. Among many, somebody else's
 # caption differs in one word only, and that word must be understood. (CLIP's own batch was 32,768.)
 # </details>
+#
+# To write the loss yourself: `ldm exercise start contrastive_loss`, and `pool` for how a sentence becomes one vector.
+# Next: [03: Why learn to predict noise?](03_noise.ipynb)

@@ -39,9 +39,13 @@ alpha_bar = model.alpha_bar()
 # %% [markdown]
 # ## A picture drowns
 #
-# Each step of the forward process shrinks the latent a little and adds a little noise, so that the variance stays one
-# (Ho et al. 2020, eq. 2). There is nothing to learn in it. Take one number, or rather ten thousand copies of it,
-# through the first 300 steps.
+# Each step of the *forward process* shrinks the latent a little and adds a little noise, so that the variance stays
+# one. How much is written in a table, the $\beta_t$: one small variance for each of the 1000 timesteps (Ho et al. 2020,
+# eq. 2; $z$ is fresh standard normal noise each time):
+#
+# $$x_t = \sqrt{1-\beta_t}\,x_{t-1} + \sqrt{\beta_t}\,z$$
+#
+# There is nothing to learn in it. Take one number, or rather ten thousand copies of it, through the first 300 steps.
 #
 # *Predict:* the number is 1.5. What are the mean and the variance of the copies after 300 steps?
 
@@ -57,8 +61,9 @@ print(f"in a leap: mean {1.5 * a.sqrt():.3f}, variance {1 - a:.3f}")
 assert abs(x.mean() - 1.5 * a.sqrt()) < 0.02 and abs(x.var() - (1 - a)) < 0.02
 
 # %% [markdown]
-# Gaussians compose, so nobody has to walk. With $\bar\alpha_t$, the product of all $1-\beta$ so far, any step is one
-# leap from the start (Ho et al. 2020, eq. 4), and this is what training does millions of times:
+# Gaussians compose, so nobody has to walk. With $\bar\alpha_t$, the product of all $1-\beta$ so far (`alpha_bar` in the
+# code), any step is one leap from the start (Ho et al. 2020, eq. 4). It is what training does with every picture,
+# whenever it comes up:
 #
 # $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
 #
@@ -128,7 +133,8 @@ for kind in ("eps", "v", "x0"):
 
 # %% [markdown]
 # Not at all. But no answer is perfect, and then it matters a great deal. Say the answer is wrong by 0.1, whatever was
-# asked. How wrong is the clean latent that follows from it, and how wrong the noise?
+# asked. How wrong is the clean latent that follows from it, and how wrong the noise? (All conversions are linear. So to
+# see what becomes of an error, convert the error alone, with 0 for $x_t$.)
 
 # %%
 a = alpha_bar[:, None]
@@ -152,7 +158,10 @@ show.picture(drawn)
 # $$\lVert \hat\epsilon - \epsilon \rVert^2 = \frac{\bar\alpha_t}{1-\bar\alpha_t}\, \lVert \hat x_0 - x_0 \rVert^2$$
 #
 # A plain loss on the noise *is* a loss on the picture, weighted by the signal-to-noise ratio. Where the picture has
-# drowned nobody could know it, and mistakes are cheap; where it is nearly clean, details must be right.
+# drowned nobody could know it, and mistakes are cheap; where it is nearly clean, details must be right. It even goes
+# too far: with next to no noise left, the network would spend itself on grains that nobody sees. So this project's
+# training lets the weight grow no further than 5 ([`importance`](../ldm/train/diffusion.py#importance), from Hang et
+# al. 2023).
 #
 # ## What the trained network does
 #
@@ -193,21 +202,24 @@ print(prompts[0])
 show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in some], side=104)
 
 # %% [markdown]
-# It sees more than you do: where you would give up, it still finds the outlines. From pure noise, though, the best
-# guess is an average of everything that the caption allows. Squared error rewards averages: a blur is never very
-# wrong. That is why one look is not enough, and why painting takes steps: [notebook 06](06_samplers.ipynb).
+# It sees more than you do: where you would give up, it still finds the outlines. The closer to pure noise, though, the
+# more it has to go by the caption alone, and what the caption leaves open (here the colours) it answers with an average
+# of all that is possible. Squared error rewards averages: a blur is never very wrong. That is why one look is not
+# enough, and why painting takes steps: [notebook 06](06_samplers.ipynb).
 #
 # ## Is my loss curve normal?
 #
-# The recorded training of the shipped model. *Predict:* how long after the start does the loss still fall?
+# The recorded training of the shipped model (with the weights just mentioned). *Predict:* how long after the start does
+# the loss still fall?
 
 # %%
 log = show.recorded("diffusion")
 show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training", yscale="log")
 
 # %% [markdown]
-# A steep beginning, in which the network learns that the answer resembles its input; then a long, nearly flat line on
-# which all that you would call a picture is learned. A flat curve is normal; look at samples, not at the curve.
+# A steep beginning, in which the network learns that the answer resembles its input; then a long, slow fall, on which
+# all that you would call a picture is learned. Without the logarithm on the axis it would look flat. That is normal;
+# look at samples, not at the curve. ([In numbers](../docs/questions.md#is-my-loss-curve-normal).)
 #
 # ## Exercises
 #
@@ -224,7 +236,8 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 # ```
 # </details>
 #
-# **2.** A schedule that ends in pure noise cannot be used with eps-prediction. Which line above breaks, and why?
+# **2.** A schedule that ends in pure noise (`NoiseConfig(prediction="v", zero_snr=True)` makes one) cannot be used with
+# eps-prediction. Which function above breaks, and why?
 #
 # <details><summary>Solution</summary>
 #
@@ -253,3 +266,6 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 #
 # Most at high noise: where the picture can still be seen, it says more than its caption.
 # </details>
+#
+# To write these lines yourself: `ldm exercise start add_noise`, `v_target` and `v_to_eps`. Next: [04: How does a pixel
+# find its word?](04_attention.ipynb)

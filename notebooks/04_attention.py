@@ -17,8 +17,9 @@
 # of the glasses?
 #
 # At the end you will be able to compute attention by hand and get what the fused kernel gets, say why its scores are
-# divided by $\sqrt d$, and look at the cross-attention of the real model: which word was read where, and when. The
-# code is [`attention`](../ldm/nn/attention.py) and the [`recorder`](../ldm/trace/recorder.py).
+# divided by $\sqrt d$, and look at the cross-attention of the real model: which word was read where, and when. The code
+# is [`attention`](../ldm/nn/attention.py), the U-Net's [`transformer`](../ldm/unet/transformer.py), in which it sits,
+# and the [`recorder`](../ldm/trace/recorder.py).
 
 # %%
 import math
@@ -38,13 +39,14 @@ generator = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## By hand
 #
-# A *query* for every place that asks, a *key* and a *value* for every place that may answer. The dot products of a
-# query with all keys become weights, positive and of sum one; the answer is the average of the values with these
-# weights (Vaswani et al. 2017, eq. 1):
+# A *query* for every place that asks, a *key* and a *value* for every place that may answer; three learned matrices
+# make them from what is known at each place. The dot products of a query with all keys become weights, positive and of
+# sum one; the answer is the average of the values with these weights (Vaswani et al. 2017, eq. 1; $d$ is how many
+# numbers a query has):
 #
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
 #
-# Three places ask, four answer. With plain loops and no matrix in sight:
+# Three places ask, four answer. With plain loops, and random vectors in place of learned ones:
 
 # %%
 q, k, v = (torch.randn(1, 1, n, 8, generator=generator, dtype=torch.float64) for n in (3, 4, 4))
@@ -69,7 +71,10 @@ show.heat(weights[0, 0], [f"query {i}" for i in range(3)], [f"key {j}" for j in 
 
 # %% [markdown]
 # To all of them. Both are in the project: the kernel runs, and the open form runs when somebody wants to see the
-# weights. A test holds them equal, for the real layers:
+# weights. A whole layer has the learned matrices as well, and works in *heads*: here four of them, each on a quarter of
+# the 64 channels, so that a place can look for four things at once. Its queries come from one sequence, "pixels", its
+# keys and values from another, "words": that is *cross-attention*. With one sequence for all three it is
+# *self-attention*. The layer gives the same in both forms:
 
 # %%
 torch.manual_seed(0)
@@ -94,7 +99,8 @@ widths, plain, divided = [4, 16, 64, 256, 1024], [], []
 for d in widths:
     q, k = (torch.randn(1, 1, n, d, generator=generator) for n in (200, 32))
     divided.append(float(attention_weights(q, k).max(-1).values.mean()))
-    plain.append(float(attention_weights(q * d**0.5, k).max(-1).values.mean()))
+    undone = q * d**0.5  # takes back the division that is to come
+    plain.append(float(attention_weights(undone, k).max(-1).values.mean()))
 assert plain[-1] > 0.9 and max(divided) < 0.35
 lines = {"scores as they are": plain, "divided by the root of d": divided}
 show.curve(widths, lines, "width d", "highest weight", xscale="log", marker="o")
@@ -244,7 +250,8 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # made large pictures possible.
 # </details>
 #
-# **2.** Which head reads what? Put a hook on one layer's `weights`, and show one map for each of its heads.
+# **2.** Which head reads what? Take a layer, such as `model.unet.up[1].attn[0].layers[0].cross_attn`, let it attend in
+# the open form (`by_hand = True`), put a hook on its `weights`, and show one map for each of its heads.
 #
 # <details><summary>Solution</summary>
 #
@@ -271,3 +278,6 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 #
 # The beginning mark has read nothing (the reader is causal), so it is the same for all prompts: a picture of anything.
 # </details>
+#
+# To write it yourself: `ldm exercise start attention`, `heads` and `causal_mask`. Next: [05: What is inside the
+# U-Net?](05_unet.ipynb)

@@ -40,8 +40,16 @@ unet, alpha_bar = model.unet, model.alpha_bar()
 # %% [markdown]
 # ## The shapes
 #
+# The network is made of two kinds of block. A [residual block](../ldm/nn/resnet.py#ResBlock) is two convolutions, added
+# to their input; it sees near neighbours. A [spatial transformer](../ldm/unet/transformer.py#SpatialTransformer) is the
+# attention of [notebook 04](04_attention.ipynb): every place looks at all others, and at the words. A *level* has a few
+# of them at one resolution, and all but the last then halve the resolution (or, on the way up, double it). The tiny
+# model has three levels, and attention in the two coarser ones. A convolution before them makes channels of the latent,
+# one after them makes a latent again.
+#
 # The latent is 4 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
 # way down? On the way up each level also takes the feature maps of its partner: how many, and of how many channels?
+# (`passes` runs the network once and notes what goes in and out of each module, as `ldm shapes` does.)
 
 # %%
 levels = {f"down.{i}": level for i, level in enumerate(unet.down)} | {"mid": unet.mid}
@@ -145,12 +153,14 @@ assert errors["up.2"] == max(errors.values())
 
 # %% [markdown]
 # Without its finest skips it is lost. An error of 1 is what somebody gets who knows nothing and answers 0, and here it
-# is near that or beyond. The answer *is* noise: different in every place, without any pattern. It cannot be described
-# in 4 × 4 places, however many channels they have; it has to be handed across. What comes through the bottom is the
-# other half: *which* part of what was handed across is picture, and stays.
+# is near that or beyond. The answer *is* noise: different in every place, without any pattern. By counting, the bottom
+# would have room for it (256 × 4 × 4 = 4,096 numbers, and the latent has 1,024). But each number would have to be
+# packed on the way down and unpacked on the way up, exactly, and a network to which it is handed across for nothing
+# never learns that. What comes through the bottom is the other half: *which* part of what was handed across is picture,
+# and stays.
 #
-# So the skips of a diffusion U-Net are no help to training, as in other networks; without them the task has no
-# solution.
+# So in a diffusion U-Net the skips are more than an aid to training: they carry the better part of the answer. (A cut
+# shows what *this* network relies on. What another would do that was trained without skips, it does not show.)
 #
 # *Predict:* now paint 30 whole steps with a level cut each time. Where is the picture robust?
 
@@ -196,6 +206,10 @@ for a, b in ((0, 0), (10, 13), (500, 503), (0, 400)):
 
 # %% [markdown]
 # Because $\cos x \cos y + \sin x \sin y = \cos(x - y)$: the product knows only the *difference* of two timesteps.
+#
+# How does it get in? Two small layers make 384 numbers of these 96 ([`TimeEmbedding`](../ldm/unet/embedding.py)), once
+# for the whole network; and each residual block makes of those, by a linear map of its own, one number for each of its
+# channels, and adds it at all places alike.
 #
 # ## Lie about the time
 #
@@ -267,3 +281,6 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 # The ratio is worst near pure noise, where the whole network's error is tiny: there the answer is nearly its input,
 # and the input can only come across the skip.
 # </details>
+#
+# To write these parts yourself: `ldm exercise start res_block`, `timestep_embedding` and `unet_skips`. Next: [06: How
+# few looks are enough?](06_samplers.ipynb)

@@ -23,7 +23,14 @@
 # - say what fresh noise on the way is good for, and how to measure a sampler that is different each time;
 # - choose a sampler and a number of steps for a real model, and know what you gave up.
 #
-# With a trained network we never know the right answer. So we begin where we do: in the plane.
+# The code is [`samplers`](../ldm/diffusion/samplers.py), the list of them all, with [`ddim`](../ldm/diffusion/ddim.py),
+# [`ddpm`](../ldm/diffusion/ddpm.py), [`euler`](../ldm/diffusion/euler.py), [`heun`](../ldm/diffusion/heun.py),
+# [`lms`](../ldm/diffusion/lms.py), [`dpmpp_2m`](../ldm/diffusion/dpmpp_2m.py) and
+# [`plms`](../ldm/diffusion/plms.py), and [`sigmas`](../ldm/diffusion/sigmas.py), in whose units most of them compute.
+#
+# Three words first. A *look* is one question to the network. A *stride* goes from one noise level to a lower one. A
+# *path* is the list of strides. With a trained network we never know the right answer. So we begin where we do: in the
+# plane.
 
 # %%
 import math
@@ -64,9 +71,14 @@ def draw_data(count, seed):
 
 
 # %% [markdown]
-# Pile noise on it, $y = x_0 + \sigma\epsilon$ (the form of `ldm/diffusion/sigmas.py`): each cloud becomes wider,
-# $\mathcal N(\mu_k, (s^2 + \sigma^2) I)$, and nothing else happens. So Bayes' rule gives the mean of all $x_0$ that may
-# hide under a $y$, in closed form. It is what a network with infinite training would answer:
+# Pile noise on it, $y = x_0 + \sigma\epsilon$. This is the noisy $x_t$ of [notebook 03](03_noise.ipynb) in another
+# unit: there the picture fades as the noise grows, here it stays as it is and $\sigma$ says how much noise lies on it.
+# Divide $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ by $\sqrt{\bar\alpha_t}$ and you have it,
+# with $\sigma = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ (`piled`, `sigma_of`; `faded` is the way back).
+#
+# Under noise each cloud becomes wider, $\mathcal N(\mu_k, (s^2 + \sigma^2) I)$, and nothing else happens. So Bayes'
+# rule gives the mean of all $x_0$ that may hide under a $y$, in closed form. It is what a network with infinite
+# training would answer:
 #
 # $$\hat x_0(y, \sigma) = \sum_k r_k(y) \left( \mu_k + \frac{s^2}{s^2 + \sigma^2} (y - \mu_k) \right), \qquad
 #   r_k \propto w_k \exp\!\left( -\frac{\lVert y - \mu_k \rVert^2}{2 (s^2 + \sigma^2)} \right)$$
@@ -109,9 +121,13 @@ print("the guess is the score, at every noise level")
 # %% [markdown]
 # ## Watch it work
 #
-# Pure noise is one round cloud in the middle. DDIM adds no noise on the way, so where a point ends is decided by where
-# it begins. *Predict:* if you paint each point in the colour of the cloud that it *ends* in, how will the colours lie
-# in the noise: mixed like sand, or in regions?
+# Pure noise is one round cloud in the middle. DDIM takes the two guesses, $\hat x_0$ and $\hat\epsilon$, and mixes them
+# anew for the next lower level (Song et al. 2021, eq. 12):
+#
+# $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
+#
+# It adds no noise on the way, so where a point ends is decided by where it begins. *Predict:* if you paint each point
+# in the colour of the cloud that it *ends* in, how will the colours lie in the noise: mixed like sand, or in regions?
 
 
 # %%
@@ -131,9 +147,9 @@ for axis, points, title in zip(axes, shown, [*(f"step {i} of 50" for i in moment
 display(show.picture(figure))
 
 # %% [markdown]
-# In regions. The way is the solution of a differential equation, and its solutions never cross: neighbours in the noise
-# stay neighbours, except along the borders. That is why the same seed gives related pictures for related prompts. And
-# the shares come out right:
+# In regions. The way is the solution of a differential equation (it comes next), and its solutions never cross:
+# neighbours in the noise stay neighbours, except along the borders. That is why the same seed gives related pictures
+# for related prompts. And the shares come out right:
 
 # %%
 share = torch.bincount(ends_in, minlength=5) / len(ends_in)
@@ -144,12 +160,15 @@ assert (share - weights).abs().max() < 0.06
 # %% [markdown]
 # ## The order of a sampler
 #
-# A sampler without noise solves $dy/d\sigma = \hat\epsilon$, so it has a right answer: the exact solution from the same
-# start. Let all of them walk the same levels, from $\sigma = 10$ to $0.05$ in $n$ strides, and compare. If the error
-# is $C\,n^{-p}$, then $p$ is the order, and in a plot with both axes logarithmic it is the slope.
+# Take away a bit of noise, $d\sigma$: since $y = x_0 + \sigma\epsilon$, the latent moves by $\epsilon\,d\sigma$, as far
+# as anybody can guess by $\hat\epsilon\,d\sigma$; then look again, for the guess has changed. So a sampler without
+# noise solves the differential equation $dy/d\sigma = \hat\epsilon$, and there is a right answer: the exact solution
+# from the same start. Let all of them walk the same levels, from $\sigma = 10$ to $0.05$ in $n$ strides, and compare.
+# If the error is $C\,n^{-p}$, then $p$ is the order, and in a plot with both axes logarithmic it is the slope.
 #
-# *Predict:* Euler goes straight on; Heun takes the mean of two directions; DPM++ 2M, PLMS and LMS remember
-# earlier looks. Which of them have order 1? And is there a difference between Euler and DDIM?
+# *Predict:* Euler goes straight on; Heun takes the mean of two directions, at the start and at the end of its stride;
+# DPM++ 2M, PLMS and LMS remember earlier looks. Which of them have order 1? And is there a difference between Euler and
+# DDIM? (The levels are those of Karras et al. 2022: the lower, the closer together.)
 
 
 # %%
@@ -196,9 +215,12 @@ assert all(order[name] > 1.6 for name in ("plms", "lms"))
 assert all(errors[name][1] < errors["euler"][1] / 3 for name in ("heun", "dpmpp_2m", "lms"))
 
 # %% [markdown]
-# Two things to take home.
+# Euler and DDIM have order 1, the others 2 or more: with twice the strides, half the error or a quarter of it. Two
+# things to take home.
 #
-# **DDIM is Euler.** Not similar: the same numbers. What sets them apart in practice is which levels each visits.
+# **DDIM is Euler.** Not similar: the same numbers. Divide DDIM's line above by $\sqrt{\bar\alpha_{t'}}$: it says $y' =
+# \hat x_0 + \sigma'\hat\epsilon$, and since $y = \hat x_0 + \sigma\hat\epsilon$, that is $y' = y + (\sigma' -
+# \sigma)\,\hat\epsilon$, Euler's straight line. What sets them apart in practice is which levels each visits.
 
 # %%
 torch.testing.assert_close(finish("ddim", 20, start), finish("euler", 20, start), rtol=1e-10, atol=1e-10)
@@ -231,10 +253,11 @@ display(show.picture(figure))
 #
 # ## Samplers that add noise
 #
-# DDPM and Euler ancestral put fresh noise in at each stride: their end has no "right answer" for a given start, only a
-# right *distribution*. So we compare crowds. The measure: look at both crowds from the side, in many directions, sort
-# the shadows, and take the mean distance between points of equal rank (the sliced Wasserstein distance). Two honest
-# samples of the same distribution are not at distance 0 either; that floor is drawn too.
+# [DDPM](../ldm/diffusion/ddpm.py) and [Euler ancestral](../ldm/diffusion/euler_ancestral.py) go a little further down
+# than they should at each stride, and put fresh noise in to make up for it. Their end has no "right answer" for a given
+# start, only a right *distribution*. So we compare crowds. The measure: look at both crowds from the side, in many
+# directions, sort the shadows, and take the mean distance between points of equal rank (the sliced Wasserstein
+# distance). Two honest samples of the same distribution are not at distance 0 either; that floor is drawn too.
 
 
 # %%
@@ -275,9 +298,10 @@ assert far["heun_karras", 5] > far["ddim", 5] and far["euler_ancestral", 5] > fa
 # Two surprises. With 5 steps, clever Heun is the worst of all: it goes on as the direction was turning, over a stride
 # that is much too long, and shoots past its goal. And from 20 steps on *all* are at the floor, Euler as well: a point
 # that ends beside its exact place, but within the right cloud, is a perfectly good sample. A crowd forgives what the
-# race above punished. (That all stop a little above the floor is the luck of their common start.) What the crowds look
-# like after 5 steps: DDIM has not yet come apart into clouds, and with fresh noise even less; Heun has, but they lie
-# too far out.
+# race above punished. (That all stop a little above the floor is the luck of their common start. And that DDPM needs no
+# more steps than the others holds for the plane: on pictures, where its noise falls on thousands of numbers, it does
+# need more; Song et al. 2021, table 1.) What the crowds look like after 5 steps: DDIM has not yet come apart into
+# clouds, and with fresh noise even less; Heun has, but they lie too far out.
 
 # %%
 pictures = {"truth": truth}
@@ -357,9 +381,8 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # ## Exercises
 #
 # **1.** The *midpoint method*: go half a stride with Euler, look there, and take the whole stride in that direction.
-# Write it as a function `midpoint(denoise, y, sigmas)` in the form $dy/d\sigma = \hat\epsilon$, and measure its order.
-# (Levels: `karras_sigmas`; look at the noise level halfway between the two sigmas, where $\bar\alpha = 1 / (1 +
-# \sigma^2)$.)
+# Write it as a function `midpoint(y, sigmas)` in the form $dy/d\sigma = \hat\epsilon$, and measure its order. (Levels:
+# `karras_sigmas`, as in `levels`; `best_guess` gives $\hat x_0$ at any $\sigma$, so also halfway between two of them.)
 #
 # <details><summary>Solution</summary>
 #
@@ -408,3 +431,8 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 #     print(f"{name:9} {np.exp(log_looks):.0f} looks")    # 320 or 10 means: outside of what was measured
 # ```
 # </details>
+#
+# To write samplers yourself: `ldm exercise start ddim_step`, `karras_sigmas`, `heun_step` and `dpmpp_2m_step`. Why two
+# programs' "DDIM, 30 steps" differ is [measured
+# here](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations). Next: [07: What survives in
+# the latent space?](07_vae.ipynb)

@@ -20,7 +20,7 @@
 # At the end you will be able to
 #
 # - look at a latent, channel by channel, and say what it still knows of the picture;
-# - explain the two losses that a VAE is trained with by training three of them;
+# - explain the two losses that make a VAE, reconstruction and the KL term, by training two small ones;
 # - measure the number that is 0.18215 in Stable Diffusion, and say what goes wrong without it;
 # - say what interpolating latents does, and what it does not.
 #
@@ -67,9 +67,10 @@ display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=58))
 assert many == 48 * few
 
 # %% [markdown]
-# Colours and places are right. What is lost is at the edges: how *exactly* they run. In numbers, against a competitor
-# with the same budget: a picture shrunk to as many numbers as the latent has (18 x 18 pixels in three colours), and
-# enlarged again.
+# Colours and places are right. What is lost is at the edges: how *exactly* they run. In numbers: the PSNR counts the
+# mean squared error in decibels, the higher the better. At 20 dB the error is a tenth of the range of values, and every
+# 6 dB more halve it. The competitor has the same budget: a picture shrunk to as many numbers as the latent has (18 x 18
+# pixels in three colours), and enlarged again.
 
 # %%
 side = math.isqrt(latent[0].numel() // 3)
@@ -115,8 +116,9 @@ assert explained > 0.5
 # ## Not a point but a small cloud
 #
 # The encoder gives two things for each number: a mean, and how sure it is (the logarithm of a variance). In training
-# the decoder gets a random point of that Gaussian, $z = \mu + \sigma\epsilon$. *Predict:* how large is $\sigma$, if the
-# means have a deviation of 1?
+# the decoder gets a random point of that Gaussian, $z = \mu + \sigma\epsilon$. (This $\sigma$ is the encoder's doubt
+# about one number, and has nothing to do with the noise level of [notebook 06](06_samplers.ipynb).) *Predict:* how
+# large is it, if the means have a deviation of 1?
 
 # %%
 sigma = (logvar / 2).exp()
@@ -147,10 +149,12 @@ nats = kl_divergence(latent, logvar).mean().item() / latent[0].numel()
 print(f"ours: {nats:.1f} nats, or {nats / math.log(2):.1f} bits, in each number of a latent")
 
 # %% [markdown]
-# So the term is a tax on every bit that goes through the latent. To see what a tax does, one changes it. Two small
-# VAEs, alike but for the weight of the KL term: the light one that latent diffusion uses, and full weight, as in a
-# textbook's VAE. Postcards of 32 x 32 pixels, 120 steps each. *Predict:* what will become of sigma, and of the
-# pictures?
+# (A nat is a bit in natural logarithms: 1.44 bits.) So the term is a tax on every bit that goes through the latent. To
+# see what a tax does, one changes it. The other loss, [`reconstruction_loss`](../ldm/train/vae.py#reconstruction_loss),
+# compares the picture with what was decoded, pixel by pixel and edge by edge. (The shipped VAE had two teachers more,
+# who ask for sharpness; they come in [notebook 10](10_train_your_own.ipynb).) Two small VAEs, alike but for the weight
+# of the KL term: the light one that latent diffusion uses, and full weight, as in a textbook's VAE. Postcards of 32 x
+# 32 pixels, 120 steps each. *Predict:* what will become of sigma, and of the pictures?
 
 # %%
 SMALL = VAEConfig(channels=(16, 32), res_per_level=1, latent_channels=4, scale=1.0, groups=4)
@@ -206,7 +210,7 @@ assert quality[5e-4] > quality[1.0] + 2
 #
 # Diffusion adds noise of deviation 1, and its schedule was made for latents of deviation 1. So after training the
 # deviation of the means is measured, and all latents are multiplied by its inverse. In Stable Diffusion that number is
-# 0.18215. Let us measure ours, on pictures that it was not measured on.
+# [0.18215](../docs/questions.md#why-018215). Let us measure ours, on pictures that it was not measured on.
 
 # %%
 more = [postcard(i, seed=43, size=128) for i in range(200)]
@@ -326,7 +330,8 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 # </details>
 #
 # **2.** Flip a picture left to right and encode it. Is its latent the flipped latent? Say before you measure why it
-# might not be (the encoder pads on the right and at the bottom only, see [`resnet`](../ldm/nn/resnet.py)).
+# might not be (the encoder pads on the right and at the bottom only, see
+# [`EncoderLevel`](../ldm/vae/encoder.py#EncoderLevel)).
 #
 # <details><summary>Solution</summary>
 #
@@ -363,3 +368,7 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 # They are in the same range, the VAE a little ahead. But noise added to a JPEG's bytes leaves no picture at all; a
 # latent takes it calmly, and that is what diffusion needs.
 # </details>
+#
+# To write the parts yourself: `ldm exercise start reparametrise`, `kl_divergence`, `encoder_padding` and
+# `latent_scale`. Next: [08: What happens between a sentence and a picture?](08_pipeline.ipynb), where all parts come
+# together.

@@ -18,9 +18,9 @@
 #
 # At the end you will have
 #
-# - built the pipeline yourself, in twenty lines, and proved it equal to the library's, bit for bit;
+# - built the pipeline yourself, in twenty lines, and seen that it paints the very picture that the library paints;
 # - seen what guidance buys, what it costs, and where it breaks;
-# - changed the same twenty lines in three places and so got image to image and inpainting.
+# - changed the same twenty lines in two places and so got image to image and inpainting.
 #
 # The code is [`pipeline`](../ldm/pipeline.py) and [`repaint`](../ldm/repaint.py).
 
@@ -59,9 +59,11 @@ print("ids", tuple(ids.shape), "-> context", tuple(context.shape))
 assert context.shape == (2, model.config.text.context_length, model.config.text.width)
 
 # %% [markdown]
-# Both have the same length, however short the prompt: the rest is padding, and the U-Net reads it too.
+# Both have the same length, however short the prompt: the rest is padding, and the U-Net reads it too. (Notebooks
+# [01](01_tokenizer.ipynb) and [02](02_clip.ipynb).)
 #
-# **2. A latent of pure noise**, four channels at an eighth of the picture's size, from a seeded generator.
+# **2. A latent of pure noise**, four channels at an eighth of the picture's size, from a seeded generator. (DDIM, the
+# sampler that we are going to write, begins with it as it is.)
 
 # %%
 generator = torch.Generator().manual_seed(42)
@@ -69,9 +71,15 @@ x = torch.randn(1, model.config.vae.latent_channels, 16, 16, generator=generator
 print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 
 # %% [markdown]
-# **3. The noise is taken away.** A path is a list of strides, "from this noise level to that one". One look of the
-# U-Net at both contexts, guidance between its two answers, and the answer read as a guess of the clean latent ($\hat
-# x_0$) and of the noise ($\hat\epsilon$):
+# **3. The noise is taken away.** A path is a list of strides, "from this noise level to that one"; each has the
+# timestep `t`, which the network is told, and the two levels `alpha_bar` and `alpha_bar_prev`, with which to compute.
+# One look of the U-Net ([05](05_unet.ipynb)) at both contexts gives two answers, $\epsilon_\varnothing$ and
+# $\epsilon_c$. Guidance goes from the first beyond the second, and the result is read as a guess of the noise and,
+# solving $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ for the other unknown, of the clean latent
+# ([03](03_noise.ipynb)):
+#
+# $$\hat\epsilon = \tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing), \qquad
+#   \hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
 
 # %%
 alpha_bar = make_alpha_bar(model.config.noise)
@@ -86,9 +94,13 @@ print(
 torch.testing.assert_close(first.alpha_bar.sqrt() * x0 + (1 - first.alpha_bar).sqrt() * eps, x)
 
 # %% [markdown]
-# (The last line holds by construction: a guess of the noise *is* a guess of the picture.) **4. The latent becomes
-# pixels**: `model.vae.decode`. We can decode a guess at any time, so let us look at the very first one. *Predict:* what
-# can it show, with nothing but noise to go by?
+# (The last line holds by construction: a guess of the noise *is* a guess of the picture.) The stride itself is DDIM's
+# ([06](06_samplers.ipynb)): mix the two guesses anew, for the lower level.
+#
+# $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
+#
+# **4. The latent becomes pixels**: `model.vae.decode` ([07](07_vae.ipynb)). We can decode a guess at any time, so let
+# us look at the very first one. *Predict:* what can it show, with nothing but noise to go by?
 
 # %%
 display(show.film(to_images(model.vae.decode(torch.cat([x, x0]))), ["the noise, decoded", "the first guess"]))
@@ -100,7 +112,7 @@ display(show.film(to_images(model.vae.decode(torch.cat([x, x0]))), ["the noise, 
 # ## The pipeline in twenty lines
 #
 # One look, and all of them. `context` is the pair of contexts; `project` is a place to correct the latent after each
-# step, and does nothing for now.
+# step, and does nothing for now. *Predict*, before you read on: which of the formulas above stands in which line?
 
 
 # %%
@@ -139,8 +151,9 @@ display(show.film([ours, theirs], ["twenty lines", "model.generate"], side=128))
 assert difference.max() <= 1
 
 # %% [markdown]
-# The same picture. There is no more to it. And as `walk` hands out each step, we can watch: above the latent as it is,
-# below the guess of where it leads.
+# The same picture. There is no more to it. ([`generate`](../ldm/pipeline.py#LatentDiffusion.generate) is worth reading
+# now: the four steps are there as four comments.) And as `walk` hands out each step, we can watch: above the latent as
+# it is, below the guess of where it leads.
 
 # %%
 x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(42))
@@ -155,7 +168,8 @@ display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i 
 # ## Guidance
 #
 # $\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$ goes beyond what the prompt asks for,
-# by a factor $g$. The paper writes $(1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$. The same line?
+# by a factor $g$. The paper that invented it (Ho & Salimans 2022) writes $(1 + w)\,\epsilon_c -
+# w\,\epsilon_\varnothing$. The same line?
 
 # %%
 g = 7.5
@@ -242,8 +256,9 @@ assert far[0] < far[2] < far[-1]
 # ## Change 2: keep a part of it
 #
 # Inpainting is one line more. After each step, where nothing is to change, the latent is overwritten by the picture's
-# own, noised to the level just reached. The network always sees a whole picture under an even noise, and paints what
-# fits.
+# own, noised to the level just reached: that is `keep`. The network always sees a whole picture under an even noise,
+# and paints what fits. The walk begins with the same noise that the kept part is drowned in, and ends with the kept
+# part clean ($\bar\alpha = 1$). *Predict:* outside the mask, is the result the given picture, pixel for pixel?
 
 # %%
 mask = Image.new("L", cat.size)
@@ -298,7 +313,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # pictures = []
 # for turn in (0, 4, 8, 12, 16, 20):
 #     x, path = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), ddim_path(20, alpha_bar)
-#     for x, _ in [*walk(x, path[:turn], first)][-1:]:
+#     for x, _ in [*walk(x, path[:turn], first)][-1:]:  # the last x, if there are steps at all
 #         pass
 #     for x, _ in [*walk(x, path[turn:], second)][-1:]:
 #         pass
@@ -325,3 +340,6 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 #
 # Hardly: as exercise 2 says, by then the words have done most of their work.
 # </details>
+#
+# You have built it. To write its two formulas without looking: `ldm exercise start guidance` and `ddim_step`. Next:
+# [09: What is in a checkpoint?](09_checkpoints.ipynb), so that the same lines run with Stable Diffusion's weights.

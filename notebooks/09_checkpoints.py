@@ -105,7 +105,8 @@ print(ways)
 assert ways["up"] > ways["down"]
 
 # %% [markdown]
-# The way up, because its blocks read twice the channels: their own, and those that the skips hand across.
+# The way up, because its blocks read twice the channels: their own, and those that the skips hand across. (You may have
+# counted the same in [notebook 05](05_unet.ipynb), with the network at hand; here nothing was loaded.)
 #
 # ## A header may lie
 #
@@ -176,8 +177,8 @@ assert [name.split(".")[2] for name in upsamplers] == ["1", "2", "2"]
 
 # %% [markdown]
 # That `.1` among `.2`s is where many a converter has gone wrong. Besides the names, only two things may be done to the
-# numbers: a linear map is stored as a 1x1 convolution in some files (two axes of length one more), and OpenCLIP stacks
-# the maps to query, key and value into one tensor.
+# numbers: a linear map is stored as a 1x1 convolution in some files (two axes of length one more), and OpenCLIP (whose
+# text encoder Stable Diffusion 2 reads) stacks the maps to query, key and value into one tensor.
 
 # %%
 convolutions = [row for row in rows if row.conv]
@@ -355,3 +356,6 @@ shutil.rmtree(desk)
 #
 # It still finds the name, and marks the protocol: torch never writes it, so all of it is refused.
 # </details>
+#
+# How to fetch Stable Diffusion's own weights, and what their licences ask of you: [weights](../weights/README.md).
+# Next: [10: What does it take to train all of it?](10_train_your_own.ipynb)

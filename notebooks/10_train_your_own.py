@@ -100,8 +100,11 @@ assert config.text.vocab_size == 512 + len(merges) - 1 + 2  # bytes (and at a wo
 # %% [markdown]
 # ## Stage 2: CLIP
 #
-# Two encoders, trained to tell which caption belongs to which picture. *Predict:* with 64 pairs in a batch, what does
-# somebody pay who knows nothing? (The loss is a cross-entropy.)
+# Two encoders, trained to tell which caption belongs to which picture ([notebook 02](02_clip.ipynb)). From here on a
+# `Recipe` says how each stage is trained: how many steps of how many pictures, the highest learning rate and how many
+# steps it takes to get there, and `ema`: the weights that are kept are not the last ones but a moving average, which is
+# calmer (exercise 2). *Predict:* with 64 pairs in a batch, what does somebody pay who knows nothing? (The
+# loss is a cross-entropy.)
 
 
 # %%
@@ -283,3 +286,5 @@ shutil.rmtree(folder)
 # print(len(seen), "to train on,", len(measured), "held out")
 # ```
 # </details>
+#
+# Next: [11: How good is it, and how can the number fool you?](11_evaluate.ipynb)

@@ -191,7 +191,8 @@ assert scores(blurred).mean() > 0.85 * scores(painted).mean()
 #
 # ## Fréchet distance: do the crowds look alike?
 #
-# Make each picture a vector of features (CLIP's class token), and each crowd a Gaussian; the distance of two Gaussians
+# Make each picture a vector of features (the state of the one token in which CLIP's image encoder gathers what a
+# picture shows), and each crowd a Gaussian, with a mean $\mu$ and a covariance $\Sigma$; the distance of two Gaussians
 # has a closed form (Heusel et al. 2017, eq. 6, as "FID" with the features of another network):
 #
 # $$\lVert \mu_a - \mu_b \rVert^2 + \mathrm{tr}\bigl[\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}\bigr]$$
@@ -333,3 +334,6 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # All notice: about half of the pictures are wrong, and the crowd lacks a half. Missing *kinds* are what the Fréchet
 # distance is good at.
 # </details>
+#
+# That was the last of the twelve. From here, read [the source in order](../docs/index.md#the-reading-order), [write its
+# functions yourself](../docs/exercises.md), or [train a model on your own pictures](../docs/training.md).
