@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldm.cli.output import check_folder
+
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
 
@@ -23,6 +25,9 @@ def bench_options(commands: Commands) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
+    if options.json is not None:
+        check_folder(options.json.parent, options.json)  # not after an hour of measuring
+
     from ldm.bench import run
 
     print(run.bench(run.ARM, options.quick, options.json), end="")

@@ -2,6 +2,7 @@ r"""The program as a whole: help, exit codes, and what becomes of failures."""
 
 import logging
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -158,6 +159,14 @@ def test_a_reader_that_has_read_enough_ends_it_quietly(lines):
     program.stdout.close()
     said = program.stderr.read().decode()
     assert "Broken" not in said and "bug" not in said and program.wait() in (0, 141)
+
+
+@pytest.mark.parametrize("arguments", [["exercise", "list"], ["--help"]])
+def test_where_nothing_can_be_printed_nothing_is_and_that_is_no_failure(arguments):
+    command = shlex.join([sys.executable, "-m", "ldm", *arguments]) + " >&-"
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+    done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_as_a_program_a_failure_is_one_line_and_no_traceback(work):
