@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import ascii_lowercase
@@ -20,7 +21,17 @@ from string import ascii_lowercase
 from tests.mutants.mistakes import MISTAKES, Mistake
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("ldm", "tests", "weights/tiny", "weights/judge", "pyproject.toml", "README.md", "docs", "Makefile")
+NEEDED = (
+    "ldm",
+    "tests",
+    "notebooks",
+    "docs",
+    "weights/tiny",
+    "weights/judge",
+    "weights/README.md",
+    "pyproject.toml",
+)
+NEEDED += ("Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "NOTICE")  # the README links to these
 # The quick tests of the components first: most mistakes fail there, within seconds.
 FIRST = ("config", "text", "nn", "unet", "vae", "diffusion", "convert", "pipeline")
 
@@ -59,10 +70,14 @@ def ordinary_tests(folder: Path) -> list[str]:
     return [str(path) for path in sorted(files, key=key) if "mutants" not in path.parts]
 
 
-def failures(folder: Path) -> list[str]:
-    """The first tests that fail in `folder`; empty if all pass. Raises RuntimeError if pytest cannot run at all."""
+def failures(folder: Path, tests: Sequence[str] = ()) -> list[str]:
+    """The first tests (all ordinary ones, if none are named) that fail in `folder`; empty if all pass.
+
+    Raises RuntimeError if pytest cannot run at all.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "--maxfail=3", "--no-header", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, *ordinary_tests(folder)], cwd=folder, capture_output=True, text=True)
+    command += tests or ordinary_tests(folder)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(
             f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
@@ -87,6 +102,10 @@ def main(wanted: list[str]) -> int:
     chosen = [
         m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip(ascii_lowercase) in wanted
     ]
+    if not chosen:
+        raise ValueError(
+            f"no mistake has the number {', '.join(wanted)}; the numbers are in tests/mutants/mistakes.py"
+        )
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes, in truth: each thread waits for its own
         results = pool.map(try_out, [*chosen, None])
         print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")
