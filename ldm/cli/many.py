@@ -35,9 +35,8 @@ def paint_many(options: argparse.Namespace) -> None:
     each = 1 if options.batch is None else options.batch
     if each < 1:
         raise LdmError(f"a batch of {each} pictures; expected at least 1")
-    options.seed = (
-        0 if options.seed is None else options.seed
-    )  # drawn at random, it could not be gone on with
+    # A seed drawn at random could not be gone on with.
+    options.seed = 0 if options.seed is None else options.seed
     options.prompt = lines[0][1]
     with start():
         model = load_model(

@@ -43,8 +43,8 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C, 141 if whoever reads what is printed
-    has read enough (2, wrong usage: argparse)."""
+    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C, 141 if whoever reads what it prints
+    stops (2, wrong usage: argparse)."""
     open_closed()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
     warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
@@ -74,7 +74,7 @@ def open_closed() -> None:
     """Whoever started this without a place to print to, as `ldm ... >&-` does, wants to hear nothing."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # to the program's end
 
 
 @contextmanager

@@ -81,9 +81,9 @@ def parts(prompt: str, weighting: bool) -> list[str]:
 
 def prompt_words(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Word]:
     """The prompt's words with their places in the context; what is cut off at the context's end is left out."""
-    texts = parts(prompt, weighting)
-    pieces, words, position = iter([piece for text in texts for piece in tokenizer.pieces(text)]), [], 1
-    for text in [word for text in texts for word in tokenizer.words(text)]:
+    read = parts(prompt, weighting)
+    pieces, words, position = iter([piece for part in read for piece in tokenizer.pieces(part)]), [], 1
+    for text in [word for part in read for word in tokenizer.words(part)]:
         first = position
         for piece in pieces:
             position += 1
