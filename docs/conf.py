@@ -23,7 +23,13 @@ nb_execution_mode = "off"  # notebooks come with their outputs
 
 # Pages live in four places; nothing else of the repository is looked at.
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "ldm/**.py", "notebooks/*.ipynb", "weights/README.md", "weights/tiny/README.md"]
+include_patterns = [
+    "docs/**.md",
+    "ldm/**.py",
+    "notebooks/*.ipynb",
+    "weights/README.md",
+    "weights/tiny/README.md",
+]
 include_patterns += list(BESIDES)
 exclude_patterns = [
     ".*",
