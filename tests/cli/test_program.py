@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ldm.cli import main, measure
+from ldm.cli import main, measure, program
 from ldm.errors import LdmError
 from tests.cli.terminal import run, wrong
 
@@ -138,6 +138,12 @@ def test_what_the_package_logs_is_a_line_while_a_command_runs(monkeypatch, capsy
     before = (log.level, list(log.filters))
     assert run(capsys, "demo") == (0, "", [r"m.ckpt predicts v\x1b[0m", "removed x"])
     assert (log.level, list(log.filters)) == before
+
+
+def test_the_program_keeps_its_heap(monkeypatch, capsys):
+    kept = []
+    monkeypatch.setattr(program, "keep_heap", lambda: kept.append(True))
+    assert run(capsys, "exercise", "list")[0] == 0 and kept == [True]
 
 
 def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):
