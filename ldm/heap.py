@@ -22,9 +22,8 @@ def keep_heap() -> bool:
         return False
     import ctypes  # only here: it takes some milliseconds
 
-    mallopt = getattr(
-        ctypes.CDLL(None), "mallopt", None
-    )  # other C libraries than glibc lack it, or ignore it
+    # Other C libraries than glibc lack it, or ignore it.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, MOST))

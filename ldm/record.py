@@ -204,6 +204,8 @@ def differences(then: Record, now: Record) -> list[str]:
     pairs += [(name, getattr(then, name), getattr(now, name)) for name in ("dtype", "device", "threads")]
     attention = {True: "by hand (--trace)", False: "the fast kernel"}
     pairs.append(("attention", attention[then.traced], attention[now.traced]))
+    unet = {True: "compiled", False: "as it is written"}
+    pairs.append(("the U-Net", unet[then.compiled], unet[now.compiled]))
     pairs.append(("painted together", then.group.count, now.group.count))
     old, new = _hashes(then), _hashes(now)
     pairs += [(name, old.get(name, "none"), new.get(name, "none")) for name in sorted(old | new)]

@@ -41,9 +41,8 @@ class Original:
     picture: Image.Image  # of the size that is painted
     latent: Float[Tensor, "1 z h w"]
     mask: Image.Image | None = None  # black and white, as from `fit_mask`: white where the picture may change
-    beside: Float[Tensor, "1 c h w"] | None = (
-        None  # what an inpainting U-Net reads besides: mask, then what is left
-    )
+    # What an inpainting U-Net reads besides: the mask, then the latent of what is left.
+    beside: Float[Tensor, "1 c h w"] | None = None
 
 
 def pick_strength(

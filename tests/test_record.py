@@ -202,7 +202,7 @@ def test_nothing_differs_between_a_record_and_itself_at_another_place():
 def test_every_difference_in_the_surroundings_is_named():
     now = replace(
         INIT, versions=replace(INIT.versions, torch="2.14.0"), dtype="float64", device="cuda:0", threads=8, traced=True,
-        group=Group(1, 4), config=None, mask=None, init=File("dog.png", "e" * 64),
+        compiled=True, group=Group(1, 4), config=None, mask=None, init=File("dog.png", "e" * 64),
         model_files=(File("config.json", "f" * 64), File("unet.safetensors", "b" * 64)),
     )  # fmt: skip
     assert differences(INIT, now) == [
@@ -211,6 +211,7 @@ def test_every_difference_in_the_surroundings_is_named():
         "device: cpu then, cuda:0 now",
         "threads: 2 then, 8 now",
         "attention: the fast kernel then, by hand (--trace) now",
+        "the U-Net: as it is written then, compiled now",
         "painted together: 1 then, 4 now",
         "config: sha256 eeeeeeeeee then, none now",
         "init: sha256 cccccccccc then, sha256 eeeeeeeeee now",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops
 
+from ldm.cli.arguments import has_compiler
 from ldm.cli.output import output_path, save_image, tell
 from ldm.cli.painting import devices, given_file, load_model, paint, read_given, surroundings
 from ldm.errors import LdmError
@@ -29,13 +30,16 @@ def paint_again(options: argparse.Namespace) -> None:
         "weights": then.weights,
         "prediction": then.prediction,
     }
-    model = load_model(name, then.dtype, device, then.compiled, **read_with)
+    # The trace looks into the U-Net as it is written.
+    compiled = then.compiled and options.trace is None and has_compiler()
+    model = load_model(name, then.dtype, device, compiled, **read_with)
     now = replace(
         then,
         init=found(options.init, then.init, "init"),
         mask=found(options.mask, then.mask, "mask"),
         config=config,
         traced=options.trace is not None,
+        compiled=compiled,
         **surroundings(model, name),
     )
     if now.traced:

@@ -62,10 +62,15 @@ def add_compile(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def check_compiler(options: argparse.Namespace) -> None:
-    """Raises `LdmError` if --compile is asked for, and the C++ compiler is missing that torch would call on a CPU."""
+def has_compiler() -> bool:
+    """Whether the C++ compiler is there that torch calls on a CPU."""
     usual = "clang++" if sys.platform == "darwin" else "g++"
-    if options.compile and shutil.which(os.environ.get("CXX", usual)) is None:
+    return shutil.which(os.environ.get("CXX", usual)) is not None
+
+
+def check_compiler(options: argparse.Namespace) -> None:
+    """Raises `LdmError` if --compile is asked for, and there is no compiler."""
+    if options.compile and not has_compiler():
         raise LdmError(
             "--compile needs a C++ compiler, and there is none; install g++, or leave --compile out"
         )

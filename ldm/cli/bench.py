@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldm.cli.output import check_folder
+from ldm.errors import LdmError
+
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
 
@@ -23,6 +26,11 @@ def bench_options(commands: Commands) -> None:
 
 
 def bench(options: argparse.Namespace) -> None:
+    if options.json is not None:
+        check_folder(options.json.parent, options.json)  # not after an hour of measuring
+        if options.json.is_dir():
+            raise LdmError(f"--json {options.json} is a folder; give a file's name")
+
     from ldm.bench import run
 
     print(run.bench(run.ARM, options.quick, options.json), end="")

@@ -68,8 +68,9 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         "versions",
         f"ldm {versions.ldm}, torch {versions.torch}, Python {versions.python}, Pillow {versions.pillow}",
     )
-    traced = ", traced" if record.traced else ""
-    yield "computed", f"in {record.dtype} on {record.device}, {record.threads} threads{traced}"
+    ways = (("traced", record.traced), ("compiled", record.compiled), ("in tiles", record.tile))
+    how = [f"in {record.dtype} on {record.device}", f"{record.threads} threads"]
+    yield "computed", ", ".join(how + [way for way, taken in ways if taken])
 
 
 def named(file: File) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ldm.cli.arguments import loading
 from ldm.cli.new import TOGETHER, describe
 from ldm.cli.output import save_image, tell
-from ldm.cli.painting import check_words, load_model, paint, read_given
+from ldm.cli.painting import check_size, check_words, load_model, paint, read_given
 from ldm.errors import LdmError
 from ldm.record import Group, Record, read_record
 from ldm.train.processes import rank, start, world
@@ -35,9 +35,8 @@ def paint_many(options: argparse.Namespace) -> None:
     each = 1 if options.batch is None else options.batch
     if each < 1:
         raise LdmError(f"a batch of {each} pictures; expected at least 1")
-    options.seed = (
-        0 if options.seed is None else options.seed
-    )  # drawn at random, it could not be gone on with
+    # A seed drawn at random could not be gone on with.
+    options.seed = 0 if options.seed is None else options.seed
     options.prompt = lines[0][1]
     with start():
         model = load_model(
@@ -46,8 +45,10 @@ def paint_many(options: argparse.Namespace) -> None:
         first = describe(options, model)
         if rank() == 0:
             check_words(model, *(prompt for _, prompt in lines), first.negative)
-        groups = plan(first, lines, each, options.out or Path("outputs"))
+            check_size(model, options.size)
         given = read_given(first)
+        first = replace(first, strength=given.get("strength"))
+        groups = plan(first, lines, each, options.out or Path("outputs"))
         mine = groups[rank() :: world()]
         missing = [[picture for picture in group if not is_there(picture)] for group in mine]
         kept = sum(map(len, mine)) - sum(map(len, missing))
@@ -81,11 +82,14 @@ def plan(first: Record, lines: Sequence[tuple[int, str]], each: int, folder: Pat
     """All pictures of a list, `each` of every prompt, in the groups in which they are painted.
 
     A picture is named after its line and its seed: 00003-17.png. Seeds count on from `first.seed` through the list.
+    Long prompts in chunks are painted one by one: in a group, the longest would lengthen the contexts of all, and a
+    picture would depend on its neighbours.
     """
+    together = 1 if first.long_prompt == "chunk" else TOGETHER
     numbered = list(enumerate((line for line in lines for _ in range(each)), start=first.seed))
     groups = []
-    for begin in range(0, len(numbered), TOGETHER):
-        part = numbered[begin : begin + TOGETHER]
+    for begin in range(0, len(numbered), together):
+        part = numbered[begin : begin + together]
         groups.append(
             [
                 Picture(

@@ -9,7 +9,15 @@ from dataclasses import replace
 
 from ldm.cli.arguments import loading
 from ldm.cli.output import output_path, save_image, tell
-from ldm.cli.painting import check_words, given_file, load_model, paint, read_given, surroundings
+from ldm.cli.painting import (
+    check_size,
+    check_words,
+    given_file,
+    load_model,
+    paint,
+    read_given,
+    surroundings,
+)
 from ldm.convert.opening import is_own_folder
 from ldm.errors import LdmError
 from ldm.loading import find
@@ -31,9 +39,7 @@ def paint_new(options: argparse.Namespace) -> None:
         options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
     )
     check_words(model, options.prompt, options.negative or "")
-    own = model.config.defaults.size
-    if options.size not in (None, (own, own)):
-        tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
+    check_size(model, options.size)
     first = describe(options, model)
     given = read_given(first)
     first = replace(first, strength=given.get("strength"))

@@ -141,6 +141,13 @@ def check_words(model: LatentDiffusion, *texts: str) -> None:
         tell(f"this model has never seen the words: {named}{more}; what it paints for them means nothing")
 
 
+def check_size(model: LatentDiffusion, size: tuple[int, int] | None) -> None:
+    """Say so if a size was asked for that is not the one that the model was trained at."""
+    own = model.config.defaults.size
+    if size not in (None, (own, own)):
+        tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
+
+
 def paint(
     model: LatentDiffusion,
     record: Record,
@@ -176,7 +183,7 @@ def paint(
         )
 
     try:
-        return painted(progress_bar) if trace is None else paint_traced(model, record.prompt, painted, trace)
+        return painted(progress_bar) if trace is None else paint_traced(model, record, painted, trace)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("memory", str(error), re.IGNORECASE):
             raise
@@ -187,13 +194,13 @@ def paint(
 
 
 def paint_traced(
-    model: LatentDiffusion, prompt: str, painted: Callable[[Progress], list[Image]], folder: Path
+    model: LatentDiffusion, what: Record, painted: Callable[[Progress], list[Image]], folder: Path
 ) -> list[Image]:
     """The same pictures, and a report on them in `folder`."""
     from ldm.trace.recorder import record
     from ldm.trace.report import write_report
 
-    with record(model, prompt) as recording:
+    with record(model, what.prompt, what.weighting) as recording:
         images = painted(recording.watch(progress_bar))
     for path in write_report(recording, images, folder):
         print(printable(str(path)))

@@ -43,7 +43,9 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C (2, wrong usage: argparse)."""
+    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C, 141 if whoever reads what it prints
+    stops (2, wrong usage: argparse)."""
+    open_closed()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
     warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
     options = make_parser().parse_args(arguments)
@@ -55,9 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except BrokenPipeError:  # who reads what we print, such as `head`, has read enough
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python's own farewell fails as well
+        # Python flushes once more at the end, and would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as a program that the signal SIGPIPE ends
     except KeyboardInterrupt as stop:
         tell(f"ldm: {str(stop) or 'interrupted'}")
@@ -67,6 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         tell(f"ldm: {failure(error)}")
         return 1
+
+
+def open_closed() -> None:
+    """Whoever started this without a place to print to, as `ldm ... >&-` does, wants to hear nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # to the program's end
 
 
 @contextmanager

@@ -24,9 +24,8 @@ from ldm.text.tokenizer import Tokenizer
 
 WORDINGS = 8  # captions whose embeddings make one scene's direction
 SERIES = 901  # of those captions
-ASKED = {
-    question: choices for question, choices in QUESTIONS.items() if question != "count"
-}  # no caption says that
+# No caption says how many there are.
+ASKED = {question: choices for question, choices in QUESTIONS.items() if question != "count"}
 
 
 @torch.no_grad()

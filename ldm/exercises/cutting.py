@@ -128,8 +128,9 @@ def _defined(node: ast.stmt) -> list[str]:
         return [node.name]
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+    names = [n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
 # --- and from an answer back into the module ---------------------------------------------------------------
@@ -155,7 +156,8 @@ def mistaken(exercise: Exercise, wrong: Wrong) -> Placed:
 def answered(exercise: Exercise, answer: str, path: str) -> Placed:
     """The module with the function of a learner's file, and with the file's helpers before it.
 
-    Raises `LdmError` for a file that is no Python, that has lost the function, or that gives it other arguments.
+    Raises `LdmError` for a file that is no Python, that imports `*`, that has lost the function, or that gives it other
+    arguments.
     """
     node, top = live_function(exercise)
     tree = _parsed(answer, path)
@@ -192,11 +194,17 @@ def answered(exercise: Exercise, answer: str, path: str) -> Placed:
 
 def _parsed(answer: str, path: str) -> ast.Module:
     try:
-        return ast.parse(answer)
+        tree = ast.parse(answer)
     except SyntaxError as error:
         raise LdmError(f"{path}, line {error.lineno}: this is no Python: {error.msg}") from error
     except ValueError as error:
         raise LdmError(f"{path}: this is no Python: {error}") from error
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            raise LdmError(
+                f"{path}, line {node.lineno}: `import *` does not say what comes along; name what you need"
+            )
+    return tree
 
 
 def _arguments(node: Function) -> list[str]:

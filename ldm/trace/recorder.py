@@ -34,6 +34,7 @@ from ldm.nn.attention import Attention
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_images
 from ldm.text.tokenizer import Tokenizer
+from ldm.text.weighting import weighted_parts
 from ldm.text.words import END_OF_WORD
 from ldm.unet.transformer import SpatialTransformer
 
@@ -73,10 +74,16 @@ class Moment:
         return self.alpha_bar / (1 - self.alpha_bar)
 
 
-def prompt_words(tokenizer: Tokenizer, prompt: str) -> list[Word]:
+def parts(prompt: str, weighting: bool) -> list[str]:
+    """What the text encoder reads of a prompt; with `weighting`, brackets and weights are no part of it."""
+    return [part for part, _ in weighted_parts(prompt)] if weighting else [prompt]
+
+
+def prompt_words(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Word]:
     """The prompt's words with their places in the context; what is cut off at the context's end is left out."""
-    pieces, words, position = iter(tokenizer.pieces(prompt)), [], 1
-    for text in tokenizer.words(prompt):
+    read = parts(prompt, weighting)
+    pieces, words, position = iter([piece for part in read for piece in tokenizer.pieces(part)]), [], 1
+    for text in [word for part in read for word in tokenizer.words(part)]:
         first = position
         for piece in pieces:
             position += 1
@@ -112,10 +119,11 @@ def attention_map(
 class Recording:
     """What `record` saw of one call of `generate`. Its `moments` are in the order of sampling, noise first."""
 
-    def __init__(self, model: LatentDiffusion, prompt: str):
+    def __init__(self, model: LatentDiffusion, prompt: str, weighting: bool = True):
         self.prompt = prompt
-        self.pieces = model.tokenizer.pieces(prompt)[: model.tokenizer.context_length - 2]
-        self.words = prompt_words(model.tokenizer, prompt)
+        pieces = [piece for part in parts(prompt, weighting) for piece in model.tokenizer.pieces(part)]
+        self.pieces = pieces[: model.tokenizer.context_length - 2]
+        self.words = prompt_words(model.tokenizer, prompt, weighting)
         self.moments: list[Moment] = []
         self._model = model
         self._look: _Look | None = None
@@ -195,17 +203,17 @@ class _Look:
 
 
 @contextmanager
-def record(model: LatentDiffusion, prompt: str) -> Iterator[Recording]:
+def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Iterator[Recording]:
     """Watch one call of `model.generate(prompt, progress=recording.watch())`; see the top of this file.
 
     The pictures are the same as without, up to the last bits of the arithmetic (by-hand attention instead of the
-    fused kernel). `prompt` must be the one that is painted: the maps are labelled with its words. Raises `LdmError`
-    for a U-Net without cross-attention.
+    fused kernel). `prompt` and `weighting` must be those of the painting: the maps are labelled with its words. Raises
+    `LdmError` for a U-Net without cross-attention.
     """
     layers = [m for m in model.unet.modules() if isinstance(m, SpatialTransformer) and len(m.layers)]
     if not layers:
         raise LdmError("this U-Net has no cross-attention; a recorder needs some to see where words are read")
-    recording = Recording(model, prompt)
+    recording = Recording(model, prompt, weighting)
     with ExitStack() as undo:
         for transformer in layers:
             _watch_attention(transformer, recording, undo)

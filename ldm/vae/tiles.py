@@ -18,10 +18,9 @@ from torch import Tensor
 from ldm.errors import LdmError
 from ldm.vae.vae import VAE
 
-TILE = (
-    64  # latents along each side: 512 pixels, the size that Stable Diffusion's VAE was trained for and more
-)
-OVERLAP = 16  # latents: a quarter of a tile
+# Latents along each side: 512 pixels, as large as Stable Diffusion 1 paints; and a quarter of that.
+TILE = 64
+OVERLAP = 16
 
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:

@@ -2,9 +2,12 @@ r"""All of it, but for the measuring."""
 
 import json
 
+import pytest
+
 from ldm.bench import run
 from ldm.bench.compare import OURS, Turn
 from ldm.bench.sizes import FULL, QUICK
+from ldm.errors import LdmError
 
 
 def test_the_model_is_written_measured_and_gone_again(monkeypatch, tmp_path, capsys):
@@ -32,3 +35,11 @@ def test_the_model_is_written_measured_and_gone_again(monkeypatch, tmp_path, cap
         assert not seen["folder"].exists() and seen["arms"] == {"ldm": "ldm.bench.ours"}
     out, err = capsys.readouterr()
     assert out == "" and "unet-bfloat16, ldm" in err
+
+
+def test_a_table_in_which_nothing_stands_is_an_error_and_is_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "write_model", lambda *arguments: None)
+    monkeypatch.setattr(run, "compare", lambda *arguments: {})
+    with pytest.raises(LdmError, match="nothing could be measured"):
+        run.bench(run.ARM, True, tmp_path / "kept.json")
+    assert not (tmp_path / "kept.json").exists()

@@ -60,10 +60,25 @@ def test_the_same_bytes_come_again_for_a_picture_out_of_many(capsys, model, work
 
 def test_what_was_painted_compiled_is_compiled_again(capsys, model, work, monkeypatch):
     compiled = []
+    monkeypatch.setenv("CXX", sys.executable)  # something that is there
     monkeypatch.setattr(UNet, "compile", lambda unet: compiled.append(unet))
     run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--compile", "--out", "first.png")
     assert len(compiled) == 1 and read_record(work / "first.png").compiled
     assert run(capsys, "generate", "--from", "first.png", "--out", "again.png")[0] == 0 and len(compiled) == 2
+
+
+@pytest.mark.parametrize("why", ["traced", "no compiler"])
+def test_what_cannot_be_compiled_again_is_painted_without_and_told(capsys, model, work, monkeypatch, why):
+    monkeypatch.setenv("CXX", sys.executable)  # something that is there
+    monkeypatch.setattr(UNet, "compile", lambda unet: None)
+    run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--compile", "--out", "first.png")
+    monkeypatch.setattr(UNet, "compile", None)
+    if why == "no compiler":
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    trace = ("--trace", "inside") if why == "traced" else ()
+    code, _, told = run(capsys, "generate", "--from", "first.png", "--out", "again.png", *trace)
+    assert code == 0 and "not as it was: the U-Net: compiled then, as it is written now" in told
+    assert not read_record(work / "again.png").compiled
 
 
 def test_without_out_the_copy_gets_the_next_number(capsys, painted):

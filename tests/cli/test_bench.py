@@ -15,3 +15,14 @@ def test_the_table_is_printed_and_the_options_arrive(capsys, monkeypatch):
         ({"ldm": "ldm.bench.ours"}, False, None),
         ({"ldm": "ldm.bench.ours"}, True, Path("b.json")),
     ]
+
+
+def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_measured(capsys, monkeypatch, work):
+    monkeypatch.setattr(bench, "bench", None)
+    (work / "file").touch()
+    (work / "folder").mkdir()
+    for place, message in (
+        ("file/b.json", "ldm: cannot write file/b.json: file is not a folder; give another place"),
+        ("folder", "ldm: --json folder is a folder; give a file's name"),
+    ):
+        assert run(capsys, "bench", "--json", place) == (1, "", [message])

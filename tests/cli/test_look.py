@@ -54,7 +54,9 @@ def test_info_says_from_what_a_picture_was_made(capsys, work):
     assert told["init"] == "dog.png (sha256 cccccccccc), strength 0.5"
     assert told["mask"] == "mask.png (sha256 dddddddddd), the rest kept to the pixel"
     assert told["batch"] == "picture 3 of 4 painted together"
-    assert told["computed"].endswith(", traced")
+    assert told["computed"].endswith("2 threads, traced")
+    told = dict(rows(replace(RECORD, compiled=True, tile=True)))
+    assert told["computed"].endswith("2 threads, compiled, in tiles")
     read = replace(RECORD, weights="live", prediction="v", config=File("c.json", "e" * 64))
     told = dict(rows(replace(read, weighting=False, long_prompt="chunk")))
     assert told["model"] == "tiny, weights live, predicts v"

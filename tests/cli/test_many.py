@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ldm
 from ldm.cli import many, painting
@@ -53,6 +54,19 @@ def test_each_picture_is_the_one_of_its_prompt_and_seed_alone(paint, model, work
     alone = np.asarray(ldm.load(model).generate("red dog", seed=10)[0]).astype(int)
     assert np.abs(pixels(work / "out/00003-10.png") - alone).max() <= 1
     assert np.abs(pixels(work / "out/00001-8.png") - alone).max() > 1
+
+
+def test_the_strength_that_was_taken_is_recorded(paint, work):
+    Image.new("RGB", (16, 16), "red").save(work / "red.png")
+    assert paint("--init", "red.png")[0] == 0
+    assert read_record(work / "out" / NAMES[0]).strength == 0.75
+
+
+def test_a_picture_painted_again_alone_does_not_miss_a_longer_prompt_beside_it(capsys, paint, prompts, work):
+    prompts.write_text("a dog\n" + "red dog " * 20)  # chunks make contexts longer, of a whole group
+    assert paint("--batch", 1, "--long-prompt", "chunk")[0] == 0
+    code, _, err = run(capsys, "generate", "--from", "out/00001-7.png", "--out", "again.png")
+    assert (code, err) == (0, ["the same pixels as out/00001-7.png"])
 
 
 def test_it_goes_on_where_it_was_interrupted_and_paints_the_same_bytes(paint, work, monkeypatch):

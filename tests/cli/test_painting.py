@@ -183,8 +183,9 @@ def test_a_picture_to_start_from_that_is_not_there_is_one_clear_line(capsys, mod
         assert code == 1 and line == "ldm: cannot read no.png: No such file or directory; give another file"
 
 
+@pytest.mark.parametrize(("brackets", "expected"), [((), True), (("--no-weighting",), False)])
 def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
-    capsys, model, work, monkeypatch
+    capsys, model, work, monkeypatch, brackets, expected
 ):
     class Recording:
         def watch(self, progress):
@@ -201,8 +202,8 @@ def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
     recording = Recording()
 
     @contextlib.contextmanager
-    def record(model, prompt):
-        assert prompt == "red dog"
+    def record(model, prompt, weighting):
+        assert prompt == "red dog" and weighting is expected
         yield recording
 
     def write_report(what, images, folder):
@@ -213,5 +214,5 @@ def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
     monkeypatch.setitem(sys.modules, "ldm.trace.recorder", SimpleNamespace(record=record))
     monkeypatch.setitem(sys.modules, "ldm.trace.report", SimpleNamespace(write_report=write_report))
     options = ("--model", model, "--seed", 1, "--out", "a.png", "--trace", "inside")
-    assert run(capsys, "generate", "red dog", *options)[:2] == (0, "inside/film.png\na.png\n")
+    assert run(capsys, "generate", "red dog", *options, *brackets)[:2] == (0, "inside/film.png\na.png\n")
     assert recording.steps == 2 and read_record(work / "a.png").traced

@@ -2,6 +2,7 @@ r"""The program as a whole: help, exit codes, and what becomes of failures."""
 
 import logging
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ldm.cli import main, measure
+from ldm.cli import main, measure, program
 from ldm.errors import LdmError
 from tests.cli.terminal import run, wrong
 
@@ -139,6 +140,12 @@ def test_what_the_package_logs_is_a_line_while_a_command_runs(monkeypatch, capsy
     assert (log.level, list(log.filters)) == before
 
 
+def test_the_program_keeps_its_heap(monkeypatch, capsys):
+    kept = []
+    monkeypatch.setattr(program, "keep_heap", lambda: kept.append(True))
+    assert run(capsys, "exercise", "list")[0] == 0 and kept == [True]
+
+
 def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):
     failing(monkeypatch, KeyboardInterrupt("stopped; 3 are kept"))
     assert run(capsys, "demo", "--debug") == (130, "", ["ldm: stopped; 3 are kept"])
@@ -158,6 +165,14 @@ def test_a_reader_that_has_read_enough_ends_it_quietly(lines):
     program.stdout.close()
     said = program.stderr.read().decode()
     assert "Broken" not in said and "bug" not in said and program.wait() in (0, 141)
+
+
+@pytest.mark.parametrize("arguments", [["exercise", "list"], ["--help"]])
+def test_where_nothing_can_be_printed_nothing_is_and_that_is_no_failure(arguments):
+    command = shlex.join([sys.executable, "-m", "ldm", *arguments]) + " >&-"
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+    done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_as_a_program_a_failure_is_one_line_and_no_traceback(work):

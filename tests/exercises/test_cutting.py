@@ -112,6 +112,11 @@ def test_helpers_go_along_and_each_line_is_known_by_its_number_in_the_learners_f
     ast.parse(placed.source)
 
 
+def test_constants_that_are_unpacked_go_along():
+    placed = answered(GUIDE, "a, (b, *c) = 1, (2, 3)\nd = e = a\n" + ANSWER, "mine.py")
+    assert placed.also[:5] == ("a", "b", "c", "d", "e")
+
+
 def test_a_method_is_taken_alone_and_moved_to_its_indentation():
     answer = (
         "class FeedForward:\n  def __init__(self):\n    rubbish\n\n  def forward(self, x):\n    return x\n"
@@ -126,6 +131,10 @@ def test_a_method_is_taken_alone_and_moved_to_its_indentation():
     [
         ("def guide(uncond, cond, scale)\n    return 1\n", r"mine.py, line 1: this is no Python"),
         ("\0", "mine.py"),
+        (
+            "from math import *\ndef guide(uncond, cond, scale):\n    return 1\n",
+            r"mine.py, line 1: `import \*` does not say what comes along; name what you need",
+        ),
         ("x = 1\n", "mine.py has no guide; begin anew with `ldm exercise start guidance`"),
         (
             "def guide(cond, uncond):\n    return 1\n",

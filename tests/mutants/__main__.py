@@ -92,6 +92,10 @@ def main(wanted: list[str]) -> int:
     chosen = [
         m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip(ascii_lowercase) in wanted
     ]
+    if not chosen:
+        raise ValueError(
+            f"no mistake has the number {', '.join(wanted)}; the numbers are in tests/mutants/mistakes.py"
+        )
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes, in truth: each thread waits for its own
         results = pool.map(try_out, [*chosen, None])
         print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")

@@ -6,7 +6,7 @@ from string import ascii_lowercase
 
 import pytest
 
-from tests.mutants.__main__ import ROOT, failures, make_mistake, near, ordinary_tests
+from tests.mutants.__main__ import ROOT, copy_package, failures, main, make_mistake, near, ordinary_tests
 from tests.mutants.mistakes import MISTAKES
 
 
@@ -35,6 +35,18 @@ def test_a_mistake_that_no_longer_applies_is_an_error(tmp_path):
     target.write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=f"mistake {stale.number} no longer applies: .* stands 0 times"):
         make_mistake(tmp_path, stale)
+
+
+@pytest.mark.slow
+def test_the_copy_has_the_files_that_tests_look_at_without_importing_them(tmp_path):
+    copy_package(tmp_path)
+    links = "tests/test_readme.py::test_what_the_readme_links_to_is_there"
+    assert failures(tmp_path, [links, "tests/notebooks"]) == []
+
+
+def test_a_number_that_no_mistake_has_is_an_error():
+    with pytest.raises(ValueError, match="no mistake has the number 99"):
+        main(["99"])
 
 
 def test_tests_that_fail_are_named_and_tests_that_pass_are_not(tmp_path):

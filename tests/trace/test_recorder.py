@@ -171,6 +171,18 @@ def test_words_find_their_pieces():
     assert [word.positions for word in special] == [(1,), (2,), (3,)]
 
 
+def test_brackets_are_no_words_unless_they_are_taken_as_text(model):
+    tokenizer = Tokenizer([("r", "e"), ("re", "d</w>")], context_length=9)
+    assert prompt_words(tokenizer, "(red:1.3) [ox]") == [Word("red", (1,)), Word("ox", (2, 3))]
+    assert [word.text for word in prompt_words(tokenizer, "(red)", weighting=False)] == ["(", "red", ")"]
+
+    recording, _ = paint(model, "a (red:1.3) dog", steps=1)
+    assert recording.pieces == ["a</w>", "red</w>", "dog</w>"] and recording.words[1] == Word("red", (2,))
+    assert recording.moments[0].attention.shape[1] == 5  # and the two marks
+    with record(model, "(red)", weighting=False) as plain:
+        assert plain.pieces == ["(</w>", "red</w>", ")</w>"]
+
+
 def test_a_words_heat_is_the_sum_over_its_pieces_and_the_mean_over_moments(model):
     recording, _ = paint(model, "red ox", steps=2)
     ox = recording.words[1]
