@@ -14,7 +14,7 @@ from annotated.links import internal_link
 
 logger = logging.getLogger(__name__)
 WORDS = {
-    "docs/fr/": ("vérifiée par ", "sans test : ", "pourquoi"),
+    "docs/fr/": ("vérifiée par ", "sans test\N{NO-BREAK SPACE}: ", "pourquoi"),
     "": ("checked by ", "no test: ", "why"),
 }
 
