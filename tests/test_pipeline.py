@@ -85,14 +85,16 @@ def test_a_picture_no_larger_than_a_tile_is_the_same_in_tiles(model, options):
 @pytest.mark.parametrize("with_mask", [False, True])
 def test_with_tile_the_vae_never_sees_more_than_a_tile(model, with_mask):
     seen = []
-    for part in (model.vae.encoder, model.vae.decoder):
+    for part in (model.vae.encoder, model.vae.decoder.up[0]):
         part.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
     init = Image.new("RGB", (160, 20), "red")
     mask = {"mask": Image.new("L", (160, 20), 255)} if with_mask else {}
     [image] = model.generate("red dog", seed=7, size=(160, 20), tile=True, init=init, **mask)
     assert image.size == (160, 20)
-    # 80 latents in two tiles of 64, the first time as 128 pixels; with a mask the picture itself is decoded as well.
-    assert seen == [(1, 3, 20, 128)] * 2 + [(1, 4, 10, 64)] * (4 if with_mask else 2)
+    # A small version, then 80 latents in two tiles of 64, the first time as 128 pixels; with a mask the picture itself
+    # is decoded as well.
+    channels = model.config.vae.channels[-1]
+    assert seen == [(1, 3, 20, 128)] * 3 + [(1, channels, 10, 64)] * (6 if with_mask else 3)
 
 
 def test_without_a_seed_every_picture_is_new(model):

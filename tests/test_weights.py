@@ -129,6 +129,14 @@ def test_the_vae_draws_new_pictures_again_and_its_latents_have_unit_variance(mod
     assert (0.5 * logvar).exp().mean() < 0.03
 
 
+@pytest.mark.slow
+def test_a_large_picture_decoded_in_tiles_is_the_whole_one_but_for_a_shade(model):
+    [picture] = model.generate("a serene lake with mountains at sunrise", seed=1)
+    latent = model.encode_picture(picture.resize((1024, 1024), Image.Resampling.BICUBIC))
+    whole, tiled = (np.asarray(model.decode(latent, tile)[0]).astype(int) for tile in (False, True))
+    assert 0 < np.abs(tiled - whole).mean() <= 2  # of 255
+
+
 def test_every_number_is_finite(model):
     for name, tensor in model.state_dict().items():
         assert tensor.isfinite().all(), name

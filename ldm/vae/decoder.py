@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.config import VAEConfig
+from ldm.errors import LdmError
 from ldm.nn.resnet import ResBlock, Upsample
 from ldm.vae.mid import Mid
 
@@ -46,7 +47,17 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(channels[-1], 3, 3, padding=1)
 
     def forward(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
-        h = self.mid(self.conv_in(self.post_quant_conv(z)))
+        return self.enlarge(self.middle(z))
+
+    def middle(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c h w"]:
+        """What happens at the latent's own resolution. Raises `LdmError` for a latent of other channels."""
+        expected = self.post_quant_conv.in_channels
+        if z.shape[1] != expected:
+            raise LdmError(f"a latent of {z.shape[1]} channels; this VAE decodes {expected}")
+        return self.mid(self.conv_in(self.post_quant_conv(z)))
+
+    def enlarge(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h2 w2"]:
+        """From there to pixels: all that takes memory, and nothing in it but GroupNorm looks far."""
         for level in self.up:
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(h)))

@@ -4,16 +4,22 @@ The VAE's finest feature maps have 128 or 256 channels at the picture's full res
 1 GiB at 1024 x 1024 pixels, and a residual block holds several. A convolution only looks at its neighbours, so the
 picture can be made piece by piece.
 
-Two things in the VAE look further: GroupNorm takes its statistics, and the attention in the middle its weights, from
-all that is there, which now is a tile. So neighbouring tiles differ by a shade. Where they overlap, one is faded into
-the other, and no edge is left to be seen: it is an approximation, but one without seams.
+Two things in the VAE look further than a tile. Attention looks everywhere; but it works at the latent's resolution,
+where even a large picture is small, so the decoder's middle is computed whole. And GroupNorm takes its statistics from
+all that is there. Were that a tile, each tile would be of another shade; so they are taken once, from a small version
+of the whole, in which some places are kept and the others left out, and every tile uses those. It is an approximation:
+they are the statistics of some of the places, and the encoder's attention, which comes last, still sees a tile. What is
+left of it fades where tiles overlap, and no edge is to be seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ldm.errors import LdmError
 from ldm.vae.vae import VAE
@@ -90,13 +96,67 @@ def in_tiles(
     return out.to(x.dtype)
 
 
+Hook = Callable[[nn.GroupNorm, tuple[Tensor], Tensor], Tensor | None]
+
+
+@contextmanager
+def hooked(network: nn.Module, hook: Hook) -> Iterator[None]:
+    """While it lasts, `hook` sees each GroupNorm's input and output, and may put another output in its place."""
+    norms = [part for part in network.modules() if isinstance(part, nn.GroupNorm)]
+    handles = [norm.register_forward_hook(hook) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def statistics_of(network: nn.Module, look: Callable[[], object]) -> Iterator[None]:
+    r"""While it lasts, every GroupNorm in `network` uses the statistics that it meets in `look()`:
+
+    $$y = \frac{x - \mu_{look}}{\sqrt{\sigma^2_{look} + \varepsilon}}\, w + b$$
+    """
+    met: dict[nn.GroupNorm, tuple[Tensor, Tensor]] = {}
+
+    def note(norm: nn.GroupNorm, inputs: tuple[Tensor], _: Tensor) -> None:
+        groups = rearrange(inputs[0], "1 (g c) h w -> g (c h w)", g=norm.num_groups)
+        groups = groups.to(torch.promote_types(groups.dtype, torch.float32))
+        mean, std = groups.mean(dim=1), (groups.var(dim=1, correction=0) + norm.eps).sqrt()
+        each = norm.num_channels // norm.num_groups
+        scale = norm.weight / std.repeat_interleave(each)
+        met[norm] = scale, norm.bias - mean.repeat_interleave(each) * scale
+
+    def use(norm: nn.GroupNorm, inputs: tuple[Tensor], _: Tensor) -> Tensor:
+        scale, shift = (t.to(inputs[0].dtype)[:, None, None] for t in met[norm])
+        return torch.addcmul(shift, inputs[0], scale)
+
+    with hooked(network, note):
+        look()
+    with hooked(network, use):
+        yield
+
+
+def small(x: Float[Tensor, "1 c h w"], side: int) -> Float[Tensor, "1 c h2 w2"]:
+    """x with no more than `side` places along each side: some are kept as they are, the others left out."""
+    return F.interpolate(x, (min(x.shape[-2], side), min(x.shape[-1], side)), mode="nearest")
+
+
 @torch.no_grad()  # gradients would hold every tile's feature maps at once
 def decode_in_tiles(
     vae: VAE, latent: Float[Tensor, "b z h w"], tile: int = TILE, overlap: int = OVERLAP
 ) -> Float[Tensor, "b 3 h2 w2"]:
     """`vae.decode`, one picture and one tile at a time. A latent no larger than a tile is decoded as ever."""
-    pictures = [in_tiles(vae.decode, one, (1, vae.factor), tile, overlap) for one in latent.split(1)]
-    return torch.cat(pictures)
+    if max(latent.shape[-2:]) <= tile:
+        return vae.decode(latent)
+    decoder = vae.decoder
+
+    def decode(one: Tensor) -> Tensor:
+        middle = decoder.middle(one / vae.scale)
+        with statistics_of(decoder, lambda: decoder.enlarge(small(middle, tile))):
+            return in_tiles(decoder.enlarge, middle, (1, vae.factor), tile, overlap)
+
+    return torch.cat([decode(one) for one in latent.split(1)])
 
 
 @torch.no_grad()
@@ -113,9 +173,14 @@ def encode_in_tiles(
             f"{width}x{height} pixels in tiles; expected multiples of {vae.factor} along each side"
         )
 
-    def encode(piece: Tensor) -> Tensor:
+    def look(piece: Tensor) -> Tensor:
         return torch.cat(vae.encode(piece), dim=1)
 
-    latents = [in_tiles(encode, one, (vae.factor, 1), tile, overlap) for one in pixels.split(1)]
-    mean, logvar = torch.cat(latents).chunk(2, dim=1)
+    def encode(one: Tensor) -> Tensor:
+        with statistics_of(vae.encoder, lambda: look(small(one, vae.factor * tile))):
+            return in_tiles(look, one, (vae.factor, 1), tile, overlap)
+
+    if max(height, width) <= vae.factor * tile:
+        return vae.encode(pixels)
+    mean, logvar = torch.cat([encode(one) for one in pixels.split(1)]).chunk(2, dim=1)
     return mean, logvar

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import torch
+from torch import nn
 
 from ldm.nn.attention import attention, attention_weights
 from ldm.text.clip import contrastive_loss
 from ldm.text.prompt import weighted_states
 from ldm.unet.embedding import timestep_embedding
 from ldm.unet.transformer import FeedForward
-from ldm.vae.tiles import shares
+from ldm.vae.tiles import shares, statistics_of
 from ldm.vae.vae import kl_divergence, reparametrise
 from tests.equations.numbers import agree, normal, softmax, tensor
 
@@ -122,3 +123,21 @@ def test_shares_of_tiles():
         here = range(start, start + n)
         agree(share, [r(x - start) / sum(r(x - other) for other in places) for x in here])
     assert torch.equal(shares([0], 3, 4, 0)[0], torch.ones(3, dtype=torch.float64))
+
+
+def test_statistics_of_tiles():
+    r"""Three groups of two channels, with the statistics of another picture.
+
+    $$y = \frac{x - \mu_{look}}{\sqrt{\sigma^2_{look} + \varepsilon}}\, w + b$$
+    """
+    norm = nn.GroupNorm(3, 6, eps=0.01, dtype=torch.float64)
+    w, b, looked, x = normal(6), normal(6, seed=1), normal(1, 6, 4, 5, seed=2), normal(1, 6, 3, 3, seed=3)
+    with torch.no_grad():
+        norm.weight.copy_(tensor(w)), norm.bias.copy_(tensor(b))
+    with statistics_of(norm, lambda: norm(tensor(looked))):
+        got = norm(tensor(x))
+    expected = np.empty_like(x)
+    for c in range(6):
+        group = looked[0, 2 * (c // 2) : 2 * (c // 2) + 2]
+        expected[0, c] = (x[0, c] - group.mean()) / np.sqrt(group.var() + 0.01) * w[c] + b[c]
+    agree(got, expected)

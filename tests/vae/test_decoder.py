@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ldm.config import SD_VAE, VAEConfig
+from ldm.errors import LdmError
 from ldm.vae.decoder import Decoder
 
 SMALL = VAEConfig(channels=(4, 6, 8), res_per_level=2, latent_channels=3, scale=0.5, groups=2)
@@ -68,5 +69,5 @@ def test_every_norm_of_the_vae_has_an_eps_of_one_millionth():
 
 
 def test_a_latent_with_other_channels_is_an_error(draw, randomise):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(LdmError, match="a latent of 4 channels; this VAE decodes"):
         randomise(Decoder(SMALL))(draw(1, 4, 2, 2))

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from ldm.config import VAEConfig
 from ldm.errors import LdmError
-from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, in_tiles, shares, starts
+from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, in_tiles, shares, small, starts, statistics_of
 from ldm.vae.vae import VAE
 
 SMALL = VAEConfig(channels=(4, 8), res_per_level=1, latent_channels=2, scale=0.25, groups=2)
@@ -90,7 +90,7 @@ def test_a_decoded_picture_is_close_to_the_whole_one_and_has_no_seams(vae, draw)
     latent = smooth(draw, 2, 45, 45)
     whole, tiled = vae.decode(latent), decode_in_tiles(vae, latent, tile=24, overlap=8)
     assert whole.shape == tiled.shape == (1, 3, 90, 90)
-    assert (tiled - whole).abs().mean() < 0.25 * whole.std()
+    assert (tiled - whole).abs().mean() < 0.1 * whole.std()
     # Tiles begin or end at these columns of the picture. Side by side without fading, they would jump there.
     edges = [2 * place - 1 for start in starts(45, 24, 8) for place in (start, start + 24) if 0 < place < 45]
     assert edges and jump(tiled, edges) < 1.5 * jump(whole, edges)
@@ -100,7 +100,22 @@ def test_an_encoded_picture_is_close_to_the_whole_one(vae, draw):
     pixels = smooth(draw, 3, 62, 90)
     for ours, whole in zip(encode_in_tiles(vae, pixels, tile=24, overlap=8), vae.encode(pixels), strict=True):
         assert ours.shape == whole.shape == (1, 2, 31, 45)
-        assert (ours - whole).abs().mean() < 0.25 * whole.std()
+        assert (ours - whole).abs().mean() < 0.2 * whole.std()  # attention looks at a tile only
+
+
+def test_tiles_with_the_statistics_of_the_whole_are_the_whole(vae, draw):
+    # With the statistics of the whole, and where no padding reaches, a tile is what the whole has there.
+    middle = draw(1, 8, 24, 24)
+    whole = vae.decoder.enlarge(middle)
+    with statistics_of(vae.decoder, lambda: vae.decoder.enlarge(middle)):
+        piece = vae.decoder.enlarge(middle[..., 2:22, :])
+    torch.testing.assert_close(piece[..., 16:24, :], whole[..., 20:28, :], **TIGHT)
+    torch.testing.assert_close(vae.decoder.enlarge(middle), whole, **TIGHT)  # and all is as it was
+
+
+def test_a_small_version_keeps_places_as_they_are(draw):
+    x = draw(1, 2, 4, 6)
+    assert torch.equal(small(x, 2), x[..., ::2, ::3]) and torch.equal(small(x, 6), x)
 
 
 def test_a_picture_does_not_depend_on_the_others_of_its_batch(vae, draw):
