@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -91,6 +92,20 @@ def paint(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     return found if peak.bytes is None else found | {"memory": peak.bytes / 2**20}
 
 
+def rounding(folder: Path, sizes: Sizes) -> Numbers:
+    """How far the bfloat16 picture of a whole run is from the float32 one: the mean difference, of 255.
+
+    At half the side, since no time is measured here.
+    """
+
+    def painted(dtype: torch.dtype) -> np.ndarray:
+        model, size = load(folder, dtype, DEVICE), (sizes.side // 2, sizes.side // 2)
+        [picture] = model.generate(PROMPT.format(0), seed=0, sampler="ddim", steps=sizes.steps, size=size)
+        return np.asarray(picture, dtype=np.float64)
+
+    return {"difference": float(np.abs(painted(torch.bfloat16) - painted(torch.float32)).mean())}
+
+
 @torch.no_grad()
 def load_and_look(folder: Path, sizes: Sizes) -> Numbers:
     read_through(folder)
@@ -171,6 +186,7 @@ CASES: dict[str, Case] = {
     "encode-bfloat16": partial(encode, dtype=torch.bfloat16),
     "paint-bfloat16": partial(paint, dtype=torch.bfloat16),
     "paint-float32": partial(paint, dtype=torch.float32),
+    "rounding": rounding,
     "load": load_and_look,
     "tokenizer": tokenize,
     "train": train,

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import peak_memory, seconds
 from ldm.config import TINY, NoiseConfig
 from ldm.convert.settings import settings_of
+from ldm.diffusion.noise import noise_source
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.train.loop import mixed_precision
 
@@ -89,6 +91,20 @@ def paint(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     return found if peak.bytes is None else found | {"memory": peak.bytes / 2**20}
 
 
+def rounding(folder: Path, sizes: Sizes) -> Numbers:
+    config, side = sizes.config, sizes.side // 2
+    shape = (config.vae.latent_channels, side // config.vae.factor, side // config.vae.factor)
+    noise = noise_source([0], shape, torch.float32, "cpu")()  # that ours begins with
+
+    def painted(dtype: torch.dtype) -> np.ndarray:
+        options = {"num_inference_steps": sizes.steps, "guidance_scale": config.defaults.guidance}
+        given = {"latents": noise.to(dtype), "width": side, "height": side, "output_type": "np"}
+        [picture] = load(folder, dtype)(PROMPT.format(0), **options, **given).images
+        return np.asarray(picture, dtype=np.float64)
+
+    return {"difference": 255 * float(np.abs(painted(torch.bfloat16) - painted(torch.float32)).mean())}
+
+
 @torch.no_grad()
 def load_and_look(folder: Path, sizes: Sizes) -> Numbers:
     read_through(folder)
@@ -148,6 +164,7 @@ CASES: dict[str, Case] = {
     "encode-bfloat16": partial(encode, dtype=torch.bfloat16),
     "paint-bfloat16": partial(paint, dtype=torch.bfloat16),
     "paint-float32": partial(paint, dtype=torch.float32),
+    "rounding": rounding,
     "load": load_and_look,
     "tokenizer": tokenize,
     "train": train,
