@@ -19,7 +19,14 @@ from torch import nn
 from ldm.train.loop import Recipe, train
 from ldm.train.plot import plot_loss
 
-RECIPE = Recipe(steps=200, batch=1, lr=0.05, warmup=5, ema=0.9, checkpoint_minutes=0.0)
+RECIPE = Recipe(
+    steps=400,  # a single core sees few of the moments it waits for
+    batch=1,
+    lr=0.05,
+    warmup=5,
+    ema=0.9,
+    checkpoint_minutes=0.0,
+)
 KILLS = 20
 
 
@@ -43,11 +50,18 @@ def attempt(run: Path) -> int:
     os._exit(0)
 
 
-def wait_for_steps(run: Path, count: int) -> None:
+def still_running(child: int) -> bool:
+    r"""Raises RuntimeError if it ended by itself: whoever waits for a moment of it would wait for ever."""
+    if os.waitpid(child, os.WNOHANG)[0]:
+        raise RuntimeError("the training ended before it could be killed; give RECIPE more steps")
+    return True
+
+
+def wait_for_steps(run: Path, count: int, child: int) -> None:
     r"""Until `count` new checkpoints have taken the place of the one before."""
     for _ in range(count):
         before = inode(run)
-        while inode(run) == before:
+        while inode(run) == before and still_running(child):
             time.sleep(0.0005)
 
 
@@ -73,11 +87,11 @@ def main(folder: Path) -> None:
     kills, while_writing = 0, 0
     for i in range(KILLS):
         child = attempt(cut)
-        wait_for_steps(cut, rng.randrange(10))
+        wait_for_steps(cut, rng.randrange(10), child)
         if i % 2:  # any moment
             time.sleep(rng.uniform(0, 0.03))
         else:  # a moment of writing
-            while not is_writing(cut):
+            while not is_writing(cut) and still_running(child):
                 pass
         os.kill(child, signal.SIGKILL)
         kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
