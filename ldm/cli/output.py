@@ -99,7 +99,7 @@ def writing(path: Path) -> Iterator[Path]:
 
     with writable(path), atomic_path(path) as temporary:
         yield temporary
-    print(printable(str(path)))
+    print(f"{printable(str(path))}\n", end="")  # in one piece: under torchrun others print beside us
 
 
 @contextmanager
