@@ -132,14 +132,14 @@ class Tokenizer:
             raise LdmError(f"context_length {context_length}: expected at least 2, for bos and eos")
         self.merges = tuple((left, right) for left, right in merges)
         self.context_length, self.pad, self.clean = context_length, pad, clean
-        self.vocab = {symbol: number for number, symbol in enumerate(base_symbols())}
+        vocab = {symbol: number for number, symbol in enumerate(base_symbols())}
         for left, right in self.merges:
-            if left not in self.vocab or right not in self.vocab:
+            if left not in vocab or right not in vocab:
                 raise LdmError(f"merge {left!r} {right!r}: a part is no byte and made by no earlier merge")
-            self.vocab.setdefault(left + right, len(self.vocab))
-        self.vocab |= {BOS: len(self.vocab), EOS: len(self.vocab) + 1}
+            vocab.setdefault(left + right, len(vocab))
+        self.vocab = vocab | {BOS: len(vocab), EOS: len(vocab) + 1}
         self._tokens = tuple(self.vocab)
-        self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
+        self._ranks = dict(zip(self.merges, range(len(self.merges))))
         self._cache: dict[str, tuple[int, ...]] = {BOS: (self.bos,), EOS: (self.eos,)}
         if pad == "zero" and clean == "hf":
             self._cache["!"] = (0,)  # transformers calls the padding "!" and finds it in texts, too
