@@ -1,4 +1,4 @@
-r"""The four stages in order, and the recipes: `full` made the weights that ship, `quick` shows something soon."""
+r"""The four stages in order, and the recipes: `full` is for weights that ship, `quick` shows something soon."""
 
 import json
 import os
