@@ -3,7 +3,7 @@
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
 #           C=attention              which component `make test` tests: a module or a folder of ldm/ (default: all)
 #           ARGS="-k attention -x"   passed on to pytest
-#           PRESET=quick             which recipe `make train` follows (default: full, which made the weights that ship)
+#           PRESET=quick             which recipe `make train` follows (default: full)
 
 PYTHON ?= python3
 VENV   ?= .venv
