@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import torch
+
 from ldm.bench.fresh import Numbers, measure
-from ldm.bench.rows import OURS_ALONE, ROWS, samples
+from ldm.bench.rows import OURS_ALONE, ROWS, on_card, samples
 from ldm.errors import LdmError
 
 log = logging.getLogger("ldm")
@@ -26,9 +28,11 @@ class Turn:
 
 def turns(arms: Mapping[str, str], quick: bool) -> list[Turn]:
     """All processes, in their order. In a case the arms alternate, A B A B: what drifts in a machine, such as its
-    temperature, then meets both alike."""
+    temperature, then meets both alike. Cases for a card are left out where there is none."""
     order = []
     for case in dict.fromkeys(row.case for row in ROWS):
+        if on_card(case) and not torch.cuda.is_available():
+            continue
         both = [arm for arm in arms if arm == OURS or case not in OURS_ALONE]
         order += [Turn(case, arm) for _ in range(samples(case, quick)) for arm in both]
     return order

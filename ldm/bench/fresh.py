@@ -7,11 +7,13 @@ measures one case and prints, as the last line, a JSON object: names and numbers
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ldm.bench.rows import on_card
 from ldm.bench.sizes import FULL, QUICK, Sizes
 from ldm.errors import LdmError
 
@@ -30,9 +32,13 @@ def answer(cases: Mapping[str, Case]) -> None:
 
 
 def measure(arm: str, case: str, folder: Path, quick: bool) -> Numbers:
-    """The outer end: `arm` is the module that measures. Raises `LdmError` with the last line of what it said."""
+    """The outer end: `arm` is the module that measures. Raises `LdmError` with the last line of what it said.
+
+    Only the cases that are meant for a CUDA card get to see one.
+    """
     command = [sys.executable, "-m", arm, case, str(folder), *(["--quick"] if quick else [])]
-    done = subprocess.run(command, capture_output=True, text=True)
+    hidden = {} if on_card(case) else {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | hidden)
     if done.returncode != 0:
         said = (done.stderr.strip() or "nothing").splitlines()[-1]
         raise LdmError(

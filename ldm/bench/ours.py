@@ -12,26 +12,32 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from ldm.bench.fresh import Case, Numbers, answer
 from ldm.bench.sizes import PROMPT, Sizes
-from ldm.bench.stopwatch import peak_memory, seconds
+from ldm.bench.stopwatch import anonymous_memory, peak_memory, seconds
 from ldm.config import TINY
 from ldm.heap import keep_heap
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
+from ldm.pixels import to_pixels
+from ldm.postcards import SCENES, draw
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.diffusion import diffusion_loss
 from ldm.train.loop import attend_by_hand, descend
 from ldm.unet.unet import UNet
+from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 
-DEVICE = "cpu"  # what the goals were set for
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # `fresh.py` hides the card from the cases of the CPU
+# Calls before the watch starts, and while it runs: a card does in milliseconds what takes a CPU seconds.
+WARM, TIMES = (3, 10) if DEVICE == "cuda" else (1, 1)
 T = 500  # a timestep in the middle of the schedule
 
 
 def numbers(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "..."]:
     """Standard normal numbers, the same for both arms."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
 
 
 def read_through(folder: Path) -> None:
@@ -52,31 +58,81 @@ def look(model: LatentDiffusion, sizes: Sizes) -> Callable[[], object]:
 
 
 @torch.no_grad()
-def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
-    step = look(load(folder, dtype, DEVICE), sizes)
-    seconds(step)
-    return {"seconds": seconds(step)}
+def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, compiled: bool = False) -> Numbers:
+    model = load(folder, dtype, DEVICE)
+    if compiled:
+        model.unet.compile()
+    step = look(model, sizes)
+    seconds(step, WARM)
+    return {"seconds": seconds(step, TIMES)}
+
+
+@torch.no_grad()
+def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    return share(look(load(folder, dtype, DEVICE), sizes), dtype)
+
+
+def share(step: Callable[[], object], dtype: torch.dtype) -> Numbers:
+    """A step's seconds, and how much of the rate of plain matrix products it reaches, in per cent."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    seconds(step, WARM)
+    took = seconds(step, TIMES)
+    return {"seconds": took, "share": 100 * counter.get_total_flops() / took / matrix_rate(dtype)}
+
+
+def matrix_rate(dtype: torch.dtype, side: int = 8192) -> float:
+    """Multiplications and additions a second, each counted, in the product of two square matrices."""
+    a, b = (numbers(seed, side, side, dtype=dtype) for seed in (1, 2))
+    seconds(lambda: a @ b, WARM)
+    return 2 * side**3 / seconds(lambda: a @ b, TIMES)
 
 
 @torch.no_grad()
 def decode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     vae, side = load(folder, dtype, DEVICE).vae, sizes.side // sizes.config.vae.factor
     work = partial(vae.decode, numbers(1, 1, sizes.config.vae.latent_channels, side, side, dtype=dtype))
-    seconds(work)
-    return {"seconds": seconds(work)}
+    seconds(work, WARM)
+    return {"seconds": seconds(work, TIMES)}
 
 
 @torch.no_grad()
 def encode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     vae = load(folder, dtype, DEVICE).vae
     work = partial(vae.encode, numbers(1, 1, 3, sizes.side, sizes.side, dtype=dtype).clamp(-1, 1))
-    seconds(work)
-    return {"seconds": seconds(work)}
+    seconds(work, WARM)
+    return {"seconds": seconds(work, TIMES)}
+
+
+@torch.no_grad()
+def tiles(folder: Path, sizes: Sizes, way: str) -> Numbers:
+    """The memory, in MiB, that a picture of twice the side takes in tiles, above that of the loaded model."""
+    model, side = load(folder, device=DEVICE), 2 * sizes.side
+    places, channels = side // model.vae.factor, sizes.config.vae.latent_channels
+    latent = numbers(1, 1, channels, places, places, dtype=model.dtype)
+    pixels = numbers(1, 1, 3, side, side, dtype=model.dtype).clamp(-1, 1)
+    before = anonymous_memory()
+    with peak_memory() as peak:
+        if way == "decode":
+            decode_in_tiles(model.vae, latent)
+        else:
+            encode_in_tiles(model.vae, pixels)
+    return {} if before is None or peak.bytes is None else {"memory": (peak.bytes - before) / 2**20}
+
+
+@torch.no_grad()
+def seams(folder: Path, sizes: Sizes) -> Numbers:
+    """How far what the tiny model decodes in tiles is from what it decodes whole: the mean difference, of 255."""
+    vae, side = load("tiny", torch.float32, DEVICE).vae, 2 * sizes.side
+    drawing = draw(SCENES[0], np.random.default_rng(0), side)
+    latent, _ = vae.encode(to_pixels([drawing]).to(DEVICE))
+    whole, tiled = (decoded.clamp(-1, 1) for decoded in (vae.decode(latent), decode_in_tiles(vae, latent)))
+    return {"difference": 127.5 * float((tiled - whole).abs().mean())}
 
 
 def paint(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     """A whole picture; the seconds are those of painting it, the memory that of loading and painting."""
-    with peak_memory() as peak:
+    with peak_memory(memory_in_use) as peak:
         model = load(folder, dtype, DEVICE)
         took = seconds(
             partial(
@@ -116,6 +172,11 @@ def load_and_look(folder: Path, sizes: Sizes) -> Numbers:
     return {"object": loaded - begin, "step": time.perf_counter() - begin}
 
 
+def memory_in_use() -> int | None:
+    """Of the card, if the work is done there; else this process's own."""
+    return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else anonymous_memory()
+
+
 def tokenize(folder: Path, sizes: Sizes) -> Numbers:
     tokenizer = Tokenizer.load(folder / "tokenizer")
     prompts = [PROMPT.format(i) for i in range(sizes.prompts)]
@@ -127,19 +188,19 @@ def tokenize(folder: Path, sizes: Sizes) -> Numbers:
 def train(folder: Path, sizes: Sizes, compiled: bool = False) -> Numbers:
     """Steps as `ldm.train.diffusion` takes them: noise, forward, backward, clipped update."""
     torch.manual_seed(0)
-    unet, batch, side = UNet(TINY.unet), sizes.batch, TINY.defaults.size // TINY.vae.factor
+    unet, batch, side = UNet(TINY.unet).to(DEVICE), sizes.batch, TINY.defaults.size // TINY.vae.factor
     attend_by_hand(unet)
     if compiled:
         unet.compile()
     optimizer = torch.optim.AdamW(unet.parameters(), fused=True)
     latents, eps = (numbers(seed, batch, 4, side, side) for seed in (1, 2))
     context = numbers(3, batch, TINY.text.context_length, TINY.text.width)
-    t = torch.arange(batch) * TINY.noise.steps // batch
+    t = torch.arange(batch, device=DEVICE) * TINY.noise.steps // batch
 
     def step() -> None:
         descend(unet, optimizer, diffusion_loss(unet, latents, t, eps, context, TINY.noise), 1e-4)
 
-    step()
+    seconds(step, WARM)
     return {"seconds": seconds(step, sizes.training)}
 
 
@@ -194,6 +255,16 @@ CASES: dict[str, Case] = {
     "generate": generate,
     "start": start,
     "throughput": throughput,
+    "tiles-decode": partial(tiles, way="decode"),
+    "tiles-encode": partial(tiles, way="encode"),
+    "seams": seams,
+    "cuda-unet": partial(unet_step, dtype=torch.float16),
+    "cuda-unet-compiled": partial(unet_step, dtype=torch.float16, compiled=True),
+    "cuda-unet-bfloat16": partial(unet_share, dtype=torch.bfloat16),
+    "cuda-decode": partial(decode, dtype=torch.float16),
+    "cuda-encode": partial(encode, dtype=torch.float16),
+    "cuda-paint": partial(paint, dtype=torch.float16),
+    "cuda-train": train,
 }
 
 if __name__ == "__main__":

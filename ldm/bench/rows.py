@@ -31,8 +31,8 @@ def reached(row: Row, value: float | None) -> str:
     return "goal" if sign * value <= sign * row.goal else "no"
 
 
-# Set for two cores of a CPU with AMX, at 512 x 512 pixels.
-ROWS = (
+# Goals set for two cores of a CPU with AMX, at 512 x 512 pixels.
+CPU_ROWS = (
     Row("U-Net step with guidance, bfloat16", "unet-bfloat16", "seconds", "s", 0.75, 0.68),
     Row("U-Net step with guidance, float32", "unet-float32", "seconds", "s", 0.95, 0.88),
     Row("VAE decode, bfloat16", "decode-bfloat16", "seconds", "s", 0.35, 0.30),
@@ -54,15 +54,58 @@ ROWS = (
     Row("pictures of the tiny model, 2 at once", "throughput", "2", "/s", None, None, "value", True),
     Row("pictures of the tiny model, 4 at once", "throughput", "4", "/s", None, None, "value", True),
     Row("pictures of the tiny model, 8 at once", "throughput", "8", "/s", None, None, "value", True),
+    Row(
+        "decode 1024x1024 in tiles, memory above the model",
+        "tiles-decode",
+        "memory",
+        "MiB",
+        1536.0,
+        None,
+        "value",
+    ),
+    Row(
+        "encode 1024x1024 in tiles, memory above the model",
+        "tiles-encode",
+        "memory",
+        "MiB",
+        1536.0,
+        None,
+        "value",
+    ),
+    Row("1024x1024 in tiles against the whole, of 255", "seams", "difference", "", 2.0, None, "value"),
 )
+# Of a CUDA card, where there is one.
+CUDA_ROWS = (
+    Row("U-Net step with guidance, float16", "cuda-unet", "seconds", "s"),
+    Row("the same, both compiled", "cuda-unet-compiled", "seconds", "s"),
+    Row("U-Net step with guidance, bfloat16", "cuda-unet-bfloat16", "seconds", "s"),
+    Row(
+        "its share of what matrix products reach here",
+        "cuda-unet-bfloat16",
+        "share",
+        "%",
+        more_is_better=True,
+    ),
+    Row("VAE decode, float16", "cuda-decode", "seconds", "s"),
+    Row("VAE encode, float16", "cuda-encode", "seconds", "s"),
+    Row("20 steps of DDIM, end to end, float16", "cuda-paint", "seconds", "s"),
+    Row("peak memory of the card, load and paint, float16", "cuda-paint", "memory", "MiB"),
+    Row("training step of the tiny U-Net", "cuda-train", "seconds", "s"),
+)
+ROWS = CPU_ROWS + CUDA_ROWS
 # Cases that the reference has nothing to compare with.
-OURS_ALONE = ("generate", "start", "train-compiled", "throughput")
+OURS_ALONE = ("generate", "start", "train-compiled", "throughput", "tiles-decode", "tiles-encode", "seams")
+
+
+def on_card(case: str) -> bool:
+    """Whether a case is measured on a CUDA card."""
+    return case.startswith("cuda-")
 
 
 def samples(case: str, quick: bool) -> int:
     """How many fresh processes measure a case, of which the table shows the median."""
     if quick:
         return 1
-    if case == "rounding":  # which is the same every time
+    if case in ("rounding", "seams"):  # which are the same every time
         return 1
-    return 3 if case.startswith("paint") else 5
+    return 3 if "paint" in case else 5

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ldm.bench.compare import OURS, REFERENCE, Measured, middle
-from ldm.bench.rows import ROWS, Row, reached
+from ldm.bench.rows import CPU_ROWS, CUDA_ROWS, OURS_ALONE, ROWS, Row, reached
 
-NOTHING = "-"
+NOTHING, MISSING = "-", "not measured"
 
 
 def lines(found: Measured) -> list[dict[str, Any]]:
@@ -41,10 +41,14 @@ def markdown(found: Measured, machine: Mapping[str, object], quick: bool) -> str
         ),
         about + ".",
         "",
+    ]
+    names = [
         f"| what | goal | stretch | {REFERENCE} | {OURS} | ratio | reached |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join(head + [_line(line) for line in lines(found)]) + "\n"
+    rows = {line["row"]: _line(line) for line in lines(found)}
+    cpu, card = ([rows[row] for row in part] for part in (CPU_ROWS, CUDA_ROWS))
+    return "\n".join([*head, *names, *cpu, "", "On a CUDA card:", "", *names, *card]) + "\n"
 
 
 def _line(line: Mapping[str, Any]) -> str:
@@ -53,7 +57,7 @@ def _line(line: Mapping[str, Any]) -> str:
         row.what,
         _goal(row, row.goal),
         _goal(row, row.stretch),
-        _number(line["reference"], row.unit),
+        NOTHING if row.case in OURS_ALONE else _number(line["reference"], row.unit),
         _number(line["ours"], row.unit),
         NOTHING if line["ratio"] is None else f"{line['ratio']:.2f}x",
         line["reached"] or NOTHING,
@@ -71,7 +75,7 @@ def _goal(row: Row, goal: float | None) -> str:
 def _number(value: float | None, unit: str) -> str:
     """Three digits: "1.43 s", "5610 MiB"."""
     if value is None:
-        return NOTHING
+        return MISSING
     return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 

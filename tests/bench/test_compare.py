@@ -2,8 +2,10 @@ r"""Turns, and medians."""
 
 from pathlib import Path
 
+import torch
+
 from ldm.bench.compare import OURS, REFERENCE, compare, middle, turns
-from ldm.bench.rows import OURS_ALONE
+from ldm.bench.rows import CPU_ROWS, CUDA_ROWS, OURS_ALONE
 from ldm.errors import LdmError
 
 BOTH = {REFERENCE: "theirs", OURS: "ours"}
@@ -20,6 +22,16 @@ def test_the_arms_take_turns_in_every_case_and_the_reference_sits_out_what_is_ou
     assert all(
         case == other or case not in cases[i + 1 :] for i, (case, other) in enumerate(zip(cases, cases[1:]))
     )
+
+
+def test_the_cases_of_a_card_are_measured_where_there_is_one(monkeypatch):
+    for available in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        cases = {turn.case for turn in turns(BOTH, quick=True)}
+        assert {row.case for row in CPU_ROWS} <= cases
+        assert (
+            {row.case for row in CUDA_ROWS} <= cases if available else cases == {row.case for row in CPU_ROWS}
+        )
 
 
 def test_without_the_reference_our_arm_is_alone():

@@ -17,10 +17,13 @@ def sizes(folder, sizes):
     print("a library greets")
     return {"side": sizes.side, "name": len(folder.name), "process": os.getpid()}
 
+def card(folder, sizes):
+    return {"hidden": os.environ.get("CUDA_VISIBLE_DEVICES") == ""}
+
 def broken(folder, sizes):
     raise RuntimeError("no such processor")
 
-answer({"sizes": sizes, "broken": broken})
+answer({"sizes": sizes, "broken": broken, "card": card, "cuda-card": card})
 """
 
 
@@ -35,6 +38,11 @@ def test_the_numbers_come_back_from_a_new_process_each_time(arm, tmp_path):
     full, quick = (measure(arm, "sizes", tmp_path / "four", quick) for quick in (False, True))
     assert (full["side"], quick["side"], full["name"]) == (512, 128, 4)
     assert len({full["process"], quick["process"], os.getpid()}) == 3
+
+
+def test_a_card_is_seen_by_its_own_cases_alone(arm, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [measure(arm, case, tmp_path, True)["hidden"] for case in ("card", "cuda-card")] == [1, 0]
 
 
 def test_a_failure_says_what_failed_and_how_to_see_it(arm, tmp_path):

@@ -1,6 +1,7 @@
 r"""Our arm finds the numbers that the table asks for. (How large they are is no matter of tests.)"""
 
 import math
+from functools import partial
 
 import pytest
 
@@ -15,11 +16,19 @@ def asked(case: str) -> set[str]:
     return {row.number for row in ROWS if row.case == case}
 
 
+TILED = ("seams", "tiles-decode", "tiles-encode")
+
+
 # The compiler does not get along with the shapes' checks that tests are run with.
-@pytest.mark.parametrize("case", sorted(CASES.keys() - {"generate", "throughput", "train-compiled"}))
-def test_a_case_finds_its_numbers(folder, case):
+@pytest.mark.parametrize(
+    "case", sorted(CASES.keys() - {"generate", "throughput", "train-compiled", "cuda-unet-compiled"})
+)
+def test_a_case_finds_its_numbers(folder, case, monkeypatch):
+    """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
+    monkeypatch.setattr(ours, "matrix_rate", partial(ours.matrix_rate, side=64))
     found = CASES[case](folder, SIZES)
-    assert all(math.isfinite(number) and number > 0 for number in found.values())
+    assert all(math.isfinite(number) and number >= 0 for number in found.values())
+    assert all(found.values()) or case in TILED  # one small tile has no seams, and takes hardly any memory
     assert asked(case) ^ set(found) <= {
         "memory"
     }  # asked for in one number format, and where the system tells

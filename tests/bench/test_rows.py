@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ldm.bench import ours
-from ldm.bench.rows import OURS_ALONE, ROWS, Row, reached, samples
+from ldm.bench.rows import CUDA_ROWS, OURS_ALONE, ROWS, Row, on_card, reached, samples
 
 THEIRS = Path(__file__).with_name("theirs.py")
 
@@ -25,6 +25,7 @@ def test_every_row_is_measured_by_the_arms_that_it_compares():
     assert their_cases() == set(ours.CASES) - set(OURS_ALONE)
     for row in ROWS:
         assert row.kind == ("value" if row.case in OURS_ALONE else "ratio")
+    assert {row.case for row in CUDA_ROWS} == {case for case in ours.CASES if on_card(case)}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,6 @@ def test_without_a_goal_there_is_nothing_to_reach():
 
 def test_medians_are_of_five_processes_and_of_three_for_whole_paintings():
     assert {row.case: samples(row.case, False) for row in ROWS if samples(row.case, False) != 5} == {
-        "paint-bfloat16": 3, "paint-float32": 3, "rounding": 1,
+        "paint-bfloat16": 3, "paint-float32": 3, "cuda-paint": 3, "rounding": 1, "seams": 1,
     }  # fmt: skip
     assert {samples(row.case, True) for row in ROWS} == {1}

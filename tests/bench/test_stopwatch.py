@@ -5,6 +5,7 @@ import mmap
 import time
 
 import pytest
+import torch
 
 from ldm.bench import stopwatch
 from ldm.bench.stopwatch import anonymous_memory, peak_memory, seconds
@@ -37,6 +38,14 @@ def test_the_peak_is_the_most_that_was_seen_also_between_the_ends(monkeypatch):
         while len(seen) < 5:
             time.sleep(0.001)
     assert peak.bytes == 9
+
+
+def test_a_card_that_computes_on_its_own_is_waited_for(monkeypatch):
+    told = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: told.append("waited"))
+    seconds(lambda: told.append("worked"), times=2)
+    assert told == ["waited", "worked", "worked", "waited"]
 
 
 def test_memory_that_is_gone_again_is_seen():

@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor, nn
 
 from ldm.bench.fresh import Case, Numbers, answer
-from ldm.bench.ours import T, numbers, read_through
+from ldm.bench.ours import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
 from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import peak_memory, seconds
 from ldm.config import TINY, NoiseConfig
@@ -26,7 +26,7 @@ def load(folder: Path, dtype: torch.dtype) -> diffusers.StableDiffusionPipeline:
         folder, torch_dtype=dtype, local_files_only=True
     )
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return pipeline.to(DEVICE)
 
 
 def look(unet: nn.Module, sizes: Sizes, dtype: torch.dtype):
@@ -34,7 +34,7 @@ def look(unet: nn.Module, sizes: Sizes, dtype: torch.dtype):
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
     x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=dtype)
     cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=dtype).split(1)
-    context, t = torch.cat([uncond, cond]), torch.tensor(T)
+    context, t = torch.cat([uncond, cond]), torch.tensor(T, device=DEVICE)
 
     def step() -> Tensor:
         out = unet(torch.cat([x_t] * 2), t, encoder_hidden_states=context, return_dict=False)[0]
@@ -45,15 +45,24 @@ def look(unet: nn.Module, sizes: Sizes, dtype: torch.dtype):
 
 
 @torch.no_grad()
-def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
-    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype)
+def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, compiled: bool = False) -> Numbers:
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(DEVICE)
+    if compiled:  # its best, by its own manual
+        unet.to(memory_format=torch.channels_last)
+        unet.compile(mode="max-autotune", fullgraph=True)
     step = look(unet, sizes, dtype)
-    seconds(step)
-    return {"seconds": seconds(step)}
+    seconds(step, WARM)
+    return {"seconds": seconds(step, TIMES)}
+
+
+@torch.no_grad()
+def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(DEVICE)
+    return share(look(unet, sizes, dtype), dtype)
 
 
 def vae_of(folder: Path, dtype: torch.dtype) -> diffusers.AutoencoderKL:
-    return diffusers.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype)
+    return diffusers.AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype).to(DEVICE)
 
 
 @torch.no_grad()
@@ -61,20 +70,20 @@ def decode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     vae, side = vae_of(folder, dtype), sizes.side // sizes.config.vae.factor
     latent = numbers(1, 1, sizes.config.vae.latent_channels, side, side, dtype=dtype)
     work = partial(vae.decode, latent / vae.config.scaling_factor)
-    seconds(work)
-    return {"seconds": seconds(work)}
+    seconds(work, WARM)
+    return {"seconds": seconds(work, TIMES)}
 
 
 @torch.no_grad()
 def encode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     vae = vae_of(folder, dtype)
     work = partial(vae.encode, numbers(1, 1, 3, sizes.side, sizes.side, dtype=dtype).clamp(-1, 1))
-    seconds(work)
-    return {"seconds": seconds(work)}
+    seconds(work, WARM)
+    return {"seconds": seconds(work, TIMES)}
 
 
 def paint(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
-    with peak_memory() as peak:
+    with peak_memory(memory_in_use) as peak:
         pipeline = load(folder, dtype)  # with the DDIM scheduler that the folder names
         took = seconds(
             partial(
@@ -135,13 +144,14 @@ def tokenize(folder: Path, sizes: Sizes) -> Numbers:
 def train(folder: Path, sizes: Sizes) -> Numbers:
     r"""The same steps in the same number formats: what differs is the U-Net, and how it is written."""
     torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel.from_config(settings_of(TINY, linear_projection=False)["unet"])
+    settings = settings_of(TINY, linear_projection=False)["unet"]
+    unet = diffusers.UNet2DConditionModel.from_config(settings).to(DEVICE)
     optimizer = torch.optim.AdamW(unet.parameters())
     batch, side = sizes.batch, TINY.defaults.size // TINY.vae.factor
     latents, eps = (numbers(seed, batch, 4, side, side) for seed in (1, 2))
     context = numbers(3, batch, TINY.text.context_length, TINY.text.width)
-    t = torch.arange(batch) * TINY.noise.steps // batch
-    x_t = add_noise(latents, eps, make_alpha_bar(NoiseConfig())[t])
+    t = torch.arange(batch, device=DEVICE) * TINY.noise.steps // batch
+    x_t = add_noise(latents, eps, make_alpha_bar(NoiseConfig()).to(DEVICE)[t])
 
     def step() -> None:
         with mixed_precision():
@@ -152,7 +162,7 @@ def train(folder: Path, sizes: Sizes) -> Numbers:
         nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
 
-    step()
+    seconds(step, WARM)
     return {"seconds": seconds(step, sizes.training)}
 
 
@@ -168,6 +178,13 @@ CASES: dict[str, Case] = {
     "load": load_and_look,
     "tokenizer": tokenize,
     "train": train,
+    "cuda-unet": partial(unet_step, dtype=torch.float16),
+    "cuda-unet-compiled": partial(unet_step, dtype=torch.float16, compiled=True),
+    "cuda-unet-bfloat16": partial(unet_share, dtype=torch.bfloat16),
+    "cuda-decode": partial(decode, dtype=torch.float16),
+    "cuda-encode": partial(encode, dtype=torch.float16),
+    "cuda-paint": partial(paint, dtype=torch.float16),
+    "cuda-train": train,
 }
 
 if __name__ == "__main__":

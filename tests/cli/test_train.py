@@ -17,10 +17,13 @@ def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
     called = []
     monkeypatch.setattr(stages, "train_stage", lambda *arguments: called.append(arguments))
     options = ("--out", "m", "--seed", 3, "--steps", 9, "--resume", "--preset", "quick", "--data", "own")
-    code, out, _ = run(capsys, "train", asked, *options)
-    assert code == 0
-    assert called == [(stage, Path("m"), 3, True, 9, "quick", Path("own"), (), False) for stage in expected]
-    assert out == "the model is in m; paint with: ldm generate PROMPT --model m\n"
+    for compiled in (False, True):
+        called.clear()
+        code, out, _ = run(capsys, "train", asked, *options, *["--compile"] * compiled)
+        assert code == 0
+        wanted = (Path("m"), 3, True, 9, "quick", Path("own"), (), compiled)
+        assert called == [(stage, *wanted) for stage in expected]
+        assert out == "the model is in m; paint with: ldm generate PROMPT --model m\n"
 
 
 def test_compiling_needs_a_compiler(capsys, monkeypatch, work):

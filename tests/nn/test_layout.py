@@ -1,5 +1,7 @@
 r"""The layout in memory changes the order of numbers, and no number."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -53,3 +55,17 @@ def test_only_bfloat16_on_a_cpu_is_laid_out_anew(dtype, expected):
     lay_out(network)
     assert is_channels_last(network[1].weight) is expected
     assert torch.equal(network[0].weight, linear)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "expected"),
+    [("cuda", torch.float16, True), ("cuda", torch.bfloat16, True), ("cuda", torch.float32, False)]
+    + [("mps", torch.float16, False)],
+)
+def test_half_precision_on_a_card_is_laid_out_anew(monkeypatch, device, dtype, expected):
+    seen = []
+    monkeypatch.setattr("ldm.nn.layout.channels_last", seen.append)
+    network = nn.Conv2d(2, 3, 3)
+    weight = SimpleNamespace(device=torch.device(device), dtype=dtype)  # as it would be, were there a card
+    monkeypatch.setattr(network, "parameters", lambda: iter([weight]))
+    assert lay_out(network) is network and seen == [network] * expected

@@ -72,23 +72,30 @@ def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_
 
 
 @pytest.mark.usefixtures("small_world")
-def test_losses_of_the_vae_can_be_left_out(tmp_path, small_world, monkeypatch):
+def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monkeypatch):
     given = []
 
-    def train_vae(*_, without):
-        given.append(without)
+    def note(*_, **options):
+        given.append(options)
         return {}
 
-    monkeypatch.setattr(stages, "train_vae", train_vae)
+    monkeypatch.setattr(stages, "train_vae", note)
+    monkeypatch.setattr(stages, "train_diffusion", note)
     monkeypatch.setattr(stages, "write_report", lambda *_: None)
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
     monkeypatch.setattr(stages, "draw_curves", lambda _: None)
     train_stage("tokenizer", tmp_path)
-    for name in ("text", "clip"):
+    for name in ("text", "clip", "vae"):
         (tmp_path / f"{name}.safetensors").touch()
-    train_stage("vae", tmp_path)
-    train_stage("vae", tmp_path, without=["perceptual", "adversarial"])
-    assert given == [(), ["perceptual", "adversarial"]]
+    for stage in ("vae", "diffusion"):
+        train_stage(stage, tmp_path)
+        train_stage(stage, tmp_path, without=["perceptual", "adversarial"], compiled=True)
+    assert given == [
+        {"without": ()},
+        {"without": ["perceptual", "adversarial"]},
+        {"compiled": False},
+        {"compiled": True},
+    ]
 
 
 def test_a_stage_before_its_turn_says_what_is_missing_before_anything_is_drawn(tmp_path, monkeypatch):
