@@ -33,10 +33,17 @@ def test_no_module_is_missing_and_none_comes_twice():
         ("per_picture", "ldm.diffusion.predict", ("ldm/diffusion/schedule", "per_picture")),  # imported there
         ("TransformerLayer", None, None),  # two modules have one
         ("x_t", None, None),
+        ("notebooks/04_attention.ipynb", None, ("notebooks/04_attention", "")),
+        ("notebooks/99_attention.ipynb", None, None),
     ],
 )
 def test_a_mention_is_found_where_it_is_defined(mention, where, found):
     assert NAMES.find(mention, NAMES.modules[where] if where else None) == found
+
+
+def test_a_module_knows_the_notebooks_that_use_it():
+    assert "notebooks/04_attention.ipynb" in NAMES.notebooks["ldm.nn.attention"]
+    assert "notebooks/01_tokenizer.ipynb" in NAMES.notebooks["ldm.text.bpe"]
 
 
 @pytest.mark.parametrize(

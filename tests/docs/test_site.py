@@ -80,6 +80,11 @@ def test_every_module_has_its_page_and_its_code_is_the_file(site, pages):
         assert not prose & shown.keys(), module.path
 
 
+def test_a_module_leads_to_the_notebooks_that_use_it(pages):
+    [page] = [page for path, page in pages.items() if str(path).endswith("ldm/text/bpe.html")]
+    assert any(link.endswith("notebooks/01_tokenizer.html") for link in page.links)
+
+
 def test_no_page_loads_anything_from_a_network(site, pages):
     for file, page in pages.items():
         assert not [a for a in page.loads if re.match(r"(https?:)?//", a)], file

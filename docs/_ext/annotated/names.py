@@ -14,6 +14,7 @@ from pathlib import Path
 from annotated.rows import definitions
 
 PACKAGE = "ldm"
+NOTEBOOK = r"notebooks/\d\d_\w+\.ipynb"
 # Other Python files that have a page each: what the site says is computed, where it is computed.
 BESIDES = ("tests/equations/test_*.py", "docs/answers.py")
 
@@ -46,6 +47,7 @@ class Names:
     modules: dict[str, Module]
     groups: list[tuple[str, list[str]]]  # the reading order: (what is read, modules)
     users: dict[str, list[str]] = field(default_factory=dict)
+    notebooks: dict[str, list[str]] = field(default_factory=dict)  # by module: those that import from it
     besides: dict[str, Module] = field(default_factory=dict)  # pages of Python that is not of the package
 
     @property
@@ -80,6 +82,8 @@ class Names:
                 for m in self.pages:
                     if candidate == m.path and "/" in text:
                         return m.page, ""
+        if re.fullmatch(NOTEBOOK, text) and (self.root / text).is_file():
+            return text.removesuffix(".ipynb"), ""
         dotted = self._dotted(text)
         if dotted or not re.fullmatch(r"[A-Za-z_][\w.]*", text):
             return dotted
@@ -125,9 +129,13 @@ def read_names(root: Path) -> Names:
     for module in modules.values():
         for used in module.uses:
             users[used].append(module.name)
+    notebooks = defaultdict(list)
+    for file in sorted(root.glob("notebooks/[0-9]*.py")):
+        for used in _read_module(root, file).uses:
+            notebooks[used].append(f"notebooks/{file.stem}.ipynb")
     besides = (_read_module(root, file) for pattern in BESIDES for file in sorted(root.glob(pattern)))
     groups = read_groups((root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    return Names(root, modules, groups, users, {m.name: m for m in besides})
+    return Names(root, modules, groups, users, notebooks, {m.name: m for m in besides})
 
 
 def _read_module(root: Path, file: Path) -> Module:

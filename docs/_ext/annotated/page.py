@@ -80,12 +80,13 @@ def render_prose(row: Row, renderer: SphinxRenderer) -> nodes.container:
 
 
 def about(module: Module, names: Names) -> nodes.container:
-    """Small print under a module's docstring: how to test it, what to write oneself, what it stands on, who uses it."""
+    """Small print under a module's docstring: how to test it, where to try it, what it stands on, who uses it."""
     facts = {
         **tests_of(module, names.root),
         "Write it yourself": [
             f"ldm exercise start {exercise.name}" for exercise in exercises_in(module.name)
         ],
+        "Step through it": names.notebooks.get(module.name, []),
         "Stands on": module.uses,
         "Used by": names.users.get(module.name, []),
     }
