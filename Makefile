@@ -77,7 +77,7 @@ parity: $(REFERENCE) ## measure how far we are from the reference libraries, int
 	@mkdir -p docs
 	$(BIN)/python -m tests.reference.parity > docs/.parity.md && mv docs/.parity.md docs/parity.md
 
-bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into docs/bench.md (long; QUICK=--quick: a trial)
+bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into docs/bench.md (long; goes on if interrupted; QUICK=--quick: a trial)
 	@mkdir -p docs outputs
 	$(BIN)/python -m tests.bench $(QUICK) --json $(if $(QUICK),outputs,docs)/bench.json > outputs/bench.md
 	$(if $(QUICK),cat outputs/bench.md,mv outputs/bench.md docs/bench.md)

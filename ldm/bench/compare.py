@@ -1,6 +1,7 @@
 """The arms, case by case and turn by turn."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ from statistics import median
 import torch
 
 from ldm.bench.fresh import Numbers, measure
-from ldm.bench.rows import OURS_ALONE, ROWS, on_card, samples
+from ldm.bench.rows import OURS_ALONE, ROWS, is_gain, on_card, samples
 from ldm.errors import LdmError
 
 log = logging.getLogger("ldm")
 
-OURS, REFERENCE = "ldm", "diffusers"
+OURS, REFERENCE, WITHOUT = "ldm", "diffusers", "without"
 Measured = dict[str, dict[str, list[Numbers]]]  # by case, then by arm: what each of its processes found
 
 
@@ -28,33 +29,57 @@ class Turn:
 
 def turns(arms: Mapping[str, str], quick: bool) -> list[Turn]:
     """All processes, in their order. In a case the arms alternate, A B A B: what drifts in a machine, such as its
-    temperature, then meets both alike. Cases for a card are left out where there is none."""
+    temperature, then meets both alike. Cases for a card are left out where there is none; gains, in a quick run."""
     order = []
     for case in dict.fromkeys(row.case for row in ROWS):
-        if on_card(case) and not torch.cuda.is_available():
+        if (on_card(case) and not torch.cuda.is_available()) or (is_gain(case) and quick):
             continue
-        both = [arm for arm in arms if arm == OURS or case not in OURS_ALONE]
+        both = [arm for arm in arms if arm in (OURS, other(case))]
         order += [Turn(case, arm) for _ in range(samples(case, quick)) for arm in both]
     return order
+
+
+def other(case: str) -> str | None:
+    """The arm that ours is compared with."""
+    if is_gain(case):
+        return WITHOUT
+    return None if case in OURS_ALONE else REFERENCE
+
+
+def remaining(order: list[Turn], found: Measured) -> list[Turn]:
+    """The turns that are not measured yet."""
+    done = Counter({Turn(case, arm): len(found[case][arm]) for case in found for arm in found[case]})
+    left = []
+    for turn in order:
+        done[turn] -= 1
+        if done[turn] < 0:
+            left.append(turn)
+    return left
 
 
 def compare(
     arms: Mapping[str, str],
     folder: Path,
     quick: bool,
+    found: Measured | None = None,
     progress: Callable[[list[Turn]], Iterable[Turn]] = lambda order: order,
+    keep: Callable[[Measured], None] = lambda found: None,
     run: Callable[[str, str, Path, bool], Numbers] = measure,
 ) -> Measured:
-    """Measure every case. `arms` maps an arm's name to its module; `folder` holds the model; `progress` is handed the
-    turns and hands them on. What fails is logged, and left out."""
-    found: Measured = {}
-    for turn in progress(turns(arms, quick)):
+    """Measure every case, but for what was `found` already.
+
+    `arms` maps an arm's name to its module; `folder` holds the model; `progress` is handed the turns and hands them on;
+    `keep` is told after each turn what was found so far. What fails is logged, and left out.
+    """
+    found = {} if found is None else found
+    for turn in progress(remaining(turns(arms, quick), found)):
         try:
             numbers = run(arms[turn.arm], turn.case, folder, quick)
         except LdmError as error:  # the others are worth having
             log.warning("%s", error)
             continue
         found.setdefault(turn.case, {}).setdefault(turn.arm, []).append(numbers)
+        keep(found)
     return found
 
 

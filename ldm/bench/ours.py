@@ -10,13 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ldm.bench.fresh import Case, Numbers, answer
 from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import anonymous_memory, peak_memory, seconds
+from ldm.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
 from ldm.config import TINY
 from ldm.heap import keep_heap
 from ldm.loading import load
@@ -29,39 +27,30 @@ from ldm.train.loop import attend_by_hand, descend
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # `fresh.py` hides the card from the cases of the CPU
-# Calls before the watch starts, and while it runs: a card does in milliseconds what takes a CPU seconds.
-WARM, TIMES = (3, 10) if DEVICE == "cuda" else (1, 1)
-T = 500  # a timestep in the middle of the schedule
+Change = Callable[[LatentDiffusion], object]  # what is done to a model before it is measured
 
 
-def numbers(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "..."]:
-    """Standard normal numbers, the same for both arms."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
+def as_it_is(model: LatentDiffusion) -> None:
+    """No change."""
 
 
-def read_through(folder: Path) -> None:
-    """Read every file once, so that the system has it in memory: the disk is not what is measured."""
-    for path in folder.rglob("*.safetensors"):
-        with open(path, "rb") as file:
-            while file.read(1 << 24):
-                pass
+def compile_unet(model: LatentDiffusion) -> None:
+    model.unet.compile()
 
 
-def look(model: LatentDiffusion, sizes: Sizes) -> Callable[[], object]:
-    """A function of nothing that takes one look with guidance, as each step of painting does."""
+def look(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) -> Callable[[], object]:
+    """A function of nothing that takes one look, with the model's own guidance, as each step of painting does."""
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
     x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.dtype)
     cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=model.dtype).split(1)
-    denoise = model.denoiser(cond, uncond, config.defaults.guidance)
+    denoise = model.denoiser(cond, uncond, config.defaults.guidance if guidance is None else guidance)
     return partial(denoise, x_t, T, model.alpha_bar()[T])
 
 
 @torch.no_grad()
-def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, compiled: bool = False) -> Numbers:
+def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = as_it_is) -> Numbers:
     model = load(folder, dtype, DEVICE)
-    if compiled:
-        model.unet.compile()
+    change(model)
     step = look(model, sizes)
     seconds(step, WARM)
     return {"seconds": seconds(step, TIMES)}
@@ -72,26 +61,11 @@ def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     return share(look(load(folder, dtype, DEVICE), sizes), dtype)
 
 
-def share(step: Callable[[], object], dtype: torch.dtype) -> Numbers:
-    """A step's seconds, and how much of the rate of plain matrix products it reaches, in per cent."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    seconds(step, WARM)
-    took = seconds(step, TIMES)
-    return {"seconds": took, "share": 100 * counter.get_total_flops() / took / matrix_rate(dtype)}
-
-
-def matrix_rate(dtype: torch.dtype, side: int = 8192) -> float:
-    """Multiplications and additions a second, each counted, in the product of two square matrices."""
-    a, b = (numbers(seed, side, side, dtype=dtype) for seed in (1, 2))
-    seconds(lambda: a @ b, WARM)
-    return 2 * side**3 / seconds(lambda: a @ b, TIMES)
-
-
 @torch.no_grad()
-def decode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
-    vae, side = load(folder, dtype, DEVICE).vae, sizes.side // sizes.config.vae.factor
-    work = partial(vae.decode, numbers(1, 1, sizes.config.vae.latent_channels, side, side, dtype=dtype))
+def decode(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = as_it_is) -> Numbers:
+    model, side = load(folder, dtype, DEVICE), sizes.side // sizes.config.vae.factor
+    change(model)
+    work = partial(model.vae.decode, numbers(1, 1, sizes.config.vae.latent_channels, side, side, dtype=dtype))
     seconds(work, WARM)
     return {"seconds": seconds(work, TIMES)}
 
@@ -172,11 +146,6 @@ def load_and_look(folder: Path, sizes: Sizes) -> Numbers:
     return {"object": loaded - begin, "step": time.perf_counter() - begin}
 
 
-def memory_in_use() -> int | None:
-    """Of the card, if the work is done there; else this process's own."""
-    return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else anonymous_memory()
-
-
 def tokenize(folder: Path, sizes: Sizes) -> Numbers:
     tokenizer = Tokenizer.load(folder / "tokenizer")
     prompts = [PROMPT.format(i) for i in range(sizes.prompts)]
@@ -185,14 +154,22 @@ def tokenize(folder: Path, sizes: Sizes) -> Numbers:
     return {"rate": len(prompts) / took}
 
 
-def train(folder: Path, sizes: Sizes, compiled: bool = False) -> Numbers:
+def loading(folder: Path, sizes: Sizes) -> Numbers:
+    read_through(folder)
+    return {"seconds": seconds(partial(load, folder, torch.float32, DEVICE))}
+
+
+def train(
+    folder: Path, sizes: Sizes, compiled: bool = False, by_hand: bool = True, fused: bool = True
+) -> Numbers:
     """Steps as `ldm.train.diffusion` takes them: noise, forward, backward, clipped update."""
     torch.manual_seed(0)
     unet, batch, side = UNet(TINY.unet).to(DEVICE), sizes.batch, TINY.defaults.size // TINY.vae.factor
-    attend_by_hand(unet)
+    if by_hand:
+        attend_by_hand(unet)
     if compiled:
         unet.compile()
-    optimizer = torch.optim.AdamW(unet.parameters(), fused=True)
+    optimizer = torch.optim.AdamW(unet.parameters(), fused=fused)
     latents, eps = (numbers(seed, batch, 4, side, side) for seed in (1, 2))
     context = numbers(3, batch, TINY.text.context_length, TINY.text.width)
     t = torch.arange(batch, device=DEVICE) * TINY.noise.steps // batch
@@ -259,12 +236,24 @@ CASES: dict[str, Case] = {
     "tiles-encode": partial(tiles, way="encode"),
     "seams": seams,
     "cuda-unet": partial(unet_step, dtype=torch.float16),
-    "cuda-unet-compiled": partial(unet_step, dtype=torch.float16, compiled=True),
+    "cuda-unet-compiled": partial(unet_step, dtype=torch.float16, change=compile_unet),
     "cuda-unet-bfloat16": partial(unet_share, dtype=torch.bfloat16),
     "cuda-decode": partial(decode, dtype=torch.float16),
     "cuda-encode": partial(encode, dtype=torch.float16),
     "cuda-paint": partial(paint, dtype=torch.float16),
     "cuda-train": train,
+    "gain-load": loading,
+    "gain-bfloat16": partial(unet_step, dtype=torch.bfloat16),
+    "gain-decode": partial(decode, dtype=torch.bfloat16),
+    "gain-kernel": partial(unet_step, dtype=torch.bfloat16),
+    "gain-kernel-float32": partial(unet_step, dtype=torch.float32),
+    "gain-layout": partial(unet_step, dtype=torch.bfloat16),
+    "gain-heap": partial(unet_step, dtype=torch.bfloat16),
+    "gain-heap-float32": partial(unet_step, dtype=torch.float32),
+    "gain-batch": partial(unet_step, dtype=torch.bfloat16),
+    "gain-compile": partial(unet_step, dtype=torch.bfloat16, change=compile_unet),
+    "gain-train-attention": train,
+    "gain-train-adamw": train,
 }
 
 if __name__ == "__main__":

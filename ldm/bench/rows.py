@@ -92,7 +92,22 @@ CUDA_ROWS = (
     Row("peak memory of the card, load and paint, float16", "cuda-paint", "memory", "MiB"),
     Row("training step of the tiny U-Net", "cuda-train", "seconds", "s"),
 )
-ROWS = CPU_ROWS + CUDA_ROWS
+# What makes it fast, each with it and without it; docs/fast.md walks through them.
+GAIN_ROWS = (
+    Row("loading: built without memory, the file mapped", "gain-load", "seconds", "s"),
+    Row("U-Net step: bfloat16, not float32", "gain-bfloat16", "seconds", "s"),
+    Row("VAE decode, bfloat16: channels last and the kept heap", "gain-decode", "seconds", "s"),
+    Row("U-Net step, bfloat16: the attention kernel, not by hand", "gain-kernel", "seconds", "s"),
+    Row("U-Net step, float32: the attention kernel, not by hand", "gain-kernel-float32", "seconds", "s"),
+    Row("U-Net step, bfloat16: channels last", "gain-layout", "seconds", "s"),
+    Row("U-Net step, bfloat16: the kept heap", "gain-heap", "seconds", "s"),
+    Row("U-Net step, float32: the kept heap", "gain-heap-float32", "seconds", "s"),
+    Row("U-Net step, bfloat16: guidance in one batch", "gain-batch", "seconds", "s"),
+    Row("U-Net step, bfloat16: compiled (`--compile`)", "gain-compile", "seconds", "s"),
+    Row("training step of the tiny U-Net: attention by hand", "gain-train-attention", "seconds", "s"),
+    Row("training step of the tiny U-Net: the fused AdamW", "gain-train-adamw", "seconds", "s"),
+)
+ROWS = CPU_ROWS + CUDA_ROWS + GAIN_ROWS
 # Cases that the reference has nothing to compare with.
 OURS_ALONE = ("generate", "start", "train-compiled", "throughput", "tiles-decode", "tiles-encode", "seams")
 
@@ -100,6 +115,11 @@ OURS_ALONE = ("generate", "start", "train-compiled", "throughput", "tiles-decode
 def on_card(case: str) -> bool:
     """Whether a case is measured on a CUDA card."""
     return case.startswith("cuda-")
+
+
+def is_gain(case: str) -> bool:
+    """Whether a case shows what one thing gives: it is measured with it and without it."""
+    return case.startswith("gain-")
 
 
 def samples(case: str, quick: bool) -> int:

@@ -33,4 +33,4 @@ def bench(options: argparse.Namespace) -> None:
 
     from ldm.bench import run
 
-    print(run.bench(run.ARM, options.quick, options.json), end="")
+    print(run.bench(run.ARMS, options.quick, options.json), end="")

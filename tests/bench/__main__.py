@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ldm.bench.compare import REFERENCE
-from ldm.bench.run import ARM, bench
+from ldm.bench.run import ARMS, bench
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -16,4 +16,4 @@ if __name__ == "__main__":
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep all that was measured")
     options = parser.parse_args()
     # The reference first: it is A in A B A B.
-    print(bench({REFERENCE: "tests.bench.theirs"} | ARM, options.quick, options.json), end="")
+    print(bench({REFERENCE: "tests.bench.theirs"} | ARMS, options.quick, options.json), end="")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from ldm.bench.compare import OURS, REFERENCE, compare, middle, turns
-from ldm.bench.rows import CPU_ROWS, CUDA_ROWS, OURS_ALONE
+from ldm.bench.compare import OURS, REFERENCE, WITHOUT, Turn, compare, middle, remaining, turns
+from ldm.bench.rows import CPU_ROWS, CUDA_ROWS, GAIN_ROWS, OURS_ALONE
 from ldm.errors import LdmError
 
-BOTH = {REFERENCE: "theirs", OURS: "ours"}
+BOTH = {REFERENCE: "theirs", WITHOUT: "without", OURS: "ours"}
 
 
 def test_the_arms_take_turns_in_every_case_and_the_reference_sits_out_what_is_ours_alone():
@@ -28,10 +28,7 @@ def test_the_cases_of_a_card_are_measured_where_there_is_one(monkeypatch):
     for available in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         cases = {turn.case for turn in turns(BOTH, quick=True)}
-        assert {row.case for row in CPU_ROWS} <= cases
-        assert (
-            {row.case for row in CUDA_ROWS} <= cases if available else cases == {row.case for row in CPU_ROWS}
-        )
+        assert cases == {row.case for row in CPU_ROWS} | {row.case for row in CUDA_ROWS if available}
 
 
 def test_without_the_reference_our_arm_is_alone():
@@ -39,7 +36,7 @@ def test_without_the_reference_our_arm_is_alone():
 
 
 def test_everything_that_is_measured_is_kept_and_progress_sees_every_turn(tmp_path):
-    runs, seen = [], []
+    runs, seen, kept = [], [], []
 
     def run(arm: str, case: str, folder: Path, quick: bool):
         runs.append((arm, case))
@@ -50,7 +47,7 @@ def test_everything_that_is_measured_is_kept_and_progress_sees_every_turn(tmp_pa
         seen.extend(order)
         return order
 
-    found = compare(BOTH, tmp_path, False, progress, run)
+    found = compare(BOTH, tmp_path, False, progress=progress, keep=kept.append, run=run)
     assert (
         [(BOTH[turn.arm], turn.case) for turn in seen]
         == runs
@@ -58,6 +55,31 @@ def test_everything_that_is_measured_is_kept_and_progress_sees_every_turn(tmp_pa
     )
     assert found["unet-bfloat16"][REFERENCE] == [{"seconds": float(n)} for n in (1, 3, 5, 7, 9)]
     assert middle(found, "unet-bfloat16", OURS, "seconds") == 6.0
+    assert len(kept) == len(runs) and kept[-1] == found
+
+
+def test_what_was_measured_before_is_not_measured_again(tmp_path):
+    runs = []
+
+    def run(arm: str, case: str, folder: Path, quick: bool):
+        runs.append((arm, case))
+        return {"seconds": 2.0}
+
+    before = {"unet-bfloat16": {REFERENCE: [{"seconds": 9.0}] * 2, OURS: [{"seconds": 8.0}]}}
+    found = compare(BOTH, tmp_path, False, before, run=run)
+    assert len(runs) == len(turns(BOTH, False)) - 3 and runs[0] == ("ours", "unet-bfloat16")
+    assert [n["seconds"] for n in found["unet-bfloat16"][REFERENCE]] == [9, 9, 2, 2, 2]
+    order = turns(BOTH, False)
+    assert remaining(order, found) == [] and remaining(order, {}) == order
+
+
+def test_gains_are_measured_in_turns_without_the_thing_and_with_it_and_not_in_a_hurry():
+    gains = {row.case for row in GAIN_ROWS}
+    order = [turn for turn in turns(BOTH, quick=False) if turn.case in gains]
+    assert order[:2] == [Turn("gain-load", WITHOUT), Turn("gain-load", OURS)] and len(order) == 10 * len(
+        gains
+    )
+    assert not gains & {turn.case for turn in turns(BOTH, quick=True)}
 
 
 def test_the_median_does_not_mind_one_slow_process_and_nothing_is_none():

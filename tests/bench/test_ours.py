@@ -6,9 +6,10 @@ from functools import partial
 import pytest
 
 import ldm
-from ldm.bench import ours
-from ldm.bench.ours import CASES, numbers
-from ldm.bench.rows import ROWS
+from ldm.bench import ours, without, work
+from ldm.bench.ours import CASES
+from ldm.bench.rows import ROWS, is_gain
+from ldm.bench.work import matrix_rate, numbers
 from tests.bench.conftest import SIZES
 
 
@@ -16,19 +17,20 @@ def asked(case: str) -> set[str]:
     return {row.number for row in ROWS if row.case == case}
 
 
+COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 TILED = ("seams", "tiles-decode", "tiles-encode")
 
 
 # The compiler does not get along with the shapes' checks that tests are run with.
-@pytest.mark.parametrize(
-    "case", sorted(CASES.keys() - {"generate", "throughput", "train-compiled", "cuda-unet-compiled"})
-)
+@pytest.mark.parametrize("case", sorted(CASES.keys() - COMPILED - {"generate", "throughput"}))
 def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
-    monkeypatch.setattr(ours, "matrix_rate", partial(ours.matrix_rate, side=64))
+    monkeypatch.setattr(work, "matrix_rate", partial(matrix_rate, side=64))
     found = CASES[case](folder, SIZES)
     assert all(math.isfinite(number) and number >= 0 for number in found.values())
     assert all(found.values()) or case in TILED  # one small tile has no seams, and takes hardly any memory
+    if is_gain(case):
+        assert set(found) == set(without.CASES[case](folder, SIZES)) == {"seconds"}
     assert asked(case) ^ set(found) <= {
         "memory"
     }  # asked for in one number format, and where the system tells

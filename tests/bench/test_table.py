@@ -2,7 +2,7 @@ r"""The table that is printed, and the JSON that is kept."""
 
 import json
 
-from ldm.bench.compare import OURS, REFERENCE
+from ldm.bench.compare import OURS, REFERENCE, WITHOUT
 from ldm.bench.rows import ROWS
 from ldm.bench.table import as_json, markdown
 
@@ -12,6 +12,7 @@ FOUND = {
     "paint-bfloat16": {OURS: [{"seconds": 28.0}]},
     "tokenizer": {OURS: [{"rate": 6500.0}], REFERENCE: [{"rate": 5000.0}]},
     "generate": {OURS: [{"seconds": 2.5}]},
+    "gain-layout": {WITHOUT: [{"seconds": 2.0}], OURS: [{"seconds": 1.0}]},
 }
 MACHINE = {"processor": "Z80", "threads": 2}
 
@@ -38,10 +39,16 @@ def test_what_was_not_measured_says_so_and_has_no_verdict():
     )
 
 
+def test_a_gain_is_compared_with_doing_without():
+    assert line("bfloat16: channels last |").endswith("| - | - | 2 s | 1 s | 0.50x | - |")
+    [kept] = [row for row in json.loads(as_json(FOUND, MACHINE, False))["table"] if row["ratio"] == 0.5]
+    assert kept["without"] == 2.0 and "diffusers" not in kept
+
+
 def test_every_row_is_there_under_the_machine():
     page = markdown(FOUND, MACHINE, False)
     assert "\nprocessor: Z80, threads: 2.\n" in page and "quick" not in page
-    assert sum(text.startswith("| ") for text in page.splitlines()) == len(ROWS) + 2
+    assert sum(text.startswith("| ") for text in page.splitlines()) == len(ROWS) + 3
     assert "**A quick run" in markdown(FOUND, MACHINE, True)
 
 

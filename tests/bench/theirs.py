@@ -11,9 +11,9 @@ import transformers
 from torch import Tensor, nn
 
 from ldm.bench.fresh import Case, Numbers, answer
-from ldm.bench.ours import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
 from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import peak_memory, seconds
+from ldm.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
 from ldm.config import TINY, NoiseConfig
 from ldm.convert.settings import settings_of
 from ldm.diffusion.noise import noise_source

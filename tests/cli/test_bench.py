@@ -12,8 +12,8 @@ def test_the_table_is_printed_and_the_options_arrive(capsys, monkeypatch):
     assert run(capsys, "bench") == (0, "| a table |\n", [])
     assert run(capsys, "bench", "--quick", "--json", "b.json")[0] == 0
     assert seen == [
-        ({"ldm": "ldm.bench.ours"}, False, None),
-        ({"ldm": "ldm.bench.ours"}, True, Path("b.json")),
+        (bench.ARMS, False, None),
+        (bench.ARMS, True, Path("b.json")),
     ]
 
 

@@ -1,0 +1,82 @@
+"""The arm that does without: each case as in `ldm/bench/ours.py`, but for the one thing whose gain it shows."""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ldm.bench.fresh import Case, Numbers, answer
+from ldm.bench.ours import decode, look, train, unet_step
+from ldm.bench.sizes import Sizes
+from ldm.bench.stopwatch import seconds
+from ldm.bench.work import DEVICE, WARM, read_through
+from ldm.convert.gather import gather
+from ldm.heap import keep_heap
+from ldm.loading import load
+from ldm.pipeline import LatentDiffusion
+from ldm.text.encoder import TextEncoder
+from ldm.train.loop import attend_by_hand
+from ldm.unet.unet import UNet
+from ldm.vae.vae import VAE
+
+
+def channels_first(model: LatentDiffusion) -> None:
+    for network in (model.unet, model.vae):
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def by_hand(model: LatentDiffusion) -> None:
+    attend_by_hand(model.unet)
+
+
+@torch.no_grad()
+def one_by_one(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    """Guidance as two looks, one with the prompt and one without."""
+    model = load(folder, dtype, DEVICE)
+    step = look(model, sizes, guidance=1.0)
+
+    def both() -> None:
+        step()
+        step()
+
+    seconds(both, WARM)
+    return {"seconds": seconds(both)}
+
+
+def load_plainly(folder: Path, sizes: Sizes) -> Numbers:
+    """Build networks as torch does, with random numbers, and copy the file's over them."""
+    read_through(folder)
+    begin = time.perf_counter()
+    made = gather(folder)
+    config = made.model.config
+    for network, name in (
+        (TextEncoder(config.text), "text"),
+        (VAE(config.vae), "vae"),
+        (UNet(config.unet), "unet"),
+    ):
+        network.load_state_dict(made.tensors[name])
+    return {"seconds": time.perf_counter() - begin}
+
+
+CASES: dict[str, Case] = {
+    "gain-load": load_plainly,
+    "gain-bfloat16": partial(unet_step, dtype=torch.float32),
+    "gain-decode": partial(decode, dtype=torch.bfloat16, change=channels_first),
+    "gain-kernel": partial(unet_step, dtype=torch.bfloat16, change=by_hand),
+    "gain-kernel-float32": partial(unet_step, dtype=torch.float32, change=by_hand),
+    "gain-layout": partial(unet_step, dtype=torch.bfloat16, change=channels_first),
+    "gain-heap": partial(unet_step, dtype=torch.bfloat16),
+    "gain-heap-float32": partial(unet_step, dtype=torch.float32),
+    "gain-batch": partial(one_by_one, dtype=torch.bfloat16),
+    "gain-compile": partial(unet_step, dtype=torch.bfloat16),
+    "gain-train-attention": partial(train, by_hand=False),
+    "gain-train-adamw": partial(train, fused=False),
+}
+NO_HEAP = ("gain-decode", "gain-heap", "gain-heap-float32")
+
+if __name__ == "__main__":
+    if sys.argv[1] not in NO_HEAP:
+        keep_heap()
+    answer(CASES)

@@ -1,0 +1,45 @@
+r"""The arm that does without: what it leaves out is left out, and no more."""
+
+import torch
+
+import ldm
+from ldm.bench import without
+from ldm.bench.ours import compile_unet
+from ldm.bench.rows import GAIN_ROWS
+from ldm.nn.attention import Attention
+from tests.bench.conftest import SIZES
+
+
+def test_each_gain_is_measured_without_the_thing():
+    assert set(without.CASES) == {row.case for row in GAIN_ROWS} >= set(without.NO_HEAP)
+
+
+def test_channels_first_is_the_usual_layout_again(folder):
+    model = ldm.load(folder, torch.bfloat16, "cpu")
+    weights = [model.unet.conv_in.weight, model.vae.decoder.conv_in.weight]
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    without.channels_first(model)
+    weights = [model.unet.conv_in.weight, model.vae.decoder.conv_in.weight]
+    assert all(weight.is_contiguous() for weight in weights)
+
+
+def test_by_hand_is_every_attention_of_the_unet(folder):
+    model = ldm.load(folder, torch.float32, "cpu")
+    without.by_hand(model)
+    found = [part.by_hand for part in model.unet.modules() if isinstance(part, Attention)]
+    assert len(found) > 2 and all(found)
+
+
+def test_one_by_one_looks_at_one_picture_at_a_time(folder, monkeypatch):
+    model, seen = ldm.load(folder, torch.float32, "cpu"), []
+    model.unet.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setattr(without, "load", lambda *_: model)
+    without.one_by_one(folder, SIZES, torch.float32)
+    assert seen == [1] * 4  # two to warm up
+
+
+def test_what_is_compiled_is_the_unet(folder, monkeypatch):
+    model, told = ldm.load(folder, torch.float32, "cpu"), []
+    monkeypatch.setattr(model.unet, "compile", lambda: told.append("compiled"))
+    compile_unet(model)
+    assert told == ["compiled"]
