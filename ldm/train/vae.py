@@ -129,6 +129,20 @@ def psnr(vae: VAE, pictures: Pictures, count: int = 1000) -> float:
 
 
 @torch.no_grad()
+def steepness(vae: VAE, pictures: Pictures, count: int = 1000) -> float:
+    """The mean absolute slope of the reconstructions, as a share of the originals': below 1, edges were blurred.
+
+    PSNR prefers a blur to an edge that is one pixel off, so this stands beside it. It cannot tell an edge from a speck.
+    """
+    slopes, count = [0.0, 0.0], min(count, len(pictures))
+    for i in range(0, count, 50):
+        pixels = pictures.batch(np.arange(i, min(i + 50, count)))
+        for k, x in enumerate((vae.decode(vae.encode(pixels)[0]).clamp(-1, 1), pixels)):
+            slopes[k] += (x.diff(dim=-1).abs().sum() + x.diff(dim=-2).abs().sum()).item()
+    return slopes[0] / slopes[1]
+
+
+@torch.no_grad()
 def show_reconstructions(vae: VAE, pictures: Pictures, path: Path, count: int = 8) -> None:
     """The first pictures, and below them what the VAE makes of them."""
     pixels = pictures.batch(np.arange(min(count, len(pictures))))
@@ -184,7 +198,10 @@ def train_vae(
     average = train(rivals, loss_at, recipe, run, resume, identity=identity, watch=watch).vae
     if rank() > 0:
         return {}
-    reached = {"PSNR, held-out combinations (dB)": psnr(average, held_out)}
+    reached = {
+        "PSNR, held-out combinations (dB)": psnr(average, held_out),
+        "slopes, as a share of the originals'": steepness(average, held_out),
+    }
     scale = 1 / latent_std(average, pictures)
     write_tensors(folder / "vae.safetensors", average.state_dict())
     write_config(folder, replace(config, vae=replace(config.vae, scale=scale)))

@@ -21,6 +21,7 @@ from ldm.train.vae import (
     latent_std,
     psnr,
     reconstruction_loss,
+    steepness,
     train_vae,
     vae_loss,
 )
@@ -183,6 +184,24 @@ def test_psnr_forgives_overshooting_for_pictures_are_clipped(pictures):
     assert psnr(Overshooting(), two) == pytest.approx(10 * np.log10(4 / 0.01), abs=1e-3)
 
 
+class Blurring(OffBy):
+    """Neighbouring columns are averaged, and contrast is halved."""
+
+    def decode(self, latent):
+        return (latent + latent.roll(1, dims=-1)) / 4
+
+
+def test_steepness_by_hand(pictures):
+    pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    pixels[:, :, ::2] = 255  # columns, white and black: the mean of each two is grey
+    pixels[1] = pixels[1].transpose(
+        1, 0, 2
+    )  # rows: averaging columns leaves them alone, at half the contrast
+    two = Pictures(pictures(2).scenes, pixels)
+    assert steepness(OffBy(), two) == pytest.approx(0.8, abs=1e-3)
+    assert steepness(Blurring(), two) == pytest.approx(0.25, abs=1e-3)
+
+
 @pytest.mark.parametrize("count", [2000, 10])
 def test_the_latents_spread_is_measured_on_all_the_pictures_asked_for(pictures, count):
     # The pixels are their own latents here.
@@ -208,7 +227,8 @@ def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictu
     TOKENIZER.save(tmp_path / "tokenizer")
     recipe = Recipe(steps=5, batch=4, lr=1e-3, warmup=1)  # the last of them polishes
     reached = train_vae(tmp_path, tmp_path / "run", pictures(40), pictures(8), recipe, seed=5, resume=False)
-    assert list(reached) == ["PSNR, held-out combinations (dB)", "latent scale"]
+    psnr_name, slopes_name = "PSNR, held-out combinations (dB)", "slopes, as a share of the originals'"
+    assert list(reached) == [psnr_name, slopes_name, "latent scale"]
     config = read_config(tmp_path)
     assert config == replace(CONFIG, vae=replace(CONFIG.vae, scale=reached["latent scale"]))
     vae = VAE(config.vae)
@@ -217,7 +237,8 @@ def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictu
     with torch.no_grad():
         mean, _ = vae.encode(pictures(40).batch(np.arange(40)))
     assert mean.std().item() == pytest.approx(1.0, abs=0.01)
-    assert psnr(vae, pictures(8)) == pytest.approx(reached["PSNR, held-out combinations (dB)"], abs=0.05)
+    assert psnr(vae, pictures(8)) == pytest.approx(reached[psnr_name], abs=0.05)
+    assert steepness(vae, pictures(8)) == pytest.approx(reached[slopes_name], rel=0.01)
 
 
 def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_path, pictures, monkeypatch):
