@@ -110,6 +110,7 @@ def as_json(found: Measured, machine: Mapping[str, object], quick: bool) -> str:
     table = [
         {
             "what": line.row.what,
+            "case": line.row.case,
             "unit": line.row.unit,
             "goal": line.row.goal,
             "stretch": line.row.stretch,
