@@ -147,8 +147,8 @@ assert clip.encode("   ") == []  # nothing: the model paints as for an empty pro
 assert clip.vocab_size == 49_408
 
 # %% [markdown]
-# What was rare on the internet is cut into many pieces, and costs places. *Predict:* our captions are half French. Which
-# language costs more pieces a word with CLIP's tokenizer, and by how much? And with ours, which was learned from both?
+# What was rare on the internet is cut into many pieces, and costs places. *Predict:* our captions are half French.
+# Which language costs more pieces a word with CLIP's tokenizer, and by how much? And with ours, learned from both?
 
 
 # %%
