@@ -222,8 +222,8 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 
 # %% [markdown]
 # Nearly to the end. First comes a steep fall, in which the network learns that the answer resembles its input; then a
-# long, slow one, in which all that you would call a picture is learned. Without the logarithm on the axis that one would
-# look flat. That is normal; look at samples, not at the curve.
+# long, slow one, in which all that you would call a picture is learned. Without the logarithm on the axis the slow part
+# would look flat. That is normal; look at samples, not at the curve.
 # ([In numbers](../docs/questions.md#is-my-loss-curve-normal).)
 #
 # ## Exercises
