@@ -364,8 +364,8 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 #     print(f"JPEG of quality {quality}: {jpeg:.1f} dB; VAE: {value:.1f} dB")
 # ```
 #
-# They are in the same range. But noise added to a JPEG's bytes leaves no picture at all; a latent tolerates it, and that
-# is what diffusion needs.
+# They are in the same range. But noise added to a JPEG's bytes leaves no picture at all; a latent tolerates it, and
+# that is what diffusion needs.
 # </details>
 #
 # To write the parts yourself: `ldm exercise start reparametrise`, `kl_divergence`, `encoder_padding` and
