@@ -37,12 +37,14 @@ model = ldm.load("tiny")  # trained by this repository, and shipped with it
 prompt = "a dog with glasses"
 
 # %% [markdown]
-# Three networks and a list of words are all there is. Which of the three do you think has the most to learn: the one
+# Three networks and a list of words are all there is. *Predict:* which of the three has the most parameters: the one
 # that reads, the one that takes noise away, or the one that turns latents into pixels?
 
 # %%
-for name in ("text", "unet", "vae"):
-    print(f"{name:5}{sum(p.numel() for p in getattr(model, name).parameters()):>12,} parameters")
+sizes = {name: sum(p.numel() for p in getattr(model, name).parameters()) for name in ("text", "unet", "vae")}
+for name, size in sizes.items():
+    print(f"{name:5}{size:>12,} parameters")
+assert sizes["unet"] > sizes["text"] + sizes["vae"]
 
 # %% [markdown]
 # The one that takes noise away, the U-Net, by far: it alone has to know what things look like and how they go together.
@@ -83,7 +85,7 @@ assert 48 * latent.numel() == 3 * 128 * 128
 show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 
 # %% [markdown]
-# Nothing is hidden in there. The noise only decides *which* of all pictures that fit the words will appear.
+# No picture is hidden in there. The noise only decides *which* of all pictures that fit the words will appear.
 #
 # ## 3. The noise is taken away
 #
@@ -95,10 +97,10 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 #   nothing but noise); 30 of them will do. (That the first is not 999 has [its
 #   reason](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations).)
 # - `begin`: the latent to start with. This sampler, DDIM, takes the noise as it is; others shrink it a little.
-# - `denoiser`: one look of the U-Net. It answers twice, with the prompt and with the empty one, and the difference that
-#   the prompt makes is exaggerated three times over. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
+# - `denoiser`: one look of the U-Net. It answers twice, with the prompt and with the empty one, and the difference
+#   between the two answers is multiplied by three. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
 #
-# Here is the very first guess, made from noise alone, beside what comes out in the end.
+# Here is the very first guess, made from nothing but noise and the prompt, beside what comes out in the end.
 #
 # *Predict:* will the first guess look like a dog, like noise, or like something else?
 
@@ -153,9 +155,10 @@ with record(model, prompt) as recording:
 attention_sheet(recording, 0, image, columns=5, side=112)
 
 # %% [markdown]
-# Words that show nothing are read too. "with" may have something to say: the text encoder lets each word look back at
-# those before it, so it knows of the dog. "a" stands first and knows of nothing. That something is read is no proof
-# that it matters; [notebook 04](04_attention.ipynb) finds out by exchanging a word.
+# Bright is where a word was read. The word for a thing is read mostly where the thing is, as far as so coarse a map can
+# tell. Words that show nothing are read too. "with" may have something to say: the text encoder lets each word look
+# back at those before it, so it knows of the dog. "a" stands first and knows of nothing. That something is read is no
+# proof that it matters; [notebook 04](04_attention.ipynb) finds out by exchanging a word's vector.
 #
 # ## Another language, the same noise
 #
@@ -179,7 +182,7 @@ print(f"mean difference: {same_noise:.1f} from the same noise, {other_noise:.1f}
 assert same_noise < other_noise
 
 # %% [markdown]
-# Nearly: the pictures are far more alike than two from different noise.
+# Nearly: they are not equal, but much more alike than pictures from different noise.
 #
 # ## Exercises
 #
@@ -192,7 +195,7 @@ assert same_noise < other_noise
 # show.grid(rows, ["guidance 1", "guidance 3", "guidance 8"], side=112)
 # ```
 #
-# At 1 some pictures forget what they were asked for; at 8 the colours are harder and the pictures more alike.
+# At 1 a picture may forget what it was asked for; at 8 the colours are harder and the pictures more alike.
 # </details>
 #
 # **2.** How few steps will do? Paint seed 42 with 2, 5, 10 and 30 steps.
@@ -205,7 +208,7 @@ assert same_noise < other_noise
 # show.film(images, [f"{n} steps" for n in counts])
 # ```
 #
-# Two leave a blur, for the first guesses are averages; beyond ten or so little changes.
+# With two the picture is unfinished, for the first guesses are averages; beyond ten or so little changes.
 # </details>
 #
 # Next: [01: How does text become numbers?](01_tokenizer.ipynb) The whole way by hand, with nothing left out, is

@@ -47,8 +47,9 @@ for number, (left, right) in enumerate(learn_merges(corpus)):
 assert learn_merges(corpus, size=3) == [("e", "r</w>"), ("w", "er</w>"), ("l", "o")]
 
 # %% [markdown]
-# `e` and `r</w>` stand side by side eight times, and so do `w` and `e`; the alphabet puts `e` first. The end mark
-# keeps the "er" that closes "lower" apart from an "er" that opens "era".
+# `e` and `r</w>` stand side by side eight times, and so do `w` and `e`; the alphabet puts `e` first. Now `w` stands
+# before the new piece `er</w>` eight times, so that is the second merge. The end mark keeps the "er" that closes
+# "lower" apart from an "er" that opens "era".
 #
 # ## From our own captions
 #
@@ -80,10 +81,14 @@ def readable(pieces):
 merges = learn_merges(words)
 learned = [left + right for left, right in merges]
 print(readable(learned[:40]))
+assert learned[0] == "un"
 print(f"\n{len(merges)} merges until every word is one piece; the last five:", readable(learned[-5:]))
 
 # %% [markdown]
-# A tokenizer that knows only the first merges spells more. Watch two words shrink:
+# Pairs of letters that stand in many words come first. "un" is an article in French, and it is in "mountain" and
+# "background" too. The first whole words follow soon, those of very many captions: "with" and "avec".
+#
+# A tokenizer that knows only the first merges cuts words into more pieces. Watch two words as it learns:
 
 # %%
 sizes = (0, 10, 50, 150, 400, len(merges))
@@ -93,7 +98,7 @@ for text in ("mountains", "montgolfière"):
         print(f"{n:4} merges: {' '.join(tokenizer.pieces(text))}")
 
 # %% [markdown]
-# Without any merge, "è" is two pieces, written as two bytes: the alphabet is not letters but the 256 bytes of UTF-8.
+# Without any merge, "è" is two pieces, for it is two bytes in UTF-8: the alphabet is not letters but the 256 bytes.
 # That is the trick behind the fixed list: every text is bytes, so *nothing* is unknown.
 #
 # *Predict:* the more merges, the shorter the captions become. Is the first hundred worth more than the last hundred?
@@ -104,6 +109,7 @@ lengths = {
     for n in (0, 25, 50, 100, 200, 400, 600, len(merges))
 }
 assert all(a >= b for a, b in zip(list(lengths.values()), list(lengths.values())[1:]))
+assert lengths[0] - lengths[100] > lengths[600] - lengths[len(merges)]
 show.curve(list(lengths), {"": list(lengths.values())}, "merges", "pieces a caption", marker="o")
 
 # %% [markdown]
@@ -134,17 +140,15 @@ for text in odd:
     print(f"{text!r:20}{len(pieces):3}  {' '.join(pieces)}")
 
 # %%
-assert clip.encode("A  CAT") == clip.encode(
-    "a cat"
-)  # capitals and spaces are gone before anything is learned
+assert clip.encode("A  CAT") == clip.encode("a cat")  # capitals and spaces are gone before any merge
 assert len(clip.encode("1990")) == 4  # digits stay alone, so "1990" and "1991" have three in common
 assert clip.pieces("&amp;amp;") == ["&</w>"]  # captions from the web are often escaped twice
 assert clip.encode("   ") == []  # nothing: the model paints as for an empty prompt
 assert clip.vocab_size == 49_408
 
 # %% [markdown]
-# What was rare on the internet is spelled, and costs places. *Predict:* our captions are half French. Which language
-# costs more pieces a word with CLIP's tokenizer, and by how much? And with ours, which was learned from both?
+# What was rare on the internet is cut into many pieces, and costs places. *Predict:* our captions are half French.
+# Which language costs more pieces a word with CLIP's tokenizer, and by how much? And with ours, learned from both?
 
 
 # %%
@@ -214,7 +218,7 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 # No: the merge that was learned first goes first, and takes the "e" away from "ew".
 # </details>
 #
-# **3.** Which id has "cat", and which "cat" in "cats"? Why are they not the same?
+# **3.** CLIP's vocabulary has two pieces that spell "cat". What is the difference, and why are both needed?
 #
 # <details><summary>Solution</summary>
 #
@@ -223,7 +227,8 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 # assert clip.vocab["cat</w>"] != clip.vocab["cat"]
 # ```
 #
-# One ends a word and one does not; without the mark nobody could say where the spaces were.
+# One ends a word, the other begins a longer one; without the mark nobody could say where the spaces were. (A frequent
+# word like "category" may be one piece of its own.)
 # </details>
 #
 # To write the heart of it yourself: `ldm exercise start merge_pair` ([how that works](../docs/exercises.md)). Next:

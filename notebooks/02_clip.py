@@ -69,8 +69,8 @@ assert abs(contrastive_loss(nothing, nothing, scale) - math.log(64)) < 1e-4
 # %% [markdown]
 # ## Something to look at
 #
-# Drawings of the captioned world, 32 pixels wide, with the scene that each one shows. A caption is written anew
-# whenever it is needed, in other words each time, so that no sentence can be learned by heart.
+# Postcards, 32 pixels wide (here drawn larger), each kept with the scene that it shows. A caption is written anew
+# each time it is needed, in different words, so that no sentence can be learned by heart.
 
 
 # %%
@@ -153,9 +153,9 @@ assert abs(np.mean(losses[:5]) - math.log(64)) < 0.5
 assert np.mean(losses[-20:]) < 2.2
 
 # %% [markdown]
-# Both start at the dotted line, which is the logarithm of the batch: knowing nothing. Neither reaches zero, and
-# neither can. A batch has two pictures of the same scene now and then, captions leave things out, and then two
-# captions fit one picture equally well.
+# Both start near the dotted line, which is the logarithm of the batch: knowing nothing. Neither reaches zero, and
+# neither can: captions leave things out, and a batch has similar scenes in it. So now and then two captions fit one
+# picture equally well, and nobody could tell which is its own.
 #
 # The grid again, for the same eight pictures, which the training never saw:
 
@@ -168,7 +168,7 @@ assert after.diag().mean() - after[off].mean() > 0.3
 grid
 
 # %% [markdown]
-# The diagonal shines. Bright squares beside it are honest mistakes, or pairs that do have something in common.
+# The diagonal is bright. Bright squares beside it are mistakes, or pairs that do have something in common.
 #
 # ## Classification without classes
 #
@@ -236,15 +236,16 @@ show.picture(drawn)
 # %%
 print({attribute: f"{share:.0%}" for attribute, share in shares.items()})
 assert shares["time"] > 0.5 and shares["accessory"] > 0.6  # by chance 0.25 and 0.33
+assert min(shares["time"], shares["accessory"]) > max(shares["background"], shares["animal"])
 asked, told, truth = answers("time")
 labels = [f"{one} ({'right' if one == other else other})" for one, other in zip(told, truth)]
 show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], labels[:8], side=88)
 
 # %% [markdown]
-# A new class costs a few sentences and no training. It knows best what tells many pictures apart at a glance and is
-# nearly always said. Four captions of ten leave out the colour behind the animal, and so it is learned late, although
-# anybody can see it: CLIP knows what people say about pictures, not what there is to see. The shipped model had more
-# of everything: pictures of 64 pixels, four layers, twice the width, 700 steps of 256 pairs.
+# A new class costs a few sentences and no training. It knows best the time of day and what the animal wears: both are
+# seen at a glance and nearly always said. Four captions of ten leave out the colour behind the animal, and so it is
+# learned late, although anybody can see it: CLIP knows what people say about pictures, not what there is to see. The
+# shipped model had more of everything: larger pictures, a larger network, more steps and more pairs in each.
 
 # %%
 shipped, its_tokenizer = ldm.load_clip("tiny")
@@ -254,7 +255,7 @@ grid
 
 # %% [markdown]
 # What goes on into Stable Diffusion is the text encoder alone, and not even its last step into the shared space: one
-# vector for each token, before they are pooled. The image encoder stays at home. But because it was there, "lake" now
+# vector for each token, before they are pooled. The image encoder is left out. But because it was there, "lake" now
 # points somewhere near "pond" and "lac":
 
 # %%
@@ -278,7 +279,8 @@ show.heat(cosines, words, words, "texts among themselves")
 # print(f"from {1 / 0.07:.1f} to {clip.logit_scale.exp():.1f}; the shipped model: {shipped.logit_scale.exp():.1f}")
 # ```
 #
-# It begins at 1 / 0.07 and may not pass 100. A larger $s$ makes the softmax harder: the encoders may be sure.
+# It begins at 1 / 0.07 and may not pass 100. A larger $s$ makes the softmax sharper, which pays once the encoders are
+# mostly right.
 # </details>
 #
 # **2.** Which of the colours behind the animals does it confuse? Print a table: the rows what is true, the columns

@@ -82,7 +82,7 @@ with torch.no_grad():
 show.film(images, [f"t = {t}, {100 * (1 - alpha_bar[t]):.1f} % noise" for t in times], side=104)
 
 # %% [markdown]
-# It is noise in the *latent*, so the decoder makes blotches of it, not grains.
+# Long before the last step. It is noise in the *latent*, so the decoder makes blotches of it, not grains.
 #
 # ## How fast? The signal-to-noise ratio
 #
@@ -97,11 +97,13 @@ schedules = {
 ratios = {name: a / (1 - a) for name, a in schedules.items()}
 middle = int((ratios["scaled_linear"] > 1).sum())
 print(f"Stable Diffusion's (scaled_linear) has more noise than signal from t = {middle}")
+assert middle == 354
 show.curve(range(1000), ratios, "t", "signal / noise", yscale="log")
 
 # %% [markdown]
-# Two things to see. The ratio falls by five powers of ten and more: one network has to be good at all of them. And
-# Stable Diffusion's line does not fall to zero at the end.
+# At t = 354: for nearly two thirds of the steps there is more noise than signal. Two things more can be seen. The ratio
+# falls by five powers of ten and more: one network has to be good at all of them. And Stable Diffusion's line does not
+# fall to zero at the end.
 
 # %%
 last = alpha_bar[-1]
@@ -145,6 +147,7 @@ for kind in ("eps", "v", "x0"):
         axis.plot(error.abs(), label=f"asked for {kind}")
 for axis, name in zip(axes, ("clean latent", "noise")):
     axis.set(title=f"error of the {name}", xlabel="t", yscale="log")
+assert all(error.abs().max() < 0.1001 for error in x0_and_eps("v", zero + 0.1, zero, a))
 axes[0].legend(frameon=False)
 show.picture(drawn)
 
@@ -188,8 +191,9 @@ assert errors["noise"][0] > 3 * errors["noise"][-1] and errors["clean latent"][0
 show.curve(times, errors, "t", "mean squared error", yscale="log", marker="o")
 
 # %% [markdown]
-# They cross. In a nearly clean latent the noise is faint and hard to name: an error of 1 would be knowing nothing. In
-# pure noise it is easy, since nearly all *is* noise; but that says little about the picture. Look at the guesses:
+# They cross where signal and noise are equal, as the identity says. In a nearly clean latent the noise is faint and
+# hard to name: an error of 1 would be knowing nothing. In pure noise it is easy, since nearly all *is* noise; but that
+# says little about the picture. Look at the guesses:
 
 # %%
 some = [50, 300, 600, 800, 999]
@@ -202,24 +206,25 @@ print(prompts[0])
 show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in some], side=104)
 
 # %% [markdown]
-# It sees more than you do: where you would give up, it still finds the outlines. The closer to pure noise, though, the
-# more it has to go by the caption alone, and what the caption leaves open (here the colours) it answers with an average
+# It sees more than you do: where you would give up, it still finds outlines. The closer to pure noise, though, the
+# more it has to go by the caption alone, and what the caption leaves open (here, colours) it answers with an average
 # of all that is possible. Squared error rewards averages: a blur is never very wrong. That is why one look is not
 # enough, and why painting takes steps: [notebook 06](06_samplers.ipynb).
 #
 # ## Is my loss curve normal?
 #
-# The recorded training of the shipped model (with the weights just mentioned). *Predict:* how long after the start does
-# the loss still fall?
+# The recorded training of the shipped model, its loss weighted by `importance`. *Predict:* for how much of the training
+# does the loss still fall?
 
 # %%
 log = show.recorded("diffusion")
 show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training", yscale="log")
 
 # %% [markdown]
-# A steep beginning, in which the network learns that the answer resembles its input; then a long, slow fall, on which
-# all that you would call a picture is learned. Without the logarithm on the axis it would look flat. That is normal;
-# look at samples, not at the curve. ([In numbers](../docs/questions.md#is-my-loss-curve-normal).)
+# Nearly to the end. First comes a steep fall, in which the network learns that the answer resembles its input; then a
+# long, slow one, in which all that you would call a picture is learned. Without the logarithm on the axis the slow part
+# would look flat. That is normal; look at samples, not at the curve.
+# ([In numbers](../docs/questions.md#is-my-loss-curve-normal).)
 #
 # ## Exercises
 #

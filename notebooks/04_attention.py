@@ -106,8 +106,9 @@ lines = {"scores as they are": plain, "divided by the root of d": divided}
 show.curve(widths, lines, "width d", "highest weight", xscale="log", marker="o")
 
 # %% [markdown]
-# A dot product of d independent terms has a deviation of $\sqrt d$. Undivided, wide heads would begin their training
-# staring at one random place each, with a gradient of nearly zero to turn their heads by.
+# A dot product of d independent terms has a standard deviation of $\sqrt d$. Undivided, wide heads would begin their
+# training with nearly all weight on one random place each, where the softmax has a gradient of nearly zero: they could
+# hardly learn to look elsewhere.
 #
 # ## Two properties worth knowing
 #
@@ -143,7 +144,8 @@ show.heat(causal, tokens, tokens, "causal: the upper triangle is exactly zero", 
 # In each cross-attention layer of the U-Net every place of the latent spreads a weight of one over the 32 tokens. A
 # *recorder* collects these weights while the model paints, averaged over heads, layers and steps (Tang et al. 2023).
 #
-# *Predict:* which words will have a sharp map, and which a flat one?
+# *Predict:* which words will have a sharp map, and which a flat one? (The sheet stretches each map from its lowest to
+# its highest value, so that even a flat one has bright places. The numbers below it compare the maps as they are.)
 
 # %%
 model = ldm.load("tiny")
@@ -155,12 +157,16 @@ attention_sheet(recording, 0, image, columns=5, side=112)
 # %%
 attended = torch.stack([moment.attention[0] for moment in recording.moments])  # [step, token, h, w]
 share = attended.sum(dim=1)
+for w in recording.words:
+    heat = recording.heat_map(w)
+    print(f"{w.text:8} highest weight {heat.max() / heat.mean():.1f} times the mean")
 print(f"on the words and marks: {share.mean():.0%} of all weight; the rest lies on the padding")
 assert attended.min() >= 0 and share.max() <= 1 + 1e-4
 
 # %% [markdown]
-# The number under a word is its share in what all places read. Marks and padding take the rest: the end mark's vector
-# has read the whole sentence and is a good summary, so it is read much.
+# A map is sharp if its highest weight is many times its mean. The number under a word in the sheet is its share in what
+# all places read. Marks and padding take the rest: the end mark and the padding after it stand behind the whole
+# sentence, so their vectors have read it and can sum it up.
 #
 # Now a landscape. *Predict:* where is "sunset" read: in the sun, in the sky, everywhere?
 
@@ -171,9 +177,10 @@ with record(model, prompt) as landscape:
 attention_sheet(landscape, 0, lake, columns=5, side=96)
 
 # %% [markdown]
-# Things have their places. Words that colour everything need not: any place will do to read them, and other vectors
-# know of them too, for the text encoder let each word look back at those before it. The maps are coarse besides:
-# attention runs at 8 × 8 and 4 × 4 places here (at 64 × 64 and below in Stable Diffusion).
+# Words for things are mostly read where the things are. Words that colour everything need not be read everywhere: a few
+# places will do, since self-attention passes on what was read there. And other vectors carry them too, those of the
+# marks that come after them. The maps are coarse besides: attention runs at 8 × 8 and 4 × 4 places here (at 64 × 64 and
+# below in Stable Diffusion).
 #
 # ## Not only where: when
 #
@@ -188,7 +195,8 @@ times = [f"t = {recording.moments[i].t}" for i in chosen]
 show.film([overlay(b, m) for b, m in zip(base, maps)], times, side=112)
 
 # %% [markdown]
-# Early on, the map settles where the glasses are going to be; later steps refine what was agreed.
+# Early, but not at once: the first look sees only noise. After that the map soon settles where the glasses are going to
+# be, and later steps refine it.
 #
 # ## Do the maps mean anything?
 #
@@ -229,9 +237,10 @@ assert np.abs(pixels[0] - pixels[1]).mean() > 2  # the words do something
 assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector among 32
 
 # %% [markdown]
-# The two numbers are the mean differences from the first picture and from the second. So reading does have
-# consequences: one vector among 32 changes the picture. And the end mark and the padding, which come after the word
-# and have read it, carry it as well; what was taken out in one place may still be read in the others.
+# The two numbers are the mean differences from the first picture (with glasses) and from the second (without): the
+# smaller one says which dog a picture resembles more. So reading does have consequences: one vector among 32 changes
+# the picture. Taking a word out is harder than putting it in. The end mark and the padding come after the word and have
+# read it; what was taken out in one place can still be read in the others.
 #
 # ## Exercises
 #

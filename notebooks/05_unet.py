@@ -48,7 +48,7 @@ unet, alpha_bar = model.unet, model.alpha_bar()
 # one after them makes a latent again.
 #
 # The latent is 4 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
-# way down? On the way up each level also takes the feature maps of its partner: how many, and of how many channels?
+# way down? On the way up each level also takes feature maps from the way down: how many, and of how many channels?
 # (`passes` runs the network once and notes what goes in and out of each module, as `ldm shapes` does.)
 
 # %%
@@ -60,9 +60,10 @@ for p in passes(unet, levels, *inputs(model.config)["unet"]):
     print(f"{p.module:7}{str(p.inputs[0]):>15} -> {str(p.outputs[0]):15}{taken}")
 
 # %% [markdown]
-# Every residual block on the way up takes one skip: the two feature maps are laid one upon the other, and its first
-# convolution has to make sense of both. There is one block more than on the way down, because the way down hands over
-# more than its blocks' outputs: those of `conv_in` and of each `downsample`, too.
+# Such a feature map, handed across from the way down, is called a *skip*. Every residual block on the way up takes one:
+# its channels are put beside those that come from below (a concatenation, not a sum), and the block's first convolution
+# has to make sense of both. Each level has one block more on the way up than on the way down, because the way down
+# hands over more than its blocks' outputs: those of `conv_in` and of each `downsample`, too.
 
 # %%
 handed = 1 + sum(len(level.res) + (level.downsample is not None) for level in unet.down)
@@ -83,8 +84,9 @@ assert sizes["down.0"] < sizes["down.2"] and sizes["up.2"] < sizes["up.0"]
 show.picture(drawn)
 
 # %% [markdown]
-# At the coarse ones: channels are many there, and a convolution costs their square. It costs time by the place, so the
-# fine levels are small and slow, the coarse ones large and quick. Nothing in it is tied to a size, either:
+# At the coarse ones: channels are many there, and the parameters of a convolution grow with their square. Its time also
+# grows with the number of places, so a fine level has few parameters and still takes much of the time. Nothing in the
+# network is tied to a size, either:
 
 # %%
 with torch.no_grad():
@@ -152,12 +154,12 @@ assert errors["nothing"] < min(errors["up.0"], errors["up.1"]) and errors["up.2"
 assert errors["up.2"] == max(errors.values())
 
 # %% [markdown]
-# Without its finest skips it is lost. An error of 1 is what somebody gets who knows nothing and answers 0, and here it
-# is near that or beyond. The answer *is* noise: different in every place, without any pattern. By counting, the bottom
-# would have room for it (256 × 4 × 4 = 4,096 numbers, and the latent has 1,024). But each number would have to be
-# packed on the way down and unpacked on the way up, exactly, and a network to which it is handed across for nothing
-# never learns that. What comes through the bottom is the other half: *which* part of what was handed across is picture,
-# and stays.
+# The finest. Without its skips the network is lost. An error of 1 is what somebody gets who knows nothing and answers
+# 0, and here it is near that or beyond. The answer *is* noise: different in every place, without any pattern. By
+# counting, the bottom would have room for it (256 × 4 × 4 = 4,096 numbers, and the latent has 1,024). But each number
+# would have to be packed on the way down and unpacked on the way up, exactly, and a network to which it is handed
+# across for nothing never learns that. What comes through the bottom is the other half: *which* part of what was handed
+# across is picture, and stays.
 #
 # So in a diffusion U-Net the skips are more than an aid to training: they carry the better part of the answer. (A cut
 # shows what *this* network relies on. What another would do that was trained without skips, it does not show.)
@@ -172,9 +174,9 @@ for name in ("nothing", "up.0", "up.1", "up.2"):
 show.film(images, [f"{name} cut" for name in errors], side=112)
 
 # %% [markdown]
-# The coarser a level, the less its skips are missed: what they carry is known further down as well, and comes up from
-# there. But errors add up. Thirty looks that are each a little wrong can lead somewhere else, and thirty that are
-# quite wrong lead nowhere.
+# It is robust where the coarse skips are missing: what they carry is known further down as well, and comes up from
+# there. But errors add up. Thirty looks that are each a little wrong can lead to another picture, and thirty that are
+# quite wrong lead to none.
 #
 # ## Which noise level is it?
 #
@@ -230,8 +232,8 @@ rows = [to_images(model.vae.decode(torch.stack([lies[t][1][i] for t in shown])).
 show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 
 # %% [markdown]
-# Told "little noise", it leaves noise in the picture; told "much", it takes away what was picture. The number t is no
-# decoration: it tells the network how much of what it sees to believe.
+# Told "little noise", it leaves noise in the picture; told "much", it takes away what was picture. So t is used: it
+# tells the network how much of what it sees to believe.
 #
 # ## Exercises
 #

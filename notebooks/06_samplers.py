@@ -28,9 +28,9 @@
 # [`lms`](../ldm/diffusion/lms.py), [`dpmpp_2m`](../ldm/diffusion/dpmpp_2m.py) and
 # [`plms`](../ldm/diffusion/plms.py), and [`sigmas`](../ldm/diffusion/sigmas.py), in whose units most of them compute.
 #
-# Three words first. A *look* is one question to the network. A *stride* goes from one noise level to a lower one. A
-# *path* is the list of strides. With a trained network we never know the right answer. So we begin where we do: in the
-# plane.
+# Three words first. A *look* is one question to the network. A *stride* goes from one noise level to a lower one; where
+# programs count "steps", they mean strides. A *path* is the list of strides. With a trained network we never know the
+# right answer. So we begin where we do: in the plane.
 
 # %%
 import math
@@ -148,8 +148,9 @@ display(show.picture(figure))
 
 # %% [markdown]
 # In regions. The way is the solution of a differential equation (it comes next), and its solutions never cross:
-# neighbours in the noise stay neighbours, except along the borders. That is why the same seed gives related pictures
-# for related prompts. And the shares come out right:
+# neighbours in the noise stay neighbours, except along the borders. Nothing on the way is left to chance: the same
+# noise leads to the same picture, and a prompt that differs a little bends every way a little. That is why the same
+# seed gives related pictures for related prompts. And the shares come out right:
 
 # %%
 share = torch.bincount(ends_in, minlength=5) / len(ends_in)
@@ -215,8 +216,8 @@ assert all(order[name] > 1.6 for name in ("plms", "lms"))
 assert all(errors[name][1] < errors["euler"][1] / 3 for name in ("heun", "dpmpp_2m", "lms"))
 
 # %% [markdown]
-# Euler and DDIM have order 1, the others 2 or more: with twice the strides, half the error or a quarter of it. Two
-# things to take home.
+# Euler and DDIM have order 1, the others 2 or more: twice the strides make the error half as large, or a quarter and
+# less. Two things to take home.
 #
 # **DDIM is Euler.** Not similar: the same numbers. Divide DDIM's line above by $\sqrt{\bar\alpha_{t'}}$: it says $y' =
 # \hat x_0 + \sigma'\hat\epsilon$, and since $y = \hat x_0 + \sigma\hat\epsilon$, that is $y' = y + (\sigma' -
@@ -240,6 +241,7 @@ def looks(name, count):
 
 bill = {name: [looks(name, count) for count in counts] for name in RACE}
 assert bill["heun"][1] == 2 * bill["euler"][1] - 1 and bill["dpmpp_2m"] == bill["euler"] == counts
+assert errors["dpmpp_2m"][1] < errors["heun"][0] / 2  # 20 looks, and 19
 figure, [axis] = show.figure(width=6)
 for name in ("euler", "heun", "dpmpp_2m", "lms"):
     axis.loglog(bill[name], errors[name], marker=".", label=name)
@@ -292,11 +294,12 @@ lines = {name: [far[name, count] for count in few_to_many] for name in CROWD}
 lines["floor"] = [1] * len(few_to_many)
 display(show.curve(few_to_many, lines, "steps", "distance / floor", marker="o"))
 assert all(far[name, 20] < 0.7 * far[name, 5] and far[name, 20] < 2.5 for name in CROWD)
-assert far["heun_karras", 5] > far["ddim", 5] and far["euler_ancestral", 5] > far["ddim", 5]
+assert far["heun_karras", 5] == max(far[name, 5] for name in CROWD)
+assert far["euler_ancestral", 5] > far["ddim", 5]
 
 # %% [markdown]
-# Two surprises. With 5 steps, clever Heun is the worst of all: it goes on as the direction was turning, over a stride
-# that is much too long, and shoots past its goal. And from 20 steps on *all* are at the floor, Euler as well: a point
+# Two surprises. With 5 steps, Heun is the worst of all: it goes on as the direction was turning, over a stride
+# that is much too long, and shoots past its goal. And from 20 steps on *all* are near the floor, Euler as well: a point
 # that ends beside its exact place, but within the right cloud, is a perfectly good sample. A crowd forgives what the
 # race above punished. (That all stop a little above the floor is the luck of their common start. And that DDPM needs no
 # more steps than the others holds for the plane: on pictures, where its noise falls on thousands of numbers, it does
@@ -331,8 +334,10 @@ assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"]
 #
 # ## On pictures
 #
-# The same samplers, a network in place of the formula. There is no exact answer here, but there is one to which all
-# samplers without noise converge: we take DPM++ 2M with 60 steps for it.
+# The same samplers, a network in place of the formula. Nobody knows the exact answer here. But all samplers without
+# noise converge to the same one, so we take DPM++ 2M with 60 steps in its place.
+#
+# *Predict:* which samplers will reach that picture, and with how many steps?
 
 
 # %%
@@ -360,7 +365,7 @@ display(show.grid(rows, left=ROWS, top=top, side=72))
 # %% [markdown]
 # The last column is the same picture six times: what the upper four samplers run towards. The lower two, with noise,
 # paint good pictures too, but other ones, and with every number of steps another. And look at the first column: in four
-# strides, order 2 may overshoot so far that it leaves for another picture altogether. In numbers:
+# strides, order 2 may overshoot so far that it ends in another picture altogether. In numbers:
 
 # %%
 rms = {key: (latent - target).square().mean().sqrt().item() for key, latent in latents.items()}
@@ -372,8 +377,8 @@ assert rms["dpmpp_2m_karras", 24] < 0.5 * rms["dpmpp_2m_karras", 4]
 assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karras", 24]
 
 # %% [markdown]
-# As in the plane: with enough steps the second order is far closer, and with too few it is no better, or worse. An
-# order is a promise about *small* strides, and says nothing about large ones.
+# As in the plane: with enough steps the second order is far closer, and with too few it may be worse. An order is a
+# promise about *small* strides, and says nothing about large ones.
 #
 # What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps. To compare with published pictures: `ddim`
 # or `plms` with 50, Stable Diffusion's own habit. For variety at leisure: `euler_ancestral`, with 30 or more.

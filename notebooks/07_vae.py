@@ -67,8 +67,8 @@ display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=58))
 assert many == 48 * few
 
 # %% [markdown]
-# Colours and places are right. What is lost is at the edges: how *exactly* they run. In numbers: the PSNR counts the
-# mean squared error in decibels, the higher the better. At 20 dB the error is a tenth of the range of values, and every
+# Colours and places are right. What is lost is at the edges: how *exactly* they run. In numbers: the PSNR gives the
+# mean squared error in decibels, the higher the better. At 20 dB its root is a tenth of the range of values, and every
 # 6 dB more halve it. The competitor has the same budget: a picture shrunk to as many numbers as the latent has (18 x 18
 # pixels in three colours), and enlarged again.
 
@@ -92,7 +92,7 @@ rows = [[cards[i].image, *show.channels(latent[i])] for i in range(2)]
 display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(4))], side=80))
 
 # %% [markdown]
-# So a latent is still a small picture, in four odd colours. How odd? Let us look for the straight map from its four
+# So a latent is still a small picture, in four odd colours. How odd? Let us look for the linear map from its four
 # numbers (and a constant) to the mean red, green and blue of its 8 x 8 pixels, by least squares, and see how much of
 # the colour it explains.
 
@@ -110,8 +110,8 @@ print(f"a linear map explains {explained:.0%} of the colours")
 assert explained > 0.5
 
 # %% [markdown]
-# Programs use just that for the small preview that you see while a picture is being painted: no decoder, a matrix of
-# fifteen numbers.
+# Many programs use just that for the small preview that you see while a picture is being painted: no decoder, only a
+# matrix of fifteen numbers.
 #
 # ## Not a point but a small cloud
 #
@@ -129,7 +129,7 @@ print(f"a sample instead of the mean costs {moved:.2f} dB")
 assert sigma.median() < 0.3 and moved < 2
 
 # %% [markdown]
-# Small: the encoder is nearly sure of itself. Without the second loss it would be *quite* sure. That loss, the KL term,
+# Small: the encoder is nearly sure of itself. A second loss keeps it from being *quite* sure. That loss, the KL term,
 # is the distance of each Gaussian from the standard one,
 #
 # $$D_\mathrm{KL} = \tfrac12 \left( \mu^2 + \sigma^2 - 1 - \log \sigma^2 \right),$$
@@ -243,11 +243,11 @@ print("   ".join(f"{name}: {value:.1f} dB" for name, value in zip(names, spoilt)
 assert spoilt[0] > max(spoilt[1:]) + 3
 
 # %% [markdown]
-# A picture with the wrong contrast: the most common bug of a new pipeline, and easily taken for something else.
+# A picture with the wrong contrast: a common bug of a new pipeline, and easily taken for something else.
 #
 # ## How much noise does the decoder take?
 #
-# Painting ends with a latent that is nearly clean. Nearly: let us see what noise does to the decoded picture.
+# Painting ends with a latent that is nearly clean. *Predict:* how much noise on the latent will be seen in the picture?
 
 # %%
 amounts = [0.0, 0.1, 0.2, 0.4, 0.8]
@@ -259,9 +259,9 @@ display(show.film([to_images(some[1:2])[0] for some in noisy], captions, side=66
 assert decibels[0] - decibels[1] < 3 and all(a > b for a, b in zip(decibels[1:], decibels[2:]))
 
 # %% [markdown]
-# Up to about the encoder's own sigma nothing is to be seen: that much it was trained with. Far beyond, the picture
-# stays a picture, with wrong strokes in it. And how far does one place of the latent reach? Change one, and look where
-# pixels move.
+# A little does little harm: the decoder was trained with the noise of the encoder's own sigma, and as we saw, that much
+# costs next to nothing. Far beyond, the picture stays a picture, with wrong strokes in it. And how far does one place
+# of the latent reach? Change one, and look where pixels move.
 
 # %%
 poked = latent[:1].clone()
@@ -341,9 +341,8 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 # print(psnr(vae.decode(latent.flip(-1)).clamp(-1, 1), pixels.flip(-1)).mean(), psnr(rebuilt, pixels).mean())
 # ```
 #
-# Not at all, when these lines were written: the flipped latent decoded to a far worse picture. Convolutions with
-# learned kernels have a left and a right of their own, the padding shifts the grid, and no loss ever asked for
-# symmetry.
+# It is not: the flipped latent decodes to a worse picture. Convolutions with learned kernels have a left and a right of
+# their own, the padding shifts the grid, and no loss ever asked for symmetry.
 # </details>
 #
 # **3.** The latent is 1,024 numbers of float16: 2,048 bytes. How good is a JPEG of at most that size? (Pillow:
@@ -365,8 +364,8 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 #     print(f"JPEG of quality {quality}: {jpeg:.1f} dB; VAE: {value:.1f} dB")
 # ```
 #
-# They are in the same range, the VAE a little ahead. But noise added to a JPEG's bytes leaves no picture at all; a
-# latent takes it calmly, and that is what diffusion needs.
+# They are in the same range. But noise added to a JPEG's bytes leaves no picture at all; a latent tolerates it, and
+# that is what diffusion needs.
 # </details>
 #
 # To write the parts yourself: `ldm exercise start reparametrise`, `kl_divergence`, `encoder_padding` and

@@ -106,8 +106,8 @@ torch.testing.assert_close(first.alpha_bar.sqrt() * x0 + (1 - first.alpha_bar).s
 display(show.film(to_images(model.vae.decode(torch.cat([x, x0]))), ["the noise, decoded", "the first guess"]))
 
 # %% [markdown]
-# The mean of all pictures that fit the prompt, exaggerated by the guidance: blurred, gaudy, and already about what was
-# asked for.
+# Something like the mean of all pictures that fit the prompt, exaggerated by the guidance: blurred, gaudy, and already
+# showing what was asked for.
 #
 # ## The pipeline in twenty lines
 #
@@ -187,7 +187,7 @@ rows = [[paint(text, seed=5, steps=16, guidance=scale) for scale in scales] for 
 display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
 # %% [markdown]
-# At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes fall apart. Now a count
+# At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes suffer. Now a count
 # instead of an impression: eight prompts, and the [judge](../ldm/evaluate/judge.py), a small classifier, says for each
 # picture whether *everything* in it is as the prompt says. Beside it the deviation of the finished latents, about 1 for
 # real pictures.
@@ -253,12 +253,15 @@ far = [np.square(np.asarray(image, dtype=float) - np.asarray(cat)).mean() for im
 assert far[0] < far[2] < far[-1]
 
 # %% [markdown]
+# Small strengths give the cat back, and at 1 only a trace of it shows through. In between the given picture fixes the
+# large things, and the prompt decides what the noise has hidden. (The library, with the same numbers, paints the same.)
+#
 # ## Change 2: keep a part of it
 #
 # Inpainting is one line more. After each step, where nothing is to change, the latent is overwritten by the picture's
 # own, noised to the level just reached: that is `keep`. The network always sees a whole picture under an even noise,
-# and paints what fits. The walk begins with the same noise that the kept part is drowned in, and ends with the kept
-# part clean ($\bar\alpha = 1$). *Predict:* outside the mask, is the result the given picture, pixel for pixel?
+# and paints what fits. The walk begins with the same noise that is used on the kept part, and ends with the kept part
+# clean ($\bar\alpha = 1$). *Predict:* outside the mask, is the result the given picture, pixel for pixel?
 
 # %%
 mask = Image.new("L", cat.size)
@@ -280,6 +283,9 @@ theirs = model.generate(text, init=cat, mask=mask, keep_pixels=True, **options)[
 assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
 
 # %% [markdown]
+# Not what is painted: the kept part has been through the VAE, and the decoder looks beyond it. Only putting the pixels
+# back at the end makes it exact.
+#
 # Three tasks, one loop: where it begins, and what is put back on the way. Everything else that a pipeline has
 # (batches, half precision, progress bars, error messages) is housekeeping around these lines.
 #
@@ -321,7 +327,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # display(show.film(pictures, [f"after {turn} steps" for turn in (0, 4, 8, 12, 16, 20)]))
 # ```
 #
-# For a while a cat can still become a dog; from somewhere past the middle on, words change only details.
+# For a while a cat can still become a dog; later, words change only details.
 # </details>
 #
 # **3.** *Guidance in part of the way only.* Guide only the first half of the steps ($g = 1$ costs one look instead of
@@ -338,7 +344,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # display(show.film(to_images(model.vae.decode(torch.cat([a, b]))), ["half guided", "all guided"]))
 # ```
 #
-# Hardly: as exercise 2 says, by then the words have done most of their work.
+# Hardly: as exercise 2 shows, by then the words have done most of their work.
 # </details>
 #
 # You have built it. To write its two formulas without looking: `ldm exercise start guidance` and `ddim_step`. Next:

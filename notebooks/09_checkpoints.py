@@ -176,9 +176,9 @@ print(*upsamplers, sep="\n")
 assert [name.split(".")[2] for name in upsamplers] == ["1", "2", "2"]
 
 # %% [markdown]
-# That `.1` among `.2`s is where many a converter has gone wrong. Besides the names, only two things may be done to the
-# numbers: a linear map is stored as a 1x1 convolution in some files (two axes of length one more), and OpenCLIP (whose
-# text encoder Stable Diffusion 2 reads) stacks the maps to query, key and value into one tensor.
+# That `.1` among `.2`s is easy to get wrong. Besides the names, only two things may be done to the numbers: a linear
+# map is stored as a 1x1 convolution in some files (two axes of length one more), and OpenCLIP (whose text encoder
+# Stable Diffusion 2 uses) stacks the maps to query, key and value into one tensor.
 
 # %%
 convolutions = [row for row in rows if row.conv]

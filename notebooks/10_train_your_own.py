@@ -103,8 +103,8 @@ assert config.text.vocab_size == 512 + len(merges) - 1 + 2  # bytes (and at a wo
 # Two encoders, trained to tell which caption belongs to which picture ([notebook 02](02_clip.ipynb)). From here on a
 # `Recipe` says how each stage is trained: how many steps of how many pictures, the highest learning rate and how many
 # steps it takes to get there, and `ema`: the weights that are kept are not the last ones but a moving average, which is
-# calmer (exercise 2). *Predict:* with 64 pairs in a batch, what does somebody pay who knows nothing? (The
-# loss is a cross-entropy.)
+# calmer (exercise 2). *Predict:* with 64 pairs in a batch, what is the loss of somebody who knows nothing? (It is a
+# cross-entropy.)
 
 
 # %%
@@ -144,8 +144,8 @@ print(f"knowing nothing {math.log(64):.2f}; the first 20 steps {losses[0]:.2f}; 
 assert losses[-1] < 0.8 * math.log(64) and min(reached.values()) > 3 / 64
 
 # %% [markdown]
-# (The shipped run had batches of 256 and starts at log 256 = 5.5.) What CLIP leaves to the rest: a text encoder to
-# whom words mean something to look at. Its image encoder will be of use once more, in the next stage.
+# Log 64, or 4.16. (The shipped run had larger batches, and so starts higher.) What CLIP leaves to the rest is a text
+# encoder that has learned what words look like. Its image encoder will be of use once more, in the next stage.
 #
 # ## Stage 3: the VAE
 #
@@ -185,9 +185,10 @@ beside("diffusion")
 assert curve_of("diffusion")[1][0] > 0.3 and reached["loss, held-out combinations"] < 0.5
 
 # %% [markdown]
-# It falls from 1 within some dozens of steps, and then looks flat, in both runs. It is not: the loss is a mean over
-# noise levels, most of the noise is easy to name, and the part that decides what a picture shows is a small share of
-# it. So do not stop when the curve looks flat; look at samples.
+# It would be 1. From there the loss falls fast for some dozens of steps, and then slowly, in both runs; without the
+# logarithm on the axis that part would look flat. The loss is a mean over noise levels, most of the noise is easy to
+# name, and the part that decides what a picture shows is a small share of it. So do not stop when the curve seems flat;
+# look at samples.
 #
 # ## What it paints
 #
@@ -201,7 +202,7 @@ rows = [model.generate(prompt, seed=0, batch=6) for prompt in prompts]
 display(show.grid(rows, left=prompts, side=72))
 
 # %% [markdown]
-# Poor, honestly: blurred by a VAE that saw three thousand pictures, and guessed at by a U-Net that saw eight thousand.
+# Poor: blurred by a VAE that saw three thousand pictures, and guessed at by a U-Net that saw eight thousand.
 # But is it *nothing*? The first and the last prompt say the same in two languages, and the second says something else.
 # All three are painted from the same six noises. *Predict:* if it listens, which rows will be alike?
 

@@ -80,8 +80,8 @@ assert right > 0.7 and floor < 0.2
 
 # %% [markdown]
 # The floor is what a model reaches that paints lovely pictures and does not listen. And how sure may we be of the first
-# number? With 24 pictures a share $p$ is known to about $\sqrt{p (1 - p) / 24}$; and if *none* was wrong, up to $3 /
-# 24$ may still be ("the rule of three"): a perfect score on few prompts is no perfect model.
+# number? With 24 pictures a share $p$ has a standard error of $\sqrt{p (1 - p) / 24}$; and if *none* was wrong, up to
+# $3 / 24$ may still be ("the rule of three", at 95 % confidence): a perfect score on few prompts is no perfect model.
 
 # %%
 error = max((right * (1 - right) / N) ** 0.5, 3 / N if right == 1 else 0)
@@ -91,8 +91,8 @@ print(f"to know a share of 95 % within 1 % takes {0.95 * 0.05 / 0.01**2:.0f} pic
 # %% [markdown]
 # ### How it can fool you
 #
-# The judge can only answer its questions. *Predict:* what will it say of noise, and of a picture that is half lake,
-# half bear? "I do not know" is not among the answers.
+# The judge can only answer its questions. *Predict:* what will it say of noise, and of a picture that is half portrait,
+# half landscape? "I do not know" is not among the answers.
 
 # %%
 noise = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -107,6 +107,8 @@ for i, seen in enumerate(judge.examine(strange)):
 display(show.film(to_images(strange), captions, side=120))
 
 # %% [markdown]
+# It names something all the same, and its probability does not tell whether it has ever seen the like.
+#
 # Worse: whoever may ask the judge for gradients can please it. Start from grey noise, and change the pixels so that
 # every answer becomes the wanted one, some twenty steps. *Predict:* what will such a picture look like?
 
@@ -134,8 +136,8 @@ print(f"judged right: {pleased:.0%}")
 assert pleased > 0.8
 
 # %% [markdown]
-# Noise, with a perfect mark. That is why no painter here has ever been trained on the judge's opinion: it would learn
-# to please, and the number would stop meaning anything.
+# Like noise; and it has nearly full marks. That is why no painter here has been trained on the judge's opinion: it
+# would learn to please, and the number would stop meaning anything.
 #
 # ## CLIP score: does the picture fit its prompt?
 #
@@ -171,6 +173,8 @@ for claim, value in zip(claims, values):
 assert values[0] > max(values) - 0.2 and values[-1] < values[0] - 0.5
 
 # %% [markdown]
+# A wrong scene costs most of the score. One wrong word costs less, and the number does not say which word it was.
+#
 # ### How it can fool you
 #
 # *Predict:* a blur takes away what the eye wants most, the sharp edge. What will it cost?
@@ -210,12 +214,13 @@ print(dict(zip(sizes, (round(value, 2) for value in floors))))
 assert all(a > b for a, b in zip(floors, floors[1:])) and floors[0] > 4 * floors[-1]
 
 # %% [markdown]
-# So a distance without the number of pictures is no information, and comparing one of 1,000 with one of 50,000 is an
-# error that has been printed. The remedy: the same number everywhere, and the floor beside it.
+# Far from 0 with 16, and nearer the more pictures there are. So a distance without the number of pictures is no
+# information, and one of 1,000 pictures cannot be compared with one of 50,000. The remedy: the same number everywhere,
+# and the floor beside it.
 #
 # ### How it can fool you
 #
-# It never sees a prompt. It forgives what its features do not see. And a model that copies its training pictures has a
+# It never sees a prompt. It forgives what its features do not see. And a model that copies the reference pictures has a
 # perfect score. All of it in one table: crowds of 24, some honest, some not, and all our measures.
 
 
@@ -253,11 +258,13 @@ assert rows["copies of the reference"][2] < 0.05 * rows["drawn by another hand"]
 assert noise[2] > 2 * honest[2] and noise[1] < honest[1] - 0.5
 
 # %% [markdown]
-# Read it by columns: each has a row that it should have caught and did not. Adherence is content with noise; the
-# Fréchet distance is content with pictures of something else, and loves copies best of all; and the blur passes all of
-# them. But read it by rows: every cheat that is not a copy is caught by *some* column. That is why figures go together.
+# Read it by columns: each has a row that it should have caught and did not. Adherence is content with noise. The
+# Fréchet distance is content with pictures of something else, and loves copies best of all. The CLIP score, like the
+# other two, lets the blur pass. But read it by rows: the shuffled pictures and the noise, which are not what was asked
+# for, are each caught by *some* column. That is why figures go together. The blur hardly shows in any of them, and the
+# copies in none.
 #
-# ## The cheat that all of them miss
+# ## Another cheat that all of them miss
 #
 # A painter that has one picture for each prompt, and paints it whatever the seed. Every single picture is right. What
 # is missing shows only when one prompt is painted several times: how far apart are the pictures, compared with drawings

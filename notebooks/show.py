@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from ldm.lettering import INK, PALE, PAPER, font, shortened, wrapped
 from ldm.trace.film import fit
@@ -71,8 +72,8 @@ def grid(
     return sheet
 
 
-def channels(latent: np.ndarray, side: int = 96) -> list[Image.Image]:
-    """The channels of one latent [z, h, w] (a tensor) as pictures: blue below zero, white at zero, red above."""
+def channels(latent: Tensor, side: int = 96) -> list[Image.Image]:
+    """The channels of one latent [z, h, w] as pictures: blue below zero, white at zero, red above."""
     return [fit(channel_picture(channel.detach().float().cpu()), side) for channel in latent]
 
 
