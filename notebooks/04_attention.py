@@ -239,8 +239,9 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # %% [markdown]
 # The two numbers are the mean differences from the first picture (with glasses) and from the second (without): the
 # smaller one says which dog a picture resembles more. So reading does have consequences: one vector among 32 changes
-# the picture. Taking a word out is harder than putting it in. The end mark and the padding come after the word and have
-# read it; what was taken out in one place can still be read in the others.
+# the picture. But here it does not decide about the glasses. They stay when the word's own vector is gone, and that
+# vector alone does not bring them: the end mark and the padding, which come after the word, have read it too, and there
+# are many of them. A word is in more than one place.
 #
 # ## Exercises
 #
