@@ -57,6 +57,6 @@ def test_the_json_has_it_all():
     assert kept["machine"] == MACHINE and kept["quick"] is True and kept["processes"] == FOUND
     assert len(kept["table"]) == len(ROWS)
     assert kept["table"][0] == {
-        "what": "U-Net step with guidance, bfloat16", "case": "unet-bfloat16", "unit": "s", "goal": 0.75, "stretch": 0.68,
-        "ldm": 1.4, "diffusers": 2.0, "ratio": 0.7, "reached": "goal",
+        "what": "U-Net step with guidance, bfloat16", "case": "unet-bfloat16", "unit": "s",
+        "goal": 0.75, "stretch": 0.68, "ldm": 1.4, "diffusers": 2.0, "ratio": 0.7, "reached": "goal",
     }  # fmt: skip
