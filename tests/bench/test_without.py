@@ -3,7 +3,7 @@ r"""The arm that does without: what it leaves out is left out, and no more."""
 import torch
 
 import ldm
-from ldm.bench import without
+from ldm.bench import ours, without
 from ldm.bench.ours import compile_unet
 from ldm.bench.rows import GAIN_ROWS
 from ldm.nn.attention import Attention
@@ -43,3 +43,10 @@ def test_what_is_compiled_is_the_unet(folder, monkeypatch):
     monkeypatch.setattr(model.unet, "compile", lambda: told.append("compiled"))
     compile_unet(model)
     assert told == ["compiled"]
+
+
+def test_the_change_is_made_to_the_model_that_is_measured(folder):
+    told = []
+    for measure in (ours.unet_step, ours.decode):
+        measure(folder, SIZES, torch.float32, change=lambda model: told.append(type(model)))
+    assert told == [ldm.LatentDiffusion] * 2
