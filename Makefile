@@ -24,7 +24,7 @@ REFERENCE := $(VENV)/.stamp-reference
 .DEFAULT_GOAL := help
 .PHONY: help demo contact-sheet pictures evaluate test check docs test-docs notebooks test-notebooks test-browser \
   test-reference parity bench mutants rehearsal golden \
-  train curves lint format clean
+  train losses curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -94,6 +94,10 @@ golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 
 train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
 	$(BIN)/ldm train all --preset $(PRESET)
+
+losses: $(CORE) ## train the quick VAE without one loss after the other, into docs/losses.md (an hour; goes on if interrupted)
+	@mkdir -p outputs
+	$(BIN)/python docs/losses.py > outputs/losses.md && mv outputs/losses.md docs/losses.md
 
 curves: ## keep the loss curves of the model in weights/mine in docs/curves/
 	@mkdir -p docs/curves

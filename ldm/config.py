@@ -200,7 +200,7 @@ TINY = Config(
     vae=VAEConfig(channels=(16, 32, 96, 160), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
     unet=UNetConfig((Level(96, 4, 0), Level(192, 6, 1), Level(256, 8, 1)), 192, res_per_level=1),
     noise=NoiseConfig(),
-    defaults=Defaults(size=128, steps=30, guidance=3.0),
+    defaults=Defaults(size=128, sampler="euler_ancestral", steps=20, guidance=4.0),
     image=ImageConfig(64, patch=16, width=192, layers=4, heads=4, activation="quick_gelu"),
     embedding_width=128,
 )

@@ -98,7 +98,7 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 #   reason](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations).)
 # - `begin`: the latent to start with. This sampler, DDIM, takes the noise as it is; others shrink it a little.
 # - `denoiser`: one look of the U-Net. It answers twice, with the prompt and with the empty one, and the difference
-#   between the two answers is multiplied by three. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
+#   between the two answers is multiplied by four. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
 #
 # Here is the very first guess, made from nothing but noise and the prompt, beside what comes out in the end.
 #
@@ -107,7 +107,7 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 # %%
 path = model.path(steps=30, sampler="ddim")
 latent, _ = model.begin(latent, "ddim", path)
-denoise = model.denoiser(cond, uncond, guidance=3.0)
+denoise = model.denoiser(cond, uncond, guidance=4.0)
 steps = list(model.sample(latent, denoise, noise, "ddim", path))
 first, last = steps[0], steps[-1]
 print(f"{len(steps)} steps, from t = {first.t} down to t = {last.t}")
@@ -139,7 +139,7 @@ show.grid([noisy, clean], ["what it has", "its guess"], [f"t = {step.t}" for ste
 
 # %%
 [image] = model.decode(last.x_prev)
-[at_once] = model.generate(prompt, steps=30, guidance=3.0, sampler="ddim", seed=42)
+[at_once] = model.generate(prompt, steps=30, guidance=4.0, sampler="ddim", seed=42)
 assert np.array_equal(np.asarray(image), np.asarray(at_once))
 image
 
@@ -191,8 +191,8 @@ assert same_noise < other_noise
 # <details><summary>Solution</summary>
 #
 # ```python
-# rows = [model.generate(prompt, seed=7, batch=3, guidance=g) for g in (1, 3, 8)]
-# show.grid(rows, ["guidance 1", "guidance 3", "guidance 8"], side=112)
+# rows = [model.generate(prompt, seed=7, batch=3, guidance=g) for g in (1, 4, 8)]
+# show.grid(rows, ["guidance 1", "guidance 4", "guidance 8"], side=112)
 # ```
 #
 # At 1 a picture may forget what it was asked for; at 8 the colours are harder and the pictures more alike.

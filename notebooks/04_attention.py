@@ -219,7 +219,7 @@ taken_out = torch.cat([with_glasses[:place], dog[place : place + 1], with_glasse
 def paint(cond):
     noise, path = model.noise([42], size=(128, 128)), model.path(steps=30, sampler="ddim")
     latent, _ = model.begin(noise(), "ddim", path)
-    denoise = model.denoiser(cond[None], empty[None], guidance=3.0)
+    denoise = model.denoiser(cond[None], empty[None], guidance=4.0)
     for step in model.sample(latent, denoise, noise, "ddim", path):
         latent = step.x_prev
     return model.decode(latent)[0]

@@ -53,9 +53,10 @@ def tour() -> None:
     r"""The tour's prompts in English and in French, from four seeds each, none left out."""
     model = load("tiny")
     for name, prompts in TOUR.items():
-        titled_rows(prompts, [model.generate(prompt, seed=42, batch=4) for prompt in prompts]).save(
-            HERE / name
-        )
+        titled_rows(
+            prompts,
+            [model.generate(prompt, seed=42, batch=4, sampler="ddim", steps=30) for prompt in prompts],
+        ).save(HERE / name)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def train_options(commands: Commands) -> None:
     p.add_argument(
         "--without",
         nargs="+",
-        choices=("perceptual", "adversarial"),
+        choices=("perceptual", "adversarial", "kl"),
         default=(),
         help="losses that the VAE does without, to see what they are good for",
     )

@@ -23,10 +23,17 @@ from ldm.evaluate.judge import find_judge, read_judge
 from ldm.loading import load, load_clip
 
 
-def evaluate(model: str | Path, judge: str | Path, out: Path, counts: Counts) -> list[Figure]:
-    r"""Measure everything; sheets go to `out`. Raises `LdmError` if the model or the judge is missing."""
+def evaluate(
+    model: str | Path, judge: str | Path, out: Path, counts: Counts, compiled: bool = False
+) -> list[Figure]:
+    r"""Measure everything; sheets go to `out`. Raises `LdmError` if the model or the judge is missing.
+
+    `compiled` has torch compile the U-Net, which changes the last bits of what it paints.
+    """
     examiner = read_judge(find_judge(judge))
     painter = load(model)
+    if compiled:
+        painter.unet.compile()
     clip, tokenizer = load_clip(model)
     bench = Bench(painter, clip, tokenizer, examiner.to(painter.device), out, counts)
     seen, held_out = (drawings(split, counts.drawings, bench.size) for split in ("train", "held_out"))

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,11 +42,12 @@ class Weights:
     squared: float  # the squared error: it cares little for small errors and much for large ones
     perceptual: float
     adversarial: float  # times `adaptive_weight`
-    kl: float  # light: the latents should be tidy, the pictures sharp. At 0 the encoder rests
+    kl: float  # light: the latents should be tidy, the pictures sharp
+    encoder_rests: bool = False
 
 
 LEARN = Weights(squared=1.0, perceptual=1.0, adversarial=0.0, kl=5e-4)
-POLISH = Weights(squared=10.0, perceptual=0.1, adversarial=0.1, kl=0.0)
+POLISH = Weights(squared=10.0, perceptual=0.1, adversarial=0.1, kl=0.0, encoder_rests=True)
 POLISH_FROM = 0.72  # the part of the training after which the encoder rests
 
 
@@ -90,7 +92,7 @@ def vae_loss(
     """
     vae, discriminator = rivals.vae, rivals.discriminator
     with mixed_precision():
-        with torch.set_grad_enabled(weights.kl > 0):
+        with torch.set_grad_enabled(not weights.encoder_rests):
             mean, logvar = (full_precision(t) for t in vae.encode(pixels))
         painted = full_precision(vae.decode(reparametrise(mean, logvar, noise)))
         loss = reconstruction_loss(pixels, painted, weights.squared)
@@ -166,7 +168,8 @@ def train_vae(
     `without` names the losses (of `Weights`) that it is to do without.
     """
     config = read_config(folder)
-    learn, polish = (replace(phase, **dict.fromkeys(without, 0.0)) for phase in (LEARN, POLISH))
+    left_out: dict[str, Any] = dict.fromkeys(without, 0.0)
+    learn, polish = (replace(phase, **left_out) for phase in (LEARN, POLISH))
     clip = None
     if learn.perceptual:
         clip = read_clip(folder, torch.get_default_dtype())[0].requires_grad_(False).to(device())

@@ -84,7 +84,23 @@ def test_the_command_prints_a_table_or_json(capsys, monkeypatch, tmp_path):
         == 0
     )
     assert json.loads(capsys.readouterr().out)[0]["value"] == 28.5
-    assert asked == [("tiny", "judge", tmp_path, Counts()), ("m", "j", tmp_path, QUICK)]
+    assert asked == [("tiny", "judge", tmp_path, Counts(), False), ("m", "j", tmp_path, QUICK, False)]
+    assert cli.main(["evaluate", "--compile", "--out", str(tmp_path)]) == 0
+    assert asked[-1] == ("tiny", "judge", tmp_path, Counts(), True)
+
+
+def stop(*_):
+    raise InterruptedError
+
+
+def test_a_compiled_unet_is_compiled_before_it_paints(folders, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
+    monkeypatch.setattr(report, "drawings", stop)  # the first that is done with a model
+    for wanted in (False, True):
+        with pytest.raises(InterruptedError):
+            report.evaluate(*folders, tmp_path, FEW, compiled=wanted)
+        assert compiled == ["UNet"] * wanted
 
 
 def test_the_judge_is_trained_on_demand(capsys, monkeypatch):

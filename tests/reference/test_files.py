@@ -159,7 +159,7 @@ def test_the_tiny_model_paints_the_same_picture_in_diffusers(tmp_path):
     pipeline.set_progress_bar_config(disable=True)
     size = model.config.defaults.size
     for prompt in ("a dog with glasses", "un chat"):
-        ours = np.asarray(model.generate(prompt, steps=10, guidance=3.0, seed=4)[0])
+        ours = np.asarray(model.generate(prompt, sampler="ddim", steps=10, guidance=3.0, seed=4)[0])
         theirs = pipeline(
             prompt,
             height=size,

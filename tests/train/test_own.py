@@ -141,9 +141,8 @@ def test_other_pixels_or_other_captions_are_another_identity(tmp_path):
 
 
 def test_all_stages_train_on_exported_postcards(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(stages, "TINY", CONFIG)
     recipes = {name: Recipe(2, 16, 1e-3, warmup=1) for name in STAGES[1:]}  # batches larger than the folder
-    monkeypatch.setattr(stages, "PRESETS", {"quick": Preset(20_000, 2_000, recipes)})
+    monkeypatch.setattr(stages, "PRESETS", {"quick": Preset(CONFIG, 20_000, 2_000, recipes)})
     cards, model = tmp_path / "cards", tmp_path / "model"
     assert main(["postcards", "--folder", str(cards), "--count", "12", "--size", "24"]) == 0
     (cards / "00003.png").write_bytes(b"damaged")

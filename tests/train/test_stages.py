@@ -1,12 +1,15 @@
 r"""All four stages, one after the other, on a model too small to learn anything."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import ldm
+from ldm.config import TINY
+from ldm.convert.folder import read_config, write_config
 from ldm.errors import LdmError
 from ldm.train import stages
 from ldm.train.loop import Recipe
@@ -24,10 +27,9 @@ def small_world(monkeypatch, pictures):
         return pictures(40, split, repeat=26)
 
     monkeypatch.setattr(stages, "draw_pictures", ready)
-    monkeypatch.setattr(stages, "TINY", CONFIG)
     monkeypatch.setattr(stages, "CAPTIONS", 50)
     recipes = {name: Recipe(2, 4, 1e-3, warmup=1) for name in STAGES[1:]}
-    monkeypatch.setattr(stages, "PRESETS", {"full": Preset(20_000, 2_000, recipes)})
+    monkeypatch.setattr(stages, "PRESETS", {"full": Preset(CONFIG, 20_000, 2_000, recipes)})
     return asked
 
 
@@ -92,7 +94,7 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
         train_stage(stage, tmp_path, without=["perceptual", "adversarial"], compiled=True)
     assert given == [
         {"without": ()},
-        {"without": ["perceptual", "adversarial"]},
+        {"without": ("perceptual", "adversarial")},
         {"compiled": False},
         {"compiled": True},
     ]
@@ -147,10 +149,41 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_drawn(tmp
     assert small_world == []
 
 
+def test_a_model_of_one_preset_is_not_trained_with_the_recipe_of_another(tmp_path, small_world):
+    other = replace(CONFIG, name="other")
+    stages.PRESETS["quick"] = replace(stages.PRESETS["full"], config=other)
+    train_stage("tokenizer", tmp_path, preset="quick")
+    for stage in STAGES[:2]:
+        with pytest.raises(
+            LdmError, match="the model 'other' of the preset quick.+--preset quick, or another"
+        ):
+            train_stage(stage, tmp_path)
+    assert small_world == []
+    train_stage("clip", tmp_path, preset="quick")
+    # A config of one's own is nobody's.
+    write_config(tmp_path, replace(read_config(tmp_path), name="mine"))
+    train_stage("clip", tmp_path)
+
+
+def test_what_a_preset_leaves_out_adds_to_what_is_asked_to_be_left_out(tmp_path, small_world, monkeypatch):
+    given = []
+    monkeypatch.setattr(stages, "train_vae", lambda *_, without: given.append(without) or {})
+    monkeypatch.setattr(stages, "write_report", lambda *_: None)
+    monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
+    monkeypatch.setattr(stages, "draw_curves", lambda _: None)
+    stages.PRESETS["full"] = replace(stages.PRESETS["full"], without=("adversarial",))
+    train_stage("tokenizer", tmp_path)
+    for name in ("text", "clip"):
+        (tmp_path / f"{name}.safetensors").touch()
+    train_stage("vae", tmp_path, without=["kl"])
+    assert given == [("adversarial", "kl")]
+
+
 def test_every_preset_has_a_recipe_for_every_stage_that_learns_by_steps():
     assert list(PRESETS) == ["quick", "full"]
     for preset in PRESETS.values():
         assert list(preset.recipes) == list(STAGES[1:])
     for stage in STAGES[1:]:
         quick, full = PRESETS["quick"].recipes[stage], PRESETS["full"].recipes[stage]
-        assert quick.steps < full.steps and quick.batch == full.batch
+        assert quick.steps < full.steps
+    assert PRESETS["full"].config is TINY and PRESETS["quick"].config.defaults.size < TINY.defaults.size
