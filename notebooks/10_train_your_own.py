@@ -114,7 +114,7 @@ def run(train, stage, recipe):
         return train(folder, folder / stage, pictures, held_out, recipe, seed=0, resume=False)
 
 
-recipe = Recipe(steps=220, batch=64, lr=2e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
+recipe = Recipe(steps=180, batch=64, lr=2e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
 reached = run(train_clip, "clip", recipe)
 print(*(f"{name}: {value:.0%} (by chance {1 / 64:.0%})" for name, value in reached.items()), sep="\n")
 
@@ -154,7 +154,7 @@ assert losses[-1] < 0.8 * math.log(64) and min(reached.values()) > 3 / 64
 # from rebuilt, pulls at the decoder. *Predict:* how will the loss curve show that moment?
 
 # %%
-recipe = Recipe(steps=360, batch=8, lr=4e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
+recipe = Recipe(steps=280, batch=8, lr=4e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
 reached = run(train_vae, "vae", recipe)
 print(*(f"{name}: {value:.2f}" for name, value in reached.items()), sep="\n")
 beside("vae")
@@ -178,7 +178,7 @@ display(sample.resize((2 * sample.width, 2 * sample.height)))  # drawn, and rebu
 # network that always answers zero? (The noise has variance 1.)
 
 # %%
-recipe = Recipe(steps=240, batch=32, lr=3e-3, warmup=20, ema=0.98, checkpoint_minutes=60)
+recipe = Recipe(steps=200, batch=32, lr=3e-3, warmup=20, ema=0.98, checkpoint_minutes=60)
 reached = run(train_diffusion, "diffusion", recipe)
 print(*(f"{name}: {value:.3f}" for name, value in reached.items()), sep="\n")
 beside("diffusion")
@@ -202,7 +202,7 @@ rows = [model.generate(prompt, seed=0, batch=6) for prompt in prompts]
 display(show.grid(rows, left=prompts, side=72))
 
 # %% [markdown]
-# Poor: blurred by a VAE that saw three thousand pictures, and guessed at by a U-Net that saw eight thousand.
+# Poor: blurred by a VAE that saw two thousand pictures, and guessed at by a U-Net that saw six thousand.
 # But is it *nothing*? The first and the last prompt say the same in two languages, and the second says something else.
 # All three are painted from the same six noises. *Predict:* if it listens, which rows will be alike?
 

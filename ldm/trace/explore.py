@@ -23,7 +23,7 @@ from ldm.pipeline import LatentDiffusion
 from ldm.trace.page import Painting, fitting_page
 from ldm.trace.recorder import Progress, Recording, record
 
-GUIDANCES = (1.0, 2.0, 3.0, 5.0, 8.0)
+GUIDANCES = (1.0, 2.0, 4.0, 6.0, 8.0)
 ALL, FEW = 40, 12  # at most so many steps are kept: of the first painting and its rival, and of the others
 MAP_SIDE = 32
 START, END = "‹start›", "‹end›"  # the marks around the words; the padding behind the end is counted with it
