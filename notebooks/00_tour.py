@@ -151,7 +151,7 @@ image
 
 # %%
 with record(model, prompt) as recording:
-    [image] = model.generate(prompt, seed=42, progress=recording.watch())
+    [image] = model.generate(prompt, seed=42, steps=30, sampler="ddim", progress=recording.watch())
 attention_sheet(recording, 0, image, columns=5, side=112)
 
 # %% [markdown]

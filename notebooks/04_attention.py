@@ -151,7 +151,7 @@ show.heat(causal, tokens, tokens, "causal: the upper triangle is exactly zero", 
 model = ldm.load("tiny")
 prompt = "a dog with glasses"
 with record(model, prompt) as recording:
-    [image] = model.generate(prompt, seed=42, progress=recording.watch())
+    [image] = model.generate(prompt, seed=42, steps=30, sampler="ddim", progress=recording.watch())
 attention_sheet(recording, 0, image, columns=5, side=112)
 
 # %%
@@ -173,7 +173,7 @@ assert attended.min() >= 0 and share.max() <= 1 + 1e-4
 # %%
 prompt = "a lake with mountains and a boat at sunset"
 with record(model, prompt) as landscape:
-    [lake] = model.generate(prompt, seed=3, progress=landscape.watch())
+    [lake] = model.generate(prompt, seed=3, steps=30, sampler="ddim", progress=landscape.watch())
 attention_sheet(landscape, 0, lake, columns=5, side=96)
 
 # %% [markdown]
@@ -269,7 +269,7 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # layer = model.unet.up[1].attn[0].layers[0].cross_attn
 # layer.by_hand, seen = True, []
 # handle = layer.weights.register_forward_hook(lambda module, given, out: seen.append(out))
-# model.generate("a dog with glasses", seed=42)
+# model.generate("a dog with glasses", seed=42, steps=30, sampler="ddim")
 # handle.remove()
 # layer.by_hand = False
 # maps = seen[len(seen) // 2][-1, :, :, 4]  # half-way, the last of the batch (with prompt), the word "glasses"

@@ -224,7 +224,7 @@ assert apart(0, 2) < apart(0, 1)
 
 # %%
 shipped = ldm.load("tiny")
-rows = [shipped.generate(prompt, seed=0, batch=3, steps=10, sampler="dpmpp_2m_karras") for prompt in prompts]
+rows = [shipped.generate(prompt, seed=0, batch=3, steps=12) for prompt in prompts]
 display(show.grid(rows, left=prompts, side=72))
 for stage in ("clip", "vae", "diffusion"):
     here, there = curve_of(stage)[0][-1], int(show.recorded(stage)["step"][-1])

@@ -5,7 +5,7 @@ const name = (run) => (run.prompt === "" ? "(no words)" : run.prompt);
 function render() {
   const run = data.runs[state.run], position = state.position, done = position === last;
   const kept = run.kept[frameAt(run, position)], share = alphaBar(position);
-  const when = kept === last ? `after all ${last} steps` : `t = ${data.steps[kept].t}, after ${kept} of ${last} steps`;
+  const when = kept === last ? `after all ${last} steps` : `t = ${Math.round(data.steps[kept].t)}, after ${kept} of ${last} steps`;
   show($("flow-now"), data.runs[0], "x_t", position, `The latent ${when}`);
   show($("now-x_t"), run, "x_t", position, `The latent, decoded, ${when}`);
   show($("now-x0"), run, "x0", position, `The guess of the finished picture, ${when}`);

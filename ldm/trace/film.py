@@ -75,7 +75,7 @@ def film_strip(title: str, frames: Sequence[Frame], finished: Image.Image, colum
         x = left + column * (width + GAP)
         strip.paste(fit(frame.x_t, 128), (x, top))
         strip.paste(fit(frame.x0, 128), (x, top + height + GAP))
-        brush.text((x + width / 2, bottom + 16), f"{frame.t:g}", INK, font(13), anchor="mm")
+        brush.text((x + width / 2, bottom + 16), f"{frame.t:.0f}", INK, font(13), anchor="mm")
         noise_bar(brush, (x, bottom + 34, width, 8), frame.noise)
     x = left + len(shown) * (width + GAP) + gutter
     y = top + (height + GAP) // 2
@@ -95,7 +95,7 @@ def noise_bar(brush: ImageDraw.ImageDraw, box: tuple[int, int, int, int], share:
 
 def film_scenes(frames: Sequence[Frame], finished: Image.Image, side: int = 192) -> list[Image.Image]:
     """The pictures of the GIF: x_t beside the guess of x0, under them t and the noise; last, the finished picture."""
-    scenes = [_scene(frame.x_t, frame.x0, f"t = {frame.t:g}", frame.noise, side) for frame in frames]
+    scenes = [_scene(frame.x_t, frame.x0, f"t = {frame.t:.0f}", frame.noise, side) for frame in frames]
     return [*scenes, _scene(finished, finished, "finished", 0.0, side)]
 
 

@@ -23,7 +23,7 @@ def latent_sheet(
     recording: Recording, picture: int, image: Image.Image, columns: int = 7, side: int = 128
 ) -> Image.Image:
     """A row for each channel, a column for each of some moments, the finished latent last; then the picture of it."""
-    latents = [(f"t = {m.t:g}", m.x_t[picture]) for m in recording.moments]
+    latents = [(f"t = {m.t:.0f}", m.x_t[picture]) for m in recording.moments]
     latents.append(("finished", recording.moments[-1].x_prev[picture]))
     shown = [latents[i] for i in spread(len(latents), columns)]
     cell = fit(channel_picture(shown[0][1][0]), side)
