@@ -236,8 +236,8 @@ print(f"retrieval among 64, once more from the files: {retrieval(clip, tokenizer
 shutil.rmtree(folder)
 
 # %% [markdown]
-# To go on: `ldm train all --preset quick` trains the tiny model's own sizes until pictures are recognisable;
-# `--preset full` made the weights that ship. Both can be stopped and resumed.
+# To go on: `ldm train all --preset quick` trains a model of 64 × 64 until one sees what it paints; `--preset full` made
+# the weights that ship. Both can be stopped and resumed.
 #
 # ## Exercises
 #
