@@ -36,9 +36,8 @@ ARMS: dict[str, tuple[str, ...]] = {
     "without both": ("perceptual", "adversarial"),
     "without KL": ("kl",),
 }
-NUDGE = (
-    0.2  # how far latents are pushed, in standard deviations, to see what the decoder makes of near misses
-)
+# How far latents are pushed, in standard deviations, to see what the decoder makes of near misses.
+NUDGE = 0.2
 PAGE = f"""\
 # What each loss of the VAE is good for
 
