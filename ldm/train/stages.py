@@ -42,7 +42,7 @@ class Preset:
 
 
 # The tiny model, reduced: pictures of half the side, and a VAE with one level less, so latents are 16x16x4 in both. In
-# a quarter of an hour many small steps teach more than few large ones.
+# the same time many small steps teach more than few large ones.
 SMALL = replace(
     TINY,
     name="small",
