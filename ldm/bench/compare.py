@@ -10,7 +10,8 @@ from statistics import median
 import torch
 
 from ldm.bench.fresh import Numbers, measure
-from ldm.bench.rows import OURS_ALONE, ROWS, is_gain, on_card, samples
+from ldm.bench.machine import has_matrix_units
+from ldm.bench.rows import OURS_ALONE, ROWS, is_gain, needs_matrix_units, on_card, samples
 from ldm.errors import LdmError
 
 log = logging.getLogger("ldm")
@@ -29,10 +30,15 @@ class Turn:
 
 def turns(arms: Mapping[str, str], quick: bool) -> list[Turn]:
     """All processes, in their order. In a case the arms alternate, A B A B: what drifts in a machine, such as its
-    temperature, then meets both alike. Cases for a card are left out where there is none; gains, in a quick run."""
+    temperature, then meets both alike. Left out are cases for a card and for matrix units where there are none; and
+    gains, in a quick run."""
     order = []
     for case in dict.fromkeys(row.case for row in ROWS):
-        if (on_card(case) and not torch.cuda.is_available()) or (is_gain(case) and quick):
+        if on_card(case) and not torch.cuda.is_available():
+            continue
+        if needs_matrix_units(case) and not has_matrix_units():
+            continue
+        if is_gain(case) and quick:
             continue
         both = [arm for arm in arms if arm in (OURS, other(case))]
         order += [Turn(case, arm) for _ in range(samples(case, quick)) for arm in both]

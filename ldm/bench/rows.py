@@ -43,6 +43,7 @@ CPU_ROWS = (
     Row("load float32 from a warm file: to the object", "load", "object", "s", 0.5, 0.25),
     Row("load float32 from a warm file: to the end of the first step", "load", "step", "s", 0.5, 0.25),
     Row("peak anonymous memory, load and paint, bfloat16", "paint-bfloat16", "memory", "MiB", 0.9, 0.75),
+    Row("the same, float32", "paint-float32", "memory", "MiB"),
     Row("bfloat16 picture against float32's, of 255", "rounding", "difference", "", 1.0, None),
     Row("`ldm generate` with the tiny model, shell to PNG", "generate", "seconds", "s", 5.0, 3.0, "value"),
     Row("`import ldm`", "start", "import", "s", 0.1, None, "value"),
@@ -115,6 +116,11 @@ OURS_ALONE = ("generate", "start", "train-compiled", "throughput", "tiles-decode
 def on_card(case: str) -> bool:
     """Whether a case is measured on a CUDA card."""
     return case.startswith("cuda-")
+
+
+def needs_matrix_units(case: str) -> bool:
+    """Whether a case is of bfloat16 on the CPU, which is slow without matrix units, and not chosen then."""
+    return not on_card(case) and any("bfloat16" in row.what for row in ROWS if row.case == case)
 
 
 def is_gain(case: str) -> bool:

@@ -3,16 +3,15 @@
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from json import loads as load_json
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ldm.bench.compare import OURS, WITHOUT, Measured, Turn, compare
+from ldm.bench.compare import OURS, WITHOUT, Measured, Turn, compare, remaining, turns
 from ldm.bench.machine import machine
 from ldm.bench.model import write_model
 from ldm.bench.sizes import FULL, QUICK
-from ldm.bench.table import as_json, markdown
+from ldm.bench.table import Run, as_json, from_json, markdown
 from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.text.tokenizer import Tokenizer
@@ -21,56 +20,54 @@ ARMS = {WITHOUT: "ldm.bench.without", OURS: "ldm.bench.ours"}
 
 
 def bench(arms: Mapping[str, str], quick: bool, json: Path | None) -> str:
-    """Measure the arms (name -> module) and return the table; `json` is where everything is kept.
+    """Measure the arms (name -> module) and return the page; `json` is where everything is kept.
 
-    Beside it a file that ends in .part holds what was measured so far: interrupted, the next run goes on from there, if
-    machine and versions are the same. The full model takes 4 GB in the temporary folder. If the disk is slow,
-    TMPDIR=/dev/shm has it in memory. Raises `LdmError` if every case failed.
+    It keeps one run a machine, and the page shows them all. A run that was interrupted goes on, if machine and versions
+    are the same; one that is complete is made anew. The full model takes 4 GB in the temporary folder. If the disk is
+    slow, TMPDIR=/dev/shm has it in memory. Raises `LdmError` if every case failed.
     """
     about = machine()
-    part = None if json is None else json.with_name(json.name + ".part")
-    before = None if part is None else measured_before(part, about, quick)
+    kept = [] if json is None else read_runs(json)
+    others = [run for run in kept if (run.machine, run.quick) != (about, quick)]
+    found = unfinished([run for run in kept if run not in others], arms)
+
+    def runs(found: Measured) -> list[Run]:
+        return [*others, Run(about, quick, found)]
+
+    def keep(found: Measured) -> None:
+        if json is not None:
+            with atomic_path(json) as temporary:
+                temporary.write_text(as_json(runs(found)), encoding="utf-8")
+
     with tempfile.TemporaryDirectory(prefix="ldm-bench-") as place:
         folder = Path(place) / "model"
         print("writing a model of random weights", file=sys.stderr)
         write_model(folder, (QUICK if quick else FULL).config, Tokenizer.clip())
-
-        def keep(found: Measured) -> None:
-            if part is not None:
-                write(part, as_json(found, about, quick))
-
-        found = compare(arms, folder, quick, before, told, keep)
+        found = compare(arms, folder, quick, found, told, keep)
     if not found:
         raise LdmError("nothing could be measured; each case said why above")
-    if json is not None and part is not None:
-        write(json, as_json(found, about, quick))
-        part.unlink(missing_ok=True)
-    return markdown(found, about, quick)
+    return markdown(runs(found))
 
 
-def measured_before(part: Path, about: Mapping[str, object], quick: bool) -> Measured | None:
-    """What an interrupted run left, if it was of this machine, and of the same size."""
-    if not part.is_file():
-        return None
+def read_runs(json: Path) -> list[Run]:
+    """What was measured before, here and elsewhere."""
+    if not json.is_file():
+        return []
     try:
-        left = load_json(part.read_text(encoding="utf-8"))
-        same = (left["machine"], left["quick"]) == (dict(about), quick)
-        found: Measured = left["processes"]
+        return from_json(json.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise LdmError(
-            f"cannot read {part}, where a run left off: {error}; remove it to begin anew"
+            f"cannot read the runs kept in {json}: {error!r}; restore the file, or remove it to begin anew"
         ) from error
-    if not same:
-        raise LdmError(
-            f"{part} was left by another machine, other versions or sizes; remove it to begin anew"
-        )
-    print(f"going on from {part}", file=sys.stderr)
-    return found
 
 
-def write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def unfinished(kept: list[Run], arms: Mapping[str, str]) -> Measured:
+    """What this machine's run found already, if it is not complete."""
+    for run in kept:
+        if remaining(turns(arms, run.quick), run.found):
+            print("going on with this machine's run that was interrupted", file=sys.stderr)
+            return run.found
+    return {}
 
 
 def told(order: list[Turn]) -> Iterator[Turn]:

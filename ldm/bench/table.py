@@ -1,13 +1,22 @@
 """What was measured, as a table to read and as JSON to keep."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ldm.bench.compare import OURS, REFERENCE, WITHOUT, Measured, middle, other
-from ldm.bench.rows import CPU_ROWS, CUDA_ROWS, GAIN_ROWS, ROWS, Row, reached
+from ldm.bench.rows import CPU_ROWS, CUDA_ROWS, GAIN_ROWS, ROWS, Row, on_card, reached
 
 NOTHING, MISSING = "-", "not measured"
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that was measured on one machine."""
+
+    machine: Mapping[str, object]
+    quick: bool
+    found: Measured
 
 
 @dataclass(frozen=True)
@@ -38,36 +47,50 @@ def lines(found: Measured) -> list[Line]:
     return result
 
 
-def markdown(found: Measured, machine: Mapping[str, object], quick: bool) -> str:
-    """A page: the machine, and a row for everything, with its goal and what was measured."""
-    remark = "**A quick run: a narrow model, small pictures, one process each. It shows that all works.**"
-    shown = {line.row: _line(line) for line in lines(found)}
-    cpu, card, gains = ([shown[row] for row in part] for part in (CPU_ROWS, CUDA_ROWS, GAIN_ROWS))
+def markdown(runs: Sequence[Run]) -> str:
+    """A page: for each run its machine, and a row for everything, with its goal and what was measured."""
     page = [
         "# Speed and memory",
         "",
         "Printed by `make bench`: medians over fresh processes, in turns with diffusers as it is by default.",
-        "A ratio is ours divided by theirs. The goals are for 512x512 pixels on two cores with AMX.",
+        "A ratio is ours divided by theirs. The goals are for 512x512 pixels on two cores of a CPU with matrix units",
+        "for bfloat16 (AMX). On others ldm computes in float32, and bfloat16 is not measured.",
+    ]
+    for run in runs:
+        page += ["", *_section(run)]
+    if not any(map(_on_card, runs)):
+        page += ["", "## A CUDA card", "", "Not measured: no machine had one."]
+    return "\n".join(page) + "\n"
+
+
+def _section(run: Run) -> list[str]:
+    """What was measured on one machine."""
+    shown = {line.row: _line(line) for line in lines(run.found)}
+    cpu, card, gains = ([shown[row] for row in part] for part in (CPU_ROWS, CUDA_ROWS, GAIN_ROWS))
+    remark = "**A quick run: a narrow model, small pictures, one process each. It shows that all works.**"
+    name = str(run.machine["processor"])
+    section = [
+        f"## {name}" + ", quick" * run.quick,
         "",
-        *[remark, ""] * quick,
-        ", ".join(f"{name}: {value}" for name, value in machine.items()) + ".",
+        *[remark, ""] * run.quick,
+        ", ".join(f"{name}: {value}" for name, value in run.machine.items()) + ".",
         "",
         *_head(REFERENCE),
         *cpu,
         "",
-        "## On a CUDA card",
-        "",
-        *_head(REFERENCE),
-        *card,
-        "",
-        "## What each thing gives",
-        "",
-        "The same work without it and with it, in turns; [What makes it fast](fast.md) says how.",
+        "**What each thing gives.** The same work without it and with it, in turns; [What makes it fast](fast.md) says",
+        "how.",
         "",
         *_head(WITHOUT),
         *gains,
     ]
-    return "\n".join(page) + "\n"
+    if _on_card(run):
+        section += ["", "**On the card.**", "", *_head(REFERENCE), *card]
+    return section
+
+
+def _on_card(run: Run) -> bool:
+    return any(on_card(case) for case in run.found)
 
 
 def _head(other: str) -> list[str]:
@@ -105,9 +128,22 @@ def _number(value: float | None, unit: str) -> str:
     return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
-def as_json(found: Measured, machine: Mapping[str, object], quick: bool) -> str:
-    """Everything: the machine, the lines of the table, and what each single process found."""
-    table = [
+def as_json(runs: Sequence[Run]) -> str:
+    """Everything: of each run the machine, the lines of the table, and what each single process found."""
+    kept = [
+        {"machine": run.machine, "quick": run.quick, "table": _table(run.found), "processes": run.found}
+        for run in runs
+    ]
+    return json.dumps({"runs": kept}, indent=2) + "\n"
+
+
+def from_json(text: str) -> list[Run]:
+    """The runs that `as_json` wrote. Raises ValueError, TypeError or KeyError for anything else."""
+    return [Run(kept["machine"], kept["quick"], kept["processes"]) for kept in json.loads(text)["runs"]]
+
+
+def _table(found: Measured) -> list[dict[str, object]]:
+    return [
         {
             "what": line.row.what,
             "case": line.row.case,
@@ -121,6 +157,3 @@ def as_json(found: Measured, machine: Mapping[str, object], quick: bool) -> str:
         }
         for line in lines(found)
     ]
-    return (
-        json.dumps({"machine": machine, "quick": quick, "table": table, "processes": found}, indent=2) + "\n"
-    )

@@ -52,7 +52,10 @@ def train_options(commands: Commands) -> None:
         default=(),
         help="losses that the VAE does without, to see what they are good for",
     )
-    add_compile(p, "its training steps take four fifths of the time, once ten seconds have passed")
+    add_compile(
+        p,
+        "the U-Net's training steps take four fifths of the time, once some seconds or minutes have passed",
+    )
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 

@@ -2,11 +2,20 @@ r"""Turns, and medians."""
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from ldm.bench import compare as compare_module
 from ldm.bench.compare import OURS, REFERENCE, WITHOUT, Turn, compare, middle, remaining, turns
 from ldm.bench.rows import CPU_ROWS, CUDA_ROWS, GAIN_ROWS, OURS_ALONE
 from ldm.errors import LdmError
+
+
+@pytest.fixture(autouse=True)
+def capable(monkeypatch):
+    """A CPU with matrix units, wherever this runs."""
+    monkeypatch.setattr(compare_module, "has_matrix_units", lambda: True)
+
 
 BOTH = {REFERENCE: "theirs", WITHOUT: "without", OURS: "ours"}
 
@@ -29,6 +38,13 @@ def test_the_cases_of_a_card_are_measured_where_there_is_one(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         cases = {turn.case for turn in turns(BOTH, quick=True)}
         assert cases == {row.case for row in CPU_ROWS} | {row.case for row in CUDA_ROWS if available}
+
+
+def test_bfloat16_is_not_measured_on_a_cpu_that_would_not_choose_it(monkeypatch):
+    monkeypatch.setattr(compare_module, "has_matrix_units", lambda: False)
+    cases = {turn.case for turn in turns(BOTH, quick=False)}
+    assert {"unet-float32", "gain-heap-float32", "load", "train", "gain-load"} <= cases
+    assert not {"unet-bfloat16", "rounding", "gain-heap", "gain-decode", "gain-batch"} & cases
 
 
 def test_without_the_reference_our_arm_is_alone():

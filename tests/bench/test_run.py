@@ -24,7 +24,6 @@ def test_the_model_is_written_measured_and_gone_again(monkeypatch, tmp_path, cap
         seen["folder"], seen["arms"] = folder, arms
         found = {"unet-bfloat16": {OURS: [{"seconds": 1.5}]}}
         keep(found)
-        assert (tmp_path / "kept.json.part").is_file()
         return found
 
     monkeypatch.setattr(run, "write_model", write_model)
@@ -32,11 +31,10 @@ def test_the_model_is_written_measured_and_gone_again(monkeypatch, tmp_path, cap
     for quick, sizes in ((False, FULL), (True, QUICK)):
         page = run.bench(run.ARMS, quick, tmp_path / "kept.json")
         assert "| 1.5 s |" in page and ("quick run" in page) is quick
-        kept = json.loads((tmp_path / "kept.json").read_text())
-        assert kept["table"][0]["ldm"] == 1.5 and kept["quick"] is quick
+        *others, kept = json.loads((tmp_path / "kept.json").read_text())["runs"]
+        assert kept["table"][0]["ldm"] == 1.5 and kept["quick"] is quick and len(others) == quick
         assert seen["config"] == sizes.config and seen["words"] == 49408
         assert not seen["folder"].exists() and seen["arms"] == run.ARMS
-        assert not (tmp_path / "kept.json.part").exists()
     out, err = capsys.readouterr()
     assert out == "" and "unet-bfloat16, ldm" in err
 
@@ -49,25 +47,29 @@ def test_a_table_in_which_nothing_stands_is_an_error_and_is_not_kept(monkeypatch
     assert not (tmp_path / "kept.json").exists()
 
 
-def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, tmp_path):
-    seen = []
+def test_an_interrupted_run_goes_on_where_it_was_and_those_of_other_machines_stay(monkeypatch, tmp_path):
+    seen, path = [], tmp_path / "kept.json"
 
     def compare(arms, folder, quick, found, progress, keep):
         seen.append(found)
         keep({"unet-bfloat16": {OURS: [{"seconds": 1.5}]}})
         raise KeyboardInterrupt
 
+    def interrupted(quick: bool = False, json=path):
+        with pytest.raises(KeyboardInterrupt):
+            run.bench(run.ARMS, quick, json)
+        return seen[-1]
+
     monkeypatch.setattr(run, "write_model", lambda *arguments: None)
     monkeypatch.setattr(run, "compare", compare)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            run.bench(run.ARMS, False, tmp_path / "kept.json")
-    assert seen == [None, {"unet-bfloat16": {OURS: [{"seconds": 1.5}]}}]
-    with pytest.raises(LdmError, match="kept.json.part was left by another machine, other versions or sizes"):
-        run.bench(run.ARMS, True, tmp_path / "kept.json")
-    (tmp_path / "kept.json.part").write_text("{}")
-    with pytest.raises(LdmError, match="cannot read .*kept.json.part, where a run left off"):
-        run.bench(run.ARMS, False, tmp_path / "kept.json")
-    with pytest.raises(KeyboardInterrupt):
-        run.bench(run.ARMS, False, None)  # nothing is kept, and nothing read
-    assert seen[-1] is None
+    assert interrupted() == {} and interrupted() == {"unet-bfloat16": {OURS: [{"seconds": 1.5}]}}
+    assert interrupted(quick=True) == {} and len(run.read_runs(path)) == 2
+    monkeypatch.setattr(run, "machine", lambda: {"processor": "Z80"})
+    assert interrupted() == {} and [kept.machine["processor"] for kept in run.read_runs(path)][2] == "Z80"
+    assert interrupted() != {} and len(run.read_runs(path)) == 3
+    monkeypatch.setattr(run, "turns", lambda arms, quick: [Turn("unet-bfloat16", OURS)])
+    assert interrupted() == {}  # it was complete
+    path.write_text("{}")
+    with pytest.raises(LdmError, match="cannot read the runs kept in .*kept.json: KeyError.'runs'."):
+        run.bench(run.ARMS, False, path)
+    assert interrupted(json=None) == {}  # nothing is kept, and nothing read

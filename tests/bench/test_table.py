@@ -3,8 +3,8 @@ r"""The table that is printed, and the JSON that is kept."""
 import json
 
 from ldm.bench.compare import OURS, REFERENCE, WITHOUT
-from ldm.bench.rows import ROWS
-from ldm.bench.table import as_json, markdown
+from ldm.bench.rows import CPU_ROWS, GAIN_ROWS, ROWS
+from ldm.bench.table import Run, as_json, from_json, markdown
 
 FOUND = {
     "unet-bfloat16": {OURS: [{"seconds": 1.4}], REFERENCE: [{"seconds": 2.0}]},
@@ -15,10 +15,12 @@ FOUND = {
     "gain-layout": {WITHOUT: [{"seconds": 2.0}], OURS: [{"seconds": 1.0}]},
 }
 MACHINE = {"processor": "Z80", "threads": 2}
+RUN = Run(MACHINE, False, FOUND)
+CARD = Run({"processor": "6502"}, True, {"cuda-decode": {OURS: [{"seconds": 0.5}]}})
 
 
-def line(what: str, **options) -> str:
-    found, *_ = [text for text in markdown(FOUND, MACHINE, False).splitlines() if what in text]
+def line(what: str, run: Run = RUN) -> str:
+    found, *_ = [text for text in markdown([run]).splitlines() if what in text]
     return found
 
 
@@ -34,29 +36,36 @@ def test_a_row_has_goal_and_measured():
 def test_what_was_not_measured_says_so_and_has_no_verdict():
     assert line("end to end, bf").endswith("| not measured | 28 s | - | - |")
     assert line("import ldm").endswith("| <= 0.1 s | - | - | not measured | - | - |")
-    assert line("VAE decode, float16") == (
-        "| VAE decode, float16 | - | - | not measured | not measured | - | - |"
+    assert line("VAE encode, float16", CARD) == (
+        "| VAE encode, float16 | - | - | not measured | not measured | - | - |"
     )
 
 
 def test_a_gain_is_compared_with_doing_without():
     assert line("bfloat16: channels last |").endswith("| - | - | 2 s | 1 s | 0.50x | - |")
-    [kept] = [row for row in json.loads(as_json(FOUND, MACHINE, False))["table"] if row["ratio"] == 0.5]
+    [run] = json.loads(as_json([RUN]))["runs"]
+    [kept] = [row for row in run["table"] if row["ratio"] == 0.5]
     assert kept["without"] == 2.0 and "diffusers" not in kept
 
 
-def test_every_row_is_there_under_the_machine():
-    page = markdown(FOUND, MACHINE, False)
-    assert "\nprocessor: Z80, threads: 2.\n" in page and "quick" not in page
-    assert sum(text.startswith("| ") for text in page.splitlines()) == len(ROWS) + 3
-    assert "**A quick run" in markdown(FOUND, MACHINE, True)
+def test_every_row_is_there_under_its_machine_and_those_of_a_card_where_there_is_one():
+    page = markdown([RUN])
+    assert "\n## Z80\n\nprocessor: Z80, threads: 2.\n" in page and "**A quick" not in page
+    assert sum(text.startswith("| ") for text in page.splitlines()) == len(CPU_ROWS + GAIN_ROWS) + 2
+    assert "Not measured: no machine had one." in page
+    both = markdown([RUN, CARD])
+    assert both.index("## Z80") < both.index("## 6502, quick") < both.index("**A quick run")
+    assert sum(text.startswith("| ") for text in both.splitlines()) == len(CPU_ROWS + GAIN_ROWS + ROWS) + 5
+    assert "| VAE decode, float16 | - | - | not measured | 0.5 s | - | - |" in both
+    assert "no machine had one" not in both
 
 
-def test_the_json_has_it_all():
-    kept = json.loads(as_json(FOUND, MACHINE, True))
-    assert kept["machine"] == MACHINE and kept["quick"] is True and kept["processes"] == FOUND
+def test_the_json_has_it_all_and_comes_back():
+    kept, _ = json.loads(as_json([CARD, RUN]))["runs"][::-1]
+    assert kept["machine"] == MACHINE and kept["quick"] is False and kept["processes"] == FOUND
     assert len(kept["table"]) == len(ROWS)
     assert kept["table"][0] == {
         "what": "U-Net step with guidance, bfloat16", "case": "unet-bfloat16", "unit": "s",
         "goal": 0.75, "stretch": 0.68, "ldm": 1.4, "diffusers": 2.0, "ratio": 0.7, "reached": "goal",
     }  # fmt: skip
+    assert from_json(as_json([CARD, RUN])) == [CARD, RUN]
