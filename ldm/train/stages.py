@@ -48,20 +48,20 @@ SMALL = replace(
     name="small",
     text=replace(TINY.text, width=128, layers=3),
     image=ImageConfig(64, patch=16, width=128, layers=3, heads=4, activation="quick_gelu"),
-    vae=replace(TINY.vae, channels=(8, 24, 64)),
-    unet=UNetConfig((Level(48, 4, 0), Level(96, 4, 1), Level(144, 6, 1)), 128, res_per_level=1, groups=8),
+    vae=replace(TINY.vae, channels=(16, 32, 64)),
+    unet=UNetConfig((Level(64, 4, 0), Level(128, 4, 1), Level(192, 6, 1)), 128, res_per_level=1),
     defaults=replace(TINY.defaults, size=64),
 )
 
 PRESETS = {
     "quick": Preset(
         SMALL,
-        pictures=6_000,
+        pictures=8_000,
         held_out=500,
         recipes={
-            "clip": Recipe(steps=220, batch=256, lr=1e-3, warmup=50, ema=0.97),
-            "vae": Recipe(steps=1200, batch=8, lr=2e-3, warmup=100, ema=0.99),
-            "diffusion": Recipe(steps=1400, batch=16, lr=1e-3, warmup=100, ema=0.995),
+            "clip": Recipe(steps=300, batch=256, lr=1e-3, warmup=50, ema=0.97),
+            "vae": Recipe(steps=1500, batch=8, lr=2e-3, warmup=100, ema=0.99),
+            "diffusion": Recipe(steps=2000, batch=16, lr=1e-3, warmup=100, ema=0.995),
         },
         # They sharpen what is nearly right already: so far a short run does not get.
         without=("perceptual", "adversarial"),
