@@ -41,8 +41,8 @@ NUDGE = 0.2
 PAGE = f"""\
 # What each loss of the VAE is good for
 
-The VAE of the quick recipe, trained with all its losses ([`ldm/train/vae.py`](../ldm/train/vae.py)) and without one or
-two of them; everything else is the same. Measured on {{count}} drawings of combinations that no training saw.
+The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one or two
+of them (the recipe itself is "without both"); everything else is the same. Measured on {{count}} drawings of combinations that no training saw.
 Written by `make losses`.
 
 ![Drawn, and what each VAE makes of it](images/losses.png)
