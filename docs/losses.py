@@ -42,7 +42,8 @@ PAGE = f"""\
 # What each loss of the VAE is good for
 
 The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one or two
-of them (the recipe itself is "without both"); everything else is the same. Measured on {{count}} drawings of combinations that no training saw.
+of them (the recipe itself is "without both"); everything else is the same. Measured on {{count}} drawings of
+combinations that no training saw.
 Written by `make losses`.
 
 ![Drawn, and what each VAE makes of it](images/losses.png)

@@ -164,8 +164,8 @@ READING_ORDER = (
     "ldm.bench.work",
     "ldm.bench.ours",
     "ldm.bench.without",
-    "ldm.bench.compare",
     "ldm.bench.machine",
+    "ldm.bench.compare",
     "ldm.bench.table",
     "ldm.bench.run",
     # Writing it oneself.
