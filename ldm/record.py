@@ -115,7 +115,7 @@ def parameters(record: Record) -> str:
 
     a dog with glasses
     Negative prompt: a hat
-    Steps: 30, Sampler: DDIM, CFG scale: 3, Seed: 42, Size: 128x128, Model hash: 12d4c5a6f1, Model: tiny
+    Steps: 20, Sampler: Euler a, CFG scale: 4, Seed: 42, Size: 128x128, Model hash: 12d4c5a6f1, Model: tiny
     """
     settings = {
         "Steps": record.steps,

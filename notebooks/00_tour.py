@@ -198,17 +198,19 @@ assert same_noise < other_noise
 # At 1 a picture may forget what it was asked for; at 8 the colours are harder and the pictures more alike.
 # </details>
 #
-# **2.** How few steps will do? Paint seed 42 with 2, 5, 10 and 30 steps.
+# **2.** How few steps will do? Paint seed 42 with 2, 5, 10 and 30 steps of DDIM.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # counts = (2, 5, 10, 30)
-# images = [model.generate(prompt, seed=42, steps=n)[0] for n in counts]
+# images = [model.generate(prompt, seed=42, steps=n, sampler="ddim")[0] for n in counts]
 # show.film(images, [f"{n} steps" for n in counts])
 # ```
 #
 # With two the picture is unfinished, for the first guesses are averages; beyond ten or so little changes.
+# (The model's own sampler, Euler ancestral, draws fresh noise at each step: with it each number of steps paints another
+# picture.)
 # </details>
 #
 # Next: [01: How does text become numbers?](01_tokenizer.ipynb) The whole way by hand, with nothing left out, is

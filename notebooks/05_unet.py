@@ -249,11 +249,13 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 # with torch.device("meta"):
 #     large = UNet(SD1.unet)
 # print(f"{sum(p.numel() for p in large.parameters()):,}")
-# for name, part in [*large.down.named_children(), *large.up.named_children()]:
-#     print(name, f"{sum(p.numel() for p in part.parameters()):,}")
+# for side in ("down", "up"):
+#     for i, level in enumerate(getattr(large, side)):
+#         print(f"{side}.{i}", f"{sum(p.numel() for p in level.parameters()):,}")
 # ```
 #
-# 859,520,964; the way up has more than the way down, for its convolutions take the skips in as well.
+# 859,520,964. `up.1` has most, 258 million: 1280 channels, attention, and skips that its convolutions take in as well.
+# `down.2`, its counterpart, has 140 million.
 # </details>
 #
 # **2.** Cut all skips at once, and then all but the finest. Does the network do without the others?

@@ -24,7 +24,8 @@
 # - choose a sampler and a number of steps for a real model, and know what you gave up.
 #
 # The code is [`samplers`](../ldm/diffusion/samplers.py), the list of them all, with [`ddim`](../ldm/diffusion/ddim.py),
-# [`ddpm`](../ldm/diffusion/ddpm.py), [`euler`](../ldm/diffusion/euler.py), [`heun`](../ldm/diffusion/heun.py),
+# [`ddpm`](../ldm/diffusion/ddpm.py), [`euler`](../ldm/diffusion/euler.py),
+# [`euler_ancestral`](../ldm/diffusion/euler_ancestral.py), [`heun`](../ldm/diffusion/heun.py),
 # [`lms`](../ldm/diffusion/lms.py), [`dpmpp_2m`](../ldm/diffusion/dpmpp_2m.py) and
 # [`plms`](../ldm/diffusion/plms.py), and [`sigmas`](../ldm/diffusion/sigmas.py), in whose units most of them compute.
 #
@@ -330,7 +331,7 @@ assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"]
 
 # %% [markdown]
 # DDIM carries the mistake to the end; DDPM's fresh noise washes it out. A trained network makes small mistakes at every
-# step, and with many steps (hundreds) the noise mends them. With twenty it has no time to.
+# step, and fresh noise can mend them. How many steps that takes depends on the sampler: DDPM wants hundreds.
 #
 # ## On pictures
 #
@@ -381,7 +382,8 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # promise about *small* strides, and says nothing about large ones.
 #
 # What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps. To compare with published pictures: `ddim`
-# or `plms` with 50, Stable Diffusion's own habit. For variety at leisure: `euler_ancestral`, with 30 or more.
+# or `plms` with 50, Stable Diffusion's own habit. Where the prompt leaves much open: `euler_ancestral` with 20 or
+# more, the tiny model's default; each number of steps paints another picture.
 #
 # ## Exercises
 #

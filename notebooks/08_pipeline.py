@@ -330,8 +330,8 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # For a while a cat can still become a dog; later, words change only details.
 # </details>
 #
-# **3.** *Guidance in part of the way only.* Guide only the first half of the steps ($g = 1$ costs one look instead of
-# two). Is the picture worse?
+# **3.** *Guidance in part of the way only.* Guide only the first half of the steps. Is the picture worse? (At $g = 1$
+# the answer to the empty prompt drops out. `generate` then does not ask for it, which halves a look; ours still asks.)
 #
 # <details><summary>Solution</summary>
 #
