@@ -61,7 +61,7 @@ PRESETS = {
         recipes={
             "clip": Recipe(steps=300, batch=256, lr=1e-3, warmup=50, ema=0.97),
             "vae": Recipe(steps=1500, batch=8, lr=2e-3, warmup=100, ema=0.99),
-            "diffusion": Recipe(steps=2000, batch=16, lr=1e-3, warmup=100, ema=0.995),
+            "diffusion": Recipe(steps=2000, batch=16, lr=2e-3, warmup=100, ema=0.995),
         },
         # They sharpen what is nearly right already: so far a short run does not get.
         without=("perceptual", "adversarial"),
