@@ -17,6 +17,7 @@ from ldm.inputs import fit_mask, fit_picture
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_images, to_pixels
 from ldm.text.tokenizer import Tokenizer
+from ldm.vae.tiles import TILE
 
 MERGES = [("r", "e"), ("re", "d</w>"), ("d", "o"), ("do", "g</w>")]  # "red" and "dog" are one piece each
 
@@ -91,10 +92,10 @@ def test_with_tile_the_vae_never_sees_more_than_a_tile(model, with_mask):
     mask = {"mask": Image.new("L", (160, 20), 255)} if with_mask else {}
     [image] = model.generate("red dog", seed=7, size=(160, 20), tile=True, init=init, **mask)
     assert image.size == (160, 20)
-    # A small version, then 80 latents in two tiles of 64, the first time as 128 pixels; with a mask the picture itself
-    # is decoded as well.
+    # A small version, then 80 latents in two tiles, the first time as twice as many pixels; with a mask the picture
+    # itself is decoded as well.
     channels = model.config.vae.channels[-1]
-    assert seen == [(1, 3, 20, 128)] * 3 + [(1, channels, 10, 64)] * (6 if with_mask else 3)
+    assert seen == [(1, 3, 20, 2 * TILE)] * 3 + [(1, channels, 10, TILE)] * (6 if with_mask else 3)
 
 
 def test_without_a_seed_every_picture_is_new(model):
