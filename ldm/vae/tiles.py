@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from ldm.errors import LdmError
 from ldm.vae.vae import VAE
 
-# Latents along each side. 1024 x 1024 pixels of Stable Diffusion are 128 x 128 latents, nine tiles, as with tiles of 64;
-# but those take over 1.5 GiB in float32, where these take 1.
+# Latents along each side. 128 x 128 latents, 1024 x 1024 pixels of Stable Diffusion, are nine tiles, as they would be
+# with tiles of 64; but those take over 1.5 GiB in float32, and these 1 GiB.
 TILE = 56
 OVERLAP = 16
 
