@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from ldm.config import Level, UNetConfig
 from ldm.errors import LdmError
+from ldm.nn.layout import pixel_by_pixel
 from ldm.nn.resnet import Downsample, ResBlock, Upsample
 from ldm.unet.embedding import TimeEmbedding
 from ldm.unet.transformer import SpatialTransformer
@@ -150,7 +151,7 @@ class UNet(nn.Module):
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
         time = self.time_embedding(t.expand(len(x_t)))
-        h = self.conv_in(x_t)
+        h = self.conv_in(pixel_by_pixel(x_t))
 
         skips = [h]
         for level in self.down:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.nn.layout import channels_last, lay_out
+from ldm.nn.layout import channels_last, lay_out, pixel_by_pixel
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 from tests.small import CONFIG
@@ -29,21 +29,34 @@ def test_unet_and_vae_say_the_same_in_either_layout(randomise, draw, size):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
-def test_every_feature_map_follows_the_weights(randomise, draw):
+@pytest.mark.parametrize("lead", ["weights", "input"])
+def test_every_feature_map_follows(randomise, draw, lead):
     # One layer that gave the usual order would have the next one put everything back again, unseen but slow.
     unet, vae = randomise(UNet(CONFIG.unet)), randomise(VAE(CONFIG.vae))
     seen = []
     for network in (unet, vae):
-        channels_last(network)
+        if lead == "weights":
+            channels_last(network)
+        else:
+            network.float()
         for name, part in network.named_modules():
             if isinstance(part, nn.Conv2d) and part.in_channels > 4:  # the latent itself comes as it comes
                 part.register_forward_pre_hook(
                     lambda _, x, name=name: seen.append((name, is_channels_last(x[0])))
                 )
-    unet(draw(2, 4, 8, 8), torch.tensor(7), draw(2, 3, 16))
-    vae.decode(draw(2, 4, 8, 8))
-    vae.encode(draw(2, 3, 16, 16))
+    dtype = next(unet.parameters()).dtype
+    unet(draw(2, 4, 8, 8).to(dtype), torch.tensor(7), draw(2, 3, 16).to(dtype))
+    vae.decode(draw(2, 4, 8, 8).to(dtype))
+    vae.encode(draw(2, 3, 16, 16).to(dtype))
     assert len(seen) > 30 and [name for name, follows in seen if not follows] == []
+
+
+def test_only_float32_on_a_cpu_goes_in_pixel_by_pixel(draw):
+    x = draw(2, 3, 4, 5)
+    assert pixel_by_pixel(x) is x and pixel_by_pixel(x.bfloat16()).is_contiguous()
+    assert pixel_by_pixel(x.float().to("meta")).is_contiguous()
+    laid = pixel_by_pixel(x.float())
+    assert is_channels_last(laid) and torch.equal(laid, x.float())
 
 
 @pytest.mark.parametrize(
