@@ -125,6 +125,7 @@ def test_shares_of_tiles():
     assert torch.equal(shares([0], 3, 4, 0)[0], torch.ones(3, dtype=torch.float64))
 
 
+@torch.no_grad()
 def test_statistics_of_tiles():
     r"""Three groups of two channels, with the statistics of another picture.
 

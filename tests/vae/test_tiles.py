@@ -103,6 +103,7 @@ def test_an_encoded_picture_is_close_to_the_whole_one(vae, draw):
         assert (ours - whole).abs().mean() < 0.2 * whole.std()  # attention looks at a tile only
 
 
+@torch.no_grad()
 def test_tiles_with_the_statistics_of_the_whole_are_the_whole(vae, draw):
     # With the statistics of the whole, and where no padding reaches, a tile is what the whole has there.
     middle = draw(1, 8, 24, 24)
