@@ -61,13 +61,22 @@ def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     return share(look(load(folder, dtype, DEVICE), sizes), dtype)
 
 
+def memory(before: int | None, peak: int | None) -> Numbers:
+    """What was taken above `before`, in MiB; nothing where the system does not tell."""
+    return {} if before is None or peak is None else {"memory": (peak - before) / 2**20}
+
+
 @torch.no_grad()
 def decode(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = as_it_is) -> Numbers:
+    """Seconds, and the memory in MiB that it takes above that of the loaded model."""
     model, side = load(folder, dtype, DEVICE), sizes.side // sizes.config.vae.factor
     change(model)
     work = partial(model.vae.decode, numbers(1, 1, sizes.config.vae.latent_channels, side, side, dtype=dtype))
-    seconds(work, WARM)
-    return {"seconds": seconds(work, TIMES)}
+    before = anonymous_memory()
+    with peak_memory() as peak:
+        seconds(work, WARM)
+        found = {"seconds": seconds(work, TIMES)}
+    return found | memory(before, peak.bytes)
 
 
 @torch.no_grad()
@@ -91,7 +100,7 @@ def tiles(folder: Path, sizes: Sizes, way: str) -> Numbers:
             decode_in_tiles(model.vae, latent)
         else:
             encode_in_tiles(model.vae, pixels)
-    return {} if before is None or peak.bytes is None else {"memory": (peak.bytes - before) / 2**20}
+    return memory(before, peak.bytes)
 
 
 @torch.no_grad()
@@ -248,6 +257,8 @@ CASES: dict[str, Case] = {
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32),
     "gain-layout": partial(unet_step, dtype=torch.bfloat16),
+    "gain-layout-float32": partial(unet_step, dtype=torch.float32),
+    "gain-decode-float32": partial(decode, dtype=torch.float32),
     "gain-heap": partial(unet_step, dtype=torch.bfloat16),
     "gain-heap-float32": partial(unet_step, dtype=torch.float32),
     "gain-batch": partial(unet_step, dtype=torch.bfloat16),

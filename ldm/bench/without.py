@@ -23,8 +23,11 @@ from ldm.vae.vae import VAE
 
 
 def channels_first(model: LatentDiffusion) -> None:
+    """The usual layout, of weights and of what goes in."""
     for network in (model.unet, model.vae):
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for first in (model.unet.conv_in, model.vae.encoder.conv_in, model.vae.decoder.post_quant_conv):
+        first.register_forward_pre_hook(lambda _, inputs: inputs[0].contiguous())
 
 
 def by_hand(model: LatentDiffusion) -> None:
@@ -67,6 +70,8 @@ CASES: dict[str, Case] = {
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16, change=by_hand),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32, change=by_hand),
     "gain-layout": partial(unet_step, dtype=torch.bfloat16, change=channels_first),
+    "gain-layout-float32": partial(unet_step, dtype=torch.float32, change=channels_first),
+    "gain-decode-float32": partial(decode, dtype=torch.float32, change=channels_first),
     "gain-heap": partial(unet_step, dtype=torch.bfloat16),
     "gain-heap-float32": partial(unet_step, dtype=torch.float32),
     "gain-batch": partial(one_by_one, dtype=torch.bfloat16),

@@ -18,7 +18,6 @@ def asked(case: str) -> set[str]:
 
 
 COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
-TILED = ("seams", "tiles-decode", "tiles-encode")
 
 
 # The compiler does not get along with the shapes' checks that tests are run with.
@@ -28,9 +27,10 @@ def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     monkeypatch.setattr(work, "matrix_rate", partial(matrix_rate, side=64))
     found = CASES[case](folder, SIZES)
     assert all(math.isfinite(number) and number >= 0 for number in found.values())
-    assert all(found.values()) or case in TILED  # one small tile has no seams, and takes hardly any memory
+    # A small picture takes hardly any memory, and one small tile has no seams.
+    assert all(value for number, value in found.items() if number != "memory") or case == "seams"
     if is_gain(case):
-        assert set(found) == set(without.CASES[case](folder, SIZES)) == {"seconds"}
+        assert set(found) == set(without.CASES[case](folder, SIZES)) >= {"seconds"}
     assert asked(case) ^ set(found) <= {
         "memory"
     }  # asked for in one number format, and where the system tells

@@ -23,6 +23,20 @@ def test_channels_first_is_the_usual_layout_again(folder):
     assert all(weight.is_contiguous() for weight in weights)
 
 
+def test_channels_first_is_also_what_goes_in(folder, draw):
+    model, seen = ldm.load(folder, torch.float32, "cpu"), []
+    for network in (model.unet, model.vae):
+        for part in network.modules():
+            if isinstance(part, torch.nn.Conv2d) and part.in_channels > 4:
+                part.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
+    without.channels_first(model)
+    latent, side = draw(1, 4, 4, 4).float(), 4 * model.vae.factor
+    model.unet(latent, torch.tensor(7), draw(1, 3, model.config.text.width).float())
+    model.vae.encode(draw(1, 3, side, side).float())
+    model.vae.decode(latent)
+    assert len(seen) > 20 and all(seen)
+
+
 def test_by_hand_is_every_attention_of_the_unet(folder):
     model = ldm.load(folder, torch.float32, "cpu")
     without.by_hand(model)
