@@ -55,6 +55,7 @@ READING_ORDER = (
     "ldm.diffusion.lms",
     "ldm.diffusion.dpmpp_2m",
     "ldm.diffusion.samplers",
+    "ldm.nn.layout",
     "ldm.nn.resnet",
     "ldm.unet.embedding",
     "ldm.unet.transformer",
@@ -99,7 +100,6 @@ READING_ORDER = (
     "ldm.convert.writing",
     "ldm.convert.known",
     "ldm.convert.inspect",
-    "ldm.nn.layout",
     "ldm.loading",
     # The captioned world that the tiny model knows.
     "ldm.postcards.attributes",
