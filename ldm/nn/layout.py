@@ -45,7 +45,7 @@ def lay_out(network: Network) -> Network:
 def pixel_by_pixel(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """x with its channels last if it is in float32 on a CPU, otherwise as it is. What a network makes of it follows.
 
-    Its convolutions then have their input as they want it, and no copy is made; the gain stands in docs/fast.md.
+    Its convolutions then have their input as they want it; docs/bench.md has what that gains.
     """
     if x.device.type == "cpu" and x.dtype == torch.float32:
         return x.contiguous(memory_format=torch.channels_last)
