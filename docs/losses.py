@@ -21,6 +21,7 @@ from ldm.evaluate.images import psnr, ssim
 from ldm.evaluate.sheets import titled_rows
 from ldm.pixels import to_images
 from ldm.train.data import Pictures, draw_pictures
+from ldm.train.loop import Recipe
 from ldm.train.perceptual import perceptual_loss
 from ldm.train.stages import PRESETS
 from ldm.train.vae import steepness, train_vae
@@ -36,14 +37,16 @@ ARMS: dict[str, tuple[str, ...]] = {
     "without both": ("perceptual", "adversarial"),
     "without KL": ("kl",),
 }
+WHOLE = Recipe(steps=1500, batch=8, lr=2e-3, warmup=100, ema=0.99)  # as many steps as the quick recipe has
 # How far latents are pushed, in standard deviations, to see what the decoder makes of near misses.
 NUDGE = 0.2
 PAGE = f"""\
 # What each loss of the VAE is good for
 
 The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one or two
-of them (the recipe itself is "without both"); everything else is the same. Measured on {{count}} drawings of
-combinations that no training saw.
+of them; everything else is the same. Here it looks at whole pictures, for the perceptual loss wants to understand what
+it sees; the recipe itself is "without both", and cuts pieces. Measured on {{count}} drawings of combinations that no
+training saw.
 Written by `make losses`.
 
 ![Drawn, and what each VAE makes of it](images/losses.png)
@@ -70,9 +73,7 @@ def train_arm(name: str, without: Sequence[str], pictures: Pictures, held_out: P
     if not folder.exists():
         shutil.copytree(SHIPPED, folder, ignore=shutil.ignore_patterns("unet*", "vae*"))
         write_config(folder, replace(read_config(SHIPPED), vae=preset.config.vae))
-    train_vae(
-        folder, folder / "run", pictures, held_out, preset.recipes["vae"], 0, resume=True, without=without
-    )
+    train_vae(folder, folder / "run", pictures, held_out, WHOLE, 0, resume=True, without=without)
     return folder
 
 

@@ -39,6 +39,7 @@ class Preset:
     held_out: int
     recipes: dict[str, Recipe]
     without: tuple[str, ...] = ()  # losses that the VAE does without
+    crop: int | None = None  # the VAE learns from pieces with a side of so many pixels; None: whole pictures
 
 
 # The tiny model, reduced: pictures of half the side, and a VAE with one level less, so latents are 16x16x4 in both. In
@@ -60,11 +61,12 @@ PRESETS = {
         held_out=500,
         recipes={
             "clip": Recipe(steps=300, batch=256, lr=1e-3, warmup=50, ema=0.97),
-            "vae": Recipe(steps=1500, batch=8, lr=2e-3, warmup=100, ema=0.99),
+            "vae": Recipe(steps=1500, batch=16, lr=2e-3, warmup=100, ema=0.99),
             "diffusion": Recipe(steps=2000, batch=16, lr=2e-3, warmup=100, ema=0.995),
         },
         # They sharpen what is nearly right already: so far a short run does not get.
         without=("perceptual", "adversarial"),
+        crop=32,
     ),
     "full": Preset(
         TINY,
@@ -124,9 +126,10 @@ def train_stage(
         recipe = PRESETS[preset].recipes[stage]
         recipe = recipe if steps is None else replace(recipe, steps=steps)
         pictures, held_out = find_pictures(folder, PRESETS[preset], seed, data)
+        left_out, crop = (*PRESETS[preset].without, *without), PRESETS[preset].crop
         runs: dict[str, Callable[..., dict[str, float]]] = {
             "clip": train_clip,
-            "vae": partial(train_vae, without=(*PRESETS[preset].without, *without)),
+            "vae": partial(train_vae, without=left_out, crop=crop),
             "diffusion": partial(train_diffusion, compiled=compiled),
         }
         where = folder / "runs" / stage

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ldm.convert.folder import read_clip, read_config, write_config, write_tensors
+from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.pixels import to_images
 from ldm.postcards import grid
@@ -108,6 +109,18 @@ def vae_loss(
     return loss + weights.kl * kl
 
 
+def cut(
+    pixels: Float[Tensor, "b 3 s s"], places: Int[np.ndarray, "b 2"], side: int
+) -> Float[Tensor, "b 3 c c"]:
+    """A square of `side` pixels from each picture: `places` has the row and the column of its upper left corner.
+
+    Convolutions do the same everywhere, so a VAE can learn from pieces. Many small ones, each of another picture, show
+    more of the world than a few whole pictures of as many pixels, whose neighbouring pixels are much alike.
+    """
+    squares = [p[:, y : y + side, x : x + side] for p, (y, x) in zip(pixels, places.tolist(), strict=True)]
+    return torch.stack(squares)
+
+
 @torch.no_grad()
 def latent_std(vae: VAE, pictures: Pictures, count: int = 2000) -> float:
     """The standard deviation of the latents' means over `count` pictures; its inverse is the scale.
@@ -162,10 +175,12 @@ def train_vae(
     seed: int,
     resume: bool,
     without: Sequence[str] = (),
+    crop: int | None = None,
 ) -> dict[str, float]:
     """Train the VAE from nothing, measure its scale, write it to the model's `folder`. Returns what it reached.
 
-    `without` names the losses (of `Weights`) that it is to do without.
+    `without` names the losses (of `Weights`) that it is to do without; `crop` is the side, in pixels, of the squares
+    that it looks at instead of whole pictures. Raises `LdmError` for a `crop` that does not fit picture and VAE.
     """
     config = read_config(folder)
     left_out: dict[str, Any] = dict.fromkeys(without, 0.0)
@@ -177,12 +192,20 @@ def train_vae(
     torch.manual_seed(seed)
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
     rivals = Rivals(vae)
-    side, share = pictures.pixels.shape[1] // vae.factor, mine(recipe.batch)
+    whole, share = pictures.pixels.shape[1], mine(recipe.batch)
+    crop = whole if crop is None else crop
+    if not 0 < crop <= whole or crop % vae.factor:
+        raise LdmError(
+            f"crops of {crop} pixels; expected a multiple of {vae.factor}, from {vae.factor} to {whole}"
+        )
+    side = crop // vae.factor
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
         pixels = pictures.batch(random_indices(rng, len(pictures), recipe.batch)[share])
+        places = rng.integers(whole - crop, size=(recipe.batch, 2), endpoint=True)
+        pixels = cut(pixels, places[share], crop)
         noise = random_noise((recipe.batch, config.vae.latent_channels, side, side), generator, share)
         phase = learn if step < POLISH_FROM * recipe.steps else polish
         return vae_loss(rivals, clip, pixels, noise, phase)
@@ -193,6 +216,7 @@ def train_vae(
         "config": fingerprint(replace(config.vae, scale=1.0)),
         "clip.safetensors": fingerprint(folder / "clip.safetensors"),
         "weights": fingerprint(learn, polish, POLISH_FROM),
+        "crop": crop,
     }
 
     def watch(average: Rivals, path: Path) -> None:

@@ -55,7 +55,8 @@ def main(folder: Path) -> None:
         world, rank = processes.world(), processes.rank()
         for name, stage in train.items():
             run = folder / f"run-{world}" / name
-            getattr(stage, f"train_{name}")(folder, run, seen, seen, RECIPE, 0, False)
+            pieces = {"crop": 8} if name == "vae" else {}  # of 16: which ones, every process has to know
+            getattr(stage, f"train_{name}")(folder, run, seen, seen, RECIPE, 0, False, **pieces)
             processes.wait()  # for process 0 wrote what the next stage reads
             averages[name] = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
         found = {

@@ -93,8 +93,8 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
         train_stage(stage, tmp_path)
         train_stage(stage, tmp_path, without=["perceptual", "adversarial"], compiled=True)
     assert given == [
-        {"without": ()},
-        {"without": ("perceptual", "adversarial")},
+        {"without": (), "crop": None},
+        {"without": ("perceptual", "adversarial"), "crop": None},
         {"compiled": False},
         {"compiled": True},
     ]
@@ -167,16 +167,16 @@ def test_a_model_of_one_preset_is_not_trained_with_the_recipe_of_another(tmp_pat
 
 def test_what_a_preset_leaves_out_adds_to_what_is_asked_to_be_left_out(tmp_path, small_world, monkeypatch):
     given = []
-    monkeypatch.setattr(stages, "train_vae", lambda *_, without: given.append(without) or {})
+    monkeypatch.setattr(stages, "train_vae", lambda *_, **options: given.append(options) or {})
     monkeypatch.setattr(stages, "write_report", lambda *_: None)
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
     monkeypatch.setattr(stages, "draw_curves", lambda _: None)
-    stages.PRESETS["full"] = replace(stages.PRESETS["full"], without=("adversarial",))
+    stages.PRESETS["full"] = replace(stages.PRESETS["full"], without=("adversarial",), crop=16)
     train_stage("tokenizer", tmp_path)
     for name in ("text", "clip"):
         (tmp_path / f"{name}.safetensors").touch()
     train_stage("vae", tmp_path, without=["kl"])
-    assert given == [("adversarial", "kl")]
+    assert given == [{"without": ("adversarial", "kl"), "crop": 16}]
 
 
 def test_every_preset_has_a_recipe_for_every_stage_that_learns_by_steps():

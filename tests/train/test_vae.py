@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm.convert.folder import fill, read_config, read_tensors, write_clip, write_config
+from ldm.errors import LdmError
 from ldm.text.clip import CLIP
 from ldm.train import vae as stage
 from ldm.train.data import Pictures
@@ -18,6 +19,7 @@ from ldm.train.vae import (
     POLISH,
     POLISH_FROM,
     Rivals,
+    cut,
     latent_std,
     psnr,
     reconstruction_loss,
@@ -262,3 +264,50 @@ def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_p
         blind = "perceptual" in without
         assert phases == [(learn, blind)] * 72 + [(polish, blind)] * 28
         phases.clear()
+
+
+def test_a_piece_is_cut_where_it_was_asked_for():
+    pixels = torch.arange(2 * 3 * 5 * 5.0).reshape(2, 3, 5, 5)
+    pieces = cut(pixels, np.array([[0, 2], [3, 1]]), 2)
+    assert pieces.shape == (2, 3, 2, 2)
+    assert pieces[0, 0].tolist() == [[2, 3], [7, 8]] and pieces[0, 2, 0, 0] == 52
+    assert pieces[1, 0].tolist() == [[91, 92], [96, 97]]
+    assert torch.equal(cut(pixels, np.zeros((2, 2), dtype=int), 5), pixels)
+
+
+def test_a_vae_that_learns_from_pieces_sees_all_of_the_picture_in_time(tmp_path, pictures, monkeypatch):
+    write_config(tmp_path, CONFIG)
+    TOKENIZER.save(tmp_path / "tokenizer")
+    numbered = np.arange(32 * 32).reshape(1, 32, 32, 1) % [
+        251,
+        241,
+        239,
+    ]  # which tell each place from all others
+    one = Pictures(pictures(1).scenes, numbered.astype(np.uint8))
+    seen = set()
+
+    def loss(rivals, clip, pixels, noise, phase):
+        assert pixels.shape[-2:] == (16, 16) and noise.shape[-2:] == (16 // rivals.vae.factor,) * 2
+        assert len(pixels) == len(noise) == 4
+        corners = ((pixels[:, :, 0, 0] + 1) * 127.5).round().int().tolist()
+        for corner in corners:
+            (place,) = np.argwhere((numbered[0] == corner).all(-1)).tolist()
+            seen.add(tuple(place))
+        return rivals.vae.decoder.conv_out.weight.sum()
+
+    monkeypatch.setattr(stage, "vae_loss", loss)
+    recipe = Recipe(steps=300, batch=4, lr=1e-9, warmup=1)
+    train_vae(tmp_path, tmp_path / "run", one, one, recipe, 5, False, ("perceptual", "adversarial"), crop=16)
+    rows, columns = ({place[i] for place in seen} for i in (0, 1))
+    assert rows == columns == set(range(17))  # from one edge to the other
+    assert len(seen) > 150  # of 289: rows and columns are drawn apart
+
+
+@pytest.mark.parametrize("crop", [24, 7, 0])
+def test_pieces_that_do_not_fit_are_refused(crop, tmp_path, pictures):
+    write_config(tmp_path, CONFIG)
+    recipe = Recipe(steps=1, batch=1, lr=1e-3)
+    with pytest.raises(LdmError, match=f"crops of {crop} pixels; expected a multiple of 2, from 2 to 16"):
+        one = pictures(1)
+        without = ("perceptual", "adversarial")
+        train_vae(tmp_path, tmp_path / "run", one, one, recipe, 5, False, without, crop=crop)
