@@ -8,10 +8,10 @@ In bfloat16 on a CPU with matrix units (AMX) the convolutions gain much: a step 
 less time. The matrix units of CUDA cards (tensor cores) want the same order in half precision, says PyTorch's tutorial
 on memory formats; that was not measured here. There `lay_out` changes the weights, and what comes out of them follows.
 
-In float32 on a CPU the gain is memory, and no time: the convolutions of torch (oneDNN) compute in an order of their own, with
-channels in groups side by side, and copy a map that holds one channel after another before and after. `pixel_by_pixel`
-changes only what goes in: the weights may stay where they are, mapped from their file. Numbers change in their last
-bits, for sums are formed in another order.
+In float32 on a CPU the gain is memory, and no time: the convolutions of torch (oneDNN) compute in an order of their
+own, with channels in groups side by side, and copy a map that holds one channel after another before and after.
+`pixel_by_pixel` changes only what goes in: the weights may stay where they are, mapped from their file. Numbers change
+in their last bits, for sums are formed in another order.
 """
 
 from typing import TypeVar
