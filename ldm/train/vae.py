@@ -121,6 +121,18 @@ def cut(
     return torch.stack(squares)
 
 
+def random_pieces(
+    pictures: Pictures, batch: int, side: int, rng: np.random.Generator, share: slice
+) -> Float[Tensor, "b 3 side side"]:
+    """One's `share` of a batch: squares of `side` pixels, each from any place in any picture.
+
+    Everything is drawn for the whole batch, whoever takes which share of it.
+    """
+    indices = random_indices(rng, len(pictures), batch)
+    places = rng.integers(pictures.pixels.shape[1] - side, size=(batch, 2), endpoint=True)
+    return cut(pictures.batch(indices[share]), places[share], side)
+
+
 @torch.no_grad()
 def latent_std(vae: VAE, pictures: Pictures, count: int = 2000) -> float:
     """The standard deviation of the latents' means over `count` pictures; its inverse is the scale.
@@ -203,9 +215,7 @@ def train_vae(
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
-        pixels = pictures.batch(random_indices(rng, len(pictures), recipe.batch)[share])
-        places = rng.integers(whole - crop, size=(recipe.batch, 2), endpoint=True)
-        pixels = cut(pixels, places[share], crop)
+        pixels = random_pieces(pictures, recipe.batch, crop, rng, share)
         noise = random_noise((recipe.batch, config.vae.latent_channels, side, side), generator, share)
         phase = learn if step < POLISH_FROM * recipe.steps else polish
         return vae_loss(rivals, clip, pixels, noise, phase)
@@ -225,11 +235,16 @@ def train_vae(
     average = train(rivals, loss_at, recipe, run, resume, identity=identity, watch=watch).vae
     if rank() > 0:
         return {}
+    return write_vae(folder, average, pictures, held_out)
+
+
+def write_vae(folder: Path, vae: VAE, pictures: Pictures, held_out: Pictures) -> dict[str, float]:
+    """Write a trained VAE, and the scale of its latents, to the model's `folder`. Returns what it reached."""
     reached = {
-        "PSNR, held-out combinations (dB)": psnr(average, held_out),
-        "slopes, as a share of the originals'": steepness(average, held_out),
+        "PSNR, held-out combinations (dB)": psnr(vae, held_out),
+        "slopes, as a share of the originals'": steepness(vae, held_out),
     }
-    scale = 1 / latent_std(average, pictures)
-    write_tensors(folder / "vae.safetensors", average.state_dict())
+    config, scale = read_config(folder), 1 / latent_std(vae, pictures)
+    write_tensors(folder / "vae.safetensors", vae.state_dict())
     write_config(folder, replace(config, vae=replace(config.vae, scale=scale)))
     return reached | {"latent scale": scale}

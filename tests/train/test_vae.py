@@ -278,11 +278,8 @@ def test_a_piece_is_cut_where_it_was_asked_for():
 def test_a_vae_that_learns_from_pieces_sees_all_of_the_picture_in_time(tmp_path, pictures, monkeypatch):
     write_config(tmp_path, CONFIG)
     TOKENIZER.save(tmp_path / "tokenizer")
-    numbered = np.arange(32 * 32).reshape(1, 32, 32, 1) % [
-        251,
-        241,
-        239,
-    ]  # which tell each place from all others
+    three_primes = np.array([251, 241, 239])  # whose remainders tell each place from all others
+    numbered = np.arange(32 * 32).reshape(1, 32, 32, 1) % three_primes
     one = Pictures(pictures(1).scenes, numbered.astype(np.uint8))
     seen = set()
 
