@@ -4,7 +4,7 @@ Reading order: `attributes` (what there is), `captions` (saying it, in English a
 `sheet` (many at once), `series` (numbered postcards without end). Needs numpy and Pillow only.
 """
 
-from ldm.postcards.attributes import SCENES, Landscape, Portrait, Scene, held_out, sample_scene
+from ldm.postcards.attributes import SCENES, SUBJECTS, Landscape, Portrait, Scene, held_out, sample_scene
 from ldm.postcards.captions import DEMO_PROMPTS, caption, withheld_caption
 from ldm.postcards.draw import draw
 from ldm.postcards.series import Postcard, export, postcard
@@ -13,6 +13,7 @@ from ldm.postcards.sheet import contact_sheet, grid
 __all__ = [
     "DEMO_PROMPTS",
     "SCENES",
+    "SUBJECTS",
     "Landscape",
     "Portrait",
     "Postcard",

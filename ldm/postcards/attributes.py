@@ -6,7 +6,9 @@ sentences and `draw.py` into pixels.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -21,6 +23,8 @@ ANIMALS = ("dog", "cat", "rabbit", "bear")
 FURS = ("brown", "black", "white", "grey", "golden", "cream")
 ACCESSORIES = ("glasses", "hat", "scarf", "nothing")
 BACKGROUNDS = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+
+SUBJECTS = (*PLACES, *ANIMALS)
 
 PLACES_WITH_WATER = ("lake", "sea")  # the only places where a boat exists
 
@@ -69,17 +73,38 @@ def held_out(scene: Scene) -> bool:
     return any(together <= words for together in HELD_OUT)
 
 
-def sample_scene(rng: np.random.Generator, split: str = "train") -> Scene:
+def subject(scene: Scene) -> str:
+    r"""What the scene is of: its place or its animal."""
+    return scene.place if isinstance(scene, Landscape) else scene.animal
+
+
+def sample_scene(
+    rng: np.random.Generator, split: str = "train", subjects: Collection[str] = SUBJECTS
+) -> Scene:
     r"""Draw a landscape or a portrait with equal chance, then one of its combinations uniformly.
 
-    `split` is "train" (combinations that are not held out) or "held_out".
-    Raises LdmError for any other split.
+    `split` is "train" (combinations that are not held out) or "held_out"; `subjects` are the places and animals of a
+    smaller world. Raises LdmError for any other split or subject, and where no combination is left.
     """
-    if split not in _BY_SPLIT:
-        raise LdmError(f"split {split!r}: expected one of {', '.join(map(repr, _BY_SPLIT))}")
-    kinds = _BY_SPLIT[split]
+    kinds = _kinds(split, frozenset(subjects))
     scenes = kinds[rng.integers(len(kinds))]
     return scenes[rng.integers(len(scenes))]
+
+
+@cache
+def _kinds(split: str, subjects: frozenset[str]) -> tuple[tuple[Scene, ...], ...]:
+    r"""The combinations of a split that are of these subjects: landscapes and portraits, as far as there are any."""
+    if split not in _BY_SPLIT:
+        raise LdmError(f"split {split!r}: expected one of {', '.join(map(repr, _BY_SPLIT))}")
+    if unknown := sorted(subjects.difference(SUBJECTS)):
+        raise LdmError(f"subjects {', '.join(unknown)}: expected some of {', '.join(SUBJECTS)}")
+    kinds = (tuple(scene for scene in kind if subject(scene) in subjects) for kind in _BY_SPLIT[split])
+    found = tuple(kind for kind in kinds if kind)
+    if not found:
+        raise LdmError(
+            f"no {split} scene shows {', '.join(sorted(subjects)) or 'nothing'}: expected other subjects"
+        )
+    return found
 
 
 LANDSCAPES = tuple(

@@ -3,6 +3,7 @@ r"""Numbered postcards: picture number `index` of series `seed`, the same on eve
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,20 +12,26 @@ from PIL import Image
 
 from ldm.errors import LdmError
 from ldm.files import atomic_path
-from ldm.postcards.attributes import Scene, sample_scene
+from ldm.postcards.attributes import SUBJECTS, Scene, sample_scene
 from ldm.postcards.captions import caption
 from ldm.postcards.draw import draw
 
 
 def postcard(
-    index: int, seed: int = 0, size: int = 64, split: str = "train", language: str | None = None
+    index: int,
+    seed: int = 0,
+    size: int = 64,
+    split: str = "train",
+    language: str | None = None,
+    subjects: Collection[str] = SUBJECTS,
 ) -> Postcard:
     r"""Postcard number `index` of the endless series `seed`: the same scene and caption at every size.
 
-    `split` is "train" or "held_out"; `language` is "en", "fr" or None (either).
+    `split` is "train" or "held_out"; `language` is "en", "fr" or None (either); `subjects` are the places and animals
+    of a smaller world.
     """
     rng = np.random.default_rng([seed, index])
-    scene = sample_scene(rng, split)
+    scene = sample_scene(rng, split, subjects)
     image = draw(scene, rng, size)  # before the caption, so that the picture does not depend on its language
     return Postcard(scene, image, caption(scene, rng, language))
 

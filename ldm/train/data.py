@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import ldm.postcards
 from ldm.files import atomic_path
-from ldm.postcards import Scene, caption, postcard, sample_scene
+from ldm.postcards import SUBJECTS, Scene, caption, postcard, sample_scene
 from ldm.train.checkpoint import fingerprint
 from ldm.train.processes import device, rank, wait
 
@@ -64,18 +64,22 @@ class Pictures:
         return self.scenes[i] == self.scenes[j]
 
 
-def draw_pictures(folder: Path, split: str, count: int, size: int, seed: int = 0) -> Pictures:
+def draw_pictures(
+    folder: Path, split: str, count: int, size: int, seed: int = 0, subjects: Sequence[str] = SUBJECTS
+) -> Pictures:
     """The first `count` postcards of series `seed`, from the file in `folder` if they were drawn before.
 
-    The file is named after all that the drawings depend on, the drawing code included.
+    `subjects` are the places and animals that there are. The file is named after all that the drawings depend on, the
+    drawing code included.
     """
-    path = folder / f"{split}-{count}-{size}-{seed}-{drawing_code()}.npy"
+    world = "" if set(subjects) == set(SUBJECTS) else "-".join(("", *sorted(subjects)))
+    path = folder / f"{split}{world}-{count}-{size}-{seed}-{drawing_code()}.npy"
     if rank() == 0 and not path.exists():
-        drawn = _draw_all(split, count, size, seed)
+        drawn = _draw_all(split, count, size, seed, subjects)
         with atomic_path(path) as temporary:
             np.save(temporary, drawn)
     wait()
-    scenes = [sample_scene(np.random.default_rng([seed, i]), split) for i in range(count)]
+    scenes = [sample_scene(np.random.default_rng([seed, i]), split, subjects) for i in range(count)]
     return Pictures(scenes, np.load(path, mmap_mode="r"), path.stem)
 
 
@@ -85,10 +89,12 @@ def drawing_code() -> str:
     return fingerprint(*sources)[:8]
 
 
-def _draw_all(split: str, count: int, size: int, seed: int) -> UInt8[np.ndarray, "n s s 3"]:
+def _draw_all(
+    split: str, count: int, size: int, seed: int, subjects: Sequence[str]
+) -> UInt8[np.ndarray, "n s s 3"]:
     """Draw on all cores."""
     drawn = np.empty((count, size, size, 3), dtype=np.uint8)
-    draw_one = partial(_draw, seed=seed, size=size, split=split)
+    draw_one = partial(_draw, seed=seed, size=size, split=split, subjects=tuple(subjects))
     workers = min(os.cpu_count() or 1, math.ceil(count / CHUNK))
     # "spawn": a fresh process, for a fork of one that runs torch's threads may hang.
     context = multiprocessing.get_context("spawn")
@@ -105,8 +111,8 @@ def _draw_all(split: str, count: int, size: int, seed: int) -> UInt8[np.ndarray,
     return drawn
 
 
-def _draw(index: int, seed: int, size: int, split: str) -> np.ndarray:
-    return np.asarray(postcard(index, seed, size, split).image)
+def _draw(index: int, seed: int, size: int, split: str, subjects: Sequence[str]) -> np.ndarray:
+    return np.asarray(postcard(index, seed, size, split, subjects=subjects).image)
 
 
 def random_indices(rng: np.random.Generator, count: int, batch: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ldm.errors import LdmError
-from ldm.postcards import SCENES, Landscape, Portrait, held_out, sample_scene
-from ldm.postcards.attributes import HELD_OUT, LANDSCAPES, PLACES_WITH_WATER, PORTRAITS
+from ldm.postcards import SCENES, SUBJECTS, Landscape, Portrait, held_out, sample_scene
+from ldm.postcards.attributes import HELD_OUT, LANDSCAPES, PLACES_WITH_WATER, PORTRAITS, subject
 
 TRAIN = [scene for scene in SCENES if not held_out(scene)]
 
@@ -64,6 +64,40 @@ def test_sampling_stays_in_its_split_and_halves_the_kinds(split):
     assert abs(sum(isinstance(scene, Landscape) for scene in drawn) / 4000 - 0.5) < 0.03
     everything = {astuple(s) for s in SCENES if held_out(s) == (split == "held_out")}
     assert len({astuple(s) for s in drawn}) > 0.9 * len(everything)
+
+
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_a_smaller_world_has_all_its_scenes_and_no_others(split):
+    few = ("lake", "cat")
+    rng = np.random.default_rng(0)
+    drawn = [sample_scene(rng, split, few) for _ in range(4000)]
+    wanted = [s for s in SCENES if held_out(s) == (split == "held_out") and subject(s) in few]
+    assert set(drawn) == set(wanted)
+    assert abs(sum(isinstance(scene, Landscape) for scene in drawn) / 4000 - 0.5) < 0.03
+
+
+def test_a_world_of_one_kind_has_only_that_kind():
+    rng = np.random.default_rng(0)
+    assert {subject(sample_scene(rng, subjects=("sea",))) for _ in range(50)} == {"sea"}
+
+
+def test_the_whole_world_is_the_default():
+    for seed in range(200):
+        whole, default = (np.random.default_rng(seed) for _ in range(2))
+        assert sample_scene(whole, subjects=SUBJECTS[::-1]) == sample_scene(default)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "said"),
+    [
+        (("lake", "dgo"), "subjects dgo: expected some of lake, forest, .+, bear"),
+        ((), "no held_out scene shows nothing"),
+        (("dog",), "no held_out scene shows dog"),  # no held-out set names one
+    ],
+)
+def test_a_world_with_unknown_subjects_or_without_scenes_is_refused(subjects, said):
+    with pytest.raises(LdmError, match=said):
+        sample_scene(np.random.default_rng(0), "held_out", subjects)
 
 
 def test_an_unknown_split_is_refused_by_name():

@@ -8,6 +8,7 @@ import torch
 
 from ldm.errors import LdmError
 from ldm.postcards import caption, held_out, postcard
+from ldm.postcards.attributes import subject
 from ldm.train import data
 from ldm.train.data import Pictures, draw_pictures, random_indices
 
@@ -44,6 +45,16 @@ def test_scenes_and_pixels_are_those_of_the_postcards(tmp_path, split):
         assert (pictures.pixels[i] == np.asarray(card.image)).all()
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_in_a_smaller_world_pixels_are_those_of_its_scenes(tmp_path):
+    few = ("cat", "lake")
+    pictures = draw_pictures(tmp_path, "train", 6, 16, seed=9, subjects=few)
+    for i in range(6):
+        card = postcard(i, seed=9, size=16, subjects=few)
+        assert subject(card.scene) in few and pictures.scenes[i] == card.scene
+        assert (pictures.pixels[i] == np.asarray(card.image)).all()
+
+
 def test_processes_draw_what_this_process_draws(tmp_path):
     pictures = draw_pictures(tmp_path, "train", 2, 16)
     assert (pictures.pixels[1] == np.asarray(postcard(1, 0, 16).image)).all()
@@ -54,7 +65,7 @@ def test_no_more_processes_are_started_than_have_work(
     tmp_path, monkeypatch, in_this_process, cores, count, workers
 ):
     monkeypatch.setattr(data.os, "cpu_count", lambda: cores)
-    monkeypatch.setattr(data, "_draw", lambda index, seed, size, split: np.zeros((size, size, 3)))
+    monkeypatch.setattr(data, "_draw", lambda index, size, **_: np.zeros((size, size, 3)))
     draw_pictures(tmp_path, "train", count, 1)
     assert in_this_process.workers == [workers]
 
@@ -74,11 +85,20 @@ def test_pictures_are_drawn_once_and_then_read(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("in_this_process")
 def test_another_split_count_size_or_seed_is_another_file(tmp_path):
     draw_pictures(tmp_path, "train", 2, 16)
-    for options in (("held_out", 2, 16), ("train", 1, 16), ("train", 2, 24), ("train", 2, 16, 5)):
+    for options in (
+        ("held_out", 2, 16),
+        ("train", 1, 16),
+        ("train", 2, 24),
+        ("train", 2, 16, 5),
+        ("train", 2, 16, 0, ("cat", "dog")),
+        ("train", 2, 16, 0, ("cat", "lake")),
+    ):
         fresh = draw_pictures(tmp_path / "fresh", *options)
         beside = draw_pictures(tmp_path, *options)
         assert (beside.pixels == fresh.pixels).all() and beside.scenes == fresh.scenes
-    assert len(list(tmp_path.glob("*.npy"))) == 5
+    assert len(list(tmp_path.glob("*.npy"))) == 7
+    draw_pictures(tmp_path, "train", 2, 16, 0, ("lake", "cat"))  # the same world, named in another order
+    assert len(list(tmp_path.glob("*.npy"))) == 7
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -11,6 +11,8 @@ import ldm
 from ldm.config import TINY
 from ldm.convert.folder import read_config, write_config
 from ldm.errors import LdmError
+from ldm.postcards import SCENES, Landscape, Portrait, held_out
+from ldm.postcards.attributes import subject
 from ldm.train import stages
 from ldm.train.loop import Recipe
 from ldm.train.stages import PRESETS, STAGES, Preset, train_stage
@@ -22,14 +24,15 @@ def small_world(monkeypatch, pictures):
     r"""The same stages with smaller sizes; the list that comes back says which pictures were asked for."""
     asked = []
 
-    def ready(folder, split, count, size, seed):
-        asked.append((folder, split, count, size, seed))
+    def ready(folder, split, count, size, seed, subjects):
+        asked.append((folder, split, count, size, seed, subjects))
         return pictures(40, split, repeat=26)
 
     monkeypatch.setattr(stages, "draw_pictures", ready)
     monkeypatch.setattr(stages, "CAPTIONS", 50)
     recipes = {name: Recipe(2, 4, 1e-3, warmup=1) for name in STAGES[1:]}
-    monkeypatch.setattr(stages, "PRESETS", {"full": Preset(CONFIG, 20_000, 2_000, recipes)})
+    preset = Preset(CONFIG, 20_000, 2_000, recipes, subjects=("lake", "cat"))
+    monkeypatch.setattr(stages, "PRESETS", {"full": preset})
     return asked
 
 
@@ -57,8 +60,10 @@ def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_
     }
     assert (folder / "tokenizer/merges.txt").is_file()
     # Training and measuring never see the same series, nor the same combinations.
-    train, held_out = (folder / "runs", "train", 20_000, 16, 3), (folder / "runs", "held_out", 2_000, 16, 4)
-    assert small_world == [train, held_out] * 3
+    world = ("lake", "cat")
+    seen = (folder / "runs", "train", 20_000, 16, 3, world)
+    unseen = (folder / "runs", "held_out", 2_000, 16, 4, world)
+    assert small_world == [seen, unseen] * 3
 
     report = json.loads((folder / "runs/report.json").read_text())
     assert list(report) == list(STAGES)
@@ -187,3 +192,10 @@ def test_every_preset_has_a_recipe_for_every_stage_that_learns_by_steps():
         quick, full = PRESETS["quick"].recipes[stage], PRESETS["full"].recipes[stage]
         assert quick.steps < full.steps
     assert PRESETS["full"].config is TINY and PRESETS["quick"].config.defaults.size < TINY.defaults.size
+
+
+def test_every_presets_world_has_what_the_demo_asks_for_and_combinations_to_hold_out():
+    for preset in PRESETS.values():
+        assert {"lake", "forest", "dog"} <= set(preset.subjects)
+        for kind in Landscape, Portrait:
+            assert any(isinstance(s, kind) and held_out(s) and subject(s) in preset.subjects for s in SCENES)
