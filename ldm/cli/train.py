@@ -37,7 +37,7 @@ def train_options(commands: Commands) -> None:
         "--preset",
         choices=("quick", "full"),
         default="full",
-        help="quick: recognisable pictures soon; full: the weights that ship (the default)",
+        help="quick: recognisable pictures soon, in a smaller world; full: the weights that ship (the default)",
     )
     p.add_argument(
         "--data",

@@ -62,8 +62,8 @@ PRESETS = {
         pictures=5_000,
         held_out=500,
         recipes={
-            "clip": Recipe(steps=150, batch=256, lr=1e-3, warmup=50, ema=0.97),
-            "vae": Recipe(steps=1250, batch=16, lr=2e-3, warmup=100, ema=0.99),
+            "clip": Recipe(steps=350, batch=128, lr=1e-3, warmup=50, ema=0.97),
+            "vae": Recipe(steps=1200, batch=16, lr=2e-3, warmup=100, ema=0.99),
             "diffusion": Recipe(steps=800, batch=16, lr=2e-3, warmup=100, ema=0.99),
         },
         # A smaller world: in a quarter of an hour a network sees each thing often, or many things too seldom.
