@@ -31,7 +31,7 @@ def train_options(commands: Commands) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help="fewer steps than the recipe (not for the tokenizer), to try things out",
+        help="so many steps instead of the recipe's (not for the tokenizer): few to try things out",
     )
     p.add_argument(
         "--preset",
