@@ -46,8 +46,7 @@ PAGE = f"""\
 The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one or two
 of them; everything else is the same. Here it looks at whole pictures, for the perceptual loss wants to understand what
 it sees, and at the whole world of postcards; the recipe itself is "without both", cuts pieces, and knows a smaller
-world. Measured on {{count}} drawings of combinations that no
-training saw.
+world. Measured on {{count}} drawings of combinations that no training saw.
 Written by `make losses`.
 
 ![Drawn, and what each VAE makes of it](images/losses.png)

@@ -28,7 +28,7 @@ def postcard(
     r"""Postcard number `index` of the endless series `seed`: the same scene and caption at every size.
 
     `split` is "train" or "held_out"; `language` is "en", "fr" or None (either); `subjects` are the places and animals
-    of a smaller world.
+    of a smaller world. Raises LdmError for another split or subject.
     """
     rng = np.random.default_rng([seed, index])
     scene = sample_scene(rng, split, subjects)

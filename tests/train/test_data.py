@@ -83,7 +83,7 @@ def test_pictures_are_drawn_once_and_then_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_another_split_count_size_or_seed_is_another_file(tmp_path):
+def test_another_split_count_size_seed_or_world_is_another_file(tmp_path):
     draw_pictures(tmp_path, "train", 2, 16)
     for options in (
         ("held_out", 2, 16),
