@@ -100,6 +100,7 @@ READING_ORDER = (
     "ldm.convert.writing",
     "ldm.convert.known",
     "ldm.convert.inspect",
+    "ldm.bfloat16",
     "ldm.loading",
     # The captioned world that the tiny model knows.
     "ldm.postcards.attributes",

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ldm.bfloat16 import bfloat16_instructions
 from ldm.config import Config
 from ldm.convert.checkpoint import Checkpoint
 from ldm.convert.configure import lone_config
@@ -57,7 +58,7 @@ def pick_device() -> torch.device:
 
 
 def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
-    """What a model of so many parameters runs best in: half precision on a GPU and on a CPU with matrix units (AMX).
+    """What a model of so many parameters runs best in: half precision on a GPU, and on a CPU that computes in bfloat16.
 
     bfloat16 on the CPU, because only that is fast there; float16 on a GPU, because it has three binary digits
     more. A small model runs in float32 everywhere.
@@ -66,7 +67,7 @@ def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
         return torch.float32
     if device.type != "cpu":
         return torch.float16
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+    return torch.bfloat16 if bfloat16_instructions() else torch.float32
 
 
 def load(

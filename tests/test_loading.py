@@ -264,7 +264,7 @@ def test_a_lone_vae_and_a_lone_text_encoder_are_opened(tmp_path, single):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "device", "amx", "expected"),
+    ("numbers", "device", "capable", "expected"),
     [
         (10_000_000, "cpu", True, torch.float32),
         (10_000_000, "cuda", True, torch.float32),
@@ -274,8 +274,8 @@ def test_a_lone_vae_and_a_lone_text_encoder_are_opened(tmp_path, single):
         (1_000_000_000, "mps", False, torch.float16),
     ],
 )
-def test_the_dtype_follows_the_size_and_the_device(monkeypatch, numbers, device, amx, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+def test_the_dtype_follows_the_size_and_the_device(monkeypatch, numbers, device, capable, expected):
+    monkeypatch.setattr(module, "bfloat16_instructions", lambda: "AMX" if capable else None)
     assert module.pick_dtype(numbers, torch.device(device)) == expected
 
 

@@ -10,8 +10,8 @@ from statistics import median
 import torch
 
 from ldm.bench.fresh import Numbers, measure
-from ldm.bench.machine import has_matrix_units
-from ldm.bench.rows import OURS_ALONE, ROWS, is_gain, needs_matrix_units, on_card, samples
+from ldm.bench.rows import OURS_ALONE, ROWS, is_gain, needs_bfloat16, on_card, samples
+from ldm.bfloat16 import bfloat16_instructions
 from ldm.errors import LdmError
 
 log = logging.getLogger("ldm")
@@ -30,13 +30,13 @@ class Turn:
 
 def turns(arms: Mapping[str, str], quick: bool) -> list[Turn]:
     """All processes, in their order. In a case the arms alternate, A B A B: what drifts in a machine, such as its
-    temperature, then meets both alike. Left out are cases for a card and for matrix units where there are none; and
-    gains, in a quick run."""
+    temperature, then meets both alike. Left out are cases for a card where there is none, those of bfloat16 on a CPU
+    that does not compute in it, and gains in a quick run."""
     order = []
     for case in dict.fromkeys(row.case for row in ROWS):
         if on_card(case) and not torch.cuda.is_available():
             continue
-        if needs_matrix_units(case) and not has_matrix_units():
+        if needs_bfloat16(case) and not bfloat16_instructions():
             continue
         if is_gain(case) and quick:
             continue

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from ldm.bfloat16 import bfloat16_instructions
+
 CPUINFO = Path("/proc/cpuinfo")
 LIBRARIES = ("torch", "diffusers", "transformers")
 
 
 def machine() -> dict[str, str | int]:
-    """The processor and its number format for matrices, cores, memory, versions, and the threads that compute."""
+    """The processor and its instructions for bfloat16, cores, memory, versions, and the threads that compute."""
     versions: dict[str, str | int] = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -22,7 +24,7 @@ def machine() -> dict[str, str | int]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "processor": processor(),
-        "AMX in bfloat16": "yes" if has_matrix_units() else "no",
+        "bfloat16": bfloat16_instructions() or "none",
         "cores": os.cpu_count() or 0,
         "memory (GiB)": round(memory / 2**30),
         "system": f"{platform.system()} {platform.machine()}",
@@ -30,11 +32,6 @@ def machine() -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "card": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
-
-
-def has_matrix_units() -> bool:
-    """Whether the CPU multiplies matrices of bfloat16 in units made for it (AMX)."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def processor(cpuinfo: Path = CPUINFO) -> str:

@@ -121,8 +121,8 @@ def on_card(case: str) -> bool:
     return case.startswith("cuda-")
 
 
-def needs_matrix_units(case: str) -> bool:
-    """Whether a case is of bfloat16 on the CPU, which is slow without matrix units, and not chosen then."""
+def needs_bfloat16(case: str) -> bool:
+    """Whether a case is of bfloat16 on the CPU, which is slow without instructions for it, and not chosen then."""
     return not on_card(case) and any("bfloat16" in row.what for row in ROWS if row.case == case)
 
 

@@ -54,7 +54,8 @@ def markdown(runs: Sequence[Run]) -> str:
         "",
         "Printed by `make bench`: medians over fresh processes, in turns with diffusers as it is by default.",
         "A ratio is ours divided by theirs. The goals are for 512x512 pixels on two cores of a CPU with matrix units",
-        "for bfloat16 (AMX). On others ldm computes in float32, and bfloat16 is not measured.",
+        "for bfloat16 (AMX). Where a CPU has no instructions for it ldm computes in float32, and bfloat16 is not",
+        "measured.",
     ]
     for run in runs:
         page += ["", *_section(run)]
@@ -68,9 +69,8 @@ def _section(run: Run) -> list[str]:
     shown = {line.row: _line(line) for line in lines(run.found)}
     cpu, card, gains = ([shown[row] for row in part] for part in (CPU_ROWS, CUDA_ROWS, GAIN_ROWS))
     remark = "**A quick run: a narrow model, small pictures, one process each. It shows that all works.**"
-    name = str(run.machine["processor"])
     section = [
-        f"## {name}" + ", quick" * run.quick,
+        f"## {run.machine['processor']}, bfloat16: {run.machine['bfloat16']}" + ", quick" * run.quick,
         "",
         *[remark, ""] * run.quick,
         ", ".join(f"{name}: {value}" for name, value in run.machine.items()) + ".",

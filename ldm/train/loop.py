@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ldm.bfloat16 import bfloat16_instructions
 from ldm.nn.attention import Attention
 from ldm.train.checkpoint import Identity, polite_stop, read_checkpoint, sweep, write_checkpoint
 from ldm.train.log import Log
@@ -48,12 +49,10 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 def mixed_precision() -> torch.autocast:
     """A context in which matrix products and convolutions run in bfloat16; weights, sums and losses do not.
 
-    Much faster on a CUDA device and on a CPU that has matrix units for it (AMX). On other CPUs it would not pay, and
-    who set torch's default to float64 wants precision: there it does nothing.
+    Much faster on a CUDA device and on a CPU that computes in bfloat16. On other CPUs it would not pay, and who
+    set torch's default to float64 wants precision: there it does nothing.
     """
-    capable = device().type == "cuda" or (
-        hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("amx_bf16", False)
-    )
+    capable = device().type == "cuda" or bfloat16_instructions() is not None
     wanted = torch.get_default_dtype() == torch.float32
     return torch.autocast(device().type, torch.bfloat16, enabled=capable and wanted)
 

@@ -13,8 +13,8 @@ from ldm.errors import LdmError
 
 @pytest.fixture(autouse=True)
 def capable(monkeypatch):
-    """A CPU with matrix units, wherever this runs."""
-    monkeypatch.setattr(compare_module, "has_matrix_units", lambda: True)
+    """A CPU that computes in bfloat16, wherever this runs."""
+    monkeypatch.setattr(compare_module, "bfloat16_instructions", lambda: "AMX")
 
 
 BOTH = {REFERENCE: "theirs", WITHOUT: "without", OURS: "ours"}
@@ -41,7 +41,7 @@ def test_the_cases_of_a_card_are_measured_where_there_is_one(monkeypatch):
 
 
 def test_bfloat16_is_not_measured_on_a_cpu_that_would_not_choose_it(monkeypatch):
-    monkeypatch.setattr(compare_module, "has_matrix_units", lambda: False)
+    monkeypatch.setattr(compare_module, "bfloat16_instructions", lambda: None)
     cases = {turn.case for turn in turns(BOTH, quick=False)}
     assert {"unet-float32", "gain-heap-float32", "load", "train", "gain-load"} <= cases
     assert not {"unet-bfloat16", "rounding", "gain-heap", "gain-decode", "gain-batch"} & cases

@@ -14,9 +14,9 @@ FOUND = {
     "generate": {OURS: [{"seconds": 2.5}]},
     "gain-layout": {WITHOUT: [{"seconds": 2.0}], OURS: [{"seconds": 1.0}]},
 }
-MACHINE = {"processor": "Z80", "threads": 2}
+MACHINE = {"processor": "Z80", "bfloat16": "none", "threads": 2}
 RUN = Run(MACHINE, False, FOUND)
-CARD = Run({"processor": "6502"}, True, {"cuda-decode": {OURS: [{"seconds": 0.5}]}})
+CARD = Run({"processor": "6502", "bfloat16": "AMX"}, True, {"cuda-decode": {OURS: [{"seconds": 0.5}]}})
 
 
 def line(what: str, run: Run = RUN) -> str:
@@ -50,11 +50,14 @@ def test_a_gain_is_compared_with_doing_without():
 
 def test_every_row_is_there_under_its_machine_and_those_of_a_card_where_there_is_one():
     page = markdown([RUN])
-    assert "\n## Z80\n\nprocessor: Z80, threads: 2.\n" in page and "**A quick" not in page
+    assert (
+        "\n## Z80, bfloat16: none\n\nprocessor: Z80, bfloat16: none, threads: 2.\n" in page
+        and "**A quick" not in page
+    )
     assert sum(text.startswith("| ") for text in page.splitlines()) == len(CPU_ROWS + GAIN_ROWS) + 2
     assert "Not measured: no machine had one." in page
     both = markdown([RUN, CARD])
-    assert both.index("## Z80") < both.index("## 6502, quick") < both.index("**A quick run")
+    assert both.index("## Z80") < both.index("## 6502, bfloat16: AMX, quick") < both.index("**A quick run")
     assert sum(text.startswith("| ") for text in both.splitlines()) == len(CPU_ROWS + GAIN_ROWS + ROWS) + 5
     assert "| VAE decode, float16 | - | - | not measured | 0.5 s | - | - |" in both
     assert "no machine had one" not in both

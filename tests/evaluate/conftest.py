@@ -6,5 +6,5 @@ import torch
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
-    r"""As on a machine without matrix units for bfloat16."""
+    r"""As on a machine without instructions for bfloat16."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)

@@ -186,11 +186,12 @@ def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_one_before(tmp_path
     ("capabilities", "dtype"),
     [
         ({}, torch.float32),
-        ({"amx_bf16": False}, torch.float32),
-        ({"amx_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
+        ({"amx_bf16": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
     ],
 )
-def test_half_precision_is_used_only_where_the_cpu_has_matrix_units_for_it(monkeypatch, capabilities, dtype):
+def test_half_precision_is_used_only_where_the_cpu_has_instructions_for_it(monkeypatch, capabilities, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     linear, x = nn.Linear(4, 4), torch.ones(2, 4)
     with mixed_precision():
