@@ -38,7 +38,7 @@ def test_every_feature_map_follows(randomise, draw, lead):
         if lead == "weights":
             channels_last(network)
         else:
-            network.float()
+            network.float().eval()
         for name, part in network.named_modules():
             if isinstance(part, nn.Conv2d) and part.in_channels > 4:  # the latent itself comes as it comes
                 part.register_forward_pre_hook(
@@ -49,6 +49,14 @@ def test_every_feature_map_follows(randomise, draw, lead):
     vae.decode(draw(2, 4, 8, 8).to(dtype))
     vae.encode(draw(2, 3, 16, 16).to(dtype))
     assert len(seen) > 30 and [name for name, follows in seen if not follows] == []
+
+
+def test_in_training_the_unets_maps_stay_as_they_come(randomise, draw):
+    unet, seen = randomise(UNet(CONFIG.unet)).float(), []
+    unet.conv_in.register_forward_pre_hook(lambda _, x: seen.append(is_channels_last(x[0])))
+    for network in (unet.train(), unet.eval()):
+        network(draw(2, 4, 8, 8).float(), torch.tensor(7), draw(2, 3, 16).float())
+    assert seen == [False, True]
 
 
 def test_only_float32_on_a_cpu_goes_in_pixel_by_pixel(draw):
