@@ -17,6 +17,7 @@ from ldm.convert.gather import gather
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
 from ldm.nn.layout import lay_out
+from ldm.nn.pieces import use_pieces
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
@@ -91,7 +92,7 @@ def load(
     path = find(model)
     if is_own_folder(path) and config is None and prediction is None:
         dtype, device = _settle(open_checkpoint(path), dtype, device)
-        return lay_out(read_model(path, dtype).to(device))
+        return use_pieces(lay_out(read_model(path, dtype).to(device)))
     made = gather(path, read_config(config), weights, prediction)
     dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
@@ -107,7 +108,7 @@ def _fill(
     if any(ready[name].data_ptr() != tensor.data_ptr() for name, tensor in tensors.items()):
         demand_finite(ready, source)  # they were all read just now; what is mapped only is left in peace
     network.load_state_dict(ready, assign=True)
-    lay_out(network)
+    use_pieces(lay_out(network))
 
 
 def _aligned(tensor: Tensor) -> Tensor:

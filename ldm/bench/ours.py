@@ -256,6 +256,7 @@ CASES: dict[str, Case] = {
     "gain-decode": partial(decode, dtype=torch.bfloat16),
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32),
+    "gain-pieces": partial(unet_step, dtype=torch.bfloat16),
     "gain-layout": partial(unet_step, dtype=torch.bfloat16),
     "gain-layout-float32": partial(unet_step, dtype=torch.float32),
     "gain-decode-float32": partial(decode, dtype=torch.float32),

@@ -100,6 +100,7 @@ GAIN_ROWS = (
     Row("VAE decode, bfloat16: channels last and the kept heap", "gain-decode", "seconds", "s"),
     Row("U-Net step, bfloat16: the attention kernel, not by hand", "gain-kernel", "seconds", "s"),
     Row("U-Net step, float32: the attention kernel, not by hand", "gain-kernel-float32", "seconds", "s"),
+    Row("U-Net step, bfloat16: attention in pieces, with AVX-512", "gain-pieces", "seconds", "s"),
     Row("U-Net step, bfloat16: channels last", "gain-layout", "seconds", "s"),
     Row("U-Net step, float32: channels last", "gain-layout-float32", "seconds", "s"),
     Row("VAE decode, float32: channels last", "gain-decode-float32", "seconds", "s"),

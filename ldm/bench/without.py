@@ -15,6 +15,7 @@ from ldm.bench.work import DEVICE, WARM, read_through
 from ldm.convert.gather import gather
 from ldm.heap import keep_heap
 from ldm.loading import load
+from ldm.nn.attention import Attention, attention
 from ldm.pipeline import LatentDiffusion
 from ldm.text.encoder import TextEncoder
 from ldm.train.loop import attend_by_hand
@@ -32,6 +33,13 @@ def channels_first(model: LatentDiffusion) -> None:
 
 def by_hand(model: LatentDiffusion) -> None:
     attend_by_hand(model.unet)
+
+
+def in_one_piece(model: LatentDiffusion) -> None:
+    """By torch's kernel, on every processor."""
+    for part in model.unet.modules():
+        if isinstance(part, Attention):
+            part.kernel = attention
 
 
 @torch.no_grad()
@@ -69,6 +77,7 @@ CASES: dict[str, Case] = {
     "gain-decode": partial(decode, dtype=torch.bfloat16, change=channels_first),
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16, change=by_hand),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32, change=by_hand),
+    "gain-pieces": partial(unet_step, dtype=torch.bfloat16, change=in_one_piece),
     "gain-layout": partial(unet_step, dtype=torch.bfloat16, change=channels_first),
     "gain-layout-float32": partial(unet_step, dtype=torch.float32, change=channels_first),
     "gain-decode-float32": partial(decode, dtype=torch.float32, change=channels_first),

@@ -54,8 +54,8 @@ def test_every_feature_map_follows(randomise, draw, lead):
 def test_in_training_the_unets_maps_stay_as_they_come(randomise, draw):
     unet, seen = randomise(UNet(CONFIG.unet)).float(), []
     unet.conv_in.register_forward_pre_hook(lambda _, x: seen.append(is_channels_last(x[0])))
-    for network in (unet.train(), unet.eval()):
-        network(draw(2, 4, 8, 8).float(), torch.tensor(7), draw(2, 3, 16).float())
+    for training in (True, False):
+        unet.train(training)(draw(2, 4, 8, 8).float(), torch.tensor(7), draw(2, 3, 16).float())
     assert seen == [False, True]
 
 

@@ -1,0 +1,90 @@
+r"""Attention in pieces is attention, and is used where it is quicker."""
+
+import pytest
+import torch
+
+from ldm.nn import pieces as module
+from ldm.nn.attention import Attention, attention
+from ldm.nn.pieces import attention_in_pieces, products_of_bfloat16, quickest_attention, use_pieces
+
+EXPECT_KERNEL, EXPECT_PIECES = "kernel", "pieces"
+
+
+def error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((found.double() - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize(("n", "m"), [(1100, 70), (512, 512)])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_it_is_no_less_precise_than_the_kernel(draw, n, m, scale):
+    exact = scale * draw(2, 3, n, 40), scale * draw(2, 3, m, 40), draw(2, 3, m, 40)
+    q, k, v = (x.bfloat16() for x in exact)
+    mixed, expected = attention_in_pieces(q, k, v), attention(*exact)
+    assert mixed.shape == q.shape and mixed.dtype == torch.bfloat16
+    assert error(mixed, expected) <= 1.1 * error(attention(q, k, v), expected)
+    # Scores in bfloat16 would not do.
+    rounded = (q @ k.mT * 40**-0.5).softmax(-1) @ v
+    assert error(rounded, expected) > 1.3 * error(mixed, expected)
+
+
+def test_in_float32_only_products_are_rounded(draw):
+    # 8 binary digits at least, where the processor takes the offer at all.
+    q, k, v = (draw(1, 2, 600, 8).float() for _ in range(3))
+    assert error(attention_in_pieces(q, k, v), attention(q.double(), k.double(), v.double())) < 2**-7
+
+
+def test_what_torch_was_told_is_taken_back_whatever_happens():
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
+    with pytest.raises(RuntimeError, match="oh"), products_of_bfloat16():
+        assert setting.fp32_precision == "bf16" != before
+        raise RuntimeError("oh")
+    assert setting.fp32_precision == before
+
+
+@pytest.mark.parametrize(
+    ("length", "dtype", "causal", "gradient", "expected"),
+    [
+        (40, torch.bfloat16, False, False, EXPECT_PIECES),
+        (39, torch.bfloat16, False, False, EXPECT_KERNEL),
+        (40, torch.float32, False, False, EXPECT_KERNEL),
+        (40, torch.float16, False, False, EXPECT_KERNEL),
+        (40, torch.bfloat16, True, False, EXPECT_KERNEL),
+        (40, torch.bfloat16, False, True, EXPECT_KERNEL),
+    ],
+)
+def test_pieces_are_for_many_weights_of_bfloat16(monkeypatch, length, dtype, causal, gradient, expected):
+    monkeypatch.setattr(module, "MANY", 40 * 40)
+    monkeypatch.setattr(module, "attention_in_pieces", lambda q, k, v: EXPECT_PIECES)
+    monkeypatch.setattr(module, "attention", lambda q, k, v, causal: EXPECT_KERNEL)
+    q = torch.zeros(1, 1, length, 8, dtype=dtype, requires_grad=gradient)
+    compute = (
+        quickest_attention.__wrapped__ if hasattr(quickest_attention, "__wrapped__") else quickest_attention
+    )
+    assert compute(q, q, q, causal) == expected
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [("AVX-512", quickest_attention), ("AMX", attention), (None, attention)],
+)
+def test_only_a_cpu_with_avx_512_alone_computes_so(monkeypatch, draw, instructions, expected):
+    monkeypatch.setattr(module, "bfloat16_instructions", lambda: instructions)
+    network = torch.nn.Sequential(Attention(16, 2), Attention(16, 2))
+    assert use_pieces(network) is network
+    assert [part.kernel for part in network] == [expected] * 2
+
+
+def test_a_layer_uses_its_kernel_and_gives_the_same(monkeypatch, randomise, draw):
+    monkeypatch.setattr(module, "bfloat16_instructions", lambda: "AVX-512")
+    monkeypatch.setattr(module, "MANY", 1)
+    layer, x = randomise(Attention(16, 2)).bfloat16(), draw(2, 30, 16).bfloat16()
+    with torch.no_grad():
+        before = layer(x)
+        seen = []
+        monkeypatch.setattr(
+            module, "attention_in_pieces", lambda *qkv: seen.append(qkv) or attention_in_pieces(*qkv)
+        )
+        after = use_pieces(layer)(x)
+    assert len(seen) == 1
+    torch.testing.assert_close(after, before, rtol=0.02, atol=0.02)
