@@ -42,6 +42,13 @@ def lay_out(network: Network) -> Network:
     return network
 
 
+def laid_out(weight: Tensor) -> Tensor:
+    """A single weight as `lay_out` would have it: the same tensor, or a copy."""
+    if weight.ndim == 4 and (weight.device.type, weight.dtype) in MATRIX_UNITS:
+        return weight.contiguous(memory_format=torch.channels_last)
+    return weight
+
+
 def pixel_by_pixel(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """x with its channels last if it is in float32 on a CPU, otherwise as it is. What a network makes of it follows.
 
