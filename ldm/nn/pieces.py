@@ -6,9 +6,9 @@ kernel, Dao et al. 2022, go in pieces through the keys, too, which takes more ca
 
 The kernel is quick in bfloat16 where the CPU has AMX. With the instructions of AVX-512 alone it takes as long as in
 float32, but torch's plain products (oneDNN) do use them, and two products with a softmax between are quicker: a step of
-Stable Diffusion 1's U-Net takes a fifth less (docs/bench.md).
+Stable Diffusion 1's U-Net takes a sixth less (docs/bench.md).
 
-The scores have to be float32, for with the three digits of bfloat16 one of 10 may be off by 0.03, and its weight by 3%.
+The scores have to be float32, for with the two digits of bfloat16 one of 10 may be off by 0.03, and its weight by 3%.
 So q and k are widened, and oneDNN is told to multiply as bfloat16, which loses nothing, for that is what they were, and
 to add up in float32. It is told for all of torch, and for as long as this takes: float32 products of other threads are
 rounded, too.
@@ -34,9 +34,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def use_pieces(network: Network) -> Network:
     """Have a network's attention computed in pieces where that is quicker; returns the same network."""
-    for part in network.modules():
-        if isinstance(part, Attention) and bfloat16_instructions() == "AVX-512":
-            part.kernel = quickest_attention
+    if bfloat16_instructions() == "AVX-512":
+        for part in network.modules():
+            if isinstance(part, Attention):
+                part.kernel = quickest_attention
     return network
 
 

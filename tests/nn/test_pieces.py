@@ -7,8 +7,6 @@ from ldm.nn import pieces as module
 from ldm.nn.attention import Attention, attention
 from ldm.nn.pieces import attention_in_pieces, products_of_bfloat16, quickest_attention, use_pieces
 
-EXPECT_KERNEL, EXPECT_PIECES = "kernel", "pieces"
-
 
 def error(found: torch.Tensor, exact: torch.Tensor) -> float:
     return float((found.double() - exact).norm() / exact.norm())
@@ -43,25 +41,28 @@ def test_what_torch_was_told_is_taken_back_whatever_happens():
 
 
 @pytest.mark.parametrize(
-    ("length", "dtype", "causal", "gradient", "expected"),
+    ("length", "dtype", "causal", "gradient", "compiling", "expected"),
     [
-        (40, torch.bfloat16, False, False, EXPECT_PIECES),
-        (39, torch.bfloat16, False, False, EXPECT_KERNEL),
-        (40, torch.float32, False, False, EXPECT_KERNEL),
-        (40, torch.float16, False, False, EXPECT_KERNEL),
-        (40, torch.bfloat16, True, False, EXPECT_KERNEL),
-        (40, torch.bfloat16, False, True, EXPECT_KERNEL),
+        (40, torch.bfloat16, False, False, False, "pieces"),
+        (39, torch.bfloat16, False, False, False, "kernel"),
+        (40, torch.float32, False, False, False, "kernel"),
+        (40, torch.float16, False, False, False, "kernel"),
+        (40, torch.bfloat16, True, False, False, "kernel"),
+        (40, torch.bfloat16, False, True, False, "kernel"),
+        (40, torch.bfloat16, False, False, True, "kernel"),
     ],
 )
-def test_pieces_are_for_many_weights_of_bfloat16(monkeypatch, length, dtype, causal, gradient, expected):
+def test_pieces_are_for_many_weights_of_bfloat16(
+    monkeypatch, length, dtype, causal, gradient, compiling, expected
+):
+    seen = []
     monkeypatch.setattr(module, "MANY", 40 * 40)
-    monkeypatch.setattr(module, "attention_in_pieces", lambda q, k, v: EXPECT_PIECES)
-    monkeypatch.setattr(module, "attention", lambda q, k, v, causal: EXPECT_KERNEL)
+    monkeypatch.setattr(module, "attention_in_pieces", lambda q, k, v: seen.append("pieces") or q)
+    monkeypatch.setattr(module, "attention", lambda q, k, v, causal: seen.append("kernel") or q)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     q = torch.zeros(1, 1, length, 8, dtype=dtype, requires_grad=gradient)
-    compute = (
-        quickest_attention.__wrapped__ if hasattr(quickest_attention, "__wrapped__") else quickest_attention
-    )
-    assert compute(q, q, q, causal) == expected
+    quickest_attention(q, q, q, causal)
+    assert seen == [expected]
 
 
 @pytest.mark.parametrize(
