@@ -101,6 +101,7 @@ READING_ORDER = (
     "ldm.convert.known",
     "ldm.convert.inspect",
     "ldm.bfloat16",
+    "ldm.products",
     "ldm.nn.pieces",
     "ldm.loading",
     # The captioned world that the tiny model knows.

@@ -21,6 +21,7 @@ from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_pixels
 from ldm.postcards import SCENES, draw
+from ldm.products import quick_products
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.diffusion import diffusion_loss
 from ldm.train.loop import attend_by_hand, descend
@@ -146,10 +147,11 @@ def rounding(folder: Path, sizes: Sizes) -> Numbers:
 
 
 @torch.no_grad()
-def load_and_look(folder: Path, sizes: Sizes) -> Numbers:
+def load_and_look(folder: Path, sizes: Sizes, dtype: torch.dtype | None = torch.float32) -> Numbers:
+    """`dtype` None: the one that `load` picks."""
     read_through(folder)
     begin = time.perf_counter()
-    model = load(folder, torch.float32, DEVICE)
+    model = load(folder, dtype, DEVICE)
     loaded = time.perf_counter()
     seconds(look(model, sizes))
     return {"object": loaded - begin, "step": time.perf_counter() - begin}
@@ -235,6 +237,7 @@ CASES: dict[str, Case] = {
     "paint-float32": partial(paint, dtype=torch.float32),
     "rounding": rounding,
     "load": load_and_look,
+    "load-default": partial(load_and_look, dtype=None),
     "tokenizer": tokenize,
     "train": train,
     "train-compiled": partial(train, compiled=True),
@@ -262,6 +265,7 @@ CASES: dict[str, Case] = {
     "gain-decode-float32": partial(decode, dtype=torch.float32),
     "gain-heap": partial(unet_step, dtype=torch.bfloat16),
     "gain-heap-float32": partial(unet_step, dtype=torch.float32),
+    "gain-products": partial(unet_step, dtype=torch.float32),
     "gain-batch": partial(unet_step, dtype=torch.bfloat16),
     "gain-compile": partial(unet_step, dtype=torch.bfloat16, change=compile_unet),
     "gain-train-attention": train,
@@ -270,4 +274,5 @@ CASES: dict[str, Case] = {
 
 if __name__ == "__main__":
     keep_heap()  # as the `ldm` command does
+    quick_products()
     answer(CASES)

@@ -17,6 +17,7 @@ from ldm.heap import keep_heap
 from ldm.loading import load
 from ldm.nn.attention import Attention, attention
 from ldm.pipeline import LatentDiffusion
+from ldm.products import quick_products
 from ldm.text.encoder import TextEncoder
 from ldm.train.loop import attend_by_hand
 from ldm.unet.unet import UNet
@@ -83,6 +84,7 @@ CASES: dict[str, Case] = {
     "gain-decode-float32": partial(decode, dtype=torch.float32, change=channels_first),
     "gain-heap": partial(unet_step, dtype=torch.bfloat16),
     "gain-heap-float32": partial(unet_step, dtype=torch.float32),
+    "gain-products": partial(unet_step, dtype=torch.float32),
     "gain-batch": partial(one_by_one, dtype=torch.bfloat16),
     "gain-compile": partial(unet_step, dtype=torch.bfloat16),
     "gain-train-attention": partial(train, by_hand=False),
@@ -93,4 +95,6 @@ NO_HEAP = ("gain-decode", "gain-heap", "gain-heap-float32")
 if __name__ == "__main__":
     if sys.argv[1] not in NO_HEAP:
         keep_heap()
+    if sys.argv[1] != "gain-products":
+        quick_products()
     answer(CASES)

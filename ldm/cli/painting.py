@@ -18,6 +18,7 @@ from ldm.cli.output import printable, progress_bar, tell
 from ldm.errors import LdmError
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
+from ldm.products import quick_products
 from ldm.record import File, Record, Versions, sha256
 from ldm.repaint import pick_strength
 from ldm.text.unknown import unknown_words
@@ -57,6 +58,7 @@ def load_model(
         raise LdmError(
             f"device {device!r} is not here; expected one of {here}; without --device the fastest is taken"
         )
+    quick_products()
     with readable(name):
         model = ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device, **read_with)
     if compiled:

@@ -5,17 +5,15 @@ the n x m weights only a piece's are there at a time, in the processor's cache. 
 kernel, Dao et al. 2022, go in pieces through the keys, too, which takes more care.)
 
 The kernel is quick in bfloat16 where the CPU has AMX. With the instructions of AVX-512 alone it takes as long as in
-float32, but torch's plain products (oneDNN) do use them, and two products with a softmax between are quicker: a step of
-Stable Diffusion 1's U-Net takes a sixth less (docs/bench.md).
+float32, and two products with a softmax between are quicker: a step of Stable Diffusion 1's U-Net takes a fifth less
+(docs/bench.md). A good part of that comes from writing all scores to one place, and all weights to another, which the
+processor then has in its cache.
 
 The scores have to be float32, for with the two digits of bfloat16 one of 10 may be off by 0.03, and its weight by 3%.
-So q and k are widened, and oneDNN is told to multiply as bfloat16, which loses nothing, for that is what they were, and
-to add up in float32. It is told for all of torch, and for as long as this takes: float32 products of other threads are
-rounded, too.
+So q and k are widened, and the products are oneDNN's (`ldm/products.py`). It may round them to bfloat16, which loses
+nothing, for that is what they were; other threads' products may be rounded, too, for as long as this takes.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -25,9 +23,10 @@ from torch import Tensor, nn
 
 from ldm.bfloat16 import bfloat16_instructions
 from ldm.nn.attention import Attention, attention
+from ldm.products import products_by_onednn
 
-QUERIES = 512  # in a piece: its scores over 4096 keys are 8 MB
-MANY = 2**20  # weights of a head from which on it pays: 1024 pixels that look at one another
+ROOM = 2**22  # weights in a piece, those of 1024 queries on 4096 keys: as scores they take 16 MB
+MANY = 2**16  # weights of a head from which on it pays: 256 pixels that look at one another
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -54,7 +53,8 @@ def quickest_attention(
     """
     halved = q.device.type == "cpu" and q.dtype == torch.bfloat16
     many = q.shape[-2] * k.shape[-2] >= MANY
-    if halved and many and not (causal or q.requires_grad or torch.compiler.is_compiling()):
+    wanted = any(t.requires_grad for t in (q, k, v))
+    if halved and many and not (causal or wanted or torch.compiler.is_compiling()):
         return attention_in_pieces(q, k, v)
     return attention(q, k, v, causal)
 
@@ -62,24 +62,17 @@ def quickest_attention(
 def attention_in_pieces(
     q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"]
 ) -> Float[Tensor, "b h n d"]:
-    r"""$\mathrm{softmax}(QK^\top / \sqrt d)\, V$, computed a head and `QUERIES` queries at a time."""
-    heads, scale = (q.float(), k.float(), v), q.shape[-1] ** -0.5
-    mixed = []
-    with products_of_bfloat16():
-        for queries, keys, values in zip(*(rearrange(t, "b h n d -> (b h) n d") for t in heads), strict=True):
-            for piece in queries.split(QUERIES):
-                weights = (piece @ keys.T).mul_(scale).softmax(dim=-1)
-                mixed.append(weights.to(v.dtype) @ values)
-    return rearrange(torch.cat(mixed), "(b h n) d -> b h n d", b=q.shape[0], h=q.shape[1])
-
-
-@contextmanager
-def products_of_bfloat16() -> Iterator[None]:
-    """Products of float32 matrices on the CPU: their numbers are rounded to bfloat16 first, and summed in float32."""
-    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = setting.fp32_precision
-    setting.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        setting.fp32_precision = before
+    r"""$\mathrm{softmax}(QK^\top / \sqrt d)\, V$, computed a head and some queries at a time."""
+    queries = max(1, min(q.shape[-2], ROOM // k.shape[-2]))
+    scores = q.new_empty(queries, k.shape[-2], dtype=torch.float32)
+    weights = v.new_empty(scores.shape)
+    mixed = v.new_empty(*q.shape[:-1], v.shape[-1])
+    heads = (rearrange(t, "b h n d -> (b h) n d") for t in (q.float(), k.float(), v, mixed))
+    with products_by_onednn():
+        for head_q, head_k, head_v, head_mixed in zip(*heads, strict=True):
+            for piece, result in zip(head_q.split(queries), head_mixed.split(queries), strict=True):
+                s, w = scores[: len(piece)], weights[: len(piece)]
+                torch.addmm(s, piece, head_k.T, beta=0, alpha=q.shape[-1] ** -0.5, out=s)
+                w.copy_(torch.softmax(s, dim=-1, out=s))
+                torch.mm(w, head_v, out=result)
+    return mixed

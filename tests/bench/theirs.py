@@ -176,6 +176,7 @@ CASES: dict[str, Case] = {
     "paint-float32": partial(paint, dtype=torch.float32),
     "rounding": rounding,
     "load": load_and_look,
+    "load-default": load_and_look,  # diffusers' default is float32
     "tokenizer": tokenize,
     "train": train,
     "cuda-unet": partial(unet_step, dtype=torch.float16),

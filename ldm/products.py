@@ -1,0 +1,51 @@
+r"""Products of float32 matrices, by the quicker of torch's two libraries.
+
+torch comes with two that can multiply them: MKL, which is Intel's, and oneDNN, which also does the convolutions. It
+takes MKL. On an AMD CPU with AVX-512 that reaches half of what oneDNN does: by oneDNN a step of Stable Diffusion 1's
+U-Net in float32 takes a quarter less time (docs/bench.md).
+
+torch has no switch for this, but one for something else. It lets oneDNN round the numbers to bfloat16 before it
+multiplies them, where a CPU gains by that; then the products go to oneDNN. A CPU that has AVX-512's instructions alone
+gains nothing by it, and oneDNN leaves the numbers as they are. Nobody promises that. So it is tried first, on numbers
+that would not survive.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ldm.bfloat16 import bfloat16_instructions
+
+
+def quick_products() -> bool:
+    """From now on products of float32 matrices are oneDNN's, where that is quicker and no digit is lost; for all of
+    torch, so it is for a program to decide. Returns whether they are."""
+    if bfloat16_instructions() != "AVX-512":
+        return False
+    with products_by_onednn():
+        if rounded():
+            return False
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    return True
+
+
+def rounded() -> bool:
+    """Whether products of float32 matrices lose digits: $64 (1 + 2^{-18})^2$ would come out as 64."""
+    x = torch.full((64, 64), 1 + 2**-18)
+    return bool((x @ x <= 64).any())
+
+
+@contextmanager
+def products_by_onednn() -> Iterator[None]:
+    """Products of float32 matrices on the CPU go to oneDNN, which may round their numbers to bfloat16 first.
+
+    It may where the CPU has instructions for bfloat16, and does with AMX. Without them all stays as it was.
+    """
+    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = setting.fp32_precision
+    setting.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before

@@ -1,0 +1,52 @@
+r"""Products of float32 matrices: who multiplies them changes, their digits do not."""
+
+import pytest
+import torch
+
+from ldm import products
+from ldm.products import products_by_onednn, quick_products, rounded
+
+SETTING = torch.backends.mkldnn.matmul
+
+
+@pytest.fixture(autouse=True)
+def as_it_was():
+    before = SETTING.fp32_precision
+    SETTING.fp32_precision = "none"
+    yield
+    SETTING.fp32_precision = before
+
+
+def test_no_digit_is_lost_whatever_this_cpu_can(draw):
+    a, b = draw(300, 200).float(), draw(200, 100).float()
+    quick_products()
+    exact = a.double() @ b.double()
+    assert float((a @ b - exact).norm() / exact.norm()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("instructions", "rounds", "expected"),
+    [("AVX-512", False, "bf16"), ("AVX-512", True, "none"), ("AMX", False, "none"), (None, False, "none")],
+)
+def test_torch_is_told_where_it_is_quicker_and_loses_nothing(monkeypatch, instructions, rounds, expected):
+    asked_under = []
+    monkeypatch.setattr(products, "bfloat16_instructions", lambda: instructions)
+    monkeypatch.setattr(products, "rounded", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
+    assert quick_products() is (expected == "bf16")
+    assert SETTING.fp32_precision == expected
+    assert asked_under == (["bf16"] if instructions == "AVX-512" else [])
+
+
+@pytest.mark.parametrize("digits", [torch.bfloat16, torch.float16])
+def test_lost_digits_are_noticed(monkeypatch, digits):
+    assert not rounded()
+    times = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: times(a.to(digits), b.to(digits)).float())
+    assert rounded()
+
+
+def test_what_torch_was_told_is_taken_back_whatever_happens():
+    with pytest.raises(RuntimeError, match="oh"), products_by_onednn():
+        assert SETTING.fp32_precision == "bf16"
+        raise RuntimeError("oh")
+    assert SETTING.fp32_precision == "none"
