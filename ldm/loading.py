@@ -16,7 +16,7 @@ from ldm.convert.folder import read_clip, read_model
 from ldm.convert.gather import gather
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
-from ldm.nn.layout import laid_out, lay_out
+from ldm.nn.layout import converted, lay_out
 from ldm.nn.pieces import use_pieces
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
@@ -104,7 +104,7 @@ def _fill(
     network: nn.Module, tensors: dict[str, Tensor], source: Path, dtype: torch.dtype, device: torch.device
 ) -> None:
     """Give a network on the meta device its weights: one tensor after another, and none is held twice."""
-    ready = {name: laid_out(_aligned(tensor.to(device, dtype))) for name, tensor in tensors.items()}
+    ready = {name: _aligned(converted(tensor, device, dtype)) for name, tensor in tensors.items()}
     if any(ready[name].data_ptr() != tensor.data_ptr() for name, tensor in tensors.items()):
         demand_finite(ready, source)  # they were all read just now; what is mapped only is left in peace
     network.load_state_dict(ready, assign=True)

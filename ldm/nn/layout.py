@@ -43,11 +43,11 @@ def lay_out(network: Network) -> Network:
     return network
 
 
-def laid_out(weight: Tensor) -> Tensor:
-    """A single weight as `lay_out` would have it: the same tensor, or a copy."""
-    if weight.ndim == 4 and (weight.device.type, weight.dtype) in HALF_PRECISION:
-        return weight.contiguous(memory_format=torch.channels_last)
-    return weight
+def converted(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A single weight there, in that dtype, as `lay_out` would have it: the same tensor, or a copy made in one go."""
+    if weight.ndim == 4 and (device.type, dtype) in HALF_PRECISION:
+        return weight.to(device, dtype, memory_format=torch.channels_last)
+    return weight.to(device, dtype)
 
 
 def pixel_by_pixel(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

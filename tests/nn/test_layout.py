@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.nn.layout import channels_last, laid_out, lay_out, pixel_by_pixel
+from ldm.nn.layout import channels_last, converted, lay_out, pixel_by_pixel
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 from tests.small import CONFIG
@@ -73,9 +73,13 @@ def test_only_float32_on_a_cpu_goes_in_pixel_by_pixel(draw):
 def test_only_bfloat16_on_a_cpu_is_laid_out_anew(dtype, expected):
     network = nn.Sequential(nn.Linear(2, 3), nn.Conv2d(2, 3, 3)).to(dtype)
     linear = network[0].weight.clone()
-    single = laid_out(network[1].weight)
-    assert laid_out(network[0].weight) is network[0].weight
+    cpu = torch.device("cpu")
+    single = converted(network[1].weight, cpu, dtype)
+    assert converted(network[0].weight, cpu, dtype) is network[0].weight
     assert (single is network[1].weight) is not expected and torch.equal(single, network[1].weight)
+    wide = network[1].weight.double()
+    assert torch.equal(converted(wide, cpu, dtype), single)
+    assert converted(wide, cpu, dtype).stride() == single.stride()
     lay_out(network)
     assert is_channels_last(network[1].weight) is is_channels_last(single) is expected
     assert torch.equal(network[0].weight, linear)
