@@ -19,9 +19,12 @@ from ldm.bfloat16 import bfloat16_instructions
 
 
 def quick_products() -> bool:
-    """From now on products of float32 matrices are oneDNN's, where that is quicker and no digit is lost; for all of
-    torch, so it is for a program to decide. Returns whether they are."""
-    if bfloat16_instructions() != "AVX-512":
+    """From now on products of float32 matrices are oneDNN's, where that is quicker and no digit is lost.
+
+    For all of torch, so it is for a program to decide. Returns whether they are. Never beside a CUDA card, which would
+    do the products: torch has older switches for the card's precision, and refuses to read them once this one is set.
+    """
+    if bfloat16_instructions() != "AVX-512" or torch.cuda.is_available():
         return False
     with products_by_onednn():
         if rounded():

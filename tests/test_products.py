@@ -25,16 +25,25 @@ def test_no_digit_is_lost_whatever_this_cpu_can(draw):
 
 
 @pytest.mark.parametrize(
-    ("instructions", "rounds", "expected"),
-    [("AVX-512", False, "bf16"), ("AVX-512", True, "none"), ("AMX", False, "none"), (None, False, "none")],
+    ("instructions", "card", "rounds", "expected"),
+    [
+        ("AVX-512", False, False, "bf16"),
+        ("AVX-512", False, True, "none"),
+        ("AVX-512", True, False, "none"),
+        ("AMX", False, False, "none"),
+        (None, False, False, "none"),
+    ],
 )
-def test_torch_is_told_where_it_is_quicker_and_loses_nothing(monkeypatch, instructions, rounds, expected):
+def test_torch_is_told_where_it_is_quicker_and_loses_nothing(
+    monkeypatch, instructions, card, rounds, expected
+):
     asked_under = []
     monkeypatch.setattr(products, "bfloat16_instructions", lambda: instructions)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
     monkeypatch.setattr(products, "rounded", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
     assert quick_products() is (expected == "bf16")
     assert SETTING.fp32_precision == expected
-    assert asked_under == (["bf16"] if instructions == "AVX-512" else [])
+    assert asked_under == (["bf16"] if instructions == "AVX-512" and not card else [])
 
 
 @pytest.mark.parametrize("digits", [torch.bfloat16, torch.float16])
