@@ -14,6 +14,7 @@ So q and k are widened, and the products are oneDNN's (`ldm/products.py`). It ma
 nothing, for that is what they were; other threads' products may be rounded, too, for as long as this takes.
 """
 
+import math
 from typing import TypeVar
 
 import torch
@@ -25,7 +26,7 @@ from ldm.bfloat16 import bfloat16_instructions
 from ldm.nn.attention import Attention, attention
 from ldm.products import products_by_onednn
 
-ROOM = 2**22  # weights in a piece, those of 1024 queries on 4096 keys: as scores they take 16 MB
+ROOM = 2**21  # weights in a piece, those of 512 queries on 4096 keys: as scores they take 8 MB
 MANY = 2**16  # weights of a head from which on it pays: 256 pixels that look at one another
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -64,6 +65,7 @@ def attention_in_pieces(
 ) -> Float[Tensor, "b h n d"]:
     r"""$\mathrm{softmax}(QK^\top / \sqrt d)\, V$, computed a head and some queries at a time."""
     queries = max(1, min(q.shape[-2], ROOM // k.shape[-2]))
+    scale = math.log2(math.e) * q.shape[-1] ** -0.5
     scores = q.new_empty(queries, k.shape[-2], dtype=torch.float32)
     weights = v.new_empty(scores.shape)
     mixed = v.new_empty(*q.shape[:-1], v.shape[-1])
@@ -72,7 +74,8 @@ def attention_in_pieces(
         for head_q, head_k, head_v, head_mixed in zip(*heads, strict=True):
             for piece, result in zip(head_q.split(queries), head_mixed.split(queries), strict=True):
                 s, w = scores[: len(piece)], weights[: len(piece)]
-                torch.addmm(s, piece, head_k.T, beta=0, alpha=q.shape[-1] ** -0.5, out=s)
-                w.copy_(torch.softmax(s, dim=-1, out=s))
+                torch.addmm(s, piece, head_k.T, beta=0, alpha=scale, out=s)
+                s.sub_(s.amax(dim=-1, keepdim=True)).exp2_()  # softmax, with 2^(x log2 e) for e^x
+                w.copy_(s.div_(s.sum(dim=-1, keepdim=True)))
                 torch.mm(w, head_v, out=result)
     return mixed
