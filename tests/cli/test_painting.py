@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import ldm
+from ldm.cli import painting
 from ldm.cli.output import progress_bar
 from ldm.loading import pick_device
 from ldm.record import File, read_record
@@ -216,3 +217,11 @@ def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
     options = ("--model", model, "--seed", 1, "--out", "a.png", "--trace", "inside")
     assert run(capsys, "generate", "red dog", *options, *brackets)[:2] == (0, "inside/film.png\na.png\n")
     assert recording.steps == 2 and read_record(work / "a.png").traced
+
+
+def test_a_model_is_loaded_with_the_quicker_products(monkeypatch, model):
+    asked, load = [], ldm.load
+    monkeypatch.setattr(painting, "quick_products", lambda: asked.append("products"))
+    monkeypatch.setattr(ldm, "load", lambda *given, **named: asked.append("load") or load(*given, **named))
+    painting.load_model(str(model))
+    assert asked == ["products", "load"]

@@ -27,6 +27,12 @@ def test_it_is_no_less_precise_than_the_kernel(monkeypatch, draw, n, m, scale, r
     assert error(rounded, expected) > 1.3 * error(mixed, expected)
 
 
+def test_large_scores_do_not_overflow(draw):
+    q, k, v = (x.bfloat16() for x in (300 * draw(1, 2, 30, 8), draw(1, 2, 40, 8), draw(1, 2, 40, 8)))
+    assert float((q.float() @ k.float().mT).amax()) * 8**-0.5 > 300  # e^300 is no float32
+    torch.testing.assert_close(attention_in_pieces(q, k, v), attention(q, k, v), rtol=0.02, atol=0.02)
+
+
 def test_in_float32_only_products_are_rounded(draw):
     # 8 binary digits at least, where the processor takes the offer at all.
     q, k, v = (draw(1, 2, 600, 8).float() for _ in range(3))
