@@ -5,7 +5,7 @@ and puts the c numbers of a pixel side by side, b h w c. That is the order in wh
 one in which a transformer wants its tokens: `b c h w -> b (h w) c` then moves nothing at all.
 
 In bfloat16 on a CPU the convolutions gain much: a step of Stable Diffusion 1's U-Net took 12% less time with matrix
-units (AMX), 7% with AVX-512. The matrix units of CUDA cards (tensor cores) want the same order in half precision, says
+units (AMX), 8% with AVX-512. The matrix units of CUDA cards (tensor cores) want the same order in half precision, says
 PyTorch's tutorial on memory formats; that was not measured here. There `lay_out` changes the weights, and what comes
 out of them follows.
 
