@@ -422,8 +422,8 @@ MISTAKES = (
         "20f",
         "weights rounded to half precision when they are loaded",
         "loading.py",
-        "_aligned(tensor.to(device, dtype))",
-        "_aligned(tensor.half().to(device, dtype))",
+        "_aligned(converted(tensor, device, dtype))",
+        "_aligned(converted(tensor.half(), device, dtype))",
     ),
     Mistake(
         "20g",
