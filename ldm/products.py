@@ -1,8 +1,8 @@
 r"""Products of float32 matrices, by the quicker of torch's two libraries.
 
 torch comes with two that can multiply them: MKL, which is Intel's, and oneDNN, which also does the convolutions. It
-takes MKL. On an AMD CPU with AVX-512 that reaches half of what oneDNN does: by oneDNN a step of Stable Diffusion 1's
-U-Net in float32 takes 30% less time (docs/bench.md).
+takes MKL. On an AMD CPU with AVX-512 that is the slower one: by oneDNN a step of Stable Diffusion 1's U-Net in float32
+takes 30% less time (docs/bench.md).
 
 torch has no switch for this, but one for something else. It lets oneDNN round the numbers to bfloat16 before it
 multiplies them, where a CPU gains by that; then the products go to oneDNN. A CPU that has AVX-512's instructions alone

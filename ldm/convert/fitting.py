@@ -116,7 +116,7 @@ def demand_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
     """Raise an `LdmError` that names a tensor with NaN or infinity in it. It reads them all."""
     for name, tensor in tensors.items():
         # A sum has no room to hide one, and takes no memory; it can overflow by itself, so look again then. (Half
-        # precision is added up in float32 anyway. If told to, torch widens all numbers first, thirty times as slow.)
+        # precision is added up in float32 anyway. If told to, torch widens all numbers first, which is far slower.)
         if not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise LdmError(
                 f"{source}: the tensor {name} has NaN or infinity in it ({tensor.dtype}); the file is spoilt, or the "

@@ -7,7 +7,7 @@ kernel, Dao et al. 2022, go in pieces through the keys, too, which takes more ca
 The kernel is quick in bfloat16 where the CPU has AMX. With the instructions of AVX-512 alone it takes as long as in
 float32, and two products with a softmax between are quicker: a step of Stable Diffusion 1's U-Net takes a fifth less
 (docs/bench.md). A good part of that comes from writing all scores to one place, and all weights to another, which the
-processor then has in its cache; another from $e^x = 2^{x \log_2 e}$, as torch's exp2 takes a quarter of its exp's time.
+processor then has in its cache; another from $e^x = 2^{x \log_2 e}$, as torch's exp2 is quicker than its exp.
 
 The scores have to be float32, for with the two digits of bfloat16 one of 10 may be off by 0.03, and its weight by 3%.
 So q and k are widened, and the products are oneDNN's (`ldm/products.py`). It may round them to bfloat16, which loses
