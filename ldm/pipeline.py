@@ -27,6 +27,7 @@ from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, Time, 
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps
+from ldm.heap import large_blocks_apart
 from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
 from ldm.repaint import Original, keep, latents_to_repaint, pick_strength, steps_left, to_read, without
@@ -122,10 +123,10 @@ class LatentDiffusion(nn.Module):
     def encode_text(
         self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
     ) -> Float[Tensor, "b n d"]:
-        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length."""
+        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length, in the U-Net's dtype."""
 
         def encode() -> Tensor:
-            return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
+            return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt).to(self.dtype)
 
         return finite(encode, self, "in the text's context")
 
@@ -265,7 +266,8 @@ class LatentDiffusion(nn.Module):
     def decode(self, latent: Float[Tensor, "b z h w"], tile: bool = False) -> list[Image.Image]:
         """Step 4: the pictures of finished latents."""
         decode = decode_in_tiles if tile else VAE.decode
-        return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
+        with large_blocks_apart():
+            return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
 
     def put_back(
         self, images: Sequence[Image.Image], original: Original, keep_pixels: bool = False, tile: bool = False

@@ -83,15 +83,18 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     module.load_state_dict(tensors, assign=True)
 
 
-def read_model(folder: Path, dtype: torch.dtype = torch.float32) -> LatentDiffusion:
-    """Build the model in `folder` and fill it."""
+def read_model(
+    folder: Path, dtype: torch.dtype = torch.float32, text: torch.dtype | None = None
+) -> LatentDiffusion:
+    """Build the model in `folder` and fill it; its text encoder may have a dtype of its own."""
     config = read_config(folder)
     tokenizer = read_tokenizer(folder, config.text)
     with torch.device("meta"):  # no memory and no random numbers for weights that the files replace
         model = LatentDiffusion(config, tokenizer)
     for name in ("text", "vae", "unet"):
         path = folder / f"{name}.safetensors"
-        fill(getattr(model, name), read_tensors(path, dtype), path)
+        kind = text or dtype if name == "text" else dtype
+        fill(getattr(model, name), read_tensors(path, kind), path)
     return model.eval()
 
 
