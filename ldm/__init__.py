@@ -56,6 +56,7 @@ READING_ORDER = (
     "ldm.diffusion.dpmpp_2m",
     "ldm.diffusion.samplers",
     "ldm.nn.layout",
+    "ldm.nn.doubling",
     "ldm.nn.resnet",
     "ldm.unet.embedding",
     "ldm.unet.transformer",
@@ -67,6 +68,7 @@ READING_ORDER = (
     "ldm.vae.vae",
     "ldm.vae.tiles",
     # The four steps in order.
+    "ldm.heap",
     "ldm.finite",
     "ldm.repaint",
     "ldm.pipeline",
@@ -158,7 +160,6 @@ READING_ORDER = (
     "ldm.verify.checks",
     "ldm.verify.run",
     # How fast it is, and how much memory it takes.
-    "ldm.heap",
     "ldm.bench.sizes",
     "ldm.bench.model",
     "ldm.bench.stopwatch",

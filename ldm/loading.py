@@ -101,9 +101,7 @@ def load(
     return made.model.eval()
 
 
-def _load_own(
-    folder: Path, dtype: torch.dtype | None, device: torch.device | str | None
-) -> LatentDiffusion:
+def _load_own(folder: Path, dtype: torch.dtype | None, device: torch.device | str | None) -> LatentDiffusion:
     """The model of a folder in this project's own layout."""
     checkpoint = open_checkpoint(folder)
     dtype, device = _settle(checkpoint, dtype, device)

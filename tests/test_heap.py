@@ -50,3 +50,66 @@ def test_memory_is_handed_over_once_and_not_each_time():
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     assert heap.keep_heap() is False
+
+
+# Page faults of eight blocks of 64 MiB and of 16 MiB, while large blocks are kept apart, and after that.
+APART = (
+    COUNT.split("def fill")[0]
+    + """
+from ldm.heap import large_blocks_apart
+def faults(size):
+    def fill():
+        block = libc.malloc(size)
+        ctypes.memset(block, 1, size)
+        libc.free(block)
+    fill()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        fill()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+with large_blocks_apart():
+    print(faults(2**26), faults(2**24))
+print(faults(2**26))
+"""
+)
+
+
+def test_while_large_blocks_are_apart_only_the_others_are_kept():
+    done = subprocess.run(
+        [sys.executable, "-c", APART, "keep"], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    if "glibc is not here" in done.stderr:
+        pytest.skip("this system's C library cannot")
+    assert done.returncode == 0, done.stderr
+    large, small, after = map(int, done.stdout.split())
+    assert large >= 8 * 32 and small < 64 and after < 64  # 32 huge pages at least
+
+
+def test_a_heap_that_nobody_keeps_is_left_alone(monkeypatch):
+    told = []
+    monkeypatch.setattr(heap, "_kept", False)
+    monkeypatch.setattr(heap, "_of_glibc", lambda name: lambda *numbers: told.append((name, numbers)) or 1)
+    with heap.large_blocks_apart():
+        assert told == []
+    assert told == []
+    heap.keep_heap()
+    with heap.large_blocks_apart():
+        pass
+    assert [name for name, _ in told] == [
+        "mallopt",
+        "mallopt",
+        "malloc_trim",
+        "mallopt",
+        "mallopt",
+        "mallopt",
+    ]
+    assert told[-1] == told[0] == ("mallopt", (heap.M_MMAP_MAX, 0))
+
+
+def test_the_heap_is_as_before_after_an_error(monkeypatch):
+    told = []
+    monkeypatch.setattr(heap, "_kept", True)
+    monkeypatch.setattr(heap, "_of_glibc", lambda name: lambda *numbers: told.append(numbers) or 1)
+    with pytest.raises(KeyError), heap.large_blocks_apart():
+        raise KeyError
+    assert told[-1] == (heap.M_MMAP_MAX, 0)

@@ -202,6 +202,34 @@ def test_numbers_of_full_precision_are_loaded_to_the_last_bit_and_rounded_only_o
                 assert loaded.dtype == kind and torch.equal(loaded, tensor.to(kind))
 
 
+@pytest.mark.parametrize("layout", ["theirs", "ours"])
+@pytest.mark.parametrize(
+    ("stored", "asked", "expected"),
+    [
+        (torch.float32, torch.bfloat16, torch.float32),
+        (torch.float32, torch.float16, torch.float32),
+        (torch.float32, torch.float64, torch.float64),
+        (torch.float16, torch.bfloat16, torch.bfloat16),
+        (torch.bfloat16, torch.float32, torch.float32),
+    ],
+)
+def test_a_text_encoder_in_full_precision_stays_in_its_file(tmp_path, layout, stored, asked, expected):
+    config = FAMILIES["sd1"]
+    path = save(
+        tmp_path / "v1-5.safetensors", config, single_file(config, random_tensors(config, dtype=stored))
+    )
+    if layout == "ours":
+        path = tmp_path / "ours"
+        convert(tmp_path / "v1-5.safetensors", path)
+    model = ldm.load(path, asked, "cpu")
+    assert {p.dtype for p in model.text.parameters()} == {expected}
+    assert {p.dtype for part in (model.unet, model.vae) for p in part.parameters()} == {asked}
+    assert model.dtype == asked and model.encode_text(["a dog"]).dtype == asked
+    if stored == expected and layout == "theirs":
+        weight = model.text.layers[0].mlp.fc_1.weight
+        assert weight.untyped_storage().nbytes() > 10 * weight.numel()  # a slice of the whole file
+
+
 def test_numbers_at_odd_places_of_a_file_are_moved(tmp_path, single):
     data = single.read_bytes()
     length = int.from_bytes(data[:8], "little")

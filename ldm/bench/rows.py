@@ -107,6 +107,8 @@ GAIN_ROWS = (
     Row("U-Net step, float32: channels last", "gain-layout-float32", "seconds", "s"),
     Row("VAE decode, float32: channels last", "gain-decode-float32", "seconds", "s"),
     Row("the same, memory above the model", "gain-decode-float32", "memory", "MiB"),
+    Row("VAE decode, bfloat16: doubled and convolved at once", "gain-doubling", "seconds", "s"),
+    Row("VAE decode, float32: doubled and convolved at once", "gain-doubling-float32", "seconds", "s"),
     Row("U-Net step, bfloat16: the kept heap", "gain-heap", "seconds", "s"),
     Row("U-Net step, float32: the kept heap", "gain-heap-float32", "seconds", "s"),
     Row("U-Net step, float32: products by oneDNN, with AVX-512", "gain-products", "seconds", "s"),

@@ -16,6 +16,7 @@ from ldm.convert.gather import gather
 from ldm.heap import keep_heap
 from ldm.loading import load
 from ldm.nn.attention import Attention, attention
+from ldm.nn.resnet import Upsample
 from ldm.pipeline import LatentDiffusion
 from ldm.products import quick_products
 from ldm.text.encoder import TextEncoder
@@ -41,6 +42,13 @@ def in_one_piece(model: LatentDiffusion) -> None:
     for part in model.unet.modules():
         if isinstance(part, Attention):
             part.kernel = attention
+
+
+def one_after_the_other(model: LatentDiffusion) -> None:
+    """Pixels are repeated, then convolved."""
+    for part in model.vae.modules():
+        if isinstance(part, Upsample):
+            part.at_once = False
 
 
 @torch.no_grad()
@@ -82,6 +90,8 @@ CASES: dict[str, Case] = {
     "gain-layout": partial(unet_step, dtype=torch.bfloat16, change=channels_first),
     "gain-layout-float32": partial(unet_step, dtype=torch.float32, change=channels_first),
     "gain-decode-float32": partial(decode, dtype=torch.float32, change=channels_first),
+    "gain-doubling": partial(decode, dtype=torch.bfloat16, change=one_after_the_other),
+    "gain-doubling-float32": partial(decode, dtype=torch.float32, change=one_after_the_other),
     "gain-heap": partial(unet_step, dtype=torch.bfloat16),
     "gain-heap-float32": partial(unet_step, dtype=torch.float32),
     "gain-products": partial(unet_step, dtype=torch.float32),

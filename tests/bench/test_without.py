@@ -7,6 +7,7 @@ from ldm.bench import ours, without
 from ldm.bench.ours import compile_unet
 from ldm.bench.rows import GAIN_ROWS
 from ldm.nn.attention import Attention
+from ldm.nn.resnet import Upsample
 from tests.bench.conftest import SIZES
 
 
@@ -42,6 +43,14 @@ def test_by_hand_is_every_attention_of_the_unet(folder):
     without.by_hand(model)
     found = [part.by_hand for part in model.unet.modules() if isinstance(part, Attention)]
     assert len(found) > 2 and all(found)
+
+
+def test_one_after_the_other_is_every_doubling_of_the_vae(folder):
+    model = ldm.load(folder, torch.float32, "cpu")
+    found = [part for part in model.vae.modules() if isinstance(part, Upsample)]
+    assert found and all(part.at_once for part in found)
+    without.one_after_the_other(model)
+    assert not any(part.at_once for part in found)
 
 
 def test_one_by_one_looks_at_one_picture_at_a_time(folder, monkeypatch):
