@@ -1,8 +1,8 @@
 r"""The pipeline, with a model too small to paint anything: what must hold for any weights."""
 
 import itertools
-import itertools
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
