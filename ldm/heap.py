@@ -8,9 +8,9 @@ kept. The step took 7% less time in bfloat16, and 7 to 10% in float32.
 What is kept is lost to other programs until this one ends. So it is for a program to decide, and never for an import.
 
 And a kept heap breaks: among the blocks that are free again lie small ones in use, and the next large one does not fit
-between. A step's maps have 5 to 40 MB, and twenty steps leave some hundreds of MB unused; the VAE's last have up to 134.
-While it decodes, those come from the system and go back, as everywhere else: that takes longer, but it happens once a
-picture, when memory is at its peak.
+between. A step's maps have 5 to 40 MB, and twenty steps leave a good deal of that unused; the VAE's last have up to
+134 MB. While it decodes, those come from the system and go back, as everywhere else: that takes longer, but it happens
+once a picture, when memory is at its peak.
 """
 
 import sys
