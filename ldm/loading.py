@@ -96,7 +96,7 @@ def load(
     made = gather(path, read_config(config), weights, prediction)
     dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
-        kind = _left_alone(tensors, dtype, device) if name == "text" else dtype
+        kind = _text_dtype(tensors, dtype, device) if name == "text" else dtype
         _fill(getattr(made.model, name), tensors, made.checkpoint.path, kind, device)
     return made.model.eval()
 
@@ -105,14 +105,14 @@ def _load_own(folder: Path, dtype: torch.dtype | None, device: torch.device | st
     """The model of a folder in this project's own layout."""
     checkpoint = open_checkpoint(folder)
     dtype, device = _settle(checkpoint, dtype, device)
-    text = _left_alone(checkpoint.parts["text"].tensors, dtype, device)
+    text = _text_dtype(checkpoint.parts["text"].tensors, dtype, device)
     model = read_model(folder, dtype, text).to(device)
     for network in (model.unet, model.vae):
         use_pieces(lay_out(network))
     return model
 
 
-def _left_alone(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> torch.dtype:
+def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """What the text encoder computes in: on a CPU in float32 rather than less, if that is what its file holds.
 
     It runs once a picture, so its speed does not count. And mapped from the file, it takes no memory of its own: in

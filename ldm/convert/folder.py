@@ -93,7 +93,7 @@ def read_model(
         model = LatentDiffusion(config, tokenizer)
     for name in ("text", "vae", "unet"):
         path = folder / f"{name}.safetensors"
-        kind = text or dtype if name == "text" else dtype
+        kind = text if text and name == "text" else dtype
         fill(getattr(model, name), read_tensors(path, kind), path)
     return model.eval()
 
