@@ -7,8 +7,8 @@ Along a row, repeating makes $u_{2i} = u_{2i+1} = x_i$, and a kernel $w_0, w_1, 
 
 Once the weights are added up, two products do for three; in a picture four for nine. In other words, $x_i$ gives
 $y_{2i-1}$ to $y_{2i+2}$ the shares $w_2$, $w_1 + w_2$, $w_0 + w_1$ and $w_0$. A convolution that deals out shares is
-called transposed. Its weights are not learned here (Odena et al. 2016 found that those leave a checkerboard), they are
-the 3x3 kernel's own, and so the picture is the same, but for rounding.
+called transposed. This one does not learn its weights, which would leave a checkerboard (Odena et al. 2016): they are the
+3x3 kernel's own, and so the picture is the same, but for rounding.
 
 The repeated map, four times its size in memory, is never made. docs/bench.md has what that gains.
 """
@@ -20,15 +20,15 @@ from torch import Tensor
 
 MANY = 1024  # pixels of a map from which on it pays: adding up the weights takes as long for few as for many
 
-# What x_i gives to each of its four neighbours above, in w_0, w_1, w_2.
+# What $x_i$ gives to $y_{2i-1}$, $y_{2i}$, $y_{2i+1}$ and $y_{2i+2}$: how often each of $w_0$, $w_1$ and $w_2$.
 SHARES = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
 def pays(x: Float[Tensor, "b c h w"]) -> bool:
     """Whether a map is better doubled so: on a CPU, in the dtypes of its library for it, without gradients."""
-    quick = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
     return (
-        quick
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
         and torch.backends.mkldnn.is_available()
         and x.shape[-2] * x.shape[-1] >= MANY
         and not torch.is_grad_enabled()
@@ -38,8 +38,8 @@ def pays(x: Float[Tensor, "b c h w"]) -> bool:
 def double_and_convolve(
     x: Float[Tensor, "b c h w"], weight: Float[Tensor, "d c 3 3"], bias: Float[Tensor, " d"] | None
 ) -> Float[Tensor, "b d h2 w2"]:
-    """Twice the height and width, smoothed by a 3x3 kernel with a border of zeros."""
+    """Each pixel repeated to twice the height and width, then convolved with a border of zeros."""
     shares = weight.new_tensor(SHARES)
-    both = torch.einsum("k i, l j -> i j k l", shares, shares)  # along the columns and along the rows
+    both = torch.einsum("k i, l j -> i j k l", shares, shares)  # down and across
     kernel = torch.einsum("d c i j, i j k l -> c d k l", weight, both)  # rounded once
     return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
