@@ -7,8 +7,8 @@ Along a row, repeating makes $u_{2i} = u_{2i+1} = x_i$, and a kernel $w_0, w_1, 
 
 Once the weights are added up, two products do for three; in a picture four for nine. In other words, $x_i$ gives
 $y_{2i-1}$ to $y_{2i+2}$ the shares $w_2$, $w_1 + w_2$, $w_0 + w_1$ and $w_0$. A convolution that deals out shares is
-called transposed. This one does not learn its weights, which would leave a checkerboard (Odena et al. 2016): they are the
-3x3 kernel's own, and so the picture is the same, but for rounding.
+called transposed. This one does not learn its weights, which would leave a checkerboard (Odena et al. 2016): they are
+the 3x3 kernel's own, and so the picture is the same, but for rounding.
 
 The repeated map, four times its size in memory, is never made. docs/bench.md has what that gains.
 """
