@@ -22,7 +22,7 @@ NOTEBOOKS := $(VENV)/.stamp-notebooks
 REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet pictures evaluate test check docs test-docs notebooks test-notebooks test-browser \
+.PHONY: help demo contact-sheet pictures evaluate test test-long check docs test-docs notebooks test-notebooks test-browser \
   test-reference parity bench mutants rehearsal golden \
   train losses curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
@@ -46,6 +46,9 @@ evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/eval
 
 test: $(TEST) ## run the unit tests (no network, no reference library); C=attention: those of one component
 	@files=`$(BIN)/python -m tests.components $(C)` && set -x && $(PYTEST) $$files $(ARGS)
+
+test-long: $(TEST) ## run the soaks that are left out of `make test`: kills, fuzzing, training
+	$(PYTEST) -m long $(ARGS)
 
 check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(BIN)/ruff check .
