@@ -1,9 +1,9 @@
 r"""Where the first NaN came from.
 
 One number that is not a number (0/0; or beyond float16's 65504, infinity minus infinity) spreads through a network to
-every output, and becomes a black picture. So outputs are checked, which costs next to nothing; and only when one is
-bad is the same call run again, with an ear at every module, for the first that says something wrong. (A GPU works ahead
-of Python; the check makes Python wait for it, once a step.)
+every output, and becomes a black image. So outputs are checked, which costs next to nothing. Only when one is bad is
+the same call run again, with a forward hook on every module, to find the first non-finite output. (A GPU works ahead of
+Python; the check makes Python wait for it, once a step.)
 """
 
 from collections.abc import Callable, Iterator
@@ -12,14 +12,15 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ldm.diffusion.sampling import Denoise, Step, Time
+from ldm.diffusion.level import Level
+from ldm.diffusion.sample import Denoise, Step
 from ldm.errors import LdmError
 
 
 def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | None:
-    """Run `compute` and give the dotted name of the first module of `model` whose output is not all finite, or None.
+    """Run `compute` and return the dotted name of the first module of `model` with a non-finite output, or None.
 
-    A module speaks when it has finished, after its parts: the one named is the innermost, whose parts were still well.
+    Hooks fire innermost first, so the first name recorded is the culprit.
     """
     bad: list[str] = []
 
@@ -61,22 +62,22 @@ def finite(compute: Callable[[], Float[Tensor, "..."]], model: nn.Module, where:
 
 
 def finite_steps(
-    walk: Callable[[Denoise], Iterator[Step]], denoise: Denoise, model: nn.Module, count: int
+    sampling: Callable[[Denoise], Iterator[Step]], denoise: Denoise, model: nn.Module, count: int
 ) -> Iterator[Step]:
-    """The steps of a sampler, `walk(denoise)`, `count` of them. Raises `LdmError` at the first that is not finite.
+    """The steps of `sampling(denoise)`, `count` of them. Raises `LdmError` at the first one that is not finite.
 
-    A sampler may look more than once in a step, and at other points than x_t: it is handed a `denoise` that remembers
-    what it was asked since the last good step.
+    A step may evaluate the network more than once, and at other points than x_t: `sampling` is given a `denoise` that
+    remembers its evaluations since the last good step.
     """
-    looks: list[tuple[Tensor, Time, Tensor]] = []
+    evaluations: list[tuple[Tensor, Level]] = []
 
-    def look(x_t: Tensor, t: Time, alpha_bar_t: Tensor) -> tuple[Tensor, Tensor]:
-        looks.append((x_t, t, alpha_bar_t))
-        return denoise(x_t, t, alpha_bar_t)
+    def watched(x_t: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+        evaluations.append((x_t, level))
+        return denoise(x_t, level)
 
-    for number, step in enumerate(walk(look), start=1):
+    for number, step in enumerate(sampling(watched), start=1):
         if not step.x_prev.isfinite().all():
-            again = (partial(denoise, *asked) for asked in looks)
-            raise not_finite(f"at step {number} of {count} (t = {step.t:g})", model, *again)
-        looks.clear()
+            again = (partial(denoise, *inputs) for inputs in evaluations)
+            raise not_finite(f"at step {number} of {count} (t = {step.level.t:g})", model, *again)
+        evaluations.clear()
         yield step

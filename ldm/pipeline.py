@@ -20,17 +20,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldm.config import Config
+from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
+from ldm.diffusion.level import CLEAN, Level
 from ldm.diffusion.noise import noise_source
-from ldm.diffusion.predict import guide, rescale_guidance, x0_and_eps
+from ldm.diffusion.predict import x0_and_eps
+from ldm.diffusion.sample import Denoise, NoiseFn, OnStep, Step, identity, sample
 from ldm.diffusion.samplers import find_sampler
-from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, Time, unchanged
-from ldm.diffusion.schedule import add_noise, make_alpha_bar
+from ldm.diffusion.schedule import make_alpha_bar
+from ldm.diffusion.spacing import initial_latents, sampler_levels
 from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps
 from ldm.heap import large_blocks_apart
 from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
-from ldm.repaint import Original, keep, latents_to_repaint, pick_strength, steps_left, to_read, without
+from ldm.repaint import Original, keep, latents_to_repaint, levels_left, pick_strength, to_read, without
 from ldm.text.encoder import TextEncoder
 from ldm.text.prompt import encode_prompts
 from ldm.text.tokenizer import Tokenizer
@@ -75,7 +78,7 @@ class LatentDiffusion(nn.Module):
 
         A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
         one. What else is left out is the model's own default (`config.defaults`): the `sampler` (a name from
-        `ldm/diffusion/samplers.py`) and its `steps`, `guidance` (1: none), `size` as (width, height) in pixels.
+        `ldm/diffusion/samplers/table.py`) and its `steps`, `guidance` (1: none), `size` as (width, height) in pixels.
         `negative` says what to move away from. `progress` is handed the steps as they come and their number, and
         hands them on: a place for a progress bar.
 
@@ -101,22 +104,23 @@ class LatentDiffusion(nn.Module):
         batch = batch if isinstance(prompt, str) else len(prompts)
         if batch < 1:
             raise LdmError(f"a batch of {batch} pictures; expected at least 1")
-        path = self.path(steps, sampler, strength)
-        noise = self.noise(range(seed, seed + batch), size)
+        levels = self.levels(steps, sampler, strength)
+        noise_fn = self.noise_fn(range(seed, seed + batch), size)
         original = self.original(init, mask, size, tile)
 
         # 1. Text becomes vectors.
         contexts = self.encode_text([*prompts, negative], weighting, long_prompt)
         cond, uncond = (part.expand(batch, -1, -1) for part in (contexts[:-1], contexts[-1:]))
-        # 2. A latent of pure noise, or a picture's latent under noise. The sampler draws on from the same generators,
-        # if it needs more.
-        latent, project = self.begin(noise(), sampler, path, original, strength)
+        # 2. A latent of pure noise, or an image's latent under noise. A sampler that needs more noise draws it from the
+        # same generators.
+        latent, on_step = self.initial_latents(noise_fn(), sampler, levels, original, strength)
         # 3. The noise is taken away.
         denoise = self.denoiser(cond, uncond, guidance, original)
-        for step in progress(self.sample(latent, denoise, noise, sampler, path, project), len(path)):
+        steps_taken = self.sample(latent, denoise, noise_fn, sampler, levels, on_step)
+        for step in progress(steps_taken, len(levels) - 1):
             latent = step.x_prev
         # 4. The latent becomes pixels.
-        latent = project(latent, self.alpha_bar().new_tensor(1.0))  # what was kept is clean at the end
+        latent = on_step(latent, CLEAN)  # the kept region has no noise at the end
         images = self.decode(latent, tile)
         return images if original is None else self.put_back(images, original, keep_pixels, tile)
 
@@ -130,14 +134,14 @@ class LatentDiffusion(nn.Module):
 
         return finite(encode, self, "in the text's context")
 
-    def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Noise:
-        """Step 2: a source of latent noise for pictures of `size` (width, height), one seed a picture."""
+    def noise_fn(self, seeds: Sequence[int], size: tuple[int, int]) -> NoiseFn:
+        """Step 2: a source of latent noise for images of `size` (width, height), one seed per image."""
         width, height = size
         factor = self.vae.factor
         if width % factor or height % factor or min(size) < factor:
             raise LdmError(f"a size of {width}x{height} pixels; both must be multiples of {factor}")
         shape = (self.config.vae.latent_channels, height // factor, width // factor)  # tensors: height first
-        return noise_source(seeds, shape, self.dtype, self.device)
+        return noise_source(seeds, shape, self.sampling_dtype, self.device)
 
     def denoiser(
         self,
@@ -146,10 +150,11 @@ class LatentDiffusion(nn.Module):
         guidance: float,
         original: Original | None = None,
     ) -> Denoise:
-        """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps).
+        """Step 3, one model evaluation: the U-Net with this context and guidance, its output read as (x0, eps).
 
-        An inpainting U-Net is shown at each look what is left of the `original`, too. Raises `LdmError` for a guidance
-        that is not finite.
+        The U-Net computes in its own dtype: its input is cast to that, and its output back to the latent's. An
+        inpainting U-Net also reads the mask and the masked image of `original`. Raises `LdmError` for a guidance that
+        is not finite.
         """
         if not math.isfinite(guidance):
             usual = self.config.defaults.guidance
@@ -159,17 +164,19 @@ class LatentDiffusion(nn.Module):
         beside = None if original is None else original.beside
 
         @torch.no_grad()
-        def denoise(x_t: Tensor, t: Time, alpha_bar_t: Tensor) -> tuple[Tensor, Tensor]:
-            step = torch.tensor(t, device=x_t.device)
+        def denoise(x_t: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+            t = torch.tensor(level.t, device=x_t.device)
             seen = x_t if beside is None else torch.cat([x_t, beside.expand(len(x_t), -1, -1, -1)], dim=1)
+            seen = seen.to(self.dtype)
             if guidance == 1:
-                out = self.unet(seen, step, cond)
+                out = self.unet(seen, t, cond).to(x_t.dtype)
             else:  # both predictions in one batch
-                out_uncond, out_cond = self.unet(torch.cat([seen, seen]), step, context).chunk(2)
-                out = guide(out_uncond, out_cond, guidance)
+                both = self.unet(torch.cat([seen, seen]), t, context).to(x_t.dtype)
+                out_uncond, out_cond = both.chunk(2)
+                out = classifier_free_guidance(out_uncond, out_cond, guidance)
                 if rescale:
                     out = rescale_guidance(out, out_cond, rescale)
-            return x0_and_eps(self.config.noise.prediction, out, x_t, alpha_bar_t)
+            return x0_and_eps(self.config.noise.prediction, out, x_t, level)
 
         return denoise
 
@@ -214,34 +221,40 @@ class LatentDiffusion(nn.Module):
             picture, latent, hole, torch.cat([to_read(hole, self.vae.factor).to(rest), rest], dim=1)
         )
 
-    def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[Stride]:
-        """The strides that a sampler takes from pure noise, or from a picture (`strength` < 1): the last of them."""
-        return steps_left(find_sampler(sampler).path(steps, self.alpha_bar()), strength)
+    def levels(
+        self, steps: int, sampler: str, strength: float = 1.0, spacing: str | None = None
+    ) -> list[Level]:
+        """The noise levels of a sampler's steps, and the one where the last step ends.
 
-    def begin(
+        From pure noise, or with a `strength` below 1 (image to image) only the last of the steps. `spacing` (see
+        `ldm/diffusion/spacing.py`) replaces the sampler's usual one.
+        """
+        return levels_left(sampler_levels(find_sampler(sampler), steps, self.alpha_bar(), spacing), strength)
+
+    def initial_latents(
         self,
         eps: Float[Tensor, "b z h w"],
         sampler: str,
-        path: Sequence[Stride],
+        levels: Sequence[Level],
         original: Original | None = None,
         strength: float = 1.0,
-    ) -> tuple[Float[Tensor, "b z h w"], Project]:
-        """Step 2: the latent to begin the `path` with, and what to do to it after each step.
+    ) -> tuple[Float[Tensor, "b z h w"], OnStep]:
+        """Step 2: the latents at the first of the `levels`, and what to do to them after each step.
 
-        Pure noise; or a picture's latent, under as much noise as the steps that `strength` leaves take away. At
-        strength 1 a trace of it remains; behind a mask not even that, so that nothing shines through (as in diffusers).
-        An inpainting model sees for itself what is to be kept, so nothing is put back on its way.
+        Pure noise; or an image's latent, with the noise of the first level. At strength 1 a trace of the image remains;
+        behind a mask not even that, so that nothing of it shows through (as in diffusers). An inpainting model sees the
+        kept region for itself, so nothing is restored between its steps.
         """
-        pure = find_sampler(sampler).begin(eps, path)
+        pure = initial_latents(find_sampler(sampler), eps, levels)
         if original is None:
-            return pure, unchanged
-        x0 = original.latent.expand_as(eps)
-        x_t = add_noise(x0, eps, path[0].alpha_bar)
+            return pure, identity
+        x0 = original.latent.to(eps.dtype).expand_as(eps)
+        x_t = levels[0].mix(x0, eps)
         if original.mask is None:
-            return x_t, unchanged
+            return x_t, identity
         start = pure if strength == 1 else x_t
         if original.beside is not None:
-            return start, unchanged
+            return start, identity
         repaint = latents_to_repaint(original.mask, self.vae.factor).to(self.device)
         return start, keep(x0, eps, repaint)
 
@@ -249,22 +262,24 @@ class LatentDiffusion(nn.Module):
         self,
         x: Float[Tensor, "b z h w"],
         denoise: Denoise,
-        noise: Noise,
+        noise_fn: NoiseFn,
         sampler: str,
-        path: Sequence[Stride],
-        project: Project = unchanged,
+        levels: Sequence[Level],
+        on_step: OnStep = identity,
     ) -> Iterator[Step]:
-        """Step 3, all of it: the sampler's steps down the `path`, one by one, as an iterator.
+        """Step 3, all of it: an iterator over the sampler's steps from each of the `levels` to the next.
 
-        `x` is at the noise level of the path's first stride, as from `begin`. Raises `LdmError` at a step whose numbers
-        are not finite.
+        `x` is at the first level, as from `initial_latents`. Raises `LdmError` at a step whose numbers are not finite.
         """
-        walk = find_sampler(sampler).walk
-        return finite_steps(lambda look: walk(look, x, path, noise, project), denoise, self, len(path))
+        update = find_sampler(sampler).update
+        return finite_steps(
+            lambda watched: sample(update, watched, x, levels, noise_fn, on_step), denoise, self, len(levels) - 1
+        )
 
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b z h w"], tile: bool = False) -> list[Image.Image]:
-        """Step 4: the pictures of finished latents."""
+        """Step 4: the images of finished latents."""
+        latent = latent.to(self.vae.decoder.conv_in.weight.dtype)
         decode = decode_in_tiles if tile else VAE.decode
         with large_blocks_apart():
             return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
@@ -279,13 +294,17 @@ class LatentDiffusion(nn.Module):
         return [Image.composite(image, kept, original.mask) for image in images]
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
-        """The model's noise schedule, on its device and in its dtype, but never in half precision.
+        """The model's noise schedule, on its device and in the sampler's dtype."""
+        return make_alpha_bar(self.config.noise).to(device=self.device, dtype=self.sampling_dtype)
 
-        bfloat16 has no number between 0.996 and 1, where the schedule begins: 1 - alpha_bar would be zero.
-        (Single numbers of float32 leave the dtype of the latents they are multiplied with as it is.)
+    @property
+    def sampling_dtype(self) -> torch.dtype:
+        """What latents and the noise schedule are computed in while sampling: the model's dtype, but at least float32.
+
+        A sampler adds up many small steps, and each rounding stays in the latent. bfloat16 has no number between 0.996
+        and 1, where the schedule begins: 1 - alpha_bar would be zero. Only the networks compute in half precision.
         """
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        return make_alpha_bar(self.config.noise).to(device=self.device, dtype=dtype)
+        return torch.promote_types(self.dtype, torch.float32)
 
     @property
     def device(self) -> torch.device:

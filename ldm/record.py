@@ -20,23 +20,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.config import build
+from ldm.diffusion.samplers.table import SAMPLERS
 from ldm.errors import LdmError
 
 KEY = "ldm"
 MOST_TOGETHER = 1000  # pictures in a group; a record that asks for more was not written here
-
-# How AUTOMATIC1111 spells the samplers; a name that is not here is written as ours.
-A1111_SAMPLERS = {
-    "ddim": "DDIM",
-    "ddpm": "DDPM",
-    "plms": "PLMS",
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "heun": "Heun",
-    "lms": "LMS",
-    "dpmpp_2m": "DPM++ 2M",
-}
-A1111_SAMPLERS |= {f"{name}_karras": f"{theirs} Karras" for name, theirs in A1111_SAMPLERS.items()}
 
 
 @dataclass(frozen=True)
@@ -119,7 +107,7 @@ def parameters(record: Record) -> str:
     """
     settings = {
         "Steps": record.steps,
-        "Sampler": A1111_SAMPLERS.get(record.sampler, record.sampler),
+        "Sampler": SAMPLERS[record.sampler].label if record.sampler in SAMPLERS else record.sampler,
         "CFG scale": str(record.guidance).removesuffix(".0"),
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",

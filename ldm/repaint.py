@@ -18,7 +18,6 @@ nothing is put back on the way, and what it paints fits better; but it can do no
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,11 +26,9 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from ldm.diffusion.sampling import Project
-from ldm.diffusion.schedule import add_noise
+from ldm.diffusion.level import Level
+from ldm.diffusion.sample import OnStep
 from ldm.errors import LdmError
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -62,25 +59,25 @@ def pick_strength(
     return strength
 
 
-def steps_left(path: Sequence[Item], strength: float) -> list[Item]:
-    """The steps to take from a picture: the last of them, a share of `strength`, rounded down.
+def levels_left(levels: Sequence[Level], strength: float) -> list[Level]:
+    """The levels of image to image: those of the last steps, a fraction `strength` of them, rounded down.
 
-    Of 20 steps at 0.75 these are the last 15, and the picture is to be noised to the t of the first one: the level at
-    which the network then looks at it. Source: diffusers' StableDiffusionImg2ImgPipeline. (CompVis's script takes the
-    same steps, but noises to the step before the first of them: one index too high, and none is there at strength 1.)
+    Of 20 steps at 0.75 the last 15 are taken, and the image is noised to the first of their levels: the one at which
+    the network then sees it. Source: diffusers' StableDiffusionImg2ImgPipeline. (CompVis's script takes the same steps,
+    but noises to the level before the first of them: one index too high, and at strength 1 there is none.)
 
     Raises `LdmError` for a strength outside (0, 1], and for one that leaves no step.
     """
     if not 0 < strength <= 1:
         raise LdmError(f"a strength of {strength}; expected more than 0 (unchanged), at most 1 (all new)")
-    steps = len(path)
+    steps = len(levels) - 1
     left = int(steps * strength)
     if left == 0:
         enough = math.ceil(1000 / steps) / 1000
         raise LdmError(
             f"a strength of {strength} leaves none of {steps} steps; give at least {enough}, or more steps"
         )
-    return list(path[steps - left :])
+    return list(levels[steps - left :])
 
 
 def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:
@@ -94,18 +91,18 @@ def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"
 
 def keep(
     x0: Float[Tensor, "b z h w"], eps: Float[Tensor, "b z h w"], repaint: Bool[Tensor, "1 1 h w"]
-) -> Project:
-    r"""What to do after each step: where not to `repaint`, put back the picture's latent `x0`, noised like the rest.
+) -> OnStep:
+    r"""What to do after each step: where not to `repaint`, restore the image's latent `x0`, noised like the rest.
 
-    $$x \leftarrow m \odot x + (1 - m) \odot (\sqrt{\bar\alpha}\,x_0 + \sqrt{1 - \bar\alpha}\,\epsilon)$$
+    $$x \leftarrow m \odot x + (1 - m) \odot (\alpha\,x_0 + \sigma\,\epsilon)$$
 
-    with the same $\epsilon$ at every level; at $\bar\alpha = 1$, $x_0$ itself. Source: Lugmayr et al. 2022, eq. 8.
+    with the same $\epsilon$ at every level; at a clean level, $x_0$ itself. Source: Lugmayr et al. 2022, eq. 8.
     """
 
-    def project(x: Tensor, alpha_bar: Tensor) -> Tensor:
-        return torch.where(repaint, x, add_noise(x0, eps, alpha_bar))
+    def restore(x: Tensor, level: Level) -> Tensor:
+        return torch.where(repaint, x, level.mix(x0, eps))
 
-    return project
+    return restore
 
 
 def without(pixels: Float[Tensor, "b 3 h w"], hole: Image.Image) -> Float[Tensor, "b 3 h w"]:

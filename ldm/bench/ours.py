@@ -16,6 +16,7 @@ from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import anonymous_memory, peak_memory, seconds
 from ldm.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
 from ldm.config import TINY
+from ldm.diffusion.level import vp_level
 from ldm.heap import keep_heap
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
@@ -45,7 +46,7 @@ def look(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) ->
     x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.dtype)
     cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=model.dtype).split(1)
     denoise = model.denoiser(cond, uncond, config.defaults.guidance if guidance is None else guidance)
-    return partial(denoise, x_t, T, model.alpha_bar()[T])
+    return partial(denoise, x_t, vp_level(T, model.alpha_bar()))
 
 
 @torch.no_grad()

@@ -9,16 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ldm.diffusion.samplers.table import KARRAS, ROWS
 from ldm.errors import LdmError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     Commands = _SubParsersAction[argparse.ArgumentParser]
-
-# The samplers' names, told by --help without waiting for torch, and those that know Karras's schedule as well.
-SAMPLERS = ("ddim", "ddpm", "plms", "euler", "euler_ancestral", "heun", "lms", "dpmpp_2m")
-WITH_KARRAS = SAMPLERS[3:]
 
 
 def add_model(parser: argparse.ArgumentParser, default: str | None = "tiny") -> None:
@@ -81,7 +78,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler",
         metavar="S",
-        help=f"{', '.join(SAMPLERS)}; from {WITH_KARRAS[0]} on also with _karras (default: the model's)",
+        help=f"{', '.join(row.name for row in ROWS)}; from {KARRAS[0].name.removesuffix('_karras')} on also with "
+        "_karras (default: the model's)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
     parser.add_argument(

@@ -14,7 +14,7 @@ from ldm.errors import LdmError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ldm.diffusion.sampling import Step
+    from ldm.diffusion.sample import Step
     from ldm.record import Record
 
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")

@@ -26,7 +26,7 @@ from ldm.text.unknown import unknown_words
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ldm.diffusion.sampling import Step
+    from ldm.diffusion.sample import Step
 
     Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 

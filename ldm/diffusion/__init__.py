@@ -1,1 +1,1 @@
-"""Noise added step by step, and taken away again: schedules, predictions, samplers."""
+"""Diffusion: noise levels, schedules, predictions, and the samplers that remove the noise again."""

@@ -1,7 +1,7 @@
-r"""Where the noise comes from: one seeded generator a picture.
+r"""Where the noise comes from: one seeded generator per image.
 
-Picture i of a batch draws from seed + i, always in float32 on the CPU, and only then is the noise cast and moved.
-So the same seed is the same noise on every device, in every dtype, and alone or in a batch of any size.
+Image i of a batch draws from seed + i, always in float32 on the CPU; only then is the noise cast and moved. So the same
+seed gives the same noise on every device, in every dtype, alone or in a batch of any size.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from ldm.errors import LdmError
 def noise_source(
     seeds: Sequence[int], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
 ) -> Callable[[], Float[Tensor, "b *shape"]]:
-    """A function that draws, at each call, fresh standard normal noise [len(seeds), *shape].
+    """A `NoiseFn`: each call draws fresh standard normal noise [len(seeds), *shape].
 
     Raises `LdmError` for a seed outside [0, 2**63), which no generator takes.
     """
@@ -26,7 +26,7 @@ def noise_source(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def draw() -> Tensor:
-        pictures = [torch.randn(*shape, generator=g, dtype=torch.float32) for g in generators]
-        return torch.stack(pictures).to(device=device, dtype=dtype)
+        images = [torch.randn(*shape, generator=g, dtype=torch.float32) for g in generators]
+        return torch.stack(images).to(device=device, dtype=dtype)
 
     return draw

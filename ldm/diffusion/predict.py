@@ -1,106 +1,71 @@
-r"""What the U-Net's output means, and how a prompt is made to count.
+r"""Prediction types: what the U-Net's output means.
 
-A network that sees $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ may be asked for the noise
-$\epsilon$, for the picture $x_0$, or for a mixture of both, $v$. With $x_t$ known, each of them determines the
-others; samplers want $x_0$ and $\epsilon$, and never learn which one was predicted.
+A network that sees $x_t = \alpha\,x_0 + \sigma\,\epsilon$ may predict the noise $\epsilon$, the clean latent $x_0$, or
+the mixture v. Since $x_t$ is known, each of them determines the others. Samplers need $x_0$ and $\epsilon$, and never
+learn which one was predicted.
 
-Why three? Close to pure noise, $\epsilon$ says next to nothing about $x_0$ (it is divided by $\sqrt{\bar\alpha_t}
-\to 0$); close to a clean latent, $x_0$ says nothing about $\epsilon$. $v$ is well scaled at both ends.
+Why three? Close to pure noise, $\epsilon$ says almost nothing about $x_0$: recovering $x_0$ from it divides by
+$\alpha \to 0$. Close to a clean latent, $x_0$ says almost nothing about $\epsilon$. v is well scaled at both ends.
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.diffusion.schedule import per_picture
+from ldm.diffusion.level import Level
+from ldm.diffusion.schedule import per_image
 from ldm.errors import LdmError
 
 
 def x0_and_eps(
-    kind: str,
+    prediction_type: str,
     out: Float[Tensor, "b *shape"],
     x_t: Float[Tensor, "b *shape"],
-    alpha_bar_t: Float[Tensor, ""],
+    level: Level,
 ) -> tuple[Float[Tensor, "b *shape"], Float[Tensor, "b *shape"]]:
-    r"""Recover $(\hat x_0, \hat\epsilon)$ from any prediction.
+    r"""Recover $(\hat x_0, \hat\epsilon)$ from a prediction made at $x_t$, whose noise level is `level`.
 
-    From the noise (Ho et al. 2020, eq. 15), from v (Salimans & Ho 2022, appendix D) and from the picture:
+    From the noise (Ho et al. 2020, eq. 15), from v (Salimans & Ho 2022, appendix D; VP levels only) and from the clean
+    latent:
 
-    $$\hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
+    $$\hat x_0 = \frac{x_t - \sigma\,\hat\epsilon}{\alpha}$$
 
-    $$\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v, \qquad
-      \hat\epsilon = \sqrt{1-\bar\alpha_t}\,x_t + \sqrt{\bar\alpha_t}\,\hat v$$
+    $$\hat x_0 = \alpha\,x_t - \sigma\,\hat v, \qquad \hat\epsilon = \sigma\,x_t + \alpha\,\hat v$$
 
-    $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}$$
+    $$\hat\epsilon = \frac{x_t - \alpha\,\hat x_0}{\sigma}$$
 
-    Raises `LdmError` for any other kind.
+    Raises `LdmError` for any other prediction type.
     """
-    a, s = alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt()
-    match kind:
+    a, s = level.alpha, level.sigma
+    match prediction_type:
         case "eps":
             return (x_t - s * out) / a, out
         case "v":
             return a * x_t - s * out, s * x_t + a * out
         case "x0":
             return out, (x_t - a * out) / s
-    raise LdmError(f"prediction {kind!r}; expected 'eps', 'v' or 'x0'")
+    raise LdmError(f"prediction {prediction_type!r}; expected 'eps', 'v' or 'x0'")
 
 
-def target(
-    kind: str,
+def training_target(
+    prediction_type: str,
     x0: Float[Tensor, "b *shape"],
     eps: Float[Tensor, "b *shape"],
     alpha_bar_t: Float[Tensor, "b"],
 ) -> Float[Tensor, "b *shape"]:
-    r"""What the network should have said: the training target that `x0_and_eps` inverts.
+    r"""What the network should predict: the training target that `x0_and_eps` inverts.
 
-    The noise, the picture, or for "v" the mixture
+    The noise, the clean latent, or for "v" the mixture
 
     $$v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\,x_0$$
 
-    Source: Salimans & Ho 2022, appendix D. Raises `LdmError` for any other kind.
+    Source: Salimans & Ho 2022, appendix D. Raises `LdmError` for any other prediction type.
     """
-    a = per_picture(alpha_bar_t, x0)
-    match kind:
+    a = per_image(alpha_bar_t, x0)
+    match prediction_type:
         case "eps":
             return eps
         case "v":
             return (a.sqrt() * eps - (1 - a).sqrt() * x0).to(x0.dtype)
         case "x0":
             return x0
-    raise LdmError(f"prediction {kind!r}; expected 'eps', 'v' or 'x0'")
-
-
-def guide(
-    uncond: Float[Tensor, "b *shape"], cond: Float[Tensor, "b *shape"], scale: float
-) -> Float[Tensor, "b *shape"]:
-    r"""Classifier-free guidance: exaggerate the difference that the prompt makes.
-
-    $$\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$$
-
-    `scale` g: 1 is the plain conditional prediction, 0 ignores the prompt, 7.5 is usual. A negative prompt takes
-    the place of the empty one, and is moved away from.
-
-    It works on any prediction alike, for at a given $x_t$ all three are linear in one another.
-
-    Source: Saharia et al. 2022, eq. 2, who count like this function, as Stable Diffusion does. The first to write it
-    down, Ho & Salimans 2022, eq. 6, count from 0, so their $w = g - 1$:
-
-    $$\tilde\epsilon = (1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$$
-    """
-    return uncond + scale * (cond - uncond)
-
-
-def rescale_guidance(
-    guided: Float[Tensor, "b *shape"], cond: Float[Tensor, "b *shape"], share: float
-) -> Float[Tensor, "b *shape"]:
-    r"""Take back what guidance adds in contrast:
-
-    $$\tilde v \leftarrow \phi\, \tilde v\, \frac{\mathrm{std}(v_c)}{\mathrm{std}(\tilde v)} + (1 - \phi)\, \tilde v$$
-
-    A strong guidance inflates the prediction, and its pictures are overexposed. `share` $\phi$: 0 leaves `guided` as it
-    is, 1 gives it all of `cond`'s standard deviation (of each picture, over everything else), which looks plain; 0.7 is
-    usual, for models of zero terminal SNR. Source: Lin et al. 2024, eqs. 15 and 16.
-    """
-    dims = tuple(range(1, guided.ndim))
-    ratio = cond.std(dims, keepdim=True) / guided.std(dims, keepdim=True)
-    return guided * (share * ratio + (1 - share))
+    raise LdmError(f"prediction {prediction_type!r}; expected 'eps', 'v' or 'x0'")

@@ -1,15 +1,15 @@
-r"""The forward process: how a latent drowns in noise, step by step.
+r"""The forward process of DDPM: how noise is added to a latent, step by step.
 
-Step t multiplies by $\sqrt{1-\beta_t}$ and adds Gaussian noise of variance $\beta_t$, so that a latent of variance 1
-keeps variance 1, of which ever less is picture and more is noise. Gaussians compose, so any step is reached from
-the start in one go (Ho et al. 2020, eq. 4):
+Step t multiplies by $\sqrt{1-\beta_t}$ and adds Gaussian noise of variance $\beta_t$. A latent of variance 1 keeps
+variance 1; less and less of it is signal. Gaussians compose, so any step can be reached from the start in one go (Ho et
+al. 2020, eq. 4):
 
 $$q(x_t \mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\, x_0,\; (1 - \bar\alpha_t)\, I\right),
   \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$$
 
 Here t counts from 0, as in every implementation: $\bar\alpha_0$ is already slightly noisy. (DDIM's paper writes
 $\alpha$ for what is $\bar\alpha$ here and in DDPM's.) Stable Diffusion's $\bar\alpha_{999}$ is 0.0047, not 0: a trace
-of the picture survives to the last step, while sampling starts without one (Lin et al. 2024 call it a flaw).
+of the image survives to the last step, while sampling starts without one (a flaw, say Lin et al. 2024).
 """
 
 import math
@@ -23,15 +23,15 @@ from ldm.errors import LdmError
 
 
 def zero_terminal_snr(betas: Float[Tensor, "T"]) -> Float[Tensor, "T"]:
-    r"""Bend a schedule so that its last step is noise alone, $\bar\alpha_{T-1} = 0$, and its first stays what it was.
+    r"""Rescale a schedule so that its last step is pure noise, $\bar\alpha_{T-1} = 0$, and its first stays unchanged.
 
     $$\sqrt{\bar\alpha_t} \leftarrow \left(\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_{T-1}}\right)
       \frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0} - \sqrt{\bar\alpha_{T-1}}}$$
 
-    So the network learns what it meets when it paints: the trace of a picture that Stable Diffusion's last step keeps
-    gives away how bright the picture is, and without one its paintings are all of middling brightness. At such a last
-    step the noise says nothing about the picture: the network must predict v (or x0). Source: Lin et al. 2024,
-    algorithm 1.
+    The network then learns what it meets when sampling starts. The trace of an image that Stable Diffusion's last step
+    keeps gives away how bright the image is; where sampling provides none, all images are of medium brightness. At the
+    new last step the noise says nothing about the image, so the network must predict v (or x0). Source: Lin et al.
+    2024, algorithm 1.
     """
     root = torch.cumprod(1 - betas, dim=0).sqrt()
     alpha_bar = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
@@ -46,7 +46,7 @@ def make_betas(config: NoiseConfig) -> Float[Tensor, "T"]:
     - `cosine`: $\bar\alpha_t = f(t+1) / f(0)$ with $f(s) = \cos^2\!\left(\frac{s/T + 0.008}{1.008} \cdot
       \frac\pi2\right)$, betas at most 0.999 (Nichol & Dhariwal 2021, eq. 17, whose t is ours plus one).
 
-    With `zero_snr` any of them is then bent to end in pure noise. Raises `LdmError` for another schedule,
+    With `zero_snr` any of them is then rescaled to end in pure noise. Raises `LdmError` for another schedule,
     or for that of a model that predicts eps.
     """
     start, end, steps = config.beta_start, config.beta_end, config.steps
@@ -77,10 +77,10 @@ def make_alpha_bar(config: NoiseConfig) -> Float[Tensor, "T"]:
     return torch.cumprod(1 - make_betas(config), dim=0)
 
 
-def per_picture(alpha_bar_t: Float[Tensor, "*b"], x: Float[Tensor, "b *shape"]) -> Float[Tensor, "..."]:
-    """alpha_bar_t, one number or one a picture, ready to be multiplied with x: [b, 1, 1, 1].
+def per_image(alpha_bar_t: Float[Tensor, "*b"], x: Float[Tensor, "b *shape"]) -> Float[Tensor, "..."]:
+    """alpha_bar_t, one for the batch or one per image, in a shape that broadcasts against x: [b, 1, 1, 1].
 
-    At least in its own precision, not in x's: in half precision an alpha_bar near 1 would become 1, and its noise 0.
+    It keeps at least its own precision: rounded to half precision, an alpha_bar near 1 would become 1, its noise 0.
     """
     dtype = torch.promote_types(alpha_bar_t.dtype, x.dtype)
     return alpha_bar_t.to(dtype).reshape(-1, *[1] * (x.ndim - 1))
@@ -95,44 +95,7 @@ def add_noise(
 
     $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
 
-    `alpha_bar_t` in [0, 1], one for the batch or one a picture. Source: Ho et al. 2020, eq. 4.
+    `alpha_bar_t` in [0, 1], one for the batch or one per image. Source: Ho et al. 2020, eq. 4.
     """
-    a = per_picture(alpha_bar_t, x0)
+    a = per_image(alpha_bar_t, x0)
     return (a.sqrt() * x0 + (1 - a).sqrt() * eps).to(x0.dtype)
-
-
-def spaced_timesteps(
-    count: int, steps: int, spacing: str = "leading", offset: int = 0
-) -> list[tuple[int, int]]:
-    """The timesteps that a sampler visits when it takes `count` strides instead of `steps` (say, 20 for 1000).
-
-    Returns pairs (t, t_prev), the noisiest first: "at t, predict; then go to t_prev". A negative t_prev means the
-    end. t_prev is always t - steps // count: with `linspace`, whose grid is not that regular, the latent is then taken
-    to the level of t = 949 and read at 946, an inaccuracy of the reference's DDIM that is kept. For 20 of 1000:
-
-    - `leading`, offset 1: 951, 901, ..., 51, 1 (Stable Diffusion's; the offset was there in its training code);
-    - `trailing`: 999, 949, ..., 49 (starts at the noisiest step: Lin et al. 2024, section 3.3);
-    - `linspace`: 999, 946, ..., 53, 0 (both ends).
-
-    Raises `LdmError` unless 1 <= count <= steps, and where an offset leads past the end of the schedule.
-    """
-    if not 1 <= count <= steps:
-        raise LdmError(
-            f"{count} sampling steps; expected 1 to {steps}, the length of the model's noise schedule"
-        )
-    stride = steps // count
-    match spacing:
-        case "leading":
-            grid = [i * stride + offset for i in range(count)]
-        case "trailing":
-            grid = [round(steps - i * steps / count) - 1 for i in reversed(range(count))]
-        case "linspace":
-            grid = torch.linspace(0, steps - 1, count, dtype=torch.float64).round().int().tolist()
-        case _:
-            raise LdmError(f"timestep spacing {spacing!r}; expected 'leading', 'trailing' or 'linspace'")
-    if grid[-1] >= steps:
-        raise LdmError(
-            f"{count} sampling steps; this sampler starts its grid at {offset}, so the model's schedule of {steps} "
-            f"allows at most {steps - offset}"
-        )
-    return [(t, t - stride) for t in reversed(grid)]

@@ -89,13 +89,13 @@ def paint(
     defaults = model.config.defaults
     for i in range(0, len(prompts), batch):
         some = prompts[i : i + batch]
-        noise = model.noise(seeds[i : i + batch], (defaults.size, defaults.size))
+        noise_fn = model.noise_fn(seeds[i : i + batch], (defaults.size, defaults.size))
         with mixed_precision():
             cond, uncond = model.encode_text(some), model.encode_text([""] * len(some))
             denoise = model.denoiser(cond, uncond, defaults.guidance)
-            path = model.path(defaults.steps, defaults.sampler)
-            latent, _ = model.begin(noise(), defaults.sampler, path)
-            for step in model.sample(latent, denoise, noise, defaults.sampler, path):
+            levels = model.levels(defaults.steps, defaults.sampler)
+            latent, _ = model.initial_latents(noise_fn(), defaults.sampler, levels)
+            for step in model.sample(latent, denoise, noise_fn, defaults.sampler, levels):
                 latent = step.x_prev
             pixels = model.vae.decode(latent)
         yield from to_images(pixels)

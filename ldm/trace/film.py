@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from ldm.diffusion.sampling import Time
+from ldm.diffusion.level import Time
 from ldm.lettering import INK, PALE, PAPER, font, shortened
 from ldm.trace.recorder import Recording
 

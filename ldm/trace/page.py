@@ -23,7 +23,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ldm.diffusion.sampling import Time
+from ldm.diffusion.level import Time
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 

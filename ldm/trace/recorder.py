@@ -28,7 +28,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ldm.diffusion.sampling import Step, Time
+from ldm.diffusion.level import Time
+from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention
 from ldm.pipeline import LatentDiffusion
@@ -177,7 +178,7 @@ class Recording:
             look, self._look = self._look, None
             if look is None or look.out is None:
                 raise LdmError(
-                    "a step, but no look of the U-Net; call `generate` inside the block of `record`"
+                    "a step, but no evaluation of the U-Net; call `generate` inside the block of `record`"
                 )
             pictures = len(step.x_t)
             size = angle = None
@@ -186,7 +187,7 @@ class Recording:
             attention = (look.maps / look.layers)[-pictures:].cpu()
             x_t, x0, x_prev = (x.detach().to("cpu", torch.float32) for x in (step.x_t, step.x0, step.x_prev))
             self.moments.append(
-                Moment(step.t, float(step.alpha_bar), x_t, x0, x_prev, size, angle, attention)
+                Moment(step.level.t, step.level.alpha**2, x_t, x0, x_prev, size, angle, attention)
             )
             yield step
 

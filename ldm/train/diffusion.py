@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ldm.config import NoiseConfig
 from ldm.convert.folder import fill, read_config, read_tensors, read_tokenizer, write_tensors
-from ldm.diffusion.predict import target
+from ldm.diffusion.predict import training_target
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.files import atomic_path
 from ldm.pipeline import LatentDiffusion
@@ -84,7 +84,7 @@ def diffusion_loss(
     alpha_bar_t = make_alpha_bar(noise_config).to(t.device)[t]
     with mixed_precision():
         out = full_precision(unet(add_noise(latents, eps, alpha_bar_t), t, context))
-    error = out - target(noise_config.prediction, latents, eps, alpha_bar_t)
+    error = out - training_target(noise_config.prediction, latents, eps, alpha_bar_t)
     weight = importance(noise_config).to(t.device)[t]
     return (weight * error.square().mean(dim=(1, 2, 3))).mean()
 

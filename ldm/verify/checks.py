@@ -6,7 +6,6 @@ one another, so that one alone is computed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from ldm.diffusion.level import vp_level
 from ldm.errors import LdmError
 from ldm.pipeline import LatentDiffusion
 from ldm.vae.vae import reparametrise
@@ -58,7 +58,7 @@ def vae_round_trip(
 def unet(
     model: LatentDiffusion, x_t: Float[Tensor, "1 c h w"], t: int, context: Float[Tensor, "1 n d"]
 ) -> Float[Tensor, "1 z h w"]:
-    """One look of the U-Net."""
+    """One evaluation of the U-Net."""
     return model.unet(x_t, torch.tensor([t], device=x_t.device), context)
 
 
@@ -72,19 +72,19 @@ def sampled(
     guidance: float = 7.5,
     last: str = "sampler",
 ) -> Float[Tensor, "1 z h w"]:
-    r"""The latent after the first `after` of `steps` strides, with an empty negative prompt.
+    r"""The latent after the first `after` of `steps` steps, with an empty negative prompt.
 
-    `last` is the noise level where the last stride ends: the sampler's own, or "first", that of t = 0. There diffusers'
+    `last` is the noise level where the last step ends: the sampler's own, or "first", that of t = 0. There diffusers'
     DPM++ ended until 2024, and its figures have stayed (as `final_sigmas_type="sigma_min"`).
     """
-    path = model.path(steps, sampler)
+    levels = model.levels(steps, sampler)
     if last == "first":
-        path = [*path[:-1], replace(path[-1], alpha_bar_prev=model.alpha_bar()[0])]
+        levels = [*levels[:-1], vp_level(0, model.alpha_bar())]
     denoise = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance)
-    x, _ = model.begin(x_T, sampler, path)
-    # None of the samplers with figures draws noise on its way.
-    strides = model.sample(x, denoise, partial(torch.zeros_like, x), sampler, path)
-    for _, step in zip(range(after), tqdm(strides, total=after, unit="step", leave=False, disable=None)):
+    x, _ = model.initial_latents(x_T.to(model.sampling_dtype), sampler, levels)
+    # None of the samplers with figures draws noise between its steps.
+    sampling = model.sample(x, denoise, partial(torch.zeros_like, x), sampler, levels)
+    for _, step in zip(range(after), tqdm(sampling, total=after, unit="step", leave=False, disable=None)):
         x = step.x_prev
     return x
 
@@ -92,6 +92,7 @@ def sampled(
 def image(model: LatentDiffusion, steps: int, **inputs: Any) -> Float[Tensor, "1 h w 3"]:
     """A finished picture with values in [0, 1], not yet rounded to 8 bits, as the publisher has it."""
     latent = sampled(model, steps=steps, after=steps, **inputs)
+    latent = latent.to(model.dtype)
     return rearrange((model.vae.decode(latent) / 2 + 0.5).clamp(0, 1), "b c h w -> b h w c")
 
 

@@ -1,0 +1,82 @@
+r"""A noise level: how much signal and how much noise a latent holds.
+
+A noisy latent is a weighted sum of a clean latent $x_0$ and standard normal noise $\epsilon$:
+
+$$x = \alpha\,x_0 + \sigma\,\epsilon$$
+
+Families of diffusion models differ in how the two weights are tied together:
+
+- variance preserving (VP; DDPM, Stable Diffusion): $\alpha = \sqrt{\bar\alpha}$ and $\sigma = \sqrt{1 - \bar\alpha}$,
+  so a latent of variance 1 keeps variance 1; with zero terminal SNR the last level is noise alone, $\alpha = 0$;
+- variance exploding (VE; Karras et al. 2022): $\alpha = 1$;
+- rectified flow (Liu et al. 2023): $\alpha = 1 - \sigma$.
+
+A sampler gets a list of levels and never asks which family they belong to.
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+Latent = Float[Tensor, "b *shape"]
+Time = int | float  # a timestep, or a point between two timesteps
+
+
+@dataclass(frozen=True)
+class Level:
+    """A noise level, and the time that the network is told for it."""
+
+    t: Time
+    alpha: float  # the weight of the signal
+    sigma: float  # the weight of the noise
+
+    def mix(self, x0: Latent, eps: Latent) -> Latent:
+        r"""The latent at this level: $x = \alpha\,x_0 + \sigma\,\epsilon$."""
+        return self.alpha * x0 + self.sigma * eps
+
+    @property
+    def ve_sigma(self) -> float:
+        r"""The noise level of the same latent in VE form, $x / \alpha = x_0 + (\sigma / \alpha)\,\epsilon$.
+
+        Papers and programs in the wake of Karras et al. 2022 call this ratio sigma: from 0 (clean) to 14.6 in Stable
+        Diffusion; infinite for pure noise.
+        """
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+    @property
+    def log_snr(self) -> float:
+        r"""Half the log of the signal-to-noise ratio; it rises as noise is removed, from $-\infty$ to $\infty$:
+
+        $$\lambda = \log\frac{\alpha}{\sigma} = \tfrac12 \log\frac{\alpha^2}{\sigma^2}$$
+        """
+        if not self.alpha or not self.sigma:
+            return -math.inf if self.sigma else math.inf
+        return math.log(self.alpha / self.sigma)
+
+
+CLEAN = Level(0, 1.0, 0.0)  # a finished latent
+
+
+def vp_level(t: int, alpha_bar: Float[Tensor, "T"]) -> Level:
+    r"""The level of timestep t of a VP schedule: $\alpha = \sqrt{\bar\alpha_t}$, $\sigma = \sqrt{1 - \bar\alpha_t}$."""
+    return Level(t, alpha_bar[t].sqrt().item(), (1 - alpha_bar[t]).sqrt().item())
+
+
+def vp_level_of(t: Time, ve_sigma: float) -> Level:
+    r"""The VP level with a given ratio of noise to signal, $s = \sigma / \alpha$:
+
+    $$\alpha = \frac{1}{\sqrt{1 + s^2}}, \qquad \sigma = \frac{s}{\sqrt{1 + s^2}}$$
+    """
+    alpha = 1 / math.hypot(1, ve_sigma)
+    return Level(t, alpha, ve_sigma * alpha)
+
+
+def flow_levels(count: int) -> list[Level]:
+    r"""The levels of a rectified flow, for `count` steps: $\sigma = t$ falls evenly from 1 to 0, $\alpha = 1 - \sigma$.
+
+    On the straight line from noise to data, $x_t = (1 - t)\,x_0 + t\,\epsilon$. Source: Liu et al. 2023, eq. 1, whose
+    t runs the other way.
+    """
+    return [Level(t, 1 - t, t) for t in (1 - i / count for i in range(count + 1))]

@@ -1,0 +1,77 @@
+r"""The reverse process: the loop that every sampler shares.
+
+A sampler is given a list of noise levels, from the noisiest to the last one, which is (nearly) clean. At each level but
+the last it evaluates the network, and an update takes the latent to the next level:
+
+    for step in sample(update, denoise, x, levels, noise_fn):
+        x = step.x_prev
+
+`sample` is a generator that yields what happened at each step, so a progress bar and a plain `for` can consume the same
+loop. The updates are in `ldm/diffusion/samplers/`, one a file; the levels come from `ldm/diffusion/spacing.py`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ldm.diffusion.level import Latent, Level
+
+# (x_t, its noise level) -> the estimates of x0 and eps. The pipeline builds it from U-Net, prompt and guidance.
+Denoise = Callable[[Latent, Level], tuple[Latent, Latent]]
+# () -> fresh standard normal noise of the latent's shape.
+NoiseFn = Callable[[], Latent]
+# (x, its noise level) -> x, called after each update; its return value replaces x. Inpainting restores the kept region.
+OnStep = Callable[[Latent, Level], Latent]
+
+MEMORY = 4  # evaluations that multistep samplers may look back at, the current one included
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the network: at the latent x_t, with the estimates x0 and eps."""
+
+    level: Level
+    x_t: Latent
+    x0: Latent
+    eps: Latent
+
+
+# (past evaluations, the newest last; the levels ahead, the next one first; denoise; noise_fn) -> x at the next level.
+Update = Callable[[Sequence[Evaluation], Sequence[Level], Denoise, NoiseFn], Latent]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one step of sampling. The last step's `x_prev` is the finished latent."""
+
+    level: Level  # the noise level of x_t
+    x_t: Latent  # the latent before the step
+    x0: Latent  # the estimate, from x_t, of the finished latent
+    x_prev: Latent  # the latent after the step ("prev": at a lower t, as the forward process counts)
+
+
+def identity(x: Latent, level: Level) -> Latent:
+    """The `OnStep` that changes nothing."""
+    return x
+
+
+def sample(
+    update: Update,
+    denoise: Denoise,
+    x: Latent,
+    levels: Sequence[Level],
+    noise_fn: NoiseFn,
+    on_step: OnStep = identity,
+) -> Iterator[Step]:
+    """Take the latent x from the first level to the last, one step at a time.
+
+    The network is never evaluated at the last level. Evaluations at pure noise (alpha = 0) are not remembered: eps is
+    x itself there, and the direction in which VE latents move has no finite length.
+    """
+    past: list[Evaluation] = []
+    for i, (level, next_level) in enumerate(pairwise(levels), start=1):
+        x0, eps = denoise(x, level)
+        past = [*(e for e in past if e.level.alpha), Evaluation(level, x, x0, eps)][-MEMORY:]
+        x_prev = on_step(update(past, levels[i:], denoise, noise_fn), next_level)
+        yield Step(level, x, x0, x_prev)
+        x = x_prev

@@ -1,0 +1,72 @@
+r"""DDPM: the reverse process as it was first sampled, with fresh noise at every step.
+
+If we knew $x_0$, the step back from $x_t$ would be a Gaussian that Bayes' rule gives exactly. We do not, so the
+network's estimate stands in for it. The noise that is added again keeps that estimate from being final: the next step
+can correct it.
+
+Source: Ho, Jain & Abbeel 2020, sections 2 and 3.2.
+"""
+
+import math
+from collections.abc import Sequence
+
+from ldm.diffusion.level import Latent, Level
+from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.errors import LdmError
+
+
+def step_variance(level: Level, next_level: Level) -> float:
+    r"""The variance of the noise that the forward process adds on its way from `next_level` up to `level`:
+
+    $$\beta = \sigma^2 - \left(\frac{\alpha}{\alpha'}\right)^2 \sigma'^2$$
+
+    For neighbouring timesteps of a VP schedule it is $\beta_t$; in general it is $1 - \bar\alpha_t / \bar\alpha_{t'}$.
+    """
+    return level.sigma**2 - (level.alpha / next_level.alpha * next_level.sigma) ** 2
+
+
+def posterior(x_t: Latent, x0: Latent, level: Level, next_level: Level) -> tuple[Latent, float]:
+    r"""Mean and variance of $q(x' \mid x_t, x_0)$, for the step from `level` to the less noisy `next_level`:
+
+    $$\tilde\mu = \frac{\alpha'\,\beta}{\sigma^2}\,x_0 + \frac{\alpha\,\sigma'^2}{\alpha'\,\sigma^2}\,x_t,
+      \qquad \tilde\beta = \frac{\sigma'^2}{\sigma^2}\,\beta$$
+
+    with the $\beta$ of `step_variance`. Source: Ho et al. 2020, eqs. 6 and 7; Kingma et al. 2021, eq. 25, for any
+    levels.
+    """
+    beta = step_variance(level, next_level)
+    of_x0 = next_level.alpha * beta / level.sigma**2
+    of_x_t = level.alpha * next_level.sigma**2 / (next_level.alpha * level.sigma**2)
+    return of_x0 * x0 + of_x_t * x_t, next_level.sigma**2 / level.sigma**2 * beta
+
+
+def ddpm_step(
+    x_t: Latent, x0: Latent, level: Level, next_level: Level, noise: Latent, variance: str = "fixed_small"
+) -> Latent:
+    r"""One step back, with fresh noise z:
+
+    $$x' = \tilde\mu(x_t, \hat x_0) + \sigma z$$
+
+    $\sigma^2$ is $\tilde\beta$ (`fixed_small`: exact if all images were the same) or $\beta$ (`fixed_large`: exact if
+    images were white noise). The truth lies between, and with many steps it hardly matters. A step to a clean latent
+    adds no noise. Source: Ho et al. 2020, algorithm 2 and section 3.2. Raises `LdmError` for another `variance`.
+    """
+    mean, small = posterior(x_t, x0, level, next_level)
+    match variance:
+        case "fixed_small":
+            return mean + math.sqrt(small) * noise
+        case "fixed_large":
+            return mean + math.sqrt(step_variance(level, next_level) if next_level.sigma else 0.0) * noise
+    raise LdmError(f"DDPM variance {variance!r}; expected 'fixed_small' or 'fixed_large'")
+
+
+def ddpm(
+    past: Sequence[Evaluation],
+    ahead: Sequence[Level],
+    denoise: Denoise,
+    noise_fn: NoiseFn,
+    variance: str = "fixed_small",
+) -> Latent:
+    """DDPM's update."""
+    now = past[-1]
+    return ddpm_step(now.x_t, now.x0, now.level, ahead[0], noise_fn(), variance)

@@ -1,0 +1,46 @@
+r"""Euler ancestral ("Euler a"): steps below the target noise level, then adds noise back up to it.
+
+How far below? Such that the step has the mean and the variance of DDPM's step back from $x_t$ given $x_0$ ("ancestral"
+sampling). As there, errors of one step are not carried along forever; and the image goes on changing, however many
+steps there are. It is DDIM with eta = 1, at Euler's levels.
+
+Source: k-diffusion's `sample_euler_ancestral`; the variance is that of Ho et al. 2020, eq. 7.
+"""
+
+import math
+from collections.abc import Sequence
+
+from ldm.diffusion.level import Latent, Level
+from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+
+
+def down_and_up(level: Level, next_level: Level) -> tuple[float, float]:
+    r"""How much noise Euler's step leaves, and how much fresh noise then leads up to $\sigma'$:
+
+    $$\sigma_{down} = \sigma' \cdot \frac{\alpha\,\sigma'}{\alpha'\,\sigma}, \qquad
+      \sigma_{up}^2 = \sigma'^2 - \sigma_{down}^2$$
+
+    The variances of independent noises add up, so the latent arrives at $\sigma'$. In a step to a clean latent both
+    are 0.
+    """
+    down = next_level.sigma * (level.alpha * next_level.sigma) / (next_level.alpha * level.sigma)
+    return down, math.sqrt(next_level.sigma**2 - down**2)
+
+
+def euler_ancestral_step(
+    x0: Latent, eps: Latent, level: Level, next_level: Level, noise: Latent
+) -> Latent:
+    r"""One step down, and up again with fresh noise z:
+
+    $$x' = \alpha'\,\hat x_0 + \sigma_{down}\,\hat\epsilon + \sigma_{up}\, z$$
+    """
+    down, up = down_and_up(level, next_level)
+    return next_level.alpha * x0 + down * eps + up * noise
+
+
+def euler_ancestral(
+    past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn
+) -> Latent:
+    """Euler ancestral's update; it draws noise at each step."""
+    now = past[-1]
+    return euler_ancestral_step(now.x0, now.eps, now.level, ahead[0], noise_fn())
