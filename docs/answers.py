@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ldm.diffusion.sampling import strides
 from torch import Tensor, nn
 
 from ldm.config import PRESETS, NoiseConfig
 from ldm.convert.folder import read_clip, read_model
-from ldm.diffusion.sampling import strides
 from ldm.diffusion.schedule import add_noise, make_alpha_bar, spaced_timesteps
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_pixels

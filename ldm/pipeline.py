@@ -273,7 +273,10 @@ class LatentDiffusion(nn.Module):
         """
         update = find_sampler(sampler).update
         return finite_steps(
-            lambda watched: sample(update, watched, x, levels, noise_fn, on_step), denoise, self, len(levels) - 1
+            lambda watched: sample(update, watched, x, levels, noise_fn, on_step),
+            denoise,
+            self,
+            len(levels) - 1,
         )
 
     @torch.no_grad()

@@ -38,13 +38,13 @@ import math
 
 import torch
 from IPython.display import display
+from ldm.diffusion.sigmas import faded, karras_sigmas, levels_to_path, piled, sigma_of
 
 import ldm
 import show
 from ldm.config import TINY
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.diffusion.sigmas import faded, karras_sigmas, levels_to_path, piled, sigma_of
 
 alpha_bar = make_alpha_bar(TINY.noise).double()
 

@@ -28,11 +28,11 @@
 import numpy as np
 import torch
 from IPython.display import display
+from ldm.diffusion.ddim import ddim_step
 from PIL import Image, ImageDraw
 
 import ldm
 import show
-from ldm.diffusion.ddim import ddim_step
 from ldm.diffusion.predict import guide, x0_and_eps
 from ldm.diffusion.samplers import ddim_path
 from ldm.diffusion.schedule import add_noise, make_alpha_bar

@@ -2,9 +2,9 @@ r"""Where the first NaN came from."""
 
 import pytest
 import torch
+from ldm.diffusion.sampling import Step
 from torch import nn
 
-from ldm.diffusion.sampling import Step
 from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps, first_bad_module
 

@@ -158,5 +158,3 @@ def sampler_levels(
 def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) -> Latent:
     r"""Where an image from noise starts: at noise of variance 1, or of variance $\sigma^2$ (see `Sampler`)."""
     return noise if sampler.unit_start else levels[0].sigma * noise
-
-

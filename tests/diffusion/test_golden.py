@@ -4,18 +4,21 @@ The tables are float32 there and here, and processors may differ in the last bit
 themselves, and the samplers are then given the reference's, made float64.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from ldm.config import NoiseConfig
-from ldm.diffusion.ddim import ddim
-from ldm.diffusion.ddpm import ddpm
+from ldm.diffusion.level import vp_level
 from ldm.diffusion.predict import x0_and_eps
+from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.sampling import strides
-from ldm.diffusion.schedule import make_alpha_bar, make_betas, spaced_timesteps
-from ldm.diffusion.sigmas import piled
+from ldm.diffusion.samplers.ddim import ddim
+from ldm.diffusion.samplers.ddpm import ddpm
+from ldm.diffusion.schedule import make_alpha_bar, make_betas
+from ldm.diffusion.spacing import initial_latents, sampler_levels, spaced_timesteps
 from tests.golden.compare import assert_same, golden
 
 KINDS = ("eps", "v", "x0")
@@ -43,17 +46,25 @@ def sampler_noise(i):
     return torch.from_numpy(np.random.RandomState(1000 + i).standard_normal(SHAPE))
 
 
-def run(sampler, kind, path, start=None, **options):
-    r"""All latents of a run, with the dummy of `make.py` for a U-Net and its noise at each step."""
+def dummy(prediction_type):
+    r"""The dummy of `make.py` for a U-Net."""
+
+    def denoise(x_t, level):
+        return x0_and_eps(prediction_type, x_t * (level.t + 1) / (level.t + 2), x_t, level)
+
+    return denoise
+
+
+def run(update, prediction_type, levels, start=None):
+    r"""All latents of a run with `dummy`, and the noise of `make.py` at each step."""
     made = []
 
-    def denoise(x_t, t, level):
-        return x0_and_eps(kind, x_t * (t + 1) / (t + 2), x_t, level)
-
-    def noise():  # called at the step after the ones that are made
+    def noise_fn():  # called at the step after the ones that are made
         return sampler_noise(len(made))
 
-    for step in sampler(denoise, sampler_noise(-1) if start is None else start, path, noise, **options):
+    for step in sample(
+        update, dummy(prediction_type), sampler_noise(-1) if start is None else start, levels, noise_fn
+    ):
         made.append(step.x_prev)
     return torch.stack(made)
 
@@ -63,26 +74,53 @@ def assert_every_step_same(path, expected):
         assert_same(got, step)
 
 
+def ddim_like_the_reference(prediction_type, timesteps, alpha_bar, eta):
+    r"""All latents of a DDIM run whose steps all go down by the same number of timesteps, as the reference's do.
+
+    On grids that are not that regular the reference arrives at one level and reads the latent at another ("linspace",
+    20 steps: at t = 949 and 946). Ours are chains of levels, so each step is a run of its own here.
+    """
+    stride, x, made = 1000 // len(timesteps), sampler_noise(-1), []
+    for i, t in enumerate(timesteps):
+        levels = [vp_level(t, alpha_bar), vp_level(max(t - stride, 0), alpha_bar)]
+        noise = partial(sampler_noise, i)
+        [step] = sample(partial(ddim, eta=eta), dummy(prediction_type), x, levels, noise)
+        made.append(x := step.x_prev)
+    return torch.stack(made)
+
+
 @pytest.mark.parametrize("steps", [20, 30, 50])
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_every_step_of_ddim_equals_the_reference(steps, spacing):
     expected = golden("samplers")
-    timesteps, alpha_bar = spaced_timesteps(steps, 1000, spacing, offset=1), expected["alpha_bar"].double()
-    assert [t for t, _ in timesteps] == expected[f"ddim/{steps}/{spacing}/t"].tolist()
+    # DDIM's timesteps are whole.
+    timesteps = [round(t) for t in spaced_timesteps(steps, 1000, spacing)]
+    alpha_bar = expected["alpha_bar"].double()
+    assert timesteps == expected[f"ddim/{steps}/{spacing}/t"].tolist()
     for kind in KINDS:
         for eta in (0.0, 0.5, 1.0):
-            path = run(ddim, kind, strides(timesteps, alpha_bar, alpha_bar[0]), eta=eta)
+            path = ddim_like_the_reference(kind, timesteps, alpha_bar, eta)
             assert_every_step_same(path, expected[f"ddim/{kind}/{steps}/{spacing}/{eta}"])
+
+
+@pytest.mark.parametrize("steps", [20, 30, 50])
+def test_a_whole_run_of_ddim_equals_the_reference(steps):
+    expected = golden("samplers")
+    levels = sampler_levels(SAMPLERS["ddim"], steps, expected["alpha_bar"].double())
+    for kind in KINDS:
+        for eta in (0.0, 0.5, 1.0):
+            path = run(partial(ddim, eta=eta), kind, levels)
+            assert_every_step_same(path, expected[f"ddim/{kind}/{steps}/leading/{eta}"])
 
 
 @pytest.mark.parametrize("steps", [20, 30, 50])
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
 def test_every_step_of_ddpm_equals_the_reference(steps, variance):
     expected = golden("samplers")
-    timesteps, alpha_bar = spaced_timesteps(steps, 1000), expected["alpha_bar"].double()
-    assert [t for t, _ in timesteps] == expected[f"ddpm/{steps}/t"].tolist()
+    levels = sampler_levels(SAMPLERS["ddpm"], steps, expected["alpha_bar"].double())
+    assert [level.t for level in levels[:-1]] == expected[f"ddpm/{steps}/t"].tolist()
     for kind in KINDS:
-        path = run(ddpm, kind, strides(timesteps, alpha_bar, alpha_bar.new_tensor(1.0)), variance=variance)
+        path = run(partial(ddpm, variance=variance), kind, levels)
         assert_every_step_same(path, expected[f"ddpm/{kind}/{steps}/{variance}"])
 
 
@@ -90,14 +128,16 @@ def solver_keys():
     return [key.removesuffix("/path") for key in golden("solvers") if key.endswith("/path")]
 
 
-def solve(name, kind, steps, alpha_bar):
-    r"""Our run in the form of the reference's: its k-diffusion samplers hand out y, not x."""
+def solve(name, prediction_type, steps, alpha_bar):
+    r"""Our run in the form of the reference's: its k-diffusion samplers hand out x / alpha."""
     sampler = SAMPLERS[name]
-    path = sampler.path(steps, alpha_bar)
-    latents = run(sampler.walk, kind, path, start=sampler.begin(sampler_noise(-1), path))
+    levels = sampler_levels(sampler, steps, alpha_bar)
+    latents = run(
+        sampler.update, prediction_type, levels, initial_latents(sampler, sampler_noise(-1), levels)
+    )
     if not sampler.unit_start:
-        latents = torch.stack([piled(x, stride.alpha_bar_prev) for x, stride in zip(latents, path)])
-    return [stride.t for stride in path], latents
+        latents = torch.stack([x / level.alpha for x, level in zip(latents, levels[1:], strict=True)])
+    return [level.t for level in levels[:-1]], latents
 
 
 @pytest.mark.parametrize("key", solver_keys())

@@ -11,7 +11,6 @@ from ldm.diffusion.schedule import (
     add_noise,
     make_alpha_bar,
     make_betas,
-    spaced_timesteps,
     zero_terminal_snr,
 )
 from ldm.errors import LdmError
@@ -125,53 +124,7 @@ def test_half_precision_does_not_lose_the_first_touch_of_noise(draw):
     torch.testing.assert_close(out, (0.00085**0.5 * eps.double()).bfloat16(), rtol=0.01, atol=0)
 
 
-def test_twenty_steps_in_the_three_published_spacings():
-    leading = spaced_timesteps(20, 1000, "leading", offset=1)
-    assert [t for t, _ in leading] == list(range(951, 0, -50)) and leading[-1] == (1, -49)
-    trailing = spaced_timesteps(20, 1000, "trailing")
-    assert [t for t, _ in trailing] == list(range(999, 48, -50)) and trailing[-1] == (49, -1)
-    linspace = spaced_timesteps(20, 1000, "linspace")
-    assert [t for t, _ in linspace][:2] == [999, 946] and [t for t, _ in linspace][-2:] == [53, 0]
-
-
-def test_four_steps_of_ten_by_hand():
-    # A stride of 10 // 4 = 2. Leading: 0, 2, 4, 6. Trailing: 10, 7.5, 5, 2.5, rounded to even, less one.
-    assert spaced_timesteps(4, 10) == [(6, 4), (4, 2), (2, 0), (0, -2)]
-    assert spaced_timesteps(4, 10, "trailing") == [(9, 7), (7, 5), (4, 2), (1, -1)]
-    assert spaced_timesteps(4, 10, "linspace") == [(9, 7), (6, 4), (3, 1), (0, -2)]
-
-
-def test_as_many_steps_as_the_schedule_visit_every_timestep():
-    for spacing in ("leading", "trailing", "linspace"):
-        assert spaced_timesteps(50, 50, spacing) == [(t, t - 1) for t in reversed(range(50))]
-
-
-@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-def test_any_number_of_steps_goes_down_within_the_schedule_and_ends_at_the_end(spacing):
-    for count in range(1, 101):
-        pairs = spaced_timesteps(count, 100, spacing)
-        times = [t for t, _ in pairs]
-        assert len(pairs) == count and times[-1] >= 0 and times[0] <= 99
-        assert all(a > b for a, b in zip(times, times[1:]))
-        assert all(t - previous == 100 // count for t, previous in pairs)
-        if spacing == "trailing" or (spacing == "linspace" and count > 1):
-            assert times[0] == 99
-
-
-@pytest.mark.parametrize("count", [0, -1, 1001])
-def test_too_few_or_too_many_steps_are_an_error(count):
-    with pytest.raises(LdmError, match=rf"{count} sampling steps; expected 1 to 1000"):
-        spaced_timesteps(count, 1000)
-
-
-def test_an_offset_past_the_end_is_an_error():
-    with pytest.raises(LdmError, match="starts its grid at 1.*at most 999"):
-        spaced_timesteps(1000, 1000, offset=1)
-
-
-def test_unknown_names_are_errors():
-    with pytest.raises(LdmError, match="'karras'; expected 'leading'"):
-        spaced_timesteps(20, 1000, "karras")
+def test_an_unknown_schedule_is_an_error():
     with pytest.raises(LdmError, match="'sigmoid'; expected 'scaled_linear'"):
         config = NoiseConfig()
         object.__setattr__(config, "schedule", "sigmoid")  # past the type check of the test run

@@ -1,7 +1,6 @@
 r"""From noise to a picture: the equations of the samplers, and of the noise levels in their other form."""
 
 import numpy as np
-
 from ldm.diffusion.ddim import ddim_sigma, ddim_step
 from ldm.diffusion.ddpm import ddpm_step, posterior
 from ldm.diffusion.dpmpp_2m import dpmpp_2m_step, log_snr
@@ -10,8 +9,9 @@ from ldm.diffusion.euler_ancestral import down_and_up, euler_ancestral_step
 from ldm.diffusion.heun import heun_step
 from ldm.diffusion.lms import lms_step, lms_weights
 from ldm.diffusion.plms import extrapolated_eps
-from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.sigmas import faded, karras_sigmas, piled, sigma_of
+
+from ldm.diffusion.predict import x0_and_eps
 from tests.equations.numbers import agree, normal, tensor
 
 A_BEFORE, A_T, A_PREV = 0.1, 0.3, 0.55  # alpha_bar one stride before, at t, and at the lower t'

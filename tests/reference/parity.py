@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from unittest import mock
 
 import torch
+from ldm.diffusion.ddim import ddim
+from ldm.diffusion.ddpm import ddpm
+from ldm.diffusion.sampling import strides
 from torch import Tensor, nn
 
 from ldm.config import SD1, SD2_BASE, TINY, NoiseConfig
 from ldm.convert.rows import Row, clip_rows, from_diffusers, text_extras, text_rows, unet_rows, vae_rows
-from ldm.diffusion.ddim import ddim
-from ldm.diffusion.ddpm import ddpm
 from ldm.diffusion.predict import guide, x0_and_eps
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.sampling import strides
 from ldm.diffusion.schedule import make_alpha_bar, make_betas, spaced_timesteps
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder

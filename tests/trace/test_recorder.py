@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from ldm.diffusion.sampling import Step
+
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention, attention_weights
 from ldm.pixels import to_images

@@ -23,8 +23,6 @@ from ldm.diffusion.level import Latent, Level
 from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
 
 
-def euler(
-    past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn
-) -> Latent:
+def euler(past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     r"""Euler's update: $x' = \alpha'\,\hat x_0 + \sigma'\,\hat\epsilon$."""
     return ahead[0].mix(past[-1].x0, past[-1].eps)

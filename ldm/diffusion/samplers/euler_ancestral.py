@@ -27,9 +27,7 @@ def down_and_up(level: Level, next_level: Level) -> tuple[float, float]:
     return down, math.sqrt(next_level.sigma**2 - down**2)
 
 
-def euler_ancestral_step(
-    x0: Latent, eps: Latent, level: Level, next_level: Level, noise: Latent
-) -> Latent:
+def euler_ancestral_step(x0: Latent, eps: Latent, level: Level, next_level: Level, noise: Latent) -> Latent:
     r"""One step down, and up again with fresh noise z:
 
     $$x' = \alpha'\,\hat x_0 + \sigma_{down}\,\hat\epsilon + \sigma_{up}\, z$$

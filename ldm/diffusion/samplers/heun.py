@@ -28,9 +28,7 @@ def heun_step(x_t: Latent, eps: Latent, eps_next: Latent, level: Level, next_lev
     return shrink * x_t + (next_level.sigma - shrink * level.sigma) * ((eps + eps_next) / 2)
 
 
-def heun(
-    past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn
-) -> Latent:
+def heun(past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     r"""Heun's update. n steps take 2n - 1 evaluations: the last step is Euler's.
 
     So is the first one if it starts from pure noise, where the step in $\sigma / \alpha$ is infinitely long.

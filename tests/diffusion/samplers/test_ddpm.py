@@ -1,26 +1,22 @@
 r"""DDPM: the posterior, its step, and what whole runs arrive at."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from ldm.config import NoiseConfig
-from ldm.diffusion.ddpm import ddpm, ddpm_step, posterior
-from ldm.diffusion.sampling import strides
-from ldm.diffusion.schedule import make_alpha_bar, make_betas, spaced_timesteps
+from ldm.diffusion.level import CLEAN, flow_levels, vp_level
+from ldm.diffusion.sample import sample
+from ldm.diffusion.samplers.ddpm import ddpm, ddpm_step, posterior, step_variance
+from ldm.diffusion.schedule import make_alpha_bar, make_betas
+from ldm.diffusion.spacing import spaced_timesteps
 from ldm.errors import LdmError
+from tests.diffusion.made import gaussian, one, vp
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
-
-
-def number(x):
-    return torch.tensor(float(x), dtype=torch.float64)
-
-
-def one(x):
-    return number(x)[None]
 
 
 def test_the_posterior_by_hand():
@@ -29,8 +25,8 @@ def test_the_posterior_by_hand():
     0.8 * 0.4375 / 0.64 * 1 + 0.75 * 0.36 / 0.64 * 2 = 0.546875 + 0.84375 = 1.390625
     and the variance is 0.36 / 0.64 * 0.4375 = 0.24609375.
     """
-    mean, variance = posterior(one(2), one(1), number(0.36), number(0.64))
-    assert (mean.item(), variance.item()) == pytest.approx((1.390625, 0.24609375), abs=1e-12)
+    mean, variance = posterior(one(2), one(1), vp(0.36), vp(0.64))
+    assert (mean.item(), variance) == pytest.approx((1.390625, 0.24609375), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -46,73 +42,68 @@ def test_the_posterior_is_bayes_rule(x_t, x0, level, previous):
     p = np.exp(log_prior + log_likelihood)
     p /= p.sum()
     mean = (p * x).sum()
-    found = posterior(one(x_t), one(x0), number(level), number(previous))
+    found = posterior(one(x_t), one(x0), vp(level), vp(previous))
     assert found[0].item() == pytest.approx(mean, abs=1e-9)
-    assert found[1].item() == pytest.approx((p * (x - mean) ** 2).sum(), abs=1e-9)
+    assert found[1] == pytest.approx((p * (x - mean) ** 2).sum(), abs=1e-9)
 
 
 def test_a_step_back_from_a_sample_of_x_t_is_a_sample_of_the_level_below():
-    r"""x_t has mean sqrt(alpha_bar_t) x0 and variance 1 - alpha_bar_t. The posterior's mean is linear
-    in it, with some slope; so the step back has mean posterior(sqrt(alpha_bar_t) x0) and variance
-    slope^2 (1 - alpha_bar_t) + posterior variance: these must be sqrt(alpha_bar_t') x0 and 1 - alpha_bar_t'.
+    r"""x_t has mean alpha x0 and variance sigma^2. The posterior's mean is linear in it, with some slope; so the
+    step back has mean posterior(alpha x0) and variance slope^2 sigma^2 + posterior variance: these must be alpha' x0
+    and sigma'^2.
     """
-    level, previous, x0 = number(0.3), number(0.7), one(1.7)
-    mean, variance = posterior(level.sqrt() * x0, x0, level, previous)
-    slope = posterior(one(1), one(0), level, previous)[0]
-    torch.testing.assert_close(mean, previous.sqrt() * x0, **TIGHT)
-    torch.testing.assert_close(slope**2 * (1 - level) + variance, (1 - previous)[None], **TIGHT)
+    for level, next_level in ((vp(0.3), vp(0.7)), (vp(0.0), vp(0.2)), flow_levels(4)[1:3]):
+        mean, variance = posterior(level.alpha * one(1.7), one(1.7), level, next_level)
+        slope = posterior(one(1), one(0), level, next_level)[0].item()
+        torch.testing.assert_close(mean, next_level.alpha * one(1.7), **TIGHT)
+        assert slope**2 * level.sigma**2 + variance == pytest.approx(next_level.sigma**2, abs=1e-12)
 
 
 def test_neighbouring_steps_have_the_betas_of_the_schedule():
     r"""For t' = t - 1, in the form of Ho et al. 2020, eq. 7, with beta_t from the schedule itself."""
     betas, alpha_bar = make_betas(NoiseConfig()).double(), make_alpha_bar(NoiseConfig()).double()
     for t in (1, 500, 999):
-        beta, level, previous = betas[t], alpha_bar[t], alpha_bar[t - 1]
-        _, variance = posterior(one(1), one(1), level, previous)
-        torch.testing.assert_close(variance, (1 - previous) / (1 - level) * beta, rtol=1e-4, atol=0)
+        beta, a, a_next = (x.item() for x in (betas[t], alpha_bar[t], alpha_bar[t - 1]))
+        _, variance = posterior(one(1), one(1), vp(a), vp(a_next))
+        assert variance == pytest.approx((1 - a_next) / (1 - a) * beta, rel=1e-4, abs=0)
+        assert step_variance(vp(a), vp(a_next)) == pytest.approx(beta, rel=1e-4, abs=0)
 
 
 @pytest.mark.parametrize(("variance", "expected"), [("fixed_small", 0.24609375), ("fixed_large", 0.4375)])
 def test_the_noise_that_a_step_adds_has_the_chosen_variance(variance, expected):
-    steps = [ddpm_step(one(2), one(1), number(0.36), number(0.64), one(z), variance).item() for z in (0, 1)]
+    steps = [ddpm_step(one(2), one(1), vp(0.36), vp(0.64), one(z), variance).item() for z in (0, 1)]
     assert steps[0] == pytest.approx(1.390625, abs=1e-12)  # the posterior's mean
     assert (steps[1] - steps[0]) ** 2 == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
 def test_the_step_to_the_end_is_the_guess_itself(variance):
-    # At alpha_bar 1: beta / (1 - alpha_bar_t) = 1, so the mean is x0, and no noise is added.
-    out = ddpm_step(one(2), one(1), number(0.36), number(1.0), one(50), variance)
+    # At a clean level: beta / sigma^2 = 1, so the mean is x0, and no noise is added.
+    out = ddpm_step(one(2), one(1), vp(0.36), CLEAN, one(50), variance)
     assert out.item() == pytest.approx(1, abs=1e-12)
 
 
 def run_on_a_gaussian(mean, std, variance, steps=1000):
-    r"""Exact mean and variance of DDPM's samples if "pictures" are N(mean, std^2) and the network is perfect.
+    r"""Exact mean and variance of DDPM's samples if images are N(mean, std^2) and the network is perfect.
 
-    The perfect guess is E[x0 | x_t] = mean + std^2 a / (std^2 a^2 + 1 - a^2) (x_t - a mean), with
-    a = sqrt(alpha_bar). So the result is affine in the starting noise and in the noise of each step; a batch
-    that sets each of them to 1 in turn (row 0: none) reads off its coefficients. No random number is drawn.
+    The perfect estimate is affine in x_t. So the result is affine in the starting noise and in the noise of each step;
+    a batch that sets each of them to 1 in turn (row 0: none) reads off its coefficients. No random number is drawn.
     """
     alpha_bar = make_alpha_bar(NoiseConfig()).double()
-
-    def denoise(x, t, level):
-        a, v = level.sqrt(), std**2
-        x0 = mean + v * a / (v * a**2 + 1 - a**2) * (x - a * mean)
-        return x0, (x - a * x0) / (1 - a**2).sqrt()
-
     rows = iter(torch.eye(steps + 2, dtype=torch.float64)[1:])
-    path = strides(spaced_timesteps(steps, 1000), alpha_bar, torch.tensor(1.0, dtype=torch.float64))
-    for step in ddpm(denoise, next(rows), path, lambda: next(rows), variance=variance):
+    levels = [vp_level(t, alpha_bar) for t in spaced_timesteps(steps, 1000, "leading_from_0")]
+    update = partial(ddpm, variance=variance)
+    for step in sample(update, gaussian(mean, std), next(rows), [*levels, CLEAN], lambda: next(rows)):
         out = step.x_prev
     return out[0].item(), ((out[1:] - out[0]) ** 2).sum().item()
 
 
-def test_if_there_is_only_one_picture_the_small_variance_finds_it():
+def test_if_there_is_only_one_image_the_small_variance_finds_it():
     mean, variance = run_on_a_gaussian(3.0, 0.0, "fixed_small")
     assert (mean, variance) == pytest.approx((3.0, 0.0), abs=1e-9)
 
 
-def test_if_pictures_are_white_noise_the_large_variance_is_exact():
+def test_if_images_are_white_noise_the_large_variance_is_exact():
     # But for the last step, which adds none: beta_0 = 0.00085 is missing.
     mean, variance = run_on_a_gaussian(0.0, 1.0, "fixed_large")
     assert (mean, variance) == pytest.approx((0.0, 1 - 0.00085), abs=1e-6)
@@ -126,7 +117,7 @@ def test_with_many_steps_samples_have_the_mean_and_variance_of_the_data(mean, st
     The run starts from N(0, 1) rather than from the slightly different x_T of the data: the mean is off by a
     share sqrt(alpha_bar_999) = 0.07 of itself at the start, and hardly at all at the end.
     """
-    small, large = (run_on_a_gaussian(mean, std, kind) for kind in ("fixed_small", "fixed_large"))
+    small, large = (run_on_a_gaussian(mean, std, variance) for variance in ("fixed_small", "fixed_large"))
     assert small[0] == pytest.approx(mean, abs=0.01) and large[0] == pytest.approx(mean, abs=0.01)
     assert small[1] < std**2 < large[1] + 0.000851
     assert small[1] == pytest.approx(std**2, rel=0.03) and large[1] == pytest.approx(std**2, rel=0.03)
@@ -139,4 +130,4 @@ def test_fewer_steps_are_worse():
 
 def test_an_unknown_variance_is_an_error():
     with pytest.raises(LdmError, match="'learned'; expected 'fixed_small' or 'fixed_large'"):
-        ddpm_step(one(1), one(1), number(0.3), number(0.6), one(0), "learned")
+        ddpm_step(one(1), one(1), vp(0.3), vp(0.6), one(0), "learned")

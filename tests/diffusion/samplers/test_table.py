@@ -1,0 +1,235 @@
+r"""All samplers: their names, what each must do, and how fast their errors fall."""
+
+import math
+import subprocess
+import sys
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.config import NoiseConfig
+from ldm.diffusion.level import CLEAN, vp_level, vp_level_of
+from ldm.diffusion.predict import x0_and_eps
+from ldm.diffusion.sample import sample
+from ldm.diffusion.samplers import ALIASES, SAMPLERS, find_sampler
+from ldm.diffusion.schedule import make_alpha_bar
+from ldm.diffusion.spacing import initial_latents, karras_sigmas, sampler_levels
+from ldm.errors import LdmError
+from tests.diffusion.made import gaussian, perfect, wave
+
+ALPHA_BAR = make_alpha_bar(NoiseConfig()).double()
+NOISY = ("ddpm", "euler_ancestral", "euler_ancestral_karras")
+every_sampler = pytest.mark.parametrize("name", SAMPLERS)
+
+
+def test_the_names_are_comfyuis_with_karras_where_levels_are_free():
+    free = ("euler", "euler_ancestral", "heun", "lms", "dpmpp_2m")
+    assert set(SAMPLERS) == {"ddim", "ddpm", "plms", *free, *(f"{name}_karras" for name in free)}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("DDIM", "ddim"),
+        ("PLMS", "plms"),
+        ("Euler", "euler"),
+        ("Euler a", "euler_ancestral"),
+        ("Heun", "heun"),
+        ("LMS", "lms"),
+        ("LMS Karras", "lms_karras"),
+        ("DPM++ 2M", "dpmpp_2m"),
+        ("DPM++ 2M Karras", "dpmpp_2m_karras"),
+        ("dpmpp_2m_karras", "dpmpp_2m_karras"),
+    ],
+)
+def test_a1111s_names_are_understood(theirs, ours):
+    assert find_sampler(theirs) is SAMPLERS[ours]
+
+
+def test_every_alias_leads_to_a_sampler():
+    assert all(find_sampler(alias) is SAMPLERS[name] for alias, name in ALIASES.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("eulr", "euler"),
+        ("dpmpp2m", "dpmpp_2m"),
+        ("DPM++ 2M Karas", "dpmpp_2m_karras"),
+        ("k_heun", "heun"),
+        ("Euler b", "euler_ancestral"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_one(name, near):
+    with pytest.raises(
+        LdmError, match=rf"{name!r}; did you mean {near!r}\?.* one of ddim, ddpm, plms,".replace("+", r"\+")
+    ):
+        find_sampler(name)
+
+
+@pytest.mark.parametrize("name", ["", "xyzzy"])
+def test_a_name_that_is_near_to_none_is_answered_with_all(name):
+    with pytest.raises(LdmError, match=f"sampler '{name}'; expected one of ddim, .*dpmpp_2m_karras"):
+        find_sampler(name)
+
+
+def test_each_sampler_is_described_and_named_once():
+    assert all(name == row.name and row.description for name, row in SAMPLERS.items())
+    labels = [row.label for row in SAMPLERS.values()]
+    assert len(set(labels)) == len(labels) and {"Euler a", "DPM++ 2M Karras"} <= set(labels)
+
+
+def test_the_table_is_read_without_waiting_for_torch():
+    code = (
+        "import sys, ldm.diffusion.samplers; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@every_sampler
+def test_on_step_is_called_at_each_new_level_and_its_return_value_replaces_x(name, draw):
+    sampler, seen = SAMPLERS[name], []
+    levels = sampler_levels(sampler, 5, ALPHA_BAR)
+
+    def on_step(x, level):
+        seen.append(level)
+        return torch.full_like(x, 7.0)
+
+    steps = list(sample(sampler.update, wave, draw(2, 3), levels, partial(draw, 2, 3), on_step))
+    assert seen == levels[1:] and [step.level for step in steps] == levels[:-1]
+    assert all((step.x_prev == 7).all() for step in steps)
+    assert all(after.x_t is before.x_prev for before, after in zip(steps, steps[1:]))
+
+
+@every_sampler
+def test_levels_end_clean_but_for_stable_diffusions_own(name):
+    last = sampler_levels(SAMPLERS[name], 7, ALPHA_BAR)[-1]
+    assert last == (vp_level(0, ALPHA_BAR) if name in ("ddim", "plms") else CLEAN)
+
+
+@every_sampler
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_perfect_network_leads_to_the_image(name, count, draw):
+    x0, sampler = draw(2, 3), SAMPLERS[name]
+    levels = sampler_levels(sampler, count, ALPHA_BAR)
+    x = levels[0].mix(x0, draw(2, 3))
+    *_, last = sample(sampler.update, perfect(x0), x, levels, partial(draw, 2, 3))
+    torch.testing.assert_close(last.x0, x0)
+    # DDIM and PLMS keep the touch of noise of alpha_bar_0.
+    torch.testing.assert_close(last.x_prev, x0, rtol=0, atol=0.15 if name in ("ddim", "plms") else 1e-10)
+
+
+@every_sampler
+def test_an_image_may_be_the_start_in_the_middle_of_the_levels(name, draw):
+    # A perfect network's estimate at level.mix(x0, eps) is eps: it is right from the first step on.
+    x0, eps, sampler = draw(2, 3), draw(2, 3), SAMPLERS[name]
+    levels = sampler_levels(sampler, 8, ALPHA_BAR)[5:]
+    x = levels[0].mix(x0, eps)
+    evaluated = []
+
+    def denoise(x_t, level):
+        evaluated.append((x_t, level))
+        return perfect(x0)(x_t, level)
+
+    steps = list(sample(sampler.update, denoise, x, levels, partial(draw, 2, 3)))
+    assert len(steps) == 3 and steps[0].x_t is x and evaluated[0] == (x, levels[0])
+    torch.testing.assert_close(denoise(x, levels[0])[1], eps, rtol=0, atol=1e-10)
+    torch.testing.assert_close(steps[-1].x_prev, x0, rtol=0, atol=0.15 if name in ("ddim", "plms") else 1e-10)
+
+
+@every_sampler
+def test_only_the_noisy_ones_draw_noise_and_the_others_repeat_themselves(name, draw):
+    sampler, drawn = SAMPLERS[name], []
+
+    def noise_fn():
+        drawn.append(draw(2, 3))
+        return drawn[-1]
+
+    x, levels = draw(2, 3), sampler_levels(sampler, 6, ALPHA_BAR)
+    runs = [[step.x_prev for step in sample(sampler.update, wave, x, levels, noise_fn)] for _ in range(2)]
+    assert bool(drawn) == (name in NOISY)
+    assert all(torch.equal(a, b) for a, b in zip(*runs)) == (name not in NOISY)
+
+
+@every_sampler
+def test_latents_that_were_handed_out_and_the_callers_gradients_are_left_alone(name, draw):
+    sampler, kept, x = SAMPLERS[name], [], draw(2, 3)
+    levels = sampler_levels(sampler, 6, ALPHA_BAR)
+    denoise = torch.no_grad()(lambda x, level: (x / 2, x / 3))
+    for step in sample(sampler.update, denoise, x, levels, partial(draw, 2, 3)):
+        assert torch.is_grad_enabled()
+        kept += [(part, part.clone()) for part in (x, step.x_t, step.x0, step.x_prev)]
+    assert all(torch.equal(now, then) for now, then in kept)
+
+
+@every_sampler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_latents_keep_their_precision(name, dtype, draw):
+    sampler, x = SAMPLERS[name], draw(2, 3).to(dtype)
+    levels = sampler_levels(sampler, 6, ALPHA_BAR.float())
+    denoise = lambda x_t, level: x0_and_eps("eps", x_t / 2, x_t, level)  # noqa: E731
+    start = initial_latents(sampler, x, levels)
+    *_, last = sample(sampler.update, denoise, start, levels, lambda: draw(2, 3).to(dtype))
+    assert last.x_prev.dtype == dtype and last.x_prev.isfinite().all()
+
+
+@every_sampler
+def test_a_schedule_that_ends_in_pure_noise_starts_there_and_leads_to_the_image(name, draw):
+    alpha_bar = make_alpha_bar(NoiseConfig(prediction="v", zero_snr=True)).double()
+    sampler, x0, noise_fn = SAMPLERS[name], draw(2, 3), partial(draw, 2, 3)
+    levels = sampler_levels(sampler, 10, alpha_bar)
+    # Karras's formula wants a finite number; the others start at alpha = 0 itself.
+    assert levels[0].t == pytest.approx(999) and levels[0].alpha <= (2**-11.99 if sampler.karras else 0)
+
+    def denoise(x, level):  # v that fits x0: (a x - x0) / s
+        return x0_and_eps("v", (level.alpha * x - x0) / level.sigma, x, level)
+
+    start = initial_latents(sampler, noise_fn(), levels)
+    *_, last = sample(sampler.update, denoise, start, levels, noise_fn)
+    torch.testing.assert_close(last.x_prev, x0, rtol=0, atol=0.15 if name in ("ddim", "plms") else 1e-6)
+
+
+def test_k_diffusions_samplers_begin_with_the_noise_of_their_first_level(draw):
+    noise = draw(2, 3)
+    for name, sampler in SAMPLERS.items():
+        begun = initial_latents(sampler, noise, sampler_levels(sampler, 5, ALPHA_BAR))
+        scale = 1 if name.startswith(("dd", "plms", "dpm")) else math.sqrt(1 - ALPHA_BAR[999].item())
+        torch.testing.assert_close(begun, scale * noise)
+
+
+# --- how fast errors fall ----------------------------------------------------------------------------------
+
+MEAN, STD, HIGH, LOW = 0.8, 0.5, 10.0, 0.1
+
+
+def error_on_a_gaussian(name, count, last=()):
+    r"""If the data are N(mean, std^2), the way from noise to image is known: y - mean = C sqrt(std^2 + s^2).
+
+    For the best estimate is x0 = mean + std^2 / (std^2 + s^2) (y - mean), so dy/ds = s (y - mean) / (std^2 + s^2) in
+    VE form. Here from s = 10 to 0.1, in `count` steps. With a further level in `last` they are all of full order: a
+    sampler's last step may be Euler's.
+    """
+    levels = [vp_level_of(0, s) for s in karras_sigmas(count + 1, LOW, HIGH).tolist()]
+    start = levels[0].alpha * torch.tensor([7.0], dtype=torch.float64)
+    noise_fn = lambda: torch.zeros_like(start)  # noqa: E731
+    steps = sample(SAMPLERS[name].update, gaussian(MEAN, STD), start, [*levels, *last], noise_fn)
+    *_, step = islice(steps, count)
+    exact = MEAN + (7 - MEAN) * np.sqrt((STD**2 + LOW**2) / (STD**2 + HIGH**2))
+    return abs(step.x_prev.item() / levels[-1].alpha - exact)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"), [("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("plms", 2), ("lms", 2)]
+)
+def test_twice_the_steps_leave_a_half_or_a_quarter_of_the_error(name, order):
+    falls = math.log2(error_on_a_gaussian(name, 80, [CLEAN]) / error_on_a_gaussian(name, 160, [CLEAN]))
+    # LMS and PLMS are of a higher order within, and start with steps of a lower one: at least two.
+    assert falls == pytest.approx(order, abs=0.2) or (name in ("plms", "lms") and falls > order)
+
+
+def test_in_twenty_steps_the_second_order_is_ten_times_closer():
+    errors = {name: error_on_a_gaussian(name, 20) for name in ("euler", "heun", "dpmpp_2m", "lms")}
+    assert all(error < errors["euler"] / 10 for name, error in errors.items() if name != "euler")
