@@ -2,7 +2,8 @@ r"""Where the first NaN came from."""
 
 import pytest
 import torch
-from ldm.diffusion.sampling import Step
+from ldm.diffusion.level import Level
+from ldm.diffusion.sample import Step
 from torch import nn
 
 from ldm.errors import LdmError
@@ -80,46 +81,43 @@ def test_arithmetic_outside_of_all_modules_is_said_to_be_it():
         finite(lambda: torch.tensor([torch.inf]), network(), "here")
 
 
-LEVEL = torch.tensor(0.5)
+def sampling_of(*points):
+    r"""Steps with two evaluations, at x_t and at 10 x_t; what the second one says is where the step ends."""
 
-
-def walk_of(*points):
-    r"""A sampler that looks twice a step, at x_t and at 10 x_t, and goes to what the second look says."""
-
-    def walk(denoise):
+    def sampling(denoise):
         for t, x in points:
             x_t = torch.tensor([[x]])
-            denoise(x_t, t, LEVEL)
-            x0, _ = denoise(10 * x_t, t - 1, LEVEL)
-            yield Step(t, LEVEL, x_t, x0, x0)
+            denoise(x_t, Level(t, 0.6, 0.8))
+            x0, _ = denoise(10 * x_t, Level(t - 1, 0.8, 0.6))
+            yield Step(Level(t, 0.6, 0.8), x_t, x0, x0)
 
-    return walk
+    return sampling
 
 
 def test_steps_pass_through_until_one_is_not_finite():
     model, seen = network(), []
-    denoise = lambda x, t, level: (model(x), x)  # noqa: E731
-    path = finite_steps(walk_of((9, 1.0), (6, 2.0), (3, 0.0)), denoise, model, 4)
+    denoise = lambda x, level: (model(x), x)  # noqa: E731
+    steps = finite_steps(sampling_of((9, 1.0), (6, 2.0), (3, 0.0)), denoise, model, 4)
     with pytest.raises(LdmError, match=r"numbers at step 3 of 4 \(t = 3\), first from 1\.1;"):
-        for step in path:
-            seen.append(step.t)
+        for step in steps:
+            seen.append(step.level.t)
     assert seen == [9, 6]
 
 
-def test_only_the_looks_of_the_bad_step_are_taken_again_and_the_second_one_may_be_the_culprit():
-    model, asked = network(), []
+def test_only_the_evaluations_of_the_bad_step_are_repeated_and_the_second_one_may_be_the_culprit():
+    model, evaluated = network(), []
 
-    def denoise(x, t, level):
-        asked.append(t)
-        return model(x) if t != 5 else model(0 * x), x
+    def denoise(x, level):
+        evaluated.append(level.t)
+        return model(x) if level.t != 5 else model(0 * x), x
 
     with pytest.raises(LdmError, match=r"step 2 of 2 \(t = 6\), first from 1\.1;"):
-        list(finite_steps(walk_of((9, 1.0), (6, 1.0)), denoise, model, 2))
-    assert asked == [9, 8, 6, 5, 6, 5]
+        list(finite_steps(sampling_of((9, 1.0), (6, 1.0)), denoise, model, 2))
+    assert evaluated == [9, 8, 6, 5, 6, 5]
 
 
-def test_when_nothing_is_wrong_every_look_is_taken_once():
-    model, asked = network(), []
-    denoise = lambda x, t, level: (asked.append(t), (model(x), x))[1]  # noqa: E731
-    assert len(list(finite_steps(walk_of((9, 1.0), (6, 1.0)), denoise, model, 2))) == 2
-    assert asked == [9, 8, 6, 5]
+def test_when_nothing_is_wrong_nothing_is_evaluated_twice():
+    model, evaluated = network(), []
+    denoise = lambda x, level: (evaluated.append(level.t), (model(x), x))[1]  # noqa: E731
+    assert len(list(finite_steps(sampling_of((9, 1.0), (6, 1.0)), denoise, model, 2))) == 2
+    assert evaluated == [9, 8, 6, 5]

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from ldm.config import Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
-from ldm.diffusion.predict import guide, rescale_guidance, x0_and_eps
+from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
+from ldm.diffusion.level import vp_level
+from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
@@ -229,11 +231,11 @@ def test_progress_is_given_the_steps_and_their_number(model):
     def progress(path, count):
         told.append(count)
         for step in path:
-            told.append(step.t)
+            told.append(step.level.t)
             yield step
 
     watched = model.generate("red dog", seed=1, progress=progress)
-    assert told == [3, 667, 334, 1]  # a stride of 333, and an offset of 1
+    assert told == [3, 667, 334, 1]  # every 333, and an offset of 1
     assert same(watched, model.generate("red dog", seed=1))
 
 
@@ -246,7 +248,7 @@ def test_ddpm_ends_at_timestep_0_and_draws_new_noise(model):
             yield step
 
     model.generate("red dog", seed=1, sampler="ddpm", progress=progress)
-    assert [step.t for step in steps] == [666, 333, 0]
+    assert [step.level.t for step in steps] == [666, 333, 0]
     assert not same(model.generate("red dog", seed=1, sampler="ddpm"), model.generate("red dog", seed=1))
 
 
@@ -266,18 +268,18 @@ def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(rand
     twice = {"heun": [0, 1, 1, 2, 2, 3, 3], "plms": [0, 1, 1, 2, 3]}.get(
         sampler.removesuffix("_karras"), range(4)
     )
-    assert times == pytest.approx([steps[i].t for i in twice])
+    assert times == pytest.approx([steps[i].level.t for i in twice])
 
 
 def test_euler_is_fed_and_read_at_levels_between_timesteps(randomise):
-    r"""Three strides of 1000, t = 999, 499.5 and 0, written out in sigmas, in float64."""
+    r"""Three steps of 1000, t = 999, 499.5 and 0, written out in sigmas, in float64."""
     model = small_model(randomise).double()
     context = model.encode_text(["red dog"])
     alpha_bar = make_alpha_bar(model.config.noise).double()
     table = ((1 - alpha_bar) / alpha_bar).sqrt()
     sigmas = [table[999], (table[499] + table[500]) / 2, table[0], torch.tensor(0.0).double()]
-    noise = model.noise([5], (6, 4))
-    y = noise() * sigmas[0]
+    noise_fn = model.noise_fn([5], (6, 4))
+    y = noise_fn() * sigmas[0]
     for t, sigma, sigma_prev in zip((999.0, 499.5, 0.0), sigmas, sigmas[1:]):
         eps = model.unet(y / (sigma**2 + 1).sqrt(), torch.tensor([t]), context)
         y = y + (sigma_prev - sigma) * eps
@@ -290,22 +292,21 @@ def test_a_model_may_ask_for_less_of_guidances_contrast(randomise):
     plain = model.generate("red dog", seed=1, guidance=5.0)
     model.config = replace(model.config, defaults=replace(model.config.defaults, guidance_rescale=0.7))
     assert not same(model.generate("red dog", seed=1, guidance=5.0), plain)
-    noise = model.noise([1], (8, 8))
-    x_t, cond, uncond = noise(), *model.encode_text(["red dog", ""]).split(1)
-    step, level = torch.tensor(500), torch.tensor(0.3)
-    out = [model.unet(x_t, step, context) for context in (cond, uncond)]
-    expected = x0_and_eps("v", rescale_guidance(guide(out[1], out[0], 5.0), out[0], 0.7), x_t, level)
-    torch.testing.assert_close(
-        model.denoiser(cond, uncond, 5.0)(x_t, 500, level), expected, rtol=1e-4, atol=1e-5
-    )
+    noise_fn = model.noise_fn([1], (8, 8))
+    x_t, cond, uncond = noise_fn(), *model.encode_text(["red dog", ""]).split(1)
+    level = vp_level(500, model.alpha_bar())
+    out = [model.unet(x_t, torch.tensor(500), context) for context in (cond, uncond)]
+    guided = rescale_guidance(classifier_free_guidance(out[1], out[0], 5.0), out[0], 0.7)
+    expected = x0_and_eps("v", guided, x_t, level)
+    torch.testing.assert_close(model.denoiser(cond, uncond, 5.0)(x_t, level), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_whoever_walks_through_the_steps_keeps_their_gradients(model):
-    noise = model.noise([1], (8, 8))
+def test_whoever_takes_the_steps_one_by_one_keeps_their_gradient_mode(model):
+    noise_fn = model.noise_fn([1], (8, 8))
     cond = model.encode_text(["red dog"]).detach()
     modes = []
-    denoise, path = model.denoiser(cond, cond, 2.0), model.path(3, "ddim")
-    for step in model.sample(noise(), denoise, noise, "ddim", path):
+    denoise, levels = model.denoiser(cond, cond, 2.0), model.levels(3, "ddim")
+    for step in model.sample(noise_fn(), denoise, noise_fn, "ddim", levels):
         modes.append(torch.is_grad_enabled())
         assert not step.x_prev.requires_grad
     assert modes == [True] * 3
@@ -379,7 +380,7 @@ def test_beginning_with_a_picture_is_its_steps_written_out(randomise, masked):
     options |= {"steps": 4, "guidance": 1.0, "seed": 5, "size": (6, 4), "progress": steps_of(told)}
     [image] = model.generate("red dog", init=init, strength=0.5, **options)
     assert (np.asarray(image) == expected).all()
-    assert told[0] == 2 and [step.t for step in told[1:]] == [251, 1]
+    assert told[0] == 2 and [step.level.t for step in told[1:]] == [251, 1]
 
 
 def test_the_less_strength_the_closer_to_the_picture(model):
@@ -416,11 +417,12 @@ def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
     other.paste("blue", (0, 0, 4, 8))
     masked = [model.original(picture, left_half((12, 8)), (12, 8)) for picture in (init, other)]
     eps = torch.randn(1, 4, 4, 6, generator=torch.Generator().manual_seed(0))
-    path = model.path(3, "ddim")
-    begun = [model.begin(eps, "ddim", path, original, 1.0)[0] for original in masked]
+    levels = model.levels(3, "ddim")
+    begun = [model.initial_latents(eps, "ddim", levels, original, 1.0)[0] for original in masked]
     assert torch.equal(begun[0], eps) and torch.equal(begun[1], eps)
-    assert not torch.equal(model.begin(eps, "ddim", path, masked[0], 0.9)[0], eps)
-    assert not torch.equal(model.begin(eps, "ddim", path, model.original(init, None, (12, 8)), 1.0)[0], eps)
+    assert not torch.equal(model.initial_latents(eps, "ddim", levels, masked[0], 0.9)[0], eps)
+    unmasked = model.original(init, None, (12, 8))
+    assert not torch.equal(model.initial_latents(eps, "ddim", levels, unmasked, 1.0)[0], eps)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -544,7 +546,7 @@ def test_an_inpainting_model_is_its_steps_written_out(randomise, strength):
     assert (np.asarray(image) == expected).all()
 
 
-def test_every_look_of_an_inpainting_model_has_the_same_mask_and_rest_beside_each_latent(filler):
+def test_every_evaluation_of_an_inpainting_model_has_the_same_mask_and_rest_beside_each_latent(filler):
     seen = watch_unet(filler)
     options = {"seed": 3, "batch": 2, "steps": 2, "guidance": 2.0}
     filler.generate("red dog", init=colours(), mask=uneven(), **options)
@@ -602,7 +604,7 @@ def test_nan_in_the_unet_is_an_error_that_names_step_and_module(model):
     message = r"at step 2 of 3 \(t = 334\), first from unet\.mid\.attn\.layers\.0\.feed_forward\.proj_out;"
     with pytest.raises(LdmError, match=message):
         model.generate("red dog", seed=1)
-    assert times == [667, 334, 334]  # and only the bad look was taken twice
+    assert times == [667, 334, 334]  # and only the bad evaluation was repeated
 
 
 @pytest.mark.parametrize(

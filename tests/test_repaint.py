@@ -5,16 +5,21 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.diffusion.schedule import spaced_timesteps
+from ldm.diffusion.level import CLEAN, Level
+from ldm.diffusion.spacing import spaced_timesteps
 from ldm.errors import LdmError
-from ldm.repaint import keep, latents_to_repaint, pick_strength, steps_left, to_read, without
+from ldm.repaint import keep, latents_to_repaint, pick_strength, levels_left, to_read, without
 
 PICTURE = Image.new("RGB", (8, 8))
 
 
+def levels(steps: int) -> list[Level]:
+    return [*(Level(t, 0.6, 0.8) for t in spaced_timesteps(steps, 1000)), CLEAN]
+
+
 def first(steps: int, strength: float) -> tuple[int, int]:
-    left = steps_left(spaced_timesteps(steps, 1000, offset=1), strength)
-    return len(left), left[0][0]
+    left = levels_left(levels(steps), strength)
+    return len(left) - 1, left[0].t
 
 
 @pytest.mark.parametrize(
@@ -29,13 +34,13 @@ def first(steps: int, strength: float) -> tuple[int, int]:
         (1, 1.0, (1, 1)),
     ],
 )
-def test_the_steps_left_by_hand(steps, strength, expected):
+def test_the_levels_left_by_hand(steps, strength, expected):
     assert first(steps, strength) == expected
 
 
-def test_the_steps_left_are_the_last_ones_in_order():
-    steps = spaced_timesteps(4, 1000, offset=1)
-    assert steps_left(steps, 0.5) == [(251, 1), (1, -249)] == steps[2:]
+def test_the_levels_left_are_the_last_ones_in_order():
+    steps = levels(4)
+    assert levels_left(steps, 0.5) == steps[2:] and [level.t for level in steps[2:]] == [251, 1, 0]
 
 
 @pytest.mark.parametrize("strength", [0.0, -0.5, 1.01, float("nan"), float("inf")])
@@ -103,13 +108,13 @@ def test_one_white_pixel_is_enough_for_its_latent_and_for_no_other(white, expect
 
 
 def test_what_is_put_back_by_hand(draw):
-    r"""x0 = 2, eps = 3, at alpha_bar 0.64: 0.8 * 2 + 0.6 * 3 = 3.4; at 1: 2. Repainted latents stay as they are."""
+    r"""x0 = 2, eps = 3, with alpha 0.8, sigma 0.6: 0.8 * 2 + 0.6 * 3 = 3.4; clean: 2. Repainted latents stay as they are."""
     ones = torch.ones(2, 4, 1, 2, dtype=torch.float64)
-    project = keep(2 * ones, 3 * ones, torch.tensor([[[[True, False]]]]))
+    restore = keep(2 * ones, 3 * ones, torch.tensor([[[[True, False]]]]))
     x = draw(2, 4, 1, 2)
     before = x.clone()
-    for alpha_bar, expected in ((0.64, 3.4), (1.0, 2.0)):
-        out = project(x, torch.tensor(alpha_bar, dtype=torch.float64))
+    for level, expected in ((Level(300, 0.8, 0.6), 3.4), (CLEAN, 2.0)):
+        out = restore(x, level)
         assert torch.equal(out[..., 0], x[..., 0])
         torch.testing.assert_close(out[..., 1], torch.full_like(out[..., 1], expected), rtol=0, atol=1e-15)
     assert torch.equal(x, before)
@@ -117,14 +122,14 @@ def test_what_is_put_back_by_hand(draw):
 
 def test_at_no_noise_the_pictures_latent_comes_back_to_the_bit(draw):
     x0, eps, x = draw(1, 4, 2, 2).float(), draw(1, 4, 2, 2).float(), draw(1, 4, 2, 2).float()
-    project = keep(x0, eps, torch.zeros(1, 1, 2, 2, dtype=torch.bool))
-    assert torch.equal(project(x, torch.tensor(1.0)), x0)
+    restore = keep(x0, eps, torch.zeros(1, 1, 2, 2, dtype=torch.bool))
+    assert torch.equal(restore(x, CLEAN), x0)
 
 
 def test_a_nan_in_what_is_thrown_away_does_no_harm(draw):
     x0, eps, x = draw(1, 4, 2, 2), draw(1, 4, 2, 2), torch.full((1, 4, 2, 2), torch.nan).double()
-    project = keep(x0, eps, torch.zeros(1, 1, 2, 2, dtype=torch.bool))
-    assert project(x, torch.tensor(0.5).double()).isfinite().all()
+    restore = keep(x0, eps, torch.zeros(1, 1, 2, 2, dtype=torch.bool))
+    assert restore(x, Level(300, 0.8, 0.6)).isfinite().all()
 
 
 def test_a_hole_is_grey_and_the_rest_of_the_picture_stays(draw):

@@ -112,7 +112,7 @@ def settings_of(config: Config, linear_projection: bool) -> dict[str, dict[str, 
             "prediction_type": PREDICTIONS[config.noise.prediction],
             "rescale_betas_zero_snr": config.noise.zero_snr,
             "timestep_spacing": "trailing" if config.noise.zero_snr else "leading",
-            # As the row of DDIM has it in `ldm/diffusion/samplers/table.py`: the grid ends at t = 1, and the last step goes to t = 0.
+            # As the row of DDIM has it (`ldm.diffusion.samplers.table`): the last step goes from t = 1 to t = 0.
             "clip_sample": False,
             "set_alpha_to_one": False,
             "steps_offset": 1,

@@ -141,9 +141,9 @@ def karras_levels(count: int, alpha_bar: Float[Tensor, "T"], whole: bool = False
 def sampler_levels(
     sampler: Sampler, count: int, alpha_bar: Float[Tensor, "T"], spacing: str | None = None
 ) -> list[Level]:
-    r"""The levels of `count` steps, and the one where the last step ends; `spacing` in place of the sampler's usual one.
+    r"""The levels of `count` steps, and the one where the last step ends.
 
-    A schedule that ends in pure noise ($\bar\alpha = 0$) is entered there (Lin et al. 2024, section 3.3): the usual
+    `spacing`, a name in `SPACINGS`, replaces the sampler's usual levels, Karras's included. A schedule that ends in pure noise ($\bar\alpha = 0$) is entered there (Lin et al. 2024, section 3.3): the usual
     spacing is then trailing. Raises `LdmError` for a number of steps that does not fit the schedule.
     """
     usual = "trailing" if alpha_bar[-1] == 0 else sampler.spacing

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 
 from ldm.config import NoiseConfig
-from ldm.diffusion.predict import guide, rescale_guidance, target, x0_and_eps
+from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
+from ldm.diffusion.level import Level
+from ldm.diffusion.predict import training_target, x0_and_eps
 from ldm.diffusion.schedule import add_noise, make_alpha_bar, make_betas, zero_terminal_snr
 from ldm.repaint import keep
 from tests.equations.numbers import agree, normal, tensor
 
-A_T, A_PREV = 0.3, 0.55  # alpha_bar at t and at the lower t'
+A_T = 0.3  # alpha_bar at t
+HERE = Level(0, np.sqrt(A_T).item(), np.sqrt(1 - A_T).item())
 
 
 def test_forward_process():
@@ -62,7 +65,7 @@ def test_v_of_picture_and_noise():
     $$v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\,x_0$$
     """
     x0, eps, a = normal(2, 4, 3, 5), normal(2, 4, 3, 5, seed=1), np.array([0.3, 0.9])
-    v = target("v", tensor(x0), tensor(eps), tensor(a))
+    v = training_target("v", tensor(x0), tensor(eps), tensor(a))
     for i in range(2):
         agree(v[i], np.sqrt(a[i]) * eps[i] - np.sqrt(1 - a[i]) * x0[i])
 
@@ -70,10 +73,12 @@ def test_v_of_picture_and_noise():
 def test_picture_of_noise():
     r"""The guess of the finished latent.
 
+    $$\hat x_0 = \frac{x_t - \sigma\,\hat\epsilon}{\alpha}$$
+
     $$\hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
     """
     x_t, eps = normal(2, 3), normal(2, 3, seed=1)
-    x0, same = x0_and_eps("eps", tensor(eps), tensor(x_t), tensor(A_T))
+    x0, same = x0_and_eps("eps", tensor(eps), tensor(x_t), HERE)
     agree(x0, (x_t - np.sqrt(1 - A_T) * eps) / np.sqrt(A_T))
     agree(same, eps)
 
@@ -81,23 +86,22 @@ def test_picture_of_noise():
 def test_picture_and_noise_of_v():
     r"""Back from v; with the v of `test_v_of_picture_and_noise` it leads to where that began.
 
-    $$\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v, \qquad
-      \hat\epsilon = \sqrt{1-\bar\alpha_t}\,x_t + \sqrt{\bar\alpha_t}\,\hat v$$
+    $$\hat x_0 = \alpha\,x_t - \sigma\,\hat v, \qquad \hat\epsilon = \sigma\,x_t + \alpha\,\hat v$$
     """
     x_t, v = normal(2, 3), normal(2, 3, seed=1)
-    x0, eps = x0_and_eps("v", tensor(v), tensor(x_t), tensor(A_T))
+    x0, eps = x0_and_eps("v", tensor(v), tensor(x_t), HERE)
     agree(x0, np.sqrt(A_T) * x_t - np.sqrt(1 - A_T) * v)
     agree(eps, np.sqrt(1 - A_T) * x_t + np.sqrt(A_T) * v)
-    agree(target("v", x0, eps, tensor([A_T, A_T])), v)
+    agree(training_target("v", x0, eps, tensor([A_T, A_T])), v)
 
 
 def test_noise_of_picture():
     r"""What is not picture is noise.
 
-    $$\hat\epsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}$$
+    $$\hat\epsilon = \frac{x_t - \alpha\,\hat x_0}{\sigma}$$
     """
     x_t, x0 = normal(2, 3), normal(2, 3, seed=1)
-    same, eps = x0_and_eps("x0", tensor(x0), tensor(x_t), tensor(A_T))
+    same, eps = x0_and_eps("x0", tensor(x0), tensor(x_t), HERE)
     agree(eps, (x_t - np.sqrt(A_T) * x0) / np.sqrt(1 - A_T))
     agree(same, x0)
 
@@ -116,7 +120,7 @@ def test_guidance_in_both_forms():
     uncond, cond = normal(2, 3), normal(2, 3, seed=1)
     for g in (0.0, 1.0, 7.5):
         w = g - 1
-        guided = guide(tensor(uncond), tensor(cond), g)
+        guided = classifier_free_guidance(tensor(uncond), tensor(cond), g)
         agree(guided, uncond + g * (cond - uncond))
         agree(guided, g * cond - (g - 1) * uncond)
         agree(guided, (1 + w) * cond - w * uncond)
@@ -136,9 +140,9 @@ def test_guidance_rescale():
 def test_inpainting_keeps_what_is_not_masked():
     r"""Where the mask m is 0, the picture's own latent comes back, at the noise level just reached.
 
-    $$x \leftarrow m \odot x + (1 - m) \odot (\sqrt{\bar\alpha}\,x_0 + \sqrt{1 - \bar\alpha}\,\epsilon)$$
+    $$x \leftarrow m \odot x + (1 - m) \odot (\alpha\,x_0 + \sigma\,\epsilon)$$
     """
     x, x0, eps = normal(2, 4, 3, 5), normal(2, 4, 3, 5, seed=1), normal(2, 4, 3, 5, seed=2)
     m = normal(1, 1, 3, 5, seed=3) > 0
-    project = keep(tensor(x0), tensor(eps), torch.from_numpy(m))
-    agree(project(tensor(x), tensor(A_T)), m * x + (1 - m) * (np.sqrt(A_T) * x0 + np.sqrt(1 - A_T) * eps))
+    restore = keep(tensor(x0), tensor(eps), torch.from_numpy(m))
+    agree(restore(tensor(x), HERE), m * x + (1 - m) * (np.sqrt(A_T) * x0 + np.sqrt(1 - A_T) * eps))

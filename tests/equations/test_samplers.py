@@ -1,111 +1,193 @@
-r"""From noise to a picture: the equations of the samplers, and of the noise levels in their other form."""
+r"""From noise to an image: the equations of noise levels and of the samplers."""
 
 import numpy as np
-from ldm.diffusion.ddim import ddim_sigma, ddim_step
-from ldm.diffusion.ddpm import ddpm_step, posterior
-from ldm.diffusion.dpmpp_2m import dpmpp_2m_step, log_snr
-from ldm.diffusion.euler import euler_step
-from ldm.diffusion.euler_ancestral import down_and_up, euler_ancestral_step
-from ldm.diffusion.heun import heun_step
-from ldm.diffusion.lms import lms_step, lms_weights
-from ldm.diffusion.plms import extrapolated_eps
-from ldm.diffusion.sigmas import faded, karras_sigmas, piled, sigma_of
 
+from ldm.diffusion.level import Level, flow_levels, vp_level_of
 from ldm.diffusion.predict import x0_and_eps
+from ldm.diffusion.sample import sample
+from ldm.diffusion.samplers.ddim import ddim_sigma, ddim_step
+from ldm.diffusion.samplers.ddpm import ddpm_step, posterior, step_variance
+from ldm.diffusion.samplers.dpmpp_2m import dpmpp_2m_step
+from ldm.diffusion.samplers.euler import euler
+from ldm.diffusion.samplers.euler_ancestral import down_and_up, euler_ancestral_step
+from ldm.diffusion.samplers.heun import heun_step
+from ldm.diffusion.samplers.lms import lms_step, lms_weights
+from ldm.diffusion.samplers.plms import extrapolated_eps
+from ldm.diffusion.spacing import karras_sigmas
 from tests.equations.numbers import agree, normal, tensor
 
-A_BEFORE, A_T, A_PREV = 0.1, 0.3, 0.55  # alpha_bar one stride before, at t, and at the lower t'
-SIGMA, SIGMA_PREV = 5.0, 3.0
+A_BEFORE, A_T, A_PREV = 0.1, 0.3, 0.55  # alpha_bar one step before, at t, and at the lower t'
+BEFORE, HERE, THERE = (Level(0, np.sqrt(a).item(), np.sqrt(1 - a).item()) for a in (A_BEFORE, A_T, A_PREV))
+ANY, LESS = Level(0, 0.6, 0.9), Level(0, 0.8, 0.3)  # two levels of no family, the second one less noisy
+SIGMA, SIGMA_PREV = 5.0, 3.0  # in VE form
+
+
+def one_euler_step(x, x0, eps, here, there):
+    [step] = sample(euler, lambda x, level: (tensor(x0), tensor(eps)), tensor(x), [here, there], lambda: x)
+    return step.x_prev
+
+
+def test_noisy_latent():
+    r"""At levels of every family.
+
+    $$x = \alpha\,x_0 + \sigma\,\epsilon$$
+    """
+    x0, eps = normal(2, 3), normal(2, 3, seed=1)
+    for level in (HERE, ANY, Level(0, 1.0, 5.0), flow_levels(4)[1], Level(0, 0.0, 1.0)):
+        agree(level.mix(tensor(x0), tensor(eps)), level.alpha * x0 + level.sigma * eps)
+
+
+def test_vp_level_of_a_ratio():
+    r"""Of s = 0.7.
+
+    $$\alpha = \frac{1}{\sqrt{1 + s^2}}, \qquad \sigma = \frac{s}{\sqrt{1 + s^2}}$$
+    """
+    level = vp_level_of(0, 0.7)
+    agree([level.alpha, level.sigma], [1 / np.sqrt(1 + 0.7**2), 0.7 / np.sqrt(1 + 0.7**2)])
 
 
 def test_ddim_noise():
-    r"""None at eta 0.
+    r"""Two forms of the same at VP levels; the first one at any.
 
-    $$\sigma_t = \eta \sqrt{\frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}}$$
+    $$\sigma_t = \eta\,\sigma' \sqrt{1 - \left(\frac{\alpha\,\sigma'}{\alpha'\,\sigma}\right)^2}
+               = \eta \sqrt{\frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}}$$
     """
     for eta in (0.0, 0.4, 1.0):
-        sigma = eta * np.sqrt((1 - A_PREV) / (1 - A_T)) * np.sqrt(1 - A_T / A_PREV)
-        agree(ddim_sigma(tensor(A_T), tensor(A_PREV), eta), sigma)
+        agree(
+            ddim_sigma(HERE, THERE, eta),
+            eta * np.sqrt((1 - A_PREV) / (1 - A_T)) * np.sqrt(1 - A_T / A_PREV),
+        )
+        ratio = ANY.alpha * LESS.sigma / (LESS.alpha * ANY.sigma)
+        agree(ddim_sigma(ANY, LESS, eta), eta * LESS.sigma * np.sqrt(1 - ratio**2))
 
 
 def test_ddim_update():
-    r"""With noise, and in the tour without.
+    r"""With noise; without, in the tour (and at VP levels).
 
-    $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0
-             + \sqrt{1 - \bar\alpha_{t'} - \sigma_t^2}\;\hat\epsilon + \sigma_t\, z$$
+    $$x' = \alpha'\,\hat x_0 + \sqrt{\sigma'^2 - \sigma_t^2}\;\hat\epsilon + \sigma_t\, z$$
 
     $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
     """
     x0, eps, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
     sigma = 0.4 * np.sqrt((1 - A_PREV) / (1 - A_T)) * np.sqrt(1 - A_T / A_PREV)
-    noisy = ddim_step(tensor(x0), tensor(eps), tensor(A_T), tensor(A_PREV), 0.4, tensor(z))
-    agree(noisy, np.sqrt(A_PREV) * x0 + np.sqrt(1 - A_PREV - sigma**2) * eps + sigma * z)
-    plain = ddim_step(tensor(x0), tensor(eps), tensor(A_T), tensor(A_PREV))
+    noisy = ddim_step(tensor(x0), tensor(eps), HERE, THERE, 0.4, tensor(z))
+    agree(noisy, THERE.alpha * x0 + np.sqrt(THERE.sigma**2 - sigma**2) * eps + sigma * z)
+    plain = ddim_step(tensor(x0), tensor(eps), HERE, THERE)
     agree(plain, np.sqrt(A_PREV) * x0 + np.sqrt(1 - A_PREV) * eps)
 
 
-def test_posterior():
-    r"""By the equation, and by Bayes' rule: what the picture says of $x_{t'}$ times what $x_t$ says of it.
+def test_variance_of_a_step_of_the_forward_process():
+    r"""For VP levels 1 minus the quotient of the alpha-bars; noise that is added step by step adds up.
 
-    $$\tilde\mu = \frac{\sqrt{\bar\alpha_{t'}}\,\beta}{1-\bar\alpha_t}\,x_0
-                + \frac{\sqrt{1-\beta}\,(1-\bar\alpha_{t'})}{1-\bar\alpha_t}\,x_t,
-      \qquad \tilde\beta = \frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}\,\beta,
-      \qquad \beta = 1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}$$
+    $$\beta = \sigma^2 - \left(\frac{\alpha}{\alpha'}\right)^2 \sigma'^2$$
+    """
+    agree(step_variance(HERE, THERE), 1 - A_T / A_PREV)
+    agree(step_variance(ANY, LESS), ANY.sigma**2 - (ANY.alpha / LESS.alpha) ** 2 * LESS.sigma**2)
+
+
+def test_posterior():
+    r"""By the equation, and by Bayes' rule: what $x_0$ says of $x'$ times what $x_t$ says of it.
+
+    $$\tilde\mu = \frac{\alpha'\,\beta}{\sigma^2}\,x_0 + \frac{\alpha\,\sigma'^2}{\alpha'\,\sigma^2}\,x_t,
+      \qquad \tilde\beta = \frac{\sigma'^2}{\sigma^2}\,\beta$$
     """
     x_t, x0 = normal(2, 3), normal(2, 3, seed=1)
-    mean, variance = posterior(tensor(x_t), tensor(x0), tensor(A_T), tensor(A_PREV))
-    beta = 1 - A_T / A_PREV
-    agree(
-        mean,
-        np.sqrt(A_PREV) * beta / (1 - A_T) * x0 + np.sqrt(1 - beta) * (1 - A_PREV) / (1 - A_T) * x_t,
-    )
-    agree(variance, (1 - A_PREV) / (1 - A_T) * beta)
+    for here, there in ((HERE, THERE), (ANY, LESS)):
+        mean, variance = posterior(tensor(x_t), tensor(x0), here, there)
+        ratio = here.alpha / there.alpha
+        beta = here.sigma**2 - ratio**2 * there.sigma**2
+        of_x0, of_x_t = there.alpha * beta / here.sigma**2, ratio * there.sigma**2 / here.sigma**2
+        agree(mean, of_x0 * x0 + of_x_t * x_t)
+        agree(variance, there.sigma**2 / here.sigma**2 * beta)
 
-    precision = 1 / (1 - A_PREV) + (1 - beta) / beta
-    agree(variance, 1 / precision)
-    agree(mean, (np.sqrt(A_PREV) * x0 / (1 - A_PREV) + np.sqrt(1 - beta) * x_t / beta) / precision)
+        precision = 1 / there.sigma**2 + ratio**2 / beta
+        agree(variance, 1 / precision)
+        agree(mean, (there.alpha * x0 / there.sigma**2 + ratio * x_t / beta) / precision)
 
 
 def test_ddpm_step():
     r"""With either of the two variances.
 
-    $$x_{t'} = \tilde\mu(x_t, \hat x_0) + \sigma z$$
+    $$x' = \tilde\mu(x_t, \hat x_0) + \sigma z$$
     """
     x_t, x0, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
     beta = 1 - A_T / A_PREV
     mean = np.sqrt(A_PREV) * beta / (1 - A_T) * x0 + np.sqrt(1 - beta) * (1 - A_PREV) / (1 - A_T) * x_t
     for name, variance in (("fixed_small", (1 - A_PREV) / (1 - A_T) * beta), ("fixed_large", beta)):
-        step = ddpm_step(tensor(x_t), tensor(x0), tensor(A_T), tensor(A_PREV), tensor(z), name)
+        step = ddpm_step(tensor(x_t), tensor(x0), HERE, THERE, tensor(z), name)
         agree(step, mean + np.sqrt(variance) * z)
 
 
-def test_piled_latent():
-    r"""The same latent in the form of Karras et al. 2022.
+def test_way_from_noise_to_image():
+    r"""For latents of variance 4 the best estimate of $x_0$ is known, and so is the way: $y \propto \sqrt{4 + s^2}$.
 
-    $$y = x_0 + \sigma\,\epsilon = \frac{x}{\sqrt{\bar\alpha}}, \qquad
-      \sigma = \sqrt{\frac{1-\bar\alpha}{\bar\alpha}}, \qquad \bar\alpha = \frac{1}{1 + \sigma^2}$$
-    """
-    x0, eps = normal(2, 3), normal(2, 3, seed=1)
-    x, sigma = np.sqrt(A_T) * x0 + np.sqrt(1 - A_T) * eps, np.sqrt((1 - A_T) / A_T)
-    agree(sigma_of(tensor(A_T)), sigma)
-    agree(1 / (1 + sigma**2), A_T)
-    agree(piled(tensor(x), tensor(A_T)), x0 + sigma * eps)
-    agree(faded(tensor(x0 + sigma * eps), tensor(A_T)), x)
-
-
-def test_way_from_noise_to_picture():
-    r"""For latents of variance 4 the best guess of $x_0$ is known, and so is the way: $y \propto \sqrt{4 + \sigma^2}$.
-
-    $$\frac{dy}{d\sigma} = \frac{y - \hat x_0(y, \sigma)}{\sigma} = \hat\epsilon,$$
+    $$\frac{dy}{ds} = \frac{y - \hat x_0(y, s)}{s} = \hat\epsilon$$
     """
     start, h = normal(2, 3), 1e-4
     y = start * np.sqrt(4 + SIGMA**2)
     x0 = y * 4 / (4 + SIGMA**2)
     slope = start * (np.sqrt(4 + (SIGMA + h) ** 2) - np.sqrt(4 + (SIGMA - h) ** 2)) / (2 * h)
     agree(slope, (y - x0) / SIGMA, tolerance=1e-8)
-    a = tensor(1 / (1 + SIGMA**2))
-    _, eps = x0_and_eps("x0", tensor(x0), faded(tensor(y), a), a)
+    level = vp_level_of(0, SIGMA)
+    _, eps = x0_and_eps("x0", tensor(x0), tensor(level.alpha * y), level)
     agree(eps, (y - x0) / SIGMA)
+
+
+def test_euler_step():
+    r"""Straight on; in VE form, and the same step in VP form.
+
+    $$y' = y + (s' - s)\,\hat\epsilon = \hat x_0 + s'\,\hat\epsilon$$
+    """
+    y, eps = normal(2, 3), normal(2, 3, seed=1)
+    x0 = y - SIGMA * eps
+    expected = y + (SIGMA_PREV - SIGMA) * eps
+    agree(one_euler_step(y, x0, eps, Level(0, 1.0, SIGMA), Level(0, 1.0, SIGMA_PREV)), expected)
+    agree(expected, x0 + SIGMA_PREV * eps)
+    here, there = vp_level_of(0, SIGMA), vp_level_of(0, SIGMA_PREV)
+    agree(one_euler_step(here.alpha * y, x0, eps, here, there) / there.alpha, expected)
+
+
+def test_heun_step():
+    r"""In the mean of two directions; with VE levels, Karras's own line.
+
+    $$x' = \frac{\alpha'}{\alpha}\,x_t + \left(\sigma' - \frac{\alpha'}{\alpha}\,\sigma\right)
+           \tfrac12 (\hat\epsilon + \hat\epsilon')$$
+    """
+    x, eps, there = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
+    step = heun_step(tensor(x), tensor(eps), tensor(there), ANY, LESS)
+    shrink = LESS.alpha / ANY.alpha
+    agree(step, shrink * x + (LESS.sigma - shrink * ANY.sigma) * (eps + there) / 2)
+    step = heun_step(
+        tensor(x), tensor(eps), tensor(there), Level(0, 1.0, SIGMA), Level(0, 1.0, SIGMA_PREV)
+    )
+    agree(step, x + (SIGMA_PREV - SIGMA) * (eps + there) / 2)
+
+
+def test_euler_ancestral_levels():
+    r"""How far down, and how far up again. In VE units k-diffusion's; the noise is DDPM's.
+
+    $$\sigma_{down} = \sigma' \cdot \frac{\alpha\,\sigma'}{\alpha'\,\sigma}, \qquad
+      \sigma_{up}^2 = \sigma'^2 - \sigma_{down}^2$$
+    """
+    down, up = down_and_up(ANY, LESS)
+    agree(down, LESS.sigma * ANY.alpha * LESS.sigma / (LESS.alpha * ANY.sigma))
+    agree(up**2, LESS.sigma**2 - down**2)
+    _, up = down_and_up(Level(0, 1.0, SIGMA), Level(0, 1.0, SIGMA_PREV))
+    agree(up**2, SIGMA_PREV**2 * (SIGMA**2 - SIGMA_PREV**2) / SIGMA**2)
+    _, up = down_and_up(HERE, THERE)
+    agree(up**2, (1 - A_PREV) / (1 - A_T) * (1 - A_T / A_PREV))
+
+
+def test_euler_ancestral_step():
+    r"""Down with Euler, up with noise.
+
+    $$x' = \alpha'\,\hat x_0 + \sigma_{down}\,\hat\epsilon + \sigma_{up}\, z$$
+    """
+    x0, eps, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
+    down = LESS.sigma * ANY.alpha * LESS.sigma / (LESS.alpha * ANY.sigma)
+    up = np.sqrt(LESS.sigma**2 - down**2)
+    step = euler_ancestral_step(tensor(x0), tensor(eps), ANY, LESS, tensor(z))
+    agree(step, LESS.alpha * x0 + down * eps + up * z)
 
 
 def test_karras_sigmas():
@@ -121,56 +203,10 @@ def test_karras_sigmas():
     agree(karras_sigmas(n, low, high, rho), expected)
 
 
-def test_euler_step():
-    r"""Straight on.
-
-    $$y' = y + (\sigma' - \sigma)\,\hat\epsilon$$
-    """
-    y, eps = normal(2, 3), normal(2, 3, seed=1)
-    step = euler_step(tensor(y), tensor(eps), tensor(SIGMA), tensor(SIGMA_PREV))
-    agree(step, y + (SIGMA_PREV - SIGMA) * eps)
-
-
-def test_heun_step():
-    r"""In the mean of two directions.
-
-    $$y' = y + (\sigma' - \sigma)\,\tfrac12 (\hat\epsilon + \hat\epsilon')$$
-    """
-    y, eps, there = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
-    step = heun_step(tensor(y), tensor(eps), tensor(there), tensor(SIGMA), tensor(SIGMA_PREV))
-    agree(step, y + (SIGMA_PREV - SIGMA) * (eps + there) / 2)
-
-
-def test_euler_ancestral_levels():
-    r"""How far down, and how far up again; the noise is DDPM's, at full brightness.
-
-    $$\sigma_{up}^2 = \frac{\sigma'^2 (\sigma^2 - \sigma'^2)}{\sigma^2}, \qquad
-      \sigma_{down}^2 = \sigma'^2 - \sigma_{up}^2$$
-    """
-    up_squared = SIGMA_PREV**2 * (SIGMA**2 - SIGMA_PREV**2) / SIGMA**2
-    down, up = down_and_up(tensor(SIGMA), tensor(SIGMA_PREV))
-    agree(up**2, up_squared)
-    agree(down**2, SIGMA_PREV**2 - up_squared)
-    a, a_prev = 1 / (1 + SIGMA**2), 1 / (1 + SIGMA_PREV**2)
-    agree(up**2, (1 - a_prev) / (1 - a) * (1 - a / a_prev) / a_prev)
-
-
-def test_euler_ancestral_step():
-    r"""Down with Euler, up with noise.
-
-    $$y' = y + (\sigma_{down} - \sigma)\,\hat\epsilon + \sigma_{up}\, z$$
-    """
-    y, eps, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
-    up = np.sqrt(SIGMA_PREV**2 * (SIGMA**2 - SIGMA_PREV**2) / SIGMA**2)
-    down = np.sqrt(SIGMA_PREV**2 - up**2)
-    step = euler_ancestral_step(tensor(y), tensor(eps), tensor(SIGMA), tensor(SIGMA_PREV), tensor(z))
-    agree(step, y + (down - SIGMA) * eps + up * z)
-
-
 def test_lms_weights():
     r"""The integral by Gauss and Legendre's points, which for a cubic are exact; the code integrates the polynomial.
 
-    $$w_j = \int_{\sigma}^{\sigma'} \prod_{k \ne j} \frac{s - \sigma_k}{\sigma_j - \sigma_k}\, ds$$
+    $$w_j = \int_{s}^{s'} \prod_{k \ne j} \frac{\tau - s_k}{s_j - s_k}\, d\tau$$
     """
     sigmas, sigma_prev = [14.0, 9.0, 6.5, 5.0], 3.0
     points, shares = np.polynomial.legendre.leggauss(4)
@@ -185,10 +221,11 @@ def test_lms_weights():
 def test_lms_step():
     r"""Along a weighted sum of the last directions.
 
-    $$y' = y + \sum_j w_j\,\hat\epsilon_j$$
+    $$x' = \alpha' \left( \frac{x_t}{\alpha} + \sum_j w_j\,\hat\epsilon_j \right)$$
     """
-    y, eps, w = normal(2, 3), [normal(2, 3, seed=s) for s in (1, 2, 3)], [-2.0, 0.5, 0.1]
-    agree(lms_step(tensor(y), [tensor(e) for e in eps], w), y + sum(w[j] * eps[j] for j in range(3)))
+    x, eps, w = normal(2, 3), [normal(2, 3, seed=s) for s in (1, 2, 3)], [-2.0, 0.5, 0.1]
+    step = lms_step(tensor(x), [tensor(e) for e in eps], w, ANY, LESS)
+    agree(step, LESS.alpha * (x / ANY.alpha + sum(w[j] * eps[j] for j in range(3))))
 
 
 def test_plms_extrapolation():
@@ -208,23 +245,22 @@ def test_plms_extrapolation():
 def test_log_snr():
     r"""Half the logarithm of the signal-to-noise ratio.
 
-    $$\lambda = \log\frac{\alpha}{\sigma} = \tfrac12 \log\frac{\bar\alpha}{1-\bar\alpha}$$
+    $$\lambda = \log\frac{\alpha}{\sigma} = \tfrac12 \log\frac{\alpha^2}{\sigma^2}$$
     """
-    agree(log_snr(tensor(A_T)), np.log(np.sqrt(A_T) / np.sqrt(1 - A_T)))
-    agree(log_snr(tensor(A_T)), np.log(A_T / (1 - A_T)) / 2)
+    agree(HERE.log_snr, np.log(A_T / (1 - A_T)) / 2)
+    agree(ANY.log_snr, np.log(ANY.alpha / ANY.sigma))
 
 
 def test_dpmpp_2m_update():
-    r"""Two looks at the picture, at strides of different length.
+    r"""Two estimates of the image, after steps of different length.
 
-    $$x_{t'} = \frac{\sigma'}{\sigma}\,x_t - \alpha' (e^{-h} - 1)\,D, \qquad
-      D = \hat x_0 + \frac{h}{2 h_{before}} (\hat x_0 - \hat x_0^{before})$$
+    $$x' = \frac{\sigma'}{\sigma}\,x_t - \alpha' (e^{-h} - 1)\,D, \qquad
+      D = \hat x_0 + \frac{h}{2 h_{prev}} (\hat x_0 - \hat x_0^{prev})$$
     """
-    x_t, x0, before = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
-    alpha, sigma = np.sqrt([A_BEFORE, A_T, A_PREV]), np.sqrt([1 - A_BEFORE, 1 - A_T, 1 - A_PREV])
-    h_before, h = np.diff(np.log(alpha / sigma))
-    d = x0 + h / (2 * h_before) * (x0 - before)
-    step = dpmpp_2m_step(
-        tensor(x_t), tensor(x0), tensor(before), tensor(A_BEFORE), tensor(A_T), tensor(A_PREV)
-    )
-    agree(step, sigma[2] / sigma[1] * x_t - alpha[2] * (np.exp(-h) - 1) * d)
+    x_t, x0, x0_prev = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
+    for levels in ((BEFORE, HERE, THERE), (Level(0, 0.1, 1.0), ANY, LESS)):
+        alpha, sigma = np.array([[level.alpha, level.sigma] for level in levels]).T
+        h_prev, h = np.diff(np.log(alpha / sigma))
+        d = x0 + h / (2 * h_prev) * (x0 - x0_prev)
+        step = dpmpp_2m_step(tensor(x_t), tensor(x0), tensor(x0_prev), *levels)
+        agree(step, sigma[2] / sigma[1] * x_t - alpha[2] * (np.exp(-h) - 1) * d)

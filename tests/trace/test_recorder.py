@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from ldm.diffusion.sampling import Step
+from ldm.diffusion.level import Level
+from ldm.diffusion.sample import Step
 
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention, attention_weights
@@ -76,8 +77,8 @@ def test_a_moment_is_a_step_of_the_loop_with_its_noise_level(model):
     assert [m.t for m in recording.moments] == [667, 334, 1] and [steps for _, steps in seen] == [3] * 3
     for moment, (step, _) in zip(recording.moments, seen, strict=True):
         assert torch.equal(moment.x_t, step.x_t) and torch.equal(moment.x0, step.x0)
-        assert torch.equal(moment.x_prev, step.x_prev) and moment.t == step.t
-        assert moment.alpha_bar == float(model.alpha_bar()[step.t])
+        assert torch.equal(moment.x_prev, step.x_prev) and moment.t == step.level.t
+        assert moment.alpha_bar == pytest.approx(model.alpha_bar()[moment.t].item(), rel=2e-7)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alpha_bar = np.cumprod(1 - betas)[334]
     assert recording.moments[1].snr == pytest.approx(alpha_bar / (1 - alpha_bar), rel=1e-4)
@@ -93,7 +94,7 @@ def test_the_guidance_vector_worked_by_hand():
     assert angle == pytest.approx((math.degrees(math.acos(0.96)), 90.0), rel=1e-12)
 
 
-def test_the_recorded_guidance_is_that_of_two_looks_of_the_unet(model):
+def test_the_recorded_guidance_is_that_of_two_evaluations_of_the_unet(model):
     recording, _ = paint(model, negative="dog", guidance=3.0, batch=2)
     moment = recording.moments[1]
     prompt, negative = model.encode_text(["red dog", "dog"]).detach()
@@ -206,18 +207,18 @@ def test_guesses_are_decoded_on_demand_and_the_last_latent_is_the_picture(model)
     assert np.abs(np.asarray(last).astype(int) - np.asarray(images[1])).max() <= 1
 
 
-def test_when_a_sampler_looks_twice_in_a_step_the_first_look_counts(model, draw):
+def test_when_a_step_takes_two_evaluations_the_first_one_counts(model, draw):
     x, elsewhere = draw(1, 4, 8, 12).float(), draw(1, 4, 8, 12).float()
 
     @torch.no_grad()
-    def path(looks):
-        for place, t in looks:
+    def steps(evaluations):
+        for place, t in evaluations:
             model.unet(place, torch.tensor(t), model.encode_text(["red dog"]))
-        yield Step(500, torch.tensor(0.5), x, x, x)
+        yield Step(Level(500, 0.6, 0.8), x, x, x)
 
-    def attention(*looks):
+    def attention(*evaluations):
         with record(model, "red dog") as recording:
-            list(recording.watch()(path(looks), 1))
+            list(recording.watch()(steps(evaluations), 1))
         return recording.moments[0].attention
 
     once = attention((x, 500))

@@ -1,9 +1,9 @@
 r"""PLMS: DDIM with Adams-Bashforth multistep. Stable Diffusion 1's own default.
 
 DDIM goes straight on in the direction of the noise estimated now, and lands beside a path that bends. The estimates of
-the last steps tell how the direction has been turning: a line, a parabola or a cubic through them predicts its mean over
-the coming step. This takes no more evaluations of the network, except one at the first step, where there is nothing to
-look back at.
+the last steps tell how the direction has been turning: a line, a parabola or a cubic through them predicts its mean
+over the coming step. This takes no more evaluations of the network, except one at the first step, where there is
+nothing to look back at.
 
 Source: Liu et al. 2022 (PNDM), section 3, where these steps follow a start of three costly Runge-Kutta steps; Stable
 Diffusion's `plms.py` omits them, and that variant is the one here.

@@ -45,10 +45,10 @@ def test_the_same_run_in_ve_form_is_the_same_run(draw):
     x, levels = draw(2, 3), sampler_levels(SAMPLERS["euler"], 9, ALPHA_BAR)
 
     def in_ve_form(y, level):
-        vp_level = next(l for l in levels if l.t == level.t)
+        vp_level = next(other for other in levels if other.t == level.t)
         return wave(vp_level.alpha * y, vp_level)
 
     ours = sample(euler, wave, x, levels, silent)
-    theirs = sample(euler, in_ve_form, x / levels[0].alpha, [ve(l.ve_sigma, l.t) for l in levels], silent)
+    theirs = sample(euler, in_ve_form, x / levels[0].alpha, [ve(level.ve_sigma, level.t) for level in levels], silent)
     for a, b, level in zip(ours, theirs, levels[1:]):
         torch.testing.assert_close(a.x_prev, level.alpha * b.x_prev, rtol=1e-10, atol=1e-10)
