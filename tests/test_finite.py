@@ -2,10 +2,10 @@ r"""Where the first NaN came from."""
 
 import pytest
 import torch
-from ldm.diffusion.level import Level
-from ldm.diffusion.sample import Step
 from torch import nn
 
+from ldm.diffusion.level import Level
+from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps, first_bad_module
 

@@ -8,7 +8,7 @@ from PIL import Image
 from ldm.diffusion.level import CLEAN, Level
 from ldm.diffusion.spacing import spaced_timesteps
 from ldm.errors import LdmError
-from ldm.repaint import keep, latents_to_repaint, pick_strength, levels_left, to_read, without
+from ldm.repaint import keep, latents_to_repaint, levels_left, pick_strength, to_read, without
 
 PICTURE = Image.new("RGB", (8, 8))
 
@@ -108,7 +108,7 @@ def test_one_white_pixel_is_enough_for_its_latent_and_for_no_other(white, expect
 
 
 def test_what_is_put_back_by_hand(draw):
-    r"""x0 = 2, eps = 3, with alpha 0.8, sigma 0.6: 0.8 * 2 + 0.6 * 3 = 3.4; clean: 2. Repainted latents stay as they are."""
+    r"""x0 = 2, eps = 3: 0.8 * 2 + 0.6 * 3 = 3.4 at the first level, 2 at a clean one. Repainted latents stay."""
     ones = torch.ones(2, 4, 1, 2, dtype=torch.float64)
     restore = keep(2 * ones, 3 * ones, torch.tensor([[[[True, False]]]]))
     x = draw(2, 4, 1, 2)

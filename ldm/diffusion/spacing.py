@@ -143,8 +143,9 @@ def sampler_levels(
 ) -> list[Level]:
     r"""The levels of `count` steps, and the one where the last step ends.
 
-    `spacing`, a name in `SPACINGS`, replaces the sampler's usual levels, Karras's included. A schedule that ends in pure noise ($\bar\alpha = 0$) is entered there (Lin et al. 2024, section 3.3): the usual
-    spacing is then trailing. Raises `LdmError` for a number of steps that does not fit the schedule.
+    `spacing`, a name in `SPACINGS`, replaces the sampler's usual levels, Karras's included. The usual spacing of a
+    schedule that ends in pure noise ($\bar\alpha = 0$) is trailing, to start there (Lin et al. 2024, section 3.3).
+    Raises `LdmError` for a number of steps that does not fit the schedule.
     """
     usual = "trailing" if alpha_bar[-1] == 0 else sampler.spacing
     times = spaced_timesteps(count, len(alpha_bar), spacing or usual)

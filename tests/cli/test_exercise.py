@@ -62,8 +62,8 @@ def test_a_right_and_a_wrong_answer(capsys, work):
 def test_the_solution_is_the_live_code_with_its_place(capsys):
     code, out, _ = run(capsys, "exercise", "solution", "guidance")
     place, site, _, *text = out.splitlines()
-    assert code == 0 and place.startswith("# ldm/diffusion/predict.py, lines ")
-    assert site == "# on the site: ldm/diffusion/predict.html#guide"
+    assert code == 0 and place.startswith("# ldm/diffusion/guidance.py, lines ")
+    assert site == "# on the site: ldm/diffusion/guidance.html#classifier_free_guidance"
     first, last = map(int, place.split("lines ")[1].split(" to "))
     assert text == live_source(EXERCISES["guidance"]).splitlines()[first - 1 : last]
 

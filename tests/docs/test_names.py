@@ -28,9 +28,9 @@ def test_no_module_is_missing_and_none_comes_twice():
         ("ldm.load", None, ("ldm/loading", "load")),  # handed on by ldm/__init__.py
         ('ldm.load("tiny")', None, ("ldm/loading", "load")),
         ("VAE.encode", None, ("ldm/vae/vae", "VAE.encode")),
-        ("guide", None, None),  # a word like others
-        ("guide", "ldm.diffusion.predict", ("ldm/diffusion/predict", "guide")),
-        ("per_picture", "ldm.diffusion.predict", ("ldm/diffusion/schedule", "per_picture")),  # imported there
+        ("classifier_free_guidance", None, None),  # without a module, a word like others
+        ("rescale_guidance", "ldm.diffusion.guidance", ("ldm/diffusion/guidance", "rescale_guidance")),
+        ("per_image", "ldm.diffusion.predict", ("ldm/diffusion/schedule", "per_image")),  # imported there
         ("TransformerLayer", None, None),  # two modules have one
         ("x_t", None, None),
         ("notebooks/04_attention.ipynb", None, ("notebooks/04_attention", "")),

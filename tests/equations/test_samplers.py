@@ -157,9 +157,7 @@ def test_heun_step():
     step = heun_step(tensor(x), tensor(eps), tensor(there), ANY, LESS)
     shrink = LESS.alpha / ANY.alpha
     agree(step, shrink * x + (LESS.sigma - shrink * ANY.sigma) * (eps + there) / 2)
-    step = heun_step(
-        tensor(x), tensor(eps), tensor(there), Level(0, 1.0, SIGMA), Level(0, 1.0, SIGMA_PREV)
-    )
+    step = heun_step(tensor(x), tensor(eps), tensor(there), Level(0, 1.0, SIGMA), Level(0, 1.0, SIGMA_PREV))
     agree(step, x + (SIGMA_PREV - SIGMA) * (eps + there) / 2)
 
 

@@ -36,7 +36,9 @@ def test_the_live_code_is_right_every_stub_is_not_and_each_wrong_answer_is_told_
 
 
 def answer(body, helper=""):
-    return answered(GUIDE, f"{helper}def guide(uncond, cond, scale):\n    {body}\n", "mine.py")
+    return answered(
+        GUIDE, f"{helper}def classifier_free_guidance(uncond, cond, scale):\n    {body}\n", "mine.py"
+    )
 
 
 def test_a_right_answer_in_other_words_passes(session):
@@ -57,7 +59,7 @@ def test_a_typical_mistake_in_other_words_is_named_with_what_was_got_and_expecte
     total = found.passed + len(found.failures)
     assert lines == [
         f"guidance: not yet. {len(found.failures)} of {total} tests fail.",
-        "The first is test_guidance_by_hand, in tests/diffusion/test_predict.py:",
+        "The first is test_guidance_by_hand, in tests/diffusion/test_guidance.py:",
         "    got 14, expected 11",  # 5 + 3 * (5 - 2)
         f"This {known.says}.",
     ]

@@ -73,7 +73,9 @@ def test_every_typical_wrong_answer_can_still_be_made_and_is_python(exercise):
 
 
 def test_a_wrong_answer_that_the_code_has_outgrown_is_an_error():
-    with pytest.raises(LdmError, match="guide does not hold 'what never stood there' any more"):
+    with pytest.raises(
+        LdmError, match="classifier_free_guidance does not hold 'what never stood there' any more"
+    ):
         mistaken(EXERCISES["guidance"], Wrong("is old", (("what never stood there", ""),)))
 
 
@@ -83,7 +85,7 @@ ANSWER = '''r"""Mine."""
 from __future__ import annotations
 
 import math as maths
-from ldm.diffusion.predict import target
+from ldm.diffusion.guidance import rescale_guidance
 
 HALF = 0.5
 
@@ -92,7 +94,7 @@ def difference(a, b):
     return a - b
 
 
-def guide(uncond, cond, scale):
+def classifier_free_guidance(uncond, cond, scale):
     return uncond + scale * difference(cond, uncond) + nothing * maths.pi * HALF
 
 
@@ -106,8 +108,11 @@ def test_helpers_go_along_and_each_line_is_known_by_its_number_in_the_learners_f
     taken = {lines[n - 1]: mine[number - 1] for n, number in placed.lines.items()}
     assert all(theirs == ours for theirs, ours in taken.items())
     assert {"import math as maths", "HALF = 0.5", "def difference(a, b):"} <= set(taken)
-    assert 'print("not taken")' not in lines and "from ldm.diffusion.predict import target" not in lines
-    assert "Classifier-free guidance" not in placed.source and "def rescale_guidance(" in placed.source
+    assert (
+        'print("not taken")' not in lines
+        and "from ldm.diffusion.guidance import rescale_guidance" not in lines
+    )
+    assert "Exaggerate the difference" not in placed.source and "def rescale_guidance(" in placed.source
     assert placed.also == ("maths", "HALF", "difference")
     ast.parse(placed.source)
 
@@ -129,15 +134,18 @@ def test_a_method_is_taken_alone_and_moved_to_its_indentation():
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ("def guide(uncond, cond, scale)\n    return 1\n", r"mine.py, line 1: this is no Python"),
+        (
+            "def classifier_free_guidance(uncond, cond, scale)\n    return 1\n",
+            r"mine.py, line 1: this is no Python",
+        ),
         ("\0", "mine.py"),
         (
-            "from math import *\ndef guide(uncond, cond, scale):\n    return 1\n",
+            "from math import *\ndef classifier_free_guidance(uncond, cond, scale):\n    return 1\n",
             r"mine.py, line 1: `import \*` does not say what comes along; name what you need",
         ),
-        ("x = 1\n", "mine.py has no guide; begin anew with `ldm exercise start guidance`"),
+        ("x = 1\n", "mine.py has no classifier_free_guidance; begin anew with `ldm exercise start guidance`"),
         (
-            "def guide(cond, uncond):\n    return 1\n",
+            "def classifier_free_guidance(cond, uncond):\n    return 1\n",
             r"takes \(cond, uncond\); the tests call it with \(uncond, cond, scale\)",
         ),
     ],

@@ -12,25 +12,28 @@ import platform
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from unittest import mock
 
 import torch
-from ldm.diffusion.ddim import ddim
-from ldm.diffusion.ddpm import ddpm
-from ldm.diffusion.sampling import strides
 from torch import Tensor, nn
 
 from ldm.config import SD1, SD2_BASE, TINY, NoiseConfig
 from ldm.convert.rows import Row, clip_rows, from_diffusers, text_extras, text_rows, unet_rows, vae_rows
-from ldm.diffusion.predict import guide, x0_and_eps
+from ldm.diffusion.guidance import classifier_free_guidance
+from ldm.diffusion.level import Level
+from ldm.diffusion.predict import x0_and_eps
+from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.schedule import make_alpha_bar, make_betas, spaced_timesteps
+from ldm.diffusion.samplers.ddpm import ddpm
+from ldm.diffusion.schedule import make_alpha_bar, make_betas
+from ldm.diffusion.spacing import initial_latents, sampler_levels, spaced_timesteps
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
+from tests.diffusion.test_golden import ddim_like_the_reference, solve
 from tests.diffusion.test_golden import run as run_ours
-from tests.diffusion.test_golden import solve
 from tests.golden import make
 from tests.golden.compare import difference
 from tests.golden.explain import first_difference, told
@@ -129,11 +132,11 @@ def samplers(name: str) -> Pairs:
     for key, path in made.items():
         match key.split("/"):
             case ["ddim", kind, steps, spacing, eta] if name == "ddim":
-                timesteps = spaced_timesteps(int(steps), 1000, spacing, offset=1)
-                ours = run_ours(ddim, kind, strides(timesteps, alpha_bar, alpha_bar[0]), eta=float(eta))
+                timesteps = [round(t) for t in spaced_timesteps(int(steps), 1000, spacing)]
+                ours = ddim_like_the_reference(kind, timesteps, alpha_bar, float(eta))
             case ["ddpm", kind, steps, variance] if name == "ddpm":
-                down = strides(spaced_timesteps(int(steps), 1000), alpha_bar, alpha_bar.new_tensor(1.0))
-                ours = run_ours(ddpm, kind, down, variance=variance)
+                levels = sampler_levels(SAMPLERS["ddpm"], int(steps), alpha_bar)
+                ours = run_ours(partial(ddpm, variance=variance), kind, levels)
             case _:
                 continue
         pairs += zip(ours, path, strict=True)
@@ -167,13 +170,14 @@ def whole_run(name: str) -> Pairs:
         uncond, cond = theirs(torch.cat([x, x]), t, context).sample.chunk(2)
         return uncond + 7.5 * (cond - uncond)
 
-    def denoise(x: Tensor, t: float, level: Tensor) -> tuple[Tensor, Tensor]:
-        uncond, cond = ours(torch.cat([x, x]), torch.tensor(t), context).chunk(2)
-        return x0_and_eps("eps", guide(uncond, cond, 7.5), x, level)
+    def denoise(x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+        uncond, cond = ours(torch.cat([x, x]), torch.tensor(level.t), context).chunk(2)
+        return x0_and_eps("eps", classifier_free_guidance(uncond, cond, 7.5), x, level)
 
     sampler = SAMPLERS[name]
-    path = sampler.path(20, make_alpha_bar(NoiseConfig()).double())
-    steps = sampler.walk(denoise, sampler.begin(start, path), path, lambda: start)
+    levels = sampler_levels(sampler, 20, make_alpha_bar(NoiseConfig()).double())
+    begun = initial_latents(sampler, start, levels)
+    steps = sample(sampler.update, denoise, begun, levels, lambda: start)
     return list(
         zip([step.x_prev for step in steps], make.solve(scheduler, 20, guided, start)["path"], strict=True)
     )

@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-from ldm.diffusion.predict import rescale_guidance
+from ldm.diffusion.guidance import rescale_guidance
 from tests.golden import make, make_layouts
 from tests.golden.compare import assert_same, golden
 from tests.mutants.live import made

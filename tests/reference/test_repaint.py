@@ -25,6 +25,7 @@ from PIL import Image
 
 from ldm.config import Config, Defaults, NoiseConfig, TextConfig
 from ldm.convert.rows import from_diffusers, unet_rows, vae_rows
+from ldm.diffusion.level import CLEAN
 from ldm.pipeline import LatentDiffusion
 from ldm.repaint import Original
 from ldm.text.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ SCHEDULERS = {
     **make.SOLVERS,
 }
 TOLERANCE = 1e-8
-# diffusers blends between the two looks of a stride, too: of each of Heun's, and of PLMS's first.
+# diffusers blends between the two evaluations of a step, too: of each of Heun's, and of PLMS's first.
 BLENDED = [name for name in SCHEDULERS if name not in ("heun", "plms")]
 
 
@@ -97,11 +98,11 @@ def in_float64(scheduler):
 
 
 def begin_anew(pipeline):
-    r"""Let a pipeline that begins in the middle of a path do there what it does at the start.
+    r"""Let a pipeline that begins in the middle of its timesteps do there what it does at the start.
 
     Left alone, diffusers' LMS takes the weights of four directions at once, though it remembers only one; and its PNDM
-    does not ask about the second timestep twice, so that from the third look on the latent has one stride more of noise
-    than the network is told. Ours begin anew wherever they begin: with one direction, and with two looks.
+    does not evaluate at the second timestep twice, so that from the third evaluation on the latent has one step more of
+    noise than the network is told. Ours begin anew wherever they begin: with one direction, and with two evaluations.
     """
     scheduler = pipeline.scheduler
     step = scheduler.step
@@ -120,8 +121,8 @@ def begin_anew(pipeline):
         pipeline.get_timesteps = plms_timesteps
 
 
-def theirs(kind, networks, sampler, noise, steps=STEPS, guidance=GUIDANCE, anew=True, **options):
-    r"""The finished latents of diffusers, and what its network was told; each of its draws is the next of `noise`."""
+def theirs(kind, networks, sampler, noise_fn, steps=STEPS, guidance=GUIDANCE, anew=True, **options):
+    r"""The finished latents of diffusers, and what its network was told; its draws are those of `noise_fn`."""
     unet, vae = networks
     common = {"beta_schedule": "scaled_linear", **make.BETAS}
     parts = {"text_encoder": None, "tokenizer": None, "safety_checker": None, "feature_extractor": None}
@@ -135,7 +136,7 @@ def theirs(kind, networks, sampler, noise, steps=STEPS, guidance=GUIDANCE, anew=
     told: list[float] = []
     hook = unet.register_forward_pre_hook(lambda _, args: told.append(float(args[1])))
     module = kind.__module__
-    draws = iter([noise() for _ in range(steps + 1)])  # now, while float32 is float32
+    draws = iter([noise_fn() for _ in range(steps + 1)])  # now, while float32 is float32
     with (
         mock.patch(f"{module}.randn_tensor", lambda *_, **__: next(draws)),
         mock.patch(f"{type(scheduler).__module__}.randn_tensor", lambda *_, **__: next(draws), create=True),
@@ -149,16 +150,16 @@ def theirs(kind, networks, sampler, noise, steps=STEPS, guidance=GUIDANCE, anew=
     return out, told
 
 
-def ours(model, sampler, noise, cond, uncond, original, strength, steps=STEPS, guidance=GUIDANCE):
-    path = model.path(steps, sampler, strength)
-    latent, project = model.begin(noise(), sampler, path, original, strength)
+def ours(model, sampler, noise_fn, cond, uncond, original, strength, steps=STEPS, guidance=GUIDANCE):
+    levels = model.levels(steps, sampler, strength)
+    latent, on_step = model.initial_latents(noise_fn(), sampler, levels, original, strength)
     denoise = model.denoiser(cond, uncond, guidance, original)
     told: list[float] = []
     hook = model.unet.register_forward_pre_hook(lambda _, args: told.append(args[1].item()))
-    for step in model.sample(latent, denoise, noise, sampler, path, project):
+    for step in model.sample(latent, denoise, noise_fn, sampler, levels, on_step):
         latent = step.x_prev
     hook.remove()
-    return project(latent, torch.tensor(1.0, dtype=torch.float64)), told
+    return on_step(latent, CLEAN), told
 
 
 def inputs():
@@ -175,15 +176,15 @@ def test_image_to_image_equals_diffusers(model, networks, sampler, strength):
         StableDiffusionImg2ImgPipeline,
         networks,
         sampler,
-        model.noise(SEEDS, (WIDTH, HEIGHT)),
+        model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
         image=x0.expand(2, -1, -1, -1),
         strength=strength,
         prompt_embeds=cond,
         negative_prompt_embeds=uncond,
     )
     original = Original(Image.new("RGB", (WIDTH, HEIGHT)), x0)
-    got, told = ours(model, sampler, model.noise(SEEDS, (WIDTH, HEIGHT)), cond, uncond, original, strength)
-    assert told == pytest.approx(expected_told, abs=1e-3)  # the same start, and as many looks
+    got, told = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, original, strength)
+    assert told == pytest.approx(expected_told, abs=1e-3)  # the same start, and as many evaluations
     assert difference(got, expected) <= TOLERANCE
 
 
@@ -197,7 +198,7 @@ def test_left_alone_diffusers_does_something_else_in_the_middle(model, networks,
                 StableDiffusionImg2ImgPipeline,
                 networks,
                 sampler,
-                model.noise(SEEDS, (WIDTH, HEIGHT)),
+                model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
                 anew=anew,
                 image=x0.expand(2, -1, -1, -1),
                 strength=strength,
@@ -222,7 +223,7 @@ def test_inpainting_equals_diffusers(model, networks, sampler, strength):
         StableDiffusionInpaintPipeline,
         networks,
         sampler,
-        model.noise(SEEDS, (WIDTH, HEIGHT)),
+        model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
         image=x0.expand(2, -1, -1, -1),
         mask_image=mask,
         masked_image_latents=x0.expand(2, -1, -1, -1),  # for U-Nets of nine channels; this one has four
@@ -233,7 +234,7 @@ def test_inpainting_equals_diffusers(model, networks, sampler, strength):
         negative_prompt_embeds=uncond,
     )
     original = Original(Image.new("RGB", (WIDTH, HEIGHT)), x0, mask)
-    got, _ = ours(model, sampler, model.noise(SEEDS, (WIDTH, HEIGHT)), cond, uncond, original, strength)
+    got, _ = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, original, strength)
     assert difference(got, expected) <= TOLERANCE
     kept = torch.ones(HEIGHT // 4, WIDTH // 4, dtype=torch.bool)
     kept[1:5, 2:7] = False
@@ -257,7 +258,7 @@ def test_an_inpainting_model_equals_diffusers(networks, sampler, strength):
         StableDiffusionInpaintPipeline,
         (unet, networks[1]),
         sampler,
-        model.noise(SEEDS, (WIDTH, HEIGHT)),
+        model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
         **options,
         image=picture,
         mask_image=mask,
@@ -268,7 +269,7 @@ def test_an_inpainting_model_equals_diffusers(networks, sampler, strength):
         negative_prompt_embeds=uncond,
     )
     original = model.original(picture, mask, (WIDTH, HEIGHT))
-    noise = model.noise(SEEDS, (WIDTH, HEIGHT))
-    got, told = ours(model, sampler, noise, cond, uncond, original, strength, **options)
+    noise_fn = model.noise_fn(SEEDS, (WIDTH, HEIGHT))
+    got, told = ours(model, sampler, noise_fn, cond, uncond, original, strength, **options)
     assert told == pytest.approx(expected_told, abs=1e-3)
     assert difference(got, expected) <= TOLERANCE

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from ldm.diffusion.level import Level
 from ldm.diffusion.sample import Step
-
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention, attention_weights
 from ldm.pixels import to_images

@@ -49,6 +49,8 @@ def test_the_same_run_in_ve_form_is_the_same_run(draw):
         return wave(vp_level.alpha * y, vp_level)
 
     ours = sample(euler, wave, x, levels, silent)
-    theirs = sample(euler, in_ve_form, x / levels[0].alpha, [ve(level.ve_sigma, level.t) for level in levels], silent)
+    theirs = sample(
+        euler, in_ve_form, x / levels[0].alpha, [ve(level.ve_sigma, level.t) for level in levels], silent
+    )
     for a, b, level in zip(ours, theirs, levels[1:]):
         torch.testing.assert_close(a.x_prev, level.alpha * b.x_prev, rtol=1e-10, atol=1e-10)
