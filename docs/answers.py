@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ldm.diffusion.sampling import strides
 from torch import Tensor, nn
 
 from ldm.config import PRESETS, NoiseConfig
 from ldm.convert.folder import read_clip, read_model
-from ldm.diffusion.schedule import add_noise, make_alpha_bar, spaced_timesteps
+from ldm.diffusion.level import vp_level
+from ldm.diffusion.schedule import add_noise, make_alpha_bar
+from ldm.diffusion.spacing import spaced_levels, spaced_timesteps
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_pixels
 from ldm.postcards import postcard
@@ -292,10 +293,10 @@ def smallest_variance(module: nn.Module, eps: float, run: Callable[[nn.Module], 
 def last_step() -> str:
     """With and without the offset: where 20 steps begin, and what the last of them takes away."""
     alpha_bar, rows = make_alpha_bar(NoiseConfig()), []
-    for offset in (0, 1):
-        path = strides(spaced_timesteps(20, 1000, "leading", offset), alpha_bar, final=alpha_bar[0])
-        before, after = ((1 - level).sqrt().item() for level in (path[-1].alpha_bar, path[-1].alpha_bar_prev))
-        times = f"{path[0].t}, {path[1].t}, ..., {path[-2].t}, {path[-1].t}"
+    for offset, spacing in enumerate(("leading_from_0", "leading")):
+        t = spaced_timesteps(20, 1000, spacing)
+        before, after = (vp_level(last, alpha_bar).sigma for last in (t[-1], 0))
+        times = f"{t[0]}, {t[1]}, ..., {t[-2]}, {t[-1]}"
         rows.append([offset, times, f"{before:.4f}", f"{after:.4f}", f"{before - after:.4f}"])
     return table(["offset", "timesteps", "noise before the last step", "after it", "taken away"], rows)
 
@@ -307,22 +308,23 @@ def spacings(count: int = 30) -> str:
         model().encode_text([PROMPT]), model().encode_text([""]), model().config.defaults.guidance
     )
     rows, first = [], None
-    for name, spacing, offset in (
-        ("`leading`, offset 1 (Stable Diffusion's, ours)", "leading", 1),
-        ("`leading`, offset 0", "leading", 0),
-        ("`trailing`", "trailing", 0),
-        ("`linspace`", "linspace", 0),
+    for name, spacing in (
+        ("`leading`, offset 1 (Stable Diffusion's, ours)", "leading"),
+        ("`leading`, offset 0", "leading_from_0"),
+        ("`trailing`", "trailing"),
+        ("`linspace`", "linspace"),
     ):
-        times = spaced_timesteps(count, 1000, spacing, offset)
-        source = model().noise([42], (size, size))
-        x = source()
-        for step in model().sample(x, denoise, source, "ddim", strides(times, model_bar, final=model_bar[0])):
+        times = [round(t) for t in spaced_timesteps(count, 1000, spacing)]
+        levels = [*spaced_levels(times, model_bar), vp_level(0, model_bar)]
+        noise_fn = model().noise_fn([42], (size, size))
+        x = noise_fn()
+        for step in model().sample(x, denoise, noise_fn, "ddim", levels):
             x = step.x_prev
         picture = model().vae.decode(x).clamp(-1, 1)
         first = picture if first is None else first
         moved = 127.5 * (picture - first).abs().mean().item()
-        shown = ", ".join(str(t) for t, _ in times[:3]) + ", ..., " + ", ".join(str(t) for t, _ in times[-2:])
-        rows.append([name, shown, f"{sd_bar[times[0][0]].sqrt():.1%}", f"{moved:.1f}"])
+        shown = ", ".join(str(t) for t in times[:3]) + ", ..., " + ", ".join(str(t) for t in times[-2:])
+        rows.append([name, shown, f"{sd_bar[times[0]].sqrt():.1%}", f"{moved:.1f}"])
     head = ["spacing", "timesteps", "picture left at the first", "mean change of our picture (of 255)"]
     return table(head, rows)
 

@@ -78,8 +78,8 @@ cond, uncond = context[:1], context[1:]
 # *Predict:* the finished picture has 3 × 128 × 128 numbers. How many has the latent?
 
 # %%
-noise = model.noise([42], size=(128, 128))
-latent = noise()
+noise_fn = model.noise_fn([42], size=(128, 128))
+latent = noise_fn()
 print(tuple(latent.shape), "->", 3 * 128 * 128 // latent.numel(), "times fewer numbers")
 assert 48 * latent.numel() == 3 * 128 * 128
 show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
@@ -93,24 +93,26 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 # the finished latent, $\hat x_0$: take the noise out, and that is what is left. A *sampler* then decides how far to go
 # towards it. Three lines prepare the loop:
 #
-# - `path`: which noise levels will be visited. They are counted by a timestep t, from 0 (nearly clean) to 999 (nearly
+# - `levels`: which noise levels will be visited. They are counted by a timestep t, from 0 (nearly clean) to 999 (nearly
 #   nothing but noise); 30 of them will do. (That the first is not 999 has [its
 #   reason](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations).)
-# - `begin`: the latent to start with. This sampler, DDIM, takes the noise as it is; others shrink it a little.
-# - `denoiser`: one look of the U-Net. It answers twice, with the prompt and with the empty one, and the difference
-#   between the two answers is multiplied by four. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
+# - `initial_latents`: the latent to start with. This sampler, DDIM, takes the noise as it is; others shrink it a
+#   little.
+# - `denoiser`: one evaluation of the U-Net. It answers twice, with the prompt and with the empty one, and the
+#   difference between the two answers is multiplied by four. That is *guidance*; [notebook 08](08_pipeline.ipynb)
+#   measures it.
 #
 # Here is the very first guess, made from nothing but noise and the prompt, beside what comes out in the end.
 #
 # *Predict:* will the first guess look like a dog, like noise, or like something else?
 
 # %%
-path = model.path(steps=30, sampler="ddim")
-latent, _ = model.begin(latent, "ddim", path)
+levels = model.levels(steps=30, sampler="ddim")
+latent, _ = model.initial_latents(latent, "ddim", levels)
 denoise = model.denoiser(cond, uncond, guidance=4.0)
-steps = list(model.sample(latent, denoise, noise, "ddim", path))
+steps = list(model.sample(latent, denoise, noise_fn, "ddim", levels))
 first, last = steps[0], steps[-1]
-print(f"{len(steps)} steps, from t = {first.t} down to t = {last.t}")
+print(f"{len(steps)} steps, from t = {first.level.t} down to t = {last.level.t}")
 
 # %%
 with torch.no_grad():
@@ -127,7 +129,7 @@ shown = [steps[i] for i in spread(len(steps), 6)]
 with torch.no_grad():
     noisy = to_images(model.vae.decode(torch.cat([step.x_t for step in shown])))
     clean = to_images(model.vae.decode(torch.cat([step.x0 for step in shown])))
-show.grid([noisy, clean], ["what it has", "its guess"], [f"t = {step.t}" for step in shown], side=80)
+show.grid([noisy, clean], ["what it has", "its guess"], [f"t = {step.level.t}" for step in shown], side=80)
 
 # %% [markdown]
 # The large things are settled first, details last. How the noise gets in is [notebook 03](03_noise.ipynb), the network

@@ -28,7 +28,8 @@ import torch
 import ldm
 import show
 from ldm.config import NoiseConfig
-from ldm.diffusion.predict import target, x0_and_eps
+from ldm.diffusion.level import vp_level
+from ldm.diffusion.predict import training_target, x0_and_eps
 from ldm.diffusion.schedule import add_noise, make_alpha_bar, make_betas
 from ldm.pixels import to_images, to_pixels
 from ldm.postcards import postcard
@@ -124,14 +125,14 @@ assert 0.004 < last < 0.005
 # *Predict:* if the answers are perfect, does it matter which was asked?
 
 # %%
-t = torch.tensor([30, 500, 950]).repeat_interleave(2)
-a = make_alpha_bar(NoiseConfig()).double()[t]
-clean, noise = x0[:6].double(), eps[:6].double()
-x_t = add_noise(clean, noise, a)
-for kind in ("eps", "v", "x0"):
-    answer = target(kind, clean, noise, a)
-    got_x0, got_eps = x0_and_eps(kind, answer, x_t, a[:, None, None, None])
-    assert torch.allclose(got_x0, clean, atol=1e-10) and torch.allclose(got_eps, noise, atol=1e-10)
+clean, noise = x0.double(), eps.double()
+for t in (30, 500, 950):
+    level = vp_level(t, make_alpha_bar(NoiseConfig()).double())
+    a = torch.full((len(clean),), level.alpha**2, dtype=torch.float64)
+    for prediction_type in ("eps", "v", "x0"):
+        answer = training_target(prediction_type, clean, noise, a)
+        got_x0, got_eps = x0_and_eps(prediction_type, answer, level.mix(clean, noise), level)
+        assert torch.allclose(got_x0, clean, atol=1e-10) and torch.allclose(got_eps, noise, atol=1e-10)
 
 # %% [markdown]
 # Not at all. But no answer is perfect, and then it matters a great deal. Say the answer is wrong by 0.1, whatever was
@@ -139,15 +140,22 @@ for kind in ("eps", "v", "x0"):
 # see what becomes of an error, convert the error alone, with 0 for $x_t$.)
 
 # %%
-a = alpha_bar[:, None]
-zero = torch.zeros(1000, 1)
+zero = torch.zeros(1)
+
+
+def errors_of(prediction_type):
+    levels = [vp_level(t, alpha_bar) for t in range(1000)]
+    pairs = [x0_and_eps(prediction_type, zero + 0.1, zero, level) for level in levels]
+    return [torch.cat(errors).abs() for errors in zip(*pairs)]
+
+
 drawn, axes = show.figure(2)
-for kind in ("eps", "v", "x0"):
-    for axis, error in zip(axes, x0_and_eps(kind, zero + 0.1, zero, a)):
-        axis.plot(error.abs(), label=f"asked for {kind}")
+for prediction_type in ("eps", "v", "x0"):
+    for axis, error in zip(axes, errors_of(prediction_type)):
+        axis.plot(error, label=f"asked for {prediction_type}")
 for axis, name in zip(axes, ("clean latent", "noise")):
     axis.set(title=f"error of the {name}", xlabel="t", yscale="log")
-assert all(error.abs().max() < 0.1001 for error in x0_and_eps("v", zero + 0.1, zero, a))
+assert all(error.max() < 0.1001 for error in errors_of("v"))
 axes[0].legend(frameon=False)
 show.picture(drawn)
 
@@ -168,8 +176,8 @@ show.picture(drawn)
 #
 # ## What the trained network does
 #
-# Sixteen postcards, eight timesteps, one look at each. *Predict:* at which end is the noise easy to name, and at which
-# is the clean latent easy to guess?
+# Sixteen postcards, eight timesteps, one evaluation at each. *Predict:* at which end is the noise easy to name, and at
+# which is the clean latent easy to guess?
 
 # %%
 prompts = [card.caption for card in cards]
@@ -177,9 +185,10 @@ context = model.encode_text(prompts)
 times = [10, 50, 150, 300, 450, 600, 800, 999]
 errors = {"noise": [], "clean latent": []}
 for t in times:
-    x_t = add_noise(x0, eps, alpha_bar[t])
+    level = vp_level(t, alpha_bar)
+    x_t = level.mix(x0, eps)
     with torch.no_grad():
-        guess_x0, guess_eps = x0_and_eps("eps", model.unet(x_t, torch.tensor(t), context), x_t, alpha_bar[t])
+        guess_x0, guess_eps = x0_and_eps("eps", model.unet(x_t, torch.tensor(t), context), x_t, level)
     errors["noise"].append(float(((guess_eps - eps) ** 2).mean()))
     errors["clean latent"].append(float(((guess_x0 - x0) ** 2).mean()))
 
@@ -200,7 +209,8 @@ some = [50, 300, 600, 800, 999]
 with torch.no_grad():
     x_t = torch.cat([add_noise(x0[:1], eps[:1], alpha_bar[t]) for t in some])
     outs = [model.unet(x[None], torch.tensor(t), context[:1]) for x, t in zip(x_t, some)]
-    guesses = [x0_and_eps("eps", o, x[None], alpha_bar[t])[0] for o, x, t in zip(outs, x_t, some)]
+    levels = [vp_level(t, alpha_bar) for t in some]
+    guesses = [x0_and_eps("eps", o, x[None], level)[0] for o, x, level in zip(outs, x_t, levels)]
     rows = [to_images(model.vae.decode(z)) for z in (x_t, torch.cat(guesses))]
 print(prompts[0])
 show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in some], side=104)
@@ -208,7 +218,7 @@ show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in so
 # %% [markdown]
 # It sees more than you do: where you would give up, it still finds outlines. The closer to pure noise, though, the
 # more it has to go by the caption alone, and what the caption leaves open (here, colours) it answers with an average
-# of all that is possible. Squared error rewards averages: a blur is never very wrong. That is why one look is not
+# of all that is possible. Squared error rewards averages: a blur is never very wrong. That is why one evaluation is not
 # enough, and why painting takes steps: [notebook 06](06_samplers.ipynb).
 #
 # ## Is my loss curve normal?
@@ -237,7 +247,7 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 # t = torch.randint(1000, (16,), generator=torch.Generator().manual_seed(3))
 # with torch.no_grad():
 #     out = model.unet(add_noise(x0, eps, alpha_bar[t]), t, context)
-# print(((out - target("eps", x0, eps, alpha_bar[t])) ** 2).mean())
+# print(((out - training_target("eps", x0, eps, alpha_bar[t])) ** 2).mean())
 # ```
 # </details>
 #
@@ -249,7 +259,7 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 # ```python
 # a = make_alpha_bar(NoiseConfig(prediction="v", zero_snr=True))
 # print(a[-1])
-# print(x0_and_eps("eps", eps[:1], eps[:1], a[-1])[0].isfinite().all())
+# print(x0_and_eps("eps", eps[:1], eps[:1], vp_level(999, a))[0].isfinite().all())
 # ```
 #
 # The division by $\sqrt{\bar\alpha_t} = 0$: the noise says nothing about the picture then, so the model must predict v

@@ -217,10 +217,10 @@ taken_out = torch.cat([with_glasses[:place], dog[place : place + 1], with_glasse
 
 # %%
 def paint(cond):
-    noise, path = model.noise([42], size=(128, 128)), model.path(steps=30, sampler="ddim")
-    latent, _ = model.begin(noise(), "ddim", path)
+    noise_fn, levels = model.noise_fn([42], size=(128, 128)), model.levels(steps=30, sampler="ddim")
+    latent, _ = model.initial_latents(noise_fn(), "ddim", levels)
     denoise = model.denoiser(cond[None], empty[None], guidance=4.0)
-    for step in model.sample(latent, denoise, noise, "ddim", path):
+    for step in model.sample(latent, denoise, noise_fn, "ddim", levels):
         latent = step.x_prev
     return model.decode(latent)[0]
 

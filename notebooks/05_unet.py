@@ -27,8 +27,8 @@ import torch
 
 import ldm
 import show
+from ldm.diffusion.level import vp_level
 from ldm.diffusion.predict import x0_and_eps
-from ldm.diffusion.schedule import add_noise
 from ldm.pixels import to_images, to_pixels
 from ldm.postcards import postcard
 from ldm.trace.passes import inputs, passes
@@ -134,9 +134,10 @@ eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
 @torch.no_grad()
 def look(t, told=None):
     """The error of the noise, and the clean latent guessed, at timestep t; the network may be `told` another."""
-    x_t = add_noise(x0, eps, alpha_bar[t])
+    level = vp_level(t, alpha_bar)
+    x_t = level.mix(x0, eps)
     out = unet(x_t, torch.tensor(t if told is None else told), context)
-    return float(((out - eps) ** 2).mean()), x0_and_eps("eps", out, x_t, alpha_bar[t])[0]
+    return float(((out - eps) ** 2).mean()), x0_and_eps("eps", out, x_t, level)[0]
 
 
 # %%
@@ -287,4 +288,4 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 # </details>
 #
 # To write these parts yourself: `ldm exercise start res_block`, `timestep_embedding` and `unet_skips`. Next: [06: How
-# few looks are enough?](06_samplers.ipynb)
+# few evaluations are enough?](06_samplers.ipynb)

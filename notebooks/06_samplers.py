@@ -11,40 +11,46 @@
 # ---
 
 # %% [markdown]
-# # 06: How few looks are enough?
+# # 06: How few evaluations are enough?
 #
-# **The question.** A sampler walks from noise to picture and asks the network at every stride which way to go. Every
-# look costs the same. How much closer to the right answer does one more look bring us, and with which sampler?
+# **The question.** A sampler goes from noise to a picture in steps, and evaluates the network at every step to see
+# which way to go. Every evaluation costs the same. How much closer to the right answer does one more of them bring us,
+# and with which sampler?
 #
 # At the end you will be able to
 #
-# - write down a perfect denoiser for data that you choose, and let every sampler of `ldm/diffusion/` walk with it;
+# - write down a perfect denoiser for data that you choose, and run every sampler of `ldm/diffusion/` with it;
 # - measure the *order* of a sampler: by what power its error falls when it takes more steps;
 # - say what fresh noise on the way is good for, and how to measure a sampler that is different each time;
 # - choose a sampler and a number of steps for a real model, and know what you gave up.
 #
-# The code is [`samplers`](../ldm/diffusion/samplers.py), the list of them all, with [`ddim`](../ldm/diffusion/ddim.py),
-# [`ddpm`](../ldm/diffusion/ddpm.py), [`euler`](../ldm/diffusion/euler.py),
-# [`euler_ancestral`](../ldm/diffusion/euler_ancestral.py), [`heun`](../ldm/diffusion/heun.py),
-# [`lms`](../ldm/diffusion/lms.py), [`dpmpp_2m`](../ldm/diffusion/dpmpp_2m.py) and
-# [`plms`](../ldm/diffusion/plms.py), and [`sigmas`](../ldm/diffusion/sigmas.py), in whose units most of them compute.
+# The code is [`table`](../ldm/diffusion/samplers/table.py), the list of them all, with
+# [`ddim`](../ldm/diffusion/samplers/ddim.py), [`ddpm`](../ldm/diffusion/samplers/ddpm.py),
+# [`euler`](../ldm/diffusion/samplers/euler.py), [`euler_ancestral`](../ldm/diffusion/samplers/euler_ancestral.py),
+# [`heun`](../ldm/diffusion/samplers/heun.py), [`lms`](../ldm/diffusion/samplers/lms.py),
+# [`dpmpp_2m`](../ldm/diffusion/samplers/dpmpp_2m.py) and [`plms`](../ldm/diffusion/samplers/plms.py);
+# [`sample`](../ldm/diffusion/sample.py), the loop that they share; and [`level`](../ldm/diffusion/level.py) and
+# [`spacing`](../ldm/diffusion/spacing.py), the noise levels that they visit.
 #
-# Three words first. A *look* is one question to the network. A *stride* goes from one noise level to a lower one; where
-# programs count "steps", they mean strides. A *path* is the list of strides. With a trained network we never know the
-# right answer. So we begin where we do: in the plane.
+# Two words first. A *level* says how much signal and how much noise a latent holds, $x = \alpha\,x_0 +
+# \sigma\,\epsilon$. A *step* goes from one level to a lower one. With a trained network we never know the right answer.
+# So we begin where we do: in the plane.
 
 # %%
 import math
+from functools import partial
 
 import torch
 from IPython.display import display
-from ldm.diffusion.sigmas import faded, karras_sigmas, levels_to_path, piled, sigma_of
 
 import ldm
 import show
 from ldm.config import TINY
+from ldm.diffusion.level import CLEAN, vp_level_of
+from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
+from ldm.diffusion.spacing import initial_latents, karras_sigmas, sampler_levels
 
 alpha_bar = make_alpha_bar(TINY.noise).double()
 
@@ -72,10 +78,10 @@ def draw_data(count, seed):
 
 
 # %% [markdown]
-# Pile noise on it, $y = x_0 + \sigma\epsilon$. This is the noisy $x_t$ of [notebook 03](03_noise.ipynb) in another
-# unit: there the picture fades as the noise grows, here it stays as it is and $\sigma$ says how much noise lies on it.
-# Divide $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ by $\sqrt{\bar\alpha_t}$ and you have it,
-# with $\sigma = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ (`piled`, `sigma_of`; `faded` is the way back).
+# Add noise to it, $y = x_0 + \sigma\epsilon$. This is the noisy $x_t$ of [notebook 03](03_noise.ipynb) in another unit,
+# *VE form*: there the picture fades as the noise grows, here it stays as it is and $\sigma$ says how much noise lies on
+# it. Divide $x_t = \alpha\,x_0 + \sigma_t\,\epsilon$ by $\alpha$ and you have it, with $\sigma = \sigma_t / \alpha$
+# (`level.ve_sigma`).
 #
 # Under noise each cloud becomes wider, $\mathcal N(\mu_k, (s^2 + \sigma^2) I)$, and nothing else happens. So Bayes'
 # rule gives the mean of all $x_0$ that may hide under a $y$, in closed form. It is what a network with infinite
@@ -94,15 +100,15 @@ def best_guess(y, sigma):
     return (share[..., None] * means).sum(dim=1)
 
 
-def denoise(x, t, level):
-    sigma, y = sigma_of(level), piled(x, level)
+def denoise(x, level):
+    sigma, y = level.ve_sigma, x / level.alpha
     x0 = best_guess(y, sigma)
     return x0, (y - x0) / sigma
 
 
 # %% [markdown]
-# This has the signature that the pipeline's denoiser has, `(x_t, t, alpha_bar) -> (x0, eps)`, so every sampler of the
-# package takes it. Only: is it right? The guess and the *score*, the slope of the log-density, say the same thing,
+# This has the signature that the pipeline's denoiser has, `(x_t, level) -> (x0, eps)`, so every sampler of the package
+# takes it. Only: is it right? The guess and the *score*, the slope of the log-density, say the same thing,
 # $\nabla_y \log p_\sigma(y) = (\hat x_0 - y) / \sigma^2$ (Tweedie's formula). We can let autograd check that.
 
 
@@ -132,12 +138,13 @@ print("the guess is the score, at every noise level")
 
 
 # %%
-def walk(name, path, x, guess=denoise, seed=100, **options):
+def run(name, levels, x, guess=denoise, seed=100, **options):
     noise = iter(normal(len(x), seed + i) for i in range(10**6))
-    return list(SAMPLERS[name].walk(guess, x, path, lambda: next(noise), **options))
+    update = partial(SAMPLERS[name].update, **options)
+    return list(sample(update, guess, x, levels, lambda: next(noise)))
 
 
-steps = walk("ddim", SAMPLERS["ddim"].path(50, alpha_bar), normal(1500, 3))
+steps = run("ddim", sampler_levels(SAMPLERS["ddim"], 50, alpha_bar), normal(1500, 3))
 ends_in = torch.cdist(steps[-1].x_prev, centres).argmin(dim=1)
 moments = (0, 30, 40, 45)
 shown = [steps[i].x_t for i in moments] + [steps[-1].x_prev]
@@ -163,30 +170,28 @@ assert (share - weights).abs().max() < 0.06
 # ## The order of a sampler
 #
 # Take away a bit of noise, $d\sigma$: since $y = x_0 + \sigma\epsilon$, the latent moves by $\epsilon\,d\sigma$, as far
-# as anybody can guess by $\hat\epsilon\,d\sigma$; then look again, for the guess has changed. So a sampler without
-# noise solves the differential equation $dy/d\sigma = \hat\epsilon$, and there is a right answer: the exact solution
-# from the same start. Let all of them walk the same levels, from $\sigma = 10$ to $0.05$ in $n$ strides, and compare.
-# If the error is $C\,n^{-p}$, then $p$ is the order, and in a plot with both axes logarithmic it is the slope.
+# as anybody can guess by $\hat\epsilon\,d\sigma$; then evaluate again, since the guess has changed. So a sampler
+# without noise solves the differential equation $dy/d\sigma = \hat\epsilon$, and there is a right answer: the exact
+# solution from the same start. Let all of them visit the same levels, from $\sigma = 10$ to $0.05$ in $n$ steps, and
+# compare. If the error is $C\,n^{-p}$, then $p$ is the order, and in a plot with both axes logarithmic it is the slope.
 #
-# *Predict:* Euler goes straight on; Heun takes the mean of two directions, at the start and at the end of its stride;
-# DPM++ 2M, PLMS and LMS remember earlier looks. Which of them have order 1? And is there a difference between Euler and
-# DDIM? (The levels are those of Karras et al. 2022: the lower, the closer together.)
+# *Predict:* Euler goes straight on; Heun takes the mean of two directions, at the start and at the end of its step;
+# DPM++ 2M, PLMS and LMS remember earlier evaluations. Which of them have order 1? And is there a difference between
+# Euler and DDIM? (The levels are those of Karras et al. 2022: the lower, the closer together.)
 
 
 # %%
-def levels(count, low=0.05, high=10.0):
-    return levels_to_path([0] * (count + 1), karras_sigmas(count + 1, low, high), alpha_bar)[:-1]
-
-
-def finish(name, count, x, **options):
-    path = levels(count)
-    return piled(walk(name, path, faded(x, path[0].alpha_bar), **options)[-1].x_prev, path[-1].alpha_bar_prev)
+def finish(name, count, y, **options):
+    levels = [vp_level_of(0, sigma) for sigma in karras_sigmas(count + 1, 0.05, 10.0).tolist()]
+    # The step to CLEAN is not counted: a sampler's last step may be of lower order.
+    steps = run(name, [*levels, CLEAN], levels[0].alpha * y, **options)
+    return steps[-1].x_t / levels[-1].alpha
 
 
 start = 10 * normal(200, 4)
 coarse, fine = (finish("heun", count, start) for count in (1000, 2000))
 exact = fine + (fine - coarse) / 3  # the error of order 2 falls to a quarter: so this takes it away
-print(f"doubling 1000 strides still moved the points by {(fine - coarse).abs().median():.0e}")
+print(f"doubling 1000 steps still moved the points by {(fine - coarse).abs().median():.0e}")
 
 # %% [markdown]
 # (The last line is Richardson's trick: knowing the order, two answers make a better one.) Now the race. The median over
@@ -202,7 +207,7 @@ errors = {
 figure, [axis] = show.figure(width=6, height=3.8)
 for name in RACE:
     axis.loglog(counts, errors[name], "--" if name == "ddim" else "-", marker=".", label=name)
-axis.set(xlabel="strides", ylabel="median error", title="How the error falls")
+axis.set(xlabel="steps", ylabel="median error", title="How the error falls")
 axis.grid(alpha=0.3)
 axis.legend(frameon=False)
 display(show.picture(figure))
@@ -210,18 +215,18 @@ display(show.picture(figure))
 # %%
 order = {name: math.log2(errors[name][-3] / errors[name][-1]) / 2 for name in RACE}
 for name in RACE:
-    print(f"{name:9} order {order[name]:.2f}   error with 20 strides {errors[name][1]:.4f}")
+    print(f"{name:9} order {order[name]:.2f}   error with 20 steps {errors[name][1]:.4f}")
 assert all(abs(order[name] - 1) < 0.2 for name in ("euler", "ddim"))
 assert all(abs(order[name] - 2) < 0.4 for name in ("heun", "dpmpp_2m"))
 assert all(order[name] > 1.6 for name in ("plms", "lms"))
 assert all(errors[name][1] < errors["euler"][1] / 3 for name in ("heun", "dpmpp_2m", "lms"))
 
 # %% [markdown]
-# Euler and DDIM have order 1, the others 2 or more: twice the strides make the error half as large, or a quarter and
+# Euler and DDIM have order 1, the others 2 or more: twice the steps make the error half as large, or a quarter and
 # less. Two things to take home.
 #
-# **DDIM is Euler.** Not similar: the same numbers. Divide DDIM's line above by $\sqrt{\bar\alpha_{t'}}$: it says $y' =
-# \hat x_0 + \sigma'\hat\epsilon$, and since $y = \hat x_0 + \sigma\hat\epsilon$, that is $y' = y + (\sigma' -
+# **DDIM is Euler.** Not similar: the same line of code. Divide DDIM's line above by $\sqrt{\bar\alpha_{t'}}$: it says
+# $y' = \hat x_0 + \sigma'\hat\epsilon$, and since $y = \hat x_0 + \sigma\hat\epsilon$, that is $y' = y + (\sigma' -
 # \sigma)\,\hat\epsilon$, Euler's straight line. What sets them apart in practice is which levels each visits.
 
 # %%
@@ -229,35 +234,35 @@ torch.testing.assert_close(finish("ddim", 20, start), finish("euler", 20, start)
 print("DDIM and Euler over the same levels: equal")
 
 # %% [markdown]
-# **Strides are not looks.** Heun asks the network twice a stride. What you pay for is looks, so here is the race again,
-# over the bill.
+# **Steps are not evaluations.** Heun evaluates the network twice a step. What you pay for is evaluations, so here is
+# the race again, over the bill.
 
 
 # %%
-def looks(name, count):
+def evaluations(name, count):
     seen = []
-    finish(name, count, start[:1], guess=lambda x, t, level: (seen.append(t), denoise(x, t, level))[1])
-    return len(seen)
+    finish(name, count, start[:1], guess=lambda x, level: (seen.append(level), denoise(x, level))[1])
+    return len(seen) - 1  # without the one of the step to CLEAN
 
 
-bill = {name: [looks(name, count) for count in counts] for name in RACE}
-assert bill["heun"][1] == 2 * bill["euler"][1] - 1 and bill["dpmpp_2m"] == bill["euler"] == counts
-assert errors["dpmpp_2m"][1] < errors["heun"][0] / 2  # 20 looks, and 19
+bill = {name: [evaluations(name, count) for count in counts] for name in RACE}
+assert bill["heun"][1] == 2 * bill["euler"][1] and bill["dpmpp_2m"] == bill["euler"] == counts
+assert errors["dpmpp_2m"][1] < errors["heun"][0] / 2  # 20 evaluations each
 figure, [axis] = show.figure(width=6)
 for name in ("euler", "heun", "dpmpp_2m", "lms"):
     axis.loglog(bill[name], errors[name], marker=".", label=name)
-axis.set(xlabel="looks at the network", ylabel="median error")
+axis.set(xlabel="evaluations of the network", ylabel="median error")
 axis.grid(alpha=0.3)
 axis.legend(frameon=False)
 display(show.picture(figure))
 
 # %% [markdown]
-# What remembers is cheaper than what looks twice: that is why DPM++ 2M became a favourite.
+# What remembers is cheaper than what evaluates twice: that is why DPM++ 2M became a favourite.
 #
 # ## Samplers that add noise
 #
 # [DDPM](../ldm/diffusion/ddpm.py) and [Euler ancestral](../ldm/diffusion/euler_ancestral.py) go a little further down
-# than they should at each stride, and put fresh noise in to make up for it. Their end has no "right answer" for a given
+# than they should at each step, and put fresh noise in to make up for it. Their end has no "right answer" for a given
 # start, only a right *distribution*. So we compare crowds. The measure: look at both crowds from the side, in many
 # directions, sort the shadows, and take the mean distance between points of equal rank (the sliced Wasserstein
 # distance). Two honest samples of the same distribution are not at distance 0 either; that floor is drawn too.
@@ -276,7 +281,7 @@ floor = sum(distance(truth, draw_data(N, 10 * i)) for i in range(2, 7)) / 5
 print(f"two samples of the truth, {N} points each: {floor:.3f}")
 
 # %% [markdown]
-# Now each sampler on its own path, as a picture would be painted. *Predict:* in 5 steps, which of these crowds
+# Now each sampler at its own levels, as a picture would be painted. *Predict:* in 5 steps, which of these crowds
 # will be the worst? And from how many steps on will order 2 be worth its name?
 
 # %%
@@ -285,9 +290,9 @@ few_to_many = [5, 10, 20, 40, 80]
 crowds = {}
 for name in CROWD:
     for count in few_to_many:
-        path = SAMPLERS[name].path(count, alpha_bar)
-        begun = SAMPLERS[name].begin(normal(N, 6), path)
-        crowds[name, count] = walk(name, path, begun)[-1].x_prev
+        levels = sampler_levels(SAMPLERS[name], count, alpha_bar)
+        begun = initial_latents(SAMPLERS[name], normal(N, 6), levels)
+        crowds[name, count] = run(name, levels, begun)[-1].x_prev
 far = {key: distance(crowd, truth) / floor for key, crowd in crowds.items()}
 
 # %%
@@ -299,7 +304,7 @@ assert far["heun_karras", 5] == max(far[name, 5] for name in CROWD)
 assert far["euler_ancestral", 5] > far["ddim", 5]
 
 # %% [markdown]
-# Two surprises. With 5 steps, Heun is the worst of all: it goes on as the direction was turning, over a stride
+# Two surprises. With 5 steps, Heun is the worst of all: it goes on as the direction was turning, over a step
 # that is much too long, and shoots past its goal. And from 20 steps on *all* are near the floor, Euler as well: a point
 # that ends beside its exact place, but within the right cloud, is a perfectly good sample. A crowd forgives what the
 # race above punished. (That all stop a little above the floor is the luck of their common start. And that DDPM needs no
@@ -324,8 +329,8 @@ display(show.picture(figure))
 # %%
 wrong_start = {}
 for name in ("ddim", "ddpm"):
-    path = SAMPLERS[name].path(200, alpha_bar)
-    wrong_start[name] = walk(name, path, 0.5 * normal(N, 7))[-1].x_prev
+    levels = sampler_levels(SAMPLERS[name], 200, alpha_bar)
+    wrong_start[name] = run(name, levels, 0.5 * normal(N, 7))[-1].x_prev
     print(f"{name}: {distance(wrong_start[name], truth) / floor:.1f} x floor")
 assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"], truth)
 
@@ -344,10 +349,10 @@ assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"]
 # %%
 @torch.no_grad()
 def paint(name, count, prompt="a lake with mountains and a boat at sunset", seed=11):
-    noise, path = model.noise([seed], (128, 128)), model.path(count, name)
+    noise_fn, levels = model.noise_fn([seed], (128, 128)), model.levels(count, name)
     guess = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance=3.0)
-    latent, _ = model.begin(noise(), name, path)
-    for step in model.sample(latent, guess, noise, name, path):
+    latent, _ = model.initial_latents(noise_fn(), name, levels)
+    for step in model.sample(latent, guess, noise_fn, name, levels):
         latent = step.x_prev
     return latent
 
@@ -366,7 +371,7 @@ display(show.grid(rows, left=ROWS, top=top, side=72))
 # %% [markdown]
 # The last column is the same picture six times: what the upper four samplers run towards. The lower two, with noise,
 # paint good pictures too, but other ones, and with every number of steps another. And look at the first column: in four
-# strides, order 2 may overshoot so far that it ends in another picture altogether. In numbers:
+# steps, order 2 may overshoot so far that it ends in another picture altogether. In numbers:
 
 # %%
 rms = {key: (latent - target).square().mean().sqrt().item() for key, latent in latents.items()}
@@ -379,7 +384,7 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 
 # %% [markdown]
 # As in the plane: with enough steps the second order is far closer, and with too few it may be worse. An order is a
-# promise about *small* strides, and says nothing about large ones.
+# promise about *small* steps, and says nothing about large ones.
 #
 # What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps. To compare with published pictures: `ddim`
 # or `plms` with 50, Stable Diffusion's own habit. Where the prompt leaves much open: `euler_ancestral` with 20 or
@@ -387,9 +392,9 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 #
 # ## Exercises
 #
-# **1.** The *midpoint method*: go half a stride with Euler, look there, and take the whole stride in that direction.
+# **1.** The *midpoint method*: go half a step with Euler, evaluate there, and take the whole step in that direction.
 # Write it as a function `midpoint(y, sigmas)` in the form $dy/d\sigma = \hat\epsilon$, and measure its order. (Levels:
-# `karras_sigmas`, as in `levels`; `best_guess` gives $\hat x_0$ at any $\sigma$, so also halfway between two of them.)
+# `karras_sigmas`, as in `finish`; `best_guess` gives $\hat x_0$ at any $\sigma$, so also halfway between two of them.)
 #
 # <details><summary>Solution</summary>
 #
@@ -405,7 +410,7 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 #     return y
 #
 # slips = [(midpoint(start, karras_sigmas(n + 1, 0.05, 10.0)) - exact).norm(dim=1).median() for n in (80, 320)]
-# print(f"order {torch.log2(slips[0] / slips[1]) / 2:.2f}")   # about 2, like Heun: both look twice
+# print(f"order {torch.log2(slips[0] / slips[1]) / 2:.2f}")   # about 2, like Heun: both evaluate twice
 # ```
 # </details>
 #
@@ -417,16 +422,16 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # ```python
 # for count in (10, 200):
 #     for scale in (1.0, 0.5):
-#         path = SAMPLERS["ddim"].path(count, alpha_bar)
-#         row = [distance(walk("ddim", path, scale * normal(N, 6), eta=eta)[-1].x_prev, truth)
+#         levels = sampler_levels(SAMPLERS["ddim"], count, alpha_bar)
+#         row = [distance(run("ddim", levels, scale * normal(N, 6), eta=eta)[-1].x_prev, truth)
 #                for eta in (0.0, 0.5, 1.0)]
 #         print(count, "steps, start", scale, [f"{d / floor:.1f}" for d in row])
 # # From the right start it hardly matters; from a wrong one noise helps, and in few steps the more the better.
 # ```
 # </details>
 #
-# **3.** How many looks does each sampler of the race need for a median error of 0.001? Read it off `bill` and `errors`,
-# with a straight line between the points in the logarithms.
+# **3.** How many evaluations does each sampler of the race need for a median error of 0.001? Read it off `bill` and
+# `errors`, with a straight line between the points in the logarithms.
 #
 # <details><summary>Solution</summary>
 #
@@ -434,8 +439,8 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # import numpy as np
 #
 # for name in RACE:
-#     log_looks = np.interp(np.log(1e-3), np.log(errors[name])[::-1], np.log(bill[name])[::-1])
-#     print(f"{name:9} {np.exp(log_looks):.0f} looks")    # 320 or 10 means: outside of what was measured
+#     log_count = np.interp(np.log(1e-3), np.log(errors[name])[::-1], np.log(bill[name])[::-1])
+#     print(f"{name:9} {np.exp(log_count):.0f} evaluations")    # 320 or 10 means: outside of what was measured
 # ```
 # </details>
 #

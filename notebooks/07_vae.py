@@ -298,12 +298,12 @@ display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["lat
 
 # %%
 prompt = "a dog"
-start, end = (model.noise([seed], (128, 128))()[0] for seed in (3, 4))
+start, end = (model.noise_fn([seed], (128, 128))()[0] for seed in (3, 4))
 angles = shares * math.pi / 2
 way = torch.stack([angle.cos() * start + angle.sin() * end for angle in angles])
-noise, path = model.noise(range(5), (128, 128)), model.path(20, "dpmpp_2m_karras")
+noise_fn, levels = model.noise_fn(range(5), (128, 128)), model.levels(20, "dpmpp_2m_karras")
 cond, uncond = (model.encode_text([text]).expand(5, -1, -1) for text in (prompt, ""))
-for step in model.sample(way, model.denoiser(cond, uncond, 3.0), noise, "dpmpp_2m_karras", path):
+for step in model.sample(way, model.denoiser(cond, uncond, 3.0), noise_fn, "dpmpp_2m_karras", levels):
     finished = step.x_prev
 display(show.film(model.decode(finished), [f"{share:.0%}" for share in shares], side=64))
 assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15

@@ -28,14 +28,13 @@
 import numpy as np
 import torch
 from IPython.display import display
-from ldm.diffusion.ddim import ddim_step
 from PIL import Image, ImageDraw
 
 import ldm
 import show
-from ldm.diffusion.predict import guide, x0_and_eps
-from ldm.diffusion.samplers import ddim_path
-from ldm.diffusion.schedule import add_noise, make_alpha_bar
+from ldm.diffusion.guidance import classifier_free_guidance
+from ldm.diffusion.level import CLEAN
+from ldm.diffusion.predict import x0_and_eps
 from ldm.evaluate.adherence import asks
 from ldm.evaluate.judge import faults, find_judge, read_judge
 from ldm.pixels import to_images, to_pixels
@@ -71,33 +70,30 @@ x = torch.randn(1, model.config.vae.latent_channels, 16, 16, generator=generator
 print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 
 # %% [markdown]
-# **3. The noise is taken away.** A path is a list of strides, "from this noise level to that one"; each has the
-# timestep `t`, which the network is told, and the two levels `alpha_bar` and `alpha_bar_prev`, with which to compute.
-# One look of the U-Net ([05](05_unet.ipynb)) at both contexts gives two answers, $\epsilon_\varnothing$ and
-# $\epsilon_c$. Guidance goes from the first beyond the second, and the result is read as a guess of the noise and,
-# solving $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$ for the other unknown, of the clean latent
-# ([03](03_noise.ipynb)):
+# **3. The noise is taken away.** It is done in steps from one noise *level* to the next. A level has the timestep `t`,
+# which the network is told, and two weights, of signal and noise: $x = \alpha\,x_0 + \sigma\,\epsilon$. One evaluation
+# of the U-Net ([05](05_unet.ipynb)) with both contexts gives two answers, $\epsilon_\varnothing$ and $\epsilon_c$.
+# Guidance goes from the first beyond the second, and the result is read as a guess of the noise and, solving for the
+# other unknown, of the clean latent ([03](03_noise.ipynb)):
 #
 # $$\hat\epsilon = \tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing), \qquad
-#   \hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}}$$
+#   \hat x_0 = \frac{x - \sigma\,\hat\epsilon}{\alpha}$$
 
 # %%
-alpha_bar = make_alpha_bar(model.config.noise)
-path = ddim_path(30, alpha_bar)
-first = path[0]
+levels = model.levels(30, "ddim")
+first = levels[0]
 uncond, cond = model.unet(torch.cat([x, x]), torch.tensor(first.t), context).chunk(2)
-out = guide(uncond, cond, 4.0)
-x0, eps = x0_and_eps(model.config.noise.prediction, out, x, first.alpha_bar)
-print(
-    f"{len(path)} strides, the first from t = {first.t}; the prompt changes {(cond - uncond).std():.3f} of it"
-)
-torch.testing.assert_close(first.alpha_bar.sqrt() * x0 + (1 - first.alpha_bar).sqrt() * eps, x)
+out = classifier_free_guidance(uncond, cond, 4.0)
+x0, eps = x0_and_eps(model.config.noise.prediction, out, x, first)
+print(f"{len(levels) - 1} steps, the first from t = {first.t}")
+print(f"the prompt changes {(cond - uncond).std():.3f} of it")
+torch.testing.assert_close(first.alpha * x0 + first.sigma * eps, x)
 
 # %% [markdown]
-# (The last line holds by construction: a guess of the noise *is* a guess of the picture.) The stride itself is DDIM's
-# ([06](06_samplers.ipynb)): mix the two guesses anew, for the lower level.
+# (The last line holds by construction: a guess of the noise *is* a guess of the picture.) The step itself is DDIM's
+# ([06](06_samplers.ipynb)): mix the two guesses anew, for the lower level. That is `level.mix`.
 #
-# $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
+# $$x' = \alpha'\,\hat x_0 + \sigma'\,\hat\epsilon$$
 #
 # **4. The latent becomes pixels**: `model.vae.decode` ([07](07_vae.ipynb)). We can decode a guess at any time, so let
 # us look at the very first one. *Predict:* what can it show, with nothing but noise to go by?
@@ -111,23 +107,21 @@ display(show.film(to_images(model.vae.decode(torch.cat([x, x0]))), ["the noise, 
 #
 # ## The pipeline in twenty lines
 #
-# One look, and all of them. `context` is the pair of contexts; `project` is a place to correct the latent after each
-# step, and does nothing for now. *Predict*, before you read on: which of the formulas above stands in which line?
+# One evaluation, and all of them. `context` is the pair of contexts; `on_step` is a place to correct the latent after
+# each step, and does nothing for now. *Predict*, before you read on: which of the formulas above stands in which line?
 
 
 # %%
-def look(x, stride, context, guidance):
-    both = model.unet(torch.cat([x] * 2), torch.tensor(stride.t), context.repeat_interleave(len(x), dim=0))
-    uncond, cond = both.chunk(2)
-    kind = model.config.noise.prediction
-    return x0_and_eps(kind, guide(uncond, cond, guidance), x, stride.alpha_bar)
+def evaluate(x, level, context, guidance):
+    both = model.unet(torch.cat([x] * 2), torch.tensor(level.t), context.repeat_interleave(len(x), dim=0))
+    out = classifier_free_guidance(*both.chunk(2), guidance)
+    return x0_and_eps(model.config.noise.prediction, out, x, level)
 
 
-def walk(x, path, context, guidance=4.0, project=lambda x, alpha_bar: x):
-    for stride in path:
-        x0, eps = look(x, stride, context, guidance)
-        x = ddim_step(x0, eps, stride.alpha_bar, stride.alpha_bar_prev)
-        x = project(x, stride.alpha_bar_prev)
+def sample(x, levels, context, guidance=4.0, on_step=lambda x, level: x):
+    for level, next_level in zip(levels, levels[1:]):
+        x0, eps = evaluate(x, level, context, guidance)
+        x = on_step(next_level.mix(x0, eps), next_level)
         yield x, x0
 
 
@@ -135,7 +129,7 @@ def walk(x, path, context, guidance=4.0, project=lambda x, alpha_bar: x):
 def paint(prompt, seed, steps=30, guidance=4.0):
     context = model.text(model.tokenizer(["", prompt]))  # 1. text becomes vectors
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))  # 2. noise
-    *_, (x, _) = walk(x, ddim_path(steps, alpha_bar), context, guidance)  # 3. is taken away
+    *_, (x, _) = sample(x, model.levels(steps, "ddim"), context, guidance)  # 3. is taken away
     return to_images(model.vae.decode(x))[0]  # 4. the latent becomes pixels
 
 
@@ -157,7 +151,7 @@ assert difference.max() <= 1
 
 # %%
 x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(42))
-moments = list(walk(x, path, context))
+moments = list(sample(x, levels, context))
 chosen = [0, 3, 7, 13, 20, 29]
 rows = [to_images(model.vae.decode(torch.cat([moments[i][k] for i in chosen]))) for k in (0, 1)]
 display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i in chosen], side=76))
@@ -173,7 +167,7 @@ display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i 
 
 # %%
 g = 7.5
-torch.testing.assert_close(guide(uncond, cond, g), (1 + (g - 1)) * cond - (g - 1) * uncond)
+torch.testing.assert_close(classifier_free_guidance(uncond, cond, g), (1 + (g - 1)) * cond - (g - 1) * uncond)
 print("equal, with w = g - 1: g = 1 (w = 0) is no guidance, g = 0 does not even read the prompt")
 
 # %% [markdown]
@@ -199,10 +193,9 @@ contexts = torch.cat([model.encode_text([""] * 8), model.encode_text([ask.prompt
 
 
 def score(guidance):
-    x = model.noise(range(8), (128, 128))()
-    sampler = "dpmpp_2m_karras"
+    noise_fn, sampler = model.noise_fn(range(8), (128, 128)), "dpmpp_2m_karras"
     denoise = model.denoiser(contexts[8:], contexts[:8], guidance)
-    *_, last = model.sample(x, denoise, model.noise(range(8), (128, 128)), sampler, model.path(12, sampler))
+    *_, last = model.sample(noise_fn(), denoise, noise_fn, sampler, model.levels(12, sampler))
     seen = judge.examine(to_pixels(model.decode(last.x_prev)))
     right = sum(not faults(answer, ask.scene) for answer, ask in zip(seen, wanted))
     return right, last.x_prev.std().item()
@@ -222,8 +215,8 @@ assert scores[15.0][1] > scores[1.0][1]
 #
 # ## Change 1: begin with a picture
 #
-# Why start from pure noise? Take a picture's latent, drown it in noise *part* of the way, and walk the rest of the
-# path. Large noise hides the small things first, so the less noise, the more of the picture is left.
+# Why start from pure noise? Take a picture's latent, add noise up to one of the lower levels, and take only the steps
+# from there. Large noise hides the small things first, so the less noise, the more of the picture is left.
 
 # %%
 cat = draw(Portrait("cat", "grey", "scarf", "blue"), np.random.default_rng(3), 128)
@@ -232,9 +225,9 @@ eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
 
 
 def from_picture(prompt, strength, steps=20):
-    rest = ddim_path(steps, alpha_bar)[steps - int(steps * strength) :]
-    x = add_noise(x0, eps, rest[0].alpha_bar)
-    *_, (x, _) = walk(x, rest, model.text(model.tokenizer(["", prompt])))
+    rest = model.levels(steps, "ddim")[steps - int(steps * strength) :]
+    x = rest[0].mix(x0, eps)
+    *_, (x, _) = sample(x, rest, model.text(model.tokenizer(["", prompt])))
     return to_images(model.vae.decode(x))[0]
 
 
@@ -260,16 +253,16 @@ assert far[0] < far[2] < far[-1]
 #
 # Inpainting is one line more. After each step, where nothing is to change, the latent is overwritten by the picture's
 # own, noised to the level just reached: that is `keep`. The network always sees a whole picture under an even noise,
-# and paints what fits. The walk begins with the same noise that is used on the kept part, and ends with the kept part
-# clean ($\bar\alpha = 1$). *Predict:* outside the mask, is the result the given picture, pixel for pixel?
+# and paints what fits. It begins with the same noise that is used on the kept part, and ends with the kept part clean
+# ($\alpha = 1$, $\sigma = 0$). *Predict:* outside the mask, is the result the given picture, pixel for pixel?
 
 # %%
 mask = Image.new("L", cat.size)
 ImageDraw.Draw(mask).rectangle((16, 0, 112, 52), fill=255)
-project = keep(x0, eps, latents_to_repaint(mask, model.vae.factor))
+on_step = keep(x0, eps, latents_to_repaint(mask, model.vae.factor))
 text = "a grey cat with a hat on a blue background"
-*_, (x, _) = walk(eps, ddim_path(30, alpha_bar), model.text(model.tokenizer(["", text])), project=project)
-new = to_images(model.vae.decode(project(x, torch.tensor(1.0))))[0]
+*_, (x, _) = sample(eps, levels, model.text(model.tokenizer(["", text])), on_step=on_step)
+new = to_images(model.vae.decode(on_step(x, CLEAN)))[0]
 whole = Image.composite(new, cat, mask)
 display(show.film([cat, mask, new, whole], ["given", "white may change", "painted", "kept pixels put back"]))
 
@@ -300,7 +293,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # def avoid(prompt, negative, seed, guidance=4.0):
 #     context = model.text(model.tokenizer([negative, prompt]))
 #     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
-#     *_, (x, _) = walk(x, ddim_path(20, alpha_bar), context, guidance)
+#     *_, (x, _) = sample(x, model.levels(20, "ddim"), context, guidance)
 #     return to_images(model.vae.decode(x))[0]
 #
 # display(show.film([avoid("a dog on a blue background", "a dog with a scarf", seed) for seed in range(6)]))
@@ -309,7 +302,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # Above 1: at $g = 1$ the negative prompt drops out of the formula.
 # </details>
 #
-# **2.** *Change the subject halfway.* Walk the first part of the path with one prompt and the rest with another. When
+# **2.** *Change the subject halfway.* Take the first steps with one prompt and the rest with another. When
 # is it too late to turn a cat into a dog?
 #
 # <details><summary>Solution</summary>
@@ -318,10 +311,10 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # first, second = (model.text(model.tokenizer(["", text])) for text in ("a cat with a hat", "a dog with a hat"))
 # pictures = []
 # for turn in (0, 4, 8, 12, 16, 20):
-#     x, path = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), ddim_path(20, alpha_bar)
-#     for x, _ in [*walk(x, path[:turn], first)][-1:]:  # the last x, if there are steps at all
+#     x, levels = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), model.levels(20, "ddim")
+#     for x, _ in [*sample(x, levels[: turn + 1], first)][-1:]:  # the last x, if there are steps at all
 #         pass
-#     for x, _ in [*walk(x, path[turn:], second)][-1:]:
+#     for x, _ in [*sample(x, levels[turn:], second)][-1:]:
 #         pass
 #     pictures += to_images(model.vae.decode(x))
 # display(show.film(pictures, [f"after {turn} steps" for turn in (0, 4, 8, 12, 16, 20)]))
@@ -331,16 +324,17 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # </details>
 #
 # **3.** *Guidance in part of the way only.* Guide only the first half of the steps. Is the picture worse? (At $g = 1$
-# the answer to the empty prompt drops out. `generate` then does not ask for it, which halves a look; ours still asks.)
+# the answer to the empty prompt drops out. `generate` then does not ask for it, which halves an evaluation; ours still
+# asks.)
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # context, x = model.text(model.tokenizer(["", prompts[0]])), torch.randn(1, 4, 16, 16, generator=generator)
-# half = ddim_path(20, alpha_bar)
-# *_, (middle, _) = walk(x, half[:10], context, guidance=4.0)
-# *_, (a, _) = walk(middle, half[10:], context, guidance=1.0)
-# *_, (b, _) = walk(middle, half[10:], context, guidance=4.0)
+# levels = model.levels(20, "ddim")
+# *_, (middle, _) = sample(x, levels[:11], context, guidance=4.0)
+# *_, (a, _) = sample(middle, levels[10:], context, guidance=1.0)
+# *_, (b, _) = sample(middle, levels[10:], context, guidance=4.0)
 # display(show.film(to_images(model.vae.decode(torch.cat([a, b]))), ["half guided", "all guided"]))
 # ```
 #
