@@ -1,15 +1,100 @@
-"""Files and folders are written whole or not at all: a reader never meets half of one."""
+"""Files are written whole or not at all, and read only if they are regular files of a bounded size.
 
+A path may lead anywhere: to `/dev/zero`, which never ends, to a named pipe, on which opening alone waits forever, or
+to a file with a hole of 6 GB. Whatever reads a file that somebody else may have made goes through `open_regular`.
+"""
+
+import json
 import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
+
+from ldm.errors import LdmError
 
 log = logging.getLogger("ldm")
+
+LARGEST_CONFIG = 1_000_000  # bytes; Stable Diffusion's are of a few thousand
+
+
+def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BufferedReader:
+    """Open a regular file of at most `limit` bytes for reading, in binary.
+
+    Raises `LdmError` for a file that is missing, unreadable or larger, and for whatever else a path may name: a
+    folder, a device, a named pipe, a socket.
+    """
+    try:
+        _demand_regular(path, os.stat(path).st_mode)  # before it is opened: opening a device may do something
+        # O_NONBLOCK: should it become a named pipe in between, opening does not wait for somebody to write to it.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = open(os.open(path, flags), "rb")  # noqa: SIM115  # the caller closes it
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise LdmError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        found = os.fstat(file.fileno())
+        _demand_regular(path, found.st_mode)
+        if limit is not None and found.st_size > limit:
+            raise LdmError(
+                f"{path} has {found.st_size:,} bytes; expected at most {limit:,}: is this the right file?"
+            )
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _demand_regular(path: str | os.PathLike[str], mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise LdmError(f"cannot read {path}: it is {kind}; expected a regular file")
+
+
+def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The bytes of a regular file, if they are at most `limit`. Raises `LdmError` as `open_regular` does."""
+    with open_regular(path, limit) as file:
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > limit:  # it has grown, or is one of those that claim a size of 0, as in /proc
+        raise LdmError(
+            f"{path} has more than {limit:,} bytes; expected at most {limit:,}: is this the right file?"
+        )
+    return data
+
+
+def read_text(path: str | os.PathLike[str], limit: int) -> str:
+    """The text of a small file in UTF-8. Raises `LdmError` as `read_bounded` does, and for what is not UTF-8."""
+    try:
+        return read_bounded(path, limit).decode()
+    except UnicodeDecodeError as error:
+        raise LdmError(f"{path} is not a text in UTF-8 ({error}); fetch or save it again") from error
+
+
+def read_json(path: str | os.PathLike[str], limit: int = LARGEST_CONFIG) -> Any:
+    """What a small JSON file says. Raises `LdmError` as `read_bounded` does, and for what is not JSON."""
+    return parse_json(read_bounded(path, limit), str(path))
+
+
+def parse_json(text: str | bytes, name: str) -> Any:
+    """What a JSON text says. Raises `LdmError`, with `name`, for whatever cannot be parsed.
+
+    That includes brackets nested too deeply for the parser and numbers of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise LdmError(f"{name} is nested too deeply for JSON; fetch the original again") from error
+    except ValueError as error:  # also UnicodeDecodeError
+        raise LdmError(f"{name} is not valid JSON ({str(error)[:200]}); fetch the original again") from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-r"""`atomic_path` and `atomic_folder`: the old one or the whole new one, never anything else."""
+r"""Writing: the old one or the whole new one, never anything else. Reading: regular files of a bounded size."""
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -8,7 +9,17 @@ import threading
 
 import pytest
 
-from ldm.files import atomic_folder, atomic_path, sweep
+from ldm.errors import LdmError
+from ldm.files import (
+    atomic_folder,
+    atomic_path,
+    open_regular,
+    parse_json,
+    read_bounded,
+    read_json,
+    read_text,
+    sweep,
+)
 
 
 def test_the_file_is_written(tmp_path):
@@ -173,3 +184,76 @@ def test_an_old_folder_that_was_moved_aside_is_put_back(tmp_path):
 
 def test_to_sweep_where_there_is_nothing_does_nothing(tmp_path):
     assert sweep(tmp_path / "no" / "folder" / "model") == []
+
+
+def test_a_file_of_just_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_bounded(tmp_path / "x", 5) == b"12345"
+    with pytest.raises(LdmError, match=r"x has 5 bytes; expected at most 4"):
+        read_bounded(tmp_path / "x", 4)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux's /proc")
+def test_a_file_that_claims_to_be_empty_and_is_not_has_the_same_limit():
+    assert os.stat("/proc/self/maps").st_size == 0
+    with pytest.raises(LdmError, match="maps has more than 64 bytes; expected at most 64"):
+        read_bounded("/proc/self/maps", 64)
+
+
+def test_a_hole_of_six_gigabytes_is_refused_by_its_size(tmp_path):
+    with open(tmp_path / "merges.txt", "wb") as file:
+        file.truncate(6 << 30)
+    with pytest.raises(LdmError, match=r"merges.txt has 6,442,450,944 bytes; expected at most 1,000"):
+        read_bounded(tmp_path / "merges.txt", 1000)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs devices, pipes and sockets with names")
+def test_a_device_a_pipe_a_socket_and_a_folder_are_refused_by_their_kind(tmp_path, monkeypatch):
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")  # opened the ordinary way, it would wait here forever
+    monkeypatch.chdir(tmp_path)  # a socket's path has to be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    (tmp_path / "folder").mkdir()
+    kinds = {"zero": "a device", "pipe": "a named pipe", "socket": "a socket", "folder": "a folder"}
+    for name, kind in kinds.items():
+        with pytest.raises(LdmError, match=f"{name}: it is {kind}; expected a regular file"):
+            open_regular(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_file_that_becomes_a_pipe_before_it_is_opened_is_refused_too(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    before = os.stat(tmp_path / "file")
+    monkeypatch.setattr(os, "stat", lambda path: before)
+    with pytest.raises(LdmError, match="it is a named pipe"):
+        open_regular(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("name", ["missing", "a\0b"])
+def test_a_name_of_nothing_is_an_error(tmp_path, name):
+    with pytest.raises(LdmError, match="cannot read"):
+        open_regular(tmp_path / name)
+
+
+def test_json_is_read_and_a_damaged_one_named(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": [1, 2.5, null]}')
+    assert read_json(tmp_path / "x.json") == {"a": [1, 2.5, None]}
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(LdmError, match=r"x\.json is not valid JSON"):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, b"\xff\xff", "", "\ufeff{}"])
+def test_json_that_python_cannot_parse_is_one_kind_of_error(text):
+    with pytest.raises(LdmError, match="config.json is"):
+        parse_json(text, "config.json")
+
+
+def test_a_text_that_is_not_utf_8_is_an_error(tmp_path):
+    (tmp_path / "x.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(LdmError, match=r"x\.txt is not a text in UTF-8"):
+        read_text(tmp_path / "x.txt", 100)
+    (tmp_path / "x.txt").write_text("café", encoding="utf-8")
+    assert read_text(tmp_path / "x.txt", 100) == "café"
