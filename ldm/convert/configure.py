@@ -24,6 +24,13 @@ def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: 
         raise LdmError(f"prediction {prediction!r}; expected 'eps' or 'v'")
     if config is None:
         config = _detected(checkpoint, prediction)
+    if prediction == "eps" and config.noise.zero_snr:
+        log.warning(
+            "%s: its noise schedule ends in zero signal, from which a prediction of eps recovers nothing; with "
+            "prediction 'eps' the plain schedule is used instead",
+            checkpoint.path,
+        )
+        config = replace(config, noise=replace(config.noise, zero_snr=False))
     if prediction is not None:
         config = replace(config, noise=replace(config.noise, prediction="v" if prediction == "v" else "eps"))
     if config.text.width != config.unet.context_width:
@@ -51,8 +58,10 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
     if found == "sd2" and config.noise.prediction == "v":
         config = replace(config, name="sd2-v")
     if "v_pred" in checkpoint.marks:
-        zero_snr = "ztsnr" in checkpoint.marks
-        config = replace(config, noise=replace(config.noise, prediction="v", zero_snr=zero_snr))
+        config = replace(config, noise=replace(config.noise, prediction="v"))
+    # `ztsnr` describes the schedule, whoever says what the U-Net predicts. Without v it means nothing.
+    if "ztsnr" in checkpoint.marks and "v" in (prediction, config.noise.prediction):
+        config = replace(config, noise=replace(config.noise, zero_snr=True))
     return config
 
 

@@ -2,6 +2,7 @@ r"""Families and impostors by their names and shapes; the key lists are those of
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ldm.config import PRESETS
+from ldm.config import PRESETS, SD2_V, NoiseConfig
 from ldm.convert.checkpoint import split
 from ldm.convert.configure import configure
 from ldm.convert.fitting import configs_of, demand, fit, skeletons
 from ldm.convert.kinds import family, foreign, prediction_of
-from ldm.convert.opening import parameters
+from ldm.convert.opening import CONFIG, parameters
 from ldm.errors import LdmError
 from tests.convert.made import FAMILIES, random_tensors, single_file
 
@@ -160,6 +161,28 @@ def test_a_mark_goes_before_a_name_and_the_caller_before_both(caplog):
     assert config.noise.prediction == "eps" and config.defaults.size == 512
     assert configure(second("768-v.ckpt")).name == "sd2-v"
     assert not caplog.records  # nothing was guessed
+
+
+@pytest.mark.parametrize("marks", [("ztsnr",), ("v_pred", "ztsnr")])
+@pytest.mark.parametrize("file", ["512-base.ckpt", "768-v.ckpt", "mine.ckpt"])
+def test_saying_v_keeps_the_mark_of_zero_terminal_snr(file, marks):
+    noise = configure(second(file, dict.fromkeys(marks, torch.tensor([]))), prediction="v").noise
+    assert noise.prediction == "v" and noise.zero_snr
+
+
+def test_zero_terminal_snr_in_our_own_config_survives_saying_v():
+    config = replace(SD2_V, noise=NoiseConfig(prediction="v", zero_snr=True))
+    own = replace(second("mine.safetensors"), metadata={CONFIG: config.to_json()})
+    assert configure(own, prediction="v").noise.zero_snr
+
+
+def test_saying_eps_of_a_file_marked_for_zero_terminal_snr_gives_a_schedule_that_works(caplog):
+    marks = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+    noise = configure(second("mine.ckpt", marks), prediction="eps").noise
+    assert noise == NoiseConfig()
+    assert "mine.ckpt" in caplog.text and "plain schedule" in caplog.text
+    # Alone, the mark says nothing of what is predicted: eps stays, with a schedule that eps can be used with.
+    assert configure(second("512-base.ckpt", {"ztsnr": torch.tensor([])})).noise == NoiseConfig()
 
 
 def test_a_guess_is_said_with_how_to_change_it(caplog):
