@@ -89,6 +89,7 @@ READING_ORDER = (
     "ldm.convert.folder",
     "ldm.convert.pickled",
     "ldm.convert.readers",
+    "ldm.convert.strangers",
     "ldm.convert.checkpoint",
     "ldm.convert.diffusers_folder",
     "ldm.convert.opening",

@@ -22,6 +22,8 @@ def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: 
     """
     if prediction not in (None, "eps", "v"):
         raise LdmError(f"prediction {prediction!r}; expected 'eps' or 'v'")
+    if checkpoint.trouble:
+        raise LdmError(f"{checkpoint.path}: {checkpoint.trouble}")
     if config is None:
         config = _detected(checkpoint, prediction)
     if prediction == "eps" and config.noise.zero_snr:

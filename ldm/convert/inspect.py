@@ -7,7 +7,7 @@ from pathlib import Path
 from ldm.config import Config
 from ldm.convert.checkpoint import PART_NAMES, Checkpoint
 from ldm.convert.configure import configure, lone_config
-from ldm.convert.fitting import configs_of, fit, skeletons
+from ldm.convert.fitting import configs_of, fit, reason, skeletons
 from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign
 from ldm.convert.known import lookup, sha256_of
 from ldm.convert.names import some
@@ -42,7 +42,8 @@ class Report:
     globals: dict[str, str]  # that its pickles ask for, each with a verdict
     hashes: dict[str, str]  # file -> SHA-256, if asked for
     missing: tuple[str, ...] = ()
-    left_over: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()  # ignored
+    altering: tuple[str, ...] = ()  # would change the numbers
     misshapen: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     trouble: str | None = None  # why it cannot be loaded
@@ -142,11 +143,13 @@ def _compared(report: Report, checkpoint: Checkpoint) -> Report:
     except LdmError as error:
         return replace(report, supported=False, trouble=str(error))
     trouble = report.trouble
-    if found.missing or found.left_over or found.misshapen:
-        trouble = trouble or "tensors are missing, left over or misshapen"
+    if found.missing or found.misshapen:
+        trouble = trouble or "tensors are missing or misshapen"
+    elif found.altering:
+        trouble = trouble or f"it has {reason(found)}"
     return replace(
-        report, missing=found.missing, left_over=found.left_over, misshapen=found.misshapen,
-        dropped=found.dropped, supported=trouble is None, trouble=trouble,
+        report, missing=found.missing, left_over=found.left_over, altering=found.altering,
+        misshapen=found.misshapen, dropped=found.dropped, supported=trouble is None, trouble=trouble,
     )  # fmt: skip
 
 
@@ -170,7 +173,8 @@ def _lines(report: Report) -> Iterable[str]:
     for name, verdict in report.globals.items():
         yield f"pickle asks for {name}: {verdict}"
     for what, names in (
-        ("missing", report.missing), ("left over", report.left_over), ("misshapen", report.misshapen),
+        ("missing", report.missing), ("misshapen", report.misshapen), ("not possible", report.altering),
+        ("ignored", report.left_over),
         ("not needed", report.dropped),
     ):  # fmt: skip
         if names:
