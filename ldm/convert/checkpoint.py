@@ -64,6 +64,7 @@ class Checkpoint:
     ema: bool = False  # whether it has both averaged and live weights
     trouble: str | None = None  # why the weights that were asked for cannot be used, and what to do
     marks: tuple[str, ...] = ()
+    alpha_bar: Tensor | None = None  # the table `alphas_cumprod` of its noise schedule
     settings: Mapping[str, Any] = field(default_factory=dict)  # JSON that came with it, by part
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -121,6 +122,7 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
         bool(ema),
         trouble,
         tuple(marks),
+        tensors.get("alphas_cumprod"),
     )
 
 

@@ -51,6 +51,8 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
         if place.is_dir():
             parts[name] = read_part(place, name, weights if name == "unet" else None)
             settings[subfolder] = read_json(place / "config.json")
+    if (folder / "model_index.json").is_file():
+        settings[""] = read_json(folder / "model_index.json")
     if (folder / "scheduler").is_dir():
         settings["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
     if not parts:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from ldm.config import PRESETS, SD2_V, NoiseConfig
 from ldm.convert.checkpoint import split
 from ldm.convert.configure import configure
+from ldm.convert.evidence import IMPLIED, prediction_in_name
 from ldm.convert.fitting import configs_of, demand, fit, skeletons
-from ldm.convert.kinds import family, foreign, prediction_of
+from ldm.convert.kinds import family, foreign
 from ldm.convert.opening import CONFIG, parameters
 from ldm.errors import LdmError
 from tests.convert.made import FAMILIES, random_tensors, single_file
@@ -137,17 +138,23 @@ def test_our_own_names_are_nothing_foreign():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("v2-1_768-ema-pruned.safetensors", "v"),
-        ("768-v-ema.ckpt", "v"),
-        ("v2-1_512-ema-pruned.ckpt", "eps"),
-        ("512-base-ema.ckpt", "eps"),
+        ("v2-1_768-ema-pruned.safetensors", "v_prediction"),
+        ("768-v-ema.ckpt", "v_prediction"),
+        ("my-768px-style.safetensors", "v_prediction"),
+        ("SD2.1-768-finetune", "v_prediction"),
+        ("v2-1_512-ema-pruned.ckpt", "epsilon"),
+        ("512-base-ema.ckpt", "epsilon"),
+        ("model_v_2-base512.safetensors", "epsilon"),  # a bare v is a version
+        ("style-v-1.safetensors", None),
+        ("style-v.ckpt", None),
+        ("768-base.ckpt", None),  # one word for each
         ("mine.ckpt", None),
         ("v2-1768.ckpt", None),
     ],
 )
-def test_a_files_name_may_say_what_the_model_predicts(name, said):
-    found = prediction_of(split(Path(name), {}))
-    assert (found and found[0]) == said
+def test_a_files_name_may_imply_what_the_model_predicts(name, said):
+    found = prediction_in_name(Path(name), IMPLIED)
+    assert (found and found[1]) == said
 
 
 def second(path: str, marks: dict[str, torch.Tensor] | None = None):
