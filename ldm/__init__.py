@@ -88,6 +88,8 @@ READING_ORDER = (
     "ldm.convert.rows",
     "ldm.convert.safe",
     "ldm.convert.folder",
+    "ldm.convert.archive",
+    "ldm.convert.unpickle",
     "ldm.convert.pickled",
     "ldm.convert.readers",
     "ldm.convert.strangers",

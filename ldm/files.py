@@ -33,8 +33,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Buff
     try:
         _demand_regular(path, os.stat(path).st_mode)  # before it is opened: opening a device may do something
         # O_NONBLOCK: should it become a named pipe in between, opening does not wait for somebody to write to it.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        file = open(os.open(path, flags), "rb")  # noqa: SIM115  # the caller closes it
+        file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise LdmError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     try:

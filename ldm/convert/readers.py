@@ -10,6 +10,7 @@ from torch import Tensor
 from ldm.convert.pickled import read_pickled
 from ldm.convert.safe import map_tensors
 from ldm.errors import LdmError
+from ldm.files import open_regular
 
 # First bytes of what is no checkpoint, and what to do about it.
 IMPOSTORS = {
@@ -28,11 +29,8 @@ IMPOSTORS = {
 
 def is_pickled(path: Path) -> bool:
     """Whether it is a zip archive or a bare pickle. Raises `LdmError` for what is no checkpoint, or not readable."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
+    with open_regular(path) as file:
+        head = file.read(512)
     if not head:
         raise LdmError(f"{path} is empty; fetch it again")
     for first, what in IMPOSTORS.items():
