@@ -20,6 +20,7 @@ __all__ = ["LatentDiffusion", "load", "load_clip"]
 READING_ORDER = (
     # The ground: errors, files, sizes, pictures, letters.
     "ldm.errors",
+    "ldm.paths",
     "ldm.files",
     "ldm.config",
     "ldm.pixels",
@@ -95,6 +96,7 @@ READING_ORDER = (
     "ldm.convert.strangers",
     "ldm.convert.checkpoint",
     "ldm.convert.diffusers_folder",
+    "ldm.convert.locating",
     "ldm.convert.opening",
     "ldm.convert.kinds",
     "ldm.convert.sizes",

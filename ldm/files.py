@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ldm.errors import LdmError
+from ldm.paths import why_unreadable
 
 log = logging.getLogger("ldm")
 
@@ -35,7 +36,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Buff
         # O_NONBLOCK: should it become a named pipe in between, opening does not wait for somebody to write to it.
         file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise LdmError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise LdmError(f"cannot read {path}: {why_unreadable(path, error)}") from error
     try:
         found = os.fstat(file.fileno())
         _demand_regular(path, found.st_mode)

@@ -10,14 +10,15 @@ from ldm.bfloat16 import bfloat16_instructions
 from ldm.config import Config
 from ldm.convert.checkpoint import Checkpoint
 from ldm.convert.configure import lone_config
-from ldm.convert.diffusers_folder import is_diffusers_folder
 from ldm.convert.fitting import demand, demand_finite, fit, skeleton
 from ldm.convert.folder import read_clip, read_model
 from ldm.convert.gather import gather
+from ldm.convert.locating import hub_cache, locate
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
 from ldm.nn.layout import converted, lay_out
 from ldm.nn.pieces import use_pieces
+from ldm.paths import expanded
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
@@ -35,19 +36,35 @@ SMALL = 100_000_000
 def find(model: str | Path) -> Path:
     """The folder or file of a model: a path to it, or a name under `weights/`.
 
-    Names are looked for in ./weights, in the repository's weights/, and among the weights that the installed
-    package carries. Raises `LdmError` that lists those places.
+    Names are looked for in ./weights, in the repository's weights/, and among the weights that the installed package
+    carries; "organisation/name" in the hub's cache on this machine, too. Nothing is downloaded. Raises `LdmError` that
+    says what is there instead, or lists those places.
     """
-    given = Path(model)
+    given = expanded(model)
     places = [given]
     if len(given.parts) == 1:  # a bare name
         places += [root / "weights" / given for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
+    elif len(given.parts) == 2 and not given.is_absolute():
+        places.append(hub_cache() / f"models--{'--'.join(given.parts)}")
+    reasons = []
     for place in places:
-        if place.is_file() or (place / "config.json").is_file() or is_diffusers_folder(place):
-            return place
+        try:
+            found = locate(place)
+        except LdmError as error:
+            reasons.append(str(error))
+            continue
+        if found is not None:
+            return found
+    if "://" in str(model):
+        raise LdmError(
+            f"{str(model)!r} is a web address; nothing is downloaded here: fetch it and give its path"
+        )
+    if len(places) == 1:
+        raise LdmError(reasons[0] if reasons else f"there is no {given}; give a checkpoint's file or folder")
     looked = ", ".join(str(place) for place in places)
     raise LdmError(
-        f"no model {str(model)!r}: no config.json in any of {looked}; give a checkpoint's file or folder, or train one"
+        f"no model {str(model)!r}: none in {looked}; give a checkpoint's file or folder, or train one"
+        + "".join(f" ({reason})" for reason in reasons)
     )
 
 
@@ -158,7 +175,7 @@ def read_config(config: Config | str | Path | None) -> Config | None:
     if config is None or isinstance(config, Config):
         return config
     try:
-        return Config.from_json(Path(config).read_text(encoding="utf-8"))
+        return Config.from_json(expanded(config).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LdmError(

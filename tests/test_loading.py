@@ -66,7 +66,7 @@ def test_a_path_is_that_folder_and_no_name(places, tmp_path):
 def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
     work, package = places
     (work / "weights" / "toy").mkdir(parents=True)  # a folder without config.json is no model
-    with pytest.raises(LdmError, match="no model 'toy': no config.json in any of toy, ") as caught:
+    with pytest.raises(LdmError, match="no model 'toy': none in toy, ") as caught:
         find("toy")
     for root in (work, package.parent, package):
         assert str(root / "weights" / "toy") in str(caught.value)
@@ -75,7 +75,7 @@ def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
 def test_of_a_path_only_that_path_is_listed(places, tmp_path):
     with pytest.raises(LdmError) as caught:
         ldm.load(tmp_path / "no" / "model")
-    assert f"in any of {tmp_path / 'no' / 'model'};" in str(caught.value)
+    assert str(caught.value).startswith(f"there is no {tmp_path / 'no' / 'model'};")
 
 
 def test_load_opens_a_model_that_paints(places):

@@ -40,12 +40,12 @@ def inspect(options: argparse.Namespace) -> None:
 
 
 def find_any(model: str) -> Path:
-    """A path as it is, whatever lies there, else a name under weights/."""
+    """A path, or a name under weights/."""
     from ldm.cli.painting import readable
     from ldm.loading import find
 
     with readable(model):
-        return Path(model) if Path(model).exists() else find(model)
+        return find(model)
 
 
 def convert_options(commands: Commands) -> None:

@@ -191,5 +191,5 @@ def test_one_network_in_a_folder_of_its_own_is_found(folder):
     with pytest.raises(LdmError, match="vae is only a VAE; open it with ldm.loading.load_vae"):
         gather(folder / "vae")
     assert list(open_checkpoint(folder / "text_encoder").parts) == ["text"]
-    with pytest.raises(LdmError, match="is no model folder"):
+    with pytest.raises(LdmError, match="is a folder with no checkpoint in it"):
         open_checkpoint(folder / "scheduler")
