@@ -10,11 +10,13 @@ from ldm.convert.configure import configure, lone_config
 from ldm.convert.fitting import configs_of, fit, reason, skeletons
 from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign
 from ldm.convert.known import lookup, sha256_of
+from ldm.convert.locating import locate
 from ldm.convert.names import some
 from ldm.convert.opening import all_names, open_checkpoint, parameters
 from ldm.convert.pickled import REFUSED, globals_of
 from ldm.convert.readers import is_pickled
 from ldm.errors import LdmError
+from ldm.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def inspect(path: Path, hash: bool = True) -> Report:
     Whatever can be opened gets a report, also what cannot be loaded. Raises `LdmError` for a file that is damaged, or
     is no file of weights at all.
     """
+    path = locate(expanded(path)) or path
     files = weight_files(path)
     asked = {
         name: verdict for file in files if is_pickled(file) for name, verdict in globals_of(file).items()
