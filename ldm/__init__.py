@@ -30,6 +30,7 @@ READING_ORDER = (
     # Text becomes a context.
     "ldm.text.words",
     "ldm.text.merges",
+    "ldm.text.tokenizer_files",
     "ldm.text.tokenizer",
     "ldm.text.bpe",
     "ldm.text.unknown",
