@@ -21,6 +21,7 @@ READING_ORDER = (
     # The ground: errors, files, sizes, pictures, letters.
     "ldm.errors",
     "ldm.paths",
+    "ldm.leftovers",
     "ldm.files",
     "ldm.config",
     "ldm.pixels",

@@ -4,23 +4,19 @@ A path may lead anywhere: to `/dev/zero`, which never ends, to a named pipe, on 
 to a file with a hole of 6 GB. Whatever reads a file that somebody else may have made goes through `open_regular`.
 """
 
+import itertools
 import json
-import logging
 import os
-import re
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from ldm.errors import LdmError
+from ldm.leftovers import exchange, locked, remove, rename_new, temporary_file, temporary_folder
 from ldm.paths import why_unreadable
-
-log = logging.getLogger("ldm")
 
 LARGEST_CONFIG = 1_000_000  # bytes; Stable Diffusion's are of a few thousand
 
@@ -110,89 +106,69 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_file(path) as temporary:
         yield temporary
-        with open(temporary, "r+b") as file:
-            os.fsync(file.fileno())  # the bytes reach the disk before the name does
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; ours are ordinary ones
+        _finish(temporary)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def write_new(folder: Path, names: Iterable[str], write: Callable[[Path], object]) -> Path | None:
+    r"""Have `write` write a file in `folder`, under the first of the `names` that is free; None if all are taken.
+
+    The whole file gets its name in one step. So two processes never get the same name, and neither leaves an empty
+    file under it, whatever happens to it.
+    """
+    names = iter(names)
+    path = folder / next(names)
+    folder.mkdir(parents=True, exist_ok=True)
+    with temporary_file(path) as temporary:
+        write(temporary)
+        _finish(temporary)
+        for candidate in itertools.chain([path], (folder / name for name in names)):
+            try:
+                rename_new(temporary, candidate)
+                return candidate
+            except FileExistsError:
+                continue
+    return None
 
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     r"""The same for a folder: give a temporary one, and put it in the place of `path` if the block ends well.
 
-    To take the place of an older folder needs two renames. If the process dies between them, the older one is beside
-    `path` under another name, and `sweep` brings it back.
+    On Linux the two change places in one step. Elsewhere the older one is renamed, then the new one; if the process
+    dies between these, the next reader (`recover`) or writer (`sweep`) puts the older one back.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".partial"))
-    old = path.with_name(f"{_prefix(path)}old")
-    try:
+    with temporary_folder(path) as temporary:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
-    finally:
-        _remove(temporary)
-        if path.exists():
-            _remove(old)
+        if not os.path.lexists(path):
+            os.replace(temporary, path)
+        elif not exchange(
+            temporary, path
+        ):  # else the older one is the temporary one now, and removed as such
+            _replace_in_two_steps(temporary, path)
 
 
-def sweep(path: str | os.PathLike[str]) -> list[Path]:
-    r"""Remove what writers of `path` left beside it when they were killed; returns and logs what it was.
-
-    Their names tell the process that made them: what a running process is still writing stays. An older folder that
-    was moved aside for a new one that never came is put back.
-    """
-    path = Path(path)
-    swept = []
-    for left in sorted(path.parent.iterdir()) if path.parent.is_dir() else []:
-        match = re.match(re.escape(f".{path.name}.") + r"(\d+)-", left.name)
-        if match and not _is_running(int(match[1])):
-            if left.name.endswith("-old") and not path.exists():
-                os.replace(left, path)
-                log.warning("%s was moved aside by a run that was cut short; it is back as %s", left, path)
-            else:
-                _remove(left)
-                log.warning("removed %s, left behind by a run that was cut short", left)
-            swept.append(left)
-    return swept
+def _replace_in_two_steps(temporary: Path, path: Path) -> None:
+    aside = temporary.with_suffix(".old")
+    with locked(path):  # whoever finds it moved aside waits for the new one
+        os.replace(path, aside)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.replace(aside, path)
+            raise
+        remove(aside)
 
 
-def _prefix(path: Path) -> str:
-    return f".{path.name}.{os.getpid()}-"
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    """Whether there is such a process; where that cannot be asked, it may as well be."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)  # signal 0 is none: it only asks
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # it runs, as somebody else
-    return True
+def _finish(temporary: Path) -> None:
+    with open(temporary, "r+b") as file:
+        os.fsync(file.fileno())  # the bytes reach the disk before the name does
+    temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; ours are ordinary ones
 
 
 def _umask() -> int:

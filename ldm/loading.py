@@ -16,6 +16,7 @@ from ldm.convert.gather import gather
 from ldm.convert.locating import hub_cache, locate
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
+from ldm.leftovers import recover
 from ldm.nn.layout import converted, lay_out
 from ldm.nn.pieces import use_pieces
 from ldm.paths import expanded
@@ -55,6 +56,8 @@ def find(model: str | Path) -> Path:
             continue
         if found is not None:
             return found
+    if any(recover(place) for place in places):  # a writer was killed while it replaced that folder
+        return find(model)
     if "://" in str(model):
         raise LdmError(
             f"{str(model)!r} is a web address; nothing is downloaded here: fetch it and give its path"

@@ -3,12 +3,13 @@ r"""Writing: the old one or the whole new one, never anything else. Reading: reg
 import os
 import socket
 import stat
-import subprocess
 import sys
 import threading
 
 import pytest
 
+import ldm.files
+import ldm.leftovers
 from ldm.errors import LdmError
 from ldm.files import (
     atomic_folder,
@@ -18,7 +19,7 @@ from ldm.files import (
     read_bounded,
     read_json,
     read_text,
-    sweep,
+    write_new,
 )
 
 
@@ -136,7 +137,8 @@ def test_a_block_that_raises_leaves_the_old_folder_and_nothing_else(tmp_path, er
     assert (tmp_path / "model" / "a").read_text() == "old" and os.listdir(tmp_path) == ["model"]
 
 
-def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_rename_that_fails_leaves_the_old_folder(tmp_path, monkeypatch, exchanges):
     with atomic_folder(tmp_path / "model") as temporary:
         (temporary / "a").write_text("old")
     replace = os.replace
@@ -147,43 +149,72 @@ def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(ldm.files, "exchange", fail if exchanges else lambda one, other: False)
     with pytest.raises(OSError, match="busy"), atomic_folder(tmp_path / "model") as temporary:
         (temporary / "a").write_text("new")
     assert (tmp_path / "model" / "a").read_text() == "old" and os.listdir(tmp_path) == ["model"]
 
 
-def dead_process() -> int:
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    return done.pid
+def test_where_folders_cannot_be_exchanged_the_new_one_takes_its_place_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(ldm.files, "exchange", lambda one, other: False)
+    for text in ("old", "new"):
+        with atomic_folder(tmp_path / "model") as temporary:
+            (temporary / "a").write_text(text)
+    assert (tmp_path / "model" / "a").read_text() == "new" and os.listdir(tmp_path) == ["model"]
 
 
-def test_what_a_dead_process_left_is_swept_and_named_and_nothing_else(tmp_path, caplog):
-    dead = dead_process()
-    (tmp_path / f".model.{dead}-x.partial").mkdir()
-    (tmp_path / f".model.{dead}-x.partial" / "a").write_text("half")
-    (tmp_path / f".model.{dead}-y.png").write_text("half")
-    kept = [f".model.{os.getpid()}-x.partial", f".other.{dead}-x", ".model.txt", f"model.{dead}-x"]
-    for name in kept:
-        (tmp_path / name).mkdir()
-    swept = sweep(tmp_path / "model")
-    assert [path.name for path in swept] == [f".model.{dead}-x.partial", f".model.{dead}-y.png"]
-    assert sorted(os.listdir(tmp_path)) == sorted(kept)
-    assert all(str(path) in caplog.text for path in swept)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's renameat2")
+def test_a_folder_is_replaced_without_a_moment_in_which_there_is_none(tmp_path, monkeypatch):
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("old")
+    monkeypatch.setattr(os, "replace", None)  # of two renames, a kill may come between
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("new")
+    assert (tmp_path / "model" / "a").read_text() == "new" and os.listdir(tmp_path) == ["model"]
 
 
-def test_an_old_folder_that_was_moved_aside_is_put_back(tmp_path):
-    old = tmp_path / f".model.{dead_process()}-old"
-    old.mkdir()
-    sweep(tmp_path / "model")
-    assert os.listdir(tmp_path) == ["model"]
-    old.mkdir()
-    sweep(tmp_path / "model")  # but not over a new one
-    assert os.listdir(tmp_path) == ["model"]
+# --- new names ---------------------------------------------------------------------------------------------
 
 
-def test_to_sweep_where_there_is_nothing_does_nothing(tmp_path):
-    assert sweep(tmp_path / "no" / "folder" / "model") == []
+def test_a_new_file_gets_the_first_name_that_is_free(tmp_path):
+    (tmp_path / "a").write_text("taken")
+    (tmp_path / "b").symlink_to("nowhere")  # a name, too
+    assert write_new(tmp_path, "abcd", lambda path: path.write_text("new")) == tmp_path / "c"
+    assert (tmp_path / "c").read_text() == "new" and (tmp_path / "a").read_text() == "taken"
+    assert write_new(tmp_path, "ab", lambda path: path.write_text("new")) is None
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("way", ["renameat2", "link", "neither"])
+def test_two_writers_never_get_the_same_name(tmp_path, monkeypatch, way):
+    """Both have written their file before either takes a name, which a count of the files would give to both."""
+    both, got = threading.Barrier(2), []
+    if way != "renameat2":
+        monkeypatch.setattr(ldm.leftovers, "_renameat2", lambda *_: False)
+    if way == "neither":
+        monkeypatch.setattr(os, "link", refuse)
+        both = threading.Barrier(1)  # one after the other: between a look and a rename there is a gap
+
+    def write(text: str) -> None:
+        def put(path):
+            path.write_text(text)
+            both.wait(timeout=10)
+
+        got.append(write_new(tmp_path, ("1", "2", "3"), put))
+
+    threads = [threading.Thread(target=write, args=letter) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+        if way == "neither":
+            thread.join()
+    for thread in threads:
+        thread.join()
+    assert sorted(path.name for path in got) == ["1", "2"] == sorted(os.listdir(tmp_path))
+    assert sorted(path.read_text() for path in got) == ["a", "b"]
+
+
+def refuse(*_, **__):
+    raise PermissionError("no links here")
 
 
 def test_a_file_of_just_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageChops
 
 from ldm.cli.arguments import has_compiler
-from ldm.cli.output import output_path, save_image, tell
+from ldm.cli.output import save_output, tell
 from ldm.cli.painting import devices, given_file, load_model, paint, read_given, surroundings
 from ldm.errors import LdmError
 from ldm.record import File, Group, differences, read_record
@@ -48,7 +48,7 @@ def paint_again(options: argparse.Namespace) -> None:
     for difference in changed:
         tell(f"not as it was: {difference}")
     image = paint(model, now, read_given(now), options.trace)[now.group.index]
-    save_image(image, output_path(options.out, str(now.seed), 0, 1), now)
+    save_output(image, options.out, str(now.seed), 0, 1, now)
     compare(image, options.picture)
 
 

@@ -16,7 +16,8 @@ from ldm.cli.arguments import (
     add_size,
     check_compiler,
 )
-from ldm.cli.output import check_folder, check_place
+from ldm.cli.output import check_folder, check_place, output_folder
+from ldm.leftovers import sweep_folder
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
@@ -92,6 +93,7 @@ def generate(options: argparse.Namespace) -> None:
     check_compiler(options)
     if options.trace is not None:
         check_folder(options.trace, options.trace)
+    sweep_folder(output_folder(options.out))
     if options.picture is not None:
         from ldm.cli.again import paint_again
 

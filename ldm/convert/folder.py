@@ -13,12 +13,11 @@ safetensors is a JSON header and raw numbers: to open a file runs no code from i
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ldm.config import Config, TextConfig
 from ldm.convert.names import some
-from ldm.convert.safe import map_tensors
+from ldm.convert.safe import map_tensors, write_safetensors
 from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.pipeline import LatentDiffusion
@@ -44,8 +43,7 @@ def write_config(folder: Path, config: Config) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> None:
     """Write tensors to one safetensors file, as `dtype` (half precision costs a picture nothing visible)."""
-    with atomic_path(path) as temporary:
-        save_file({name: t.detach().to("cpu", dtype).contiguous() for name, t in tensors.items()}, temporary)
+    write_safetensors(path, tensors, dtype=dtype)
 
 
 def read_tensors(path: Path, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -23,7 +23,8 @@ from ldm.convert.safe import write_safetensors
 from ldm.convert.settings import settings_of
 from ldm.convert.words import tokenizer_text
 from ldm.errors import LdmError
-from ldm.files import atomic_folder, atomic_path, sweep
+from ldm.files import atomic_folder, atomic_path
+from ldm.leftovers import sweep
 from ldm.text.tokenizer import Tokenizer
 
 

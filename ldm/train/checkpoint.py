@@ -83,13 +83,6 @@ def read_checkpoint(path: Path, identity: Identity) -> dict[str, Any]:
     return state
 
 
-def sweep(run: Path) -> None:
-    """Remove the half-written files that a killed process left in the run's folder."""
-    for name in ("checkpoint.pt", "log.csv", "loss.png", "samples-"):
-        for left_over in run.glob(f".{name}*"):
-            left_over.unlink(missing_ok=True)
-
-
 @contextmanager
 def polite_stop() -> Iterator[Callable[[], bool]]:
     """Inside, Ctrl-C is only noted, so that a step is never cut in two; the function given says if it was.

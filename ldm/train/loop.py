@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ldm.bfloat16 import bfloat16_instructions
+from ldm.leftovers import sweep_folder
 from ldm.nn.attention import Attention
-from ldm.train.checkpoint import Identity, polite_stop, read_checkpoint, sweep, write_checkpoint
+from ldm.train.checkpoint import Identity, polite_stop, read_checkpoint, write_checkpoint
 from ldm.train.log import Log
 from ldm.train.processes import average_gradients, device, mean_of, rank, wait
 
@@ -176,7 +177,7 @@ class Keeper:
             first, kept = state["step"], state["log"]
         wait()  # until all have read it
         if rank() == 0:
-            sweep(self.run)
+            sweep_folder(self.run)
         return first, Log(self.run, kept)
 
     def keep(self, step: int, log: Log, stop: bool) -> None:

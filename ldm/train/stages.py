@@ -16,6 +16,7 @@ from ldm.config import TINY, Config, ImageConfig, Level, UNetConfig
 from ldm.convert.folder import read_config
 from ldm.errors import LdmError
 from ldm.files import atomic_path
+from ldm.leftovers import sweep_folder
 from ldm.postcards import SUBJECTS
 from ldm.train.clip import train_clip
 from ldm.train.data import Pictures, draw_pictures
@@ -171,6 +172,8 @@ def check_writable(folder: Path) -> None:
     """Raise `LdmError` if nothing can be written to `folder`: better now than after an hour of training."""
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder / "tokenizer", folder / "runs"):
+            sweep_folder(place)
         with tempfile.TemporaryFile(dir=folder / "runs"):
             pass
     except OSError as error:

@@ -94,6 +94,32 @@ def test_it_goes_on_where_it_was_interrupted_and_paints_the_same_bytes(paint, wo
     assert paint() == (0, "", ["6 of 6 pictures are there already"])
 
 
+@pytest.mark.parametrize("other", ["the same", "another"])
+def test_what_another_process_has_written_meanwhile_is_never_replaced(paint, model, work, monkeypatch, other):
+    r"""Two lists, the same folder and the same seeds: both look before either writes."""
+    paint(out="theirs")
+    theirs = work / "theirs" / NAMES[0]
+    if other == "another":
+        theirs = work / "theirs" / NAMES[1]
+
+    def overtaken(*args, **kwargs):
+        images = painting.paint(*args, **kwargs)
+        (work / "out").mkdir(exist_ok=True)
+        if not (work / "out" / NAMES[0]).exists():
+            (work / "out" / NAMES[0]).write_bytes(theirs.read_bytes())
+        return images
+
+    monkeypatch.setattr(many, "paint", overtaken)
+    code, _, err = paint()
+    assert (work / "out" / NAMES[0]).read_bytes() == theirs.read_bytes()
+    if other == "the same":
+        assert code == 0 and contents(work / "out") == contents(work / "theirs")
+    else:
+        assert code == 1 and err[-1].startswith(
+            f"ldm: out/{NAMES[0]} is another picture than the one asked for"
+        )
+
+
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkeypatch, world):
     paint(out="alone")
