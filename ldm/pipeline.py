@@ -137,7 +137,7 @@ class LatentDiffusion(nn.Module):
         if width % factor or height % factor or min(size) < factor:
             raise LdmError(f"a size of {width}x{height} pixels; both must be multiples of {factor}")
         shape = (self.config.vae.latent_channels, height // factor, width // factor)  # tensors: height first
-        return noise_source(seeds, shape, self.dtype, self.device)
+        return noise_source(seeds, shape, self.sampling_dtype, self.device)
 
     def denoiser(
         self,
@@ -148,6 +148,7 @@ class LatentDiffusion(nn.Module):
     ) -> Denoise:
         """Step 3, one look: the U-Net with this context and guidance, its output read as (x0, eps).
 
+        The U-Net computes in its own dtype; its input is cast to that, and its output back to the latent's dtype.
         An inpainting U-Net is shown at each look what is left of the `original`, too. Raises `LdmError` for a guidance
         that is not finite.
         """
@@ -162,10 +163,12 @@ class LatentDiffusion(nn.Module):
         def denoise(x_t: Tensor, t: Time, alpha_bar_t: Tensor) -> tuple[Tensor, Tensor]:
             step = torch.tensor(t, device=x_t.device)
             seen = x_t if beside is None else torch.cat([x_t, beside.expand(len(x_t), -1, -1, -1)], dim=1)
+            seen = seen.to(self.dtype)
             if guidance == 1:
-                out = self.unet(seen, step, cond)
+                out = self.unet(seen, step, cond).to(x_t.dtype)
             else:  # both predictions in one batch
-                out_uncond, out_cond = self.unet(torch.cat([seen, seen]), step, context).chunk(2)
+                both = self.unet(torch.cat([seen, seen]), step, context).to(x_t.dtype)
+                out_uncond, out_cond = both.chunk(2)
                 out = guide(out_uncond, out_cond, guidance)
                 if rescale:
                     out = rescale_guidance(out, out_cond, rescale)
@@ -235,7 +238,7 @@ class LatentDiffusion(nn.Module):
         pure = find_sampler(sampler).begin(eps, path)
         if original is None:
             return pure, unchanged
-        x0 = original.latent.expand_as(eps)
+        x0 = original.latent.to(eps.dtype).expand_as(eps)
         x_t = add_noise(x0, eps, path[0].alpha_bar)
         if original.mask is None:
             return x_t, unchanged
@@ -265,6 +268,7 @@ class LatentDiffusion(nn.Module):
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b z h w"], tile: bool = False) -> list[Image.Image]:
         """Step 4: the pictures of finished latents."""
+        latent = latent.to(self.vae.decoder.conv_in.weight.dtype)
         decode = decode_in_tiles if tile else VAE.decode
         with large_blocks_apart():
             return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
@@ -279,13 +283,17 @@ class LatentDiffusion(nn.Module):
         return [Image.composite(image, kept, original.mask) for image in images]
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
-        """The model's noise schedule, on its device and in its dtype, but never in half precision.
+        """The model's noise schedule, on its device and in the sampler's dtype."""
+        return make_alpha_bar(self.config.noise).to(device=self.device, dtype=self.sampling_dtype)
 
-        bfloat16 has no number between 0.996 and 1, where the schedule begins: 1 - alpha_bar would be zero.
-        (Single numbers of float32 leave the dtype of the latents they are multiplied with as it is.)
+    @property
+    def sampling_dtype(self) -> torch.dtype:
+        """What latents and the noise schedule are computed in while sampling: the model's dtype, but at least float32.
+
+        A sampler adds up many small steps, and each rounding stays in the latent. bfloat16 has no number between 0.996
+        and 1, where the schedule begins: 1 - alpha_bar would be zero. Only the networks compute in half precision.
         """
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        return make_alpha_bar(self.config.noise).to(device=self.device, dtype=dtype)
+        return torch.promote_types(self.dtype, torch.float32)
 
     @property
     def device(self) -> torch.device:

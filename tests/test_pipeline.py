@@ -269,6 +269,28 @@ def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(rand
     assert times == pytest.approx([steps[i].t for i in twice])
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float16, 0.02), (torch.bfloat16, 0.1)])
+def test_with_zero_terminal_snr_half_precision_paints_what_float64_does(randomise, sampler, dtype, error):
+    model, latents = small_model(randomise, "v"), {}
+    model.config = replace(model.config, noise=NoiseConfig(prediction="v", zero_snr=True))
+    # Every other one behind a mask, where the picture's latent is put back after each step.
+    repainted = (dtype is torch.float16) == (len(sampler) % 2 == 0)
+    options = {"init": colours(), "mask": left_half()} if repainted else {}
+
+    def progress(path, count):
+        for step in path:
+            latents[model.dtype] = step.x_prev
+            yield step
+
+    for kind in (dtype, torch.float64):
+        model.to(kind)
+        model.generate("red dog", seed=1, sampler=sampler, steps=8, progress=progress, **options)
+    half, exact = latents[dtype], latents[torch.float64]
+    assert half.dtype == torch.float32  # the sampler's state; only the networks compute in half precision
+    assert ((half.double() - exact).norm() / exact.norm()).item() < error
+
+
 def test_euler_is_fed_and_read_at_levels_between_timesteps(randomise):
     r"""Three strides of 1000, t = 999, 499.5 and 0, written out in sigmas, in float64."""
     model = small_model(randomise).double()

@@ -42,7 +42,7 @@ def compile_unet(model: LatentDiffusion) -> None:
 def look(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) -> Callable[[], object]:
     """A function of nothing that takes one look, with the model's own guidance, as each step of painting does."""
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
-    x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.dtype)
+    x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.sampling_dtype)
     cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=model.dtype).split(1)
     denoise = model.denoiser(cond, uncond, config.defaults.guidance if guidance is None else guidance)
     return partial(denoise, x_t, T, model.alpha_bar()[T])

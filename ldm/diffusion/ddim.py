@@ -50,7 +50,9 @@ def ddim_step(
     if eta > 0 and noise is None:
         raise LdmError(f"eta is {eta}, so this step adds noise, and was given none; pass `noise`, or eta=0")
     sigma = ddim_sigma(alpha_bar_t, alpha_bar_prev, eta)
-    x_prev = alpha_bar_prev.sqrt() * x0 + (1 - alpha_bar_prev - sigma**2).sqrt() * eps
+    # Where all the noise is new (eta = 1 from alpha_bar = 0) rounding may leave less than nothing for the old one.
+    old_noise = (1 - alpha_bar_prev - sigma**2).clamp(min=0).sqrt()
+    x_prev = alpha_bar_prev.sqrt() * x0 + old_noise * eps
     return x_prev if noise is None else x_prev + sigma * noise
 
 

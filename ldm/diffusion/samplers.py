@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -36,7 +37,7 @@ from ldm.diffusion.euler_ancestral import euler_ancestral
 from ldm.diffusion.heun import heun
 from ldm.diffusion.lms import lms
 from ldm.diffusion.plms import plms
-from ldm.diffusion.sampling import Latent, Step, Stride, strides
+from ldm.diffusion.sampling import Denoise, Latent, Noise, Project, Step, Stride, strides, unchanged
 from ldm.diffusion.schedule import spaced_timesteps
 from ldm.diffusion.sigmas import sigma_path, whole_sigma_path
 from ldm.errors import LdmError
@@ -45,11 +46,6 @@ from ldm.errors import LdmError
 def ddim_path(count: int, alpha_bar: Float[Tensor, "T"]) -> list[Stride]:
     r"""951, 901, ..., 1 for 20 of 1000 steps, and then to $\bar\alpha_0$, as Stable Diffusion has it."""
     return strides(_timesteps(count, alpha_bar, offset=1), alpha_bar, final=alpha_bar[0])
-
-
-def plms_path(count: int, alpha_bar: Float[Tensor, "T"]) -> list[Stride]:
-    r"""DDIM's, except that pure noise, $\bar\alpha = 0$, is $2^{-24}$: PLMS divides by it, as the sigmas do."""
-    return strides(_timesteps(count, alpha_bar, offset=1), alpha_bar.clamp(min=2.0**-24), final=alpha_bar[0])
 
 
 def ddpm_path(count: int, alpha_bar: Float[Tensor, "T"]) -> list[Stride]:
@@ -80,24 +76,50 @@ class Sampler:
         return noise if self.unit_start else noise * (1 - path[0].alpha_bar).sqrt()
 
 
-def _in_sigmas(walk: Callable[..., Iterator[Step]], karras: bool = False) -> Sampler:
-    return Sampler(walk, partial(sigma_path, karras=karras), unit_start=False)
+def from_pure_noise(walk: Callable[..., Iterator[Step]], eta: float = 0.0) -> Callable[..., Iterator[Step]]:
+    r"""A sampler that divides by $\sqrt{\bar\alpha}$, made to start where that is 0: at zero terminal SNR.
+
+    There $\sigma$ is infinite. But the limit of Euler's stride is DDIM's, which needs no division, and that of Euler
+    ancestral's is DDIM's with `eta` 1. So the first stride is DDIM's, exactly, and the sampler takes over at the level
+    where it ends. Multistep samplers remember nothing of it: no polynomial leads through infinity.
+    """
+
+    def sample(
+        denoise: Denoise,
+        x: Latent,
+        path: Sequence[Stride],
+        noise: Noise,
+        project: Project = unchanged,
+        **options: Any,
+    ) -> Iterator[Step]:
+        if path and path[0].alpha_bar == 0:
+            for step in ddim(denoise, x, path[:1], noise, project, eta):
+                yield step
+                x = step.x_prev
+            path = path[1:]
+        yield from walk(denoise, x, path, noise, project, **options)
+
+    return sample
+
+
+def _in_sigmas(walk: Callable[..., Iterator[Step]], karras: bool = False, eta: float = 0.0) -> Sampler:
+    return Sampler(from_pure_noise(walk, eta), partial(sigma_path, karras=karras), unit_start=False)
 
 
 SAMPLERS = {
     "ddim": Sampler(ddim, ddim_path),
     "ddpm": Sampler(ddpm, ddpm_path),
-    "plms": Sampler(plms, plms_path),
+    "plms": Sampler(from_pure_noise(plms), ddim_path),
     "euler": _in_sigmas(euler),
     "euler_karras": _in_sigmas(euler, karras=True),
-    "euler_ancestral": _in_sigmas(euler_ancestral),
-    "euler_ancestral_karras": _in_sigmas(euler_ancestral, karras=True),
+    "euler_ancestral": _in_sigmas(euler_ancestral, eta=1.0),
+    "euler_ancestral_karras": _in_sigmas(euler_ancestral, karras=True, eta=1.0),
     "heun": _in_sigmas(heun),
     "heun_karras": _in_sigmas(heun, karras=True),
     "lms": _in_sigmas(lms),
     "lms_karras": _in_sigmas(lms, karras=True),
-    "dpmpp_2m": Sampler(dpmpp_2m, whole_sigma_path),
-    "dpmpp_2m_karras": Sampler(dpmpp_2m, partial(whole_sigma_path, karras=True)),
+    "dpmpp_2m": Sampler(from_pure_noise(dpmpp_2m), whole_sigma_path),
+    "dpmpp_2m_karras": Sampler(from_pure_noise(dpmpp_2m), partial(whole_sigma_path, karras=True)),
 }
 
 # A1111's names, in small letters; where they are ours in capitals ("DDIM", "Heun"), nothing need be said.

@@ -51,8 +51,9 @@ def faded(y: Latent, alpha_bar: Scalar) -> Latent:
 def sigma_table(alpha_bar: Float[Tensor, "T"]) -> Float[np.ndarray, "T"]:
     r"""$\sigma_t$ of every timestep, rising, in float64.
 
-    Where a schedule ends in noise alone, $\bar\alpha = 0$, sigma would be infinite; the reference puts $2^{-24}$ there,
-    and so do we: sigma is 4096.
+    Where a schedule ends in noise alone, $\bar\alpha = 0$, sigma is infinite. The table has 4096 there, as the
+    reference has ($2^{-24}$ for 0), because levels in between, and Karras levels, need a number. A path that begins
+    at that timestep itself begins at $\bar\alpha = 0$.
     """
     table = np.maximum(alpha_bar.detach().cpu().double().numpy(), 2.0**-24)
     return np.sqrt((1 - table) / table)
@@ -96,6 +97,8 @@ def sigma_path(count: int, alpha_bar: Float[Tensor, "T"], karras: bool = False) 
     if karras:
         sigmas = karras_sigmas(count, sigmas[-1], sigmas[0])
         times = time_of(sigmas, table)
+    elif alpha_bar[-1] == 0:
+        sigmas[0] = np.inf
     return levels_to_path(times.tolist(), sigmas, alpha_bar)
 
 
@@ -117,6 +120,8 @@ def whole_sigma_path(count: int, alpha_bar: Float[Tensor, "T"], karras: bool = F
     if karras:
         sigmas = karras_sigmas(count, table[0], table[-1])
         times = time_of(sigmas, table).round().astype(int)
+    elif alpha_bar[-1] == 0:
+        sigmas[0] = np.inf
     return levels_to_path(times.tolist(), sigmas, alpha_bar)
 
 

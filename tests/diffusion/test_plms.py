@@ -9,7 +9,7 @@ from ldm.config import NoiseConfig
 from ldm.diffusion.ddim import ddim
 from ldm.diffusion.lms import lms_weights
 from ldm.diffusion.plms import extrapolated_eps, plms, plms_step
-from ldm.diffusion.samplers import plms_path
+from ldm.diffusion.samplers import ddim_path
 from ldm.diffusion.schedule import make_alpha_bar
 
 ALPHA_BAR = make_alpha_bar(NoiseConfig()).double()
@@ -61,13 +61,13 @@ def test_the_network_is_asked_once_more_than_there_are_strides():
         assert level == ALPHA_BAR[t]
         return wave(x, t, level)
 
-    steps = list(plms(denoise, number(1)[None], plms_path(20, ALPHA_BAR), lambda: number(0)[None]))
+    steps = list(plms(denoise, number(1)[None], ddim_path(20, ALPHA_BAR), lambda: number(0)[None]))
     assert asked == [951, 901, 901, *range(851, 0, -50)]
     assert [step.t for step in steps] == list(range(951, 0, -50))
 
 
 def test_the_second_look_leads_the_first_stride_and_is_then_forgotten(draw):
-    x, path = draw(2, 3), plms_path(20, ALPHA_BAR)
+    x, path = draw(2, 3), ddim_path(20, ALPHA_BAR)
     first, second, *_ = plms(wave, x, path, partial(draw, 2, 3))
     _, here = wave(x, 951, ALPHA_BAR[951])
     _, there = wave(plms_step(x, here, ALPHA_BAR[951], ALPHA_BAR[901]), 901, ALPHA_BAR[901])
@@ -79,6 +79,6 @@ def test_the_second_look_leads_the_first_stride_and_is_then_forgotten(draw):
 
 
 def test_a_single_stride_is_ddims(draw):
-    x, path, noise = draw(2, 3), plms_path(1, ALPHA_BAR), partial(draw, 2, 3)
+    x, path, noise = draw(2, 3), ddim_path(1, ALPHA_BAR), partial(draw, 2, 3)
     [ours], [theirs] = plms(wave, x, path, noise), ddim(wave, x, path, noise)
     torch.testing.assert_close(ours.x_prev, theirs.x_prev, **TIGHT)

@@ -15,6 +15,9 @@ from ldm.diffusion.sigmas import karras_sigmas, levels_to_path, sigma_of
 from ldm.errors import LdmError
 
 ALPHA_BAR = make_alpha_bar(NoiseConfig()).double()
+ZERO_SNR = NoiseConfig(prediction="v", zero_snr=True)
+PURE = make_alpha_bar(ZERO_SNR).double()  # ends in pure noise: alpha_bar 0
+MEAN, STD, HIGH, LOW = 0.8, 0.5, 10.0, 0.1
 NOISY = ("ddpm", "euler_ancestral", "euler_ancestral_karras")
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -166,9 +169,8 @@ def test_half_precision_stays_half_precision(name, draw):
 
 @every_sampler
 def test_a_schedule_that_ends_in_pure_noise_starts_there_and_leads_to_the_picture(name, draw):
-    alpha_bar = make_alpha_bar(NoiseConfig(prediction="v", zero_snr=True)).double()
     sampler, x0, noise = SAMPLERS[name], draw(2, 3), partial(draw, 2, 3)
-    path = sampler.path(10, alpha_bar)
+    path = sampler.path(10, PURE)
     assert path[0].t == pytest.approx(999) and path[0].alpha_bar < 2**-23.99
 
     def denoise(x, t, level):  # v that fits x0: (a x - x0) / s
@@ -176,6 +178,45 @@ def test_a_schedule_that_ends_in_pure_noise_starts_there_and_leads_to_the_pictur
 
     *_, last = sampler.walk(denoise, sampler.begin(noise(), path), path, noise)
     torch.testing.assert_close(last.x_prev, x0, rtol=0, atol=0.15 if name in ("ddim", "plms") else 1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if not name.endswith("karras")])
+def test_the_step_from_pure_noise_is_ddims_without_any_division(name, draw):
+    # With eta 1 for the samplers that draw noise: all that is left of the noise is then new.
+    sampler, x, z = SAMPLERS[name], draw(2, 3), draw(2, 3)
+    path = sampler.path(5, PURE)
+    x0 = draw(2, 3)
+    first = next(sampler.walk(lambda x, t, level: (x0, x), x, path, lambda: z))
+    a = path[0].alpha_bar_prev
+    expected = a.sqrt() * x0 + (1 - a).sqrt() * (z if name in NOISY else x)
+    torch.testing.assert_close(first.x_prev, expected, rtol=0, atol=1e-7)
+    assert first.x_t is x and first.alpha_bar == 0
+
+
+@every_sampler
+@pytest.mark.parametrize(("network", "error"), [("float32", 1e-5), ("float16", 1e-3), ("bfloat16", 8e-3)])
+def test_with_zero_terminal_snr_no_sampler_loses_more_than_the_network_rounds(name, network, error):
+    r"""Data N(0.8, 0.5^2), for which v is known: rounded to `network`'s dtype, the sampler's state in float32."""
+    sampler = SAMPLERS[name]
+
+    def run(network, state):
+        def denoise(x, t, level):
+            a, s = level.double().sqrt(), (1 - level.double()).sqrt()
+            seen = x.to(network).double()
+            x0 = MEAN + a * STD**2 / ((a * STD) ** 2 + s**2) * (seen - a * MEAN)
+            v = (a * (seen - a * x0) / s - s * x0).to(network)
+            return x0_and_eps("v", v.to(x.dtype), x, level)
+
+        generator = torch.Generator().manual_seed(0)
+        path = sampler.path(20, make_alpha_bar(ZERO_SNR).to(state))
+        noise = lambda: torch.randn(1, 500, generator=generator).to(state)  # noqa: E731
+        *_, last = sampler.walk(denoise, sampler.begin(noise(), path), path, noise)
+        assert last.x_prev.dtype == state
+        return last.x_prev.double()
+
+    exact, got = run(torch.float64, torch.float64), run(getattr(torch, network), torch.float32)
+    assert exact.mean().item() == pytest.approx(MEAN, abs=0.05)
+    assert ((got - exact).norm() / exact.norm()).item() < error
 
 
 def test_k_diffusions_samplers_begin_with_the_noise_of_their_first_level(draw):
@@ -187,8 +228,6 @@ def test_k_diffusions_samplers_begin_with_the_noise_of_their_first_level(draw):
 
 
 # --- how fast errors fall ----------------------------------------------------------------------------------
-
-MEAN, STD, HIGH, LOW = 0.8, 0.5, 10.0, 0.1
 
 
 def error_on_a_gaussian(walk, count):

@@ -104,12 +104,18 @@ def test_a_path_is_a_chain_from_the_noisiest_level_to_0(make_path, count, karras
 
 @pytest.mark.parametrize("make_path", PATHS)
 def test_a_schedule_that_ends_in_pure_noise_is_entered_there(make_path):
-    # 2^-24 for 0, as in the reference; trailing timesteps, as Lin et al. ask for.
-    path = make_path(4, PURE)
-    assert [stride.t for stride in path] == [999, 749, 499, 249]
-    assert path[0].alpha_bar.item() == pytest.approx(2**-24) and sigmas(path)[0] == pytest.approx(
-        4096, rel=1e-6
-    )
+    # Trailing timesteps, as Lin et al. ask for; with one step, too.
+    for count, times in ((4, [999, 749, 499, 249]), (1, [999])):
+        path = make_path(count, PURE)
+        assert [stride.t for stride in path] == times
+        assert [stride.alpha_bar.item() for stride in path] == pytest.approx(PURE[times].tolist())
+        assert path[0].alpha_bar == 0
+
+
+@pytest.mark.parametrize("make_path", PATHS)
+def test_karras_levels_of_a_schedule_that_ends_in_pure_noise_begin_at_the_references_4096(make_path):
+    path = make_path(4, PURE, karras=True)
+    assert sigmas(path)[0] == pytest.approx(4096, rel=1e-6) and path[0].t == pytest.approx(999)
 
 
 @pytest.mark.parametrize("make_path", PATHS)
