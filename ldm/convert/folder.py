@@ -46,11 +46,15 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = t
     write_safetensors(path, tensors, dtype=dtype)
 
 
-def read_tensors(path: Path, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """All tensors of one safetensors file, as `dtype`. Raises `LdmError` if it is missing or damaged."""
+def read_tensors(path: Path, dtype: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
+    """All tensors of one safetensors file, as `dtype`, or with None as they are: mapped, not read.
+
+    Raises `LdmError` if it is missing or damaged.
+    """
     if not path.is_file():
         raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
-    return {name: t.to(dtype) for name, t in map_tensors(path).items()}
+    tensors = map_tensors(path)
+    return tensors if dtype is None else {name: t.to(dtype) for name, t in tensors.items()}
 
 
 def read_tokenizer(folder: Path, config: TextConfig) -> Tokenizer:
@@ -82,9 +86,12 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
 
 
 def read_model(
-    folder: Path, dtype: torch.dtype = torch.float32, text: torch.dtype | None = None
+    folder: Path, dtype: torch.dtype | None = torch.float32, text: torch.dtype | None = None
 ) -> LatentDiffusion:
-    """Build the model in `folder` and fill it; its text encoder may have a dtype of its own."""
+    """Build the model in `folder` and fill it; its text encoder may have a dtype of its own.
+
+    With a `dtype` of None no tensor is read, but everything is checked that is checked otherwise.
+    """
     config = read_config(folder)
     tokenizer = read_tokenizer(folder, config.text)
     with torch.device("meta"):  # no memory and no random numbers for weights that the files replace

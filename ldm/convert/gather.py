@@ -40,7 +40,13 @@ def gather(
     prediction: str | None = None,
 ) -> Gathered:
     """Open, recognise and check a checkpoint. Raises `LdmError` for anything that is no whole model."""
-    checkpoint = open_checkpoint(path, weights)
+    return gather_from(open_checkpoint(path, weights), config, prediction)
+
+
+def gather_from(
+    checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None
+) -> Gathered:
+    """A model of a checkpoint that is already open. `inspect` asks this, too, whether a checkpoint can be loaded."""
     found = configure(checkpoint, config, prediction)
     found, tokenizer = with_tokenizer(checkpoint, found)
     model = on_meta("model", lambda: LatentDiffusion(found, tokenizer))
@@ -48,6 +54,6 @@ def gather(
     fitted = fit(checkpoint, configs, {name: getattr(model, name) for name in configs})
     demand(fitted, checkpoint)
     dropped = fitted.dropped
-    if (path / "clip.safetensors").is_file():
+    if (checkpoint.path / "clip.safetensors").is_file():
         dropped += ("clip.safetensors",)  # the image half of CLIP, which painting does without
     return Gathered(checkpoint, model, fitted.tensors, dropped)
