@@ -199,6 +199,7 @@ READING_ORDER = (
     "ldm.cli.painting",
     "ldm.cli.new",
     "ldm.cli.many",
+    "ldm.cli.unasked",
     "ldm.cli.again",
     "ldm.cli.generate",
     "ldm.cli.look",

@@ -44,7 +44,7 @@ def find(model: str | Path) -> Path:
     given = expanded(model)
     places = [given]
     if len(given.parts) == 1:  # a bare name
-        places += [root / "weights" / given for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
+        places += [folder / given for folder in weights_folders()]
     elif len(given.parts) == 2 and not given.is_absolute():
         places.append(hub_cache() / f"models--{'--'.join(given.parts)}")
     reasons = []
@@ -69,6 +69,11 @@ def find(model: str | Path) -> Path:
         f"no model {str(model)!r}: none in {looked}; give a checkpoint's file or folder, or train one"
         + "".join(f" ({reason})" for reason in reasons)
     )
+
+
+def weights_folders() -> list[Path]:
+    """Where the models are that have a name: here, in the repository, and in the installed package."""
+    return [root / "weights" for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
 
 
 def pick_device() -> torch.device:

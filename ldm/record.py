@@ -13,16 +13,22 @@ Nothing here needs torch: `ldm info` answers at once. Source: PNG specification,
 
 import hashlib
 import json
+import os
+import struct
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.config import build
 from ldm.errors import LdmError
+from ldm.files import open_regular
 
 KEY = "ldm"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_CHUNKS = 1000  # before the pixels; ours have four
+LONGEST_TEXT = 2**22  # bytes of a record; a prompt of 100,000 characters takes at most a quarter
 MOST_TOGETHER = 1000  # pictures in a group; a record that asks for more was not written here
 
 # How AUTOMATIC1111 spells the samplers; a name that is not here is written as ours.
@@ -102,9 +108,9 @@ class Record:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal digits."""
+    """The sha256 of a regular file's bytes, in hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -161,7 +167,8 @@ def png_texts(record: Record) -> PngInfo:
 def read_record(path: Path) -> Record:
     """What made the picture in a PNG file.
 
-    Raises `LdmError` for a file that cannot be read, that is no PNG, or that has no record or a damaged one.
+    Raises `LdmError` for a file that cannot be read, that is no PNG, or that has no record or a damaged one. Nothing in
+    the record is to be trusted: whoever made the file chose it.
     """
     text = _read_text(path)
     try:
@@ -179,19 +186,33 @@ def read_record(path: Path) -> Record:
 
 
 def _read_text(path: Path) -> str:
-    try:
-        with Image.open(path) as image:
-            form, text = image.format, image.info.get(KEY)  # the header alone is read, not the pixels
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "it is no picture, or a damaged one"
-        raise LdmError(f"cannot read {path}: {reason}; expected a PNG that `ldm generate` wrote") from error
-    if form != "PNG":
-        raise LdmError(f"{path} is a {form} picture; expected a PNG that `ldm generate` wrote")
-    if not isinstance(text, str):
-        raise LdmError(
-            f"{path} does not say what made it; expected a PNG that `ldm generate` wrote, untouched by other programs"
-        )
-    return text
+    """The text under `KEY`, read chunk by chunk: nothing is unpacked, and nothing large is read."""
+    with open_regular(path) as file:
+        try:
+            if file.read(8) != SIGNATURE:
+                raise LdmError(f"{path} is no PNG; expected a PNG that `ldm generate` wrote")
+            for _ in range(MOST_CHUNKS):
+                length, kind = struct.unpack(">I4s", file.read(8))
+                if kind in (b"IDAT", b"IEND"):  # texts come before the pixels
+                    break
+                begin = file.read(min(length, len(KEY) + 1))
+                if kind != b"tEXt" or begin != f"{KEY}\0".encode():
+                    file.seek(length - len(begin) + 4, os.SEEK_CUR)
+                    continue
+                if length > LONGEST_TEXT:
+                    raise LdmError(
+                        f"{path}: the record in it has {length:,} bytes; expected at most {LONGEST_TEXT:,}"
+                    )
+                text, checksum = file.read(length - len(begin)), file.read(4)
+                if checksum != struct.pack(">I", zlib.crc32(kind + begin + text)):
+                    raise LdmError(f"{path} is damaged (checksum); copy it again from where it was whole")
+                return text.decode("latin-1")
+        except (OSError, struct.error) as error:
+            reason = getattr(error, "strerror", None) or "it ends too early"
+            raise LdmError(f"cannot read {path}: {reason}; copy it again from where it was whole") from error
+    raise LdmError(
+        f"{path} does not say what made it; expected a PNG that `ldm generate` wrote, untouched by other programs"
+    )
 
 
 def differences(then: Record, now: Record) -> list[str]:

@@ -86,18 +86,9 @@ def devices() -> list[str]:
 
 def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
     """The part of a `Record` that nobody chose for the picture: which files, programs and machine made it."""
-    place = find(name)
-    files = (
-        [place]
-        if place.is_file()
-        else sorted({path for p in OUR_FILES + DIFFUSERS_FILES for path in place.glob(p)})
-    )
-    root = place.parent if place.is_file() else place
     return {
         "model": name,
-        "model_files": tuple(
-            File(path.relative_to(root).as_posix(), remembered_sha256(path)) for path in files
-        ),
+        "model_files": files_of(name, OUR_FILES + DIFFUSERS_FILES),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -105,13 +96,22 @@ def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
     }
 
 
+def files_of(name: str, patterns: tuple[str, ...]) -> tuple[File, ...]:
+    """The files of a model, by their paths in its folder, with their hashes: the file itself, or those of a folder."""
+    place = find(name)
+    if place.is_file():
+        files, root = [place], place.parent
+    else:
+        files, root = sorted({path for pattern in patterns for path in place.glob(pattern)}), place
+    return tuple(File(path.relative_to(root).as_posix(), remembered_sha256(path)) for path in files)
+
+
 def given_file(path: Path) -> File:
     """A picture to start from, a mask, or a config, as the record names it."""
     try:
         return File(str(path), sha256(path))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LdmError(f"cannot read {path}: {reason}; give another file") from error
+    except LdmError as error:
+        raise LdmError(f"{error}; give another file") from error
 
 
 def read_given(record: Record) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from ldm.cli.bench import bench_options
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
@@ -17,7 +18,7 @@ from ldm.cli.exercise import exercise_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, shapes_options
 from ldm.cli.measure import demo_options, evaluate_options
-from ldm.cli.output import tell
+from ldm.cli.output import printable, tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
 from ldm.errors import LdmError
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if options.debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                print(printable(line), file=sys.stderr)
         tell(f"ldm: {failure(error)}")
         return 1
 
@@ -108,9 +110,16 @@ def failure(error: Exception) -> str:
     )
 
 
+class Parser(argparse.ArgumentParser):
+    """One that cannot drive a terminal, either: it repeats arguments, and the shell may have put file names there."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The grammar of the command line. Each command's options stand in the function before the command."""
-    parser = argparse.ArgumentParser(prog="ldm", description="Latent diffusion you can read.")
+    parser: argparse.ArgumentParser = Parser(prog="ldm", description="Latent diffusion you can read.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add_options in COMMANDS:
         add_options(commands)

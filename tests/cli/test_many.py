@@ -62,10 +62,14 @@ def test_the_strength_that_was_taken_is_recorded(paint, work):
     assert read_record(work / "out" / NAMES[0]).strength == 0.75
 
 
-def test_a_picture_painted_again_alone_does_not_miss_a_longer_prompt_beside_it(capsys, paint, prompts, work):
+def test_a_picture_painted_again_alone_does_not_miss_a_longer_prompt_beside_it(
+    capsys, model, paint, prompts, work
+):
     prompts.write_text("a dog\n" + "red dog " * 20)  # chunks make contexts longer, of a whole group
     assert paint("--batch", 1, "--long-prompt", "chunk")[0] == 0
-    code, _, err = run(capsys, "generate", "--from", "out/00001-7.png", "--out", "again.png")
+    code, _, err = run(
+        capsys, "generate", "--from", "out/00001-7.png", "--model", model, "--out", "again.png"
+    )
     assert (code, err) == (0, ["the same pixels as out/00001-7.png"])
 
 
