@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ldm.bfloat16 import bfloat16_instructions
+from ldm.backend.accelerate import accelerate
+from ldm.backend.cpu import bfloat16_instructions
+from ldm.backend.memory_format import converted, lay_out
 from ldm.config import Config
 from ldm.convert.checkpoint import Checkpoint
 from ldm.convert.configure import lone_config
@@ -17,8 +19,6 @@ from ldm.convert.locating import hub_cache, locate
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
 from ldm.leftovers import recover
-from ldm.nn.layout import converted, lay_out
-from ldm.nn.pieces import use_pieces
 from ldm.paths import expanded
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
@@ -133,8 +133,8 @@ def _load_own(folder: Path, dtype: torch.dtype | None, device: torch.device | st
     text = _text_dtype(checkpoint.parts["text"].tensors, dtype, device)
     model = read_model(folder, dtype, text).to(device)
     for network in (model.unet, model.vae):
-        use_pieces(lay_out(network))
-    return model
+        lay_out(network)
+    return accelerate(model)
 
 
 def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> torch.dtype:
@@ -157,7 +157,7 @@ def _fill(
         if ready[name].data_ptr() != tensor.data_ptr():  # read just now; what is only mapped is left in peace
             demand_finite({name: ready[name]}, source)
     network.load_state_dict(ready, assign=True)
-    use_pieces(network)
+    accelerate(network)
 
 
 def _aligned(tensor: Tensor) -> Tensor:

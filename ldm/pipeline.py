@@ -27,7 +27,6 @@ from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, Time, 
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps
-from ldm.heap import large_blocks_apart
 from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
 from ldm.repaint import Original, keep, latents_to_repaint, pick_strength, steps_left, to_read, without
@@ -270,8 +269,7 @@ class LatentDiffusion(nn.Module):
         """Step 4: the pictures of finished latents."""
         latent = latent.to(self.vae.decoder.conv_in.weight.dtype)
         decode = decode_in_tiles if tile else VAE.decode
-        with large_blocks_apart():
-            return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
+        return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
 
     def put_back(
         self, images: Sequence[Image.Image], original: Original, keep_pixels: bool = False, tile: bool = False

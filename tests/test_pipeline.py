@@ -1,7 +1,6 @@
 r"""The pipeline, with a model too small to paint anything: what must hold for any weights."""
 
 import itertools
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -97,22 +96,6 @@ def test_with_tile_the_vae_never_sees_more_than_a_tile(model, with_mask):
     # itself is decoded as well.
     channels = model.config.vae.channels[-1]
     assert seen == [(1, 3, 20, 2 * TILE)] * 3 + [(1, channels, 10, TILE)] * (6 if with_mask else 3)
-
-
-def test_the_vae_decodes_with_large_blocks_apart(model, monkeypatch):
-    seen = []
-
-    @contextmanager
-    def apart():
-        seen.append("apart")
-        yield
-        seen.append("back")
-
-    monkeypatch.setattr("ldm.pipeline.large_blocks_apart", apart)
-    model.vae.decoder.register_forward_hook(lambda *_: seen.append("decoded"))
-    model.unet.register_forward_hook(lambda *_: seen.append("step"))
-    model.generate("red dog", seed=7, steps=2)
-    assert seen == ["step", "step", "apart", "decoded", "back"]
 
 
 def test_without_a_seed_every_picture_is_new(model):

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ldm.backend.allocator import keep_heap
+from ldm.backend.matmul import quick_products
 from ldm.bench.fresh import Case, Numbers, answer
 from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import anonymous_memory, peak_memory, seconds
 from ldm.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
 from ldm.config import TINY
-from ldm.heap import keep_heap
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_pixels
 from ldm.postcards import SCENES, draw
-from ldm.products import quick_products
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.diffusion import diffusion_loss
 from ldm.train.loop import attend_by_hand, descend

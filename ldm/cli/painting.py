@@ -13,12 +13,12 @@ import PIL
 import torch
 
 import ldm
+from ldm.backend.matmul import quick_products
 from ldm.cli.hashes import remembered_sha256
 from ldm.cli.output import printable, progress_bar, tell
 from ldm.errors import LdmError
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
-from ldm.products import quick_products
 from ldm.record import File, Record, Versions, sha256
 from ldm.repaint import pick_strength
 from ldm.text.unknown import unknown_words

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
+from ldm.backend.allocator import keep_heap
 from ldm.cli.bench import bench_options
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
 from ldm.cli.exercise import exercise_options
@@ -22,7 +23,6 @@ from ldm.cli.output import printable, tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
 from ldm.errors import LdmError
-from ldm.heap import keep_heap
 
 # In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
 COMMANDS = (

@@ -60,9 +60,9 @@ def hide_future(scores: Float[Tensor, "b h n n"]) -> Float[Tensor, "b h n n"]:
 class Attention(nn.Module):
     """Multi-head attention over sequences, with its four linear maps.
 
-    It has two faces, held equal by a test. Normally the fused kernel runs. With `by_hand = True` the weights
-    are computed in the open and pass through the submodule `weights`, which does nothing: a forward hook on it
-    sees them, shape [b, heads, n, m].
+    Two implementations; a test checks that they agree. By default the fused kernel runs. With `by_hand = True` the
+    weights are computed explicitly and pass through the submodule `weights`, an identity: a forward hook on it sees
+    them, shape [b, heads, n, m].
     """
 
     def __init__(self, width: int, heads: int, context_width: int | None = None, qkv_bias: bool = True):
@@ -75,7 +75,6 @@ class Attention(nn.Module):
         self.k = nn.Linear(context_width or width, width, bias=qkv_bias)
         self.v = nn.Linear(context_width or width, width, bias=qkv_bias)
         self.out = nn.Linear(width, width)
-        self.kernel = attention  # `pieces.py` has another one
         self.by_hand = False
         self.weights = nn.Identity()
 
@@ -89,8 +88,16 @@ class Attention(nn.Module):
             rearrange(t, "b n (h d) -> b h n d", h=self.heads)
             for t in (self.q(x), self.k(context), self.v(context))
         )
+        return self.out(rearrange(self.attend(q, k, v, causal), "b h n d -> b n (h d)"))
+
+    def attend(
+        self,
+        q: Float[Tensor, "b h n d"],
+        k: Float[Tensor, "b h m d"],
+        v: Float[Tensor, "b h m d"],
+        causal: bool = False,
+    ) -> Float[Tensor, "b h n d"]:
+        """All heads at once."""
         if self.by_hand:
-            mixed = self.weights(attention_weights(q, k, causal)) @ v
-        else:
-            mixed = self.kernel(q, k, v, causal)
-        return self.out(rearrange(mixed, "b h n d -> b n (h d)"))
+            return self.weights(attention_weights(q, k, causal)) @ v
+        return attention(q, k, v, causal)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ldm.bfloat16 import bfloat16_instructions
+from ldm.backend.accelerate import accelerate
+from ldm.backend.cpu import bfloat16_instructions
 from ldm.leftovers import sweep_folder
 from ldm.nn.attention import Attention
 from ldm.train.checkpoint import Identity, polite_stop, read_checkpoint, write_checkpoint
@@ -118,7 +119,7 @@ def train(
     an `LdmError` if it is damaged, or of a run with another recipe or `identity`. Ctrl-C raises KeyboardInterrupt after
     a last checkpoint. `unit` is what the progress bar counts. AdamW: Loshchilov & Hutter 2019.
     """
-    module.to(device())
+    accelerate(module.to(device()))
     attend_by_hand(module)
     average = copy.deepcopy(module).requires_grad_(False).eval()
     # 0.99, not 0.999: a run of a few thousand steps should not remember squared gradients for a thousand.

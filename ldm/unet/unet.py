@@ -33,7 +33,6 @@ from torch import Tensor, nn
 
 from ldm.config import Level, UNetConfig
 from ldm.errors import LdmError
-from ldm.nn.layout import pixel_by_pixel
 from ldm.nn.resnet import Downsample, ResBlock, Upsample
 from ldm.unet.embedding import TimeEmbedding
 from ldm.unet.transformer import SpatialTransformer
@@ -151,8 +150,7 @@ class UNet(nn.Module):
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
         time = self.time_embedding(t.expand(len(x_t)))
-        # Not in training: of a small network's few channels a group, GroupNorm is slow in that layout.
-        h = self.conv_in(x_t if self.training else pixel_by_pixel(x_t))
+        h = self.conv_in(x_t)
 
         skips = [h]
         for level in self.down:

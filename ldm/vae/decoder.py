@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ldm.config import VAEConfig
 from ldm.errors import LdmError
-from ldm.nn.layout import pixel_by_pixel
 from ldm.nn.resnet import ResBlock, Upsample
 from ldm.vae.mid import Mid
 
@@ -55,7 +54,7 @@ class Decoder(nn.Module):
         expected = self.post_quant_conv.in_channels
         if z.shape[1] != expected:
             raise LdmError(f"a latent of {z.shape[1]} channels; this VAE decodes {expected}")
-        return self.mid(self.conv_in(self.post_quant_conv(pixel_by_pixel(z))))
+        return self.mid(self.conv_in(self.post_quant_conv(z)))
 
     def enlarge(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         """From there to pixels: all that takes memory, and nothing in it but GroupNorm looks far."""

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.config import VAEConfig
-from ldm.nn.layout import pixel_by_pixel
 from ldm.nn.resnet import Downsample, ResBlock
 from ldm.vae.mid import Mid
 
@@ -53,7 +52,7 @@ class Encoder(nn.Module):
         self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z2 h2 w2"]:
-        h = self.conv_in(pixel_by_pixel(pixels))
+        h = self.conv_in(pixels)
         for level in self.down:
             h = level(h)
         h = self.mid(h)
