@@ -119,7 +119,7 @@ MISTAKES = (
         "7b",
         "the decoder without post_quant_conv",
         "vae/decoder.py",
-        "self.conv_in(self.post_quant_conv(pixel_by_pixel(z)))",
+        "self.conv_in(self.post_quant_conv(z))",
         "self.conv_in(z)",
     ),
     Mistake(
