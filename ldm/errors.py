@@ -15,9 +15,10 @@ class LdmError(Exception):
 def shown(value: Any) -> str:
     """A value as an error message shows it: like `repr`, but cut to what fits into a line."""
     try:
-        return _REPR.repr(value)
+        text = _REPR.repr(value)
     except (ValueError, RecursionError):  # a number of more than 4,300 digits, say
         return f"a {type(value).__name__} that is too large to show"
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 _REPR = reprlib.Repr()

@@ -19,6 +19,7 @@ from ldm.leftovers import exchange, locked, remove, rename_new, temporary_file, 
 from ldm.paths import why_unreadable
 
 LARGEST_CONFIG = 1_000_000  # bytes; Stable Diffusion's are of a few thousand
+LARGEST_TEXT = 16_000_000  # bytes, of what may be longer: a vocabulary, an index of shards, a log
 
 
 def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BufferedReader:

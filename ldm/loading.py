@@ -18,6 +18,7 @@ from ldm.convert.gather import gather
 from ldm.convert.locating import hub_cache, locate
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
+from ldm.files import LARGEST_CONFIG, read_text
 from ldm.leftovers import recover
 from ldm.paths import expanded
 from ldm.pipeline import LatentDiffusion
@@ -182,13 +183,11 @@ def read_config(config: Config | str | Path | None) -> Config | None:
     """A config as it is, or out of a file in the form of config.json. Raises `LdmError` if that cannot be read."""
     if config is None or isinstance(config, Config):
         return config
+    text = read_text(expanded(config), LARGEST_CONFIG)
     try:
-        return Config.from_json(expanded(config).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LdmError(
-            f"cannot read the config {config}: {reason}; give a file in the form of config.json"
-        ) from error
+        return Config.from_json(text)
+    except LdmError as error:
+        raise LdmError(f"{config} is no config of a model: {error}") from error
 
 
 def _load_lone(

@@ -263,7 +263,7 @@ def test_a_config_overrides_what_is_detected(tmp_path, single):
     for given in (config, tmp_path / "config.json", str(tmp_path / "config.json")):
         model = ldm.load(single, config=given)
         assert model.config == config and model.unet.mid.attn.layers[0].self_attn.heads == 4
-    with pytest.raises(LdmError, match="cannot read the config"):
+    with pytest.raises(LdmError, match="cannot read .*nowhere.json"):
         ldm.load(single, config=tmp_path / "nowhere.json")
     with pytest.raises(LdmError, match="misshapen"):
         ldm.load(single, config=replace(config, vae=replace(config.vae, channels=(32, 32))))

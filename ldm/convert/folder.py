@@ -19,7 +19,7 @@ from ldm.config import Config, TextConfig
 from ldm.convert.names import some
 from ldm.convert.safe import map_tensors, write_safetensors
 from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.files import LARGEST_CONFIG, atomic_path, read_text
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer
@@ -33,7 +33,7 @@ def read_config(folder: Path) -> Config:
             f"{folder} has no config.json; expected a model folder: train one, starting with `ldm train tokenizer`, "
             "or give another"
         )
-    return Config.from_json(path.read_text(encoding="utf-8"))
+    return Config.from_json(read_text(path, LARGEST_CONFIG))
 
 
 def write_config(folder: Path, config: Config) -> None:

@@ -12,6 +12,7 @@ from ldm.convert.locating import locate, lone_file
 from ldm.convert.readers import is_pickled, read_file
 from ldm.convert.safe import map_tensors, read_header
 from ldm.errors import LdmError
+from ldm.files import LARGEST_CONFIG, read_text
 from ldm.paths import expanded
 
 OWN_PARTS = ("text", "vae", "unet")
@@ -55,12 +56,7 @@ def _own_folder(folder: Path) -> Checkpoint:
         if not path.is_file():
             raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
         parts[name] = Part(map_tensors(path), "ours", path)
-    try:
-        config = (folder / "config.json").read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise LdmError(
-            f"cannot read {folder / 'config.json'} ({error}); restore the original file"
-        ) from error
+    config = read_text(folder / "config.json", LARGEST_CONFIG)
     return Checkpoint(folder, "folder of this project", parts, metadata={CONFIG: config})
 
 

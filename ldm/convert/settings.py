@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ldm.config import Config
+from ldm.config import Config, build
 from ldm.convert.schedules import schedule_of_betas
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 
 SCHEDULES = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
@@ -51,8 +51,7 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
         raise LdmError(f"unet: its config has heads for {len(each)} levels; its tensors make {len(levels)}")
     for level, number in zip(levels, each):
         level["heads"] = level["heads"] if number is None else number
-    found = Config.from_json(json.dumps(table))
-    _demand_positive(found)
+    found: Config = build(Config, table, "config")
     if noise.get("trained_betas") is not None:
         found = replace(found, noise=schedule_of_betas(noise["trained_betas"], found.noise))
     return found
@@ -62,7 +61,7 @@ def _side(size: Any) -> int:
     """Of a latent, in its numbers: one number, or height and width, which must be equal here."""
     sides = size if isinstance(size, list) else [size]
     if not sides or not all(type(side) is int and side == sides[0] for side in sides):
-        raise LdmError(f"unet: its config has sample_size = {str(size)[:60]}; expected one whole number")
+        raise LdmError(f"unet: its config has sample_size = {shown(size)}; expected one whole number")
     return int(sides[0])
 
 
@@ -71,7 +70,7 @@ def _layers(number: Any, config: Config) -> int:
     unbuilt = config.text.output == "penultimate"  # the last layer counts here, though it is not in the file
     if type(number) is not int or not 0 < number <= config.text.layers - unbuilt:
         raise LdmError(
-            f"text_encoder: its config has num_hidden_layers = {str(number)[:60]}; its tensors make "
+            f"text_encoder: its config has num_hidden_layers = {shown(number)}; its tensors make "
             f"{config.text.layers - unbuilt}"
         )
     return number + unbuilt
@@ -82,24 +81,10 @@ def _take(ours: dict[str, Any], theirs: Mapping[str, Any], names: dict[str, str]
     ours |= {name: theirs[other] for name, other in names.items() if other in theirs}
 
 
-def _demand_positive(config: Config) -> None:
-    """Sizes that are whole numbers may still be none."""
-    sizes = {
-        "heads": min(config.text.heads, *(level.heads for level in config.unet.levels)),
-        "groups": min(config.unet.groups, config.vae.groups),
-        "steps of the noise schedule": config.noise.steps,
-        "pixels": config.defaults.size,
-        "scale of the latents": config.vae.scale,
-    }
-    wrong = [f"{value} {name}" for name, value in sizes.items() if not value > 0]
-    if wrong:
-        raise LdmError(f"its config has {' and '.join(wrong)}; expected more than none")
-
-
 def _ours(table: dict[str, str], theirs: Any) -> Any:
     found = next((ours for ours, name in table.items() if name == theirs), None)
     if found is None:
-        raise LdmError(f"its scheduler has {theirs!r}; expected one of {', '.join(table.values())}")
+        raise LdmError(f"its scheduler has {shown(theirs)}; expected one of {', '.join(table.values())}")
     return found
 
 

@@ -22,6 +22,7 @@ Source: CPython's Lib/pickletools.py, which describes every instruction.
 
 import math
 import pickletools
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -148,9 +149,17 @@ class _Machine:
                 push(tuple(reversed([self.pop() for _ in range(int(name[-1]))])))
             case "GLOBAL":
                 push(Global(argument.replace(" ", ".", 1)))
-            case "REDUCE" | "NEWOBJ":
+            case "REDUCE":
                 arguments, function = self.pop(), self.pop()
                 push(self.call(function, arguments))
+            case "NEWOBJ":  # for classes only
+                arguments, kind = self.pop(), self.pop()
+                if not isinstance(kind, Global) or kind.name not in {
+                    "collections.OrderedDict",
+                    *self.leftovers,
+                }:
+                    raise ValueError("its pickle makes an object of what is no class")
+                push(self.call(kind, arguments))
             case "BINPERSID":
                 push(_storage(self.pop()))
             case "NONE" | "NEWTRUE" | "NEWFALSE":
@@ -167,10 +176,10 @@ class _Machine:
                 "BUILD"
             ):  # the attributes of an object: an OrderedDict may have some, and what do leftovers care
                 self.pop()
-                self.top((dict, Leftover))
+                self.top((OrderedDict, Leftover))
             case "SHORT_BINSTRING":
                 push(argument.encode("latin1"))
-            case "PROTO":
+            case "PROTO" if argument <= 5:
                 pass
             case _:
                 raise ValueError(f"its pickle has the instruction {name}, which torch does not write")
@@ -178,7 +187,7 @@ class _Machine:
     def call(self, function: Any, arguments: Any) -> Any:
         """What a call would make. Of a global that is not known, or of anything else, it is an error."""
         name = function.name if isinstance(function, Global) else ""
-        if name in self.leftovers:
+        if name in self.leftovers and isinstance(arguments, tuple):
             return LEFTOVER
         if name not in CALLS or not isinstance(arguments, tuple):
             raise ValueError(f"its pickle calls {name[:60] or 'what is no function'}")
@@ -247,7 +256,7 @@ def _encoded(text: Any, encoding: Any) -> Leftover:
 
 
 CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": lambda: {},
+    "collections.OrderedDict": lambda: OrderedDict(),
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "_codecs.encode": _encoded,

@@ -9,6 +9,7 @@ from ldm.convert.checkpoint import Checkpoint
 from ldm.convert.notes import note
 from ldm.convert.opening import CONFIG, TOKENIZER
 from ldm.errors import LdmError
+from ldm.files import parse_json
 from ldm.text.tokenizer import Tokenizer
 
 
@@ -21,10 +22,10 @@ def tokenizer_text(tokenizer: Tokenizer) -> str:
 def tokenizer_from_text(text: str) -> Tokenizer:
     """Read what `tokenizer_text` wrote. Raises `LdmError` if it is something else."""
     try:
-        fields = json.loads(text)
+        fields = parse_json(text, "the tokenizer in the file's metadata")
         merges = [(str(left), str(right)) for left, right in fields.pop("merges")]
         return Tokenizer(merges, **fields)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LdmError(f"the tokenizer in the file's metadata is damaged ({str(error)[:100]})") from error
 
 

@@ -43,7 +43,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 from ldm.files import atomic_path
 from ldm.text.merges import Pair, read_clip_merges
 from ldm.text.tokenizer_files import read_tokenizer_files
@@ -111,9 +111,11 @@ class Tokenizer:
     ) -> None:
         r"""Raises `LdmError` when a merge uses a piece no earlier line makes, or an option is not known."""
         if pad not in get_args(Pad) or clean not in get_args(Clean):
-            raise LdmError(f"pad {pad!r}, clean {clean!r}: expected {get_args(Pad)}, {get_args(Clean)}")
-        if context_length < 2:
-            raise LdmError(f"context_length {context_length}: expected at least 2, for bos and eos")
+            raise LdmError(
+                f"pad {shown(pad)}, clean {shown(clean)}: expected {get_args(Pad)}, {get_args(Clean)}"
+            )
+        if type(context_length) is not int or not 2 <= context_length <= 10_000:  # 2: for bos and eos
+            raise LdmError(f"context_length {shown(context_length)}: expected a whole number of at least 2")
         self.merges = tuple((left, right) for left, right in merges)
         self.context_length, self.pad, self.clean = context_length, pad, clean
         vocab = {symbol: number for number, symbol in enumerate(base_symbols())}
