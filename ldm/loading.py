@@ -11,10 +11,9 @@ from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.memory_format import converted, lay_out
 from ldm.config import Config
 from ldm.convert.checkpoint import Checkpoint
-from ldm.convert.configure import lone_config
-from ldm.convert.fitting import demand, demand_finite, fit, skeleton
+from ldm.convert.fitting import demand_finite
 from ldm.convert.folder import read_clip, read_model
-from ldm.convert.gather import gather
+from ldm.convert.gather import gather, gather_part
 from ldm.convert.locating import hub_cache, locate
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
@@ -104,6 +103,7 @@ def load(
     config: Config | str | Path | None = None,
     weights: str | None = None,
     prediction: str | None = None,
+    vae: str | Path | None = None,
 ) -> LatentDiffusion:
     """A model ready to paint, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
@@ -112,18 +112,19 @@ def load(
 
     `dtype` and `device` are chosen if not given (`pick_dtype`, `pick_device`), and logged. `config`, or the path of a
     config.json, overrides what is detected; `prediction` ("eps" or "v") only what the U-Net is taken to predict.
-    `weights` chooses between averaged ("ema") and "live" ones where a file has both. Files are mapped, not read:
+    `weights` chooses between averaged ("ema") and "live" ones where a file has both. `vae` names a file or folder whose
+    VAE takes the place of the model's own, for checkpoints that come without one. Files are mapped, not read:
     a tensor that keeps its dtype takes no memory of its own; so on a CPU a text encoder in float32 stays as it is, and
     only U-Net and VAE get another `dtype`. Raises `LdmError` for what is no such model.
     """
     path = find(model)
-    if is_own_folder(path) and config is None and prediction is None:
+    if is_own_folder(path) and config is None and prediction is None and vae is None:
         return _load_own(path, dtype, device)
-    made = gather(path, read_config(config), weights, prediction)
+    made = gather(path, read_config(config), weights, prediction, None if vae is None else find(vae))
     dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
         kind = _text_dtype(tensors, dtype, device) if name == "text" else dtype
-        _fill(getattr(made.model, name), tensors, made.checkpoint.path, kind, device)
+        _fill(getattr(made.model, name), tensors, made.checkpoint.parts[name].source, kind, device, name)
     return made.model.eval()
 
 
@@ -149,14 +150,19 @@ def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.de
 
 
 def _fill(
-    network: nn.Module, tensors: dict[str, Tensor], source: Path, dtype: torch.dtype, device: torch.device
+    network: nn.Module,
+    tensors: dict[str, Tensor],
+    source: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    part: str,
 ) -> None:
     """Give a network on the meta device its weights: one tensor after another, and none is held twice."""
     ready = {}
     for name, tensor in tensors.items():
         ready[name] = _aligned(converted(tensor, device, dtype))
         if ready[name].data_ptr() != tensor.data_ptr():  # read just now; what is only mapped is left in peace
-            demand_finite({name: ready[name]}, source)
+            demand_finite({name: ready[name]}, source, part)
     network.load_state_dict(ready, assign=True)
     accelerate(network)
 
@@ -193,24 +199,16 @@ def read_config(config: Config | str | Path | None) -> Config | None:
 def _load_lone(
     path: str | Path, part: str, dtype: torch.dtype | None, device: torch.device | str | None
 ) -> nn.Module:
-    checkpoint = open_checkpoint(Path(path))
-    if list(checkpoint.parts) != [part]:
-        raise LdmError(
-            f"{path} holds {', '.join(checkpoint.parts) or 'nothing known'}; expected one network, {part}"
-        )
-    config = lone_config(checkpoint)
-    network = skeleton(part, config)
-    dtype, device = _settle(checkpoint, dtype, device)
-    found = fit(checkpoint, {part: config}, {part: network})
-    demand(found, checkpoint)
-    _fill(network, found.tensors[part], checkpoint.path, dtype, device)
-    return network.eval()
+    found = gather_part(find(path), part)
+    dtype, device = _settle(found.checkpoint, dtype, device)
+    _fill(found.network, found.part.tensors, found.part.source, dtype, device, part)
+    return found.network.eval()
 
 
 def load_vae(
     path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> VAE:
-    """The VAE of a file or folder that holds nothing else; to use it: `model.vae = load_vae(...)`."""
+    """The VAE of a file or folder, which may hold a whole model; to use it: `load(..., vae=...)`."""
     vae = _load_lone(path, "vae", dtype, device)
     assert isinstance(vae, VAE)
     return vae
@@ -219,7 +217,7 @@ def load_vae(
 def load_text(
     path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> TextEncoder:
-    """The text encoder of a file or folder that holds nothing else."""
+    """The text encoder of a file or folder, which may hold a whole model."""
     text = _load_lone(path, "text", dtype, device)
     assert isinstance(text, TextEncoder)
     return text

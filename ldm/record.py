@@ -103,6 +103,10 @@ class Record:
     config: File | None = None  # that the model was read with, in place of its own
     weights: str | None = None  # "ema" or "live", if the caller chose
     prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
+    vae: str | None = (
+        None  # whose VAE took the place of the model's own: a name, file or folder, as it was given
+    )
+    vae_files: tuple[File, ...] = ()
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was, which rounds in other places
 
@@ -131,6 +135,8 @@ def parameters(record: Record) -> str:
         "Size": f"{record.width}x{record.height}",
         "Model hash": _model_hash(record.model_files),
         "Model": Path(record.model).name,
+        "VAE hash": _hash(record.vae_files),
+        "VAE": None if record.vae is None else Path(record.vae).name,
         "Denoising strength": record.strength,
     }
     last = ", ".join(
@@ -141,11 +147,14 @@ def parameters(record: Record) -> str:
 
 
 def _model_hash(files: tuple[File, ...]) -> str:
+    # Or that of a checkpoint, a single file for all.
+    return _hash(tuple(file for file in files if "unet" in file.path)) or _hash(files)
+
+
+def _hash(files: tuple[File, ...]) -> str:
+    """As that interface writes it, of the first file that has weights in it; empty if there is none."""
     weights = [file for file in files if Path(file.path).suffix not in (".json", ".txt")]
-    unets = [
-        file for file in weights if "unet" in file.path
-    ] or weights  # or a checkpoint, a single file for all
-    return unets[0].sha256[:10] if unets else ""
+    return weights[0].sha256[:10] if weights else ""
 
 
 def _quoted(value: object) -> str:
@@ -239,5 +248,6 @@ def _given(record: Record) -> tuple[tuple[str, File | None], ...]:
 
 def _hashes(record: Record) -> dict[str, str]:
     files = {f"the model's {file.path}": file for file in record.model_files}
+    files |= {f"the VAE's {file.path}": file for file in record.vae_files}
     files |= {name: file for name, file in _given(record) if file is not None}
     return {name: f"sha256 {file.sha256[:10]}" for name, file in files.items()}

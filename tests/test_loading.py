@@ -290,7 +290,7 @@ def test_a_lone_vae_and_a_lone_text_encoder_are_opened(tmp_path, single):
         assert all(torch.equal(state[name], expected[name]) for name in expected)
         with pytest.raises(LdmError, match="open it with ldm.loading.load_"):
             ldm.load(tmp_path / "part.safetensors")
-    with pytest.raises(LdmError, match="holds text; expected one network, vae"):
+    with pytest.raises(LdmError, match="holds a text encoder; expected a VAE"):
         module.load_vae(tmp_path / "part.safetensors")
 
 

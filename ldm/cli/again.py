@@ -13,6 +13,7 @@ from ldm.cli.output import save_output, tell
 from ldm.cli.painting import (
     DIFFUSERS_FILES,
     OUR_FILES,
+    VAE_FILES,
     devices,
     load_model,
     paint,
@@ -37,11 +38,13 @@ def paint_again(options: argparse.Namespace) -> None:
     config = recorded_file(options.config, then.config, "config", options.picture)
     patterns = OUR_FILES + DIFFUSERS_FILES
     name = options.model or recorded_model(then.model, then.model_files, patterns, "model", options.picture)
+    vae = options.vae or then.vae and recorded_model(then.vae, then.vae_files, VAE_FILES, "vae", options.picture)
     device = options.device or (then.device if then.device in devices() else None)
     read_with = {
         "config": None if config is None else Path(config.path),
         "weights": then.weights,
         "prediction": then.prediction,
+        "vae": vae,
     }
     compiled = bool(options.compile)
     model = load_model(name, then.dtype, device, compiled, **read_with)
@@ -52,7 +55,7 @@ def paint_again(options: argparse.Namespace) -> None:
         config=config,
         traced=options.trace is not None,
         compiled=compiled,
-        **surroundings(model, name),
+        **surroundings(model, name, vae),
     )
     if now.traced:
         now = replace(now, group=Group(0, 1))  # one picture is looked at

@@ -108,7 +108,10 @@ def how_to_write(options: argparse.Namespace) -> dict[str, Any]:
 
     given = loading(options)
     dtype = DTYPES[options.dtype] if options.dtype else None
-    return given | {"config": read_config(given["config"]), "dtype": dtype, "force": options.force}
+    vae = None if given["vae"] is None else find_any(given["vae"])
+    return given | {
+        "config": read_config(given["config"]), "vae": vae, "dtype": dtype, "force": options.force
+    }  # fmt: skip
 
 
 def say_written(out: Path, dropped: tuple[str, ...]) -> None:

@@ -86,7 +86,7 @@ def generate_options(commands: Commands) -> None:
         metavar="PNG",
         help="paint as this picture says that it was painted. Unasked, models are taken from weights/, other files "
         "from the picture's folder, and only if their bytes are the same; else say where they are: --model, --init, "
-        "--mask, --config. Much work has to be asked for, too: repeat --steps, --size, --batch or --compile",
+        "--mask, --config, --vae. Much work has to be asked for, too: repeat --steps, --size, --batch or --compile",
     )
 
 

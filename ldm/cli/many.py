@@ -126,7 +126,13 @@ def is_there(picture: Picture) -> bool:
     then, now = read_record(picture.path), picture.record
     # Another machine may go on with what one has begun; what was asked for must be the same.
     same = replace(
-        then, group=now.group, versions=now.versions, device=now.device, threads=now.threads, model=now.model
+        then,
+        group=now.group,
+        versions=now.versions,
+        device=now.device,
+        threads=now.threads,
+        model=now.model,
+        vae=now.vae,
     )
     if same != now:
         raise LdmError(

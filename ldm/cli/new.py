@@ -87,7 +87,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         config=None if options.config is None else given_file(options.config),
         weights=options.weights,
         prediction=options.prediction or predicted,
-        **surroundings(model, name),
+        **surroundings(model, name, options.vae),
     )
 
 

@@ -37,6 +37,8 @@ MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fit
 # The files that painting reads of a model's folder: of ours, then of diffusers'.
 OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
 DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
+# Those of a VAE, in a folder of a whole model or in its own.
+VAE_FILES = ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*")
 
 
 def load_model(
@@ -84,11 +86,13 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda", *cards] if cards else []), *apple]
 
 
-def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
+def surroundings(model: LatentDiffusion, name: str, vae: str | None = None) -> dict[str, Any]:
     """The part of a `Record` that nobody chose for the picture: which files, programs and machine made it."""
     return {
         "model": name,
         "model_files": files_of(name, OUR_FILES + DIFFUSERS_FILES),
+        "vae": vae,
+        "vae_files": () if vae is None else files_of(vae, VAE_FILES),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),

@@ -40,6 +40,11 @@ def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: 
             f"{checkpoint.path}: its text encoder is {config.text.width} wide, but its U-Net reads a context of width "
             f"{config.unet.context_width}; they belong to different models"
         )
+    if config.vae.latent_channels != config.unet.out_channels:
+        raise LdmError(
+            f"{checkpoint.path}: its VAE makes latents of {config.vae.latent_channels} channels, but its U-Net "
+            f"predicts {config.unet.out_channels}; they belong to different models"
+        )
     return config
 
 
@@ -106,12 +111,16 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
         part = next(iter(checkpoint.parts))
         raise LdmError(
             f"{checkpoint.path} is only a {PART_NAMES[part]}; open it with ldm.loading.load_{part}"
+            + (", or give it to a model with vae=... (--vae FILE)" if part == "vae" else "")
         )
 
 
 def lone_config(checkpoint: Checkpoint) -> VAEConfig | TextConfig:
     """The config of a VAE or text encoder that comes alone, as far as it can be told from its shapes and its JSON."""
     [(name, part)] = checkpoint.parts.items()
+    if CONFIG in checkpoint.metadata and name in ("vae", "text"):  # we wrote it
+        own = Config.from_json(checkpoint.metadata[CONFIG])
+        return own.vae if name == "vae" else own.text
     config = SD1
     if name == "vae":
         config = replace(config, vae=vae_config(part))

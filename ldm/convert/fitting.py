@@ -124,7 +124,8 @@ def demand(found: Fit, checkpoint: Checkpoint) -> None:
     troubles = {"missing": found.missing, "misshapen": found.misshapen}
     wrong = [f"{len(names)} {what}: {some(list(names))}" for what, names in troubles.items() if names]
     if wrong:
-        raise LdmError(f"{checkpoint.path} is no whole model; {'; '.join(wrong)}")
+        what = "model" if len(checkpoint.parts) > 1 else PART_NAMES[next(iter(checkpoint.parts))]
+        raise LdmError(f"{checkpoint.path} is no whole {what}; {'; '.join(wrong)}")
     if found.altering:
         raise LdmError(
             f"{checkpoint.path} has {reason(found)}, which is not supported: ignoring "
@@ -145,8 +146,11 @@ def reason(found: Fit) -> str:
     return next(filter(None, map(meaning, found.altering)), "layers that this model does not have")
 
 
-def demand_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Raise an `LdmError` that names a tensor with NaN or infinity in it. It reads them all."""
+def demand_finite(tensors: Mapping[str, Tensor], source: Path, part: str = "") -> None:
+    """Raise an `LdmError` that names a tensor with NaN or infinity in it. It reads them all.
+
+    `part`: which network they are of. A model can do with another VAE, and for some published ones it has to.
+    """
     for name, tensor in tensors.items():
         # A sum has no room to hide one, and takes no memory; it can overflow by itself, so look again then. (Half
         # precision is added up in float32 anyway. If told to, torch widens all numbers first, which is far slower.)
@@ -156,4 +160,5 @@ def demand_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
             raise LdmError(
                 f"{source}: the tensor {name} has NaN or infinity in it ({tensor.dtype}); the file is spoilt, or the "
                 "dtype too narrow for it"
+                + ("; another VAE can take its place: vae=... (--vae FILE)" if part == "vae" else "")
             )

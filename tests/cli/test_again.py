@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import ldm
+from ldm.convert.writing import convert
 from ldm.record import Versions, png_texts, read_record
 from ldm.unet.unet import UNet
 from tests.cli.terminal import files, pixels, run
@@ -216,3 +218,33 @@ def test_a_record_that_asks_for_what_cannot_be_is_one_clear_line(capsys, painted
     rewrite(painted, **changes)
     code, out, [line] = run(capsys, "generate", "--from", "first.png", "--out", "again.png")
     assert (code, out) == (1, "") and "bug" not in line and files(work) == ["first.png"]
+
+
+def test_another_vae_is_recorded_and_found_again_or_told(capsys, model, work):
+    for name in ("one", "two"):
+        convert(Path(model), work / name, dtype=torch.float32)
+    tensors = load_file(work / "two" / "vae.safetensors")
+    save_file({name: t * 1.5 for name, t in tensors.items()}, work / "two" / "vae.safetensors")
+    paint = ("generate", "red dog", "--model", model, "--seed", 5)
+    run(capsys, *paint, "--vae", "one", "--out", "own.png")
+    run(capsys, *paint, "--vae", "two", "--out", "other.png")
+    record = read_record(work / "other.png")
+    assert record.vae == "two" and {file.path for file in record.vae_files} == {
+        "config.json",
+        "vae.safetensors",
+    }
+    assert not (pixels(work / "own.png") == pixels(work / "other.png")).all()
+    assert "VAE: two" in Image.open(work / "other.png").info["parameters"]
+    again = ("generate", "--from", "other.png", "--out", "again.png")
+    assert run(capsys, *again)[2] == ["the same pixels as other.png"]
+    assert (work / "again.png").read_bytes() == (work / "other.png").read_bytes()
+    (work / "two").rename(work / "moved")
+    assert "ldm: no model 'two'" in run(capsys, *again)[2][0]
+    assert run(capsys, *again, "--vae", "moved")[2] == ["the same pixels as other.png"]
+    _, _, [difference, _] = run(capsys, *again, "--vae", "one")
+    assert difference.startswith("not as it was: the VAE's vae.safetensors: sha256 ")
+
+
+def test_a_picture_painted_with_the_models_own_vae_says_nothing_of_another(painted):
+    record = read_record(painted)
+    assert record.vae is None and record.vae_files == ()

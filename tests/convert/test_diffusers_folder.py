@@ -181,7 +181,7 @@ def test_what_a_diffusers_folder_lacks_is_named(folder):
     for file in (folder / "vae").iterdir():
         file.unlink()
     (folder / "vae").rmdir()
-    with pytest.raises(LdmError, match="there is no vae in it; a model needs all three"):
+    with pytest.raises(LdmError, match="there is no VAE in it; give one with vae="):
         gather(folder)
 
 
