@@ -54,7 +54,7 @@ def test_a_record_comes_back_as_it_was(tmp_path, record):
 
 
 def test_a_picture_from_before_weighting_was_painted_with_todays_defaults(tmp_path):
-    younger = ("weighting", "long_prompt", "config", "weights", "prediction")
+    younger = ("weighting", "long_prompt", "config", "weights", "prediction", "vae", "vae_files")
     texts = PngInfo()
     texts.add_text("ldm", json.dumps({k: v for k, v in asdict(RECORD).items() if k not in younger}))
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png", pnginfo=texts)
