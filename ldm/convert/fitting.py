@@ -117,10 +117,7 @@ def configs_of(config: Config) -> dict[str, Any]:
 
 
 def demand(found: Fit, checkpoint: Checkpoint) -> None:
-    """Raise an `LdmError` unless every tensor that is needed is there, in its shape, and none that changes the numbers.
-
-    What is left over is ignored, with a warning.
-    """
+    """Raise an `LdmError` unless every needed tensor is there, in its shape, and none that changes the numbers."""
     troubles = {"missing": found.missing, "misshapen": found.misshapen}
     wrong = [f"{len(names)} {what}: {some(list(names))}" for what, names in troubles.items() if names]
     if wrong:
@@ -131,14 +128,15 @@ def demand(found: Fit, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} has {reason(found)}, which is not supported: ignoring "
             f"{some(list(found.altering))} would give wrong images; take another file of this model"
         )
-    if found.left_over:
-        count = len(found.left_over)
-        log.warning(
-            "%s: ignored %d %s that no part of the model uses: %s",
-            checkpoint.path, count, "tensors" if count > 1 else "tensor", some(list(found.left_over)),
-        )  # fmt: skip
     if found.dropped:
         log.debug("%s: left out %s", checkpoint.path, some(list(found.dropped)))
+
+
+def warn_ignored(names: tuple[str, ...], path: Path) -> None:
+    """Say which tensors of a file are ignored, if any."""
+    if names:
+        count = f"{len(names)} tensor{'s' * (len(names) > 1)}"
+        log.warning("%s: ignored %s that no part of the model uses: %s", path, count, some(list(names)))
 
 
 def reason(found: Fit) -> str:

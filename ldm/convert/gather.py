@@ -10,7 +10,7 @@ from ldm.config import Config
 from ldm.convert.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.convert.configure import configure, lone_config, refuse_foreign
 from ldm.convert.diffusers_folder import FOLDERS
-from ldm.convert.fitting import configs_of, demand, fit, on_meta, skeleton
+from ldm.convert.fitting import configs_of, demand, fit, on_meta, skeleton, warn_ignored
 from ldm.convert.kinds import NAMES, family
 from ldm.convert.opening import CONFIG, open_checkpoint
 from ldm.convert.words import with_tokenizer
@@ -27,6 +27,7 @@ class Gathered:
     model: LatentDiffusion  # on the meta device: all but its weights
     tensors: dict[str, dict[str, Tensor]]  # by part: "text", "vae", "unet"
     dropped: tuple[str, ...]  # what the file has and a model does not keep
+    ignored: tuple[str, ...] = ()  # what is not known
 
     @property
     def config(self) -> Config:
@@ -51,7 +52,9 @@ def gather(
     checkpoint = open_checkpoint(path, weights)
     if vae is not None:
         checkpoint = _with_vae(checkpoint, gather_part(vae, "vae"))
-    return gather_from(checkpoint, config, prediction)
+    made = gather_from(checkpoint, config, prediction)
+    warn_ignored(made.ignored, checkpoint.path)
+    return made
 
 
 def gather_from(
@@ -67,7 +70,7 @@ def gather_from(
     dropped = fitted.dropped
     if (checkpoint.path / "clip.safetensors").is_file():
         dropped += ("clip.safetensors",)  # the image half of CLIP, which painting does without
-    return Gathered(checkpoint, model, fitted.tensors, dropped)
+    return Gathered(checkpoint, model, fitted.tensors, dropped, fitted.left_over)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def gather_part(path: Path, name: str) -> GatheredPart:
     network = skeleton(name, config)
     found = fit(alone, {name: config}, {name: network})
     demand(found, alone)
+    warn_ignored(found.left_over, alone.path)
     return GatheredPart(alone, Part(found.tensors[name], "ours", alone.parts[name].source), config, network)
 
 

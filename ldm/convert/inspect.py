@@ -127,7 +127,7 @@ def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
             read_model(checkpoint.path, dtype=None)
         made = gather_from(checkpoint)
         for part, tensors in made.tensors.items() if numbers else ():
-            demand_finite(tensors, checkpoint.parts[part].source)
+            demand_finite(tensors, checkpoint.parts[part].source, part)
     except LdmError as error:
         return str(error)
     return None
