@@ -38,7 +38,11 @@ def paint_again(options: argparse.Namespace) -> None:
     config = recorded_file(options.config, then.config, "config", options.picture)
     patterns = OUR_FILES + DIFFUSERS_FILES
     name = options.model or recorded_model(then.model, then.model_files, patterns, "model", options.picture)
-    vae = options.vae or then.vae and recorded_model(then.vae, then.vae_files, VAE_FILES, "vae", options.picture)
+    vae = (
+        options.vae
+        or then.vae
+        and recorded_model(then.vae, then.vae_files, VAE_FILES, "vae", options.picture)
+    )
     device = options.device or (then.device if then.device in devices() else None)
     read_with = {
         "config": None if config is None else Path(config.path),
