@@ -141,8 +141,8 @@ READING_ORDER = (
     # Learning it.
     "ldm.train.processes",
     "ldm.train.plot",
-    "ldm.train.log",
     "ldm.train.checkpoint",
+    "ldm.train.log",
     "ldm.train.loop",
     "ldm.train.data",
     "ldm.train.own",

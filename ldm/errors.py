@@ -25,3 +25,8 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
 _REPR.maxlist = _REPR.maxtuple = 10
 _REPR.maxlevel = 3
+
+
+def printable(text: str) -> str:
+    r"""Text that is one line and cannot drive a terminal: a line end becomes `\n`, an escape `\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

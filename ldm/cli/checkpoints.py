@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ldm.cli.arguments import add_device, add_loading, loading
-from ldm.cli.output import check_folder, printable, tell, writable
-from ldm.errors import LdmError
+from ldm.cli.output import check_folder, tell, writable
+from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands

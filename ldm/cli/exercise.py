@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.cli.output import printable, write_text
-from ldm.errors import LdmError
+from ldm.cli.output import write_text
+from ldm.errors import LdmError, printable
 from ldm.files import LARGEST_CONFIG, read_text
 
 if TYPE_CHECKING:

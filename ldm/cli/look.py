@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.cli.arguments import add_loading, add_model, loading
-from ldm.cli.output import check_folder, printable, progress_bar, write_text
-from ldm.errors import LdmError
+from ldm.cli.output import check_folder, progress_bar, write_text
+from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LONGEST = 1000  # characters of a line that is told: a prompt may have 100,000
-
-
-def printable(text: str) -> str:
-    r"""Text that is one line and cannot drive a terminal: a line end becomes `\n`, an escape `\x1b`."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def tell(text: str) -> None:

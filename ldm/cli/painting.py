@@ -15,8 +15,8 @@ import torch
 import ldm
 from ldm.backend.matmul import quick_products
 from ldm.cli.hashes import remembered_sha256
-from ldm.cli.output import printable, progress_bar, tell
-from ldm.errors import LdmError
+from ldm.cli.output import progress_bar, tell
+from ldm.errors import LdmError, printable
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.record import File, Record, Versions, sha256

@@ -19,10 +19,10 @@ from ldm.cli.exercise import exercise_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, shapes_options
 from ldm.cli.measure import demo_options, evaluate_options
-from ldm.cli.output import printable, tell
+from ldm.cli.output import tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
-from ldm.errors import LdmError
+from ldm.errors import LdmError, printable
 
 # In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
 COMMANDS = (
