@@ -85,6 +85,8 @@ READING_ORDER = (
     # Model files.
     "ldm.convert.notes",
     "ldm.convert.names",
+    "ldm.convert.strangers",
+    "ldm.convert.foreign",
     "ldm.convert.rows",
     "ldm.convert.safe",
     "ldm.convert.folder",
@@ -92,7 +94,6 @@ READING_ORDER = (
     "ldm.convert.unpickle",
     "ldm.convert.pickled",
     "ldm.convert.readers",
-    "ldm.convert.strangers",
     "ldm.convert.checkpoint",
     "ldm.convert.diffusers_folder",
     "ldm.convert.locating",

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ldm.convert.foreign import INVERSION, is_inversion
 from ldm.convert.names import Layout
 from ldm.convert.strangers import is_harmless
 from ldm.errors import LdmError
@@ -160,7 +161,10 @@ def _bare(path: Path, tensors: dict[str, Tensor], dropped: tuple[str, ...], oute
     """A file of one network, without a prefix."""
     kind = next((BARE[name] for name in tensors if name in BARE), None)
     if kind is None:
-        return Checkpoint(path, "file", {}, dropped, tuple(tensors))
+        words = is_inversion({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        return Checkpoint(
+            path, "file", {}, dropped, tuple(tensors), trouble=f"it is {INVERSION}" if words else None
+        )
     if kind == "vae":  # its training may have left an average of it
         dropped += tuple(name for name in tensors if name.startswith("model_ema."))
     own = {name: tensor for name, tensor in tensors.items() if name not in dropped}

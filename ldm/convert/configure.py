@@ -7,12 +7,13 @@ from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
 from ldm.convert.agreement import demand_agreement
 from ldm.convert.checkpoint import PART_NAMES, Checkpoint
 from ldm.convert.evidence import IMPLIED, heard, prediction_in_name
-from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign, foreign_class, foreign_metadata
+from ldm.convert.foreign import foreign
+from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
 from ldm.convert.names import some
 from ldm.convert.notes import note
 from ldm.convert.opening import CONFIG, OWN_PARTS, all_names
 from ldm.convert.settings import PREDICTIONS, with_settings
-from ldm.convert.sizes import sized_config, text_config, vae_config
+from ldm.convert.sizes import sized_config, text_config, vae_config, whole_folder
 from ldm.errors import LdmError
 
 
@@ -112,6 +113,7 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
         raise LdmError(
             f"{checkpoint.path} is only a {PART_NAMES[part]}; open it with ldm.loading.load_{part}"
             + (", or give it to a model with vae=... (--vae FILE)" if part == "vae" else "")
+            + whole_folder(checkpoint.parts[part].source)
         )
 
 

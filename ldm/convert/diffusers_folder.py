@@ -97,7 +97,11 @@ def read_part(folder: Path, name: str, weights: str | None) -> Part:
         )
     if weights == "live":
         raise LdmError(f"{folder} has no live weights (a .non_ema file); load it without weights='live'")
-    raise LdmError(f"{folder} has no weights; expected one of {', '.join(STEMS[name])}, or a variant of it")
+    others = sorted(file for file in files if file.endswith((".msgpack", ".onnx", ".h5", ".xml", ".mlmodel")))
+    there = f" in a format that can be read, only {', '.join(others)}" if others else ""
+    raise LdmError(
+        f"{folder} has no weights{there}; expected one of {', '.join(STEMS[name])}, or a variant of it"
+    )
 
 
 def _variants(files: set[str]) -> set[str]:

@@ -13,8 +13,9 @@ from ldm.convert.checkpoint import PART_NAMES, Checkpoint
 from ldm.convert.configure import configure, lone_config
 from ldm.convert.fitting import configs_of, demand_finite, fit, skeletons
 from ldm.convert.folder import read_model
+from ldm.convert.foreign import foreign
 from ldm.convert.gather import gather_from
-from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign, foreign_class
+from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign_class
 from ldm.convert.known import lookup, sha256_of
 from ldm.convert.locating import locate
 from ldm.convert.names import some

@@ -6,7 +6,7 @@ They cannot tell what the U-Net predicts: versions 2 base and 2 for 768 pixels h
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ldm.convert.checkpoint import Checkpoint
@@ -14,24 +14,6 @@ from ldm.convert.notes import note
 from ldm.errors import LdmError
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-# What only the names of one kind of file have in them. The first that fits is taken.
-FOREIGN = (
-    (r"lora_(up|down|A|B|unet|t)|\.lora[._]|hada_w|lokr_w", "a LoRA: a change to a model, no model"),
-    (
-        r"^control_model\.|controlnet_|input_hint_block|zero_convs",
-        "a ControlNet: it steers a model, and is none",
-    ),
-    (r"double_blocks\.\d|single_transformer_blocks\.\d", "a Flux model"),
-    (r"joint_blocks\.\d|\.add_q_proj\.", "a Stable Diffusion 3 model"),
-    (
-        r"(^|\.)lm_head\.|embed_tokens\.|^(transformer\.)?h\.\d+\.|gpt_neox|^blk\.\d|word_embeddings\.",
-        "a language model",
-    ),
-    (r"string_to_param|^emb_params$|^clip_[lg]$", "a textual inversion: a word's embedding, no model"),
-    (r"^(vision_model|visual|visual_projection)\.", "a CLIP with an image encoder"),
-    (r"^(backbone|stages|layer\d|fc|classifier)\.", "an image classifier"),
-)
 
 NAMES = {
     "sd1": "Stable Diffusion 1",
@@ -48,15 +30,6 @@ NAMES = {
 SUPPORTED = ("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint")
 
 LARGEST = 2**20  # no side of a tensor of Stable Diffusion comes near
-
-
-def foreign(names: Iterable[str]) -> str | None:
-    """What the file is if it is no model of ours, in words."""
-    names = list(names)
-    for pattern, what in FOREIGN:
-        if any(re.search(pattern, name) for name in names):
-            return what
-    return None
 
 
 def side(shapes: Shapes, name: str, axis: int) -> int:

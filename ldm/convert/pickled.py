@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ldm.convert.archive import Record, read_directory
+from ldm.convert.foreign import INVERSION, foreign
 from ldm.convert.safe import MOST_TENSORS, map_bytes
 from ldm.convert.unpickle import CALLS, DTYPES, MOST_STEPS, View, run
 from ldm.errors import LdmError
@@ -37,6 +38,8 @@ from ldm.files import open_regular
 LARGEST_PICKLE = 16_000_000  # bytes; the program alone, without the numbers
 # Two names may share their numbers (an average that is the live weights still), so that more is claimed than is there.
 MOST_SHARED = 4
+# Under which training programs keep the tensors, in turn: some nest them.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
 ROOM = 1 << 26  # bytes that may be claimed in any case
 
 TENSORS = "builds tensors"
@@ -158,11 +161,16 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     if path.suffix.lower() == ".safetensors":
         raise LdmError(f"{path} is a pickle under the name of another format; rename it to end in .ckpt")
     try:
-        views = _views(run(program, LEFTOVERS))
+        loaded = run(program, LEFTOVERS)
+        views = _views(loaded)
     except ValueError as error:
         raise LdmError(f"{path} is damaged ({str(error)[:200]}); fetch it again") from error
     if not views:
-        raise LdmError(f"{path} has no tensors with names; expected the weights of a model")
+        keys = [str(key) for key in loaded] if isinstance(loaded, dict) else []
+        what = foreign(keys)
+        raise LdmError(
+            f"{path} {f'is {what}' if what else 'has no tensors with names'}; expected the weights of a model"
+        )
     found = {
         name: _tensor(data, view, records.get(f"{folder}data/{view.storage.record}"), path)
         for name, view in views.items()
@@ -179,15 +187,19 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
 def _refuse(program: bytes, path: Path) -> None:
     refused = [name[:100] for name, verdict in _verdicts(program).items() if verdict == REFUSED]
     if refused:
+        what = f" It looks like {INVERSION}." if b"string_to_param" in program else ""
         raise LdmError(
             f"{path} asks to run {', '.join(refused[:10])}{' ...' * (len(refused) > 10)}: refused, and nothing was "
-            "run. A checkpoint needs none of these; take the .safetensors file of the same model"
+            f"run. A checkpoint needs none of these; take the .safetensors file of the same model.{what}"
         )
 
 
 def _views(loaded: Any) -> dict[str, View]:
-    """What lies under "state_dict", or, where there is no such thing, all."""
+    """What lies under "state_dict", or a name that others give it; where there is no such thing, all."""
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    for key in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     views = (
         {name: view for name, view in state.items() if isinstance(view, View)}
         if isinstance(state, dict)

@@ -136,12 +136,20 @@ def text_config(part: Part, version: str) -> TextConfig:
     )
 
 
+def whole_folder(source: Path) -> str:
+    """What to do about a network alone if it is one of those in a diffusers folder; else nothing."""
+    folder = source.parent.parent
+    return f": give the whole folder, {folder}" if (folder / "model_index.json").is_file() else ""
+
+
 def sized_config(family: str, parts: dict[str, Part]) -> Config:
     """The config of a whole model of a supported family. Raises `LdmError` if a part is missing or not a model's."""
     missing = [PART_NAMES[name] for name in ("text", "vae", "unet") if name not in parts]
     if missing:
         source = next(iter(parts.values())).source
-        remedy = "give one with vae=... (--vae FILE)" if missing == ["VAE"] else "a model needs all three"
+        remedy = "a model needs all three" + whole_folder(source)
+        if missing == ["VAE"]:
+            remedy = "give one with vae=... (--vae FILE)"
         raise LdmError(f"{source}: there is no {' and no '.join(missing)} in it; {remedy}")
     version = family.partition("-")[0]
     return Config(

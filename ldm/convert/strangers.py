@@ -14,7 +14,7 @@ file is refused. Anything else is ignored with a warning.
 import re
 
 # Part of every list below: the names of one adapter or quantisation scheme among those of a model.
-LORA = r"(^|[._])(lora|loha|hada|lokr|glora|oft|boft|dora|ia3)([._]|$)|\.on_input$|lora_(up|down|[A-Za-z]\b)"
+LORA = r"(^|[._])(lora|loha|hada|lokr|glora|oft|boft|dora|ia3)([._]|$)|\.on_input$"
 
 _HARMLESS = re.compile(
     "|".join(

@@ -15,7 +15,8 @@ from ldm.convert.checkpoint import split
 from ldm.convert.configure import configure
 from ldm.convert.evidence import IMPLIED, prediction_in_name
 from ldm.convert.fitting import configs_of, demand, fit, skeletons
-from ldm.convert.kinds import family, foreign
+from ldm.convert.foreign import foreign
+from ldm.convert.kinds import family
 from ldm.convert.opening import CONFIG, parameters
 from ldm.errors import LdmError
 from tests.convert.made import FAMILIES, random_tensors, single_file
