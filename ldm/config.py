@@ -10,20 +10,38 @@ picture (prompt, seed); only the *defaults* for a picture are the model's own.
 
 import json
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
+from ldm.files import parse_json
+
+
+class Between(NamedTuple):
+    """The least and the most that a number (or the length of a list) can sensibly be. Far wider than any known model:
+
+    a config may come from a stranger's file, and 10**9 layers would keep the machine busy for days.
+    """
+
+    least: float
+    most: float
+
+
+Width: TypeAlias = Annotated[int, Between(1, 2**16)]  # of a layer: its channels
+Count: TypeAlias = Annotated[int, Between(1, 1000)]  # of heads, of groups
+Pixels: TypeAlias = Annotated[int, Between(1, 8192)]  # along each side
+Text: TypeAlias = Annotated[str, Between(1, 100)]  # printable
 
 
 @dataclass(frozen=True)
 class TextConfig:
     """A CLIP text transformer (Radford et al. 2021, section 2.4)."""
 
-    vocab_size: int
-    context_length: int  # tokens per prompt, start and end marks included
-    width: int
-    layers: int
-    heads: int
+    vocab_size: Annotated[int, Between(2, 2**20)]
+    context_length: Annotated[int, Between(2, 10_000)]  # tokens per prompt, start and end marks included
+    width: Width
+    layers: Annotated[int, Between(1, 100)]
+    heads: Count
     activation: Literal["quick_gelu", "gelu"]
     output: Literal["last", "penultimate"] = "last"  # whose state is the context; later layers are not built
     pad: Literal["eos", "zero"] = "eos"  # what fills a prompt up to context_length
@@ -33,11 +51,11 @@ class TextConfig:
 class ImageConfig:
     """A CLIP image encoder: a vision transformer (Dosovitskiy et al. 2021)."""
 
-    size: int  # pixels along each side
-    patch: int  # pixels along each side of a patch
-    width: int
-    layers: int
-    heads: int
+    size: Pixels
+    patch: Pixels  # of a patch
+    width: Width
+    layers: Annotated[int, Between(1, 100)]
+    heads: Count
     activation: Literal["quick_gelu", "gelu"]
 
 
@@ -45,11 +63,13 @@ class ImageConfig:
 class VAEConfig:
     """The autoencoder between pixels and latents (Rombach et al. 2022, appendix G)."""
 
-    channels: tuple[int, ...]  # one entry a level, the finest first
-    res_per_level: int  # in the encoder; the decoder has one more
-    latent_channels: int
-    scale: float  # latents leave the encoder multiplied by this, so that their variance is near one
-    groups: int = 32
+    channels: Annotated[tuple[Width, ...], Between(1, 8)]  # one entry a level, the finest first
+    res_per_level: Annotated[int, Between(1, 16)]  # in the encoder; the decoder has one more
+    latent_channels: Count
+    scale: Annotated[
+        float, Between(1e-6, 1e6)
+    ]  # latents leave the encoder multiplied by this, so that their variance is near one
+    groups: Count = 32
 
     @property
     def factor(self) -> int:
@@ -61,32 +81,32 @@ class VAEConfig:
 class Level:
     """One resolution of the U-Net."""
 
-    channels: int
-    heads: int
-    depth: int  # transformer layers after each residual block; 0: none
+    channels: Width
+    heads: Count
+    depth: Annotated[int, Between(0, 64)]  # transformer layers after each residual block; 0: none
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """The denoiser (Rombach et al. 2022, appendix E; Ho et al. 2020, appendix B)."""
 
-    levels: tuple[Level, ...]  # the finest first
-    context_width: int
-    in_channels: int = 4
-    out_channels: int = 4
-    res_per_level: int = 2  # on the way down; one more on the way up
-    mid_depth: int = 1
-    groups: int = 32
+    levels: Annotated[tuple[Level, ...], Between(1, 8)]  # the finest first
+    context_width: Width
+    in_channels: Count = 4
+    out_channels: Count = 4
+    res_per_level: Annotated[int, Between(1, 16)] = 2  # on the way down; one more on the way up
+    mid_depth: Annotated[int, Between(0, 64)] = 1
+    groups: Count = 32
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
     """The forward process, and what the U-Net is asked to predict."""
 
-    steps: int = 1000
+    steps: Annotated[int, Between(1, 100_000)] = 1000
     schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear"
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
+    beta_start: Annotated[float, Between(1e-9, 0.9999)] = 0.00085
+    beta_end: Annotated[float, Between(1e-9, 0.9999)] = 0.012
     prediction: Literal["eps", "v", "x0"] = "eps"
     zero_snr: bool = False  # the last step is noise alone (Lin et al. 2024); not for "eps"
 
@@ -95,47 +115,62 @@ class NoiseConfig:
 class Defaults:
     """How this model likes to be sampled when the caller does not say."""
 
-    size: int  # pixels along each side
-    sampler: str = "ddim"
-    steps: int = 50
-    guidance: float = 7.5
-    guidance_rescale: float = 0.0  # share of its contrast taken back, 0 to 1 (Lin et al. 2024)
+    size: Pixels
+    sampler: Text = "ddim"
+    steps: Annotated[int, Between(1, 10_000)] = 50
+    guidance: Annotated[float, Between(0, 1000)] = 7.5
+    guidance_rescale: Annotated[float, Between(0, 1)] = (
+        0.0  # share of its contrast taken back, 0 to 1 (Lin et al. 2024)
+    )
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything needed to build a latent diffusion model."""
 
-    name: str
+    name: Text
     text: TextConfig
     vae: VAEConfig
     unet: UNetConfig
     noise: NoiseConfig
     defaults: Defaults
     image: ImageConfig | None = None  # the other half of CLIP; painting does not need it
-    embedding_width: int | None = None  # of the space that text and image share
+    embedding_width: Width | None = None  # of the space that text and image share
+
+    def __post_init__(self) -> None:
+        """Raises `LdmError` for a value that makes no model."""
+        _check(Config, self, "config")
+        blocks = self.unet.res_per_level * 2 + 1
+        layers = sum(level.depth * blocks for level in self.unet.levels) + self.unet.mid_depth
+        if layers > MOST_TRANSFORMERS:
+            raise LdmError(
+                f"config.unet has {layers:,} transformer layers; expected at most {MOST_TRANSFORMERS}"
+            )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
-        """Read what `to_json` wrote. Raises `LdmError` when a field is missing, unknown or misspelt."""
-        try:
-            return build(cls, json.loads(text), "config")
-        except json.JSONDecodeError as error:
-            raise LdmError(f"config.json is not valid JSON ({error}); restore the original file") from error
+        """Read what `to_json` wrote. Raises `LdmError` when a field is missing, misspelt or makes no model."""
+        config: Config = build(cls, parse_json(text, "config.json"), "config")
+        return config
+
+
+MOST_TRANSFORMERS = 500  # layers in a U-Net; Stable Diffusion XL has 70
 
 
 def build(kind: Any, value: Any, where: str) -> Any:
     """Turn parsed JSON into the annotated type: dataclasses, tuples of them, optional ones, or a leaf."""
     if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
-            raise LdmError(f"{where} is {value!r}; expected an object with the fields of {kind.__name__}")
+            raise LdmError(
+                f"{where} is {shown(value)}; expected an object with the fields of {kind.__name__}"
+            )
         hints = get_type_hints(kind)
         unknown = sorted(value.keys() - hints.keys())
         if unknown:
-            raise LdmError(f"{where} has unknown fields {unknown}; expected some of {sorted(hints)}")
+            raise LdmError(f"{where} has unknown fields {shown(unknown)}; expected some of {sorted(hints)}")
         missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
         if missing:
             raise LdmError(f"{where} lacks the fields {missing}; restore the original file")
@@ -143,19 +178,61 @@ def build(kind: Any, value: Any, where: str) -> Any:
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         if value not in arguments:
-            raise LdmError(f"{where} is {value!r}; expected one of {list(arguments)}")
+            raise LdmError(f"{where} is {shown(value)}; expected one of {list(arguments)}")
         return value
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
-            raise LdmError(f"{where} is {value!r}; expected a list")
+            raise LdmError(f"{where} is {shown(value)}; expected a list")
         return tuple(build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if arguments:  # X | None
         return None if value is None else build(arguments[0], value, where)
-    if kind is float and isinstance(value, int):
+    if kind is float and type(value) is int and abs(value) < 2**1000:  # beyond that there is no such float
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise LdmError(f"{where} is {value!r}; expected {kind.__name__}")
+        raise LdmError(f"{where} is {shown(value)}; expected {kind.__name__}")
     return value
+
+
+@lru_cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _check(kind: Any, value: Any, where: str) -> None:
+    """Raise an `LdmError` unless a value is of the annotated type, and `Between` what is said there."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        _check(arguments[0], value, where)
+        least, most = arguments[1]
+        size = value if isinstance(value, int | float) else len(value)
+        if not least <= size <= most:  # NaN is never between
+            what = "" if size is value else "of length "
+            raise LdmError(f"{where} is {shown(value)}; expected {what}{least:,} to {most:,}")
+    elif origin is Literal:
+        if value not in arguments:
+            raise LdmError(f"{where} is {shown(value)}; expected one of {list(arguments)}")
+    elif origin is tuple:
+        if not isinstance(value, tuple):
+            raise LdmError(f"{where} is {shown(value)}; expected a tuple")
+        for i, item in enumerate(value):
+            _check(arguments[0], item, f"{where}[{i}]")
+    elif arguments:  # X | None
+        if value is not None:
+            _check(arguments[0], value, where)
+    else:
+        _check_leaf(kind, value, where)
+
+
+def _check_leaf(kind: Any, value: Any, where: str) -> None:
+    fits = type(value) in (int, float) if kind is float else isinstance(value, kind)
+    if not fits or (kind is int and isinstance(value, bool)):
+        raise LdmError(f"{where} is {shown(value)}; expected {kind.__name__}")
+    if kind is str and not value.isprintable():
+        raise LdmError(f"{where} is {shown(value)}; expected a text that can be printed")
+    nested = is_dataclass(kind)
+    if nested:
+        for name, hint in _hints(kind).items():
+            _check(hint, getattr(value, name), f"{where}.{name}")
 
 
 # --- presets -----------------------------------------------------------------------------------------------

@@ -47,9 +47,10 @@ def not_finite(where: str, model: nn.Module, *calls: Callable[[], object]) -> Ld
         source = f"from {name}, whose weights are not finite themselves"
     else:
         source = f"from {name}"
+    other = "another VAE (vae=..., --vae FILE)" if (name or "").startswith("vae.") else "other weights"
     return LdmError(
         f"NaN or infinite numbers {where}, first {source}; expected finite ones: try float32, less guidance, "
-        "or other weights"
+        f"or {other}"
     )
 
 

@@ -11,12 +11,15 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ldm.errors import LdmError
+from ldm.files import open_regular
 
 # What Pillow decodes itself. Others it hands to programs (an .eps starts Ghostscript): not with strangers' files.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "TGA", "ICO")
+EIGHT_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # of 16; 65535 / 257 = 255
+STRIP = 256  # rows
 WHITE = 128  # a mask's grey from here on is white
 
 
@@ -61,17 +64,17 @@ def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
 def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
     path = Path(path)
     try:
+        if not path.exists():
+            raise LdmError(f"no picture {path}: there is no such file; check its name")
         if path.is_file() and path.stat().st_size == 0:
             raise LdmError(f"{path} is empty (0 bytes); expected a picture: save or copy it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd notes in EXIF data, say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
                 return _flat(image, background)
     except LdmError:
         raise
-    except FileNotFoundError as error:
-        raise LdmError(f"no picture {path}: there is no such file; check its name") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
         raise LdmError(f"{path} is too large ({error}); expected at most {limit}: shrink it first") from error
@@ -87,18 +90,29 @@ def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
 
 def _flat(image: Image.Image, background: str) -> Image.Image:
     """Upright, opaque, 8-bit RGB."""
-    image = ImageOps.exif_transpose(image)
+    given = image
+    image.load()  # some formats turn the picture upright by themselves here
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits, greyscale: Pillow itself would cut off above 255
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 / 257 = 255
+        image = Image.fromarray(EIGHT_BITS[np.clip(np.asarray(image), 0, 65535)])
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+        image = _opaque(image, background)
     if image.mode in ("F", "LAB"):  # which number is white is anybody's guess; a conversion of its own
         raise LdmError(
             f"a picture in Pillow's mode {image.mode!r}; expected colours or greys of 8 or 16 bits: save it as PNG"
         )
-    return image.convert("RGB")
+    return image if image is not given and image.mode == "RGB" else image.convert("RGB")
+
+
+def _opaque(image: Image.Image, background: str) -> Image.Image:
+    """Strip by strip: at 89 million pixels every further copy of the whole would take 350 MB."""
+    flat = Image.new("RGB", image.size)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+        behind = Image.new("RGBA", strip.size, background)
+        flat.paste(Image.alpha_composite(behind, strip).convert("RGB"), (0, top))
+    return flat
 
 
 def _cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:

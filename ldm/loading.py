@@ -6,18 +6,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ldm.bfloat16 import bfloat16_instructions
+from ldm.backend.accelerate import accelerate
+from ldm.backend.cpu import bfloat16_instructions
+from ldm.backend.memory_format import converted, lay_out
 from ldm.config import Config
 from ldm.convert.checkpoint import Checkpoint
-from ldm.convert.configure import lone_config
-from ldm.convert.diffusers_folder import is_diffusers_folder
-from ldm.convert.fitting import demand, demand_finite, fit, skeleton
+from ldm.convert.fitting import demand_finite
 from ldm.convert.folder import read_clip, read_model
-from ldm.convert.gather import gather
+from ldm.convert.gather import gather, gather_part
+from ldm.convert.locating import hub_cache, locate
 from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
-from ldm.nn.layout import converted, lay_out
-from ldm.nn.pieces import use_pieces
+from ldm.files import LARGEST_CONFIG, read_text
+from ldm.leftovers import recover
+from ldm.paths import expanded
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
@@ -35,20 +37,43 @@ SMALL = 100_000_000
 def find(model: str | Path) -> Path:
     """The folder or file of a model: a path to it, or a name under `weights/`.
 
-    Names are looked for in ./weights, in the repository's weights/, and among the weights that the installed
-    package carries. Raises `LdmError` that lists those places.
+    Names are looked for in ./weights, in the repository's weights/, and among the weights that the installed package
+    carries; "organisation/name" in the hub's cache on this machine, too. Nothing is downloaded. Raises `LdmError` that
+    says what is there instead, or lists those places.
     """
-    given = Path(model)
+    given = expanded(model)
     places = [given]
     if len(given.parts) == 1:  # a bare name
-        places += [root / "weights" / given for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
+        places += [folder / given for folder in weights_folders()]
+    elif len(given.parts) == 2 and not given.is_absolute():
+        places.append(hub_cache() / f"models--{'--'.join(given.parts)}")
+    reasons = []
     for place in places:
-        if place.is_file() or (place / "config.json").is_file() or is_diffusers_folder(place):
-            return place
+        try:
+            found = locate(place)
+        except LdmError as error:
+            reasons.append(str(error))
+            continue
+        if found is not None:
+            return found
+    if any(recover(place) for place in places):  # a writer was killed while it replaced that folder
+        return find(model)
+    if "://" in str(model):
+        raise LdmError(
+            f"{str(model)!r} is a web address; nothing is downloaded here: fetch it and give its path"
+        )
+    if len(places) == 1:
+        raise LdmError(reasons[0] if reasons else f"there is no {given}; give a checkpoint's file or folder")
     looked = ", ".join(str(place) for place in places)
     raise LdmError(
-        f"no model {str(model)!r}: no config.json in any of {looked}; give a checkpoint's file or folder, or train one"
+        f"no model {str(model)!r}: none in {looked}; give a checkpoint's file or folder, or train one"
+        + "".join(f" ({reason})" for reason in reasons)
     )
+
+
+def weights_folders() -> list[Path]:
+    """Where the models are that have a name: here, in the repository, and in the installed package."""
+    return [root / "weights" for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
 
 
 def pick_device() -> torch.device:
@@ -78,6 +103,7 @@ def load(
     config: Config | str | Path | None = None,
     weights: str | None = None,
     prediction: str | None = None,
+    vae: str | Path | None = None,
 ) -> LatentDiffusion:
     """A model ready to paint, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
@@ -86,18 +112,19 @@ def load(
 
     `dtype` and `device` are chosen if not given (`pick_dtype`, `pick_device`), and logged. `config`, or the path of a
     config.json, overrides what is detected; `prediction` ("eps" or "v") only what the U-Net is taken to predict.
-    `weights` chooses between averaged ("ema") and "live" ones where a file has both. Files are mapped, not read:
+    `weights` chooses between averaged ("ema") and "live" ones where a file has both. `vae` names a file or folder whose
+    VAE takes the place of the model's own, for checkpoints that come without one. Files are mapped, not read:
     a tensor that keeps its dtype takes no memory of its own; so on a CPU a text encoder in float32 stays as it is, and
     only U-Net and VAE get another `dtype`. Raises `LdmError` for what is no such model.
     """
     path = find(model)
-    if is_own_folder(path) and config is None and prediction is None:
+    if is_own_folder(path) and config is None and prediction is None and vae is None:
         return _load_own(path, dtype, device)
-    made = gather(path, read_config(config), weights, prediction)
+    made = gather(path, read_config(config), weights, prediction, None if vae is None else find(vae))
     dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
         kind = _text_dtype(tensors, dtype, device) if name == "text" else dtype
-        _fill(getattr(made.model, name), tensors, made.checkpoint.path, kind, device)
+        _fill(getattr(made.model, name), tensors, made.checkpoint.parts[name].source, kind, device, name)
     return made.model.eval()
 
 
@@ -108,8 +135,8 @@ def _load_own(folder: Path, dtype: torch.dtype | None, device: torch.device | st
     text = _text_dtype(checkpoint.parts["text"].tensors, dtype, device)
     model = read_model(folder, dtype, text).to(device)
     for network in (model.unet, model.vae):
-        use_pieces(lay_out(network))
-    return model
+        lay_out(network)
+    return accelerate(model)
 
 
 def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> torch.dtype:
@@ -123,16 +150,21 @@ def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.de
 
 
 def _fill(
-    network: nn.Module, tensors: dict[str, Tensor], source: Path, dtype: torch.dtype, device: torch.device
+    network: nn.Module,
+    tensors: dict[str, Tensor],
+    source: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    part: str,
 ) -> None:
     """Give a network on the meta device its weights: one tensor after another, and none is held twice."""
     ready = {}
     for name, tensor in tensors.items():
         ready[name] = _aligned(converted(tensor, device, dtype))
         if ready[name].data_ptr() != tensor.data_ptr():  # read just now; what is only mapped is left in peace
-            demand_finite({name: ready[name]}, source)
+            demand_finite({name: ready[name]}, source, part)
     network.load_state_dict(ready, assign=True)
-    use_pieces(network)
+    accelerate(network)
 
 
 def _aligned(tensor: Tensor) -> Tensor:
@@ -157,36 +189,26 @@ def read_config(config: Config | str | Path | None) -> Config | None:
     """A config as it is, or out of a file in the form of config.json. Raises `LdmError` if that cannot be read."""
     if config is None or isinstance(config, Config):
         return config
+    text = read_text(expanded(config), LARGEST_CONFIG)
     try:
-        return Config.from_json(Path(config).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LdmError(
-            f"cannot read the config {config}: {reason}; give a file in the form of config.json"
-        ) from error
+        return Config.from_json(text)
+    except LdmError as error:
+        raise LdmError(f"{config} is no config of a model: {error}") from error
 
 
 def _load_lone(
     path: str | Path, part: str, dtype: torch.dtype | None, device: torch.device | str | None
 ) -> nn.Module:
-    checkpoint = open_checkpoint(Path(path))
-    if list(checkpoint.parts) != [part]:
-        raise LdmError(
-            f"{path} holds {', '.join(checkpoint.parts) or 'nothing known'}; expected one network, {part}"
-        )
-    config = lone_config(checkpoint)
-    network = skeleton(part, config)
-    dtype, device = _settle(checkpoint, dtype, device)
-    found = fit(checkpoint, {part: config}, {part: network})
-    demand(found, checkpoint)
-    _fill(network, found.tensors[part], checkpoint.path, dtype, device)
-    return network.eval()
+    found = gather_part(find(path), part)
+    dtype, device = _settle(found.checkpoint, dtype, device)
+    _fill(found.network, found.part.tensors, found.part.source, dtype, device, part)
+    return found.network.eval()
 
 
 def load_vae(
     path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> VAE:
-    """The VAE of a file or folder that holds nothing else; to use it: `model.vae = load_vae(...)`."""
+    """The VAE of a file or folder, which may hold a whole model; to use it: `load(..., vae=...)`."""
     vae = _load_lone(path, "vae", dtype, device)
     assert isinstance(vae, VAE)
     return vae
@@ -195,7 +217,7 @@ def load_vae(
 def load_text(
     path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> TextEncoder:
-    """The text encoder of a file or folder that holds nothing else."""
+    """The text encoder of a file or folder, which may hold a whole model."""
     text = _load_lone(path, "text", dtype, device)
     assert isinstance(text, TextEncoder)
     return text

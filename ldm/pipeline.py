@@ -30,7 +30,6 @@ from ldm.diffusion.schedule import make_alpha_bar
 from ldm.diffusion.spacing import initial_latents, sampler_levels
 from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps
-from ldm.heap import large_blocks_apart
 from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
 from ldm.repaint import Original, keep, latents_to_repaint, levels_left, pick_strength, to_read, without
@@ -284,8 +283,7 @@ class LatentDiffusion(nn.Module):
         """Step 4: the images of finished latents."""
         latent = latent.to(self.vae.decoder.conv_in.weight.dtype)
         decode = decode_in_tiles if tile else VAE.decode
-        with large_blocks_apart():
-            return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
+        return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
 
     def put_back(
         self, images: Sequence[Image.Image], original: Original, keep_pixels: bool = False, tile: bool = False

@@ -13,17 +13,23 @@ Nothing here needs torch: `ldm info` answers at once. Source: PNG specification,
 
 import hashlib
 import json
+import os
+import struct
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.config import build
 from ldm.diffusion.samplers.table import SAMPLERS
 from ldm.errors import LdmError
+from ldm.files import open_regular
 
 KEY = "ldm"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_CHUNKS = 1000  # before the pixels; ours have four
+LONGEST_TEXT = 2**22  # bytes of a record; a prompt of 100,000 characters takes at most a quarter
 MOST_TOGETHER = 1000  # pictures in a group; a record that asks for more was not written here
 
 
@@ -85,14 +91,18 @@ class Record:
     config: File | None = None  # that the model was read with, in place of its own
     weights: str | None = None  # "ema" or "live", if the caller chose
     prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
+    vae: str | None = (
+        None  # whose VAE took the place of the model's own: a name, file or folder, as it was given
+    )
+    vae_files: tuple[File, ...] = ()
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was, which rounds in other places
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal digits."""
+    """The sha256 of a regular file's bytes, in hexadecimal digits."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -113,6 +123,8 @@ def parameters(record: Record) -> str:
         "Size": f"{record.width}x{record.height}",
         "Model hash": _model_hash(record.model_files),
         "Model": Path(record.model).name,
+        "VAE hash": _hash(record.vae_files),
+        "VAE": None if record.vae is None else Path(record.vae).name,
         "Denoising strength": record.strength,
     }
     last = ", ".join(
@@ -123,11 +135,14 @@ def parameters(record: Record) -> str:
 
 
 def _model_hash(files: tuple[File, ...]) -> str:
+    # Or that of a checkpoint, a single file for all.
+    return _hash(tuple(file for file in files if "unet" in file.path)) or _hash(files)
+
+
+def _hash(files: tuple[File, ...]) -> str:
+    """As that interface writes it, of the first file that has weights in it; empty if there is none."""
     weights = [file for file in files if Path(file.path).suffix not in (".json", ".txt")]
-    unets = [
-        file for file in weights if "unet" in file.path
-    ] or weights  # or a checkpoint, a single file for all
-    return unets[0].sha256[:10] if unets else ""
+    return weights[0].sha256[:10] if weights else ""
 
 
 def _quoted(value: object) -> str:
@@ -149,7 +164,8 @@ def png_texts(record: Record) -> PngInfo:
 def read_record(path: Path) -> Record:
     """What made the picture in a PNG file.
 
-    Raises `LdmError` for a file that cannot be read, that is no PNG, or that has no record or a damaged one.
+    Raises `LdmError` for a file that cannot be read, that is no PNG, or that has no record or a damaged one. Nothing in
+    the record is to be trusted: whoever made the file chose it.
     """
     text = _read_text(path)
     try:
@@ -167,19 +183,33 @@ def read_record(path: Path) -> Record:
 
 
 def _read_text(path: Path) -> str:
-    try:
-        with Image.open(path) as image:
-            form, text = image.format, image.info.get(KEY)  # the header alone is read, not the pixels
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "it is no picture, or a damaged one"
-        raise LdmError(f"cannot read {path}: {reason}; expected a PNG that `ldm generate` wrote") from error
-    if form != "PNG":
-        raise LdmError(f"{path} is a {form} picture; expected a PNG that `ldm generate` wrote")
-    if not isinstance(text, str):
-        raise LdmError(
-            f"{path} does not say what made it; expected a PNG that `ldm generate` wrote, untouched by other programs"
-        )
-    return text
+    """The text under `KEY`, read chunk by chunk: nothing is unpacked, and nothing large is read."""
+    with open_regular(path) as file:
+        try:
+            if file.read(8) != SIGNATURE:
+                raise LdmError(f"{path} is no PNG; expected a PNG that `ldm generate` wrote")
+            for _ in range(MOST_CHUNKS):
+                length, kind = struct.unpack(">I4s", file.read(8))
+                if kind in (b"IDAT", b"IEND"):  # texts come before the pixels
+                    break
+                begin = file.read(min(length, len(KEY) + 1))
+                if kind != b"tEXt" or begin != f"{KEY}\0".encode():
+                    file.seek(length - len(begin) + 4, os.SEEK_CUR)
+                    continue
+                if length > LONGEST_TEXT:
+                    raise LdmError(
+                        f"{path}: the record in it has {length:,} bytes; expected at most {LONGEST_TEXT:,}"
+                    )
+                text, checksum = file.read(length - len(begin)), file.read(4)
+                if checksum != struct.pack(">I", zlib.crc32(kind + begin + text)):
+                    raise LdmError(f"{path} is damaged (checksum); copy it again from where it was whole")
+                return text.decode("latin-1")
+        except (OSError, struct.error) as error:
+            reason = getattr(error, "strerror", None) or "it ends too early"
+            raise LdmError(f"cannot read {path}: {reason}; copy it again from where it was whole") from error
+    raise LdmError(
+        f"{path} does not say what made it; expected a PNG that `ldm generate` wrote, untouched by other programs"
+    )
 
 
 def differences(then: Record, now: Record) -> list[str]:
@@ -206,5 +236,6 @@ def _given(record: Record) -> tuple[tuple[str, File | None], ...]:
 
 def _hashes(record: Record) -> dict[str, str]:
     files = {f"the model's {file.path}": file for file in record.model_files}
+    files |= {f"the VAE's {file.path}": file for file in record.vae_files}
     files |= {name: file for name, file in _given(record) if file is not None}
     return {name: f"sha256 {file.sha256[:10]}" for name, file in files.items()}

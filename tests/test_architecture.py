@@ -17,12 +17,11 @@ PACKAGE = REPOSITORY / "ldm"
 
 # Layer of each module or folder directly under ldm/. The package itself ("") hands out names: the top layer.
 LAYERS = {
-    "errors": 0, "files": 0, "config": 0, "pixels": 0, "inputs": 0, "lettering": 0, "heap": 0,
-    "bfloat16": 0, "products": 0,
+    "errors": 0, "paths": 0, "leftovers": 0, "files": 0, "config": 0, "pixels": 0, "inputs": 0, "lettering": 0,
     "nn": 1,
     "text": 2, "diffusion": 2, "unet": 2, "vae": 2, "postcards": 2,
     "pipeline": 3, "repaint": 3, "finite": 3, "record": 3,
-    "convert": 4, "trace": 4,
+    "backend": 4, "convert": 4, "trace": 4,
     "loading": 5, "train": 5,
     "evaluate": 6, "verify": 6, "bench": 6, "exercises": 6,
     "cli": 7, "__main__": 7, "": 7,

@@ -110,6 +110,84 @@ def test_an_error_names_the_field_that_is_wrong(path, value, message):
         Config.from_json(json.dumps(data))
 
 
+ABSURD = [
+    (("noise", "steps"), 10**9),
+    (("noise", "steps"), 0),
+    (("noise", "beta_start"), 10**400),
+    (("noise", "beta_start"), -1.0),
+    (("noise", "beta_end"), float("nan")),
+    (("noise", "schedule"), ["linear"]),
+    (("unet", "groups"), 0),
+    (("unet", "levels", 0, "heads"), -1),
+    (("unet", "levels", 1, "depth"), 10**6),
+    (("unet", "levels"), []),
+    (("unet", "levels"), [{"channels": 8, "heads": 1, "depth": 0}] * 9),
+    (("unet", "res_per_level"), 10**6),
+    (("unet", "mid_depth"), -1),
+    (("vae", "channels"), []),
+    (("vae", "channels", 0), 0),
+    (("vae", "scale"), 0),
+    (("vae", "scale"), float("inf")),
+    (("vae", "latent_channels"), 10**12),
+    (("text", "layers"), 10**7),
+    (("text", "width"), 10**30),
+    (("text", "vocab_size"), 2**63),
+    (("text", "context_length"), 0),
+    (("text", "activation"), {"gelu": 1}),
+    (("defaults", "size"), -8),
+    (("defaults", "size"), 10**9),
+    (("defaults", "steps"), 0),
+    (("defaults", "guidance"), float("nan")),
+    (("defaults", "sampler"), ""),
+    (("image", "patch"), 0),
+    (("name",), "\ud800"),
+    (("name",), "\x1b[2J"),
+    (("name",), "x" * 10**6),
+    (("embedding_width",), -1),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), ABSURD)
+def test_a_value_that_makes_no_model_is_an_error_that_names_it(path, value):
+    data = json.loads(TINY.to_json())
+    inner = data
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    where = r"config\." + r"\.".join(step for step in path if isinstance(step, str)).replace(
+        r"levels\.", r"levels\[\d\]\."
+    )
+    with pytest.raises(LdmError, match=where + r"(\[\d\])? is .*; expected") as caught:
+        Config.from_json(json.dumps(data))
+    assert len(str(caught.value)) < 300
+
+
+def test_a_config_made_in_python_has_the_same_limits():
+    with pytest.raises(LdmError, match=r"config\.noise\.steps is 1000000000; expected 1 to 100,000"):
+        replace(TINY, noise=replace(TINY.noise, steps=10**9))
+    with pytest.raises(LdmError, match=r"config\.unet\.levels is \(\); expected of length 1 to 8"):
+        replace(TINY, unet=replace(TINY.unet, levels=()))
+
+
+def test_layers_are_counted_over_all_levels():
+    # 64 a block is the most, and this has 3 levels of it: no field is wrong, and building it takes a minute.
+    deep = tuple(replace(level, depth=64) for level in TINY.unet.levels)
+    with pytest.raises(LdmError, match="has 577 transformer layers; expected at most 500"):
+        replace(TINY, unet=replace(TINY.unet, levels=deep))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"name":' + "9" * 5000 + "}", '{"name": "\\ud800"', "\0"])
+def test_a_text_that_python_cannot_parse_is_an_error(text):
+    with pytest.raises(LdmError, match="config.json is"):
+        Config.from_json(text)
+
+
+def test_a_value_is_shown_in_a_line_whatever_it_is():
+    with pytest.raises(LdmError) as caught:
+        Config.from_json(json.dumps({"name": json.loads("[" * 900 + "]" * 900)}))
+    assert len(str(caught.value)) < 300
+
+
 def test_an_error_names_the_field_that_is_missing():
     data = json.loads(TINY.to_json())
     del data["text"]["heads"]

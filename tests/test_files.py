@@ -1,14 +1,26 @@
-r"""`atomic_path` and `atomic_folder`: the old one or the whole new one, never anything else."""
+r"""Writing: the old one or the whole new one, never anything else. Reading: regular files of a bounded size."""
 
 import os
+import socket
 import stat
-import subprocess
 import sys
 import threading
 
 import pytest
 
-from ldm.files import atomic_folder, atomic_path, sweep
+import ldm.files
+import ldm.leftovers
+from ldm.errors import LdmError
+from ldm.files import (
+    atomic_folder,
+    atomic_path,
+    open_regular,
+    parse_json,
+    read_bounded,
+    read_json,
+    read_text,
+    write_new,
+)
 
 
 def test_the_file_is_written(tmp_path):
@@ -125,7 +137,8 @@ def test_a_block_that_raises_leaves_the_old_folder_and_nothing_else(tmp_path, er
     assert (tmp_path / "model" / "a").read_text() == "old" and os.listdir(tmp_path) == ["model"]
 
 
-def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_rename_that_fails_leaves_the_old_folder(tmp_path, monkeypatch, exchanges):
     with atomic_folder(tmp_path / "model") as temporary:
         (temporary / "a").write_text("old")
     replace = os.replace
@@ -136,40 +149,142 @@ def test_a_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(ldm.files, "exchange", fail if exchanges else lambda one, other: False)
     with pytest.raises(OSError, match="busy"), atomic_folder(tmp_path / "model") as temporary:
         (temporary / "a").write_text("new")
     assert (tmp_path / "model" / "a").read_text() == "old" and os.listdir(tmp_path) == ["model"]
 
 
-def dead_process() -> int:
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    return done.pid
+def test_where_folders_cannot_be_exchanged_the_new_one_takes_its_place_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(ldm.files, "exchange", lambda one, other: False)
+    for text in ("old", "new"):
+        with atomic_folder(tmp_path / "model") as temporary:
+            (temporary / "a").write_text(text)
+    assert (tmp_path / "model" / "a").read_text() == "new" and os.listdir(tmp_path) == ["model"]
 
 
-def test_what_a_dead_process_left_is_swept_and_named_and_nothing_else(tmp_path, caplog):
-    dead = dead_process()
-    (tmp_path / f".model.{dead}-x.partial").mkdir()
-    (tmp_path / f".model.{dead}-x.partial" / "a").write_text("half")
-    (tmp_path / f".model.{dead}-y.png").write_text("half")
-    kept = [f".model.{os.getpid()}-x.partial", f".other.{dead}-x", ".model.txt", f"model.{dead}-x"]
-    for name in kept:
-        (tmp_path / name).mkdir()
-    swept = sweep(tmp_path / "model")
-    assert [path.name for path in swept] == [f".model.{dead}-x.partial", f".model.{dead}-y.png"]
-    assert sorted(os.listdir(tmp_path)) == sorted(kept)
-    assert all(str(path) in caplog.text for path in swept)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's renameat2")
+def test_a_folder_is_replaced_without_a_moment_in_which_there_is_none(tmp_path, monkeypatch):
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("old")
+    monkeypatch.setattr(os, "replace", None)  # of two renames, a kill may come between
+    with atomic_folder(tmp_path / "model") as temporary:
+        (temporary / "a").write_text("new")
+    assert (tmp_path / "model" / "a").read_text() == "new" and os.listdir(tmp_path) == ["model"]
 
 
-def test_an_old_folder_that_was_moved_aside_is_put_back(tmp_path):
-    old = tmp_path / f".model.{dead_process()}-old"
-    old.mkdir()
-    sweep(tmp_path / "model")
-    assert os.listdir(tmp_path) == ["model"]
-    old.mkdir()
-    sweep(tmp_path / "model")  # but not over a new one
-    assert os.listdir(tmp_path) == ["model"]
+# --- new names ---------------------------------------------------------------------------------------------
 
 
-def test_to_sweep_where_there_is_nothing_does_nothing(tmp_path):
-    assert sweep(tmp_path / "no" / "folder" / "model") == []
+def test_a_new_file_gets_the_first_name_that_is_free(tmp_path):
+    (tmp_path / "a").write_text("taken")
+    (tmp_path / "b").symlink_to("nowhere")  # a name, too
+    assert write_new(tmp_path, "abcd", lambda path: path.write_text("new")) == tmp_path / "c"
+    assert (tmp_path / "c").read_text() == "new" and (tmp_path / "a").read_text() == "taken"
+    assert write_new(tmp_path, "ab", lambda path: path.write_text("new")) is None
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("way", ["renameat2", "link", "neither"])
+def test_two_writers_never_get_the_same_name(tmp_path, monkeypatch, way):
+    """Both have written their file before either takes a name, which a count of the files would give to both."""
+    both, got = threading.Barrier(2), []
+    if way != "renameat2":
+        monkeypatch.setattr(ldm.leftovers, "_renameat2", lambda *_: False)
+    if way == "neither":
+        monkeypatch.setattr(os, "link", refuse)
+        both = threading.Barrier(1)  # one after the other: between a look and a rename there is a gap
+
+    def write(text: str) -> None:
+        def put(path):
+            path.write_text(text)
+            both.wait(timeout=10)
+
+        got.append(write_new(tmp_path, ("1", "2", "3"), put))
+
+    threads = [threading.Thread(target=write, args=letter) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+        if way == "neither":
+            thread.join()
+    for thread in threads:
+        thread.join()
+    assert sorted(path.name for path in got) == ["1", "2"] == sorted(os.listdir(tmp_path))
+    assert sorted(path.read_text() for path in got) == ["a", "b"]
+
+
+def refuse(*_, **__):
+    raise PermissionError("no links here")
+
+
+def test_a_file_of_just_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_bounded(tmp_path / "x", 5) == b"12345"
+    with pytest.raises(LdmError, match=r"x has 5 bytes; expected at most 4"):
+        read_bounded(tmp_path / "x", 4)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux's /proc")
+def test_a_file_that_claims_to_be_empty_and_is_not_has_the_same_limit():
+    assert os.stat("/proc/self/maps").st_size == 0
+    with pytest.raises(LdmError, match="maps has more than 64 bytes; expected at most 64"):
+        read_bounded("/proc/self/maps", 64)
+
+
+def test_a_hole_of_six_gigabytes_is_refused_by_its_size(tmp_path):
+    with open(tmp_path / "merges.txt", "wb") as file:
+        file.truncate(6 << 30)
+    with pytest.raises(LdmError, match=r"merges.txt has 6,442,450,944 bytes; expected at most 1,000"):
+        read_bounded(tmp_path / "merges.txt", 1000)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs devices, pipes and sockets with names")
+def test_a_device_a_pipe_a_socket_and_a_folder_are_refused_by_their_kind(tmp_path, monkeypatch):
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")  # opened the ordinary way, it would wait here forever
+    monkeypatch.chdir(tmp_path)  # a socket's path has to be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    (tmp_path / "folder").mkdir()
+    kinds = {"zero": "a device", "pipe": "a named pipe", "socket": "a socket", "folder": "a folder"}
+    for name, kind in kinds.items():
+        with pytest.raises(LdmError, match=f"{name}: it is {kind}; expected a regular file"):
+            open_regular(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_file_that_becomes_a_pipe_before_it_is_opened_is_refused_too(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    before = os.stat(tmp_path / "file")
+    monkeypatch.setattr(os, "stat", lambda path: before)
+    with pytest.raises(LdmError, match="it is a named pipe"):
+        open_regular(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("name", ["missing", "a\0b"])
+def test_a_name_of_nothing_is_an_error(tmp_path, name):
+    with pytest.raises(LdmError, match="cannot read"):
+        open_regular(tmp_path / name)
+
+
+def test_json_is_read_and_a_damaged_one_named(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": [1, 2.5, null]}')
+    assert read_json(tmp_path / "x.json") == {"a": [1, 2.5, None]}
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(LdmError, match=r"x\.json is not valid JSON"):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, b"\xff\xff", "", "\ufeff{}"])
+def test_json_that_python_cannot_parse_is_one_kind_of_error(text):
+    with pytest.raises(LdmError, match="config.json is"):
+        parse_json(text, "config.json")
+
+
+def test_a_text_that_is_not_utf_8_is_an_error(tmp_path):
+    (tmp_path / "x.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(LdmError, match=r"x\.txt is not a text in UTF-8"):
+        read_text(tmp_path / "x.txt", 100)
+    (tmp_path / "x.txt").write_text("café", encoding="utf-8")
+    assert read_text(tmp_path / "x.txt", 100) == "café"

@@ -190,7 +190,7 @@ def damaged(folder: Path, kind: str) -> Path:
     ("kind", "message"),
     [
         ("missing", r"no picture .*missing\.png: there is no such file; check its name"),
-        ("folder", r"cannot read .*folder\.png \(Is a directory\)"),
+        ("folder", r"cannot read .*folder\.png: it is a folder; expected a regular file"),
         ("empty", r"empty\.png is empty \(0 bytes\); expected a picture: save or copy it again"),
         ("truncated", r"cannot read .*truncated\.png \(.*\); it may be damaged or cut off"),
         ("header", r"header\.png"),

@@ -66,7 +66,7 @@ def test_a_path_is_that_folder_and_no_name(places, tmp_path):
 def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
     work, package = places
     (work / "weights" / "toy").mkdir(parents=True)  # a folder without config.json is no model
-    with pytest.raises(LdmError, match="no model 'toy': no config.json in any of toy, ") as caught:
+    with pytest.raises(LdmError, match="no model 'toy': none in toy, ") as caught:
         find("toy")
     for root in (work, package.parent, package):
         assert str(root / "weights" / "toy") in str(caught.value)
@@ -75,7 +75,7 @@ def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
 def test_of_a_path_only_that_path_is_listed(places, tmp_path):
     with pytest.raises(LdmError) as caught:
         ldm.load(tmp_path / "no" / "model")
-    assert f"in any of {tmp_path / 'no' / 'model'};" in str(caught.value)
+    assert str(caught.value).startswith(f"there is no {tmp_path / 'no' / 'model'};")
 
 
 def test_load_opens_a_model_that_paints(places):
@@ -263,7 +263,7 @@ def test_a_config_overrides_what_is_detected(tmp_path, single):
     for given in (config, tmp_path / "config.json", str(tmp_path / "config.json")):
         model = ldm.load(single, config=given)
         assert model.config == config and model.unet.mid.attn.layers[0].self_attn.heads == 4
-    with pytest.raises(LdmError, match="cannot read the config"):
+    with pytest.raises(LdmError, match="cannot read .*nowhere.json"):
         ldm.load(single, config=tmp_path / "nowhere.json")
     with pytest.raises(LdmError, match="misshapen"):
         ldm.load(single, config=replace(config, vae=replace(config.vae, channels=(32, 32))))
@@ -290,7 +290,7 @@ def test_a_lone_vae_and_a_lone_text_encoder_are_opened(tmp_path, single):
         assert all(torch.equal(state[name], expected[name]) for name in expected)
         with pytest.raises(LdmError, match="open it with ldm.loading.load_"):
             ldm.load(tmp_path / "part.safetensors")
-    with pytest.raises(LdmError, match="holds text; expected one network, vae"):
+    with pytest.raises(LdmError, match="holds a text encoder; expected a VAE"):
         module.load_vae(tmp_path / "part.safetensors")
 
 

@@ -1,6 +1,9 @@
 r"""What a PNG says of itself: it survives the way there and back, and damage is told."""
 
 import json
+import os
+import struct
+import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,6 +15,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from ldm.errors import LdmError
 from ldm.record import (
+    LONGEST_TEXT,
+    MOST_CHUNKS,
+    SIGNATURE,
     File,
     Group,
     Record,
@@ -48,7 +54,7 @@ def test_a_record_comes_back_as_it_was(tmp_path, record):
 
 
 def test_a_picture_from_before_weighting_was_painted_with_todays_defaults(tmp_path):
-    younger = ("weighting", "long_prompt", "config", "weights", "prediction")
+    younger = ("weighting", "long_prompt", "config", "weights", "prediction", "vae", "vae_files")
     texts = PngInfo()
     texts.add_text("ldm", json.dumps({k: v for k, v in asdict(RECORD).items() if k not in younger}))
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png", pnginfo=texts)
@@ -163,12 +169,13 @@ def test_a_damaged_record_is_an_error_that_says_where(tmp_path, text, reason):
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("none.png", None, "No such file or directory"),
-        ("empty.png", b"", "it is no picture, or a damaged one"),
-        ("text.png", b"hello", "it is no picture, or a damaged one"),
-        ("n" * 300, None, "File name too long"),
-        ("nul\0.png", None, "it is no picture, or a damaged one"),
-        (".", None, "Is a directory"),
+        ("none.png", None, "cannot read {}: No such file or directory"),
+        ("empty.png", b"", "{} is no PNG; expected a PNG that `ldm generate` wrote"),
+        ("text.png", b"hello", "{} is no PNG; expected a PNG that `ldm generate` wrote"),
+        ("n" * 300, None, "cannot read {}: File name too long"),
+        ("nul\0.png", None, "cannot read {}: embedded null byte"),
+        (".", None, "cannot read {}: it is a folder; expected a regular file"),
+        ("sig.png", SIGNATURE, "cannot read {}: it ends too early; copy it again from where it was whole"),
     ],
 )
 def test_what_is_no_picture_is_an_error(tmp_path, name, data, reason):
@@ -176,8 +183,7 @@ def test_what_is_no_picture_is_an_error(tmp_path, name, data, reason):
         (tmp_path / name).write_bytes(data)
     with pytest.raises(LdmError) as caught:
         read_record(tmp_path / name)
-    expected = f"cannot read {tmp_path / name}: {reason}; expected a PNG that `ldm generate` wrote"
-    assert str(caught.value) == expected
+    assert str(caught.value) == reason.format(tmp_path / name)
 
 
 def test_a_picture_that_says_nothing_and_one_of_another_kind_are_errors(tmp_path):
@@ -187,8 +193,55 @@ def test_a_picture_that_says_nothing_and_one_of_another_kind_are_errors(tmp_path
     ):
         read_record(tmp_path / "x.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
-    with pytest.raises(LdmError, match="x.jpg is a JPEG picture; expected a PNG that `ldm generate` wrote"):
+    with pytest.raises(LdmError, match="x.jpg is no PNG; expected a PNG that `ldm generate` wrote"):
         read_record(tmp_path / "x.jpg")
+
+
+def chunk(kind: bytes, data: bytes, checksum: int | None = None) -> bytes:
+    r"""As the PNG specification has it, section 5.3: length, type, data, CRC of type and data."""
+    crc = zlib.crc32(kind + data) if checksum is None else checksum
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+RECORDED = b"ldm\0" + json.dumps(asdict(RECORD)).encode()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "reason"),
+    [
+        (
+            [chunk(b"tEXt", b"ldm\0" + b" " * LONGEST_TEXT)],
+            "the record in it has 4,194,308 bytes; expected at most",
+        ),
+        ([chunk(b"tEXt", RECORDED, checksum=0)], "is damaged (checksum)"),
+        ([chunk(b"tEXt", RECORDED)[:-9]], "is damaged (checksum)"),
+        ([chunk(b"none", b"")] * MOST_CHUNKS + [chunk(b"tEXt", RECORDED)], "does not say what made it"),
+        ([chunk(b"IDAT", b""), chunk(b"tEXt", RECORDED)], "does not say what made it"),
+        ([struct.pack(">I4s", 2**32 - 1, b"none")], "it ends too early"),
+    ],
+    ids=["too long", "another checksum", "cut off", "too many chunks", "after the pixels", "a chunk of 4 GB"],
+)
+def test_chunks_that_are_too_long_or_too_many_or_damaged_are_an_error(tmp_path, chunks, reason):
+    (tmp_path / "x.png").write_bytes(SIGNATURE + b"".join(chunks))
+    with pytest.raises(LdmError) as caught:
+        read_record(tmp_path / "x.png")
+    assert reason in str(caught.value)
+
+
+def test_a_record_by_hand_is_read(tmp_path):
+    (tmp_path / "x.png").write_bytes(SIGNATURE + chunk(b"IHDR", bytes(13)) + chunk(b"tEXt", RECORDED))
+    assert read_record(tmp_path / "x.png") == RECORD
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_a_device_is_neither_read_nor_hashed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        for read in (read_record, sha256):
+            with pytest.raises(
+                LdmError, match=r"cannot read .*: it is a (named pipe|device); expected a regular"
+            ):
+                read(path)
 
 
 def test_nothing_differs_between_a_record_and_itself_at_another_place():

@@ -9,9 +9,9 @@ from statistics import median
 
 import torch
 
+from ldm.backend.cpu import bfloat16_instructions
 from ldm.bench.fresh import Numbers, measure
 from ldm.bench.rows import OURS_ALONE, ROWS, is_gain, needs_bfloat16, on_card, samples
-from ldm.bfloat16 import bfloat16_instructions
 from ldm.errors import LdmError
 
 log = logging.getLogger("ldm")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ldm.bfloat16 import bfloat16_instructions
+from ldm.backend.cpu import bfloat16_instructions
 
 CPUINFO = Path("/proc/cpuinfo")
 LIBRARIES = ("torch", "diffusers", "transformers")

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ldm.backend.allocator import keep_heap
+from ldm.backend.matmul import quick_products
 from ldm.bench.fresh import Case, Numbers, answer
 from ldm.bench.sizes import PROMPT, Sizes
 from ldm.bench.stopwatch import anonymous_memory, peak_memory, seconds
 from ldm.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
 from ldm.config import TINY
 from ldm.diffusion.level import vp_level
-from ldm.heap import keep_heap
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_pixels
 from ldm.postcards import SCENES, draw
-from ldm.products import quick_products
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.diffusion import diffusion_loss
 from ldm.train.loop import attend_by_hand, descend
@@ -43,7 +43,7 @@ def compile_unet(model: LatentDiffusion) -> None:
 def look(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) -> Callable[[], object]:
     """A function of nothing that takes one look, with the model's own guidance, as each step of painting does."""
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
-    x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.dtype)
+    x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.sampling_dtype)
     cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=model.dtype).split(1)
     denoise = model.denoiser(cond, uncond, config.defaults.guidance if guidance is None else guidance)
     return partial(denoise, x_t, vp_level(T, model.alpha_bar()))

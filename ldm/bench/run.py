@@ -13,7 +13,7 @@ from ldm.bench.model import write_model
 from ldm.bench.sizes import FULL, QUICK
 from ldm.bench.table import Run, as_json, from_json, markdown
 from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.files import LARGEST_TEXT, atomic_path, read_text
 from ldm.text.tokenizer import Tokenizer
 
 ARMS = {WITHOUT: "ldm.bench.without", OURS: "ldm.bench.ours"}
@@ -54,8 +54,8 @@ def read_runs(json: Path) -> list[Run]:
     if not json.is_file():
         return []
     try:
-        return from_json(json.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return from_json(read_text(json, LARGEST_TEXT))
+    except (ValueError, TypeError, KeyError) as error:
         raise LdmError(
             f"cannot read the runs kept in {json}: {error!r}; restore the file, or remove it to begin anew"
         ) from error

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import torch
 
+from ldm.backend.accelerate import plain
+from ldm.backend.allocator import keep_heap
+from ldm.backend.matmul import quick_products
 from ldm.bench.fresh import Case, Numbers, answer
 from ldm.bench.ours import decode, look, train, unet_step
 from ldm.bench.sizes import Sizes
 from ldm.bench.stopwatch import seconds
 from ldm.bench.work import DEVICE, WARM, read_through
 from ldm.convert.gather import gather
-from ldm.heap import keep_heap
 from ldm.loading import load
-from ldm.nn.attention import Attention, attention
+from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
 from ldm.pipeline import LatentDiffusion
-from ldm.products import quick_products
 from ldm.text.encoder import TextEncoder
 from ldm.train.loop import attend_by_hand
 from ldm.unet.unet import UNet
@@ -38,17 +39,13 @@ def by_hand(model: LatentDiffusion) -> None:
 
 
 def in_one_piece(model: LatentDiffusion) -> None:
-    """By torch's kernel, on every processor."""
-    for part in model.unet.modules():
-        if isinstance(part, Attention):
-            part.kernel = attention
+    """Attention by torch's kernel, on every processor."""
+    plain(model.unet, Attention)
 
 
 def one_after_the_other(model: LatentDiffusion) -> None:
     """Pixels are repeated, then convolved."""
-    for part in model.vae.modules():
-        if isinstance(part, Upsample):
-            part.at_once = False
+    plain(model.vae, Upsample)
 
 
 @torch.no_grad()

@@ -42,11 +42,16 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--prediction", choices=("eps", "v"), help="what the U-Net predicts, where its file does not tell"
     )
+    files.add_argument(
+        "--vae",
+        metavar="FILE",
+        help="take the VAE of this file or folder: for a checkpoint without one, or with a broken one",
+    )
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
     """What `add_loading` asked for, as `ldm.load` takes it."""
-    return {name: getattr(options, name) for name in ("config", "weights", "prediction")}
+    return {name: getattr(options, name) for name in ("config", "weights", "prediction", "vae")}
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

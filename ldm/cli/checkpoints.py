@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ldm.cli.arguments import add_device, add_loading, loading
-from ldm.cli.output import check_folder, printable, tell, writable
-from ldm.errors import LdmError
+from ldm.cli.output import check_folder, tell, writable
+from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
@@ -40,12 +40,12 @@ def inspect(options: argparse.Namespace) -> None:
 
 
 def find_any(model: str) -> Path:
-    """A path as it is, whatever lies there, else a name under weights/."""
+    """A path, or a name under weights/."""
     from ldm.cli.painting import readable
     from ldm.loading import find
 
     with readable(model):
-        return Path(model) if Path(model).exists() else find(model)
+        return find(model)
 
 
 def convert_options(commands: Commands) -> None:
@@ -108,7 +108,10 @@ def how_to_write(options: argparse.Namespace) -> dict[str, Any]:
 
     given = loading(options)
     dtype = DTYPES[options.dtype] if options.dtype else None
-    return given | {"config": read_config(given["config"]), "dtype": dtype, "force": options.force}
+    vae = None if given["vae"] is None else find_any(given["vae"])
+    return given | {
+        "config": read_config(given["config"]), "vae": vae, "dtype": dtype, "force": options.force
+    }  # fmt: skip
 
 
 def say_written(out: Path, dropped: tuple[str, ...]) -> None:

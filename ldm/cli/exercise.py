@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.cli.output import printable, write_text
-from ldm.errors import LdmError
+from ldm.cli.output import write_text
+from ldm.errors import LdmError, printable
+from ldm.files import LARGEST_CONFIG, read_text
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
@@ -84,12 +85,9 @@ def check(chosen: Exercise, path: Path) -> None:
     from ldm.exercises.checking import explain, open_session, recognise
     from ldm.exercises.cutting import answered
 
-    try:
-        answer = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise LdmError(f"no {path}; begin with `ldm exercise start {chosen.name}`") from error
-    except (OSError, ValueError) as error:
-        raise LdmError(f"cannot read {path}: {error}") from error
+    if not path.exists():
+        raise LdmError(f"no {path}; begin with `ldm exercise start {chosen.name}`")
+    answer = read_text(path, LARGEST_CONFIG)
     placed = answered(chosen, answer, str(path))
     with open_session([chosen]) as session:
         found = session.run(chosen, placed)

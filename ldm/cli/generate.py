@@ -16,15 +16,17 @@ from ldm.cli.arguments import (
     add_size,
     check_compiler,
 )
-from ldm.cli.output import check_folder, check_place
+from ldm.cli.output import check_folder, check_place, output_folder
+from ldm.leftovers import sweep_folder
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
 
-# What --from reads from the picture, and therefore does not take.
+# What --from reads from the picture, and therefore does not take. (--steps, --size, --batch, --long-prompt and
+# --compile may repeat what the picture says: it does not get much of these unasked.)
 RECORDED = (
-    "prompt", "negative", "sampler", "steps", "guidance", "seed", "size", "batch", "strength", "keep_pixels",
-    "dtype", "no_weighting", "long_prompt", "weights", "prediction", "tile", "compile",
+    "prompt", "negative", "sampler", "guidance", "seed", "strength", "keep_pixels",
+    "dtype", "no_weighting", "weights", "prediction", "tile",
 )  # fmt: skip
 
 
@@ -82,7 +84,9 @@ def generate_options(commands: Commands) -> None:
         dest="picture",
         type=Path,
         metavar="PNG",
-        help="paint as this picture says that it was painted (--init, --mask, --config: where those are now)",
+        help="paint as this picture says that it was painted. Unasked, models are taken from weights/, other files "
+        "from the picture's folder, and only if their bytes are the same; else say where they are: --model, --init, "
+        "--mask, --config, --vae. Much work has to be asked for, too: repeat --steps, --size, --batch or --compile",
     )
 
 
@@ -92,6 +96,7 @@ def generate(options: argparse.Namespace) -> None:
     check_compiler(options)
     if options.trace is not None:
         check_folder(options.trace, options.trace)
+    sweep_folder(output_folder(options.out))
     if options.picture is not None:
         from ldm.cli.again import paint_again
 
@@ -118,6 +123,8 @@ def check_many(options: argparse.Namespace) -> None:
 
 def check_usage(options: argparse.Namespace) -> None:
     """Options that only make sense with, or without, others. Ends the program with exit code 2."""
+    if options.trace is not None and options.compile:
+        options.wrong_usage("--trace looks into the U-Net as it is written: leave --compile out")
     if options.picture is not None:
         for name in ("prompts", *RECORDED):
             if getattr(options, name) is not None:
@@ -134,7 +141,5 @@ def check_usage(options: argparse.Namespace) -> None:
                 options.wrong_usage(f"--{name} {value} without a picture to start from: give --init IMG too")
     if options.mask is None and options.keep_pixels:
         options.wrong_usage("--keep-pixels without a mask, which says what to keep: give --mask IMG too")
-    if options.trace is not None and options.compile:
-        options.wrong_usage("--trace looks into the U-Net as it is written: leave --compile out")
     if options.trace is not None and (options.batch or 1) != 1:
         options.wrong_usage(f"--trace looks at one picture: leave --batch {options.batch} out")

@@ -12,7 +12,8 @@ import os
 from pathlib import Path
 
 from ldm.cli.output import tell
-from ldm.files import atomic_path
+from ldm.errors import LdmError
+from ldm.files import LARGEST_TEXT, atomic_path, read_json
 from ldm.record import sha256
 
 LARGE = 2**28  # bytes; what is smaller is read in a blink
@@ -42,8 +43,8 @@ def cache_file() -> Path:
 
 def _read_cache() -> dict[str, object]:
     try:
-        cache = json.loads(cache_file().read_bytes())
-    except (OSError, ValueError, RecursionError):
+        cache = read_json(cache_file(), LARGEST_TEXT)
+    except LdmError:
         return {}  # none yet, or a damaged one, which the next entry replaces
     return cache if isinstance(cache, dict) else {}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.cli.arguments import add_loading, add_model, loading
-from ldm.cli.output import check_folder, printable, progress_bar, write_text
-from ldm.errors import LdmError
+from ldm.cli.output import check_folder, progress_bar, write_text
+from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
@@ -31,7 +32,7 @@ def info(options: argparse.Namespace) -> None:
 
     for name, value in rows(read_record(options.picture)):
         print(printable(f"{name:<11} {value}"))
-    print(printable(f"{'again':<11} ldm generate --from {options.picture}"))
+    print(printable(f"{'again':<11} ldm generate --from {shlex.quote(str(options.picture))}"))
 
 
 def rows(record: Record) -> Iterator[tuple[str, str]]:

@@ -11,14 +11,18 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ldm.cli.arguments import loading
 from ldm.cli.new import TOGETHER, describe
-from ldm.cli.output import save_image, tell
+from ldm.cli.output import save_new, tell
 from ldm.cli.painting import check_size, check_words, load_model, paint, read_given
 from ldm.errors import LdmError
 from ldm.record import Group, Record, read_record
 from ldm.train.processes import rank, start, world
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def paint_many(options: argparse.Namespace) -> None:
                 images = paint(model, group[0].record, given, prompts=prompts)
                 for picture, image in zip(group, images, strict=True):
                     if picture in wanted:
-                        save_image(image, picture.path, picture.record)
+                        save_once(image, picture)
 
 
 def read_prompts(path: Path) -> list[tuple[int, str]]:
@@ -102,6 +106,16 @@ def plan(first: Record, lines: Sequence[tuple[int, str]], each: int, folder: Pat
     return groups
 
 
+def save_once(image: Image, picture: Picture) -> None:
+    """Write a picture, unless another process has written the same one meanwhile.
+
+    Raises `LdmError` if there is another picture under its name.
+    """
+    while not save_new(image, picture.path.parent, [picture.path.name], picture.record):
+        if is_there(picture):
+            return
+
+
 def is_there(picture: Picture) -> bool:
     """Whether a picture was painted before. Files are written whole or not at all: what is there is finished.
 
@@ -112,7 +126,13 @@ def is_there(picture: Picture) -> bool:
     then, now = read_record(picture.path), picture.record
     # Another machine may go on with what one has begun; what was asked for must be the same.
     same = replace(
-        then, group=now.group, versions=now.versions, device=now.device, threads=now.threads, model=now.model
+        then,
+        group=now.group,
+        versions=now.versions,
+        device=now.device,
+        threads=now.threads,
+        model=now.model,
+        vae=now.vae,
     )
     if same != now:
         raise LdmError(

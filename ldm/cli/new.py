@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ldm.cli.arguments import loading
-from ldm.cli.output import output_path, save_image, tell
+from ldm.cli.output import save_output, tell
 from ldm.cli.painting import (
     check_size,
     check_words,
@@ -49,7 +49,7 @@ def paint_new(options: argparse.Namespace) -> None:
             for image in paint(model, record, given, options.trace):
                 seed, index = first.seed + done, done % TOGETHER
                 one = replace(record, seed=seed, group=replace(record.group, index=index))
-                save_image(image, output_path(options.out, str(seed), done, batch), one)
+                save_output(image, options.out, str(seed), done, batch, one)
                 done += 1
     except KeyboardInterrupt:
         if batch == 1:
@@ -87,7 +87,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         config=None if options.config is None else given_file(options.config),
         weights=options.weights,
         prediction=options.prediction or predicted,
-        **surroundings(model, name),
+        **surroundings(model, name, options.vae),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LONGEST = 1000  # characters of a line that is told: a prompt may have 100,000
-
-
-def printable(text: str) -> str:
-    r"""Text that is one line and cannot drive a terminal: a line end becomes `\n`, an escape `\x1b`."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def tell(text: str) -> None:
@@ -43,9 +39,7 @@ def check_place(out: Path | None) -> None:
     """See that pictures can go to `out`, before time is spent on painting them. Nothing is made yet."""
     if out is not None and out.suffix.lower() in OTHER_PICTURES:
         raise LdmError(f"--out {out}; pictures are written as .png: give such a name, or a folder")
-    folder = out or Path("outputs")
-    if folder.suffix.lower() == ".png":
-        folder = folder.parent
+    folder = output_folder(out)
     check_folder(folder, out or folder)
 
 
@@ -68,22 +62,49 @@ def check_folder(folder: Path, asked: Path) -> None:
         raise LdmError(f"cannot write {asked}: {reason}; give another place")
 
 
-def output_path(out: Path | None, name: str, index: int, count: int) -> Path:
-    """Where picture `index` of `count` goes: a free name in a folder, or the file asked for (numbered if many)."""
-    if out is not None and out.suffix.lower() == ".png":
-        return out if count == 1 else out.with_stem(f"{out.stem}-{index}")
+def output_folder(out: Path | None) -> Path:
+    """The folder in which images go that are to go to `out`: a folder, or a file in one."""
     folder = out or Path("outputs")
-    number = 1 + max((int(p.name[:5]) for p in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")), default=0)
-    return folder / f"{number:05d}-{name}.png"
+    return folder.parent if folder.suffix.lower() == ".png" else folder
+
+
+def save_output(image: Image, out: Path | None, name: str, index: int, count: int, record: Record) -> None:
+    """Write image `index` of `count`: under a free name in a folder, or as the file asked for (numbered if many)."""
+    if out is not None and out.suffix.lower() == ".png":
+        save_image(image, out if count == 1 else out.with_stem(f"{out.stem}-{index}"), record)
+    else:
+        folder = out or Path("outputs")
+        save_new(image, folder, numbered(folder, name), record)
+
+
+def numbered(folder: Path, name: str) -> Iterator[str]:
+    """The names 00042-NAME.png and so on, from the first number that is free."""
+    numbers = [int(path.name[:5]) for path in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")]
+    for number in itertools.count(1 + max(numbers, default=0)):
+        yield f"{number:05d}-{name}.png"
 
 
 def save_image(image: Image, path: Path, record: Record | None = None) -> None:
-    """Write a PNG, whole or not at all, with what made it; print its path."""
+    """Write a PNG, whole or not at all, with what made it; print its path. A file of that name is replaced."""
+    with writing(path) as temporary:
+        write_png(image, temporary, record)
+
+
+def save_new(image: Image, folder: Path, names: Iterable[str], record: Record) -> bool:
+    """Write a PNG under the first of the names that is free in `folder`; print its path. False if all are taken."""
+    from ldm.files import write_new
+
+    with writable(folder):
+        path = write_new(folder, names, lambda temporary: write_png(image, temporary, record))
+    if path is not None:
+        tell_path(path)
+    return path is not None
+
+
+def write_png(image: Image, path: Path, record: Record | None) -> None:
     from ldm.record import png_texts
 
-    texts = None if record is None else png_texts(record)
-    with writing(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=texts)
+    image.save(path, format="PNG", pnginfo=None if record is None else png_texts(record))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -99,6 +120,10 @@ def writing(path: Path) -> Iterator[Path]:
 
     with writable(path), atomic_path(path) as temporary:
         yield temporary
+    tell_path(path)
+
+
+def tell_path(path: Path) -> None:
     print(f"{printable(str(path))}\n", end="")  # in one piece: under torchrun others print beside us
 
 

@@ -13,12 +13,12 @@ import PIL
 import torch
 
 import ldm
+from ldm.backend.matmul import quick_products
 from ldm.cli.hashes import remembered_sha256
-from ldm.cli.output import printable, progress_bar, tell
-from ldm.errors import LdmError
+from ldm.cli.output import progress_bar, tell
+from ldm.errors import LdmError, printable
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
-from ldm.products import quick_products
 from ldm.record import File, Record, Versions, sha256
 from ldm.repaint import pick_strength
 from ldm.text.unknown import unknown_words
@@ -37,6 +37,8 @@ MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fit
 # The files that painting reads of a model's folder: of ours, then of diffusers'.
 OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
 DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
+# Those of a VAE, in a folder of a whole model or in its own.
+VAE_FILES = ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*")
 
 
 def load_model(
@@ -84,20 +86,13 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda", *cards] if cards else []), *apple]
 
 
-def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
+def surroundings(model: LatentDiffusion, name: str, vae: str | None = None) -> dict[str, Any]:
     """The part of a `Record` that nobody chose for the picture: which files, programs and machine made it."""
-    place = find(name)
-    files = (
-        [place]
-        if place.is_file()
-        else sorted({path for p in OUR_FILES + DIFFUSERS_FILES for path in place.glob(p)})
-    )
-    root = place.parent if place.is_file() else place
     return {
         "model": name,
-        "model_files": tuple(
-            File(path.relative_to(root).as_posix(), remembered_sha256(path)) for path in files
-        ),
+        "model_files": files_of(name, OUR_FILES + DIFFUSERS_FILES),
+        "vae": vae,
+        "vae_files": () if vae is None else files_of(vae, VAE_FILES),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -105,13 +100,22 @@ def surroundings(model: LatentDiffusion, name: str) -> dict[str, Any]:
     }
 
 
+def files_of(name: str, patterns: tuple[str, ...]) -> tuple[File, ...]:
+    """The files of a model, by their paths in its folder, with their hashes: the file itself, or those of a folder."""
+    place = find(name)
+    if place.is_file():
+        files, root = [place], place.parent
+    else:
+        files, root = sorted({path for pattern in patterns for path in place.glob(pattern)}), place
+    return tuple(File(path.relative_to(root).as_posix(), remembered_sha256(path)) for path in files)
+
+
 def given_file(path: Path) -> File:
     """A picture to start from, a mask, or a config, as the record names it."""
     try:
         return File(str(path), sha256(path))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LdmError(f"cannot read {path}: {reason}; give another file") from error
+    except LdmError as error:
+        raise LdmError(f"{error}; give another file") from error
 
 
 def read_given(record: Record) -> dict[str, Any]:

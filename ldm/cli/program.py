@@ -10,7 +10,9 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
+from ldm.backend.allocator import keep_heap
 from ldm.cli.bench import bench_options
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
 from ldm.cli.exercise import exercise_options
@@ -20,8 +22,7 @@ from ldm.cli.measure import demo_options, evaluate_options
 from ldm.cli.output import tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
-from ldm.errors import LdmError
-from ldm.heap import keep_heap
+from ldm.errors import LdmError, printable
 
 # In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
 COMMANDS = (
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if options.debug:
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                print(printable(line), file=sys.stderr)
         tell(f"ldm: {failure(error)}")
         return 1
 
@@ -108,9 +110,16 @@ def failure(error: Exception) -> str:
     )
 
 
+class Parser(argparse.ArgumentParser):
+    """One that cannot drive a terminal, either: it repeats arguments, and the shell may have put file names there."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The grammar of the command line. Each command's options stand in the function before the command."""
-    parser = argparse.ArgumentParser(prog="ldm", description="Latent diffusion you can read.")
+    parser: argparse.ArgumentParser = Parser(prog="ldm", description="Latent diffusion you can read.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add_options in COMMANDS:
         add_options(commands)

@@ -6,7 +6,7 @@ One file of Stable Diffusion holds everything that training held. Prefixes tell 
     first_stage_model.*         the VAE
     cond_stage_model.*          the text encoder
     model_ema.*                 the U-Net again, averaged over training (EMA), without dots in its names
-    betas, alphas_cumprod, ...  tables that the config says in three numbers
+    betas, alphas_cumprod, ...  what else there is: see `ldm.convert.strangers`
 
 The average paints better, so it is taken where there is one; to train on, one takes the "live" weights.
 """
@@ -18,7 +18,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ldm.convert.foreign import INVERSION, is_inversion
 from ldm.convert.names import Layout
+from ldm.convert.strangers import is_harmless
 from ldm.errors import LdmError
 
 PREFIXES = {
@@ -31,17 +33,8 @@ PREFIXES = {
     "conditioner.embedders.1.model.": "text_2",
     "model_ema.": "ema",
 }
-# What a single file may have and a model does not need: the tables of the noise schedule, traces of training...
-TABLES = (
-    "betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod",
-    "posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2",
-    "logvar", "denoiser.sigmas",
-)  # fmt: skip
-# ... and marks that tell what shapes cannot: prediction of v, and a schedule that ends in noise alone.
+# Marks that tell what shapes cannot: prediction of v, and a schedule that ends in noise alone.
 MARKS = ("v_pred", "ztsnr")
-TRACES = ("loss.", "edm_", "model_ema.decay", "model_ema.num_updates")
-
 
 PART_NAMES = {"text": "text encoder", "vae": "VAE", "unet": "U-Net", "text_2": "second text encoder"}
 
@@ -70,7 +63,9 @@ class Checkpoint:
     dropped: tuple[str, ...] = ()  # names of what is known and not needed
     strange: tuple[str, ...] = ()  # names of what is not known
     ema: bool = False  # whether it has both averaged and live weights
+    trouble: str | None = None  # why the weights that were asked for cannot be used, and what to do
     marks: tuple[str, ...] = ()
+    alpha_bar: Tensor | None = None  # the table `alphas_cumprod` of its noise schedule
     settings: Mapping[str, Any] = field(default_factory=dict)  # JSON that came with it, by part
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -81,6 +76,7 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
     `weights`: "ema" or "live" if the file has both; EMA where present if None. Raises `LdmError` when EMA is asked for
     and there is none.
     """
+    outer, tensors = unwrap(tensors)
     groups: dict[str, dict[str, Tensor]] = {}
     where: dict[str, str] = {}
     dropped, strange, marks = [], [], []
@@ -88,7 +84,7 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
         prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
         if name in MARKS:
             marks.append(name)
-        elif name in TABLES or name.startswith(TRACES):
+        elif is_harmless(name):
             dropped.append(name)
         elif prefix is None:
             strange.append(name)
@@ -96,30 +92,64 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
             groups.setdefault(PREFIXES[prefix], {})[name.removeprefix(prefix)] = tensor
             where[PREFIXES[prefix]] = prefix
     if not groups.keys() - {"ema"}:
-        return _bare(path, {name: tensors[name] for name in tensors if name not in dropped}, tuple(dropped))
+        return _bare(
+            path, {name: tensors[name] for name in tensors if name not in dropped}, tuple(dropped), outer
+        )
+    averaged = ema_names(groups.get("unet", ()))
     ema = groups.pop("ema", {})
+    strange += [f"model_ema.{name}" for name in ema.keys() - set(averaged.values())]
+    ema = {name: ema[other] for name, other in averaged.items() if other in ema}
     if weights == "ema" and not ema:
         raise LdmError(
             f"{path} has no averaged weights (EMA); load it with weights='live', or leave that out"
         )
-    if ema and "unet" in groups:
-        averaged = ema_names(groups["unet"])
-        unused = set(ema) - set(averaged.values())
-        strange += [f"model_ema.{name}" for name in ema if name in unused]
-        if weights == "live":
-            dropped += [f"model_ema.{name}" for name in ema if name not in unused]
-        else:
-            dropped += [f"model.diffusion_model.{name}" for name in groups["unet"]]
-            groups["unet"] = {name: ema[other] for name, other in averaged.items() if other in ema}
+    trouble, lacking = None, len(averaged) - len(ema)
+    if ema and weights != "live" and lacking:
+        trouble = (
+            f"its averaged weights (EMA) are incomplete: {lacking} of {len(averaged)} tensors are missing; load the "
+            "live ones with weights='live' (--weights live)"
+        )
+    if weights == "live" or lacking:
+        dropped += [f"model_ema.{averaged[name]}" for name in ema]
+    elif ema:
+        dropped += [f"model.diffusion_model.{name}" for name in ema]
+        groups["unet"] = ema
     return Checkpoint(
         path,
         "single file (CompVis)",
-        {name: Part(group, layout_of(group), path, where[name]) for name, group in groups.items()},
+        {name: Part(group, layout_of(group), path, outer + where[name]) for name, group in groups.items()},
         tuple(dropped),
         tuple(strange),
         bool(ema),
+        trouble,
         tuple(marks),
+        tensors.get("alphas_cumprod"),
     )
+
+
+def unwrap(tensors: Mapping[str, Tensor]) -> tuple[str, Mapping[str, Tensor]]:
+    """The prefix that stands before every name and means nothing, and the tensors without it.
+
+    torch.compile puts `_orig_mod.` into the names, DistributedDataParallel `module.`, and whoever saved a network as
+    part of a module of their own, that module's name. A prefix is taken off only if all names have it and the
+    rest are those of a network that is known.
+    """
+    plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
+    if len(plain) < len(tensors):  # the same names with it and without: not for us to choose
+        return "", tensors
+    prefix, names = "", [name for name in plain if not is_harmless(name)]
+    for _ in range(MOST_WRAPPERS):
+        if not names or _is_known(name.removeprefix(prefix) for name in names):
+            return prefix, {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
+        word, dot, _ = names[0].removeprefix(prefix).partition(".")
+        prefix += word + dot
+        if not dot or not all(name.startswith(prefix) for name in names):
+            break
+    return "", plain
+
+
+def _is_known(names: Iterable[str]) -> bool:
+    return any(name in BARE or name.startswith(tuple(PREFIXES)) for name in names)
 
 
 def ema_names(names: Iterable[str]) -> dict[str, str]:
@@ -127,24 +157,30 @@ def ema_names(names: Iterable[str]) -> dict[str, str]:
     return {name: ("diffusion_model." + name).replace(".", "") for name in names}
 
 
-def _bare(path: Path, tensors: dict[str, Tensor], dropped: tuple[str, ...]) -> Checkpoint:
+def _bare(path: Path, tensors: dict[str, Tensor], dropped: tuple[str, ...], outer: str) -> Checkpoint:
     """A file of one network, without a prefix."""
-    kind = next((kind for mark, kind in BARE.items() if any(name.endswith(mark) for name in tensors)), None)
+    kind = next((BARE[name] for name in tensors if name in BARE), None)
     if kind is None:
-        return Checkpoint(path, "file", {}, dropped, tuple(tensors))
+        words = is_inversion({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        return Checkpoint(
+            path, "file", {}, dropped, tuple(tensors), trouble=f"it is {INVERSION}" if words else None
+        )
     if kind == "vae":  # its training may have left an average of it
         dropped += tuple(name for name in tensors if name.startswith("model_ema."))
     own = {name: tensor for name, tensor in tensors.items() if name not in dropped}
-    return Checkpoint(path, "file of one network", {kind: Part(own, layout_of(own), path)}, dropped)
+    return Checkpoint(path, "file of one network", {kind: Part(own, layout_of(own), path, outer)}, dropped)
 
 
-# The end of a name that only one kind of network has.
+# A name that only one kind of network has.
 BARE = {
     "decoder.conv_in.weight": "vae",
     "input_blocks.0.0.weight": "unet",
     "time_embedding.linear_1.weight": "unet",
-    "token_embedding.weight": "text",
+    "token_embedding.weight": "text",  # OpenCLIP
+    "text_model.embeddings.token_embedding.weight": "text",
+    "embeddings.token_embedding.weight": "text",  # from transformers 5 on
 }
+MOST_WRAPPERS = 4  # prefixes before every name
 
 
 def layout_of(names: Iterable[str]) -> Layout:

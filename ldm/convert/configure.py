@@ -4,15 +4,17 @@ import logging
 from dataclasses import replace
 
 from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
+from ldm.convert.agreement import demand_agreement
 from ldm.convert.checkpoint import PART_NAMES, Checkpoint
-from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign, prediction_of
+from ldm.convert.evidence import IMPLIED, heard, prediction_in_name
+from ldm.convert.foreign import foreign
+from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
 from ldm.convert.names import some
-from ldm.convert.opening import CONFIG, all_names
-from ldm.convert.settings import with_settings
-from ldm.convert.sizes import sized_config, text_config, vae_config
+from ldm.convert.notes import note
+from ldm.convert.opening import CONFIG, OWN_PARTS, all_names
+from ldm.convert.settings import PREDICTIONS, with_settings
+from ldm.convert.sizes import sized_config, text_config, vae_config, whole_folder
 from ldm.errors import LdmError
-
-log = logging.getLogger("ldm")
 
 
 def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
@@ -22,14 +24,27 @@ def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: 
     """
     if prediction not in (None, "eps", "v"):
         raise LdmError(f"prediction {prediction!r}; expected 'eps' or 'v'")
+    if checkpoint.trouble:
+        raise LdmError(f"{checkpoint.path}: {checkpoint.trouble}")
     if config is None:
         config = _detected(checkpoint, prediction)
     if prediction is not None:
         config = replace(config, noise=replace(config.noise, prediction="v" if prediction == "v" else "eps"))
+    if config.noise.prediction == "eps" and config.noise.zero_snr:
+        note(
+            f"{checkpoint.path}: its noise schedule ends in zero signal, from which a prediction of eps recovers "
+            "nothing; with prediction 'eps' the plain schedule is used instead"
+        )
+        config = replace(config, noise=replace(config.noise, zero_snr=False))
     if config.text.width != config.unet.context_width:
         raise LdmError(
             f"{checkpoint.path}: its text encoder is {config.text.width} wide, but its U-Net reads a context of width "
             f"{config.unet.context_width}; they belong to different models"
+        )
+    if config.vae.latent_channels != config.unet.out_channels:
+        raise LdmError(
+            f"{checkpoint.path}: its VAE makes latents of {config.vae.latent_channels} channels, but its U-Net "
+            f"predicts {config.unet.out_channels}; they belong to different models"
         )
     return config
 
@@ -44,37 +59,49 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
         raise LdmError(
             f"{checkpoint.path} is {name}, which is not supported yet; expected Stable Diffusion 1 or 2"
         )
-    if found == "sd2" and "scheduler" not in checkpoint.settings:
-        found = _sd2_variant(checkpoint, prediction)
-    config = sized_config("sd2-base" if found == "sd2" else found, checkpoint.parts)
-    config = with_settings(config, checkpoint.settings)
-    if found == "sd2" and config.noise.prediction == "v":
-        config = replace(config, name="sd2-v")
-    if "v_pred" in checkpoint.marks:
-        zero_snr = "ztsnr" in checkpoint.marks
-        config = replace(config, noise=replace(config.noise, prediction="v", zero_snr=zero_snr))
+    settings, sources = heard(checkpoint)
+    said = settings.get("scheduler", {}).get("prediction_type")
+    if prediction is None and said is not None and found.startswith("sd2"):
+        _say_prediction(checkpoint, said, f"{sources['scheduler', 'prediction_type']} says so")
+    if found == "sd2":
+        predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
+        found = "sd2-v" if predicts_v else "sd2-base"
+    config = with_settings(sized_config(found, checkpoint.parts), settings)
+    demand_agreement(config, settings, found.startswith("sd2"), sources)
     return config
 
 
-def _sd2_variant(checkpoint: Checkpoint, prediction: str | None) -> str:
+def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
     """Stable Diffusion 2 base and 2 for 768 pixels have the same shapes: something else must tell."""
-    said = (prediction, "the caller says so") if prediction else prediction_of(checkpoint)
+    if prediction is not None:
+        return prediction == "v"
+    said = prediction_in_name(checkpoint.path, IMPLIED)
     if said is None:
-        log.warning(
-            "%s: nothing tells whether this Stable Diffusion 2 predicts eps (base) or v (768 pixels); taking eps. "
-            "If the pictures come out as noise, load it with prediction='v' (--prediction v)",
-            checkpoint.path,
+        note(
+            f"{checkpoint.path}: nothing tells whether this Stable Diffusion 2 predicts eps (base) or v (768 pixels); "
+            "taking eps. If the images come out as noise, load it with prediction='v' (--prediction v)"
         )
-        return "sd2-base"
-    log.info("%s predicts %s: %s (to change it: prediction=, --prediction)", checkpoint.path, *said)
-    return "sd2-v" if said[0] == "v" else "sd2-base"
+        return False
+    _say_prediction(checkpoint, said[1], f"the file's name has {said[0]!r} in it")
+    return said[1] == "v_prediction"
+
+
+def _say_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
+    kind = {theirs: ours for ours, theirs in PREDICTIONS.items()}.get(said, said)
+    note(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)", logging.INFO)
 
 
 def refuse_foreign(checkpoint: Checkpoint) -> None:
     """Raise an `LdmError` for what is no whole model, naming it."""
-    what = foreign(all_names(checkpoint))
-    if what:
-        raise LdmError(f"{checkpoint.path} is {what}; expected a checkpoint of Stable Diffusion")
+    what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
+    claimed = foreign_metadata(checkpoint.metadata)
+    if claimed and all(part in checkpoint.parts for part in OWN_PARTS):
+        note(
+            f"{checkpoint.path} is {claimed}; its tensors are those of a whole Stable Diffusion, and opened as that"
+        )
+        claimed = None
+    if what or claimed:
+        raise LdmError(f"{checkpoint.path} is {what or claimed}; expected a checkpoint of Stable Diffusion")
     if not checkpoint.parts:
         names = list(checkpoint.strange)
         raise LdmError(
@@ -85,12 +112,17 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
         part = next(iter(checkpoint.parts))
         raise LdmError(
             f"{checkpoint.path} is only a {PART_NAMES[part]}; open it with ldm.loading.load_{part}"
+            + (", or give it to a model with vae=... (--vae FILE)" if part == "vae" else "")
+            + whole_folder(checkpoint.parts[part].source)
         )
 
 
 def lone_config(checkpoint: Checkpoint) -> VAEConfig | TextConfig:
     """The config of a VAE or text encoder that comes alone, as far as it can be told from its shapes and its JSON."""
     [(name, part)] = checkpoint.parts.items()
+    if CONFIG in checkpoint.metadata and name in ("vae", "text"):  # we wrote it
+        own = Config.from_json(checkpoint.metadata[CONFIG])
+        return own.vae if name == "vae" else own.text
     config = SD1
     if name == "vae":
         config = replace(config, vae=vae_config(part))
@@ -99,5 +131,9 @@ def lone_config(checkpoint: Checkpoint) -> VAEConfig | TextConfig:
         config = replace(config, text=text_config(part, "sd2" if part.layout == "compvis" or wide else "sd1"))
     else:
         raise LdmError(f"{checkpoint.path} is only a {PART_NAMES[name]}, which paints nothing alone")
+    what = foreign_class(checkpoint.settings)
+    if what:
+        raise LdmError(f"{checkpoint.path} is {what}; expected a {PART_NAMES[name]} of Stable Diffusion")
     config = with_settings(config, checkpoint.settings)
+    demand_agreement(config, checkpoint.settings, linear_projection=False)
     return config.vae if name == "vae" else config.text

@@ -12,13 +12,13 @@ There may be *variants* beside or instead of a file: `diffusion_pytorch_model.fp
 that says which tensor is in which.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ldm import files
 from ldm.convert.checkpoint import Checkpoint, Part, layout_of
 from ldm.convert.readers import read_file
 from ldm.errors import LdmError
@@ -31,7 +31,6 @@ STEMS = {
     "text": ("model.safetensors", "pytorch_model.bin"),
     "text_2": ("model.safetensors", "pytorch_model.bin"),
 }
-LARGEST_JSON = 16_000_000  # bytes
 
 
 def is_diffusers_folder(folder: Path) -> bool:
@@ -51,6 +50,8 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
         if place.is_dir():
             parts[name] = read_part(place, name, weights if name == "unet" else None)
             settings[subfolder] = read_json(place / "config.json")
+    if (folder / "model_index.json").is_file():
+        settings[""] = read_json(folder / "model_index.json")
     if (folder / "scheduler").is_dir():
         settings["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
     if not parts:
@@ -96,7 +97,11 @@ def read_part(folder: Path, name: str, weights: str | None) -> Part:
         )
     if weights == "live":
         raise LdmError(f"{folder} has no live weights (a .non_ema file); load it without weights='live'")
-    raise LdmError(f"{folder} has no weights; expected one of {', '.join(STEMS[name])}, or a variant of it")
+    others = sorted(file for file in files if file.endswith((".msgpack", ".onnx", ".h5", ".xml", ".mlmodel")))
+    there = f" in a format that can be read, only {', '.join(others)}" if others else ""
+    raise LdmError(
+        f"{folder} has no weights{there}; expected one of {', '.join(STEMS[name])}, or a variant of it"
+    )
 
 
 def _variants(files: set[str]) -> set[str]:
@@ -135,14 +140,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A table from a JSON file. Raises `LdmError` if it is missing, damaged, or something else."""
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise LdmError(f"{path} has over {LARGEST_JSON:,} bytes; expected a small JSON file")
-        table = json.loads(path.read_bytes())
-    except OSError as error:
-        raise LdmError(f"cannot read {path}: {error.strerror or error}; fetch it") from error
-    except (ValueError, RecursionError) as error:
-        raise LdmError(f"{path} is no JSON ({str(error)[:100]}); fetch it again") from error
+    table = files.read_json(path, files.LARGEST_TEXT)
     if not isinstance(table, dict):
         raise LdmError(f"{path} is no JSON table; fetch it again")
     return table

@@ -13,14 +13,13 @@ safetensors is a JSON header and raw numbers: to open a file runs no code from i
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ldm.config import Config, TextConfig
 from ldm.convert.names import some
-from ldm.convert.safe import map_tensors
+from ldm.convert.safe import map_tensors, write_safetensors
 from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.files import LARGEST_CONFIG, atomic_path, read_text
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer
@@ -34,7 +33,7 @@ def read_config(folder: Path) -> Config:
             f"{folder} has no config.json; expected a model folder: train one, starting with `ldm train tokenizer`, "
             "or give another"
         )
-    return Config.from_json(path.read_text(encoding="utf-8"))
+    return Config.from_json(read_text(path, LARGEST_CONFIG))
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -44,15 +43,18 @@ def write_config(folder: Path, config: Config) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> None:
     """Write tensors to one safetensors file, as `dtype` (half precision costs a picture nothing visible)."""
-    with atomic_path(path) as temporary:
-        save_file({name: t.detach().to("cpu", dtype).contiguous() for name, t in tensors.items()}, temporary)
+    write_safetensors(path, tensors, dtype=dtype)
 
 
-def read_tensors(path: Path, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """All tensors of one safetensors file, as `dtype`. Raises `LdmError` if it is missing or damaged."""
+def read_tensors(path: Path, dtype: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
+    """All tensors of one safetensors file, as `dtype`, or with None as they are: mapped, not read.
+
+    Raises `LdmError` if it is missing or damaged.
+    """
     if not path.is_file():
         raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
-    return {name: t.to(dtype) for name, t in map_tensors(path).items()}
+    tensors = map_tensors(path)
+    return tensors if dtype is None else {name: t.to(dtype) for name, t in tensors.items()}
 
 
 def read_tokenizer(folder: Path, config: TextConfig) -> Tokenizer:
@@ -84,9 +86,12 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
 
 
 def read_model(
-    folder: Path, dtype: torch.dtype = torch.float32, text: torch.dtype | None = None
+    folder: Path, dtype: torch.dtype | None = torch.float32, text: torch.dtype | None = None
 ) -> LatentDiffusion:
-    """Build the model in `folder` and fill it; its text encoder may have a dtype of its own."""
+    """Build the model in `folder` and fill it; its text encoder may have a dtype of its own.
+
+    With a `dtype` of None no tensor is read, but everything is checked that is checked otherwise.
+    """
     config = read_config(folder)
     tokenizer = read_tokenizer(folder, config.text)
     with torch.device("meta"):  # no memory and no random numbers for weights that the files replace

@@ -1,4 +1,8 @@
-r"""What is in a checkpoint, told from headers alone: no tensor is read, and no code of the file is run."""
+r"""What is in a checkpoint, told from headers: no code of the file is run.
+
+Numbers are read for two questions only, which can be left out together: a file's hash, and whether NaN is in it. (And a
+table of 1000 numbers, the noise schedule, where a file has one.)
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -7,14 +11,20 @@ from pathlib import Path
 from ldm.config import Config
 from ldm.convert.checkpoint import PART_NAMES, Checkpoint
 from ldm.convert.configure import configure, lone_config
-from ldm.convert.fitting import configs_of, fit, skeletons
-from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign
+from ldm.convert.fitting import configs_of, demand_finite, fit, skeletons
+from ldm.convert.folder import read_model
+from ldm.convert.foreign import foreign
+from ldm.convert.gather import gather_from
+from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign_class
 from ldm.convert.known import lookup, sha256_of
+from ldm.convert.locating import locate
 from ldm.convert.names import some
-from ldm.convert.opening import all_names, open_checkpoint, parameters
+from ldm.convert.notes import collect_notes
+from ldm.convert.opening import all_names, is_own_folder, open_checkpoint, parameters
 from ldm.convert.pickled import REFUSED, globals_of
 from ldm.convert.readers import is_pickled
 from ldm.errors import LdmError
+from ldm.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -42,10 +52,12 @@ class Report:
     globals: dict[str, str]  # that its pickles ask for, each with a verdict
     hashes: dict[str, str]  # file -> SHA-256, if asked for
     missing: tuple[str, ...] = ()
-    left_over: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()  # ignored
+    altering: tuple[str, ...] = ()  # would change the numbers
     misshapen: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     trouble: str | None = None  # why it cannot be loaded
+    notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
 
     @property
     def parameters(self) -> int:
@@ -57,11 +69,12 @@ class Report:
 
 
 def inspect(path: Path, hash: bool = True) -> Report:
-    """Look into a file or folder. `hash`: also compute the SHA-256 of its files, which reads them whole.
+    """Look into a file or folder. `hash`: also compute the SHA-256 of its files and look for NaN; both read all.
 
     Whatever can be opened gets a report, also what cannot be loaded. Raises `LdmError` for a file that is damaged, or
     is no file of weights at all.
     """
+    path = locate(expanded(path)) or path
     files = weight_files(path)
     asked = {
         name: verdict for file in files if is_pickled(file) for name, verdict in globals_of(file).items()
@@ -69,7 +82,6 @@ def inspect(path: Path, hash: bool = True) -> Report:
     hashes = {str(file): sha256_of(file) for file in files} if hash else {}
     refused = [name for name, verdict in asked.items() if verdict == REFUSED]
     if refused:
-        trouble = f"it asks to run {some(refused)}: refused"
         return Report(
             path,
             "pickle that is refused",
@@ -81,11 +93,21 @@ def inspect(path: Path, hash: bool = True) -> Report:
             False,
             asked,
             hashes,
-            trouble=trouble,
+            trouble=f"it asks to run {some(refused)}: refused",
         )
-    checkpoint = open_checkpoint(path)
-    kind, found, config, reason = _identify(checkpoint)
-    components = tuple(
+    with collect_notes() as notes:
+        checkpoint = open_checkpoint(path)
+        kind, found, config = _identify(checkpoint)
+        trouble = _trouble(checkpoint, numbers=hash)
+    report = Report(
+        path, kind, found, trouble is None, checkpoint.form, config, _components(checkpoint), checkpoint.ema, asked,
+        hashes, left_over=checkpoint.strange, dropped=checkpoint.dropped, trouble=trouble, notes=tuple(notes),
+    )  # fmt: skip
+    return _compared(report, checkpoint)
+
+
+def _components(checkpoint: Checkpoint) -> tuple[Component, ...]:
+    return tuple(
         Component(
             PART_NAMES[name],
             parameters(part.tensors),
@@ -94,11 +116,22 @@ def inspect(path: Path, hash: bool = True) -> Report:
         )
         for name, part in sorted(checkpoint.parts.items())
     )
-    report = Report(
-        path, kind, found, reason is None, checkpoint.form, config, components, checkpoint.ema, asked, hashes,
-        left_over=checkpoint.strange, dropped=checkpoint.dropped, trouble=reason,
-    )  # fmt: skip
-    return _compared(report, checkpoint)
+
+
+def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
+    """Why `ldm.load` does not open it, None if it does: by the very functions that `load` calls.
+
+    `numbers`: also whether there is NaN or infinity in them, for which they are all read.
+    """
+    try:
+        if is_own_folder(checkpoint.path):
+            read_model(checkpoint.path, dtype=None)
+        made = gather_from(checkpoint)
+        for part, tensors in made.tensors.items() if numbers else ():
+            demand_finite(tensors, checkpoint.parts[part].source, part)
+    except LdmError as error:
+        return str(error)
+    return None
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -108,25 +141,23 @@ def weight_files(path: Path) -> list[Path]:
     return sorted(file for suffix in ("safetensors", "bin", "ckpt") for file in path.rglob(f"*.{suffix}"))
 
 
-def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None, str | None]:
-    """What it is, its family, its config, and what stands in the way of loading it."""
-    what = foreign(all_names(checkpoint))
-    if what:
-        return what, None, None, "it is no checkpoint of Stable Diffusion"
+def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None]:
+    """What it is, its family, and its config, as far as they can be told."""
+    what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
     try:
         found = family(checkpoint) if all(p.layout != "ours" for p in checkpoint.parts.values()) else None
-    except LdmError as error:
-        return "unknown model", None, None, str(error)
-    if found is not None and found not in SUPPORTED:
-        return NAMES[found], found, None, "not supported yet"
+    except LdmError:
+        return what or "unknown model", None, None
+    if what or (found is not None and found not in SUPPORTED):
+        return what or NAMES[found or ""], found, None
     try:
         config = configure(checkpoint)
-    except LdmError as error:
+    except LdmError:
         alone = [PART_NAMES[name] for name in checkpoint.parts]
         kind = NAMES[found] if found else f"{alone[0]} alone" if len(alone) == 1 else "unknown"
-        return kind, found, None, str(error)
+        return kind, found, None
     name = config.name if config.name in NAMES else None
-    return NAMES.get(config.name, f"model {config.name!r} of this project"), name, config, None
+    return NAMES.get(config.name, f"model {config.name!r} of this project"), name, config
 
 
 def _compared(report: Report, checkpoint: Checkpoint) -> Report:
@@ -140,13 +171,10 @@ def _compared(report: Report, checkpoint: Checkpoint) -> Report:
             return report
         found = fit(checkpoint, configs, skeletons(configs))
     except LdmError as error:
-        return replace(report, supported=False, trouble=str(error))
-    trouble = report.trouble
-    if found.missing or found.left_over or found.misshapen:
-        trouble = trouble or "tensors are missing, left over or misshapen"
+        return replace(report, supported=False, trouble=report.trouble or str(error))
     return replace(
-        report, missing=found.missing, left_over=found.left_over, misshapen=found.misshapen,
-        dropped=found.dropped, supported=trouble is None, trouble=trouble,
+        report, missing=found.missing, left_over=found.left_over, altering=found.altering,
+        misshapen=found.misshapen, dropped=found.dropped,
     )  # fmt: skip
 
 
@@ -160,7 +188,8 @@ def _lines(report: Report) -> Iterable[str]:
     if report.config is not None:
         yield f"predicts    {report.config.noise.prediction}"
     if report.components:
-        yield f"weights     {'both averaged (EMA) and live' if report.ema else 'one set'}"
+        one = "one set; the file does not say whether averaged (EMA) or live"
+        yield f"weights     {'both averaged (EMA) and live' if report.ema else one}"
     for file, digest in report.hashes.items():
         known = lookup(digest)
         said = (
@@ -170,9 +199,14 @@ def _lines(report: Report) -> Iterable[str]:
     for name, verdict in report.globals.items():
         yield f"pickle asks for {name}: {verdict}"
     for what, names in (
-        ("missing", report.missing), ("left over", report.left_over), ("misshapen", report.misshapen),
+        ("missing", report.missing), ("misshapen", report.misshapen), ("not possible", report.altering),
+        ("ignored", report.left_over),
         ("not needed", report.dropped),
     ):  # fmt: skip
         if names:
             yield f"{what:<11} {len(names)}: {some(list(names))}"
+    for line in report.notes:
+        yield f"note        {line}"
+    if report.components and not report.hashes:
+        yield "numbers     not looked at: load refuses NaN and infinity where it has to convert them"
     yield f"ldm.load    {'opens it' if report.trouble is None else 'does not open it: ' + report.trouble}"

@@ -6,30 +6,14 @@ They cannot tell what the U-Net predicts: versions 2 base and 2 for 768 pixels h
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ldm.convert.checkpoint import Checkpoint
+from ldm.convert.notes import note
 from ldm.errors import LdmError
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-# What only the names of one kind of file have in them. The first that fits is taken.
-FOREIGN = (
-    (r"lora_(up|down|A|B|unet|t)|\.lora[._]|hada_w|lokr_w", "a LoRA: a change to a model, no model"),
-    (
-        r"^control_model\.|controlnet_|input_hint_block|zero_convs",
-        "a ControlNet: it steers a model, and is none",
-    ),
-    (r"double_blocks\.\d|single_transformer_blocks\.\d", "a Flux model"),
-    (r"joint_blocks\.\d|\.add_q_proj\.", "a Stable Diffusion 3 model"),
-    (
-        r"(^|\.)lm_head\.|embed_tokens\.|^(transformer\.)?h\.\d+\.|gpt_neox|^blk\.\d|word_embeddings\.",
-        "a language model",
-    ),
-    (r"string_to_param|^emb_params$|^clip_[lg]$", "a textual inversion: a word's embedding, no model"),
-    (r"^(vision_model|visual|visual_projection)\.", "a CLIP with an image encoder"),
-    (r"^(backbone|stages|layer\d|fc|classifier)\.", "an image classifier"),
-)
 
 NAMES = {
     "sd1": "Stable Diffusion 1",
@@ -46,15 +30,6 @@ NAMES = {
 SUPPORTED = ("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint")
 
 LARGEST = 2**20  # no side of a tensor of Stable Diffusion comes near
-
-
-def foreign(names: Iterable[str]) -> str | None:
-    """What the file is if it is no model of ours, in words."""
-    names = list(names)
-    for pattern, what in FOREIGN:
-        if any(re.search(pattern, name) for name in names):
-            return what
-    return None
 
 
 def side(shapes: Shapes, name: str, axis: int) -> int:
@@ -96,14 +71,70 @@ def family(checkpoint: Checkpoint) -> str | None:
     return found
 
 
-def prediction_of(checkpoint: Checkpoint) -> tuple[str, str] | None:
-    """ "eps" or "v", and what says so: a mark in the file, or the file's name. None if nothing does."""
-    if "v_pred" in checkpoint.marks:
-        return "v", "the file is marked v_pred"
-    words = re.split(r"[^a-z0-9]+", checkpoint.path.stem.lower())
-    for word in words:
-        if word in ("768", "v", "vpred", "768v"):
-            return "v", f"the file's name has {word!r} in it"
-        if word in ("512", "base"):
-            return "eps", f"the file's name has {word!r} in it"
+# The libraries' classes that Stable Diffusion is made of, by the part of a diffusers folder; "" is the pipeline.
+CLASSES = {
+    "": r"StableDiffusion(Inpaint|Img2Img)?Pipeline(Legacy|Safe)?",
+    "unet": "UNet2DConditionModel",
+    "vae": "AutoencoderKL",
+    "text_encoder": r"CLIPTextModel(WithProjection)?|CLIPModel",
+    "tokenizer": r"CLIPTokenizer(Fast)?",
+    # All that walk along the same noise schedule; which of them is up to `sampler=`.
+    "scheduler": r"(DDIM|DDPM|PNDM|LMS|Heun|Euler|KDPM2|DPMSolver|DEIS|UniPC|SASolver)\w*Scheduler",
+}
+# Those around a whole Stable Diffusion, which opens without what is added to it.
+AROUND = {
+    "": r"StableDiffusion(ControlNet|Adapter|PAG|SAG|Panorama|DiffEdit|AttendAndExcite)\w*Pipeline",
+    "scheduler": r"(LCM|TCD)Scheduler",
+}
+# Whose classes these are, where that says more than the class.
+FAMILIES = (
+    (r"^Flux", "a Flux model"),
+    (r"^(StableDiffusion3|SD3)", "a Stable Diffusion 3 model"),
+    (r"^StableDiffusionXL", "Stable Diffusion XL"),
+    (r"^StableDiffusionInstructPix2Pix", "InstructPix2Pix"),
+    (r"^(AltDiffusion|Roberta|XLMRoberta)", "AltDiffusion, which reads prompts by another text encoder"),
+    (r"^LatentConsistency", "a latent consistency model, which has a sampler of its own"),
+)
+
+
+def classes_of(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each part of a diffusers folder with the class that its JSON names; the pipeline, which is "", first."""
+    index = settings.get("", {})
+    named = [(part, index.get(part)) for part in CLASSES if part]
+    own = [(part, settings.get(part, {})) for part in CLASSES]
+    for part, table in own:
+        if table.get("_class_name") is not None:
+            yield part, str(table["_class_name"])
+        for name in table.get("architectures") or [] if isinstance(table.get("architectures"), list) else []:
+            yield part, str(name)
+    for part, pair in named:
+        if isinstance(pair, list) and len(pair) == 2 and pair[1] is not None:
+            yield part, str(pair[1])
+
+
+def foreign_class(settings: Mapping[str, Any]) -> str | None:
+    """What a folder is, in words, if its JSON names a class that Stable Diffusion is not made of.
+
+    Notes classes around a whole Stable Diffusion, of which that alone is opened.
+    """
+    for part, name in classes_of(settings):
+        if re.fullmatch(CLASSES[part], name):
+            continue
+        if part in AROUND and re.fullmatch(AROUND[part], name):
+            where = part or "model_index.json"
+            note(f"its {where} names {name[:80]}: the Stable Diffusion in it is opened, without that")
+            continue
+        known = next((words for pattern, words in FAMILIES if re.search(pattern, name)), None)
+        where = f"its {part}'s config" if part else "its model_index.json"
+        return f"{known} ({where} names {name[:80]})" if known else f"a {name[:80]}, as {where} says"
     return None
+
+
+def foreign_metadata(metadata: Mapping[str, str]) -> str | None:
+    """What a file is, as `modelspec.architecture` in its metadata says, if that is not Stable Diffusion 1 or 2."""
+    said = metadata.get("modelspec.architecture", "")
+    if not said or re.fullmatch(
+        r"stable-diffusion-v[12](?![/\w]*/(lora|textual|control))[-/\w]*", said.lower()
+    ):
+        return None
+    return f"{said[:80]!r}, as its metadata says (modelspec.architecture)"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ldm.errors import LdmError
+from ldm.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ KNOWN_FILES = (
 def sha256_of(path: Path) -> str:
     """The hash of a file, in hexadecimal; 4 GB take some ten seconds. Raises `LdmError` if it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.sha256()
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -8,9 +8,12 @@ from torch import Tensor
 
 from ldm.convert.checkpoint import Checkpoint, Part, split
 from ldm.convert.diffusers_folder import is_diffusers_folder, read_folder, read_single
+from ldm.convert.locating import locate, lone_file
 from ldm.convert.readers import is_pickled, read_file
 from ldm.convert.safe import map_tensors, read_header
 from ldm.errors import LdmError
+from ldm.files import LARGEST_CONFIG, read_text
+from ldm.paths import expanded
 
 OWN_PARTS = ("text", "vae", "unet")
 CONFIG = "ldm.config"  # where a file that we wrote keeps its config.json, and its tokenizer
@@ -32,22 +35,18 @@ def open_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     """
     if weights not in (None, "ema", "live"):
         raise LdmError(f"weights {weights!r}; expected 'ema' or 'live'")
-    if path.is_file():
-        metadata: Mapping[str, str] = {} if is_pickled(path) else read_header(path).metadata
-        return replace(split(path, read_file(path), weights), metadata=metadata)
-    if not path.is_dir():
-        raise LdmError(f"there is no {path}; give a checkpoint: a .safetensors or .ckpt file, or a folder")
-    if is_own_folder(path):
-        return _own_folder(path)
-    if is_diffusers_folder(path):
-        return read_folder(path, weights)
-    found = read_single(path)
+    found = locate(expanded(path))
     if found is None:
-        raise LdmError(
-            f"{path} is no model folder: it has neither config.json with text, vae and unet .safetensors files nor "
-            "the subfolders of diffusers (unet, vae, text_encoder)"
-        )
-    return found
+        raise LdmError(f"there is no {path}; give a checkpoint: a .safetensors or .ckpt file, or a folder")
+    if not found.is_dir():
+        metadata: Mapping[str, str] = {} if is_pickled(found) else read_header(found).metadata
+        return replace(split(found, read_file(found), weights), metadata=metadata)
+    if is_own_folder(found):
+        return _own_folder(found)
+    if is_diffusers_folder(found):
+        return read_folder(found, weights)
+    # A config.json that is not of diffusers may as well lie beside a checkpoint.
+    return read_single(found) or open_checkpoint(lone_file(found), weights)
 
 
 def _own_folder(folder: Path) -> Checkpoint:
@@ -57,12 +56,7 @@ def _own_folder(folder: Path) -> Checkpoint:
         if not path.is_file():
             raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
         parts[name] = Part(map_tensors(path), "ours", path)
-    try:
-        config = (folder / "config.json").read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise LdmError(
-            f"cannot read {folder / 'config.json'} ({error}); restore the original file"
-        ) from error
+    config = read_text(folder / "config.json", LARGEST_CONFIG)
     return Checkpoint(folder, "folder of this project", parts, metadata={CONFIG: config})
 
 

@@ -12,19 +12,20 @@ A header may lie, so nothing in it is believed: every tensor must fill its slice
 
 import json
 import math
+import mmap
 import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.errors import LdmError, shown
+from ldm.files import atomic_path, open_regular
 
 DTYPES = {
     "F64": torch.float64,
@@ -42,6 +43,7 @@ DTYPES = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 LONGEST_HEADER = 16_000_000  # bytes; Stable Diffusion's are of a hundred thousand
+MOST_TENSORS = 50_000
 MOST_AXES = 8
 
 
@@ -63,9 +65,13 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """What is in the file, without reading a tensor. Raises `LdmError` if the header is damaged or lies."""
+    with open_regular(path) as file:
+        return _header(file, path)
+
+
+def _header(file: BufferedReader, path: Path) -> Header:
     try:
-        with open(path, "rb") as file:
-            return parse_header(file, os.fstat(file.fileno()).st_size)
+        return parse_header(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -88,6 +94,8 @@ def parse_header(file: BufferedIOBase, size: int) -> Header:
         raise ValueError("its header is nested too deeply") from error
     if not isinstance(fields, dict):
         raise ValueError("its header is no table of tensors")
+    if len(fields) > MOST_TENSORS:
+        raise ValueError(f"it has {len(fields):,} tensors; expected at most {MOST_TENSORS:,}")
     metadata = fields.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("its metadata is no table of texts")
@@ -106,23 +114,27 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _whole_numbers(value: Any, most: int) -> tuple[int, ...]:
     good = isinstance(value, list) and len(value) <= most
     if not good or not all(type(n) is int and 0 <= n < 2**63 for n in value):
-        raise ValueError(f"its header has {str(value)[:60]} where sizes or offsets are expected")
+        raise ValueError(f"its header has {shown(value)} where sizes or offsets are expected")
     return tuple(value)
 
 
 def _parse_entry(name: str, field: Any, start: int) -> Entry:
     if not isinstance(field, dict) or field.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"its header describes {name[:60]!r} by {str(field)[:60]}")
+        raise ValueError(f"its header describes {name[:60]!r} by {shown(field)}")
     dtype, shape = field["dtype"], _whole_numbers(field["shape"], MOST_AXES)
     offsets = _whole_numbers(field["data_offsets"], 2)
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(
-            f"{name[:60]!r} has the type {str(dtype)[:60]!r}, which is none of {', '.join(DTYPES)}"
-        )
+        raise ValueError(f"{name[:60]!r} has the type {shown(dtype)}, which is none of {', '.join(DTYPES)}")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"{name[:60]!r} lies at {list(offsets)}, which is no slice")
-    if math.prod(shape) * DTYPES[dtype].itemsize != offsets[1] - offsets[0]:
+    # Of an empty tensor, too, torch multiplies the sides that are not 0.
+    numbers, product = math.prod(shape), math.prod(side or 1 for side in shape)
+    if numbers * DTYPES[dtype].itemsize != offsets[1] - offsets[0] or product >= 2**60:
         raise ValueError(f"{name[:60]!r} has the shape {list(shape)} and the offsets {list(offsets)}")
+    if (
+        math.prod(side or 1 for side in shape) >= 2**62
+    ):  # of an empty tensor, too, torch multiplies the other sides
+        raise ValueError(f"{name[:60]!r} has the shape {list(shape)}")
     return Entry(DTYPES[dtype], shape, start + offsets[0], start + offsets[1])
 
 
@@ -145,15 +157,21 @@ def map_tensors(path: Path) -> dict[str, Tensor]:
     While they are in use the file must not be written in place (to replace it, as `atomic_path` does, is fine).
     Raises `LdmError` if the header is damaged or lies.
     """
-    entries = read_header(path).entries
-    size = max((entry.end for entry in entries.values()), default=0)
-    if not size:
-        return {name: torch.empty(entry.shape, dtype=entry.dtype) for name, entry in entries.items()}
-    try:
-        whole = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
-    except RuntimeError as error:
-        raise LdmError(f"cannot map {path} into memory: {str(error).splitlines()[0]}") from error
+    with open_regular(path) as file:
+        entries = _header(file, path).entries
+        whole = map_bytes(file, path)
     return {name: _slice(whole, entry) for name, entry in entries.items()}
+
+
+def map_bytes(file: BufferedReader, path: Path) -> Tensor:
+    """The bytes of an open file of that path, mapped into memory; they stay when it is closed."""
+    try:
+        # ACCESS_COPY: what is written to them is not written to the file.
+        return torch.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), dtype=torch.uint8)
+    except (OSError, ValueError) as error:  # ValueError: an empty file
+        raise LdmError(
+            f"cannot map {path} into memory: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def _slice(whole: Tensor, entry: Entry) -> Tensor:

@@ -1,45 +1,24 @@
 r"""What shapes cannot tell, as diffusers and transformers write it in JSON beside the weights; and back.
 
-Their files also switch on variants of the architecture that Stable Diffusion does not use. A value that would make
-another network of the same tensors is an error here, not something to be passed over.
+Their files also switch on variants of the architecture that Stable Diffusion does not use, and repeat what the tensors
+say: that all of it agrees with the model is checked by `ldm.convert.agreement`.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ldm.config import Config
-from ldm.errors import LdmError
+from ldm.config import Config, build
+from ldm.convert.schedules import schedule_of_betas
+from ldm.errors import LdmError, shown
 
 SCHEDULES = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
-# What a file must say if it says anything: other values are other networks.
-FIXED: dict[str, dict[str, Any]] = {
-    "unet": {
-        "act_fn": "silu",
-        "flip_sin_to_cos": True,
-        "freq_shift": 0,
-        "norm_eps": 1e-5,
-        "downsample_padding": 1,
-        "mid_block_scale_factor": 1,
-        "center_input_sample": False,
-        "dual_cross_attention": False,
-        "resnet_time_scale_shift": "default",
-    },
-    "vae": {"act_fn": "silu", "shift_factor": None},
-    "text_encoder": {"layer_norm_eps": 1e-5},
-    "scheduler": {"trained_betas": None},
-}
-
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     """The config with what the JSON of a diffusers folder says about it. Raises `LdmError` for what we cannot build."""
-    for part, fixed in FIXED.items():
-        said = settings.get(part, {})
-        for key, value in fixed.items():
-            if key in said and said[key] != value:
-                raise LdmError(f"{part}: its config has {key} = {said[key]!r}; expected {value!r}")
     unet, vae, text = (settings.get(part, {}) for part in ("unet", "vae", "text_encoder"))
     noise = settings.get("scheduler", {})
     # As plain tables, so that everything from outside passes the checks of `Config.from_json`.
@@ -50,14 +29,21 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     _take(
         table["noise"],
         noise,
-        {"steps": "num_train_timesteps", "beta_start": "beta_start", "beta_end": "beta_end"},
+        {
+            "steps": "num_train_timesteps",
+            "beta_start": "beta_start",
+            "beta_end": "beta_end",
+            "zero_snr": "rescale_betas_zero_snr",
+        },
     )
     if "beta_schedule" in noise:
         table["noise"]["schedule"] = _ours(SCHEDULES, noise["beta_schedule"])
     if "prediction_type" in noise:
         table["noise"]["prediction"] = _ours(PREDICTIONS, noise["prediction_type"])
-    if isinstance(unet.get("sample_size"), int):
-        table["defaults"]["size"] = unet["sample_size"] * config.vae.factor
+    if unet.get("sample_size") is not None:
+        table["defaults"]["size"] = _side(unet["sample_size"]) * config.vae.factor
+    if "num_hidden_layers" in text:
+        table["text"]["layers"] = _layers(text["num_hidden_layers"], config)
     heads = unet.get("num_attention_heads") or unet.get("attention_head_dim")  # the number, under either name
     levels = table["unet"]["levels"]
     each = heads if isinstance(heads, list) else [heads] * len(levels)
@@ -65,9 +51,29 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
         raise LdmError(f"unet: its config has heads for {len(each)} levels; its tensors make {len(levels)}")
     for level, number in zip(levels, each):
         level["heads"] = level["heads"] if number is None else number
-    found = Config.from_json(json.dumps(table))
-    _demand_positive(found)
+    found: Config = build(Config, table, "config")
+    if noise.get("trained_betas") is not None:
+        found = replace(found, noise=schedule_of_betas(noise["trained_betas"], found.noise))
     return found
+
+
+def _side(size: Any) -> int:
+    """Of a latent, in its numbers: one number, or height and width, which must be equal here."""
+    sides = size if isinstance(size, list) else [size]
+    if not sides or not all(type(side) is int and side == sides[0] for side in sides):
+        raise LdmError(f"unet: its config has sample_size = {shown(size)}; expected one whole number")
+    return int(sides[0])
+
+
+def _layers(number: Any, config: Config) -> int:
+    """Of the text encoder, whose file may have more: transformers, too, leaves out those beyond this number."""
+    unbuilt = config.text.output == "penultimate"  # the last layer counts here, though it is not in the file
+    if type(number) is not int or not 0 < number <= config.text.layers - unbuilt:
+        raise LdmError(
+            f"text_encoder: its config has num_hidden_layers = {shown(number)}; its tensors make "
+            f"{config.text.layers - unbuilt}"
+        )
+    return number + unbuilt
 
 
 def _take(ours: dict[str, Any], theirs: Mapping[str, Any], names: dict[str, str]) -> None:
@@ -75,24 +81,10 @@ def _take(ours: dict[str, Any], theirs: Mapping[str, Any], names: dict[str, str]
     ours |= {name: theirs[other] for name, other in names.items() if other in theirs}
 
 
-def _demand_positive(config: Config) -> None:
-    """Sizes that are whole numbers may still be none."""
-    sizes = {
-        "heads": min(config.text.heads, *(level.heads for level in config.unet.levels)),
-        "groups": min(config.unet.groups, config.vae.groups),
-        "steps of the noise schedule": config.noise.steps,
-        "pixels": config.defaults.size,
-        "scale of the latents": config.vae.scale,
-    }
-    wrong = [f"{value} {name}" for name, value in sizes.items() if not value > 0]
-    if wrong:
-        raise LdmError(f"its config has {' and '.join(wrong)}; expected more than none")
-
-
 def _ours(table: dict[str, str], theirs: Any) -> Any:
     found = next((ours for ours, name in table.items() if name == theirs), None)
     if found is None:
-        raise LdmError(f"its scheduler has {theirs!r}; expected one of {', '.join(table.values())}")
+        raise LdmError(f"its scheduler has {shown(theirs)}; expected one of {', '.join(table.values())}")
     return found
 
 

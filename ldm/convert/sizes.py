@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ldm.config import SD1, SD2_BASE, Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
-from ldm.convert.checkpoint import Part
+from ldm.convert.checkpoint import PART_NAMES, Part
 from ldm.convert.kinds import Shapes, side
 from ldm.errors import LdmError
 
@@ -96,17 +96,18 @@ def _compvis_blocks(shapes: Shapes) -> Iterable[tuple[str, int, int]]:
 
 def vae_config(part: Part) -> VAEConfig:
     shapes = part.shapes
-    if part.layout == "compvis":
-        name = "encoder.down.{}.block.{}.conv1.weight"
-    else:
-        name = "encoder.down_blocks.{}.resnets.{}.conv1.weight"
+    name = {
+        "compvis": "encoder.down.{}.block.{}.conv1.weight",
+        "diffusers": "encoder.down_blocks.{}.resnets.{}.conv1.weight",
+        "ours": "encoder.down.{}.res.{}.conv_1.weight",
+    }[part.layout]
     levels = count(lambda i: name.format(i, 0), shapes)
     if not levels:
         raise LdmError(f"{part.source}: the VAE has no encoder; is it another kind of model?")
     return VAEConfig(
         channels=tuple(side(shapes, name.format(i, 0), 0) for i in range(levels)),
         res_per_level=count(lambda j: name.format(0, j), shapes),
-        latent_channels=side(shapes, "post_quant_conv.weight", 0),
+        latent_channels=side(shapes, "decoder." * (part.layout == "ours") + "post_quant_conv.weight", 0),
         scale=SD1.vae.scale,
     )
 
@@ -135,11 +136,21 @@ def text_config(part: Part, version: str) -> TextConfig:
     )
 
 
+def whole_folder(source: Path) -> str:
+    """What to do about a network alone if it is one of those in a diffusers folder; else nothing."""
+    folder = source.parent.parent
+    return f": give the whole folder, {folder}" if (folder / "model_index.json").is_file() else ""
+
+
 def sized_config(family: str, parts: dict[str, Part]) -> Config:
     """The config of a whole model of a supported family. Raises `LdmError` if a part is missing or not a model's."""
-    missing = [name for name in ("text", "vae", "unet") if name not in parts]
+    missing = [PART_NAMES[name] for name in ("text", "vae", "unet") if name not in parts]
     if missing:
-        raise LdmError(f"there is no {' and no '.join(missing)} in it; a model needs all three")
+        source = next(iter(parts.values())).source
+        remedy = "a model needs all three" + whole_folder(source)
+        if missing == ["VAE"]:
+            remedy = "give one with vae=... (--vae FILE)"
+        raise LdmError(f"{source}: there is no {' and no '.join(missing)} in it; {remedy}")
     version = family.partition("-")[0]
     return Config(
         name=family,

@@ -1,12 +1,15 @@
 r"""The tokenizer of a checkpoint: from the folder beside its weights, from its own metadata, or CLIP's."""
 
 import json
+import logging
 from dataclasses import replace
 
 from ldm.config import Config
 from ldm.convert.checkpoint import Checkpoint
-from ldm.convert.opening import TOKENIZER
+from ldm.convert.notes import note
+from ldm.convert.opening import CONFIG, TOKENIZER
 from ldm.errors import LdmError
+from ldm.files import parse_json
 from ldm.text.tokenizer import Tokenizer
 
 
@@ -19,10 +22,10 @@ def tokenizer_text(tokenizer: Tokenizer) -> str:
 def tokenizer_from_text(text: str) -> Tokenizer:
     """Read what `tokenizer_text` wrote. Raises `LdmError` if it is something else."""
     try:
-        fields = json.loads(text)
+        fields = parse_json(text, "the tokenizer in the file's metadata")
         merges = [(str(left), str(right)) for left, right in fields.pop("merges")]
         return Tokenizer(merges, **fields)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LdmError(f"the tokenizer in the file's metadata is damaged ({str(error)[:100]})") from error
 
 
@@ -40,5 +43,16 @@ def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Toke
         raise LdmError(
             f"{checkpoint.path}: the text encoder has (vocabulary, length) {expected}, the tokenizer "
             f"{(tokenizer.vocab_size, tokenizer.context_length)}; give a folder with the model's own tokenizer/ in it"
+        )
+    if tokenizer.pad != config.text.pad:
+        if CONFIG in checkpoint.metadata:  # both are ours, and one of them is wrong
+            raise LdmError(
+                f"{checkpoint.path}: its config says that prompts are padded with {config.text.pad!r}, its tokenizer "
+                f"{tokenizer.pad!r}; fetch both again, from one place"
+            )
+        note(
+            f"{checkpoint.path}: its tokenizer pads prompts with {tokenizer.pad!r}, where models of its kind were "
+            f"trained with {config.text.pad!r}; taking the tokenizer's",
+            logging.INFO,
         )
     return replace(config, text=replace(config.text, pad=tokenizer.pad)), tokenizer

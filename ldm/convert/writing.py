@@ -23,7 +23,8 @@ from ldm.convert.safe import write_safetensors
 from ldm.convert.settings import settings_of
 from ldm.convert.words import tokenizer_text
 from ldm.errors import LdmError
-from ldm.files import atomic_folder, atomic_path, sweep
+from ldm.files import atomic_folder, atomic_path
+from ldm.leftovers import sweep
 from ldm.text.tokenizer import Tokenizer
 
 
@@ -34,6 +35,7 @@ def convert(
     config: Config | None = None,
     weights: str | None = None,
     prediction: str | None = None,
+    vae: Path | None = None,
     dtype: torch.dtype | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
@@ -43,9 +45,9 @@ def convert(
     given. Raises `LdmError` for a checkpoint that is none, for NaN in it, and for a disk that is full; then, as after
     a kill, there is no folder, or still the old one.
     """
-    made = gather(source, config, weights, prediction)
+    made = gather(source, config, weights, prediction, vae)
     for part, tensors in made.tensors.items():
-        demand_finite(tensors, made.checkpoint.parts[part].source)
+        demand_finite(tensors, made.checkpoint.parts[part].source, part)
     with _replacing(folder, force) as place:
         write_config(place, _painter(made.config))
         made.tokenizer.save(place / "tokenizer")
@@ -62,6 +64,7 @@ def export(
     config: Config | None = None,
     weights: str | None = None,
     prediction: str | None = None,
+    vae: Path | None = None,
     dtype: torch.dtype | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ def export(
         raise LdmError(f"export to {to!r}; expected 'diffusers' or 'compvis'")
     if to == "compvis" and out.suffix != ".safetensors":
         raise LdmError(f"{out}: the original layout is one file; give a name that ends in .safetensors")
-    made = gather(source, config, weights, prediction)
+    made = gather(source, config, weights, prediction, vae)
     if to == "diffusers":
         with _replacing(out, force) as place:
             write_diffusers(place, made.config, made.tokenizer, made.tensors, dtype)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ldm.evaluate.judge import Judge, faults
 from ldm.pipeline import LatentDiffusion
-from ldm.pixels import to_images, to_pixels
+from ldm.pixels import to_pixels
 from ldm.postcards import Scene, caption, sample_scene, withheld_caption
 from ldm.train.loop import mixed_precision
 
@@ -97,8 +97,8 @@ def paint(
             latent, _ = model.initial_latents(noise_fn(), defaults.sampler, levels)
             for step in model.sample(latent, denoise, noise_fn, defaults.sampler, levels):
                 latent = step.x_prev
-            pixels = model.vae.decode(latent)
-        yield from to_images(pixels)
+            images = model.decode(latent)
+        yield from images
 
 
 def judged(

@@ -1,13 +1,13 @@
-r"""Attention: every position looks at every other and takes what it finds useful.
+r"""Attention: every position of a sequence gathers information from all positions, weighted by relevance.
 
-Each position of a sequence asks a *query*; each position of the same sequence (self-attention) or of another
-one (cross-attention) offers a *key* and a *value*. The values are averaged with weights that say how well
-each key answers the query (Vaswani et al. 2017, eq. 1):
+Each position of a sequence has a *query*; each position of the same sequence (self-attention) or of another one
+(cross-attention) has a *key* and a *value*. The output is an average of the values, weighted by how well each key
+matches the query (Vaswani et al. 2017, eq. 1):
 
 $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
 
-The dot product of two vectors of $d$ independent entries of mean 0 and variance 1 has standard deviation $\sqrt d$;
-dividing by it keeps the softmax from saturating at the start of training.
+The dot product of two vectors of $d$ independent entries of mean 0 and variance 1 has standard
+deviation $\sqrt d$; dividing by it keeps the softmax from saturating at the start of training.
 
 One class serves all of Stable Diffusion: CLIP's causal self-attention, the U-Net's self-attention over
 pixels, its cross-attention from pixels to words, and the VAE's single-head attention.
@@ -28,9 +28,9 @@ def attention(
     v: Float[Tensor, "b h m d"],
     causal: bool = False,
 ) -> Float[Tensor, "b h n d"]:
-    """Attention by torch's fused kernel, which never holds the n x m weights in memory.
+    """Attention by torch's fused kernel, which never stores the n x m weights.
 
-    `causal` hides from position i everything after i (n must equal m).
+    `causal` hides everything after position i from position i (n must equal m).
     """
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
@@ -38,9 +38,9 @@ def attention(
 def attention_weights(
     q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], causal: bool = False
 ) -> Float[Tensor, "b h n m"]:
-    r"""The weights $\mathrm{softmax}(QK^\top / \sqrt d)$ by hand: non-negative, each row sums to one.
+    r"""The weights $\mathrm{softmax}(QK^\top / \sqrt d)$ by hand: non-negative, and each row sums to one.
 
-    `causal` hides from position i everything after i, with `hide_future`.
+    `causal` hides everything after position i from position i, with `hide_future`.
     """
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
     if causal:
@@ -49,9 +49,9 @@ def attention_weights(
 
 
 def hide_future(scores: Float[Tensor, "b h n n"]) -> Float[Tensor, "b h n n"]:
-    r"""The causal mask: the score of query i for key j stays what it is for $j \le i$, and is $-\infty$ for $j > i$.
+    r"""The causal mask: the score of query i and key j is kept for $j \le i$, and becomes $-\infty$ for $j > i$.
 
-    The softmax makes a weight of exactly zero of it, and the other weights of the row still sum to one.
+    The softmax turns $-\infty$ into a weight of exactly zero, and the remaining weights of the row sum to one.
     """
     future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(diagonal=1)
     return scores.masked_fill(future, float("-inf"))
@@ -60,13 +60,13 @@ def hide_future(scores: Float[Tensor, "b h n n"]) -> Float[Tensor, "b h n n"]:
 class Attention(nn.Module):
     """Multi-head attention over sequences, with its four linear maps.
 
-    It has two faces, held equal by a test. Normally the fused kernel runs. With `by_hand = True` the weights
-    are computed in the open and pass through the submodule `weights`, which does nothing: a forward hook on it
-    sees them, shape [b, heads, n, m].
+    Two implementations; a test checks that they agree. By default the fused kernel runs. With `by_hand = True` the
+    weights are computed explicitly and pass through the submodule `weights`, an identity: a forward hook on it sees
+    them, shape [b, heads, n, m].
     """
 
     def __init__(self, width: int, heads: int, context_width: int | None = None, qkv_bias: bool = True):
-        """`context_width`: the width of the sequence looked at, if it is another one (cross-attention)."""
+        """`context_width`: the width of the other sequence, for cross-attention."""
         super().__init__()
         if width % heads:
             raise LdmError(f"{heads} heads do not divide a width of {width}; correct the config")
@@ -75,22 +75,29 @@ class Attention(nn.Module):
         self.k = nn.Linear(context_width or width, width, bias=qkv_bias)
         self.v = nn.Linear(context_width or width, width, bias=qkv_bias)
         self.out = nn.Linear(width, width)
-        self.kernel = attention  # `pieces.py` has another one
         self.by_hand = False
         self.weights = nn.Identity()
 
     def forward(
         self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None, causal: bool = False
     ) -> Float[Tensor, "b n d"]:
-        """Queries come from x, keys and values from `context`, or from x too if there is none."""
+        """Queries come from x; keys and values from `context` if it is given (cross-attention), else from x."""
         context = x if context is None else context
-        # Each head is an independent attention on its own slice of the channels.
+        # Each head attends independently, on its own slice of the channels.
         q, k, v = (
             rearrange(t, "b n (h d) -> b h n d", h=self.heads)
             for t in (self.q(x), self.k(context), self.v(context))
         )
+        return self.out(rearrange(self.attend(q, k, v, causal), "b h n d -> b n (h d)"))
+
+    def attend(
+        self,
+        q: Float[Tensor, "b h n d"],
+        k: Float[Tensor, "b h m d"],
+        v: Float[Tensor, "b h m d"],
+        causal: bool = False,
+    ) -> Float[Tensor, "b h n d"]:
+        """All heads at once."""
         if self.by_hand:
-            mixed = self.weights(attention_weights(q, k, causal)) @ v
-        else:
-            mixed = self.kernel(q, k, v, causal)
-        return self.out(rearrange(mixed, "b h n d -> b n (h d)"))
+            return self.weights(attention_weights(q, k, causal)) @ v
+        return attention(q, k, v, causal)

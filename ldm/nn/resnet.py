@@ -1,8 +1,8 @@
-r"""The residual block, and halving and doubling a picture: the convolutional material of U-Net and VAE.
+r"""The residual block, downsampling and upsampling: the convolutional building blocks of the U-Net and the VAE.
 
-A residual block adds a correction to its input, $x + f(x)$ (He et al. 2016), so that gradients have a path to the
-first layer on which nothing multiplies them. (Diffusion's original code also starts the last convolution of each
-block at zero, so that a deep stack begins as the identity; we keep torch's defaults, and train well with them.)
+A residual block adds a correction to its input, $x + f(x)$ (He et al. 2016), so that gradients reach the first layer
+along a path on which nothing multiplies them. (The original diffusion code also initialises the last convolution of
+each block to zero, so that a deep stack starts as the identity. We keep torch's defaults, which train well here.)
 """
 
 import torch.nn.functional as F
@@ -10,15 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.errors import LdmError
-from ldm.nn.doubling import double_and_convolve, pays
 
 
 class ResBlock(nn.Module):
-    r"""norm, SiLU, 3x3 convolution, twice; the timestep enters between the two.
+    r"""GroupNorm, SiLU, 3x3 convolution, twice; the time embedding is added between the two.
 
-    Diffusion's variant of the pre-activation block (He et al. 2016b; Ho et al. 2020, appendix B). GroupNorm is
-    used rather than BatchNorm because its statistics belong to one picture: a picture does not depend on the
-    batch it is made in.
+    Diffusion's variant of the pre-activation block (He et al. 2016b; Ho et al. 2020, appendix B). Its
+    GroupNorm computes statistics per image, unlike BatchNorm, so an image does not depend on the rest of its batch.
     """
 
     def __init__(
@@ -31,7 +29,7 @@ class ResBlock(nn.Module):
         self.time_proj = nn.Linear(time_width, out_channels) if time_width else None
         self.norm_2 = nn.GroupNorm(groups, out_channels, eps=eps)
         self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        # Where the width changes, the input needs a 1x1 convolution before it can be added.
+        # Where the number of channels changes, a 1x1 convolution brings the input to the new number before it is added.
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(
@@ -41,7 +39,7 @@ class ResBlock(nn.Module):
         if self.time_proj is not None:
             if time is None:
                 raise LdmError("this residual block was built with a time_width: it needs the time embedding")
-            h = h + self.time_proj(F.silu(time))[:, :, None, None]  # one number a channel
+            h = h + self.time_proj(F.silu(time))[:, :, None, None]  # one value per channel
         h = self.conv_2(F.silu(self.norm_2(h)))
         return self.skip(x) + h
 
@@ -50,8 +48,8 @@ class Downsample(nn.Module):
     """Halve height and width with a 3x3 convolution of stride 2.
 
     `pad` is (left, right, top, bottom). The U-Net pads all four sides by one; the VAE's encoder pads only right
-    and bottom, as the original autoencoder did. Weights trained with one do not work with the other: the
-    output moves by one pixel of the input.
+    and bottom, as the original autoencoder did. Weights trained with one do not work with the other: the output is
+    shifted by one input pixel.
     """
 
     def __init__(self, channels: int, pad: tuple[int, int, int, int]):
@@ -64,22 +62,18 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double height and width: repeat each pixel, then let a 3x3 convolution smooth the blocks.
+    """Double height and width: repeat each pixel (nearest neighbour), then smooth the result with a 3x3 convolution.
 
-    (A transposed convolution that learns would do both at once, and leaves checkerboards: Odena et al. 2016.)
+    (A learned transposed convolution would do both at once, but leaves checkerboard artefacts: Odena et al. 2016.)
     """
 
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.at_once = True  # where that is quicker: `doubling.py`
 
     def forward(
         self, x: Float[Tensor, "b c h w"], size: tuple[int, int] | None = None
     ) -> Float[Tensor, "b c h2 w2"]:
-        """`size`: the exact (height, width) to reach, where doubling would miss it by a pixel."""
-        doubled = (2 * x.shape[-2], 2 * x.shape[-1])
-        size = size or doubled
-        if self.at_once and size == doubled and pays(x):
-            return double_and_convolve(x, self.conv.weight, self.conv.bias)
+        """`size`: the exact output (height, width), for odd sizes that doubling would miss by a pixel."""
+        size = size or (2 * x.shape[-2], 2 * x.shape[-1])
         return self.conv(F.interpolate(x, size=size, mode="nearest"))

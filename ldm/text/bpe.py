@@ -1,23 +1,23 @@
 r"""Learning byte-pair merges from a corpus.
 
-Start with every word as single bytes. Count all neighbouring pairs, each word as often as it occurs; glue the
-most frequent pair everywhere; repeat. The list of glued pairs, in order, is the whole model.
+Start with every word split into single bytes. Count all adjacent pairs, weighting each word by how often it occurs;
+merge the most frequent pair everywhere; repeat. The ordered list of merges is the whole model.
 
-Worked example, with "low" seen five times, "lower" twice, "newer" six times (`_` for the end mark `</w>`):
+Worked example, with "low" seen five times, "lower" twice and "newer" six times (`_` is the end-of-word mark `</w>`):
 
     l o w_ x5      l o w e r_ x2      n e w e r_ x6
     pairs: e r_ 8, w e 8, l o 7, n e 6, e w 6, o w_ 5, o w 2
-    merge 0: e r_      (8; "w e" has as many, and "e" comes before "w")
+    merge 0: e r_      (8; "w e" is as frequent, but "e r_" comes first alphabetically)
     l o w_ x5      l o w er_ x2       n e w er_ x6
     pairs: w er_ 8, l o 7, n e 6, e w 6, ...
     merge 1: w er_
     l o w_ x5      l o wer_ x2        n e wer_ x6
-    merge 2: l o       (7), and so on, until each word is one piece
+    merge 2: l o       (7), and so on, until each word is a single token
 
-What is common becomes short, what is rare can still be spelled: that is all byte-pair encoding wants.
+Frequent words become short, and rare ones can still be spelled out: that is the whole idea of byte-pair encoding.
 
-Left out: pairs across words. Words are counted once and never meet, which is also what makes this quick: a
-hundred thousand captions made of a few hundred distinct words cost as much as those few hundred words.
+Pairs never cross word boundaries. Each distinct word is therefore processed once, which is also what makes this fast:
+a hundred thousand captions made of a few hundred distinct words cost as much as those few hundred words.
 
 Source: Sennrich, Haddow and Birch 2016, algorithm 1.
 """
@@ -32,9 +32,9 @@ from ldm.text.words import BOS, EOS, Clean, split_words, word_symbols
 
 
 def count_words(texts: Iterable[str], clean: Clean = "openai") -> Counter[str]:
-    r"""How often each word occurs, after the cleaning and cutting that the tokenizer will do too.
+    r"""How often each word occurs, after the same cleaning and splitting that the tokenizer does.
 
-    A text that occurs many times is cleaned once, for cleaning is the slow part.
+    Repeated texts are cleaned only once, because cleaning is the slow part.
     """
     counts: Counter[str] = Counter()
     for text, times in Counter(texts).items():
@@ -46,10 +46,10 @@ def count_words(texts: Iterable[str], clean: Clean = "openai") -> Counter[str]:
 def learn_merges(words: Mapping[str, int] | Iterable[str], size: int | None = None) -> list[Pair]:
     r"""Merges for `ldm.text.tokenizer.Tokenizer`, the most frequent first.
 
-    `words` are counted words ({"low": 5}) or plain texts, which `count_words` then counts. Learning
-    stops after `size` merges, or when no pair occurs twice: with `size=None`, every word seen at least twice
-    is one piece by then. Among equally frequent pairs the alphabetically first wins, so the result depends
-    on nothing but the counts. Raises `LdmError` for a negative size or count.
+    `words` are word counts ({"low": 5}) or plain texts, which `count_words` counts first. Learning stops after `size`
+    merges, or when no pair occurs twice; with `size=None`, every word seen at least twice has then become a single
+    token. Ties go to the alphabetically first pair, so the result depends only on the counts. Raises `LdmError` for a
+    negative size or count.
     """
     counts = words if isinstance(words, Mapping) else count_words(words)
     if (size is not None and size < 0) or min(counts.values(), default=0) < 0:
@@ -70,7 +70,7 @@ def learn_merges(words: Mapping[str, int] | Iterable[str], size: int | None = No
         if pair_counts[best] < 2:
             break
         merges.append(best)
-        # Only words that hold the pair change: take out the pairs they had, put in the pairs they have now.
+        # Only words that contain the pair change: remove their old pairs from the counts and add their new ones.
         for word in found_in[best]:
             old, spelling[word] = spelling[word], merge_pair(spelling[word], best)
             for pair in zip(old, old[1:]):

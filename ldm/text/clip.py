@@ -1,8 +1,7 @@
-r"""CLIP: one space for texts and pictures.
+r"""CLIP: one embedding space for texts and images.
 
-Two encoders, trained together so that a picture and its caption land on the same spot of a sphere, and all
-other pairs of the batch far apart. That is all the supervision there is; the text encoder that comes out of
-it is the one that Stable Diffusion conditions on.
+Two encoders, trained together so that an image and its caption land close to each other on a sphere, and all other
+pairs of the batch far apart. There is no other supervision. Stable Diffusion conditions on the resulting text encoder.
 
 Source: Radford et al. 2021, section 2.3 and figure 3.
 """
@@ -26,16 +25,16 @@ MAX_SCALE = (
 def contrastive_loss(
     images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], logit_scale: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
-    r"""Which text belongs to picture i, and which picture to text i? The mean of both cross-entropies:
+    r"""Which text belongs to image i, and which image to text i? The mean of both cross-entropies:
 
     $$L = -\frac{1}{2b} \sum_i \left[ \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_i \cdot v_j}}
                                    + \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_j \cdot v_i}} \right]$$
 
-    for unit vectors $u_i$ (pictures) and $v_i$ (texts) and the inverse temperature $s = e^{\mathtt{logit\_scale}}$,
-    learned and at most 100. Knowing nothing costs $\log b$. Source: Radford et al. 2021, figure 3.
+    for unit vectors $u_i$ (images) and $v_i$ (texts) and the inverse temperature $s = e^{\mathtt{logit\_scale}}$, which
+    is learned and at most 100. Guessing gives a loss of $\log b$. Source: Radford et al. 2021, figure 3.
     """
     scale = logit_scale.exp().clamp(max=MAX_SCALE)
-    logits = scale * images @ texts.T  # [picture, text]
+    logits = scale * images @ texts.T  # [image, text]
     target = torch.arange(len(images), device=images.device)  # the diagonal
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
@@ -53,21 +52,21 @@ class CLIP(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed_text(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """Unit vectors in the shared space, one a text."""
+        """Unit vectors in the shared space, one per text."""
         return F.normalize(self.text_projection(pool(self.text(ids), ids)), dim=-1)
 
     def embed_image(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
-        """Unit vectors in the shared space, one a picture (standardised pixels, see `text/image.py`)."""
+        """Unit vectors in the shared space, one per image (standardised pixels, see `text/image.py`)."""
         return F.normalize(self.image_projection(self.image(pixels)), dim=-1)
 
     def similarity(self, pixels: Float[Tensor, "b 3 s s"], ids: Int[Tensor, "k n"]) -> Float[Tensor, "b k"]:
-        """Cosines in [-1, 1] between every picture and every text."""
+        """Cosine similarity, in [-1, 1], between every image and every text."""
         return self.embed_image(pixels) @ self.embed_text(ids).T
 
     def classify(self, pixels: Float[Tensor, "b 3 s s"], ids: Int[Tensor, "k n"]) -> Float[Tensor, "b k"]:
-        """Zero-shot classification: the probability of each of k texts for each picture; rows sum to one.
+        """Zero-shot classification: the probability of each of k texts for each image; rows sum to one.
 
-        The classes are texts ("a dog", "a cat", ...), so a new class costs a sentence and no training.
+        The classes are texts ("a dog", "a cat", ...), so adding a class takes a sentence and no training.
         Source: Radford et al. 2021, section 3.1.
         """
         scale = self.logit_scale.exp().clamp(max=MAX_SCALE)

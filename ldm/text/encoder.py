@@ -1,8 +1,8 @@
-r"""CLIP's text transformer: token ids in, one vector a token out.
+r"""CLIP's text transformer: token ids in, one vector per token out.
 
-The U-Net's cross-attention reads *all* of these vectors (the "context"), not a summary: the word "snow-capped"
-can then colour the mountains only. Padding is part of the context too. Nothing is masked but the future:
-Stable Diffusion was trained so, and to mask or zero the padding changes its pictures beyond recognition.
+The U-Net's cross-attention reads *all* of these vectors (the "context") rather than a summary, so the word
+"snow-capped" can affect the mountains alone. Padding is part of the context too. The only mask is the causal one:
+Stable Diffusion was trained this way, and masking or zeroing the padding changes its images beyond recognition.
 
 Source: Radford et al. 2021, section 2.4.
 """
@@ -21,7 +21,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: TextConfig):
         super().__init__()
-        # Stable Diffusion 2 reads the state *before* the last layer, so that layer is not built at all.
+        # Stable Diffusion 2 uses the output of the second-to-last layer, so the last one is not built at all.
         layers = config.layers - (config.output == "penultimate")
         self.token_embedding = embedding(config.vocab_size, config.width)
         self.position_embedding = embedding(config.context_length, config.width)
@@ -31,9 +31,9 @@ class TextEncoder(nn.Module):
         self.norm_out = nn.LayerNorm(config.width, eps=1e-5)
 
     def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
-        """`ids` in [0, vocab_size), at most context_length of them. Returns the normalised last states.
+        """`ids` in [0, vocab_size), at most context_length of them. Returns the normalised final hidden states.
 
-        The layers are causal: the state at position i knows the tokens up to i and none after.
+        The layers are causal: the state at position i depends only on tokens 0 to i.
         Raises `LdmError` for a sequence longer than the model has positions for.
         """
         length, longest = ids.shape[1], self.position_embedding.num_embeddings
@@ -50,9 +50,9 @@ class TextEncoder(nn.Module):
 
 
 def pool(states: Float[Tensor, "b n d"], ids: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-    """The state at the end-of-text token: the only one that has read the whole text.
+    """The hidden state at the end-of-text token, the first one that depends on the whole text.
 
-    Its id is the largest of the vocabulary, so the first maximum of the ids finds it (the padding that follows
-    may carry the same id).
+    That token has the largest id of the vocabulary, so `argmax` finds its first occurrence (the padding after it may
+    have the same id).
     """
     return states[torch.arange(len(ids), device=ids.device), ids.argmax(dim=-1)]

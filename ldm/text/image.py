@@ -1,8 +1,7 @@
 r"""CLIP's image encoder: a vision transformer.
 
-The picture is cut into square patches, each becomes a token by one linear map, and a learned "class" token
-joins them to collect what the picture shows. From there on it is the transformer that reads text, without the
-causal mask.
+The image is cut into square patches, one linear map turns each patch into a token, and a learned "class" token is
+prepended to collect what the image shows. The rest is the same transformer as for text, without the causal mask.
 
 Source: Dosovitskiy et al. 2021, section 3.1; CLIP adds a norm before the first layer (Radford et al. 2021, section
 2.4), and its released code has no bias in the patch embedding.
@@ -21,13 +20,13 @@ from ldm.config import ImageConfig
 from ldm.pixels import to_pixels
 from ldm.text.transformer import TransformerLayer, embedding
 
-# Per-channel mean and standard deviation of CLIP's training pictures, in [0, 1].
+# Per-channel mean and standard deviation of CLIP's training images, whose pixels are in [0, 1].
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def preprocess(images: Sequence[Image.Image], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
-    """Pictures as CLIP wants them: short side resized to `size` (bicubic), centre cropped, standardised."""
+    """CLIP's preprocessing: the short side resized to `size` (bicubic), centre crop, standardised."""
     squares = []
     for image in images:
         short = min(image.size)
@@ -39,9 +38,9 @@ def preprocess(images: Sequence[Image.Image], size: int) -> Float[Tensor, "b 3 {
 
 
 def fit(pixels: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
-    """What `preprocess` does, for square pictures that are tensors already: pixels in [-1, 1], resized, standardised.
+    """`preprocess` for square images that are already tensors in [-1, 1]: resized, then standardised.
 
-    Pictures are mostly larger than what CLIP looks at: 512 against 224 in Stable Diffusion, 128 against 64 here.
+    Images are usually larger than CLIP's input: 512 and 224 pixels for Stable Diffusion, 128 and 64 here.
     """
     if pixels.shape[-1] != size:
         pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
@@ -49,7 +48,7 @@ def fit(pixels: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 {size
 
 
 def standardise(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Pixels in [-1, 1] to CLIP's zero mean and unit variance."""
+    """Pixels in [-1, 1], standardised to zero mean and unit variance over CLIP's training images."""
     mean, std = (
         torch.tensor(x, dtype=pixels.dtype, device=pixels.device)[:, None, None] for x in (MEAN, STD)
     )
@@ -57,7 +56,7 @@ def standardise(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
 
 
 class ImageEncoder(nn.Module):
-    """Patches to tokens, transformer layers, and the class token's final state."""
+    """Patch embedding, transformer layers, and the class token's final state."""
 
     def __init__(self, config: ImageConfig):
         super().__init__()
@@ -73,11 +72,11 @@ class ImageEncoder(nn.Module):
         self.norm_out = nn.LayerNorm(config.width, eps=1e-5)
 
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b d"]:
-        """`pixels` standardised, of the configured size. Returns one vector a picture."""
+        """`pixels` standardised, of the configured size. Returns one vector per image."""
         return self.norm_out(self.states(pixels)[-1][:, 0])
 
     def states(self, pixels: Float[Tensor, "b 3 s s"]) -> list[Float[Tensor, "b n d"]]:
-        """The tokens after each layer, the class token first: what `forward` makes its vector of."""
+        """The hidden states after each layer, the class token first; `forward` uses the last."""
         patches = rearrange(self.patch_embedding(pixels), "b d h w -> b (h w) d")
         cls = repeat(self.class_embedding, "d -> b 1 d", b=len(pixels))
         x = torch.cat([cls, patches], dim=1)

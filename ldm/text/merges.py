@@ -1,7 +1,7 @@
-r"""Files of merges. A merge is a pair of neighbouring pieces that are glued into one: "l o" makes "lo".
+r"""Merge files. A merge joins two adjacent tokens into one: "l o" becomes "lo".
 
-A file lists one a line, in the order learned, after a version note. `ldm.text.tokenizer` uses them, `ldm.text.bpe`
-learns them, and CLIP's own file comes with this package.
+A file lists one merge per line, in the order they were learned, after a version note. `ldm.text.tokenizer` uses them,
+`ldm.text.bpe` learns them, and CLIP's own file comes with this package.
 """
 
 import gzip
@@ -16,7 +16,7 @@ Pair = tuple[str, str]
 
 CLIP_MERGES = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 CLIP_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
-# CLIP's vocabulary less the bytes (with and without </w>) and the two marks; the file lists over 262,000.
+# CLIP's vocabulary minus the bytes (with and without </w>) and the two special tokens; the file lists over 262,000.
 CLIP_MERGE_COUNT = 49_408 - 2 * 256 - 2
 
 
@@ -24,8 +24,8 @@ CLIP_MERGE_COUNT = 49_408 - 2 * 256 - 2
 def read_clip_merges(path: Path = CLIP_MERGES) -> tuple[Pair, ...]:
     r"""CLIP's 48,894 merges, in the order learned, from the file OpenAI published.
 
-    Raises `LdmError` when the file is missing or is not, byte for byte, the published one: a single wrong merge
-    would shift every later id and turn prompts into others without any sign of it.
+    Raises `LdmError` when the file is missing or differs from the published one by a single byte: one wrong merge
+    would shift every later id and silently turn prompts into different ones.
     """
     try:
         data = path.read_bytes()
@@ -39,9 +39,9 @@ def read_clip_merges(path: Path = CLIP_MERGES) -> tuple[Pair, ...]:
 
 
 def parse_merges(lines: Iterable[str], source: str, expected: int | None = None) -> tuple[Pair, ...]:
-    r"""Merges from lines of two symbols with a space between, the version note cut off.
+    r"""Merges from lines of two symbols separated by a space, without the version note.
 
-    Raises `LdmError` that names a line of another form, or if there are not as many lines as `expected`.
+    Raises `LdmError` naming the first malformed line, or if the number of lines is not `expected`.
     """
     merges = []
     for number, line in enumerate(lines, start=2):  # line 1 is the version note

@@ -43,9 +43,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 from ldm.files import atomic_path
-from ldm.text.merges import Pair, parse_merges, read_clip_merges
+from ldm.text.merges import Pair, read_clip_merges
+from ldm.text.tokenizer_files import read_tokenizer_files
 from ldm.text.words import BOS, END_OF_WORD, EOS, Clean, base_symbols, split_words, symbol_bytes, word_symbols
 
 Pad = Literal["eos", "zero"]
@@ -94,23 +95,6 @@ def merge_word(symbols: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str, 
     return tuple(piece for piece in pieces if piece)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LdmError(f"cannot read the tokenizer file {path}: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
-        raise LdmError(f"{path} is no JSON: {error}; fetch it again") from error
-    if not isinstance(data, dict):
-        raise LdmError(f"{path}: expected a JSON object, got {type(data).__name__}; fetch it again")
-    return data
-
-
 class Tokenizer:
     r"""Text to ids and back, given the merges.
 
@@ -127,9 +111,11 @@ class Tokenizer:
     ) -> None:
         r"""Raises `LdmError` when a merge uses a piece no earlier line makes, or an option is not known."""
         if pad not in get_args(Pad) or clean not in get_args(Clean):
-            raise LdmError(f"pad {pad!r}, clean {clean!r}: expected {get_args(Pad)}, {get_args(Clean)}")
-        if context_length < 2:
-            raise LdmError(f"context_length {context_length}: expected at least 2, for bos and eos")
+            raise LdmError(
+                f"pad {shown(pad)}, clean {shown(clean)}: expected {get_args(Pad)}, {get_args(Clean)}"
+            )
+        if type(context_length) is not int or not 2 <= context_length <= 10_000:  # 2: for bos and eos
+            raise LdmError(f"context_length {shown(context_length)}: expected a whole number of at least 2")
         self.merges = tuple((left, right) for left, right in merges)
         self.context_length, self.pad, self.clean = context_length, pad, clean
         vocab = {symbol: number for number, symbol in enumerate(base_symbols())}
@@ -256,30 +242,18 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        r"""Read a folder that `save` or transformers wrote; both config files may be missing.
+        r"""Read a folder that `save` or transformers wrote, in either of its forms (`ldm.text.tokenizer_files`).
 
-        Raises `LdmError` when a file is missing or damaged, or when `vocab.json` does not number the pieces the
+        Raises `LdmError` when a file is missing or damaged, or when its vocabulary does not number the pieces the
         way the merges do: the ids would then mean other rows of the embedding table.
         """
-        folder = Path(folder)
-        merges = _read(folder / "merges.txt").splitlines()[1:]
-        vocab = _read_json(folder / "vocab.json")
-        config: dict[str, Any] = {}
-        for name in ("special_tokens_map.json", "tokenizer_config.json"):
-            config |= _read_json(folder / name) if (folder / name).exists() else {}
-        pad_token, length = config.get("pad_token", EOS), config.get("model_max_length", 77)
-        if isinstance(pad_token, dict):  # transformers also writes {"content": "!", "lstrip": false, ...}
-            pad_token = pad_token.get("content")
-        if pad_token not in (EOS, "!"):
-            raise LdmError(f"{folder}: pad_token {pad_token!r}, expected {EOS!r} or '!', which is id 0")
-        if not isinstance(length, int) or length > 10_000:  # transformers writes 1e30 where nobody set it
-            raise LdmError(f"{folder}: model_max_length {length!r}, expected a whole number such as 77")
-        pad: Pad = "eos" if pad_token == EOS else "zero"
-        pairs = parse_merges(merges, str(folder / "merges.txt"))
-        tokenizer = cls(pairs, length, pad, config.get("clean", "openai"))
-        if vocab != tokenizer.vocab:
+        files = read_tokenizer_files(Path(folder))
+        pad: Pad = "eos" if files.pad == EOS else "zero"
+        clean: Any = files.clean or "openai"
+        tokenizer = cls(files.merges, files.context_length, pad, clean)
+        if files.vocab != tokenizer.vocab:
             raise LdmError(
-                f"{folder}: vocab.json ({len(vocab)} pieces) does not number the pieces as merges.txt does "
-                f"({tokenizer.vocab_size} pieces); fetch both files again, from one place"
+                f"{folder}: its vocabulary ({len(files.vocab)} pieces) does not number the pieces as its merges do "
+                f"({tokenizer.vocab_size} pieces); fetch the folder again, from one place"
             )
         return tokenizer

@@ -1,7 +1,8 @@
-r"""The transformer layer that both halves of CLIP are made of.
+r"""The transformer layer that both of CLIP's encoders are built from.
 
-Self-attention, then a two-layer perceptron; each reads a normalised copy and adds its result to the stream
-("pre-norm": Radford et al. 2019, section 2.3). Only the mask differs: text looks back, pictures look around.
+Self-attention, then a two-layer perceptron. Each reads a normalised copy of its input and adds its output to the
+residual stream ("pre-norm": Radford et al. 2019, section 2.3). Only the mask differs: text tokens attend to earlier
+tokens, image patches to all patches.
 """
 
 from collections.abc import Callable
@@ -15,18 +16,18 @@ from ldm.nn.attention import Attention
 
 
 def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    r"""$x\,\sigma(1.702\,x)$, OpenAI's shortcut for GELU (Hendrycks & Gimpel 2016, section 2).
+    r"""$x\,\sigma(1.702\,x)$, OpenAI's approximation of GELU (Hendrycks & Gimpel 2016, section 2).
 
-    It is off by up to 0.02. A model trained with one must be run with the same one.
+    It differs from GELU by up to 0.02, so a model must be run with the one that it was trained with.
     """
     return x * torch.sigmoid(1.702 * x)
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
-    """`nn.Embedding`, with the same standard normal numbers from the same generator.
+    """`nn.Embedding`, initialised with the same standard normal numbers.
 
-    On the meta device, where there are none, it draws none: there torch's own class imports the whole of torch's
-    compiler to draw them, for more than a second at the start of every program that loads a model.
+    On the meta device, where there are no numbers, it skips the initialisation: torch's own class would import all of
+    torch's compiler for it, which adds more than a second to the start of every program that loads a model.
     """
     weight = torch.empty(rows, width)
     return nn.Embedding.from_pretrained(weight if weight.is_meta else weight.normal_(), freeze=False)
@@ -36,7 +37,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, 
 
 
 class MLP(nn.Module):
-    """Each token thinks for itself, four times as wide."""
+    """A two-layer perceptron, applied to each token separately; the hidden layer is four times as wide."""
 
     def __init__(self, width: int, activation: str):
         super().__init__()

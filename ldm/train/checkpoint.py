@@ -7,7 +7,6 @@ step alone, that work comes out the same when it is done again, bit for bit on t
 
 import hashlib
 import json
-import pickle
 import signal
 import threading
 import zipfile
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.files import atomic_path, open_regular
 from ldm.train.processes import world
 
 Identity = Mapping[str, str | int | float]  # what must not change between two parts of a run, by name
@@ -46,48 +45,94 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
-    with atomic_path(path) as temporary:
-        torch.save({**state, "random": random}, temporary)
+    with keeping(path), atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save({**state, "random": random}, file)
 
 
-def read_checkpoint(path: Path, identity: Identity) -> dict[str, Any]:
-    """What `write_checkpoint` wrote, with the random state put back.
+@contextmanager
+def keeping(path: Path) -> Iterator[None]:
+    """Raises `LdmError` if a file of a run cannot be written, as on a full disk. What was there is there still."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch.save hides the system's error behind one of its own
+        refusal = next(
+            (e for e in (error, error.__context__, error.__cause__) if isinstance(e, OSError)), None
+        )
+        if refusal is None:
+            raise
+        raise LdmError(
+            f"cannot write {path}: {refusal.strerror or refusal}; make room, and the same command with --resume goes "
+            "on from the last checkpoint"
+        ) from error
 
-    Raises `LdmError` if the file is damaged, or if it is of a run whose `identity` differs: it could be continued, but
-    the weights would be those of no run that anybody can repeat.
+
+def read_checkpoint(path: Path, identity: Identity, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What `write_checkpoint` wrote; `parts` take up their states from it, and torch its random state.
+
+    Raises `LdmError` if the file cannot be read, if it is damaged or of another model, or if it is of a run whose
+    `identity` differs: it could be continued, but the weights would be those of no run that anybody can repeat.
     """
+    open_regular(path).close()  # raises `LdmError` for what cannot be opened
     try:
         with zipfile.ZipFile(path) as archive:  # torch writes a zip, but does not look at its checksums
+            if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+                raise ValueError("it is compressed, which torch does not do")
             damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"part {damaged}")
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if damaged or state.keys() != PARTS:
-            raise ValueError(f"part {damaged}" if damaged else f"parts {sorted(state)}")
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        _check_form(state)
+    except Exception as error:  # there is hardly a type of error that damaged bytes do not lead to
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise LdmError(
-            f"{path} is damaged or of another version ({error}); start this stage anew, without --resume"
+            f"{path} is damaged or of another version ({reason}); start this stage anew, without --resume"
         ) from error
-    then = state["identity"]
+    _check_identity(path, state["identity"], identity)
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"]["cpu"])
+        if torch.cuda.is_available() and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LdmError(
+            f"{path} is of another model ({reason}); give the folder of this one, or start this stage anew, "
+            "without --resume"
+        ) from error
+    return state
+
+
+def _check_form(state: Any) -> None:
+    """Raise `ValueError` unless a state has the parts that `write_checkpoint` gives it, each of its type."""
+    if not isinstance(state, dict) or state.keys() != PARTS:
+        raise ValueError(
+            f"parts {sorted(map(str, state))}" if isinstance(state, dict) else type(state).__name__
+        )
+    for name in PARTS - {"step"}:
+        if not isinstance(state[name], dict):
+            raise ValueError(f"{name} is of type {type(state[name]).__name__}")
+    if type(state["step"]) is not int or state["step"] < 1:
+        raise ValueError(f"step {state['step']!r}")
+    log = state["log"]
+    if log.keys() != {"lines", "recent", "seconds"}:
+        raise ValueError(f"a log of {sorted(map(str, log))}")
+    numbers = [*log["recent"], log["seconds"], *(number for line in log["lines"] for number in line)]
+    if not all(len(line) == 3 for line in log["lines"]) or not all(type(n) in (int, float) for n in numbers):
+        raise ValueError("its log is no table of numbers")
+
+
+def _check_identity(path: Path, then: Identity, now: Identity) -> None:
     differing = [
-        f"{name} was {then.get(name, 'absent')} and is {identity.get(name, 'absent')}"
-        for name in sorted(then.keys() | identity.keys())
-        if then.get(name) != identity.get(name)
+        f"{name} was {then.get(name, 'absent')} and is {now.get(name, 'absent')}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
     ]
     if differing:
         raise LdmError(
             f"{path} is of another run: {'; '.join(differing)}. Give what was given then, "
             "or start this stage anew, without --resume"
         )
-    torch.set_rng_state(state["random"]["cpu"])
-    if torch.cuda.is_available() and "cuda" in state["random"]:
-        torch.cuda.set_rng_state(state["random"]["cuda"])
-    return state
-
-
-def sweep(run: Path) -> None:
-    """Remove the half-written files that a killed process left in the run's folder."""
-    for name in ("checkpoint.pt", "log.csv", "loss.png", "samples-"):
-        for left_over in run.glob(f".{name}*"):
-            left_over.unlink(missing_ok=True)
 
 
 @contextmanager

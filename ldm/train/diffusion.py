@@ -55,14 +55,19 @@ def importance(noise_config: NoiseConfig) -> Float[Tensor, "T"]:
       \frac{\min(\mathrm{SNR}_t, 5)}{\mathrm{SNR}_t + 1}, \qquad \min(\mathrm{SNR}_t, 5), \qquad
       \mathrm{SNR}_t = \frac{\bar\alpha_t}{1 - \bar\alpha_t}$$
 
-    Source: Hang et al. 2023, section 3.4, who found that training so is several times faster.
+    At zero terminal SNR that would be 0 for the very step from which every image is sampled: the network would never
+    learn to answer there. So on such a schedule the clamp is applied to $\mathrm{SNR}_t + 1$, which is what the plain
+    squared error of v gives an error in $x_0$. For v and for $x_0$:
+
+    $$w_t \propto \frac{\min(\mathrm{SNR}_t + 1, 5)}{\mathrm{SNR}_t + 1}, \qquad \min(\mathrm{SNR}_t + 1, 5)$$
+
+    Source: Hang et al. 2023, section 3.4, who found that training so is several times faster. With zero terminal SNR as
+    in diffusers' training scripts, which add 1 for every model that predicts v.
     """
     alpha_bar = make_alpha_bar(noise_config)
     snr = alpha_bar / (1 - alpha_bar)
-    weight = (
-        snr.clamp(max=MIN_SNR)
-        / {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[noise_config.prediction]
-    )
+    counted = (snr + 1 if noise_config.zero_snr else snr).clamp(max=MIN_SNR)  # of an error in x0
+    weight = counted / {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[noise_config.prediction]
     return weight / weight.mean()
 
 

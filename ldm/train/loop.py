@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ldm.bfloat16 import bfloat16_instructions
+from ldm.backend.accelerate import accelerate
+from ldm.backend.cpu import bfloat16_instructions
+from ldm.errors import LdmError
+from ldm.leftovers import sweep_folder
 from ldm.nn.attention import Attention
-from ldm.train.checkpoint import Identity, polite_stop, read_checkpoint, sweep, write_checkpoint
+from ldm.train.checkpoint import Identity, keeping, polite_stop, read_checkpoint, write_checkpoint
 from ldm.train.log import Log
 from ldm.train.processes import average_gradients, device, mean_of, rank, wait
 
@@ -84,15 +87,16 @@ def update_ema(average: nn.Module, module: nn.Module, decay: float, step: int) -
         mean.lerp_(current, 1 - d)
 
 
-def descend(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    """One step down the gradient of `loss`, which is clipped to norm 1."""
+def descend(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> Tensor:
+    """One step down the gradient of `loss`, which is clipped to norm 1; returns the norm that it had."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad()
     loss.backward()
     average_gradients(module)
-    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    norm = nn.utils.clip_grad_norm_(module.parameters(), 1.0)
     optimizer.step()
+    return norm
 
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -114,10 +118,11 @@ def train(
 
     The module is moved to `device()`, where a loss finds it. `run` receives log.csv and, every few minutes,
     checkpoint.pt, loss.png and what `watch` paints. With `resume` the run goes on from the checkpoint, if there is one:
-    an `LdmError` if it is damaged, or of a run with another recipe or `identity`. Ctrl-C raises KeyboardInterrupt after
-    a last checkpoint. `unit` is what the progress bar counts. AdamW: Loshchilov & Hutter 2019.
+    an `LdmError` if it is damaged, or of a run with another recipe or `identity`; and whenever a loss or a gradient is
+    not finite. Ctrl-C raises KeyboardInterrupt after a last checkpoint. `unit` is what the progress bar counts. AdamW:
+    Loshchilov & Hutter 2019.
     """
-    module.to(device())
+    accelerate(module.to(device()))
     attend_by_hand(module)
     average = copy.deepcopy(module).requires_grad_(False).eval()
     # 0.99, not 0.999: a run of a few thousand steps should not remember squared gradients for a thousand.
@@ -132,10 +137,12 @@ def train(
     with polite_stop() as asked, progress_bar(run.name, first, recipe, unit) as bar:
         for step in range(first, recipe.steps):
             loss = loss_at(step)
-            descend(module, optimizer, loss, learning_rate(recipe, step))
+            norm = descend(module, optimizer, loss, learning_rate(recipe, step))
             update_ema(average, module, recipe.ema, step)
 
-            value, stop = mean_of(loss.item(), float(asked()))  # so that all processes stop at the same step
+            # Means over all processes, so that all stop at the same step.
+            value, slope, stop = mean_of(loss.item(), norm.item(), float(asked()))
+            keeper.check(step, value, slope)
             log.add(step, value)
             bar.set_postfix(loss=f"{log.smooth:.4f}", refresh=False)
             bar.update()
@@ -165,19 +172,31 @@ class Keeper:
         self.identity = {**identity, **{f"recipe.{name}": value for name, value in asdict(recipe).items()}}
         del self.identity["recipe.checkpoint_minutes"]  # which changes no weight
         self.written = time.monotonic()
+        self.kept = 0  # the step of the last checkpoint; 0: none
 
     def begin(self, resume: bool) -> tuple[int, Log]:
         """The first step to do, and the log of those before it."""
         checkpoint, first, kept = self.run / "checkpoint.pt", 0, None
         if resume and checkpoint.exists():
-            state = read_checkpoint(checkpoint, self.identity)
-            for name, part in self.parts.items():
-                part.load_state_dict(state[name])
+            state = read_checkpoint(checkpoint, self.identity, self.parts)
             first, kept = state["step"], state["log"]
+            self.kept = first
         wait()  # until all have read it
         if rank() == 0:
-            sweep(self.run)
+            sweep_folder(self.run)
         return first, Log(self.run, kept)
+
+    def check(self, step: int, loss: float, norm: float) -> None:
+        """Raise `LdmError` if loss or gradient is not finite: then the weights are not, and are never written."""
+        wrong = "loss" if not math.isfinite(loss) else "gradient" if not math.isfinite(norm) else None
+        if wrong:
+            kept = (
+                f"the checkpoint of step {self.kept} is kept" if self.kept else "there is no checkpoint yet"
+            )
+            raise LdmError(
+                f"{self.run.name}: the {wrong} of step {step + 1} is not finite, so training stops; {kept}. The same "
+                "steps would go the same way: start anew, without --resume, with another --seed or other pictures"
+            )
 
     def keep(self, step: int, log: Log, stop: bool) -> None:
         """After `step` steps: write everything if it is time to. Raises KeyboardInterrupt if asked to `stop`."""
@@ -186,13 +205,17 @@ class Keeper:
         if rank() == 0 and (due or stop or last):
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"step": step, "log": log.state(), "identity": self.identity}
-            log.plot()  # before: a run whose checkpoint says that it is finished has its curve
+            with keeping(self.run / "loss.png"):
+                log.plot()  # before: a run whose checkpoint says that it is finished has its curve
             write_checkpoint(self.run / "checkpoint.pt", state)
             cards = [torch.cuda.current_device()] if device().type == "cuda" else []
             with torch.random.fork_rng(cards):  # looking changes nothing
                 if last or not stop:
-                    self.watch(self.run / f"samples-{step:06d}.png")
+                    samples = self.run / f"samples-{step:06d}.png"
+                    with keeping(samples):
+                        self.watch(samples)
             self.written = time.monotonic()
+            self.kept = step
         if stop and not last:
             raise KeyboardInterrupt(
                 f"stopped after step {step} of {self.recipe.steps}; the same command with --resume goes on from there"

@@ -4,23 +4,33 @@ A caption comes from `metadata.jsonl`, one JSON object a line, the convention of
 
     {"file_name": "00000.png", "text": "a castle by a lake at night"}
 
-or from a text file beside the image (00000.png, 00000.txt). `ldm postcards --folder DIR` writes such a folder.
+or from a text file beside the image (00000.png, 00000.txt). Texts are in UTF-8, or in UTF-16 with a byte order mark;
+what is in neither is reported, not guessed. `ldm postcards --folder DIR` writes such a folder.
 """
 
+import codecs
 import json
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, printable
+from ldm.files import read_bounded
+from ldm.inputs import fit_picture, read_picture
 from ldm.train.checkpoint import fingerprint
 from ldm.train.data import Pictures
 from ldm.train.processes import rank
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 METADATA = "metadata.jsonl"
+# In bytes: more than a text encoder reads, and more lines than there is time for.
+LARGEST_CAPTION, LARGEST_METADATA = 2**20, 2**28
+# UTF-16 announces itself; of its two orders Python finds out which it is. (UTF-32 begins with the same bytes: longer.)
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
 
 Unusable = dict[str, list[str]]  # reason -> names
 
@@ -28,7 +38,8 @@ Unusable = dict[str, list[str]]  # reason -> names
 def read_own(folder: Path, size: int) -> tuple[Pictures, Pictures]:
     """The usable pictures of `folder`: those to train on, and every tenth, by order of name, held out to measure.
 
-    Each is turned as its camera held it, converted to RGB, cropped to its central square and resized to `size` pixels.
+    Each is read as `ldm.inputs` does it (upright, opaque, in RGB), cropped to its central square and resized to `size`
+    pixels.
     What is unusable is reported, with the reason. Raises `LdmError` if fewer than two are left.
     """
     unusable: Unusable = defaultdict(list)
@@ -38,7 +49,7 @@ def read_own(folder: Path, size: int) -> tuple[Pictures, Pictures]:
         try:
             squares.append(read_square(folder / name, size))
             texts.append(text)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's ways to say no
+        except LdmError:
             unusable["no picture that can be read"].append(name)
     if rank() == 0:
         report(folder, len(texts), unusable)
@@ -66,10 +77,13 @@ def find_captions(folder: Path, unusable: Unusable) -> dict[str, str]:
         unusable[f"named in {METADATA}, but no image in the folder"].append(name)
     for name in names - captions.keys():
         beside = (folder / name).with_suffix(".txt")
-        if beside.is_file():
-            captions[name] = beside.read_text(encoding="utf-8", errors="replace")
-        else:
+        if not beside.exists():
             unusable["no caption"].append(name)
+            continue
+        try:
+            captions[name] = read_caption(beside)
+        except (LdmError, ValueError):
+            unusable["a caption that cannot be read; save it as text in UTF-8"].append(name)
     for name in names & captions.keys():
         if not captions[name].strip():
             unusable["an empty caption"].append(name)
@@ -79,11 +93,16 @@ def find_captions(folder: Path, unusable: Unusable) -> dict[str, str]:
 def read_metadata(path: Path, unusable: Unusable) -> dict[str, str]:
     """`file_name` -> `text` of each line; lines without them go to `unusable`."""
     captions = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, start=1):
+    content = read_bounded(path, LARGEST_METADATA) if path.exists() else b""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
-            row = json.loads(line) if line.strip() else None
-        except json.JSONDecodeError:
+            content = decoded(content).encode()
+        except ValueError as error:
+            raise LdmError(f"{path} is not a text in UTF-16 ({error}); save it again, in UTF-8") from error
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        try:
+            row = json.loads(decoded(line)) if line.strip() else None
+        except (ValueError, RecursionError):
             row = ()
         if (
             isinstance(row, dict)
@@ -92,18 +111,31 @@ def read_metadata(path: Path, unusable: Unusable) -> dict[str, str]:
         ):
             captions[PurePosixPath(row["file_name"]).as_posix()] = row["text"]  # "./a.png" is "a.png"
         elif row is not None:  # an empty line is no mistake
-            unusable[f"a line of {METADATA} without file_name and text"].append(f"line {number}")
+            unusable[f"a line of {METADATA} without file_name and text in UTF-8"].append(f"line {number}")
     return captions
 
 
+def read_caption(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16. Raises `LdmError` or `ValueError` for what is neither, or no text."""
+    text = decoded(read_bounded(path, LARGEST_CAPTION))
+    if "\0" in text:  # as in UTF-16 that does not begin by saying so
+        raise ValueError("a zero byte in a text")
+    return text
+
+
+def decoded(content: bytes) -> str:
+    """A text in UTF-8; or in what its byte order mark says, which does not become part of it."""
+    marked = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    return content.decode(marked)
+
+
 def read_square(path: Path, size: int) -> np.ndarray:
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
+    """A picture as `--init` reads it, cropped to its central square."""
+    return np.asarray(fit_picture(read_picture(path), (size, size)))
 
 
 def report(folder: Path, usable: int, unusable: Unusable) -> None:
-    print(f"{folder}: {usable} usable pictures")
+    print(printable(f"{folder}: {usable} usable pictures"))
     for reason, names in sorted(unusable.items()):
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-        print(f"  {len(names)} unusable: {reason} ({shown})")
+        print(printable(f"  {len(names)} unusable: {reason} ({shown})"))

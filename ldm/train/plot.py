@@ -2,6 +2,7 @@ r"""Pictures of a training: its curves, and how well texts and pictures find eac
 
 import csv
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ldm.files import atomic_path
+from ldm.files import atomic_path, open_regular
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def plot_losses(runs: Sequence[Path], path: Path) -> None:
     """The curves of several runs side by side, read from their log.csv: "is my loss normal?", at one glance."""
     figure = _figure(5.0 * len(runs), 4.0)
     for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
-        with open(run / "log.csv", newline="") as file:
+        with TextIOWrapper(open_regular(run / "log.csv"), encoding="utf-8", newline="") as file:
             points = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
         _draw_curve(axes, points, run.name)
     _write(figure, path)

@@ -15,7 +15,8 @@ import torch
 from ldm.config import TINY, Config, ImageConfig, Level, UNetConfig
 from ldm.convert.folder import read_config
 from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.files import atomic_path, read_json
+from ldm.leftovers import sweep_folder
 from ldm.postcards import SUBJECTS
 from ldm.train.clip import train_clip
 from ldm.train.data import Pictures, draw_pictures
@@ -171,6 +172,8 @@ def check_writable(folder: Path) -> None:
     """Raise `LdmError` if nothing can be written to `folder`: better now than after an hour of training."""
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder / "tokenizer", folder / "runs"):
+            sweep_folder(place)
         with tempfile.TemporaryFile(dir=folder / "runs"):
             pass
     except OSError as error:
@@ -202,7 +205,7 @@ def draw_curves(folder: Path) -> None:
 def write_report(folder: Path, stage: str, reached: dict[str, float], seconds: float, preset: str) -> None:
     """Print what a stage reached, and add it to report.json."""
     path = folder / "runs" / "report.json"
-    report = json.loads(path.read_text()) if path.exists() else {}
+    report = read_json(path) if path.exists() else {}
     reached = reached | {"minutes": seconds / 60}
     for name, value in reached.items():
         print(f"{stage}: {name}: {value:.4g}")

@@ -1,1 +1,1 @@
-"""The denoiser: given a noisy latent, the noise level and the text, what is the noise?"""
+"""The denoiser: given a noisy latent, its noise level and the text, it predicts the noise."""

@@ -1,7 +1,7 @@
-r"""Telling the U-Net how noisy its input is.
+r"""How the U-Net is told the noise level of its input.
 
-One network serves all noise levels, so the timestep is an input. A single number would be a poor one; its
-sines and cosines at many frequencies are as easy to read as a clock with many hands.
+One network handles all noise levels, so the timestep is one of its inputs. A single number would be hard for a network
+to use; sines and cosines of it at many frequencies are easy to read, like a clock with many hands.
 """
 
 import math
@@ -17,9 +17,9 @@ def timestep_embedding(t: Shaped[Tensor, "b"], width: int) -> Float[Tensor, "b {
     $$\mathrm{emb}(t) = [\cos(t f_0), \ldots, \cos(t f_{n-1}), \sin(t f_0), \ldots, \sin(t f_{n-1})],
       \qquad f_i = 10000^{-i/n}, \quad n = \mathrm{width}/2$$
 
-    Source: Vaswani et al. 2017, section 3.5, where sines and cosines alternate; this order is that of Stable
-    Diffusion. Computed in float32 whatever the model's dtype: near 999, bfloat16 counts in steps of 4 and float16 in
-    steps of 0.5, and the fast sines would be noise. `t` in [0, T), whole or fractional; `width` even.
+    Source: Vaswani et al. 2017, section 3.5, where sines and cosines alternate; this order is Stable Diffusion's.
+    Computed in float32 whatever the model's dtype: near 999 the spacing of bfloat16 numbers is 4 and that of float16
+    numbers 0.5, which would turn the fast sines into noise. `t` in [0, T), whole or fractional; `width` even.
     """
     half = width // 2
     exponent = -math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half
@@ -28,7 +28,7 @@ def timestep_embedding(t: Shaped[Tensor, "b"], width: int) -> Float[Tensor, "b {
 
 
 class TimeEmbedding(nn.Module):
-    """The sinusoids, made useful by a small MLP; every residual block receives the result."""
+    """The sinusoids, passed through a small MLP; every residual block receives the result."""
 
     def __init__(self, sinusoid_width: int, width: int):
         super().__init__()

@@ -1,8 +1,8 @@
-r"""The spatial transformer: where the picture reads the words.
+r"""The spatial transformer: where the image reads the prompt.
 
-A feature map of h x w pixels is read as a sequence of h*w tokens. In each layer every pixel looks at all
-others (self-attention: the left eye should match the right one), then at the words of the prompt
-(cross-attention: queries from pixels, keys and values from text), and last at nothing but itself (feed-forward).
+A feature map of h x w pixels becomes a sequence of h*w tokens. In each layer every pixel attends to all pixels
+(self-attention: the left eye should match the right one), then to the words of the prompt (cross-attention: queries
+from pixels, keys and values from text), and finally a feed-forward layer processes each pixel separately.
 
 Source: Rombach et al. 2022, section 3.3 and appendix E.2.1.
 """
@@ -16,7 +16,7 @@ from ldm.nn.attention import Attention
 
 
 class FeedForward(nn.Module):
-    r"""Two layers whose hidden units are opened and closed by gates, "GEGLU" (Shazeer 2020, eq. 6, plus biases):
+    r"""A two-layer perceptron with gated hidden units, "GEGLU" (Shazeer 2020, eq. 6, plus biases):
 
     $$\mathrm{FFN}(x) = W_\mathrm{out}\,\bigl(a \odot \mathrm{GELU}(g)\bigr) + b_\mathrm{out},
       \qquad [a, g] = W_\mathrm{in} x + b_\mathrm{in}$$
@@ -35,7 +35,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward; each normalised before and added after."""
+    """Self-attention, cross-attention, feed-forward; each reads a normalised input and adds its output to it."""
 
     def __init__(self, width: int, heads: int, context_width: int):
         super().__init__()
@@ -53,7 +53,7 @@ class TransformerLayer(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """`depth` transformer layers between two linear maps, the whole added to its input."""
+    """`depth` transformer layers between two linear maps; the result is added to the input."""
 
     def __init__(self, channels: int, heads: int, depth: int, context_width: int, groups: int):
         super().__init__()

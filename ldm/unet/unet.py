@@ -1,8 +1,7 @@
 r"""The U-Net: $\epsilon_\theta(x_t, t, \mathrm{context})$.
 
-The way down trades resolution for channels, the way up trades back, and every feature map of the way down is
-handed across to the way up (the skips). So the network sees the whole picture at its coarsest level, and
-forgets no detail of the finest.
+The down path trades resolution for channels, the up path trades back, and the skip connections hand every feature map
+of the down path to the up path. So the coarsest level sees the whole image, and no detail of the finest level is lost.
 
             x_t                                                    eps
              |                                                      ^
@@ -16,12 +15,12 @@ forgets no detail of the finest.
              |                                                      ^
              +----------------> mid (res_1, attn, res_2) -----------+
 
-The way up has one block more a level because the way down hands over more than its blocks' outputs: conv_in's and
-every downsample's too. (A downsample's, already coarse, goes to the level below it.)
+The up path has one more block per level, because the down path hands over more than the outputs of its blocks: those of
+conv_in and of every downsample, too. (A downsample's output is already coarse, so the next level down consumes it.)
 
 Ronneberger et al. (2015) drew it for segmentation, with ReLU and max pooling; diffusion's U-Net (Ho et al.
 2020, appendix B; Dhariwal & Nichol 2021; Rombach et al. 2022) has SiLU, GroupNorm, residual blocks, strided
-convolutions, and attention. The names of its modules follow execution: `up.0` runs first and is the coarsest.
+convolutions, and attention. Modules are named in execution order: `up.0` runs first and is the coarsest.
 """
 
 from itertools import pairwise
@@ -33,14 +32,13 @@ from torch import Tensor, nn
 
 from ldm.config import Level, UNetConfig
 from ldm.errors import LdmError
-from ldm.nn.layout import pixel_by_pixel
 from ldm.nn.resnet import Downsample, ResBlock, Upsample
 from ldm.unet.embedding import TimeEmbedding
 from ldm.unet.transformer import SpatialTransformer
 
 
 class DownLevel(nn.Module):
-    """Residual blocks (each followed by a transformer where the level has them), then half the resolution."""
+    """Residual blocks (each followed by a transformer if the level has attention), then a downsample."""
 
     def __init__(self, config: UNetConfig, level: Level, in_channels: int, downsample: bool):
         super().__init__()
@@ -52,7 +50,7 @@ class DownLevel(nn.Module):
     def forward(
         self, h: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"], context: Float[Tensor, "b m e"]
     ) -> tuple[Float[Tensor, "b d h2 w2"], list[Tensor]]:
-        """Returns the features to carry on with, and all features made here, for the way up."""
+        """Returns the output, and every feature map made here, which become the skips of the up path."""
         skips = []
         for j, res in enumerate(self.res):
             h = res(h, time)
@@ -66,7 +64,7 @@ class DownLevel(nn.Module):
 
 
 class MidLevel(nn.Module):
-    """The coarsest features: residual block, transformer, residual block."""
+    """At the coarsest resolution: residual block, transformer, residual block."""
 
     def __init__(self, config: UNetConfig, level: Level):
         super().__init__()
@@ -81,7 +79,7 @@ class MidLevel(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """Residual blocks that each take in one skip, then twice the resolution."""
+    """Residual blocks that each take one skip as well, then an upsample."""
 
     def __init__(self, config: UNetConfig, level: Level, in_channels: int, skips: list[int], upsample: bool):
         super().__init__()
@@ -100,7 +98,7 @@ class UpLevel(nn.Module):
         context: Float[Tensor, "b m e"],
         size: tuple[int, int],
     ) -> Float[Tensor, "b d h2 w2"]:
-        """`skips` are this level's own, in the order in which they are used; `size` is the next level's (h, w)."""
+        """`skips` are those of this level, in the order of use; `size` is the (h, w) of the next level."""
         for j, (res, skip) in enumerate(zip(self.res, skips, strict=True)):
             h = res(torch.cat([h, skip], dim=1), time)
             if self.attn:
@@ -109,7 +107,7 @@ class UpLevel(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predicts the noise in a latent (or v, or x0: whatever it was trained on; see `diffusion/predict.py`)."""
+    """Predicts the noise in a latent (or v, or x0, whichever it was trained to; see `diffusion/predict.py`)."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -119,7 +117,7 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(config.in_channels, first.channels, 3, padding=1)
 
         width = first.channels
-        skips = [width]  # the channels of every feature map that is handed over
+        skips = [width]  # the channels of every feature map that the down path hands over
         self.down = nn.ModuleList()
         for i, level in enumerate(config.levels):
             halve = i < len(config.levels) - 1
@@ -131,7 +129,7 @@ class UNet(nn.Module):
 
         self.up = nn.ModuleList()
         for i, level in enumerate(reversed(config.levels)):
-            own = [skips.pop() for _ in range(config.res_per_level + 1)]  # the last made is the first used
+            own = [skips.pop() for _ in range(config.res_per_level + 1)]  # last in, first out
             self.up.append(UpLevel(config, level, width, own, upsample=i < len(config.levels) - 1))
             width = level.channels
 
@@ -144,15 +142,14 @@ class UNet(nn.Module):
         t: Shaped[Tensor, "b"] | Shaped[Tensor, ""],
         context: Float[Tensor, "b m d"],
     ) -> Float[Tensor, "b c_out h w"]:
-        """`t` in [0, T), one for the batch or one a picture; `context` from the text encoder. Any h and w do."""
+        """`t` in [0, T), one for the batch or one per image; `context` from the text encoder; any h and w."""
         if x_t.shape[1] != self.conv_in.in_channels:
             raise LdmError(
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
         time = self.time_embedding(t.expand(len(x_t)))
-        # Not in training: of a small network's few channels a group, GroupNorm is slow in that layout.
-        h = self.conv_in(x_t if self.training else pixel_by_pixel(x_t))
+        h = self.conv_in(x_t)
 
         skips = [h]
         for level in self.down:
@@ -163,7 +160,7 @@ class UNet(nn.Module):
 
         for level in self.up:
             own = [skips.pop() for _ in range(self.res_per_level + 1)]
-            # At odd sizes, doubling would miss the next level's skips by a pixel: aim for their size.
+            # At odd sizes, doubling would miss the size of the next level's skips by a pixel, so aim for theirs.
             height, width = skips[-1].shape[-2:] if skips else x_t.shape[-2:]
             h = level(h, own, time, context, size=(height, width))
 

@@ -1,4 +1,4 @@
-r"""The VAE's decoder: latents back to pixels. The encoder in a mirror, one residual block a level deeper.
+r"""The VAE's decoder: latents back to pixels. It mirrors the encoder, with one more residual block per level.
 
 Source: Rombach et al. 2022, appendix G.
 """
@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from ldm.config import VAEConfig
 from ldm.errors import LdmError
-from ldm.nn.layout import pixel_by_pixel
 from ldm.nn.resnet import ResBlock, Upsample
 from ldm.vae.mid import Mid
 
 
 class DecoderLevel(nn.Module):
-    """Residual blocks, then twice the resolution."""
+    """Residual blocks, then an upsample."""
 
     def __init__(self, in_channels: int, channels: int, blocks: int, groups: int, upsample: bool):
         super().__init__()
@@ -32,11 +31,11 @@ class DecoderLevel(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From an (unscaled) latent [b, z, h, w] to pixels [b, 3, f h, f w], in [-1, 1] but for overshoot."""
+    """From an (unscaled) latent [b, z, h, w] to pixels [b, 3, f h, f w], in [-1, 1] apart from overshoot."""
 
     def __init__(self, config: VAEConfig):
         super().__init__()
-        channels = config.channels[::-1]  # the coarsest first
+        channels = config.channels[::-1]  # coarsest first
         self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
         self.conv_in = nn.Conv2d(config.latent_channels, channels[0], 3, padding=1)
         self.mid = Mid(channels[0], config.groups)
@@ -51,14 +50,14 @@ class Decoder(nn.Module):
         return self.enlarge(self.middle(z))
 
     def middle(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c h w"]:
-        """What happens at the latent's own resolution. Raises `LdmError` for a latent of other channels."""
+        """The part that runs at the latent's own resolution. Raises `LdmError` for the wrong number of channels."""
         expected = self.post_quant_conv.in_channels
         if z.shape[1] != expected:
             raise LdmError(f"a latent of {z.shape[1]} channels; this VAE decodes {expected}")
-        return self.mid(self.conv_in(self.post_quant_conv(pixel_by_pixel(z))))
+        return self.mid(self.conv_in(self.post_quant_conv(z)))
 
     def enlarge(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h2 w2"]:
-        """From there to pixels: all that takes memory, and nothing in it but GroupNorm looks far."""
+        """From there to pixels: nearly all the memory goes here, and only GroupNorm looks beyond a neighbourhood."""
         for level in self.up:
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(h)))

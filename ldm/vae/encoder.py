@@ -10,23 +10,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.config import VAEConfig
-from ldm.nn.layout import pixel_by_pixel
 from ldm.nn.resnet import Downsample, ResBlock
 from ldm.vae.mid import Mid
 
 
 class EncoderLevel(nn.Module):
-    """Residual blocks, then half the resolution."""
+    """Residual blocks, then a downsample."""
 
     def __init__(self, in_channels: int, channels: int, blocks: int, groups: int, downsample: bool):
         """`blocks` residual blocks with an eps of 1e-6, the first from `in_channels` to `channels`.
 
-        Without `downsample` the resolution stays: the coarsest level.
+        Without `downsample` the resolution stays the same (the coarsest level).
         """
         super().__init__()
         widths = [in_channels] + [channels] * blocks
         self.res = nn.ModuleList(ResBlock(a, b, groups=groups, eps=1e-6) for a, b in pairwise(widths))
-        # Padded on the right and at the bottom only, as the original was; see `Downsample`.
+        # Padded right and bottom only, as in the original; see `Downsample`.
         self.downsample = Downsample(channels, pad=(0, 1, 0, 1)) if downsample else None
 
     def forward(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
@@ -36,7 +35,7 @@ class EncoderLevel(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From [b, 3, H, W] to mean and log-variance, side by side in the channels: [b, 2 z, H / f, W / f]."""
+    """From [b, 3, H, W] to mean and log-variance, concatenated along the channels: [b, 2 z, H / f, W / f]."""
 
     def __init__(self, config: VAEConfig):
         super().__init__()
@@ -49,11 +48,11 @@ class Encoder(nn.Module):
         self.mid = Mid(last, config.groups)
         self.norm_out = nn.GroupNorm(config.groups, last, eps=1e-6)
         self.conv_out = nn.Conv2d(last, 2 * config.latent_channels, 3, padding=1)
-        # A 1x1 convolution left over from the vector-quantised ancestor; weights have it, so we do.
+        # A 1x1 convolution left over from the vector-quantised predecessor; checkpoints have it, so it stays.
         self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z2 h2 w2"]:
-        h = self.conv_in(pixel_by_pixel(pixels))
+        h = self.conv_in(pixels)
         for level in self.down:
             h = level(h)
         h = self.mid(h)

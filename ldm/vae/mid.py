@@ -1,6 +1,6 @@
-r"""The middle of the VAE, at its coarsest resolution; encoder and decoder have one each.
+r"""The middle of the VAE, at its coarsest resolution; the encoder and the decoder have one each.
 
-Its attention is the VAE's only one: here, where it is cheap, far corners of the picture may agree.
+It holds the VAE's only attention: at this resolution it is cheap, and lets distant parts of the image agree.
 """
 
 from einops import rearrange

@@ -1,12 +1,12 @@
 r"""The variational autoencoder: the latent space that diffusion works in.
 
-Neighbouring pixels tell much the same story; the VAE keeps what matters in 48 times fewer numbers (Stable
-Diffusion: 512 x 512 x 3 to 64 x 64 x 4; the tiny model: 128 x 128 x 3 to 16 x 16 x 4), and diffusion, which must run
-its network dozens of times, runs it there.
+Neighbouring pixels are highly redundant. The VAE keeps what matters in 48 times fewer numbers (Stable Diffusion: 512 x
+512 x 3 to 64 x 64 x 4; the tiny model: 128 x 128 x 3 to 16 x 16 x 4), and diffusion, which runs its network dozens of
+times, runs it there.
 
-The encoder does not give a point but a small Gaussian, and the decoder has to cope with any sample of it
-(Kingma & Welling 2014). A gentle pull of that Gaussian towards N(0, 1), the KL term, keeps the latents
-centred and of moderate size, without holes between them.
+The encoder outputs a narrow Gaussian rather than a point, and the decoder must cope with any sample from it (Kingma &
+Welling 2014). The KL term pulls that Gaussian gently towards N(0, 1), which keeps the latents centred, of moderate size
+and without gaps between them.
 """
 
 import math
@@ -23,7 +23,7 @@ from ldm.vae.encoder import Encoder
 def reparametrise(
     mean: Float[Tensor, "b z h w"], logvar: Float[Tensor, "b z h w"], noise: Float[Tensor, "b z h w"]
 ) -> Float[Tensor, "b z h w"]:
-    r"""A sample of $\mathcal N(\mu, \sigma^2)$ as a function that gradients can pass through:
+    r"""A sample from $\mathcal N(\mu, \sigma^2)$, written so that gradients can flow through it:
 
     $$z = \mu + \sigma \epsilon, \qquad \sigma = e^{\frac12 \log \sigma^2}, \quad \epsilon \sim \mathcal N(0, 1)$$
 
@@ -33,7 +33,7 @@ def reparametrise(
 
 
 def kl_divergence(mean: Float[Tensor, "b z h w"], logvar: Float[Tensor, "b z h w"]) -> Float[Tensor, "b"]:
-    r"""How far the encoder's Gaussian is from the standard one, in nats, summed over a picture's latent:
+    r"""How far the encoder's Gaussian is from the standard one, in nats, summed over an image's latent:
 
     $$D_\mathrm{KL}\bigl(\mathcal N(\mu, \sigma^2) \,\|\, \mathcal N(0, 1)\bigr)
       = \tfrac12 \sum \left(\mu^2 + \sigma^2 - 1 - \log \sigma^2\right)$$
@@ -44,12 +44,12 @@ def kl_divergence(mean: Float[Tensor, "b z h w"], logvar: Float[Tensor, "b z h w
 
 
 class VAE(nn.Module):
-    r"""Encoder and decoder, with the latents brought to unit variance in between.
+    r"""Encoder and decoder, with the latents scaled to unit variance in between.
 
-    A trained VAE's latents have some standard deviation, 1 / 0.18215 in Stable Diffusion's; the noise of
-    diffusion has one. So latents leave `encode` multiplied by `config.scale`, and `decode` divides by it: what
-    the rest of this project calls a latent is always the scaled one. (Rombach et al. 2022, appendix G. In other
-    code the scale is the caller's business, and is sometimes forgotten.)
+    The latents of a trained VAE have some standard deviation (1 / 0.18215 for Stable Diffusion), while diffusion's
+    noise has a standard deviation of 1. So `encode` multiplies by `config.scale` and `decode` divides by it: everywhere
+    else in this project a latent is a scaled one. (Rombach et al. 2022, appendix G. In other code the caller has to
+    scale, and sometimes forgets.)
     """
 
     def __init__(self, config: VAEConfig):
@@ -62,15 +62,15 @@ class VAE(nn.Module):
     def encode(
         self, pixels: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b z h2 w2"], Float[Tensor, "b z h2 w2"]]:
-        r"""Pixels in [-1, 1] to the mean and log-variance of their scaled latent.
+        r"""From pixels in [-1, 1] to the mean and log-variance of their scaled latent.
 
         If $z \sim \mathcal N(\mu, \sigma^2)$ then $sz \sim \mathcal N(s\mu, s^2\sigma^2)$, whose log-variance is
-        $\log\sigma^2 + 2 \log s$. The log-variance is kept in [-30, 20] before scaling, so that its exponential
-        is a number.
+        $\log\sigma^2 + 2 \log s$. The log-variance is clamped to [-30, 20] before scaling, so that its exponential is
+        finite.
         """
         mean, logvar = self.encoder(pixels).chunk(2, dim=1)
         return self.scale * mean, logvar.clamp(-30.0, 20.0) + 2 * math.log(self.scale)
 
     def decode(self, latent: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
-        """A scaled latent to pixels, in [-1, 1] but for a little overshoot. Raises `LdmError` for wrong channels."""
+        """A scaled latent to pixels, in [-1, 1] apart from some overshoot. Raises `LdmError` for wrong channels."""
         return self.decoder(latent / self.scale)

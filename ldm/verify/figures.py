@@ -23,13 +23,13 @@ What `inputs` may say is each component's business; what a recipe of numbers may
 this program cannot measure has, in place of `component`, `inputs` and `part`, a reason: `"missing": "..."`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ldm.errors import LdmError
+from ldm.files import LARGEST_TEXT, read_json
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Book:
 def read_figures(path: Path) -> Book:
     """A file of figures. Raises `LdmError` if it is missing, damaged, or names a release that it does not list."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path, LARGEST_TEXT)
         families = {name: release["family"] for name, release in found["releases"].items()}
         figures = tuple(_figure(entry) for entry in found["figures"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LdmError(f"{path} is no file of figures ({error!r}); fetch it again") from error
     unknown = {release for figure in figures for release in figure.releases} - families.keys()
     if unknown:

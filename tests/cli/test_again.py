@@ -9,12 +9,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import ldm
+from ldm.convert.writing import convert
 from ldm.record import Versions, png_texts, read_record
 from ldm.unet.unet import UNet
 from tests.cli.terminal import files, pixels, run
 from tests.convert.made import FAMILIES, random_tensors, save, single_file
+
+
+@pytest.fixture
+def model(model, work) -> str:
+    r"""The small model, where a record may take it from unasked."""
+    (work / "weights").mkdir()
+    (work / "weights/small").symlink_to(model)
+    return "weights/small"
 
 
 @pytest.fixture
@@ -58,24 +68,29 @@ def test_the_same_bytes_come_again_for_a_picture_out_of_many(capsys, model, work
         assert (work / "again.png").read_bytes() == (work / path).read_bytes(), path
 
 
-def test_what_was_painted_compiled_is_compiled_again(capsys, model, work, monkeypatch):
+def test_what_was_painted_compiled_is_compiled_again_if_that_is_asked_for(capsys, model, work, monkeypatch):
     compiled = []
     monkeypatch.setenv("CXX", sys.executable)  # something that is there
     monkeypatch.setattr(UNet, "compile", lambda unet: compiled.append(unet))
     run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--compile", "--out", "first.png")
     assert len(compiled) == 1 and read_record(work / "first.png").compiled
-    assert run(capsys, "generate", "--from", "first.png", "--out", "again.png")[0] == 0 and len(compiled) == 2
+    again = ("generate", "--from", "first.png", "--out", "again.png")
+    assert run(capsys, *again, "--compile")[0] == 0 and len(compiled) == 2
+    assert (work / "again.png").read_bytes() == (work / "first.png").read_bytes()
+    code, _, told = run(capsys, *again)
+    assert code == 0 and len(compiled) == 2 and not read_record(work / "again.png").compiled
+    assert told[:2] == [
+        "its U-Net was compiled, which is not done unasked: add --compile to compile it again",
+        "not as it was: the U-Net: compiled then, as it is written now",
+    ]
 
 
-@pytest.mark.parametrize("why", ["traced", "no compiler"])
-def test_what_cannot_be_compiled_again_is_painted_without_and_told(capsys, model, work, monkeypatch, why):
+def test_what_is_traced_is_not_compiled_again_and_that_is_told(capsys, model, work, monkeypatch):
     monkeypatch.setenv("CXX", sys.executable)  # something that is there
     monkeypatch.setattr(UNet, "compile", lambda unet: None)
     run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--compile", "--out", "first.png")
     monkeypatch.setattr(UNet, "compile", None)
-    if why == "no compiler":
-        monkeypatch.setenv("CXX", "no-such-compiler")
-    trace = ("--trace", "inside") if why == "traced" else ()
+    trace = ("--trace", "inside")
     code, _, told = run(capsys, "generate", "--from", "first.png", "--out", "again.png", *trace)
     assert code == 0 and "not as it was: the U-Net: compiled then, as it is written now" in told
     assert not read_record(work / "again.png").compiled
@@ -139,13 +154,12 @@ def test_the_picture_it_started_from_is_found_again_or_told(capsys, model, work,
     assert (work / "a.png").read_bytes() == (work / "b.png").read_bytes()
     (work / "dog.png").rename(work / "moved.png")
     code, _, [line] = run(capsys, *again)
-    told = (
-        "cannot read dog.png: No such file or directory; give another file; --init FILE tells where it is now"
-    )
-    assert (code, line) == (1, f"ldm: {told}")
+    assert code == 1 and line.startswith("ldm: a.png was made from 'dog.png', which does not lie beside it, ")
     assert run(capsys, *again, "--init", "moved.png")[2] == ["the same pixels as a.png"]
     Image.new("RGB", (16, 16), (255, 0, 9)).save(work / "dog.png")
-    _, _, [difference, shown] = run(capsys, *again)
+    code, _, [line] = run(capsys, *again)
+    assert code == 1 and line.startswith("ldm: dog.png is not what a.png was made from (dog.png: sha256 ")
+    _, _, [difference, shown] = run(capsys, *again, "--init", "dog.png")
     assert difference.startswith("not as it was: init: sha256 ") and shown == "up to 9 of 255 away from a.png"
 
 
@@ -165,7 +179,7 @@ def test_every_way_of_reading_prompt_and_model_comes_again(capsys, model, work):
     assert (pixels(work / "a.png") != pixels(work / "plain.png")).any()
     (work / "c.json").rename(work / "moved.json")
     code, _, [line] = run(capsys, "generate", "--from", "a.png", "--out", "b.png")
-    assert code == 1 and line.endswith("--config FILE tells where it is now")
+    assert code == 1 and line.endswith("add --config c.json, or say where it is now")
     again = ("generate", "--from", "a.png", "--config", "moved.json", "--out", "b.png")
     assert run(capsys, *again)[2] == ["the same pixels as a.png"]
     record, moved = read_record(work / "a.png"), read_record(work / "b.png")
@@ -204,3 +218,33 @@ def test_a_record_that_asks_for_what_cannot_be_is_one_clear_line(capsys, painted
     rewrite(painted, **changes)
     code, out, [line] = run(capsys, "generate", "--from", "first.png", "--out", "again.png")
     assert (code, out) == (1, "") and "bug" not in line and files(work) == ["first.png"]
+
+
+def test_another_vae_is_recorded_and_found_again_or_told(capsys, model, work):
+    for name in ("one", "two"):
+        convert(Path(model), work / name, dtype=torch.float32)
+    tensors = load_file(work / "two" / "vae.safetensors")
+    save_file({name: t * 1.5 for name, t in tensors.items()}, work / "two" / "vae.safetensors")
+    paint = ("generate", "red dog", "--model", model, "--seed", 5)
+    run(capsys, *paint, "--vae", "one", "--out", "own.png")
+    run(capsys, *paint, "--vae", "two", "--out", "other.png")
+    record = read_record(work / "other.png")
+    assert record.vae == "two" and {file.path for file in record.vae_files} == {
+        "config.json",
+        "vae.safetensors",
+    }
+    assert not (pixels(work / "own.png") == pixels(work / "other.png")).all()
+    assert "VAE: two" in Image.open(work / "other.png").info["parameters"]
+    again = ("generate", "--from", "other.png", "--out", "again.png")
+    assert run(capsys, *again)[2] == ["the same pixels as other.png"]
+    assert (work / "again.png").read_bytes() == (work / "other.png").read_bytes()
+    (work / "two").rename(work / "moved")
+    assert "ldm: no model 'two'" in run(capsys, *again)[2][0]
+    assert run(capsys, *again, "--vae", "moved")[2] == ["the same pixels as other.png"]
+    _, _, [difference, _] = run(capsys, *again, "--vae", "one")
+    assert difference.startswith("not as it was: the VAE's vae.safetensors: sha256 ")
+
+
+def test_a_picture_painted_with_the_models_own_vae_says_nothing_of_another(painted):
+    record = read_record(painted)
+    assert record.vae is None and record.vae_files == ()

@@ -88,4 +88,4 @@ def test_checking_what_was_not_begun_says_how_to_begin(capsys):
 def test_a_file_that_is_no_text_is_an_error(capsys, work):
     (work / "attention.py").write_bytes(b"\xff\xfe")
     code, _, [line] = run(capsys, "exercise", "check", "attention", "--out", ".")
-    assert code == 1 and line.startswith("ldm: cannot read attention.py")
+    assert code == 1 and line.startswith("ldm: attention.py is not a text in UTF-8")

@@ -62,10 +62,14 @@ def test_the_strength_that_was_taken_is_recorded(paint, work):
     assert read_record(work / "out" / NAMES[0]).strength == 0.75
 
 
-def test_a_picture_painted_again_alone_does_not_miss_a_longer_prompt_beside_it(capsys, paint, prompts, work):
+def test_a_picture_painted_again_alone_does_not_miss_a_longer_prompt_beside_it(
+    capsys, model, paint, prompts, work
+):
     prompts.write_text("a dog\n" + "red dog " * 20)  # chunks make contexts longer, of a whole group
     assert paint("--batch", 1, "--long-prompt", "chunk")[0] == 0
-    code, _, err = run(capsys, "generate", "--from", "out/00001-7.png", "--out", "again.png")
+    code, _, err = run(
+        capsys, "generate", "--from", "out/00001-7.png", "--model", model, "--out", "again.png"
+    )
     assert (code, err) == (0, ["the same pixels as out/00001-7.png"])
 
 
@@ -92,6 +96,32 @@ def test_it_goes_on_where_it_was_interrupted_and_paints_the_same_bytes(paint, wo
     assert contents(work / "out") == contents(work / "whole")
     monkeypatch.setattr(many, "paint", None)  # and then nothing is left to paint
     assert paint() == (0, "", ["6 of 6 pictures are there already"])
+
+
+@pytest.mark.parametrize("other", ["the same", "another"])
+def test_what_another_process_has_written_meanwhile_is_never_replaced(paint, model, work, monkeypatch, other):
+    r"""Two lists, the same folder and the same seeds: both look before either writes."""
+    paint(out="theirs")
+    theirs = work / "theirs" / NAMES[0]
+    if other == "another":
+        theirs = work / "theirs" / NAMES[1]
+
+    def overtaken(*args, **kwargs):
+        images = painting.paint(*args, **kwargs)
+        (work / "out").mkdir(exist_ok=True)
+        if not (work / "out" / NAMES[0]).exists():
+            (work / "out" / NAMES[0]).write_bytes(theirs.read_bytes())
+        return images
+
+    monkeypatch.setattr(many, "paint", overtaken)
+    code, _, err = paint()
+    assert (work / "out" / NAMES[0]).read_bytes() == theirs.read_bytes()
+    if other == "the same":
+        assert code == 0 and contents(work / "out") == contents(work / "theirs")
+    else:
+        assert code == 1 and err[-1].startswith(
+            f"ldm: out/{NAMES[0]} is another picture than the one asked for"
+        )
 
 
 @pytest.mark.parametrize("world", [2, 3])

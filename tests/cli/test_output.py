@@ -4,17 +4,33 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from ldm.cli.output import check_place, output_path, printable, tell
+from ldm.cli.output import check_place, printable, save_output, tell
 from ldm.errors import LdmError
 from tests.cli.terminal import files
+from tests.test_record import RECORD
+
+DOT = Image.new("RGB", (8, 8))
 
 
-def test_a_number_goes_to_no_name_that_is_taken(work):
-    assert output_path(None, "s", 0, 1) == Path("outputs/00001-s.png")
-    (work / "outputs").mkdir()
+def test_a_number_goes_to_no_name_that_is_taken(work, capsys):
+    save_output(DOT, None, "s", 0, 1, RECORD)
     (work / "outputs/00041-x.png").touch()
-    assert output_path(Path("outputs"), "s", 0, 1) == Path("outputs/00042-s.png")
+    save_output(DOT, Path("outputs"), "s", 0, 1, RECORD)
+    assert capsys.readouterr().out == "outputs/00001-s.png\noutputs/00042-s.png\n"
+
+
+def test_processes_that_write_into_one_folder_at_once_lose_nothing(work, capfd):
+    children = []
+    for _ in range(3):
+        children.append(os.fork())
+        if not children[-1]:
+            for _ in range(12):
+                save_output(DOT, None, "1", 0, 1, RECORD)
+            os._exit(0)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert len(files(work)) == 36 == len(set(capfd.readouterr().out.splitlines()))
 
 
 @pytest.mark.parametrize("out", [None, "new", "new/deep/x.png", "x.PNG", "there", "there/x.png", "."])

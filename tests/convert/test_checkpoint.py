@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import ldm
 from ldm.convert.checkpoint import ema_names, split
+from ldm.convert.inspect import inspect
 from ldm.errors import LdmError
-from tests.convert.made import FAMILIES, random_tensors, single_file, with_ema
+from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
 
 FILE = single_file(FAMILIES["sd1"], random_tensors(FAMILIES["sd1"]))
 PATH = Path("x.ckpt")
@@ -45,11 +47,56 @@ def test_averaged_weights_are_taken_where_there_are_any_and_live_ones_on_request
         split(PATH, FILE, "ema")
 
 
-def test_an_average_of_nothing_is_left_over_and_a_missing_one_is_not_made_up():
-    file = with_ema(FILE) | {"model_ema.novelty": torch.ones(1)}
-    assert split(PATH, file).strange == ("model_ema.novelty",)
-    del file["model_ema.diffusion_modelout0bias"]
-    assert "out.0.bias" not in split(PATH, file).parts["unet"].tensors
+def test_an_average_of_nothing_is_left_over():
+    assert split(PATH, with_ema(FILE) | {"model_ema.novelty": torch.ones(1)}).strange == (
+        "model_ema.novelty",
+    )
+
+
+def test_of_half_an_average_the_live_weights_are_the_remedy(tmp_path):
+    file = with_ema(FILE)
+    del file["model_ema.diffusion_modelout0bias"], file["model_ema.diffusion_modeltime_embed0bias"]
+    path = save(tmp_path / "x.safetensors", FAMILIES["sd1"], file)
+    for weights in (None, "ema"):
+        with pytest.raises(
+            LdmError, match=r"\(EMA\) are incomplete: 2 of \d+ .*weights='live' \(--weights live"
+        ):
+            ldm.load(path, weights=weights)
+    assert not inspect(path, hash=False).supported and "--weights live" in inspect(path, hash=False).text()
+    live = FILE["model.diffusion_model.out.2.bias"].float()
+    assert torch.equal(ldm.load(path, weights="live", device="cpu").unet.conv_out.bias, live)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model.", "net.wrapped."])
+def test_a_prefix_before_every_name_is_taken_off(prefix):
+    plain, named = split(PATH, FILE), split(PATH, {prefix + name: t for name, t in FILE.items()})
+    assert {n: p.tensors.keys() for n, p in named.parts.items()} == {
+        n: p.tensors.keys() for n, p in plain.parts.items()
+    }
+    assert named.strange == () and named.dropped == plain.dropped
+    assert named.parts["vae"].prefix == prefix.replace("_orig_mod.", "") + "first_stage_model."
+
+
+@pytest.mark.parametrize("prefix", ["model.", "diffusion_model.", "module.model.diffusion_model.", "unet."])
+def test_a_unet_under_any_one_prefix_is_a_unet(prefix):
+    own = {n: t for n, t in FILE.items() if n.startswith("model.diffusion_model.")}
+    file = {prefix + n.removeprefix("model.diffusion_model."): t for n, t in own.items()}
+    assert list(split(PATH, file | {"global_step": torch.ones(1)}).parts) == ["unet"]
+
+
+def test_what_torch_compile_writes_inside_the_names_is_taken_out():
+    file = {n.replace("diffusion_model.", "diffusion_model._orig_mod."): t for n, t in FILE.items()}
+    assert split(PATH, file).parts["unet"].tensors.keys() == split(PATH, FILE).parts["unet"].tensors.keys()
+
+
+def test_a_prefix_before_some_names_only_is_left_alone_and_shown():
+    file = {f"{'ab'[i % 2]}.{name}": t for i, (name, t) in enumerate(FILE.items())}
+    found = split(PATH, file)
+    assert not found.parts and found.strange[:2] == tuple(list(file)[:2])
+
+
+def test_names_of_very_many_words_take_no_time():
+    assert not split(PATH, {"a." * 200_000 + "b": torch.ones(1)}).parts
 
 
 def test_a_file_of_one_network_needs_no_prefix():

@@ -1,30 +1,37 @@
 r"""`inspect`: what it says about good files and bad ones, from headers alone."""
 
 import hashlib
+import json
 import os
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ldm.convert import inspect as module
 from ldm.convert.inspect import inspect
 from ldm.convert.known import KnownFile
 from ldm.convert.pickled import REFUSED, TENSORS
+from ldm.convert.writing import convert, export
 from ldm.errors import LdmError
+from ldm.loading import load
 from tests.convert.made import (
     FAMILIES,
     Evil,
     evil_zip,
     random_tensors,
     raw_safetensors,
+    save,
     single_file,
     with_ema,
 )
 from tests.convert.test_kinds import real
 from tests.small import write_small_model
 
-CONFIG = FAMILIES["sd1"]
+# With all of CLIP's words: what comes without a tokenizer of its own is read by CLIP's.
+CONFIG = replace(FAMILIES["sd1"], text=replace(FAMILIES["sd1"].text, vocab_size=49408, context_length=77))
 PARTS = random_tensors(CONFIG)
 FILE = single_file(CONFIG, PARTS)
 
@@ -141,3 +148,116 @@ def test_a_well_known_file_is_known_by_its_hash(tmp_path, monkeypatch):
     assert "not in the list of well-known files" in inspect(tmp_path / "x.safetensors").text()
     monkeypatch.setattr(module, "lookup", {digest: KnownFile("x", "somebody/x", "sd1", digest)}.get)
     assert "known: x of somebody/x" in inspect(tmp_path / "x.safetensors").text()
+
+
+def drop_tensor(folder, name="unet"):
+    path = next(file for file in folder.rglob("*.safetensors") if name in str(file.relative_to(folder)))
+    tensors = load_file(path)
+    tensors.pop(next(key for key in tensors if key.endswith("conv_in.bias")))
+    save_file(tensors, path, {"format": "pt"})
+
+
+def add_tensor(folder):
+    path = next(file for file in folder.rglob("*.safetensors") if "unet" in str(file.relative_to(folder)))
+    save_file(load_file(path) | {"conv_in.novelty": torch.ones(1)}, path, {"format": "pt"})
+
+
+def edit(name, **changes):
+    def change(folder):
+        path = next(folder.rglob(name))
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+def edit_config(**changes):
+    def change(folder):
+        path = (
+            folder / "config.json"
+            if (folder / "config.json").exists()
+            else folder / "text_encoder/config.json"
+        )
+        table = json.loads(path.read_text())
+        table.get("text", table).update(changes)
+        path.write_text(json.dumps(table))
+
+    return change
+
+
+DAMAGES = {
+    "nothing": lambda folder: None,
+    "no tokenizer": lambda folder: shutil.rmtree(folder / "tokenizer"),
+    "an empty tokenizer": lambda folder: [file.unlink() for file in (folder / "tokenizer").iterdir()],
+    "no merges": lambda folder: (folder / "tokenizer/merges.txt").unlink(),
+    "other merges": lambda folder: (folder / "tokenizer/merges.txt").write_text("#version: 0.2\nd o\n"),
+    "another padding": edit("special_tokens_map.json", pad_token="!"),
+    "another length": edit("tokenizer_config.json", model_max_length=9),
+    "an unknown padding": edit("special_tokens_map.json", pad_token="<pad>"),
+    "a word more": edit_config(vocab_size=600),
+    "a tensor less": drop_tensor,
+    "a tensor more": add_tensor,
+    "no weights": lambda folder: [
+        file.unlink() for file in folder.rglob("*.safetensors") if "vae" in str(file)
+    ],
+    "a cut file": lambda folder: [
+        os.truncate(file, 200) for file in folder.rglob("*.safetensors") if "vae" in str(file)
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory):
+    place = tmp_path_factory.mktemp("layouts")
+    config = FAMILIES["sd1"]
+    save(place / "one.safetensors", config, single_file(config, random_tensors(config)))
+    convert(place / "one.safetensors", place / "ours")
+    export(place / "one.safetensors", place / "diffusers", "diffusers")
+    return place
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("layout", ["ours", "diffusers"])
+def test_what_inspect_says_opens_is_just_what_load_opens(tmp_path, layouts, layout, damage):
+    shutil.copytree(layouts / layout, tmp_path / "model")
+    DAMAGES[damage](tmp_path / "model")
+    try:
+        load(tmp_path / "model", device="cpu")
+        refused = None
+    except LdmError as error:
+        refused = str(error)
+    try:
+        said = inspect(tmp_path / "model", hash=False).trouble
+    except LdmError as error:
+        said = str(error)  # it cannot even be looked into
+    assert said == refused
+    assert (damage in ("nothing", "another padding")) >= (refused is None)
+
+
+def test_one_file_whose_words_are_not_clips_is_not_said_to_open(tmp_path):
+    config = FAMILIES["sd1"]
+    save_file(
+        single_file(config, random_tensors(config)), tmp_path / "x.safetensors"
+    )  # without its tokenizer
+    report = inspect(tmp_path / "x.safetensors", hash=False)
+    assert not report.supported and "the tokenizer (49408, 77)" in report.trouble
+
+
+def test_nan_is_found_where_numbers_are_read_and_it_is_said_where_they_are_not(tmp_path):
+    file = dict(FILE)
+    name = "model.diffusion_model.out.2.bias"
+    file[name] = torch.full_like(file[name], float("nan"))
+    save_file(file, tmp_path / "x.safetensors")
+    report = inspect(tmp_path / "x.safetensors")
+    assert not report.supported and "conv_out.bias has NaN" in report.trouble
+    with pytest.raises(LdmError, match="conv_out.bias has NaN"):
+        load(tmp_path / "x.safetensors", device="cpu")
+    report = inspect(tmp_path / "x.safetensors", hash=False)
+    assert report.supported and "not looked at" in report.text()
+
+
+def test_what_was_assumed_stands_in_the_report_and_is_not_logged(tmp_path, caplog):
+    second = FAMILIES["sd2-base"]
+    save(tmp_path / "mine.safetensors", second, single_file(second, random_tensors(second)))
+    report = inspect(tmp_path / "mine.safetensors", hash=False)
+    assert any("nothing tells whether this Stable Diffusion 2" in line for line in report.notes)
+    assert "note        " in report.text() and "taking eps" in report.text() and not caplog.records

@@ -2,6 +2,7 @@ r"""Families and impostors by their names and shapes; the key lists are those of
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ldm.config import PRESETS
+from ldm.config import PRESETS, SD2_V, NoiseConfig
 from ldm.convert.checkpoint import split
 from ldm.convert.configure import configure
+from ldm.convert.evidence import IMPLIED, prediction_in_name
 from ldm.convert.fitting import configs_of, demand, fit, skeletons
-from ldm.convert.kinds import family, foreign, prediction_of
-from ldm.convert.opening import parameters
+from ldm.convert.foreign import foreign
+from ldm.convert.kinds import family
+from ldm.convert.opening import CONFIG, parameters
 from ldm.errors import LdmError
 from tests.convert.made import FAMILIES, random_tensors, single_file
 
@@ -69,7 +72,10 @@ def test_a_key_less_or_more_or_misshapen_is_named():
     name = "model.diffusion_model.out.2.bias"
     for change, message in (
         (lambda t: t.pop(name), f"1 missing: {name}$"),
-        (lambda t: t.update(novelty=t[name]), "1 left over: novelty$"),
+        (
+            lambda t: t.update({"model.diffusion_model.out.3.bias": t[name]}),
+            "has layers that this model does not have.*ignoring model.diffusion_model.out.3.bias would give wrong",
+        ),
         (
             lambda t: t.update({name: torch.empty(5, device="meta")}),
             r"1 misshapen: .*out.2.bias \[5\] instead of \[4\]$",
@@ -133,17 +139,23 @@ def test_our_own_names_are_nothing_foreign():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("v2-1_768-ema-pruned.safetensors", "v"),
-        ("768-v-ema.ckpt", "v"),
-        ("v2-1_512-ema-pruned.ckpt", "eps"),
-        ("512-base-ema.ckpt", "eps"),
+        ("v2-1_768-ema-pruned.safetensors", "v_prediction"),
+        ("768-v-ema.ckpt", "v_prediction"),
+        ("my-768px-style.safetensors", "v_prediction"),
+        ("SD2.1-768-finetune", "v_prediction"),
+        ("v2-1_512-ema-pruned.ckpt", "epsilon"),
+        ("512-base-ema.ckpt", "epsilon"),
+        ("model_v_2-base512.safetensors", "epsilon"),  # a bare v is a version
+        ("style-v-1.safetensors", None),
+        ("style-v.ckpt", None),
+        ("768-base.ckpt", None),  # one word for each
         ("mine.ckpt", None),
         ("v2-1768.ckpt", None),
     ],
 )
-def test_a_files_name_may_say_what_the_model_predicts(name, said):
-    found = prediction_of(split(Path(name), {}))
-    assert (found and found[0]) == said
+def test_a_files_name_may_imply_what_the_model_predicts(name, said):
+    found = prediction_in_name(Path(name), IMPLIED)
+    assert (found and found[1]) == said
 
 
 def second(path: str, marks: dict[str, torch.Tensor] | None = None):
@@ -160,6 +172,28 @@ def test_a_mark_goes_before_a_name_and_the_caller_before_both(caplog):
     assert config.noise.prediction == "eps" and config.defaults.size == 512
     assert configure(second("768-v.ckpt")).name == "sd2-v"
     assert not caplog.records  # nothing was guessed
+
+
+@pytest.mark.parametrize("marks", [("ztsnr",), ("v_pred", "ztsnr")])
+@pytest.mark.parametrize("file", ["512-base.ckpt", "768-v.ckpt", "mine.ckpt"])
+def test_saying_v_keeps_the_mark_of_zero_terminal_snr(file, marks):
+    noise = configure(second(file, dict.fromkeys(marks, torch.tensor([]))), prediction="v").noise
+    assert noise.prediction == "v" and noise.zero_snr
+
+
+def test_zero_terminal_snr_in_our_own_config_survives_saying_v():
+    config = replace(SD2_V, noise=NoiseConfig(prediction="v", zero_snr=True))
+    own = replace(second("mine.safetensors"), metadata={CONFIG: config.to_json()})
+    assert configure(own, prediction="v").noise.zero_snr
+
+
+def test_saying_eps_of_a_file_marked_for_zero_terminal_snr_gives_a_schedule_that_works(caplog):
+    marks = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+    noise = configure(second("mine.ckpt", marks), prediction="eps").noise
+    assert noise == NoiseConfig()
+    assert "mine.ckpt" in caplog.text and "plain schedule" in caplog.text
+    # Alone, the mark says nothing of what is predicted: eps stays, with a schedule that eps can be used with.
+    assert configure(second("512-base.ckpt", {"ztsnr": torch.tensor([])})).noise == NoiseConfig()
 
 
 def test_a_guess_is_said_with_how_to_change_it(caplog):

@@ -15,8 +15,20 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ldm.convert import pickled
 from ldm.convert.pickled import LEFTOVER, REFUSED, TENSORS, globals_of, list_globals, read_pickled
 from ldm.errors import LdmError
+from tests.convert.handwritten import (
+    START,
+    Entry,
+    call,
+    checkpoint,
+    storage,
+    table,
+    tensor,
+    text,
+    zip_archive,
+)
 from tests.convert.made import Evil, evil_zip
 
 STATE = OrderedDict({"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]).half()})
@@ -148,6 +160,100 @@ def test_torchscript_is_an_error(tmp_path):
         read_pickled(tmp_path / "x.ckpt")
 
 
+def test_a_record_may_be_shared_and_viewed_in_any_way(tmp_path):
+    base = torch.arange(24.0).reshape(4, 6)
+    state = {"a": base, "b": base, "c": base[1:, ::2].T, "d": base[2, 3], "e": torch.empty(0, 3)}
+    torch.save(state, tmp_path / "x.ckpt")
+    read = read_pickled(tmp_path / "x.ckpt")
+    assert all(torch.equal(read[name], state[name]) for name in state)
+    assert read["a"].data_ptr() == read["b"].data_ptr() and read["c"].stride() == state["c"].stride()
+
+
+def test_writing_to_a_tensor_changes_a_copy_and_never_the_file(tmp_path):
+    torch.save(STATE, tmp_path / "x.ckpt")
+    read_pickled(tmp_path / "x.ckpt")["a.weight"].add_(1)
+    assert torch.equal(read_pickled(tmp_path / "x.ckpt")["a.weight"], STATE["a.weight"])
+
+
+def test_many_names_for_the_same_numbers_are_refused(tmp_path):
+    # Each of the tensors lies within its record; together they would be 200 times the file.
+    size, count = 1 << 18, 300
+    many = {f"t{i}": tensor(storage(size), 0, (size,), (1,)) for i in range(count)}
+    path = checkpoint(tmp_path / "x.ckpt", table(**many), bytes(4 * size))
+    with pytest.raises(LdmError, match="and its tensors claim 314,572,800: they share their numbers"):
+        read_pickled(path)
+    few = checkpoint(tmp_path / "y.ckpt", table(**dict(list(many.items())[:4])), bytes(4 * size))
+    assert len(read_pickled(few)) == 4
+
+
+def test_a_record_that_is_not_there_or_too_short_is_an_error(tmp_path):
+    path = checkpoint(tmp_path / "x.ckpt", table(a=tensor(storage(4, record="7"), 0, (4,), (1,))))
+    with pytest.raises(LdmError, match="damaged .its record '7' is missing"):
+        read_pickled(path)
+    path = checkpoint(tmp_path / "x.ckpt", table(a=tensor(storage(4), 0, (4,), (1,))), bytes(15))
+    with pytest.raises(LdmError, match="damaged .its record '0' has 15 bytes of 16"):
+        read_pickled(path)
+
+
+def test_attributes_of_a_dict_are_passed_over(tmp_path):
+    # {"get": 1} put into the __dict__ of an OrderedDict was a bare TypeError.
+    program = START + b"ccollections\nOrderedDict\n)R}X\x03\x00\x00\x00getK\x01sb."
+    with pytest.raises(LdmError, match="has no tensors with names"):
+        read_pickled(checkpoint(tmp_path / "x.ckpt", program))
+
+
+def test_what_is_checked_is_what_is_used_though_the_file_is_replaced_in_between(tmp_path, monkeypatch):
+    path = checkpoint(tmp_path / "x.ckpt", table(a=tensor(storage(4), 0, (4,), (1,))), b"right---" * 2)
+    other = checkpoint(tmp_path / "y.ckpt", START + call("os.system", text("true")) + b".", b"wrong---" * 2)
+
+    def swap(program):
+        if other.exists():
+            os.replace(other, path)
+        return list_globals(program)
+
+    monkeypatch.setattr(pickled, "list_globals", swap)
+    read = read_pickled(path)
+    assert bytes(read["a"].view(torch.uint8).tolist()) == b"right---" * 2 and not other.exists()
+
+
+def test_an_archive_of_two_directories_is_refused(tmp_path):
+    # zipfile reads the second, torch's own reader the first.
+    good = zip_archive([Entry("archive/data.pkl", table(a=tensor(storage(4), 0, (4,), (1,))))])
+    evil = zip_archive([Entry("archive/data.pkl", START + call("os.system", text("true")) + b".")])
+    (tmp_path / "x.ckpt").write_bytes(evil[:-22] + good)
+    with pytest.raises(LdmError, match="damaged .its directory is not where it should be"):
+        read_pickled(tmp_path / "x.ckpt")
+    with pytest.raises(LdmError, match="damaged .its directory is not where it should be"):
+        globals_of(tmp_path / "x.ckpt")
+
+
+def test_numbers_in_another_byte_order_are_an_error(tmp_path):
+    entries = [Entry("a/data.pkl", table(a=tensor(storage(4), 0, (4,), (1,)))), Entry("a/data/0", bytes(16))]
+    (tmp_path / "x.ckpt").write_bytes(zip_archive([*entries, Entry("a/byteorder", b"big")]))
+    with pytest.raises(LdmError, match="written by a machine of another byte order"):
+        read_pickled(tmp_path / "x.ckpt")
+    (tmp_path / "x.ckpt").write_bytes(zip_archive([*entries, Entry("a/byteorder", b"little")]))
+    assert read_pickled(tmp_path / "x.ckpt").keys() == {"a"}
+
+
+def test_a_pickle_that_was_changed_is_an_error(tmp_path):
+    program = table(a=tensor(storage(4), 0, (4,), (1,)))
+    (tmp_path / "x.ckpt").write_bytes(
+        zip_archive([Entry("a/data.pkl", program, crc=1), Entry("a/data/0", bytes(16))])
+    )
+    with pytest.raises(LdmError, match="its pickle is not the one that was written"):
+        read_pickled(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe"])
+def test_a_device_or_a_pipe_is_an_error_at_once(tmp_path, target):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "x.ckpt").symlink_to(target)
+    for door in (globals_of, read_pickled):
+        with pytest.raises(LdmError, match="expected a regular file"):
+            door(tmp_path / "x.ckpt")
+
+
 def test_the_format_before_torch_1_6_is_an_error(tmp_path):
     torch.save(STATE, tmp_path / "x.ckpt", _use_new_zipfile_serialization=False)
     with pytest.raises(LdmError, match="format of torch before version 1.6.*take the .safetensors"):
@@ -178,7 +284,7 @@ def test_a_storage_that_claims_more_than_the_file_has_is_an_error(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory):
+def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("archive") / "x.ckpt"
     torch.save(STATE, path)
     return path.read_bytes(), path.with_name("mutated.ckpt")
@@ -189,8 +295,8 @@ def archive(tmp_path_factory):
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
     st.one_of(st.just(1.0), st.floats(0, 1)),
 )
-def test_of_a_mutated_archive_only_our_own_error_comes_out(archive, changes, kept):
-    data, path = bytearray(archive[0]), archive[1]
+def test_of_a_mutated_archive_only_our_own_error_comes_out(saved, changes, kept):
+    data, path = bytearray(saved[0]), saved[1]
     # The pickle and the directory at the end matter; the padded numbers between them do not.
     inside = [i for i in range(len(data)) if data[i]]
     for where, byte in changes:

@@ -7,11 +7,9 @@ import torch
 
 from ldm.config import NoiseConfig
 from ldm.diffusion.level import CLEAN, Level, flow_levels, vp_level, vp_level_of
-from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
-from ldm.diffusion.spacing import initial_latents, sampler_levels
 from tests.diffusion.made import gaussian, one, silent, ve, vp
 
 ALPHA_BAR = make_alpha_bar(NoiseConfig()).double()
@@ -103,30 +101,3 @@ def test_one_euler_step_of_a_flow_is_a_step_along_its_velocity(draw):
     x = here.mix(x0, eps)
     [step] = sample(SAMPLERS["euler"].update, lambda x, level: (x0, eps), x, [here, there], silent)
     torch.testing.assert_close(step.x_prev, x - 0.5 * (eps - x0), rtol=0, atol=1e-12)
-
-
-def drawing_noise(name):
-    return name.startswith(("ddpm", "euler_ancestral"))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_zero_terminal_snr_gives_the_right_spread_whatever_the_network_computes_in(name, dtype, draw):
-    r"""The state stays float32; only the network's answer is rounded. Data N(0.8, 0.5^2).
-
-    The answer comes from v, as that of a model with zero terminal SNR: its rounding is not blown up.
-    """
-    alpha_bar = make_alpha_bar(NoiseConfig(prediction="v", zero_snr=True))
-
-    def denoise(x, level):
-        x0, eps = gaussian(0.8, 0.5)(x.to(dtype).double(), level)
-        v = level.alpha * eps - level.sigma * x0
-        return x0_and_eps("v", v.to(dtype).float(), x, level)
-
-    noise_fn = lambda: draw(1, 4, 32, 32).float()  # noqa: E731
-    sampler = SAMPLERS[name]
-    levels = sampler_levels(sampler, 500 if drawing_noise(name) else 50, alpha_bar)
-    *_, last = sample(sampler.update, denoise, initial_latents(sampler, noise_fn(), levels), levels, noise_fn)
-    assert last.x_prev.dtype == torch.float32
-    assert last.x_prev.mean().item() == pytest.approx(0.8, abs=0.05)
-    assert last.x_prev.std().item() == pytest.approx(0.5, abs=0.05)

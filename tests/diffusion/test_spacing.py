@@ -158,10 +158,17 @@ def test_levels_lead_from_the_noisiest_one_to_a_clean_latent(name, count):
 
 @pytest.mark.parametrize("name", ["ddim", "plms", "ddpm", "euler", "heun", "lms", "dpmpp_2m"])
 def test_a_schedule_that_ends_in_pure_noise_is_entered_there(name):
-    # At alpha = 0 itself, and with trailing timesteps, as Lin et al. ask for.
+    # At alpha = 0 itself, and with trailing timesteps, as Lin et al. ask for; with one step, too.
+    for count, times in ((4, [999, 749, 499, 249]), (1, [999])):
+        path = levels(name, count, PURE)
+        assert path[:-1] == [vp_level(t, PURE) for t in times]
+        assert (path[0].alpha, path[0].sigma) == (0, 1)
+
+
+@pytest.mark.parametrize("name", KARRAS)
+def test_karras_levels_of_a_schedule_that_ends_in_pure_noise_begin_at_the_references_4096(name):
     path = levels(name, 4, PURE)
-    assert [level.t for level in path[:-1]] == [999, 749, 499, 249]
-    assert (path[0].alpha, path[0].sigma) == (0, 1)
+    assert sigmas(path)[0] == pytest.approx(4096, rel=1e-6) and path[0].t == pytest.approx(999)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -1,6 +1,7 @@
 r"""What training minimises, and what it keeps."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,19 @@ def test_min_snr_weights():
     for kind, below in (("eps", snr), ("v", snr + 1), ("x0", 1)):
         weight = np.minimum(snr, 5) / below
         agree(importance(NoiseConfig(prediction=kind)), weight / weight.mean(), tolerance=1e-5)
+
+
+def test_min_snr_weights_at_zero_terminal_snr():
+    r"""For a network that says v and picture; the last weight is not 0.
+
+    $$w_t \propto \frac{\min(\mathrm{SNR}_t + 1, 5)}{\mathrm{SNR}_t + 1}, \qquad \min(\mathrm{SNR}_t + 1, 5)$$
+    """
+    config = NoiseConfig(prediction="v", zero_snr=True)
+    alpha_bar = make_alpha_bar(config).double().numpy()
+    snr = alpha_bar / (1 - alpha_bar)
+    for kind, below in (("v", snr + 1), ("x0", 1)):
+        weight = np.minimum(snr + 1, 5) / below
+        agree(importance(replace(config, prediction=kind)), weight / weight.mean(), tolerance=1e-5)
 
 
 class Guess(nn.Module):

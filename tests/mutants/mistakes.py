@@ -119,7 +119,7 @@ MISTAKES = (
         "7b",
         "the decoder without post_quant_conv",
         "vae/decoder.py",
-        "self.conv_in(self.post_quant_conv(pixel_by_pixel(z)))",
+        "self.conv_in(self.post_quant_conv(z))",
         "self.conv_in(z)",
     ),
     Mistake(
@@ -224,15 +224,15 @@ MISTAKES = (
         "11a",
         "live weights where there are averaged ones",
         "convert/checkpoint.py",
-        'if weights == "live":',
-        'if weights != "ema":',
+        'if weights == "live" or lacking:',
+        'if weights != "ema" or lacking:',
     ),
     Mistake(
         "11b",
         "averaged weights where live ones are asked for",
         "convert/checkpoint.py",
-        'if weights == "live":',
-        "if False:",
+        'if weights == "live" or lacking:',
+        "if lacking:",
     ),
     Mistake(
         "11c",
@@ -399,10 +399,10 @@ MISTAKES = (
     ),
     Mistake(
         "20c",
-        "tensors that no network has a place for dropped in silence",
+        "tensors that would change the numbers ignored like others",
         "convert/fitting.py",
-        '"left over": found.left_over, ',
-        "",
+        "    if found.altering:",
+        "    if False:",
     ),
     Mistake(
         "20d",
@@ -414,9 +414,9 @@ MISTAKES = (
     Mistake(
         "20e",
         "a whole network dropped for its prefix",
-        "convert/checkpoint.py",
-        'TRACES = ("loss.", "edm_", "model_ema.decay", "model_ema.num_updates")',
-        'TRACES = ("loss.", "edm_", "model_ema.", "cond_stage_model.model.")',
+        "convert/strangers.py",
+        r'r"(loss|embedding_manager)\..*|',
+        r'r"(loss|embedding_manager|model_ema|cond_stage_model\.model)\..*|',
     ),
     Mistake(
         "20f",

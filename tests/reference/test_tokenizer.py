@@ -1,5 +1,6 @@
 r"""Our saved folders, opened by transformers, live."""
 
+import json
 import random
 
 import pytest
@@ -66,15 +67,34 @@ def test_transformers_opens_our_folder_and_gives_the_same_rows(tmp_path, size, p
     assert ours(texts).tolist() == rows.tolist()
 
 
-def test_transformers_writes_a_folder_that_we_open(tmp_path):
-    ours = Tokenizer(learn_merges(CAPTIONS * 2), context_length=32, pad="zero")
-    ours.save(tmp_path / "ours")
+@pytest.mark.parametrize("pad", ["eos", "zero"])
+def test_transformers_writes_a_folder_that_we_open(tmp_path, pad):
+    # transformers from version 5 on writes tokenizer.json alone, and passes on the options that it does not know.
+    Tokenizer.clip(pad=pad, clean="hf").save(tmp_path / "ours")
     theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
-    for name in ("vocab.json", "merges.txt"):  # transformers 5 writes its own tokenizer.json in their place
-        if not (tmp_path / "theirs" / name).exists():
-            (tmp_path / "theirs" / name).write_bytes((tmp_path / "ours" / name).read_bytes())
-    assert Tokenizer.load(tmp_path / "theirs")(CAPTIONS).tolist() == ours(CAPTIONS).tolist()
+    options = tmp_path / "theirs/tokenizer_config.json"
+    options.write_text(json.dumps({k: v for k, v in json.loads(options.read_text()).items() if k != "clean"}))
+    if transformers.__version__ >= "5":
+        assert sorted(file.name for file in (tmp_path / "theirs").iterdir()) == [
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ]
+    ours = Tokenizer.load(tmp_path / "theirs")
+    rng = random.Random(1)
+    texts = ["".join(rng.choices(FRAGMENTS, k=rng.randint(1, 8))) for _ in range(1000)]
+    rows = theirs([*CAPTIONS, *texts], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    assert ours([*CAPTIONS, *texts]).tolist() == rows.tolist()
+
+
+def test_where_the_two_tables_of_options_differ_the_padding_is_that_of_transformers(tmp_path):
+    Tokenizer.clip(pad="zero").save(tmp_path)
+    for options, marks in (("<|endoftext|>", "!"), ("!", "<|endoftext|>")):
+        for name, pad in (("tokenizer_config.json", options), ("special_tokens_map.json", marks)):
+            table = json.loads((tmp_path / name).read_text())
+            (tmp_path / name).write_text(json.dumps(table | {"pad_token": pad}))
+        theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path)
+        assert Tokenizer.load(tmp_path).pad_id == theirs.pad_token_id
 
 
 @pytest.mark.parametrize("pad", ["eos", "zero"])

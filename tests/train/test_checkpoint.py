@@ -1,10 +1,12 @@
 r"""Stopping at any moment, and going on: real signals, damaged files, and runs that are not the same."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -218,9 +220,50 @@ def one_bit_of_a_weight(content: bytes) -> bytes:
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
-@pytest.mark.parametrize(
-    "damage", [cut_off, one_bit_of_a_weight, lambda content: b"", lambda content: b"PK" * 9]
-)
+def saved(state: object) -> bytes:
+    file = BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def with_parts(**changes):
+    r"""Whole as a file, but with other parts: as a checkpoint of another version, or somebody's mistake."""
+
+    def change(content: bytes) -> bytes:
+        state = torch.load(BytesIO(content), weights_only=True) | changes
+        return saved({name: part for name, part in state.items() if part is not None})
+
+    return change
+
+
+def compressed(content: bytes) -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(BytesIO(content)) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return file.getvalue()
+
+
+DAMAGES = {
+    "truncated": cut_off,
+    "one bit": one_bit_of_a_weight,
+    "zero bytes": lambda content: b"",
+    "garbage": lambda content: b"PK" * 9,
+    "zeros": lambda content: bytes(len(content)),
+    "a tensor": lambda content: saved(torch.zeros(3)),
+    "a list": lambda content: saved([1, 2]),
+    "another class": lambda content: saved({"x": Path("x")}),
+    "compressed": compressed,
+    "old version": with_parts(random=None),
+    "a step of text": with_parts(step="34"),
+    "no step yet": with_parts(step=-1),
+    "a module of text": with_parts(module="weights"),
+    "a log of text": with_parts(log={"lines": ["abc"], "recent": [], "seconds": 0.0}),
+    "a log without seconds": with_parts(log={"lines": [], "recent": []}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_checkpoint_says_so(run, damage):
     path = run / "checkpoint.pt"
     path.write_bytes(damage(path.read_bytes()))
@@ -231,13 +274,89 @@ def test_a_damaged_checkpoint_says_so(run, damage):
         train(module, losing(module), RECIPE, run, resume=True, identity={"seed": 3, "pictures": "abc"})
 
 
-def test_a_checkpoint_of_another_version_says_so(run):
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
-    del state["random"]
-    torch.save(state, run / "checkpoint.pt")
+OTHERS = {
+    "another module": with_parts(module=nn.Linear(2, 2).state_dict()),
+    "another optimizer": with_parts(optimizer={"state": {}, "param_groups": []}),
+    "no random state": with_parts(random={}),
+    "a random state of floats": with_parts(random={"cpu": torch.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_a_checkpoint_of_another_model_says_so(run, other):
+    path = run / "checkpoint.pt"
+    path.write_bytes(other(path.read_bytes()))
     module = network()
-    with pytest.raises(LdmError, match="of another version"):
+    with pytest.raises(
+        LdmError, match=r"checkpoint.pt is of another model \(.+start this stage anew"
+    ) as caught:
         train(module, losing(module), RECIPE, run, resume=True, identity={"seed": 3, "pictures": "abc"})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a named pipe"])
+def test_what_is_no_file_is_not_read_as_a_checkpoint(run, kind):
+    (run / "checkpoint.pt").unlink()
+    (os.mkfifo if kind == "a named pipe" else os.mkdir)(run / "checkpoint.pt")
+    module = network()
+    with pytest.raises(LdmError, match=f"cannot read .*checkpoint.pt: it is {kind}; expected a regular file"):
+        train(module, losing(module), RECIPE, run, resume=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_disk_that_is_full_is_one_line_and_the_last_checkpoint_is_kept(tmp_path):
+    r"""A limit on the size of files stands in for it: then torch raises an error of its own, without the reason."""
+    module, recipe = network(), replace(RECIPE, checkpoint_minutes=0.0)
+    with pytest.raises(ZeroDivisionError):
+        train(module, losing(module, 7, lambda: 1 / 0), recipe, tmp_path / "run")
+    before = (tmp_path / "run/checkpoint.pt").read_bytes()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        again = network()
+        try:
+            train(again, losing(again), recipe, tmp_path / "run", resume=True)
+        except LdmError as error:
+            (tmp_path / "said").write_text(str(error))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert (tmp_path / "said").read_text() == (
+        f"cannot write {tmp_path}/run/checkpoint.pt: File too large; make room, and the same command with --resume "
+        "goes on from the last checkpoint"
+    )
+    assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
+    assert sorted(os.listdir(tmp_path / "run")) == ["checkpoint.pt", "log.csv"]
+    train(module, losing(module), recipe, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("wrong", ["loss", "gradient"])
+@pytest.mark.parametrize("minutes", [0.0, 5.0])
+def test_a_loss_that_is_not_finite_stops_training_at_its_step_and_keeps_the_checkpoint(
+    tmp_path, wrong, minutes
+):
+    module = network()
+
+    def loss_at(step: int) -> torch.Tensor:
+        loss = losing(module)(step)
+        if step != 33:
+            return loss
+        if wrong == "loss":
+            return loss * torch.nan
+        return (
+            loss + torch.sqrt(module[0].weight - module[0].weight.detach()).sum()
+        )  # 0, with a slope of infinity
+
+    kept = "the checkpoint of step 33 is kept" if minutes == 0 else "there is no checkpoint yet"
+    with pytest.raises(
+        LdmError, match=f"run: the {wrong} of step 34 is not finite, so training stops; {kept}"
+    ):
+        train(module, loss_at, replace(RECIPE, checkpoint_minutes=minutes), tmp_path / "run")
+    if minutes == 0:
+        state = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)
+        assert state["step"] == 33 and all(t.isfinite().all() for t in state["module"].values())
+        assert all(t.isfinite().all() for t in state["average"].values())
 
 
 def test_a_fingerprint_tells_inputs_apart(tmp_path):

@@ -109,6 +109,23 @@ def test_an_error_counts_by_what_it_does_to_the_picture(prediction):
     assert 0 < (snr > 5).sum() < 1000  # both sides of the bend are there
 
 
+@pytest.mark.parametrize("prediction", ["v", "x0"])
+def test_at_zero_terminal_snr_the_last_timestep_counts_as_much_as_its_noisy_neighbours(prediction):
+    w = importance(NoiseConfig(prediction=prediction, zero_snr=True))
+    assert w[999].item() == pytest.approx(w[950].item(), rel=0.01) and w[999] > 0.3
+    assert w.mean().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_at_zero_terminal_snr_a_wrong_answer_from_pure_noise_costs(draw):
+    r"""There v is -x0: a network that says 0 is wrong by x0, of variance 1."""
+    latents, t = draw(64, 4, 8, 8).float(), torch.full((64,), 999)
+    noise = NoiseConfig(prediction="v", zero_snr=True)
+    silent = Saying(lambda x_t, t: torch.zeros_like(x_t))
+    loss = diffusion_loss(silent, latents, t, draw(64, 4, 8, 8).float(), torch.zeros(64, 2, 3), noise)
+    torch.testing.assert_close(loss, importance(noise)[999] * latents.square().mean())
+    assert loss > 0.5
+
+
 def test_the_weighted_loss_by_hand():
     r"""Two latents, an error of 1 in every number of the first and of 2 in the second: (w_0 + 4 w_900) / 2."""
     zero, t = torch.zeros(2, 1, 2, 2), torch.tensor([0, 900])

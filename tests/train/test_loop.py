@@ -1,11 +1,13 @@
 r"""The training loop: its arithmetic by hand, and runs that are cut off."""
 
+import errno
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from ldm.errors import LdmError
 from ldm.nn.attention import Attention
 from ldm.train.loop import Recipe, learning_rate, mixed_precision, train, update_ema
 
@@ -167,16 +169,16 @@ def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_one_before(tmp_path
     often = Recipe(**{**vars(RECIPE), "checkpoint_minutes": 0.0})
     save, saves = torch.save, []
 
-    def save_half(state, path):
+    def save_half(state, file):
         saves.append(state["step"])
         if len(saves) == 2:
-            path.write_bytes(b"half a checkpo")
-            raise OSError("no space left on device")
-        save(state, path)
+            file.write(b"half a checkpo")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, file)
 
     monkeypatch.setattr(torch, "save", save_half)
     module = network()
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(LdmError, match="cannot write .*checkpoint.pt: No space left on device; make room"):
         train(module, noisy_loss(module), often, tmp_path)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == saves[0] < saves[1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]

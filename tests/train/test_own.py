@@ -1,6 +1,7 @@
 r"""Your own pictures: what is read, what is reported, and that the stages train on it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -111,12 +112,106 @@ def test_what_is_unusable_is_counted_by_reason_and_named(tmp_path, capsys):
     assert len(seen) == 5 and list(held_out.scenes) == ["number 5"]
     assert capsys.readouterr().out.splitlines() == [
         f"{tmp_path}: 6 usable pictures",
-        "  5 unusable: a line of metadata.jsonl without file_name and text (line 12, line 13, line 14, ...)",
+        "  5 unusable: a line of metadata.jsonl without file_name and text in UTF-8 (line 12, line 13, line 14, ...)",
         "  1 unusable: an empty caption (empty.png)",
         "  2 unusable: named in metadata.jsonl, but no image in the folder (../up.png, gone.png)",
         "  4 unusable: no caption (x1.png, x2.png, x3.png, ...)",
         "  2 unusable: no picture that can be read (broken.jpg, cut.png)",
     ]
+
+
+def captions_of(folder) -> list[str]:
+    return [text for pictures in read_own(folder, 16) for text in pictures.scenes]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"]
+)
+@pytest.mark.parametrize("where", ["beside", "metadata"])
+def test_a_caption_is_read_right_in_its_encoding_or_reported(tmp_path, capsys, encoding, where):
+    mark = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(encoding, b"")
+    text = "un ch\u00e2teau"
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text("plain")
+    save(tmp_path / "c.png")
+    if where == "beside":
+        (tmp_path / "c.txt").write_bytes(mark + text.encode(encoding))
+    else:
+        row = json.dumps({"file_name": "c.png", "text": text}, ensure_ascii=False)
+        (tmp_path / "metadata.jsonl").write_bytes(mark + f"{row}\n".encode(encoding))
+    read = captions_of(tmp_path)
+    if encoding == "latin-1":  # nothing says which of a dozen such encodings it is
+        reason = {
+            "beside": "a caption that cannot be read; save it as text in UTF-8 (c.png)",
+            "metadata": "a line of metadata.jsonl without file_name and text in UTF-8 (line 1)",
+        }
+        assert read == ["plain", "plain"] and f"  1 unusable: {reason[where]}" in capsys.readouterr().out
+    else:
+        assert sorted(read) == ["plain", "plain", text]
+
+
+@pytest.mark.parametrize("content", ["a cat".encode("utf-16-le"), b"\xff\xfea", b"x" * (2**20 + 1)],
+                         ids=["no mark", "cut off", "too long"])  # fmt: skip
+def test_what_is_no_caption_is_reported(tmp_path, capsys, content):
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_bytes(b"plain" if name != "c" else content)
+    assert captions_of(tmp_path) == ["plain", "plain"]
+    assert "a caption that cannot be read; save it as text in UTF-8 (c.png)" in capsys.readouterr().out
+
+
+def test_metadata_in_no_encoding_is_one_clear_line(tmp_path):
+    (tmp_path / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LdmError, match="metadata.jsonl is not a text in UTF-16"):
+        read_own(tmp_path, 16)
+
+
+def test_a_line_separator_within_a_caption_ends_no_line_of_metadata(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.png")
+    rows = [
+        json.dumps({"file_name": f"{n}.png", "text": f"{n}\u2028x\x85y"}, ensure_ascii=False) for n in "ab"
+    ]
+    metadata(tmp_path, *rows)
+    assert sorted(captions_of(tmp_path)) == ["a\u2028x\x85y", "b\u2028x\x85y"]
+
+
+def test_pictures_are_read_as_init_is(tmp_path, capsys):
+    r"""16 bits keep their greys (cut off at 255, all would be white), and what is transparent is white."""
+    ramp = np.tile(np.linspace(0, 65535, 16).round().astype(np.uint16), (16, 1))
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    clear = np.zeros((16, 16, 4), dtype=np.uint8)  # black, and its left half transparent
+    clear[:, 8:, 3] = 255
+    Image.fromarray(clear, "RGBA").save(tmp_path / "b.png")
+    (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    for name in ("a", "b", "eps"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    (grey,), (flat,) = (pictures.pixels for pictures in read_own(tmp_path, 16))
+    assert np.abs(grey[0, :, 0].astype(int) - np.linspace(0, 255, 16)).max() <= 1
+    assert (flat[:, :8] == 255).all() and (flat[:, 8:] == 0).all()
+    assert "1 unusable: no picture that can be read (eps.png)" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_among_the_pictures_or_captions_is_not_waited_for(tmp_path, capsys):
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(name)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "pipe.txt").write_text("pipe")
+    (tmp_path / "c.txt").unlink()
+    os.mkfifo(tmp_path / "c.txt")
+    assert captions_of(tmp_path) == ["a", "b"]
+
+
+def test_names_in_the_report_drive_no_terminal(tmp_path, capsys):
+    for name in ("a", "b", "\x1b[31mc"):
+        save(tmp_path / f"{name}.png")
+        if name in "ab":
+            (tmp_path / f"{name}.txt").write_text(name)
+    read_own(tmp_path, 16)
+    assert r"no caption (\x1b[31mc.png)" in capsys.readouterr().out
 
 
 def test_too_few_pictures_are_an_error_that_says_what_is_expected(tmp_path):

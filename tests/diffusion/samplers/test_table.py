@@ -21,6 +21,9 @@ from ldm.errors import LdmError
 from tests.diffusion.made import gaussian, perfect, wave
 
 ALPHA_BAR = make_alpha_bar(NoiseConfig()).double()
+ZERO_SNR = NoiseConfig(prediction="v", zero_snr=True)
+PURE = make_alpha_bar(ZERO_SNR).double()  # ends in pure noise: alpha_bar 0
+MEAN, STD, HIGH, LOW = 0.8, 0.5, 10.0, 0.1
 NOISY = ("ddpm", "euler_ancestral", "euler_ancestral_karras")
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -178,9 +181,8 @@ def test_latents_keep_their_precision(name, dtype, draw):
 
 @every_sampler
 def test_a_schedule_that_ends_in_pure_noise_starts_there_and_leads_to_the_image(name, draw):
-    alpha_bar = make_alpha_bar(NoiseConfig(prediction="v", zero_snr=True)).double()
     sampler, x0, noise_fn = SAMPLERS[name], draw(2, 3), partial(draw, 2, 3)
-    levels = sampler_levels(sampler, 10, alpha_bar)
+    levels = sampler_levels(sampler, 10, PURE)
     # Karras's formula wants a finite number; the others start at alpha = 0 itself.
     assert levels[0].t == pytest.approx(999) and levels[0].alpha <= (2**-11.99 if sampler.karras else 0)
 
@@ -192,6 +194,43 @@ def test_a_schedule_that_ends_in_pure_noise_starts_there_and_leads_to_the_image(
     torch.testing.assert_close(last.x_prev, x0, rtol=0, atol=0.15 if name in ("ddim", "plms") else 1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if not name.endswith("karras")])
+def test_the_step_from_pure_noise_is_ddims_without_any_division(name, draw):
+    # With eta 1 for the samplers that draw noise: all that is left of the noise is then new.
+    sampler, x, z, x0 = SAMPLERS[name], draw(2, 3), draw(2, 3), draw(2, 3)
+    levels = sampler_levels(sampler, 5, PURE)
+    first = next(sample(sampler.update, lambda x, level: (x0, x), x, levels, lambda: z))
+    expected = levels[1].mix(x0, z if name in NOISY else x)
+    torch.testing.assert_close(first.x_prev, expected, rtol=0, atol=1e-7)
+    assert first.x_t is x and first.level.alpha == 0
+
+
+@every_sampler
+@pytest.mark.parametrize(("network", "error"), [("float32", 1e-5), ("float16", 1e-3), ("bfloat16", 8e-3)])
+def test_with_zero_terminal_snr_no_sampler_loses_more_than_the_network_rounds(name, network, error):
+    r"""Data N(0.8, 0.5^2), for which v is known: rounded to `network`'s dtype, the sampler's state in float32."""
+    sampler = SAMPLERS[name]
+
+    def run(network, state):
+        def denoise(x, level):
+            seen = x.to(network).double()
+            x0, eps = gaussian(MEAN, STD)(seen, level)
+            v = (level.alpha * eps - level.sigma * x0).to(network)
+            return x0_and_eps("v", v.to(x.dtype), x, level)
+
+        generator = torch.Generator().manual_seed(0)
+        levels = sampler_levels(sampler, 20, make_alpha_bar(ZERO_SNR).to(state))
+        noise_fn = lambda: torch.randn(1, 500, generator=generator).to(state)  # noqa: E731
+        start = initial_latents(sampler, noise_fn(), levels)
+        *_, last = sample(sampler.update, denoise, start, levels, noise_fn)
+        assert last.x_prev.dtype == state
+        return last.x_prev.double()
+
+    exact, got = run(torch.float64, torch.float64), run(getattr(torch, network), torch.float32)
+    assert exact.mean().item() == pytest.approx(MEAN, abs=0.05)
+    assert ((got - exact).norm() / exact.norm()).item() < error
+
+
 def test_k_diffusions_samplers_begin_with_the_noise_of_their_first_level(draw):
     noise = draw(2, 3)
     for name, sampler in SAMPLERS.items():
@@ -201,8 +240,6 @@ def test_k_diffusions_samplers_begin_with_the_noise_of_their_first_level(draw):
 
 
 # --- how fast errors fall ----------------------------------------------------------------------------------
-
-MEAN, STD, HIGH, LOW = 0.8, 0.5, 10.0, 0.1
 
 
 def error_on_a_gaussian(name, count, last=()):

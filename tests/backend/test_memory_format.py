@@ -1,4 +1,4 @@
-r"""The layout in memory changes the order of numbers, and no number."""
+r"""The memory format changes the order in which numbers are stored, and no number."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.nn.layout import channels_last, converted, lay_out, pixel_by_pixel
+from ldm.backend.accelerate import accelerate
+from ldm.backend.memory_format import channels_last, channels_last_input, converted, lay_out
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 from tests.small import CONFIG
@@ -38,7 +39,7 @@ def test_every_feature_map_follows(randomise, draw, lead):
         if lead == "weights":
             channels_last(network)
         else:
-            network.float().eval()
+            accelerate(network.float().eval())
         for name, part in network.named_modules():
             if isinstance(part, nn.Conv2d) and part.in_channels > 4:  # the latent itself comes as it comes
                 part.register_forward_pre_hook(
@@ -52,18 +53,18 @@ def test_every_feature_map_follows(randomise, draw, lead):
 
 
 def test_in_training_the_unets_maps_stay_as_they_come(randomise, draw):
-    unet, seen = randomise(UNet(CONFIG.unet)).float(), []
+    unet, seen = accelerate(randomise(UNet(CONFIG.unet)).float()), []
     unet.conv_in.register_forward_pre_hook(lambda _, x: seen.append(is_channels_last(x[0])))
     for training in (True, False):
         unet.train(training)(draw(2, 4, 8, 8).float(), torch.tensor(7), draw(2, 3, 16).float())
     assert seen == [False, True]
 
 
-def test_only_float32_on_a_cpu_goes_in_pixel_by_pixel(draw):
+def test_only_float32_inputs_on_a_cpu_are_rearranged(draw):
     x = draw(2, 3, 4, 5)
-    assert pixel_by_pixel(x) is x and pixel_by_pixel(x.bfloat16()).is_contiguous()
-    assert pixel_by_pixel(x.float().to("meta")).is_contiguous()
-    laid = pixel_by_pixel(x.float())
+    assert channels_last_input(x) is x and channels_last_input(x.bfloat16()).is_contiguous()
+    assert channels_last_input(x.float().to("meta")).is_contiguous()
+    laid = channels_last_input(x.float())
     assert is_channels_last(laid) and torch.equal(laid, x.float())
 
 
@@ -92,7 +93,7 @@ def test_only_bfloat16_on_a_cpu_is_laid_out_anew(dtype, expected):
 )
 def test_half_precision_on_a_card_is_laid_out_anew(monkeypatch, device, dtype, expected):
     seen = []
-    monkeypatch.setattr("ldm.nn.layout.channels_last", seen.append)
+    monkeypatch.setattr("ldm.backend.memory_format.channels_last", seen.append)
     network = nn.Conv2d(2, 3, 3)
     weight = SimpleNamespace(device=torch.device(device), dtype=dtype)  # as it would be, were there a card
     monkeypatch.setattr(network, "parameters", lambda: iter([weight]))

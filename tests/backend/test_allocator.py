@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ldm import heap
+from ldm.backend import allocator
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # How often the system must hand over pages while 64 MiB are allocated, filled and freed, four times over.
 COUNT = """
 import ctypes, resource, sys
-from ldm.heap import keep_heap
+from ldm.backend.allocator import keep_heap
 if "keep" in sys.argv and not keep_heap():
     sys.exit("glibc is not here")
 libc = ctypes.CDLL(None)
@@ -49,14 +49,14 @@ def test_memory_is_handed_over_once_and_not_each_time():
 
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
-    assert heap.keep_heap() is False
+    assert allocator.keep_heap() is False
 
 
 # Page faults of eight blocks of 64 MiB and of 16 MiB, while large blocks are kept apart, and after that.
 APART = (
     COUNT.split("def fill")[0]
     + """
-from ldm.heap import large_blocks_apart
+from ldm.backend.allocator import large_blocks_apart
 def faults(size):
     def fill():
         block = libc.malloc(size)
@@ -87,23 +87,25 @@ def test_while_large_blocks_are_apart_only_the_others_are_kept():
 
 def test_a_heap_that_nobody_keeps_is_left_alone(monkeypatch):
     told = []
-    monkeypatch.setattr(heap, "_kept", False)
-    monkeypatch.setattr(heap, "_of_glibc", lambda name: lambda *numbers: told.append((name, numbers)) or 1)
-    with heap.large_blocks_apart():
+    monkeypatch.setattr(allocator, "_kept", False)
+    monkeypatch.setattr(
+        allocator, "_of_glibc", lambda name: lambda *numbers: told.append((name, numbers)) or 1
+    )
+    with allocator.large_blocks_apart():
         assert told == []
     assert told == []
-    heap.keep_heap()
-    with heap.large_blocks_apart():
+    allocator.keep_heap()
+    with allocator.large_blocks_apart():
         pass
     names = [name for name, _ in told]
     assert names == ["mallopt"] * 2 + ["malloc_trim"] + ["mallopt"] * 3
-    assert told[-1] == told[0] == ("mallopt", (heap.M_MMAP_MAX, 0))
+    assert told[-1] == told[0] == ("mallopt", (allocator.M_MMAP_MAX, 0))
 
 
 def test_the_heap_is_as_before_after_an_error(monkeypatch):
     told = []
-    monkeypatch.setattr(heap, "_kept", True)
-    monkeypatch.setattr(heap, "_of_glibc", lambda name: lambda *numbers: told.append(numbers) or 1)
-    with pytest.raises(KeyError), heap.large_blocks_apart():
+    monkeypatch.setattr(allocator, "_kept", True)
+    monkeypatch.setattr(allocator, "_of_glibc", lambda name: lambda *numbers: told.append(numbers) or 1)
+    with pytest.raises(KeyError), allocator.large_blocks_apart():
         raise KeyError
-    assert told[-1] == (heap.M_MMAP_MAX, 0)
+    assert told[-1] == (allocator.M_MMAP_MAX, 0)

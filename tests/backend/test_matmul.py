@@ -3,8 +3,8 @@ r"""Products of float32 matrices: who multiplies them changes, their digits do n
 import pytest
 import torch
 
-from ldm import products
-from ldm.products import products_by_onednn, quick_products, rounded
+from ldm.backend import matmul
+from ldm.backend.matmul import products_by_onednn, quick_products, rounded
 
 SETTING = torch.backends.mkldnn.matmul
 
@@ -38,9 +38,9 @@ def test_torch_is_told_where_it_is_quicker_and_loses_nothing(
     monkeypatch, instructions, card, rounds, expected
 ):
     asked_under = []
-    monkeypatch.setattr(products, "bfloat16_instructions", lambda: instructions)
+    monkeypatch.setattr(matmul, "bfloat16_instructions", lambda: instructions)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
-    monkeypatch.setattr(products, "rounded", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
+    monkeypatch.setattr(matmul, "rounded", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
     assert quick_products() is (expected == "bf16")
     assert SETTING.fp32_precision == expected
     assert asked_under == (["bf16"] if instructions == "AVX-512" and not card else [])

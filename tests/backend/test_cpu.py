@@ -3,7 +3,7 @@ r"""Which instructions of the CPU compute in bfloat16."""
 import pytest
 import torch
 
-from ldm.bfloat16 import bfloat16_instructions
+from ldm.backend.cpu import bfloat16_instructions
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ldm.bfloat16 import bfloat16_instructions
+from ldm.backend.cpu import bfloat16_instructions
 
 
 def quick_products() -> bool:

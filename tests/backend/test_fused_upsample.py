@@ -1,12 +1,13 @@
-r"""Doubled and convolved at once: what repeating and then convolving gives, and only where it is quicker."""
+r"""Fused upsampling equals repeating and then convolving, and is used only where it is faster."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.nn import doubling, resnet
-from ldm.nn.doubling import MANY, double_and_convolve, pays
+from ldm.backend import fused_upsample as module
+from ldm.backend.accelerate import accelerate
+from ldm.backend.fused_upsample import THRESHOLD, FusedUpsample, fused_upsample, is_faster
 from ldm.nn.resnet import Upsample
 
 
@@ -25,16 +26,16 @@ def test_it_is_the_same_to_the_last_digits(draw, size):
     x, weight, bias = draw(2, 3, *size), draw(5, 3, 3, 3), draw(5)
     for b in (bias, None):
         expected = plainly(x, weight, b)
-        torch.testing.assert_close(double_and_convolve(x, weight, b), expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(fused_upsample(x, weight, b), expected, rtol=0, atol=1e-12)
 
 
-def test_each_pixel_deals_out_its_shares_by_hand():
+def test_the_contributions_of_one_pixel_by_hand():
     # One pixel of 1 and rows of weights 1, 10, 100: it meets w_2 above, w_1 + w_2 and w_0 + w_1 itself, w_0 below.
     x = torch.zeros(1, 1, 3, 1, dtype=torch.float64)
     x[0, 0, 1] = 1
     weight = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
     weight[0, 0, :, 1] = torch.tensor([1.0, 10.0, 100.0])
-    column = double_and_convolve(x, weight, None)[0, 0, :, 0]
+    column = fused_upsample(x, weight, None)[0, 0, :, 0]
     assert column.tolist() == [0, 100, 110, 11, 1, 0]
 
 
@@ -44,52 +45,53 @@ def test_little_is_lost_to_rounding(draw, dtype, worse):
     exact = draw(1, 48, 32, 32), draw(48, 48, 3, 3), draw(48)
     x, weight, bias = (t.to(dtype) for t in exact)
     expected = plainly(*exact)
-    at_once = error(double_and_convolve(x, weight, bias), expected)
-    assert at_once <= worse * error(plainly(x, weight, bias), expected)
+    fused = error(fused_upsample(x, weight, bias), expected)
+    assert fused <= worse * error(plainly(x, weight, bias), expected)
 
 
 @pytest.mark.parametrize(
     ("dtype", "pixels", "gradients", "library", "expected"),
     [
-        (torch.float32, MANY, False, True, True),
-        (torch.bfloat16, MANY, False, True, True),
-        (torch.float16, MANY, False, True, False),
-        (torch.float64, MANY, False, True, False),
-        (torch.float32, MANY - 1, False, True, False),
-        (torch.float32, MANY, True, True, False),
-        (torch.float32, MANY, False, False, False),
+        (torch.float32, THRESHOLD, False, True, True),
+        (torch.bfloat16, THRESHOLD, False, True, True),
+        (torch.float16, THRESHOLD, False, True, False),
+        (torch.float64, THRESHOLD, False, True, False),
+        (torch.float32, THRESHOLD - 1, False, True, False),
+        (torch.float32, THRESHOLD, True, True, False),
+        (torch.float32, THRESHOLD, False, False, False),
     ],
 )
 def test_it_is_for_large_maps_on_a_cpu(monkeypatch, dtype, pixels, gradients, library, expected):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: library)
     with torch.set_grad_enabled(gradients):
-        assert pays(torch.zeros(1, 2, pixels, 1, dtype=dtype)) is expected
-        assert not pays(torch.zeros(1, 2, pixels, 1, dtype=dtype, device="meta"))
+        assert is_faster(torch.zeros(1, 2, pixels, 1, dtype=dtype)) is expected
+        assert not is_faster(torch.zeros(1, 2, pixels, 1, dtype=dtype, device="meta"))
 
 
-@pytest.mark.parametrize(
-    ("at_once", "size", "expected"),
-    [(True, None, True), (True, (64, 64), True), (True, (63, 64), False), (False, None, False)],
-)
-def test_the_layer_gives_the_same_in_either_way(monkeypatch, randomise, draw, at_once, size, expected):
+@pytest.fixture
+def fused_calls(monkeypatch):
     seen = []
-    monkeypatch.setattr(resnet, "double_and_convolve", lambda *x: seen.append(x) or double_and_convolve(*x))
+    monkeypatch.setattr(module, "fused_upsample", lambda *x: seen.append(x) or fused_upsample(*x))
+    return seen
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, True), ((64, 64), True), ((63, 64), False)])
+def test_the_accelerated_layer_gives_the_same(fused_calls, randomise, draw, size, expected):
     layer, x = randomise(Upsample(8)).float(), draw(2, 8, 32, 32).float()
-    layer.at_once = at_once
     with torch.no_grad():
-        found = layer(x, size)
-    assert len(seen) == expected
-    torch.testing.assert_close(found, layer(x, size).detach(), rtol=0, atol=1e-4)
+        plain = layer(x, size)
+        assert fused_calls == []
+        found = accelerate(layer)(x, size)
+    assert type(layer) is FusedUpsample and len(fused_calls) == expected
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-4)
     assert found.shape[-2:] == (size or (64, 64))
 
 
-def test_a_layer_that_learns_goes_the_plain_way(monkeypatch, randomise, draw):
-    seen = []
-    monkeypatch.setattr(doubling, "MANY", 1)
-    monkeypatch.setattr(resnet, "double_and_convolve", lambda *x: seen.append(x) or double_and_convolve(*x))
-    layer, x = randomise(Upsample(3)).float(), draw(1, 3, 4, 4).float()
+def test_with_gradients_the_plain_layer_runs(monkeypatch, fused_calls, randomise, draw):
+    monkeypatch.setattr(module, "THRESHOLD", 1)
+    layer, x = accelerate(randomise(Upsample(3)).float()), draw(1, 3, 4, 4).float()
     layer(x).sum().backward()
-    assert seen == []
+    assert fused_calls == []
     with torch.no_grad():
         layer(x)
-    assert len(seen) == 1
+    assert len(fused_calls) == 1

@@ -1,0 +1,20 @@
+r"""Which of the CPU's instructions, if any, compute in bfloat16.
+
+bfloat16 is float32 without its last 16 bits: the same range, two to three significant decimal digits. Half as many
+bytes move through memory, and a processor that supports the format multiplies several times as many numbers at once.
+One that does not has to widen every number first and round the result, and float32 is faster there.
+
+x86 has two kinds. AMX (Intel Xeon, from 2023) multiplies whole tiles of a matrix in a dedicated unit. AVX-512 BF16
+(AMD from Zen 4, Intel Cooper Lake) multiplies and adds pairs, 32 numbers at a time. docs/bench.md has measurements.
+"""
+
+import torch
+
+# torch's name -> the usual one, the faster first.
+INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512"}
+
+
+def bfloat16_instructions() -> str | None:
+    """AMX or AVX-512, the faster one if the CPU has both; None if it has neither, or torch cannot tell."""
+    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return next((name for flag, name in INSTRUCTIONS.items() if has.get(flag)), None)

@@ -1,0 +1,66 @@
+r"""Which noise schedule a table of numbers is.
+
+Files may carry the schedule itself: `trained_betas` in a scheduler's JSON, or `alphas_cumprod` among the tensors of an
+original checkpoint, whose code computes with that table. Here a schedule is three numbers and a name, so the table is
+compared with the schedules that those describe.
+"""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldm.config import NoiseConfig
+from ldm.diffusion.schedule import make_alpha_bar
+from ldm.errors import LdmError
+
+LONGEST = 100_000  # steps; the models that people share have 1000
+
+
+def schedule_of(alpha_bar: Tensor, noise: NoiseConfig) -> NoiseConfig | None:
+    r"""The config whose $\bar\alpha$ are these, None if there is none.
+
+    `noise` is tried first, then its betas in the other shapes, each with and without zero terminal SNR. The table may
+    have been rounded to half precision, with the rest of its file.
+    """
+    if alpha_bar.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return None
+    if alpha_bar.ndim != 1 or not 2 <= len(alpha_bar) <= LONGEST or not alpha_bar.isfinite().all():
+        return None
+    table = alpha_bar.detach().to("cpu", torch.float64)
+    # Rounding moves a number by half a unit in its last place; sums in float32 lose a little more.
+    rounding = max(torch.finfo(alpha_bar.dtype).eps, 1e-5)
+    shapes = dict.fromkeys((noise.schedule, "scaled_linear", "linear", "cosine"))
+    for zero_snr in (noise.zero_snr, not noise.zero_snr):
+        for schedule in shapes:
+            # "v", because with "eps" a schedule of zero terminal SNR is refused; what is predicted says nothing here.
+            found = replace(noise, steps=len(table), schedule=schedule, prediction="v", zero_snr=zero_snr)
+            if torch.allclose(make_alpha_bar(found).double(), table, rtol=rounding, atol=1e-6):
+                return replace(found, prediction=noise.prediction)
+    return None
+
+
+def schedule_of_betas(betas: Any, noise: NoiseConfig) -> NoiseConfig:
+    """The config whose betas are these. Raises `LdmError` for what is no list of betas, or no schedule we know."""
+    if not isinstance(betas, list) or not all(type(b) in (int, float) and 0 < b <= 1 for b in betas):
+        raise LdmError(
+            f"scheduler: its config has trained_betas = {json.dumps(betas)[:60]}; expected a list of numbers above 0 "
+            "and at most 1"
+        )
+    if not 2 <= len(betas) <= LONGEST:
+        raise LdmError(f"scheduler: its config has {len(betas)} trained_betas; expected 2 to {LONGEST:,}")
+    # Where the list is one of the known shapes, its ends are the schedule's.
+    ends = replace(noise, beta_start=float(betas[0]), beta_end=float(betas[-1]))
+    alpha_bar = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32), dim=0)
+    for candidate in (noise, ends):
+        found = schedule_of(alpha_bar, candidate)
+        if found is not None:
+            return found
+    raise LdmError(
+        f"scheduler: its config has {len(betas)} trained_betas from {betas[0]} to {betas[-1]} (their sum is "
+        f"{math.fsum(betas):.6g}), which are neither linear, scaled_linear nor squaredcos_cap_v2; no other schedule is "
+        "supported"
+    )

@@ -1,0 +1,263 @@
+r"""A pickle is a program for a small machine with a stack. This is that machine, with nothing behind its words.
+
+To say that "b" is a tensor of two numbers, torch writes some forty instructions. Shortened, with the stack after each:
+
+    EMPTY_DICT                                    {}
+    BINUNICODE  b                                 {} "b"
+    GLOBAL      torch._utils _rebuild_tensor_v2   {} "b" <global>
+    ...         storage, offset, size, strides    {} "b" <global> (storage, 0, (2,), (1,), ...)
+    REDUCE      "call it"                         {} "b" <view>
+    SETITEM                                       {"b": <view>}
+    STOP
+
+Python's own machine looks the global up and calls it, whatever it is. This one keeps its name; and to "call" one of the
+few that a checkpoint needs makes a note of what was asked for. Nothing is imported, nothing of torch is touched, and
+the numbers are not looked at. A program that does anything else ends in a `ValueError`.
+
+The work is bounded by the length of the program: no instruction copies more than it takes off the stack. (In Python's
+machine a few hundred bytes are enough to write 16 GB, or to compute for years.)
+
+Source: CPython's Lib/pickletools.py, which describes every instruction.
+"""
+
+import math
+import pickletools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+MOST_STEPS = 300_000  # instructions; a checkpoint of Stable Diffusion has 60,000, with its averages
+MOST_ARGUMENTS = 8
+MOST_AXES = 8
+
+DTYPES = {
+    "torch.DoubleStorage": torch.float64,
+    "torch.FloatStorage": torch.float32,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+}
+
+
+@dataclass(frozen=True)
+class Global:
+    """A function or class, by name alone."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Numbers in a row: which record of the archive has them, and how many there are."""
+
+    record: str
+    dtype: torch.dtype
+    count: int
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor: how to read one out of a storage. It stays within it, and claims no number twice."""
+
+    storage: Storage
+    offset: int  # in numbers, as the strides
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class Leftover:
+    """What the program made that is no tensor, and that nobody here will look at."""
+
+
+LEFTOVER = Leftover()
+
+
+def run(program: bytes, leftovers: frozenset[str]) -> Any:
+    """What a program builds: dicts, lists, tuples, texts and numbers, and a `View` for each tensor.
+
+    `leftovers`: the globals beside those of `CALLS` that it may call, to no effect. Keys of a dict that are no text are
+    left out. Raises `ValueError` for a program that is damaged, too long, or does anything else.
+    """
+    machine = _Machine(leftovers)
+    for name, argument in decode(program):
+        if name == "STOP":
+            return machine.pop()
+        machine.step(name, argument)
+    raise ValueError("its pickle has no end")
+
+
+def decode(program: bytes) -> Iterator[tuple[str, Any]]:
+    """The instructions, each with its argument. Raises `ValueError` for what is none, or after too many."""
+    for steps, (opcode, argument, _) in enumerate(pickletools.genops(program)):
+        if steps == MOST_STEPS:
+            raise ValueError(f"its pickle has more than {MOST_STEPS:,} instructions")
+        yield opcode.name, argument
+
+
+class _Machine:
+    """The stack, the stacks below the marks, and the memo of values to be used again."""
+
+    def __init__(self, leftovers: frozenset[str]) -> None:
+        self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.leftovers = leftovers
+
+    def pop(self) -> Any:
+        if not self.stack:
+            raise ValueError("its pickle takes from an empty stack")
+        return self.stack.pop()
+
+    def pop_to_mark(self) -> list[Any]:
+        if not self.below:
+            raise ValueError("its pickle goes back to a mark that it never set")
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def top(self, kind: Any) -> Any:
+        """The value on top, which stays there."""
+        if not self.stack or not isinstance(self.stack[-1], kind):
+            raise ValueError("its pickle puts something into what cannot hold it")
+        return self.stack[-1]
+
+    def step(self, name: str, argument: Any) -> None:
+        push = self.stack.append
+        match name:
+            case "BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                push(argument)
+            case "BINGET" | "LONG_BINGET":
+                if argument not in self.memo:
+                    raise ValueError(f"its pickle recalls value {argument}, which it never kept")
+                push(self.memo[argument])
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self.top(object)
+            case "MARK":
+                self.below.append(self.stack)
+                self.stack = []
+            case "TUPLE":
+                items = self.pop_to_mark()
+                self.stack.append(tuple(items))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                push(tuple(reversed([self.pop() for _ in range(int(name[-1]))])))
+            case "GLOBAL":
+                push(Global(argument.replace(" ", ".", 1)))
+            case "REDUCE":
+                arguments, function = self.pop(), self.pop()
+                push(self.call(function, arguments))
+            case "NEWOBJ":  # for classes only
+                arguments, kind = self.pop(), self.pop()
+                if not isinstance(kind, Global) or kind.name not in {
+                    "collections.OrderedDict",
+                    *self.leftovers,
+                }:
+                    raise ValueError("its pickle makes an object of what is no class")
+                push(self.call(kind, arguments))
+            case "BINPERSID":
+                push(_storage(self.pop()))
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
+            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
+                push({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[name]())
+            case "SETITEM" | "SETITEMS":
+                items = self.pop_to_mark() if name == "SETITEMS" else [self.pop(), self.pop()][::-1]
+                _set_items(self.top(dict), items)
+            case "APPEND" | "APPENDS":
+                items = self.pop_to_mark() if name == "APPENDS" else [self.pop()]
+                self.top(list).extend(items)
+            case (
+                "BUILD"
+            ):  # the attributes of an object: an OrderedDict may have some, and what do leftovers care
+                self.pop()
+                self.top((OrderedDict, Leftover))
+            case "SHORT_BINSTRING":
+                push(argument.encode("latin1"))
+            case "PROTO" if argument <= 5:
+                pass
+            case _:
+                raise ValueError(f"its pickle has the instruction {name}, which torch does not write")
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        """What a call would make. Of a global that is not known, or of anything else, it is an error."""
+        name = function.name if isinstance(function, Global) else ""
+        if name in self.leftovers and isinstance(arguments, tuple):
+            return LEFTOVER
+        if name not in CALLS or not isinstance(arguments, tuple):
+            raise ValueError(f"its pickle calls {name[:60] or 'what is no function'}")
+        if len(arguments) > MOST_ARGUMENTS:
+            raise ValueError(f"its pickle calls {name} with {len(arguments):,} arguments")
+        try:
+            return CALLS[name](*arguments)
+        except TypeError as error:
+            raise ValueError(f"its pickle calls {name} with the wrong arguments") from error
+
+
+def _set_items(table: dict[str, Any], items: list[Any]) -> None:
+    if len(items) % 2:
+        raise ValueError("its pickle puts a name without a value into a dict")
+    for key, value in zip(items[::2], items[1::2]):
+        # To look up a key is to hash it, and a tuple of tuples of ... takes as long as its maker likes.
+        if isinstance(key, str):
+            table[key] = value
+
+
+def _whole(*numbers: Any) -> bool:
+    return all(type(n) is int and 0 <= n < 2**62 for n in numbers)
+
+
+def _storage(identity: Any) -> Storage:
+    """A tensor's numbers: ("storage", their type, the name of their record, a device, how many they are)."""
+    match identity:
+        case ("storage", Global(name), str(record), _, count) if name in DTYPES and _whole(count):
+            return Storage(record, DTYPES[name], count)
+    raise ValueError("its pickle asks for something that is no storage of numbers")
+
+
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, _meta: Any = None
+) -> View:
+    shapes = (
+        isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides) <= MOST_AXES
+    )
+    if not isinstance(storage, Storage) or not shapes or not _whole(offset, *shape, *strides):
+        raise ValueError("its pickle builds a tensor of what is no storage, or without sizes")
+    if (
+        math.prod(side or 1 for side in shape) >= 2**62
+    ):  # of an empty tensor, too, torch multiplies the other sides
+        raise ValueError(f"its pickle builds a tensor of shape {list(shape)}")
+    # No stride of 0 along a side longer than 1, and the like: those would claim more numbers than there are.
+    last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides))
+    if math.prod(shape) and (math.prod(shape) > storage.count or last >= storage.count):
+        raise ValueError(
+            f"its pickle builds a tensor of shape {list(shape)}, strides {list(strides)} and offset {offset} out of "
+            f"{storage.count:,} numbers"
+        )
+    return View(storage, offset, shape, strides)
+
+
+def _parameter(view: Any, _grad: Any, _hooks: Any) -> View:
+    if not isinstance(view, View):
+        raise ValueError("its pickle builds a parameter of what is no tensor")
+    return view
+
+
+def _encoded(text: Any, encoding: Any) -> Leftover:
+    """Bytes, as the second protocol writes them. Their place is in leftovers, so they are not made."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("its pickle encodes a text in another way than as latin1")
+    return LEFTOVER
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": lambda: OrderedDict(),
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "_codecs.encode": _encoded,
+}
