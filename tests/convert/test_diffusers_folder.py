@@ -201,7 +201,7 @@ def test_one_network_in_a_folder_of_its_own_is_found(folder):
     [
         ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, "is Stable Diffusion XL .its model_index"),
         ("model_index.json", {"_class_name": "FluxPipeline"}, "is a Flux model .its model_index.json names FluxPip"),
-        ("model_index.json", {"_class_name": "KandinskyPipeline"}, "another kind of model .its model_index.json names Kand"),
+        ("model_index.json", {"_class_name": "KandinskyPipeline"}, "its model_index.json names Kand"),
         ("model_index.json", {"_class_name": ["my_pipeline", "Mine"]}, "its model_index.json names"),
         ("model_index.json", {"text_encoder": ["x", "RobertaSeriesModelWithTransformation"]}, "is AltDiffusion"),
         ("model_index.json", {"tokenizer": ["transformers", "T5Tokenizer"]}, "its tokenizer's config names T5Tok"),
