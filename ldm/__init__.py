@@ -20,10 +20,12 @@ __all__ = ["LatentDiffusion", "load", "load_clip"]
 READING_ORDER = (
     # The ground: errors, files, sizes, pictures, letters.
     "ldm.errors",
+    "ldm.arguments",
     "ldm.paths",
     "ldm.leftovers",
     "ldm.files",
     "ldm.config",
+    "ldm.threads",
     "ldm.pixels",
     "ldm.inputs",
     "ldm.lettering",
@@ -35,6 +37,7 @@ READING_ORDER = (
     "ldm.text.tokenizer",
     "ldm.text.bpe",
     "ldm.text.unknown",
+    "ldm.nn.hooks",
     "ldm.nn.attention",
     "ldm.text.transformer",
     "ldm.text.encoder",

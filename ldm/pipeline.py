@@ -11,7 +11,6 @@ Source: Rombach et al. 2022, figure 3.
 """
 
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -19,11 +18,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from ldm.arguments import checked
 from ldm.config import Config
-from ldm.diffusion.noise import noise_source
+from ldm.diffusion.noise import noise_source, pick_seed
 from ldm.diffusion.predict import guide, rescale_guidance, x0_and_eps
 from ldm.diffusion.samplers import find_sampler
-from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, Time, unchanged
+from ldm.diffusion.sampling import Denoise, Noise, Project, Step, Stride, Time, in_groups, unchanged
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.errors import LdmError
 from ldm.finite import finite, finite_steps
@@ -31,11 +31,25 @@ from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
 from ldm.repaint import Original, keep, latents_to_repaint, pick_strength, steps_left, to_read, without
 from ldm.text.encoder import TextEncoder
-from ldm.text.prompt import encode_prompts
+from ldm.text.prompt import encode_prompts, same_length
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
+
+
+def pick_batch(prompt: str | Sequence[str], batch: int | None) -> int:
+    """How many pictures: as many as asked for, else one of each prompt. Raises `LdmError` for less than one."""
+    if batch is not None and not isinstance(prompt, str):
+        raise LdmError(
+            f"a batch of {batch} with a list of prompts, of which each gives one picture; leave `batch` out, and "
+            "name a prompt as often as it is wanted"
+        )
+    count = 1 if isinstance(prompt, str) else len(prompt)
+    batch = count if batch is None else batch
+    if batch < 1:
+        raise LdmError(f"a batch of {batch} pictures; expected at least 1")
+    return batch
 
 
 class LatentDiffusion(nn.Module):
@@ -49,6 +63,7 @@ class LatentDiffusion(nn.Module):
         self.unet = UNet(config.unet)
         self.vae = VAE(config.vae)
 
+    @checked
     @torch.no_grad()
     def generate(
         self,
@@ -60,7 +75,7 @@ class LatentDiffusion(nn.Module):
         sampler: str | None = None,
         seed: int | None = None,
         size: tuple[int, int] | None = None,
-        batch: int = 1,
+        batch: int | None = None,
         init: Image.Image | None = None,
         strength: float | None = None,
         mask: Image.Image | None = None,
@@ -72,11 +87,11 @@ class LatentDiffusion(nn.Module):
     ) -> list[Image.Image]:
         """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...; of several prompts, one of each.
 
-        A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
-        one. What else is left out is the model's own default (`config.defaults`): the `sampler` (a name from
-        `ldm/diffusion/samplers.py`) and its `steps`, `guidance` (1: none), `size` as (width, height) in pixels.
-        `negative` says what to move away from. `progress` is handed the steps as they come and their number, and
-        hands them on: a place for a progress bar.
+        A seed is a whole number below 2**32. One that is not given, or -1, is drawn at random, and nothing tells which
+        it was: to make a picture again, give one. What else is left out is the model's own default
+        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers.py`) and its `steps`, `guidance` (1:
+        none), `size` as (width, height) in pixels. `negative` says what to move away from. `progress` is handed the
+        steps as they come and their number, and hands them on: a place for a progress bar.
 
         `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
         gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
@@ -93,25 +108,27 @@ class LatentDiffusion(nn.Module):
         steps = defaults.steps if steps is None else steps
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
-        seed = random.randrange(2**31) if seed is None else seed
         size = size or (defaults.size, defaults.size)
         strength = pick_strength(init, strength, mask, keep_pixels)
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        batch = batch if isinstance(prompt, str) else len(prompts)
-        if batch < 1:
-            raise LdmError(f"a batch of {batch} pictures; expected at least 1")
+        batch = pick_batch(prompt, batch)
+        seed = pick_seed(seed, batch)
         path = self.path(steps, sampler, strength)
         noise = self.noise(range(seed, seed + batch), size)
         original = self.original(init, mask, size, tile)
 
-        # 1. Text becomes vectors.
-        contexts = self.encode_text([*prompts, negative], weighting, long_prompt)
-        cond, uncond = (part.expand(batch, -1, -1) for part in (contexts[:-1], contexts[-1:]))
+        # 1. Text becomes vectors. Pictures whose contexts are not equally long are denoised apart.
+        groups = []
+        for places in same_length(self.tokenizer, prompts, negative, weighting, long_prompt):
+            contexts = self.encode_text([*(prompts[i] for i in places), negative], weighting, long_prompt)
+            count = batch if isinstance(prompt, str) else len(places)
+            cond, uncond = (part.expand(count, -1, -1) for part in (contexts[:-1], contexts[-1:]))
+            groups.append((places, self.denoiser(cond, uncond, guidance, original)))
         # 2. A latent of pure noise, or a picture's latent under noise. The sampler draws on from the same generators,
         # if it needs more.
         latent, project = self.begin(noise(), sampler, path, original, strength)
         # 3. The noise is taken away.
-        denoise = self.denoiser(cond, uncond, guidance, original)
+        denoise = in_groups(groups)
         for step in progress(self.sample(latent, denoise, noise, sampler, path, project), len(path)):
             latent = step.x_prev
         # 4. The latent becomes pixels.
@@ -119,16 +136,23 @@ class LatentDiffusion(nn.Module):
         images = self.decode(latent, tile)
         return images if original is None else self.put_back(images, original, keep_pixels, tile)
 
+    @checked
     def encode_text(
         self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
     ) -> Float[Tensor, "b n d"]:
-        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length, in the U-Net's dtype."""
+        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length, in the U-Net's dtype.
+
+        With a `long_prompt` of "chunk" it is that of the longest; the others are filled up with empty chunks, and these
+        are read, too: to make a context independent of the others, encode it apart, as `generate` does.
+        """
 
         def encode() -> Tensor:
-            return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt).to(self.dtype)
+            contexts = encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
+            return contexts.to(device=self.device, dtype=self.dtype)
 
         return finite(encode, self, "in the text's context")
 
+    @checked
     def noise(self, seeds: Sequence[int], size: tuple[int, int]) -> Noise:
         """Step 2: a source of latent noise for pictures of `size` (width, height), one seed a picture."""
         width, height = size
@@ -160,7 +184,7 @@ class LatentDiffusion(nn.Module):
 
         @torch.no_grad()
         def denoise(x_t: Tensor, t: Time, alpha_bar_t: Tensor) -> tuple[Tensor, Tensor]:
-            step = torch.tensor(t, device=x_t.device)
+            step = torch.tensor(t, dtype=torch.float32, device=x_t.device)
             seen = x_t if beside is None else torch.cat([x_t, beside.expand(len(x_t), -1, -1, -1)], dim=1)
             seen = seen.to(self.dtype)
             if guidance == 1:
@@ -185,9 +209,9 @@ class LatentDiffusion(nn.Module):
         narrow that this hardly shows.)
         """
         pixels = to_pixels([picture]) if hole is None else without(to_pixels([picture]), hole)
-        pixels = pixels.to(device=self.device, dtype=self.dtype)
         encode = encode_in_tiles if tile else VAE.encode
-        return finite(lambda: encode(self.vae, pixels)[0], self, "in the picture's latent")
+        latent = finite(lambda: encode(self.vae, pixels)[0], self, "in the picture's latent")
+        return latent.to(device=self.device, dtype=self.sampling_dtype)
 
     def original(
         self, init: Image.Image | None, mask: Image.Image | None, size: tuple[int, int], tile: bool = False
@@ -216,6 +240,7 @@ class LatentDiffusion(nn.Module):
             picture, latent, hole, torch.cat([to_read(hole, self.vae.factor).to(rest), rest], dim=1)
         )
 
+    @checked
     def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[Stride]:
         """The strides that a sampler takes from pure noise, or from a picture (`strength` < 1): the last of them."""
         return steps_left(find_sampler(sampler).path(steps, self.alpha_bar()), strength)
@@ -267,7 +292,6 @@ class LatentDiffusion(nn.Module):
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b z h w"], tile: bool = False) -> list[Image.Image]:
         """Step 4: the pictures of finished latents."""
-        latent = latent.to(self.vae.decoder.conv_in.weight.dtype)
         decode = decode_in_tiles if tile else VAE.decode
         return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
 

@@ -68,6 +68,38 @@ def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler, opti
     assert np.abs(array(batch) - array(alone)).max() <= 1  # of 255: float32 sums differ in their last bits
 
 
+DIFFERENT = ["red dog red dog dog", "dog", "(red:1.5) dog", "", "dog red " * 5, "red"]  # room for four words
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_picture_depends_on_its_own_prompt_and_seed_alone(randomise, sampler):
+    model, options = small_model(randomise).double(), {"sampler": sampler, "long_prompt": "chunk"}
+    batch = model.generate(DIFFERENT, "dog", seed=7, **options)
+    alone = [model.generate(prompt, "dog", seed=7 + i, **options)[0] for i, prompt in enumerate(DIFFERENT)]
+    assert same(batch, alone)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"negative": "red red red red red dog"},  # two chunks, and more than most of the prompts have
+        {"guidance": 1.0},
+        {"init": Image.new("RGB", (8, 8), "red"), "strength": 0.7},
+        {"init": Image.new("RGB", (8, 8), "red"), "mask": Image.new("L", (8, 8), 255)},
+        {"size": (160, 8), "tile": True},
+    ],
+    ids=["negative", "no guidance", "picture", "mask", "tiles"],
+)
+def test_a_picture_does_not_depend_on_its_neighbours_whatever_is_asked_for(randomise, options):
+    model = small_model(randomise).double()
+    model.config = replace(model.config, defaults=replace(model.config.defaults, guidance_rescale=0.7))
+    batch = model.generate(DIFFERENT, seed=7, long_prompt="chunk", **options)
+    alone = [
+        model.generate(p, seed=7 + i, long_prompt="chunk", **options)[0] for i, p in enumerate(DIFFERENT)
+    ]
+    assert same(batch, alone)
+
+
 def test_several_prompts_make_one_picture_of_each(model):
     together = model.generate(["red dog", "dog", "red"], "dog", seed=7)
     alone = [model.generate(p, "dog", seed=7 + i)[0] for i, p in enumerate(("red dog", "dog", "red"))]

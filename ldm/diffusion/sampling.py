@@ -8,6 +8,7 @@ neither is woven into it. `ldm/diffusion/samplers.py` lists the samplers and say
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -57,6 +58,20 @@ def strides(
 def unchanged(x: Latent, alpha_bar: Scalar) -> Latent:
     """The projection that does nothing."""
     return x
+
+
+def in_groups(groups: Sequence[tuple[Sequence[int], Denoise]]) -> Denoise:
+    """A `Denoise` for a batch whose latents are denoised group by group: (places in the batch, by what) of each."""
+    if len(groups) == 1:
+        return groups[0][1]
+    order = torch.tensor([place for places, _ in groups for place in places], device="cpu").argsort()
+
+    def denoise(x_t: Latent, t: Time, alpha_bar_t: Scalar) -> tuple[Latent, Latent]:
+        guesses = [one(x_t[places], t, alpha_bar_t) for places, one in groups]
+        x0, eps = (torch.cat(parts)[order.to(x_t.device)] for parts in zip(*guesses, strict=True))
+        return x0, eps
+
+    return denoise
 
 
 def reverse_process(

@@ -29,7 +29,7 @@ OPTIONS = {
     "sampler": some("ddim", "ddpm", "DDIM", "dimm"),
     "steps": some(1, 2, 3, 0, -1, 1001, 10**30, "1.5"),  # a thousand steps would only take long
     "guidance": some(1, 0, 7.5, -3) | NUMBERS,
-    "seed": some(0, 2**63 - 1, 2**63) | NUMBERS,
+    "seed": some(0, -1, 2**32 - 1, 2**32) | NUMBERS,
     "size": some(
         "8x8",
         "16x8",
