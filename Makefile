@@ -2,7 +2,7 @@
 # Options:  PYTHON=python3.12        which Python makes the environment
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
 #           C=attention              which component `make test` tests: a module or a folder of ldm/ (default: all)
-#           ARGS="-k attention -x"   passed on to pytest
+#           ARGS="-k attention -x"   passed on to pytest (make test runs on all cores: ARGS="-n0 --pdb" on one)
 #           PRESET=quick             which recipe `make train` follows (default: full)
 
 PYTHON ?= python3
@@ -11,6 +11,8 @@ PRESET ?= full
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
+# One process a core: each computes with one thread (tests/conftest.py) and takes half a gigabyte of memory.
+ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
 # An empty file a stage of the set-up leaves behind: a second call sees it and has nothing to do.
 MADE      := $(VENV)/.stamp-made
@@ -23,7 +25,7 @@ REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
 .PHONY: help demo contact-sheet pictures evaluate test test-long check docs test-docs notebooks test-notebooks test-browser \
-  test-reference parity bench mutants rehearsal golden \
+  test-reference parity bench mutants rehearsal golden fresh \
   train losses curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
@@ -45,10 +47,10 @@ evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/eval
 	$(BIN)/ldm evaluate
 
 test: $(TEST) ## run the unit tests (no network, no reference library); C=attention: those of one component
-	@files=`$(BIN)/python -m tests.components $(C)` && set -x && $(PYTEST) $$files $(ARGS)
+	@files=`$(BIN)/python -m tests.components $(C)` && set -x && $(PYTEST) $$files $(if $(C),,$(ALL_CORES)) $(ARGS)
 
 test-long: $(TEST) ## run the soaks that are left out of `make test`: kills, fuzzing, training
-	$(PYTEST) -m long $(ARGS)
+	$(PYTEST) -m long $(ALL_CORES) $(ARGS)
 
 check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(BIN)/ruff check .
@@ -90,6 +92,9 @@ mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests 
 
 rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
 	$(BIN)/python -m tests.rehearsal > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
+
+fresh: ## run every target that the README names, each in a fresh clone with a fresh environment (long; ARGS="demo docs": those)
+	$(PYTHON) tests/fresh/run.py $(ARGS)
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
@@ -139,7 +144,7 @@ $(MADE):
 # PyTorch comes first and alone when an index is named; all that it needs comes from the usual one.
 $(CORE): $(MADE) pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url "$(TORCH_INDEX)" torch)
-	$(PIP) -e .
+	$(PIP) -e '.[exercises]'
 	@touch $@
 
 $(TEST): $(CORE)
