@@ -26,7 +26,10 @@ from ldm.exercises.cutting import ROOT, Placed, mistaken
 from ldm.exercises.exercise import Exercise, Wrong
 
 NEEDED = ("pytest", "beartype", "hypothesis")  # the extra `exercises`, which `make demo` installs
-SETTINGS = {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # only the plugins that it asks for
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+}  # only the plugins that it asks for
 LIMIT = 60.0  # seconds that one run of an exercise's tests may take; they take about one, and starting three
 
 

@@ -146,7 +146,9 @@ def test_the_extra_that_make_demo_installs_is_what_checking_needs():
     [extra] = re.findall(r"^exercises = (\[.*\])$", metadata, flags=re.MULTILINE)
     assert sorted(re.split(r"[>=]", name)[0] for name in json.loads(extra)) == sorted(NEEDED)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert re.search(r"^\$\(CORE\):.*\n(?:\t.*\n)*\t\$\(PIP\) -e '\.\[exercises\]'$", makefile, flags=re.MULTILINE)
+    assert re.search(
+        r"^\$\(CORE\):.*\n(?:\t.*\n)*\t\$\(PIP\) -e '\.\[exercises\]'$", makefile, flags=re.MULTILINE
+    )
 
 
 def test_outcomes_look_alike_by_numbers_of_assertions_but_not_by_the_words_of_exceptions():
