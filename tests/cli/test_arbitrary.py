@@ -104,6 +104,7 @@ def outcome(capsys, arguments: list[str]) -> int:
     return code
 
 
+@pytest.mark.long
 @settings(REPEATABLE, max_examples=300)
 @given(
     prompt=st.none() | TEXT,
@@ -116,6 +117,7 @@ def test_generate_takes_any_values(folder, model, capsys, prompt, options, flags
     outcome(capsys, ["generate", *arguments, *sorted(flags), *([] if prompt is None else ["--", prompt])])
 
 
+@pytest.mark.long
 @settings(REPEATABLE, max_examples=300)
 @given(
     prompt=TEXT,

@@ -82,7 +82,10 @@ def test_an_unknown_action_is_wrong_usage(capsys):
 
 def test_checking_what_was_not_begun_says_how_to_begin(capsys):
     code, _, [line] = run(capsys, "exercise", "check", "attention")
-    assert code == 1 and line == "ldm: no outputs/exercises/attention.py; begin with `ldm exercise start attention`"
+    assert (
+        code == 1
+        and line == "ldm: no outputs/exercises/attention.py; begin with `ldm exercise start attention`"
+    )
 
 
 def test_a_file_that_is_no_text_is_an_error(capsys, work):

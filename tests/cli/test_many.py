@@ -138,7 +138,7 @@ def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkey
     assert contents(work / "out") == contents(work / "alone")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_under_torchrun_two_processes_paint_what_one_paints(paint, model, prompts, work):
     paint(out="alone")
     torchrun = (

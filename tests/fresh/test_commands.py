@@ -79,7 +79,9 @@ def stray(folder: Path) -> list[str]:
 
 def test_the_lines_to_run_are_those_of_the_readme_but_for_make_and_what_follows_a_download():
     lines = commands()
-    shown = [line for line in README.splitlines() if re.match(r"(ldm|torchrun|python|\.venv/bin/python) ", line)]
+    shown = [
+        line for line in README.splitlines() if re.match(r"(ldm|torchrun|python|\.venv/bin/python) ", line)
+    ]
     weights = README[README.index("\nhf download") :].partition("\n## ")[0]
     assert [line for line in shown if line not in weights.splitlines()] == [
         line for line in lines if re.match(r"(ldm|torchrun|python|\.venv/bin/python) ", line)
