@@ -2,7 +2,7 @@
 # Options:  PYTHON=python3.12        which Python makes the environment
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
 #           C=attention              which component `make test` tests: a module or a folder of ldm/ (default: all)
-#           ARGS="-k attention -x"   passed on to pytest (make test runs on all cores: ARGS="-n0 --pdb" on one)
+#           ARGS="-k attention -x"   passed on to pytest, or to what else the target runs (ARGS="-n0 --pdb": on one core)
 #           PRESET=quick             which recipe `make train` follows (default: full)
 
 PYTHON ?= python3
@@ -44,7 +44,7 @@ pictures: $(CORE) ## paint the README's and the tour's other pictures, into docs
 	$(BIN)/python docs/images/make.py
 
 evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/evaluation/
-	$(BIN)/ldm evaluate
+	$(BIN)/ldm evaluate $(ARGS)
 
 test: $(TEST) ## run the unit tests (no network, no reference library); C=attention: those of one component
 	@files=`$(BIN)/python -m tests.components $(C)` && set -x && $(PYTEST) $$files $(if $(C),,$(ALL_CORES)) $(ARGS)
@@ -80,7 +80,7 @@ test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 
 parity: $(REFERENCE) ## measure how far we are from the reference libraries, into docs/parity.md
 	@mkdir -p docs
-	$(BIN)/python -m tests.reference.parity > docs/.parity.md && mv docs/.parity.md docs/parity.md
+	$(BIN)/python -m tests.reference.parity $(ARGS) > docs/.parity.md && mv docs/.parity.md docs/parity.md
 
 bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into docs/bench.md (long; goes on if interrupted; QUICK=--quick: a trial)
 	@mkdir -p docs outputs
@@ -88,12 +88,12 @@ bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into do
 	$(if $(QUICK),cat outputs/bench.md,mv outputs/bench.md docs/bench.md)
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
-	$(BIN)/python -m tests.mutants > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
+	$(BIN)/python -m tests.mutants $(ARGS) > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
 
 rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
-	$(BIN)/python -m tests.rehearsal > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
+	$(BIN)/python -m tests.rehearsal $(ARGS) > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
 
-fresh: ## run every target that the README names, each in a fresh clone with a fresh environment (long; ARGS="demo docs": those)
+fresh: ## run each target that the README names in a fresh clone with a fresh environment (hours; ARGS="demo docs": only those)
 	$(PYTHON) tests/fresh/run.py $(ARGS)
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
@@ -101,7 +101,7 @@ golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python -m tests.golden.make_mistakes
 
 train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
-	$(BIN)/ldm train all --preset $(PRESET)
+	$(BIN)/ldm train all --preset $(PRESET) $(ARGS)
 
 losses: $(CORE) ## train the quick VAE without one loss after the other, into docs/losses.md (an hour; goes on if interrupted)
 	@mkdir -p outputs
