@@ -259,14 +259,13 @@ class LatentDiffusion(nn.Module):
         strength 1 a trace of it remains; behind a mask not even that, so that nothing shines through (as in diffusers).
         An inpainting model sees for itself what is to be kept, so nothing is put back on its way.
         """
-        pure = find_sampler(sampler).begin(eps, path)
         if original is None:
-            return pure, unchanged
+            return find_sampler(sampler).begin(eps, path), unchanged
         x0 = original.latent.to(eps.dtype).expand_as(eps)
         x_t = add_noise(x0, eps, path[0].alpha_bar)
         if original.mask is None:
             return x_t, unchanged
-        start = pure if strength == 1 else x_t
+        start = find_sampler(sampler).begin(eps, path) if strength == 1 else x_t
         if original.beside is not None:
             return start, unchanged
         repaint = latents_to_repaint(original.mask, self.vae.factor).to(self.device)

@@ -1,6 +1,7 @@
 r"""The pipeline, with a model too small to paint anything: what must hold for any weights."""
 
 import itertools
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -485,6 +486,17 @@ def test_after_every_step_what_is_kept_is_the_picture_under_the_same_noise_at_th
         kept = level.sqrt() * x0 + (1 - level).sqrt() * eps
         torch.testing.assert_close(step.x_prev[..., 2:], kept[..., 2:])
         assert not torch.allclose(step.x_prev[..., :2], kept[..., :2], atol=0.1)
+
+
+def test_only_pure_noise_is_warned_of_at_a_level_that_is_none(model):
+    options = {"seed": 1, "steps": 3, "sampler": "ddim", "size": (8, 8)}
+    for given in ({}, {"init": colours(), "mask": left_half()}):
+        with pytest.warns(UserWarning, match="starts from pure noise"):
+            model.generate("red dog", **options, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for strength in (0.7, 1.0):
+            model.generate("red dog", **options, init=colours(), strength=strength)
 
 
 def test_a_white_mask_keeps_nothing(model):

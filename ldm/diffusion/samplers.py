@@ -20,6 +20,7 @@ gone on with. Latents are everywhere in the form that the network reads, whateve
 The names are ComfyUI's (`plms` is ours); those of A1111's web interface are understood, too.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -54,9 +55,26 @@ def ddpm_path(count: int, alpha_bar: Float[Tensor, "T"]) -> list[Stride]:
 
 
 def _timesteps(count: int, alpha_bar: Float[Tensor, "T"], offset: int) -> list[tuple[int, int]]:
+    r"""The reference's timesteps, unless those leave out an eighth of the schedule or more.
+
+    All its strides are of `steps // count` timesteps, rounded down: 334 of 1000 steps would be 667, 665, ..., 1 with
+    nothing taken off above 667. Then the strides are as even as whole timesteps allow: 998, 995, ..., 4, 1.
+    """
+    steps = len(alpha_bar)
     # A schedule that ends in pure noise must be entered there (Lin et al. 2024, section 3.3).
     spacing = "trailing" if alpha_bar[-1] == 0 else "leading"
-    return spaced_timesteps(count, len(alpha_bar), spacing, offset)
+    pairs = spaced_timesteps(count, steps, spacing, offset)
+    if count * (steps // count) > steps * 7 / 8:
+        return pairs
+    times = [t for t, _ in pairs]
+    if spacing == "leading":
+        times = [i * steps // count + offset for i in reversed(range(count))]
+    return list(zip(times, [*times[1:], -1]))
+
+
+NOISE = (
+    0.02  # a larger share of image, alpha_bar, is no noise to start from; Stable Diffusion's last is 0.0047
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,17 @@ class Sampler:
 
         k-diffusion's samplers start from $y = \sigma_{max} z$ (in our form $\sqrt{1-\bar\alpha}\, z$: a grey picture
         under its noise), the others from $x = z$. With Stable Diffusion's schedule they differ by 0.2 %.
+
+        Warns where the network expects a part of the image at the first level, for pure noise has none.
         """
+        first = path[0]
+        if first.alpha_bar > NOISE:
+            warnings.warn(
+                f"the first of {len(path)} sampling steps is at t = {first.t:g}, where {first.alpha_bar:.0%} of the "
+                "latent's variance should be image, but it starts from pure noise: expect faults. Take more steps, or "
+                "a sampler that starts at the noisiest timestep (euler, dpmpp_2m)",
+                stacklevel=2,
+            )
         return noise if self.unit_start else noise * (1 - path[0].alpha_bar).sqrt()
 
 

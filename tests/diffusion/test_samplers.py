@@ -1,6 +1,7 @@
 r"""All samplers: their names, what each must do, and how fast their errors fall."""
 
 import math
+import warnings
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ldm.config import NoiseConfig
 from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.samplers import ALIASES, SAMPLERS, find_sampler
-from ldm.diffusion.schedule import add_noise, make_alpha_bar
+from ldm.diffusion.schedule import add_noise, make_alpha_bar, spaced_timesteps
 from ldm.diffusion.sigmas import karras_sigmas, levels_to_path, sigma_of
 from ldm.errors import LdmError
 
@@ -217,6 +218,57 @@ def test_with_zero_terminal_snr_no_sampler_loses_more_than_the_network_rounds(na
     exact, got = run(torch.float64, torch.float64), run(getattr(torch, network), torch.float32)
     assert exact.mean().item() == pytest.approx(MEAN, abs=0.05)
     assert ((got - exact).norm() / exact.norm()).item() < error
+
+
+# --- where sampling starts ---------------------------------------------------------------------------------
+
+COUNTS = [*range(1, 60), *range(60, 999, 13), 143, 334, 501, 998]
+
+
+@every_sampler
+@pytest.mark.parametrize("alpha_bar", [ALPHA_BAR, PURE], ids=["plain", "zero_snr"])
+def test_sampling_starts_where_the_latent_is_nearly_noise_or_warns(name, alpha_bar):
+    sampler, noise = SAMPLERS[name], torch.zeros(1, 2, dtype=torch.float64)
+    for count in COUNTS:
+        path = sampler.path(count, alpha_bar)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            sampler.begin(noise, path)
+        assert path[0].alpha_bar <= 0.02 or len(said) == 1, count
+        # Only strides that are too long to start later may not do so.
+        assert not said or (count < 8 and name in ("ddim", "ddpm", "plms")), count
+
+
+def test_the_warning_names_the_level_and_what_to_do():
+    noise = torch.zeros(1, 2)
+    with pytest.warns(UserWarning, match=r"first of 3 .* t = 667, where 10% .* more steps, or .*euler"):
+        SAMPLERS["ddim"].begin(noise, SAMPLERS["ddim"].path(3, ALPHA_BAR))
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 20, 25, 30, 35, 40, 50, 60, 75, 80, 99, 100, 142, 250, 500, 998])
+def test_usual_numbers_of_steps_are_spaced_as_in_the_reference(count):
+    for name, offset in (("ddim", 1), ("plms", 1), ("ddpm", 0)):
+        for alpha_bar, spacing in ((ALPHA_BAR, "leading"), (PURE, "trailing")):
+            path, pairs = (
+                SAMPLERS[name].path(count, alpha_bar),
+                spaced_timesteps(count, 1000, spacing, offset),
+            )
+            assert [stride.t for stride in path] == [t for t, _ in pairs]
+            final = alpha_bar.new_tensor(1.0) if name == "ddpm" else alpha_bar[0]
+            ends = [final if t < 0 else alpha_bar[t] for _, t in pairs]
+            assert [stride.alpha_bar_prev for stride in path] == ends
+
+
+@pytest.mark.parametrize("name", ["ddim", "plms", "ddpm"])
+@pytest.mark.parametrize("count", [143, 334, 501, 667])
+@pytest.mark.parametrize("alpha_bar", [ALPHA_BAR, PURE], ids=["plain", "zero_snr"])
+def test_numbers_of_steps_that_do_not_divide_cover_the_whole_schedule_without_gaps(name, count, alpha_bar):
+    path = SAMPLERS[name].path(count, alpha_bar)
+    times, stride = [s.t for s in path], 1000 / count
+    assert len(path) == count and times[0] >= 999 - stride and times[-1] <= stride
+    assert all(stride - 1 < a - b < stride + 1 for a, b in zip(times, times[1:]))
+    assert all(a.alpha_bar_prev == b.alpha_bar for a, b in zip(path, path[1:]))
+    assert path[-1].alpha_bar_prev == (1 if name == "ddpm" else alpha_bar[0])
 
 
 def test_k_diffusions_samplers_begin_with_the_noise_of_their_first_level(draw):
