@@ -42,6 +42,7 @@ READING_ORDER = (
     "ldm.text.transformer",
     "ldm.text.encoder",
     "ldm.text.weighting",
+    "ldm.text.syntax",
     "ldm.text.prompt",
     # Where the text encoder comes from; painting does without.
     "ldm.text.image",

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ldm.errors import LdmError
 from ldm.text.encoder import TextEncoder
+from ldm.text.syntax import warn_of_syntax
 from ldm.text.tokenizer import Tokenizer
 from ldm.text.weighting import weighted_parts
 
@@ -57,6 +58,7 @@ def encode_prompts(
     rows = [
         chunk_row(tokenizer, content[i * room : (i + 1) * room]) for content in contents for i in range(count)
     ]
+    warn_of_syntax(prompts)
     device, shape = encoder.token_embedding.weight.device, (len(rows), tokenizer.context_length)
     ids = torch.tensor([[number for number, _ in row] for row in rows], dtype=torch.int64, device=device)
     states = encoder(ids.reshape(shape))
