@@ -2,7 +2,7 @@
 # Options:  PYTHON=python3.12        which Python makes the environment
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
 #           C=attention              which component `make test` tests: a module or a folder of ldm/ (default: all)
-#           ARGS="-k attention -x"   passed on to pytest
+#           ARGS="-k attention -x"   passed on to pytest, or to what else the target runs (ARGS="-n0 --pdb": on one core)
 #           PRESET=quick             which recipe `make train` follows (default: full)
 
 PYTHON ?= python3
@@ -11,6 +11,8 @@ PRESET ?= full
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
+# One process a core: each computes with one thread (tests/conftest.py) and takes half a gigabyte of memory.
+ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
 # An empty file a stage of the set-up leaves behind: a second call sees it and has nothing to do.
 MADE      := $(VENV)/.stamp-made
@@ -23,7 +25,7 @@ REFERENCE := $(VENV)/.stamp-reference
 
 .DEFAULT_GOAL := help
 .PHONY: help demo contact-sheet pictures evaluate test test-long check docs test-docs notebooks test-notebooks test-browser \
-  test-reference parity bench mutants rehearsal golden \
+  test-reference parity bench mutants rehearsal golden fresh \
   train losses curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
@@ -42,13 +44,13 @@ pictures: $(CORE) ## paint the README's and the tour's other pictures, into docs
 	$(BIN)/python docs/images/make.py
 
 evaluate: $(CORE) ## measure the tiny model: a table, and sheets in outputs/evaluation/
-	$(BIN)/ldm evaluate
+	$(BIN)/ldm evaluate $(ARGS)
 
 test: $(TEST) ## run the unit tests (no network, no reference library); C=attention: those of one component
-	@files=`$(BIN)/python -m tests.components $(C)` && set -x && $(PYTEST) $$files $(ARGS)
+	@files=`$(BIN)/python -m tests.components $(C)` && set -x && $(PYTEST) $$files $(if $(C),,$(ALL_CORES)) $(ARGS)
 
 test-long: $(TEST) ## run the soaks that are left out of `make test`: kills, fuzzing, training
-	$(PYTEST) -m long $(ARGS)
+	$(PYTEST) -m long $(ALL_CORES) $(ARGS)
 
 check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(BIN)/ruff check .
@@ -78,7 +80,7 @@ test-reference: $(REFERENCE) ## compare live with diffusers and transformers
 
 parity: $(REFERENCE) ## measure how far we are from the reference libraries, into docs/parity.md
 	@mkdir -p docs
-	$(BIN)/python -m tests.reference.parity > docs/.parity.md && mv docs/.parity.md docs/parity.md
+	$(BIN)/python -m tests.reference.parity $(ARGS) > docs/.parity.md && mv docs/.parity.md docs/parity.md
 
 bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into docs/bench.md (long; goes on if interrupted; QUICK=--quick: a trial)
 	@mkdir -p docs outputs
@@ -86,17 +88,20 @@ bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into do
 	$(if $(QUICK),cat outputs/bench.md,mv outputs/bench.md docs/bench.md)
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
-	$(BIN)/python -m tests.mutants > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
+	$(BIN)/python -m tests.mutants $(ARGS) > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
 
 rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
-	$(BIN)/python -m tests.rehearsal > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
+	$(BIN)/python -m tests.rehearsal $(ARGS) > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
+
+fresh: ## run each target that the README names in a fresh clone with a fresh environment (hours; ARGS="demo docs": only those)
+	$(PYTHON) tests/fresh/run.py $(ARGS)
 
 golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
 	$(BIN)/python -m tests.golden.make_mistakes
 
 train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
-	$(BIN)/ldm train all --preset $(PRESET)
+	$(BIN)/ldm train all --preset $(PRESET) $(ARGS)
 
 losses: $(CORE) ## train the quick VAE without one loss after the other, into docs/losses.md (an hour; goes on if interrupted)
 	@mkdir -p outputs
@@ -139,7 +144,7 @@ $(MADE):
 # PyTorch comes first and alone when an index is named; all that it needs comes from the usual one.
 $(CORE): $(MADE) pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url "$(TORCH_INDEX)" torch)
-	$(PIP) -e .
+	$(PIP) -e '.[exercises]'
 	@touch $@
 
 $(TEST): $(CORE)

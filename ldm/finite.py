@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ldm.diffusion.level import Level
 from ldm.diffusion.sample import Denoise, Step
 from ldm.errors import LdmError
+from ldm.nn.hooks import add_hook
 
 
 def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | None:
@@ -29,7 +30,7 @@ def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | N
         if not bad and not all(o.isfinite().all() for o in outputs if isinstance(o, Tensor)):
             bad.append(name)
 
-    hooks = [m.register_forward_hook(partial(listen, name)) for name, m in model.named_modules()]
+    hooks = [add_hook(m, partial(listen, name)) for name, m in model.named_modules()]
     try:
         compute()
     finally:

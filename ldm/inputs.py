@@ -7,6 +7,7 @@ Left out: colour profiles. Numbers are taken as sRGB, whatever a profile in the 
 """
 
 import os
+import threading
 import warnings
 from pathlib import Path
 
@@ -21,6 +22,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "TGA"
 EIGHT_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # of 16; 65535 / 257 = 255
 STRIP = 256  # rows
 WHITE = 128  # a mask's grey from here on is white
+_warnings = (
+    threading.Lock()
+)  # which warnings are errors is up to the whole process: one thread at a time changes it
 
 
 def read_picture(path: str | os.PathLike[str]) -> Image.Image:
@@ -68,7 +72,7 @@ def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
             raise LdmError(f"no picture {path}: there is no such file; check its name")
         if path.is_file() and path.stat().st_size == 0:
             raise LdmError(f"{path} is empty (0 bytes); expected a picture: save or copy it again")
-        with warnings.catch_warnings():
+        with _warnings, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd notes in EXIF data, say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:

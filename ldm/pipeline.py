@@ -11,7 +11,6 @@ Source: Rombach et al. 2022, figure 3.
 """
 
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
@@ -19,12 +18,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from ldm.arguments import checked
 from ldm.config import Config
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Level
-from ldm.diffusion.noise import noise_source
+from ldm.diffusion.noise import noise_source, pick_seed
 from ldm.diffusion.predict import x0_and_eps
-from ldm.diffusion.sample import Denoise, NoiseFn, OnStep, Step, identity, sample
+from ldm.diffusion.sample import Denoise, NoiseFn, OnStep, Step, identity, in_groups, sample
 from ldm.diffusion.samplers import find_sampler
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.diffusion.spacing import initial_latents, sampler_levels
@@ -34,11 +34,25 @@ from ldm.inputs import fit_mask, fit_picture
 from ldm.pixels import to_images, to_pixels
 from ldm.repaint import Original, keep, latents_to_repaint, levels_left, pick_strength, to_read, without
 from ldm.text.encoder import TextEncoder
-from ldm.text.prompt import encode_prompts
+from ldm.text.prompt import encode_prompts, same_length
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
+
+
+def pick_batch(prompt: str | Sequence[str], batch: int | None) -> int:
+    """How many pictures: as many as asked for, else one of each prompt. Raises `LdmError` for less than one."""
+    if batch is not None and not isinstance(prompt, str):
+        raise LdmError(
+            f"a batch of {batch} with a list of prompts, of which each gives one picture; leave `batch` out, and "
+            "name a prompt as often as it is wanted"
+        )
+    count = 1 if isinstance(prompt, str) else len(prompt)
+    batch = count if batch is None else batch
+    if batch < 1:
+        raise LdmError(f"a batch of {batch} pictures; expected at least 1")
+    return batch
 
 
 class LatentDiffusion(nn.Module):
@@ -52,6 +66,7 @@ class LatentDiffusion(nn.Module):
         self.unet = UNet(config.unet)
         self.vae = VAE(config.vae)
 
+    @checked
     @torch.no_grad()
     def generate(
         self,
@@ -63,7 +78,7 @@ class LatentDiffusion(nn.Module):
         sampler: str | None = None,
         seed: int | None = None,
         size: tuple[int, int] | None = None,
-        batch: int = 1,
+        batch: int | None = None,
         init: Image.Image | None = None,
         strength: float | None = None,
         mask: Image.Image | None = None,
@@ -75,11 +90,11 @@ class LatentDiffusion(nn.Module):
     ) -> list[Image.Image]:
         """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...; of several prompts, one of each.
 
-        A seed that is not given is drawn at random, and nothing tells which it was: to make a picture again, give
-        one. What else is left out is the model's own default (`config.defaults`): the `sampler` (a name from
-        `ldm/diffusion/samplers/table.py`) and its `steps`, `guidance` (1: none), `size` as (width, height) in pixels.
-        `negative` says what to move away from. `progress` is handed the steps as they come and their number, and
-        hands them on: a place for a progress bar.
+        A seed is a whole number below 2**32. One that is not given, or -1, is drawn at random, and nothing tells which
+        it was: to make a picture again, give one. What else is left out is the model's own default
+        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers/table.py`) and its `steps`, `guidance`
+        (1: none), `size` as (width, height) in pixels. `negative` says what to move away from. `progress` is handed the
+        steps as they come and their number, and hands them on: a place for a progress bar.
 
         `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
         gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
@@ -96,43 +111,51 @@ class LatentDiffusion(nn.Module):
         steps = defaults.steps if steps is None else steps
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
-        seed = random.randrange(2**31) if seed is None else seed
         size = size or (defaults.size, defaults.size)
         strength = pick_strength(init, strength, mask, keep_pixels)
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        batch = batch if isinstance(prompt, str) else len(prompts)
-        if batch < 1:
-            raise LdmError(f"a batch of {batch} pictures; expected at least 1")
+        batch = pick_batch(prompt, batch)
+        seed = pick_seed(seed, batch)
         levels = self.levels(steps, sampler, strength)
         noise_fn = self.noise_fn(range(seed, seed + batch), size)
         original = self.original(init, mask, size, tile)
 
-        # 1. Text becomes vectors.
-        contexts = self.encode_text([*prompts, negative], weighting, long_prompt)
-        cond, uncond = (part.expand(batch, -1, -1) for part in (contexts[:-1], contexts[-1:]))
+        # 1. Text becomes vectors. Pictures whose contexts are not equally long are denoised apart.
+        groups = []
+        for places in same_length(self.tokenizer, prompts, negative, weighting, long_prompt):
+            contexts = self.encode_text([*(prompts[i] for i in places), negative], weighting, long_prompt)
+            count = batch if isinstance(prompt, str) else len(places)
+            cond, uncond = (part.expand(count, -1, -1) for part in (contexts[:-1], contexts[-1:]))
+            groups.append((places, self.denoiser(cond, uncond, guidance, original)))
         # 2. A latent of pure noise, or an image's latent under noise. A sampler that needs more noise draws it from the
         # same generators.
         latent, on_step = self.initial_latents(noise_fn(), sampler, levels, original, strength)
         # 3. The noise is taken away.
-        denoise = self.denoiser(cond, uncond, guidance, original)
-        steps_taken = self.sample(latent, denoise, noise_fn, sampler, levels, on_step)
-        for step in progress(steps_taken, len(levels) - 1):
+        sampling = self.sample(latent, in_groups(groups), noise_fn, sampler, levels, on_step)
+        for step in progress(sampling, len(levels) - 1):
             latent = step.x_prev
         # 4. The latent becomes pixels.
         latent = on_step(latent, CLEAN)  # the kept region has no noise at the end
         images = self.decode(latent, tile)
         return images if original is None else self.put_back(images, original, keep_pixels, tile)
 
+    @checked
     def encode_text(
         self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
     ) -> Float[Tensor, "b n d"]:
-        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length, in the U-Net's dtype."""
+        """Step 1: the contexts that the U-Net's cross-attention reads, all of one length, in the U-Net's dtype.
+
+        With a `long_prompt` of "chunk" it is that of the longest; the others are filled up with empty chunks, and these
+        are read, too: to make a context independent of the others, encode it apart, as `generate` does.
+        """
 
         def encode() -> Tensor:
-            return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt).to(self.dtype)
+            contexts = encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
+            return contexts.to(device=self.device, dtype=self.dtype)
 
         return finite(encode, self, "in the text's context")
 
+    @checked
     def noise_fn(self, seeds: Sequence[int], size: tuple[int, int]) -> NoiseFn:
         """Step 2: a source of latent noise for images of `size` (width, height), one seed per image."""
         width, height = size
@@ -164,7 +187,7 @@ class LatentDiffusion(nn.Module):
 
         @torch.no_grad()
         def denoise(x_t: Tensor, level: Level) -> tuple[Tensor, Tensor]:
-            t = torch.tensor(level.t, device=x_t.device)
+            t = torch.tensor(level.t, dtype=torch.float32, device=x_t.device)
             seen = x_t if beside is None else torch.cat([x_t, beside.expand(len(x_t), -1, -1, -1)], dim=1)
             seen = seen.to(self.dtype)
             if guidance == 1:
@@ -189,9 +212,9 @@ class LatentDiffusion(nn.Module):
         narrow that this hardly shows.)
         """
         pixels = to_pixels([picture]) if hole is None else without(to_pixels([picture]), hole)
-        pixels = pixels.to(device=self.device, dtype=self.dtype)
         encode = encode_in_tiles if tile else VAE.encode
-        return finite(lambda: encode(self.vae, pixels)[0], self, "in the picture's latent")
+        latent = finite(lambda: encode(self.vae, pixels)[0], self, "in the picture's latent")
+        return latent.to(device=self.device, dtype=self.sampling_dtype)
 
     def original(
         self, init: Image.Image | None, mask: Image.Image | None, size: tuple[int, int], tile: bool = False
@@ -220,6 +243,7 @@ class LatentDiffusion(nn.Module):
             picture, latent, hole, torch.cat([to_read(hole, self.vae.factor).to(rest), rest], dim=1)
         )
 
+    @checked
     def levels(
         self, steps: int, sampler: str, strength: float = 1.0, spacing: str | None = None
     ) -> list[Level]:
@@ -244,14 +268,13 @@ class LatentDiffusion(nn.Module):
         behind a mask not even that, so that nothing of it shows through (as in diffusers). An inpainting model sees the
         kept region for itself, so nothing is restored between its steps.
         """
-        pure = initial_latents(find_sampler(sampler), eps, levels)
         if original is None:
-            return pure, identity
+            return initial_latents(find_sampler(sampler), eps, levels), identity
         x0 = original.latent.to(eps.dtype).expand_as(eps)
         x_t = levels[0].mix(x0, eps)
         if original.mask is None:
             return x_t, identity
-        start = pure if strength == 1 else x_t
+        start = initial_latents(find_sampler(sampler), eps, levels) if strength == 1 else x_t
         if original.beside is not None:
             return start, identity
         repaint = latents_to_repaint(original.mask, self.vae.factor).to(self.device)
@@ -281,7 +304,6 @@ class LatentDiffusion(nn.Module):
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b z h w"], tile: bool = False) -> list[Image.Image]:
         """Step 4: the images of finished latents."""
-        latent = latent.to(self.vae.decoder.conv_in.weight.dtype)
         decode = decode_in_tiles if tile else VAE.decode
         return to_images(finite(lambda: decode(self.vae, latent), self, "in the decoded picture"))
 

@@ -22,6 +22,8 @@ import pytest
 import torch
 from torch import Tensor
 
+# In place of those in pyproject.toml, which need plugins that the tests of exercises can do without.
+OPTIONS = ["-o", "addopts=", "-q", "--import-mode=importlib", "-m", "not long", "-p", "no:cacheprovider"]
 SHOWN = 4  # numbers of a tensor; of a larger one, the place of the largest difference
 
 
@@ -176,7 +178,7 @@ def main() -> None:
     sys.dont_write_bytecode = True
     torch.testing.assert_close = telling(torch.testing.assert_close, "assert_close")
     np.testing.assert_allclose = telling(np.testing.assert_allclose, "assert_allclose")
-    pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[1:]], plugins=[Runs(jobs, answers)])
+    pytest.main([*OPTIONS, *sys.argv[1:]], plugins=[Runs(jobs, answers)])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ PACKAGE = REPOSITORY / "ldm"
 
 # Layer of each module or folder directly under ldm/. The package itself ("") hands out names: the top layer.
 LAYERS = {
-    "errors": 0, "paths": 0, "leftovers": 0, "files": 0, "config": 0, "pixels": 0, "inputs": 0, "lettering": 0,
+    "errors": 0, "arguments": 0, "paths": 0, "leftovers": 0, "files": 0, "config": 0, "pixels": 0, "inputs": 0,
+    "lettering": 0, "threads": 0,
     "nn": 1,
     "text": 2, "diffusion": 2, "unet": 2, "vae": 2, "postcards": 2,
     "pipeline": 3, "repaint": 3, "finite": 3, "record": 3,

@@ -1,6 +1,7 @@
 r"""The pipeline, with a model too small to paint anything: what must hold for any weights."""
 
 import itertools
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +69,38 @@ def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler, opti
     batch = model.generate("red dog", seed=7, batch=8, sampler=sampler, **options)
     alone = [model.generate("red dog", seed=7 + i, sampler=sampler, **options)[0] for i in range(8)]
     assert np.abs(array(batch) - array(alone)).max() <= 1  # of 255: float32 sums differ in their last bits
+
+
+DIFFERENT = ["red dog red dog dog", "dog", "(red:1.5) dog", "", "dog red " * 5, "red"]  # room for four words
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_picture_depends_on_its_own_prompt_and_seed_alone(randomise, sampler):
+    model, options = small_model(randomise).double(), {"sampler": sampler, "long_prompt": "chunk"}
+    batch = model.generate(DIFFERENT, "dog", seed=7, **options)
+    alone = [model.generate(prompt, "dog", seed=7 + i, **options)[0] for i, prompt in enumerate(DIFFERENT)]
+    assert same(batch, alone)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"negative": "red red red red red dog"},  # two chunks, and more than most of the prompts have
+        {"guidance": 1.0},
+        {"init": Image.new("RGB", (8, 8), "red"), "strength": 0.7},
+        {"init": Image.new("RGB", (8, 8), "red"), "mask": Image.new("L", (8, 8), 255)},
+        {"size": (160, 8), "tile": True},
+    ],
+    ids=["negative", "no guidance", "picture", "mask", "tiles"],
+)
+def test_a_picture_does_not_depend_on_its_neighbours_whatever_is_asked_for(randomise, options):
+    model = small_model(randomise).double()
+    model.config = replace(model.config, defaults=replace(model.config.defaults, guidance_rescale=0.7))
+    batch = model.generate(DIFFERENT, seed=7, long_prompt="chunk", **options)
+    alone = [
+        model.generate(p, seed=7 + i, long_prompt="chunk", **options)[0] for i, p in enumerate(DIFFERENT)
+    ]
+    assert same(batch, alone)
 
 
 def test_several_prompts_make_one_picture_of_each(model):
@@ -455,6 +488,17 @@ def test_after_every_step_what_is_kept_is_the_picture_under_the_same_noise_at_th
         kept = level.sqrt() * x0 + (1 - level).sqrt() * eps
         torch.testing.assert_close(step.x_prev[..., 2:], kept[..., 2:])
         assert not torch.allclose(step.x_prev[..., :2], kept[..., :2], atol=0.1)
+
+
+def test_only_pure_noise_is_warned_of_at_a_level_that_is_none(model):
+    options = {"seed": 1, "steps": 3, "sampler": "ddim", "size": (8, 8)}
+    for given in ({}, {"init": colours(), "mask": left_half()}):
+        with pytest.warns(UserWarning, match="starts from pure noise"):
+            model.generate("red dog", **options, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for strength in (0.7, 1.0):
+            model.generate("red dog", **options, init=colours(), strength=strength)
 
 
 def test_a_white_mask_keeps_nothing(model):

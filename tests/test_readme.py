@@ -13,6 +13,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CARD = (REPOSITORY / "weights" / "tiny" / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_python_in_the_readme_runs_and_its_steps_make_the_picture_of_generate(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     [block] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

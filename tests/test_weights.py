@@ -129,7 +129,7 @@ def test_the_vae_draws_new_pictures_again_and_its_latents_have_unit_variance(mod
     assert (0.5 * logvar).exp().mean() < 0.03
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_large_picture_decoded_in_tiles_is_the_whole_one_but_for_a_shade(model):
     [picture] = model.generate("a serene lake with mountains at sunrise", seed=1)
     latent = model.encode_picture(picture.resize((1024, 1024), Image.Resampling.BICUBIC))

@@ -14,8 +14,10 @@ once a picture, when memory is at its peak.
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from ldm.threads import WhileNeeded
 
 # From glibc's malloc.h. Source: the manual page mallopt(3).
 M_TRIM_THRESHOLD = -1  # free memory at the end of the heap, in bytes, from which on it is given back
@@ -38,23 +40,26 @@ def keep_heap() -> bool:
     return _kept
 
 
-@contextmanager
-def large_blocks_apart() -> Iterator[None]:
+def large_blocks_apart() -> AbstractContextManager[None]:
     """While it lasts, a heap that is kept holds no block above 32 MiB; first, what is free in it goes back.
 
-    Nothing happens where the heap is not kept.
+    Nothing happens where the heap is not kept. There is one heap for all threads: large blocks are apart until no
+    thread wants it any more.
     """
+    return _apart()
+
+
+def _set_apart() -> Callable[[], object]:
     mallopt, trim = _of_glibc("mallopt"), _of_glibc("malloc_trim")
     if not _kept or mallopt is None or trim is None:
-        yield
-        return
+        return lambda: None
     trim(0)
     mallopt(M_MMAP_THRESHOLD, LARGE)
     mallopt(M_MMAP_MAX, BLOCKS)
-    try:
-        yield
-    finally:
-        mallopt(M_MMAP_MAX, 0)
+    return lambda: mallopt(M_MMAP_MAX, 0)
+
+
+_apart = WhileNeeded(_set_apart)
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:

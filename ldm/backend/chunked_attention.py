@@ -15,6 +15,7 @@ nothing, because that is what they were.
 """
 
 import math
+from functools import cache
 
 import torch
 from einops import rearrange
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ldm.backend.cpu import bfloat16_instructions
-from ldm.backend.matmul import products_by_onednn
+from ldm.backend.matmul import products_by_onednn, rounded_by_onednn
 from ldm.nn.attention import Attention
 
 CHUNK_SIZE = 2**21  # weights in a chunk, e.g. of 512 queries and 4096 keys: as float32 scores they take 8 MB
@@ -57,7 +58,14 @@ def is_faster(q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float
         and bfloat16_instructions() == "AVX-512"
         and not any(t.requires_grad for t in (q, k, v))
         and not torch.compiler.is_compiling()
+        and loses_nothing()
     )
+
+
+@cache
+def loses_nothing() -> bool:
+    """Whether oneDNN leaves float32 as it is. If not, the products of other threads would be rounded meanwhile, too."""
+    return not rounded_by_onednn()
 
 
 def chunked_attention(

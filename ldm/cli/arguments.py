@@ -94,7 +94,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         metavar="N",
-        help="which noise to start from (default: one drawn at random, and printed)",
+        help="which noise to start from, below 2**32 (default, and -1: one drawn at random, and printed)",
     )
 
 

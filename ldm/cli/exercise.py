@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ldm.exercises.exercise import Exercise
 
 ALL = "all"
+FOLDER = Path("outputs/exercises")
 
 
 def exercise_options(commands: Commands) -> None:
@@ -22,7 +23,7 @@ def exercise_options(commands: Commands) -> None:
         "exercise",
         help="write a function yourself, and have it checked",
         description="Write functions of this package yourself. `start` writes a stub into a folder of yours, `check` "
-        "runs the component's own tests with your function in place (it needs a clone and pytest), `solution` prints "
+        "runs the component's own tests with your function in place (it needs a clone), `solution` prints "
         "the live code. The source is never touched.",
     )
     p.set_defaults(command=exercise)
@@ -33,9 +34,9 @@ def exercise_options(commands: Commands) -> None:
     p.add_argument(
         "--out",
         type=Path,
-        default=Path("exercises"),
+        default=FOLDER,
         metavar="DIR",
-        help="the folder of your files (exercises)",
+        help=f"the folder of your files ({FOLDER.as_posix()})",
     )
 
 

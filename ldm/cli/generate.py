@@ -117,6 +117,10 @@ def check_many(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None:
             option = "a PROMPT" if name == "prompt" else f"--{name}"
             options.wrong_usage(f"--prompts paints a list: leave {option} out, or --prompts")
+    if options.seed == -1:
+        options.wrong_usage(
+            "--prompts could not go on later with a seed drawn at random: give another --seed"
+        )
     if options.out is not None and options.out.suffix.lower() == ".png":
         options.wrong_usage(f"--prompts paints many pictures: give a folder, not --out {options.out}")
 

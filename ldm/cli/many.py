@@ -17,6 +17,7 @@ from ldm.cli.arguments import loading
 from ldm.cli.new import TOGETHER, describe
 from ldm.cli.output import save_new, tell
 from ldm.cli.painting import check_size, check_words, load_model, paint, read_given
+from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
 from ldm.record import Group, Record, read_record
 from ldm.train.processes import rank, start, world
@@ -86,11 +87,12 @@ def plan(first: Record, lines: Sequence[tuple[int, str]], each: int, folder: Pat
     """All pictures of a list, `each` of every prompt, in the groups in which they are painted.
 
     A picture is named after its line and its seed: 00003-17.png. Seeds count on from `first.seed` through the list.
-    Long prompts in chunks are painted one by one: in a group, the longest would lengthen the contexts of all, and a
-    picture would depend on its neighbours.
+    Long prompts in chunks are painted one by one: in a group, which pictures share a call of the U-Net would be up to
+    the prompts of all, and --from, which knows only its own picture's, could not repeat the last bits.
     """
     together = 1 if first.long_prompt == "chunk" else TOGETHER
-    numbered = list(enumerate((line for line in lines for _ in range(each)), start=first.seed))
+    seed = pick_seed(first.seed, each * len(lines))
+    numbered = list(enumerate((line for line in lines for _ in range(each)), start=seed))
     groups = []
     for begin in range(0, len(numbered), together):
         part = numbered[begin : begin + together]

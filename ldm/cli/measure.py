@@ -31,10 +31,11 @@ def demo_options(commands: Commands) -> None:
 
 def demo(options: argparse.Namespace) -> None:
     import ldm
+    from ldm.diffusion.noise import pick_seed
     from ldm.evaluate.sheets import titled_rows
     from ldm.postcards import DEMO_PROMPTS
 
-    started = time.monotonic()
+    started, options.seed = time.monotonic(), pick_seed(options.seed, options.batch)
     model = ldm.load(options.model)
     rows = []
     for i, prompt in enumerate(DEMO_PROMPTS, start=1):

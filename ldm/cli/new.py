@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from ldm.cli.painting import (
     surroundings,
 )
 from ldm.convert.opening import is_own_folder
+from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
@@ -32,8 +32,8 @@ def paint_new(options: argparse.Namespace) -> None:
     batch = 1 if options.batch is None else options.batch
     if batch < 1:
         raise LdmError(f"a batch of {batch} pictures; expected at least 1")
-    if options.seed is None:
-        options.seed = random.randrange(2**31)
+    given, options.seed = options.seed, pick_seed(options.seed, batch)
+    if options.seed != given:
         tell(f"seed {options.seed}")
     model = load_model(
         options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)

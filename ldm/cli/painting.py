@@ -16,6 +16,7 @@ import ldm
 from ldm.backend.matmul import quick_products
 from ldm.cli.hashes import remembered_sha256
 from ldm.cli.output import progress_bar, tell
+from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError, printable
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
@@ -165,7 +166,8 @@ def paint(
 
     `prompts` has a prompt for each picture, if they are not all the record's.
     """
-    size = record.width, record.height
+    size, seed = (record.width, record.height), record.seed - record.group.index
+    check_seed(seed)  # to `generate`, -1 would mean another picture each time
     if record.width * record.height > MOST_PIXELS:
         raise LdmError(
             f"a size of {size[0]}x{size[1]} pixels; expected at most {MOST_PIXELS:,} pixels in all"
@@ -178,9 +180,9 @@ def paint(
             steps=record.steps,
             guidance=record.guidance,
             sampler=record.sampler,
-            seed=record.seed - record.group.index,
+            seed=seed,
             size=size,
-            batch=record.group.count,
+            batch=None if prompts else record.group.count,
             tile=record.tile,
             weighting=record.weighting,
             long_prompt=record.long_prompt,

@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
     warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
-    options = make_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = make_parser().parse_args(given or ["--help"])
     keep_heap()
     command: Callable[[argparse.Namespace], None] = options.command
     try:

@@ -59,6 +59,8 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
         raise LdmError(
             f"{checkpoint.path} is {name}, which is not supported yet; expected Stable Diffusion 1 or 2"
         )
+    if "text_2" in checkpoint.parts:
+        note(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
     settings, sources = heard(checkpoint)
     said = settings.get("scheduler", {}).get("prediction_type")
     if prediction is None and said is not None and found.startswith("sd2"):

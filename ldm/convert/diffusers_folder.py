@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ldm import files
 from ldm.convert.checkpoint import Checkpoint, Part, layout_of
+from ldm.convert.kinds import foreign_class
 from ldm.convert.readers import read_file
 from ldm.errors import LdmError
 
@@ -45,19 +46,24 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
     Raises `LdmError` that names what is missing or damaged.
     """
     parts, settings = {}, {}
-    for name, subfolder in FOLDERS.items():
-        place = folder / subfolder
-        if place.is_dir():
-            parts[name] = read_part(place, name, weights if name == "unet" else None)
-            settings[subfolder] = read_json(place / "config.json")
     if (folder / "model_index.json").is_file():
         settings[""] = read_json(folder / "model_index.json")
-    if (folder / "scheduler").is_dir():
-        settings["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
-    if not parts:
-        raise LdmError(
-            f"{folder} has none of {', '.join(FOLDERS.values())}: it is an incomplete diffusers folder"
-        )
+    try:
+        for name, subfolder in FOLDERS.items():
+            place = folder / subfolder
+            if place.is_dir():
+                parts[name] = read_part(place, name, weights if name == "unet" else None)
+                settings[subfolder] = read_json(place / "config.json")
+        if (folder / "scheduler").is_dir():
+            settings["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+        if not parts:
+            raise LdmError(
+                f"{folder} has none of {', '.join(FOLDERS.values())}: it is an incomplete diffusers folder"
+            )
+    except LdmError as error:  # what it lacks does not matter if it is another kind of model
+        if what := foreign_class(settings):
+            raise LdmError(f"{folder} is {what}; expected a checkpoint of Stable Diffusion") from error
+        raise
     return Checkpoint(folder, "diffusers folder", parts, settings=settings)
 
 

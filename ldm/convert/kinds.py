@@ -126,7 +126,7 @@ def foreign_class(settings: Mapping[str, Any]) -> str | None:
             continue
         known = next((words for pattern, words in FAMILIES if re.search(pattern, name)), None)
         where = f"its {part}'s config" if part else "its model_index.json"
-        return f"{known} ({where} names {name[:80]})" if known else f"a {name[:80]}, as {where} says"
+        return f"{known or 'another kind of model'} ({where} names {name[:80]})"
     return None
 
 

@@ -42,6 +42,7 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
         table["noise"]["prediction"] = _ours(PREDICTIONS, noise["prediction_type"])
     if unet.get("sample_size") is not None:
         table["defaults"]["size"] = _side(unet["sample_size"]) * config.vae.factor
+    table["defaults"] |= settings.get("defaults", {})
     if "num_hidden_layers" in text:
         table["text"]["layers"] = _layers(text["num_hidden_layers"], config)
     heads = unet.get("num_attention_heads") or unet.get("attention_head_dim")  # the number, under either name

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
+
 from ldm.diffusion.level import Latent, Level
 
 # (x_t, its noise level) -> the estimates of x0 and eps. The pipeline builds it from U-Net, prompt and guidance.
@@ -53,6 +55,20 @@ class Step:
 def identity(x: Latent, level: Level) -> Latent:
     """The `OnStep` that changes nothing."""
     return x
+
+
+def in_groups(groups: Sequence[tuple[Sequence[int], Denoise]]) -> Denoise:
+    """A `Denoise` for a batch that is denoised group by group: of each group its places in the batch, and by what."""
+    if len(groups) == 1:
+        return groups[0][1]
+    order = torch.tensor([place for places, _ in groups for place in places], device="cpu").argsort()
+
+    def denoise(x_t: Latent, level: Level) -> tuple[Latent, Latent]:
+        estimates = [one(x_t[places], level) for places, one in groups]
+        x0, eps = (torch.cat(parts)[order.to(x_t.device)] for parts in zip(*estimates, strict=True))
+        return x0, eps
+
+    return denoise
 
 
 def sample(

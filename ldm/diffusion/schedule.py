@@ -52,15 +52,16 @@ def make_betas(config: NoiseConfig) -> Float[Tensor, "T"]:
     start, end, steps = config.beta_start, config.beta_end, config.steps
     match config.schedule:
         case "linear":
-            betas = torch.linspace(start, end, steps, dtype=torch.float32)
+            betas = torch.linspace(start, end, steps, dtype=torch.float32, device="cpu")
         case "scaled_linear":
-            betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
+            betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32, device="cpu") ** 2
         case "cosine":
 
             def f(t: int) -> float:
                 return math.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2
 
-            betas = torch.tensor([min(1 - f(t + 1) / f(t), 0.999) for t in range(steps)], dtype=torch.float32)
+            each = [min(1 - f(t + 1) / f(t), 0.999) for t in range(steps)]
+            betas = torch.tensor(each, dtype=torch.float32, device="cpu")
         case _:
             raise LdmError(
                 f"noise schedule {config.schedule!r}; expected 'scaled_linear', 'linear' or 'cosine'"

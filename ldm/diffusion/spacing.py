@@ -6,6 +6,7 @@ time that the network is told follows from them. Both are plain functions here, 
 row in `ldm/diffusion/samplers/table.py`.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,6 +18,9 @@ from ldm.diffusion.samplers import Sampler
 from ldm.errors import LdmError
 
 Numbers = Float[np.ndarray, "n"]
+MOST_SIGNAL = (
+    0.02  # of a latent's variance, in noise to start from; at Stable Diffusion's last timestep it is 0.0047
+)
 LARGEST_SIGMA = 4096.0  # stands for infinity, as in the reference, where a formula needs a finite noise level
 
 # --- spacings: (number of steps, length of the schedule) -> timesteps, in ascending order --------------------
@@ -28,8 +32,16 @@ def leading(count: int, total: int) -> list[Time]:
 
 
 def leading_from_0(count: int, total: int) -> list[Time]:
-    """0, 50, ..., 900, 950 for 20 of 1000: DDPM's."""
-    return [i * (total // count) for i in range(count)]
+    """0, 50, ..., 900, 950 for 20 of 1000: DDPM's.
+
+    The reference's steps all have total // count timesteps, rounded down; for 334 of 1000 they would end at 666, with
+    nothing removed above. Where an eighth of the schedule or more would be left out, the steps are as even as whole
+    timesteps allow instead: 0, 2, 5, ..., 994, 997.
+    """
+    stride = total // count
+    if count * stride > total * 7 / 8:
+        return [i * stride for i in range(count)]
+    return [i * total // count for i in range(count)]
 
 
 def trailing(count: int, total: int) -> list[Time]:
@@ -157,5 +169,16 @@ def sampler_levels(
 
 
 def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) -> Latent:
-    r"""Where an image from noise starts: at noise of variance 1, or of variance $\sigma^2$ (see `Sampler`)."""
+    r"""Where an image from noise starts: at noise of variance 1, or of variance $\sigma^2$ (see `Sampler`).
+
+    Warns where the network expects a part of the image at the first level, since pure noise has none.
+    """
+    first = levels[0]
+    if first.alpha**2 > MOST_SIGNAL:
+        warnings.warn(
+            f"the first of {len(levels) - 1} sampling steps is at t = {first.t:g}, where {first.alpha**2:.0%} of the "
+            "latent's variance should be image, but it starts from pure noise: expect faults. Take more steps, or a "
+            "sampler that starts at the noisiest timestep (euler, dpmpp_2m)",
+            stacklevel=2,
+        )
     return noise if sampler.unit_start else levels[0].sigma * noise

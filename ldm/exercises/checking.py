@@ -9,6 +9,7 @@ tests, and if one of them fails the same tests with the same numbers, the answer
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,11 @@ from ldm.errors import LdmError
 from ldm.exercises.cutting import ROOT, Placed, mistaken
 from ldm.exercises.exercise import Exercise, Wrong
 
+NEEDED = ("pytest", "beartype", "hypothesis")  # the extra `exercises`, which `make demo` installs
+SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+}  # only the plugins that it asks for
 LIMIT = 60.0  # seconds that one run of an exercise's tests may take; they take about one, and starting three
 
 
@@ -112,15 +118,16 @@ def outcome(answer: dict[str, Any]) -> Outcome:
 
 @contextmanager
 def open_session(exercises: Iterable[Exercise], root: Path = ROOT) -> Iterator[Session]:
-    """A `Session` for the tests of some exercises. Raises `LdmError` where there are no tests, or no pytest."""
+    """A `Session` for the tests of some exercises. Raises `LdmError` if the tests, or what they need, are not there."""
     if not (root / "tests" / "session.py").is_file():
         raise LdmError(
             "the tests that check an answer are not here: clone the repository, and check in its environment"
         )
-    missing = [name for name in ("pytest", "beartype", "pytest_socket") if find_spec(name) is None]
+    missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise LdmError(
-            f"{', '.join(missing)} missing, which the tests need: pip install -e '.[test]', or make test"
+            f"checking an answer needs {', '.join(missing)}; to install: "
+            + shlex.join([sys.executable, "-m", "pip", "install", *missing])
         )
     files = dict.fromkeys(test.partition("::")[0] for exercise in exercises for test in exercise.tests)
     with tempfile.TemporaryDirectory(prefix="ldm-exercise-") as folder:
@@ -129,7 +136,7 @@ def open_session(exercises: Iterable[Exercise], root: Path = ROOT) -> Iterator[S
             process = subprocess.Popen(
                 [sys.executable, "tests/session.py", *files],
                 cwd=root,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+                env=os.environ | SETTINGS | {"PYTHONPATH": str(root)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

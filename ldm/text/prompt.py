@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ldm.errors import LdmError
 from ldm.text.encoder import TextEncoder
+from ldm.text.syntax import warn_of_syntax
 from ldm.text.tokenizer import Tokenizer
 from ldm.text.weighting import weighted_parts
 
@@ -42,24 +43,22 @@ def encode_prompts(
 ) -> Float[Tensor, "b n d"]:
     r"""The contexts of some prompts, all of the same length: that of the one with the most chunks.
 
+    In chunks a context thus depends on the prompts beside it: see `same_length`.
     With `weighting`, brackets are weights (`ldm.text.weighting`); without, they are text. `long_prompt`: "truncate" or
     "chunk". Where no weight is used and nothing is too long, this is `encoder(tokenizer(prompts))`, bit for bit. Raises
     `LdmError` for another `long_prompt`, and for weights that are no finite number.
     """
     if long_prompt not in ("truncate", "chunk"):
         raise LdmError(f"long_prompt {long_prompt!r}; expected 'truncate' or 'chunk'")
-    room = tokenizer.context_length - 2  # without bos and eos
-    if room < 1:
-        raise LdmError(
-            f"a context_length of {tokenizer.context_length} has no room for words; expected at least 3"
-        )
+    room = room_for_words(tokenizer)
     contents = [weighted_tokens(tokenizer, prompt, weighting) for prompt in prompts]
     if long_prompt == "truncate":
         contents = [truncated(tokenizer, content) for content in contents]
-    count = max((math.ceil(len(content) / room) for content in contents), default=1) or 1
+    count = max((chunks(tokenizer, content) for content in contents), default=1)
     rows = [
         chunk_row(tokenizer, content[i * room : (i + 1) * room]) for content in contents for i in range(count)
     ]
+    warn_of_syntax(prompts)
     device, shape = encoder.token_embedding.weight.device, (len(rows), tokenizer.context_length)
     ids = torch.tensor([[number for number, _ in row] for row in rows], dtype=torch.int64, device=device)
     states = encoder(ids.reshape(shape))
@@ -68,6 +67,43 @@ def encode_prompts(
         weights = torch.tensor([[weight for _, weight in row] for row in rows], dtype=dtype, device=device)
         states = weighted_states(states, weights)
     return rearrange(states, "(b k) n d -> b (k n) d", k=count)
+
+
+def same_length(
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    negative: str = "",
+    weighting: bool = True,
+    long_prompt: str = "truncate",
+) -> list[list[int]]:
+    r"""The prompts in groups, as places in `prompts`, whose contexts are equally long when encoded beside `negative`.
+
+    A batch needs one length, and `encode_prompts` fills up with empty chunks, which cross-attention reads like any
+    other. Encoded group by group, a context depends on its own prompt and the negative one alone.
+    """
+    if long_prompt != "chunk":
+        return [list(range(len(prompts)))]
+    least = chunks(tokenizer, weighted_tokens(tokenizer, negative, weighting))
+    groups: dict[int, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        count = chunks(tokenizer, weighted_tokens(tokenizer, prompt, weighting))
+        groups.setdefault(max(least, count), []).append(i)
+    return list(groups.values())
+
+
+def chunks(tokenizer: Tokenizer, content: list[Token]) -> int:
+    r"""How many chunks a content fills; an empty one takes one, too."""
+    return max(1, math.ceil(len(content) / room_for_words(tokenizer)))
+
+
+def room_for_words(tokenizer: Tokenizer) -> int:
+    r"""The tokens of a chunk without its two marks. Raises `LdmError` if there are none."""
+    room = tokenizer.context_length - 2
+    if room < 1:
+        raise LdmError(
+            f"a context_length of {tokenizer.context_length} has no room for words; expected at least 3"
+        )
+    return room
 
 
 def weighted_tokens(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Token]:
@@ -81,7 +117,7 @@ def weighted_tokens(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -
 
 def truncated(tokenizer: Tokenizer, content: list[Token]) -> list[Token]:
     r"""The tokens that one chunk has room for; warns, naming the words lost, where there are more."""
-    room = tokenizer.context_length - 2
+    room = room_for_words(tokenizer)
     if len(content) > room:
         warnings.warn(
             f"the prompt has {len(content)} tokens, and this model reads {room}; lost are the words "

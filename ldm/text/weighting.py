@@ -11,7 +11,8 @@ bracket that is never closed counts up to the end, one that was never opened is 
 a closing bracket after it is text. So every string means something, and nothing here raises.
 
 Left out, of the same interface: `[from:to:0.5]`, which changes the prompt while a picture is painted, `BREAK` and
-`AND`. One departure: a backslash that is not before a bracket stays what it is (there it vanishes, and `\\` is one).
+`AND`; whoever uses them is told (`ldm.text.syntax`). One departure: a backslash that is not before a bracket stays what
+it is (there it vanishes, and `\\` is one).
 
 What becomes of the weights: `ldm.text.prompt`. Source: A1111's `prompt_parser.parse_prompt_attention` and its
 documentation.

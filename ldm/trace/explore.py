@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
 from ldm.files import atomic_path
 from ldm.pipeline import LatentDiffusion
@@ -60,11 +61,13 @@ def explore(
     """Paint `prompt` in several ways, and write the page about it to `path`, whole or not at all.
 
     `versus` is the prompt to compare with, from the same noise (left out: one word is exchanged, see `contrast`);
-    `seeds` says how many seeds are shown side by side, from `seed` on; `guidance` is that of all paintings but the
-    row of `guidances`. What is left out is the model's default. `progress` is handed the steps of each painting, as by
-    `generate`. Raises `LdmError` for values that the model cannot work with, and if the page cannot be written.
+    `seeds` says how many seeds are shown side by side, from `seed` on (-1: one drawn at random); `guidance` is that of
+    all paintings but the row of `guidances`. What is left out is the model's default. `progress` is handed the steps of
+    each painting, as by `generate`. Raises `LdmError` for values that the model cannot work with, and if the page
+    cannot be written.
     """
     guidance = model.config.defaults.guidance if guidance is None else guidance
+    seed = pick_seed(seed, seeds)
     rival = contrast(prompt) if versus is None else versus
     others = sorted({float(g) for g in guidances} - {float(guidance)})
     options: dict[str, Any] = {"steps": steps, "progress": progress}
@@ -146,7 +149,7 @@ def word_maps(recording: Recording, picture: int, moments: Sequence[int]) -> Flo
     for i in moments:
         tokens = recording.moments[i].attention[picture]
         words = [tokens[list(word.positions)].sum(0) for word in recording.words]
-        rest = (1 - tokens[0] - sum(words, torch.zeros(()))).clamp(min=0)
+        rest = (1 - tokens[0] - sum(words, tokens.new_zeros(()))).clamp(min=0)
         rows.append(torch.stack([tokens[0], *words, rest]))
     maps = torch.stack(rows)
     shrink = min(1.0, MAP_SIDE / max(maps.shape[-2:]))

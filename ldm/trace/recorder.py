@@ -8,7 +8,8 @@ r"""The recorder: what happens while a picture is painted, noted from outside.
 
 Three windows are opened, and closed again when the block ends, however it ends: the steps, which pass through
 `watch` on their way to the progress bar; the U-Net's output, through a forward hook; and the cross-attention's
-weights, by switching it to its by-hand face (`ldm/nn/attention.py`). Nothing of this exists without a recorder.
+weights, through another, which computes the layer once more with its by-hand face (`ldm/nn/attention.py`). Nothing of
+this exists without a recorder, nor for other threads that paint with the same model meanwhile.
 
 The maps are those of DAAM: Tang et al. 2023, "What the DAAM: Interpreting Stable Diffusion Using Cross Attention",
 section 2.2. In each cross-attention layer every pixel spreads a weight of one over the tokens; upscaled to the
@@ -18,7 +19,9 @@ upscale bilinearly (bicubic overshoots below zero, where no weight is), and aver
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,12 +29,13 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ldm.diffusion.level import Time
 from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.nn.attention import Attention
+from ldm.nn.hooks import add_hook
 from ldm.pipeline import LatentDiffusion
 from ldm.pixels import to_images
 from ldm.text.tokenizer import Tokenizer
@@ -155,12 +159,10 @@ class Recording:
         """
         chosen = range(len(self.moments)) if moments is None else moments
         latents = [getattr(self.moments[i], which)[picture] for i in chosen]
-        device, dtype = self._model.device, self._model.dtype
         images: list[Image.Image] = []
         with torch.no_grad():
             for start in range(0, len(latents), batch):
-                stack = torch.stack(latents[start : start + batch]).to(device, dtype)
-                images += to_images(self._model.vae.decode(stack))
+                images += to_images(self._model.vae.decode(torch.stack(latents[start : start + batch])))
         return images
 
     def heat_map(self, word: Word, picture: int = 0, moment: int | None = None) -> Float[Tensor, "mh mw"]:
@@ -178,11 +180,16 @@ class Recording:
             look, self._look = self._look, None
             if look is None or look.out is None:
                 raise LdmError(
-                    "a step, but no evaluation of the U-Net; call `generate` inside the block of `record`"
+                    "a step, but no evaluation of the U-Net; call `generate` inside the block of `record`, in its "
+                    "thread"
                 )
             pictures = len(step.x_t)
+            if look.pictures != pictures:
+                raise LdmError(
+                    f"{pictures} pictures that do not share a call of the U-Net; record them one prompt at a time"
+                )
             size = angle = None
-            if len(look.out) == 2 * pictures:  # both predictions in one batch, the unconditional first
+            if look.guided:  # both predictions in one batch, the unconditional first
                 size, angle = guidance_numbers(*look.out.chunk(2))
             attention = (look.maps / look.layers)[-pictures:].cpu()
             x_t, x0, x_prev = (x.detach().to("cpu", torch.float32) for x in (step.x_t, step.x0, step.x_prev))
@@ -195,10 +202,13 @@ class Recording:
 class _Look:
     """The U-Net's first look of a step, as it goes on. (A sampler may look again, at other places than x_t.)"""
 
-    def __init__(self, height: int, width: int):
+    def __init__(self, x: Float[Tensor, "b c h w"]):
+        height, width = x.shape[-2:]
+        self.guided = len(x) % 2 == 0 and bool((x[: len(x) // 2] == x[len(x) // 2 :]).all())
+        self.pictures = len(x) // 2 if self.guided else len(x)
         shrink = min(1.0, MAP_SIDE / max(height, width))
         self.size = (max(1, round(shrink * height)), max(1, round(shrink * width)))
-        self.maps: Tensor = torch.zeros(())  # the sum over layers
+        self.maps: Tensor = torch.zeros((), device="cpu")  # the sum over layers
         self.layers = 0
         self.out: Tensor | None = None  # set when the look is over
 
@@ -208,8 +218,8 @@ def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Itera
     """Watch one call of `model.generate(prompt, progress=recording.watch())`; see the top of this file.
 
     The pictures are the same as without, up to the last bits of the arithmetic (by-hand attention instead of the
-    fused kernel). `prompt` and `weighting` must be those of the painting: the maps are labelled with its words. Raises
-    `LdmError` for a U-Net without cross-attention.
+    fused kernel). `prompt` and `weighting` must be those of the painting: the maps are labelled with its words. The
+    painting must happen in the thread that opened the recording. Raises `LdmError` for a U-Net without cross-attention.
     """
     layers = [m for m in model.unet.modules() if isinstance(m, SpatialTransformer) and len(m.layers)]
     if not layers:
@@ -221,14 +231,14 @@ def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Itera
 
         def begin(_: Any, inputs: tuple[Tensor, ...]) -> None:
             if recording._look is None:
-                recording._look = _Look(*inputs[0].shape[-2:])
+                recording._look = _Look(inputs[0])
 
         def end(_: Any, inputs: Any, out: Tensor) -> None:
             if recording._look is not None and recording._look.out is None:
                 recording._look.out = out
 
-        undo.callback(model.unet.register_forward_pre_hook(begin).remove)
-        undo.callback(model.unet.register_forward_hook(end).remove)
+        undo.callback(add_hook(model.unet, begin, before=True).remove)
+        undo.callback(add_hook(model.unet, end).remove)
         yield recording
 
 
@@ -246,10 +256,22 @@ def _watch_attention(transformer: SpatialTransformer, recording: Recording, undo
             seen.maps = seen.maps.to(weights.device) + attention_map(weights[..., :tokens], level, seen.size)
             seen.layers += 1
 
-    undo.callback(transformer.register_forward_pre_hook(measure).remove)
+    undo.callback(add_hook(transformer, measure, before=True).remove)
     for layer in transformer.layers:
         attention = layer.cross_attn
         assert isinstance(attention, Attention)
-        undo.callback(setattr, attention, "by_hand", attention.by_hand)
-        attention.by_hand = True
-        undo.callback(attention.weights.register_forward_hook(look).remove)
+        twin = _by_hand(attention)
+        twin.weights.register_forward_hook(look)
+        undo.callback(add_hook(attention, partial(_instead, twin)).remove)
+
+
+def _by_hand(attention: Attention) -> Attention:
+    """A layer with the same weights and its by-hand face. (To switch the layer itself would reach all threads.)"""
+    twin = copy(attention)
+    twin._modules = {**attention._modules, "weights": nn.Identity()}
+    twin.by_hand = True
+    return twin
+
+
+def _instead(twin: Attention, _: Any, inputs: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
+    return twin.forward(*inputs)  # past the layer's hooks, of which this is one

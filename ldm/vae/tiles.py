@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.errors import LdmError
+from ldm.nn.hooks import add_hook
 from ldm.vae.vae import VAE
 
 # Latents along each side. 128 x 128 latents, 1024 x 1024 pixels of Stable Diffusion, are nine tiles, as they would be
@@ -51,9 +52,9 @@ def shares(places: list[int], length: int, tile: int, overlap: int) -> list[Floa
     tile, and its share is one.
     """
     tile = min(tile, length)
-    rise = torch.arange(1, tile + 1, dtype=torch.float64)
+    rise = torch.arange(1, tile + 1, dtype=torch.float64, device="cpu")
     ramp = torch.minimum(rise, rise.flip(0)).clamp(max=max(overlap, 1))
-    total = torch.zeros(length, dtype=torch.float64)
+    total = torch.zeros(length, dtype=torch.float64, device="cpu")
     for start in places:
         total[start : start + tile] += ramp
     return [ramp / total[start : start + tile] for start in places]
@@ -102,9 +103,12 @@ Hook = Callable[[nn.GroupNorm, tuple[Tensor], Tensor], Tensor | None]
 
 @contextmanager
 def hooked(network: nn.Module, hook: Hook) -> Iterator[None]:
-    """While it lasts, `hook` sees each GroupNorm's input and output, and may put another output in its place."""
+    """While it lasts, `hook` sees each GroupNorm's input and output, and may put another output in its place.
+
+    In this thread alone: another one may work with the same network meanwhile.
+    """
     norms = [part for part in network.modules() if isinstance(part, nn.GroupNorm)]
-    handles = [norm.register_forward_hook(hook) for norm in norms]
+    handles = [add_hook(norm, hook) for norm in norms]
     try:
         yield
     finally:
@@ -155,7 +159,7 @@ def decode_in_tiles(
     decoder = vae.decoder
 
     def decode(one: Tensor) -> Tensor:
-        middle = decoder.middle(one / vae.scale)
+        middle = decoder.middle(vae.own(one) / vae.scale)
         with statistics_of(decoder, lambda: decoder.enlarge(small(middle, tile))):
             return in_tiles(decoder.enlarge, middle, (1, vae.factor), tile, overlap)
 
@@ -180,6 +184,7 @@ def encode_in_tiles(
         return torch.cat(vae.encode(piece), dim=1)
 
     def encode(one: Tensor) -> Tensor:
+        one = vae.own(one)
         with statistics_of(vae.encoder, lambda: look(small(one, vae.factor * tile))):
             return in_tiles(look, one, (vae.factor, 1), tile, overlap)
 

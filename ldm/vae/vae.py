@@ -50,6 +50,9 @@ class VAE(nn.Module):
     noise has a standard deviation of 1. So `encode` multiplies by `config.scale` and `decode` divides by it: everywhere
     else in this project a latent is a scaled one. (Rombach et al. 2022, appendix G. In other code the caller has to
     scale, and sometimes forgets.)
+
+    What comes in is cast to the VAE's own dtype, and what goes out is in it. Some VAEs overflow in float16; those run
+    in float32 beside a U-Net in float16.
     """
 
     def __init__(self, config: VAEConfig):
@@ -68,9 +71,14 @@ class VAE(nn.Module):
         $\log\sigma^2 + 2 \log s$. The log-variance is clamped to [-30, 20] before scaling, so that its exponential is
         finite.
         """
-        mean, logvar = self.encoder(pixels).chunk(2, dim=1)
+        mean, logvar = self.encoder(self.own(pixels)).chunk(2, dim=1)
         return self.scale * mean, logvar.clamp(-30.0, 20.0) + 2 * math.log(self.scale)
 
     def decode(self, latent: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         """A scaled latent to pixels, in [-1, 1] apart from some overshoot. Raises `LdmError` for wrong channels."""
+        latent = self.own(latent)
         return self.decoder(latent / self.scale)
+
+    def own(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """x in the VAE's own dtype, on its device: both may differ from the U-Net's."""
+        return x.to(self.decoder.conv_in.weight)

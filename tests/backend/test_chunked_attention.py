@@ -41,25 +41,35 @@ def test_in_float32_only_products_are_rounded(draw):
 
 
 @pytest.mark.parametrize(
-    ("length", "dtype", "gradient", "compiling", "instructions", "expected"),
+    ("length", "dtype", "gradient", "compiling", "instructions", "rounds", "expected"),
     [
-        (40, torch.bfloat16, None, False, "AVX-512", True),
-        (39, torch.bfloat16, None, False, "AVX-512", False),
-        (40, torch.float32, None, False, "AVX-512", False),
-        (40, torch.float16, None, False, "AVX-512", False),
-        (40, torch.bfloat16, "q", False, "AVX-512", False),
-        (40, torch.bfloat16, "k", False, "AVX-512", False),
-        (40, torch.bfloat16, "v", False, "AVX-512", False),
-        (40, torch.bfloat16, None, True, "AVX-512", False),
-        (40, torch.bfloat16, None, False, "AMX", False),
-        (40, torch.bfloat16, None, False, None, False),
+        (40, torch.bfloat16, None, False, "AVX-512", False, True),
+        (39, torch.bfloat16, None, False, "AVX-512", False, False),
+        (40, torch.float32, None, False, "AVX-512", False, False),
+        (40, torch.float16, None, False, "AVX-512", False, False),
+        (40, torch.bfloat16, "q", False, "AVX-512", False, False),
+        (40, torch.bfloat16, "k", False, "AVX-512", False, False),
+        (40, torch.bfloat16, "v", False, "AVX-512", False, False),
+        (40, torch.bfloat16, None, True, "AVX-512", False, False),
+        (40, torch.bfloat16, None, False, "AMX", False, False),
+        (40, torch.bfloat16, None, False, None, False, False),
+        (
+            40,
+            torch.bfloat16,
+            None,
+            False,
+            "AVX-512",
+            True,
+            False,
+        ),  # other threads' products would lose digits
     ],
 )
 def test_it_is_for_many_bfloat16_weights_on_a_cpu_with_avx_512_alone(
-    monkeypatch, length, dtype, gradient, compiling, instructions, expected
+    monkeypatch, length, dtype, gradient, compiling, instructions, rounds, expected
 ):
     monkeypatch.setattr(module, "THRESHOLD", 40 * 40)
     monkeypatch.setattr(module, "bfloat16_instructions", lambda: instructions)
+    monkeypatch.setattr(module, "loses_nothing", lambda: not rounds)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     q, k, v = (torch.zeros(1, 1, length, 8, dtype=dtype, requires_grad=gradient == name) for name in "qkv")
     assert is_faster(q, k, v) is expected
@@ -71,6 +81,7 @@ def test_it_is_for_many_bfloat16_weights_on_a_cpu_with_avx_512_alone(
 )
 def test_the_accelerated_layer_gives_the_same(monkeypatch, randomise, draw, causal, by_hand, chunks):
     monkeypatch.setattr(module, "bfloat16_instructions", lambda: "AVX-512")
+    monkeypatch.setattr(module, "loses_nothing", lambda: True)
     monkeypatch.setattr(module, "THRESHOLD", 1)
     seen = []
     monkeypatch.setattr(module, "chunked_attention", lambda *qkv: seen.append(qkv) or chunked_attention(*qkv))

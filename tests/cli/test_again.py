@@ -212,7 +212,8 @@ def test_a_picture_that_was_cut_off_or_resized_cannot_be_compared(capsys, painte
 
 
 @pytest.mark.parametrize(
-    "changes", [{"dtype": "int8"}, {"sampler": "none"}, {"steps": 0}, {"seed": -1}, {"width": 7}]
+    "changes",
+    [{"dtype": "int8"}, {"sampler": "none"}, {"steps": 0}, {"seed": -1}, {"seed": 2**32}, {"width": 7}],
 )
 def test_a_record_that_asks_for_what_cannot_be_is_one_clear_line(capsys, painted, work, changes):
     rewrite(painted, **changes)

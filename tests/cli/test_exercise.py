@@ -18,8 +18,8 @@ def test_the_list_names_every_exercise_and_marks_those_begun(capsys):
 
 
 def test_start_writes_the_stub_once_and_never_over_a_file(capsys, work):
-    assert run(capsys, "exercise", "start", "attention") == (0, "exercises/attention.py\n", [])
-    path = work / "exercises" / "attention.py"
+    assert run(capsys, "exercise", "start", "attention") == (0, "outputs/exercises/attention.py\n", [])
+    path = work / "outputs" / "exercises" / "attention.py"
     assert path.read_text(encoding="utf-8") == stub(EXERCISES["attention"])
     path.write_text("mine", encoding="utf-8")
     code, out, [line] = run(capsys, "exercise", "start", "attention")
@@ -36,13 +36,13 @@ def test_start_all_writes_those_that_are_not_there_yet(capsys, work):
 
 def test_a_right_and_a_wrong_answer(capsys, work):
     run(capsys, "exercise", "start", "reparametrise")
-    path = work / "exercises" / "reparametrise.py"
+    path = work / "outputs" / "exercises" / "reparametrise.py"
     begun = path.read_text(encoding="utf-8")
     code, out, lines = run(capsys, "exercise", "check", "reparametrise")
     assert code == 1 and lines == ["ldm: reparametrise does not pass its tests yet"]
     assert (
         out
-        == "reparametrise: not written yet. exercises/reparametrise.py still raises NotImplementedError.\n"
+        == "reparametrise: not written yet. outputs/exercises/reparametrise.py still raises NotImplementedError.\n"
     )
 
     before, after = begun.split("    raise NotImplementedError")
@@ -82,7 +82,10 @@ def test_an_unknown_action_is_wrong_usage(capsys):
 
 def test_checking_what_was_not_begun_says_how_to_begin(capsys):
     code, _, [line] = run(capsys, "exercise", "check", "attention")
-    assert code == 1 and line == "ldm: no exercises/attention.py; begin with `ldm exercise start attention`"
+    assert (
+        code == 1
+        and line == "ldm: no outputs/exercises/attention.py; begin with `ldm exercise start attention`"
+    )
 
 
 def test_a_file_that_is_no_text_is_an_error(capsys, work):

@@ -138,7 +138,7 @@ def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkey
     assert contents(work / "out") == contents(work / "alone")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_under_torchrun_two_processes_paint_what_one_paints(paint, model, prompts, work):
     paint(out="alone")
     torchrun = (
@@ -207,11 +207,23 @@ def test_a_list_that_is_none_is_an_error(capsys, model, work, text, message):
         (["a dog"], "--prompts paints a list: leave a PROMPT out, or --prompts"),
         (["--trace", "t"], "--prompts paints a list: leave --trace out, or --prompts"),
         (["--out", "a.png"], "--prompts paints many pictures: give a folder, not --out a.png"),
+        (
+            ["--seed", "-1"],
+            "--prompts could not go on later with a seed drawn at random: give another --seed",
+        ),
         (["--from", "x.png"], "--from takes that from the picture: leave --prompts out, or --from"),
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(capsys, arguments, message):
     assert wrong(capsys, "generate", "--prompts", "l.txt", *arguments) == f"ldm generate: error: {message}"
+
+
+def test_a_list_whose_seeds_would_run_over_is_an_error_before_anything_is_painted(paint, work):
+    code, out, [line] = paint("--seed", 2**32 - 5)
+    assert (code, out) == (1, "") and line.startswith(
+        "ldm: seed 4294967291 and the 5 after it; the largest is"
+    )
+    assert not (work / "out").exists()
 
 
 def test_a_batch_of_none_is_an_error(paint):

@@ -45,3 +45,11 @@ def test_the_contact_sheet_and_the_demo_fail_in_the_same_way(capsys, model, work
     ):
         code, _, lines = run(capsys, *command)
         assert code == 1 and lines[-1].startswith("ldm: cannot write taken/")
+
+
+def test_the_demo_names_its_files_after_the_seed_that_it_drew(capsys, model, work):
+    run(capsys, "demo", "--model", model, "--seed", -1, "--batch", 1, "--out", "six")
+    [name] = [name for name in files(work) if name.startswith("six/demo-1-")]
+    seed = int(name.removesuffix(".png").rpartition("-")[2])
+    [image] = ldm.load(model).generate(DEMO_PROMPTS[0], seed=seed)
+    assert (pixels(work / name) == np.asarray(image)).all()

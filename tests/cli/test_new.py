@@ -54,10 +54,11 @@ def test_another_size_is_painted_with_a_word_of_warning(capsys, model, work):
     assert told.endswith("argument --size: 'wide'; expected pixels, such as 192x128")
 
 
-def test_a_seed_that_was_drawn_can_be_used_again(capsys, model, work):
-    code, out, [told] = run(capsys, "generate", "a dog", "--model", model)
+@pytest.mark.parametrize("asked", [(), ("--seed", "-1")])
+def test_a_seed_that_was_drawn_can_be_used_again(capsys, model, work, asked):
+    code, out, [told] = run(capsys, "generate", "a dog", "--model", model, *asked)
     seed = re.fullmatch(r"outputs/00001-(\d+)\.png\n", out)[1]
-    assert code == 0 and told == f"seed {seed}"
+    assert code == 0 and told == f"seed {seed}" and read_record(work / out.strip()).seed == int(seed)
     _, _, [told] = run(capsys, "generate", "a dog", "--model", model, "--out", "dog.png")
     other = told.removeprefix("seed ")
     assert other != seed  # but for one chance in two thousand million
@@ -130,7 +131,14 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
             "1001 sampling steps; expected 1 to 1000, the length of the model's noise schedule",
         ),
         (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 2.0"),
-        (("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**63 - 1"),
+        (
+            ("--seed", "-2"),
+            "seed -2; expected a whole number from 0 to 2**32 - 1, or -1 to draw one at random",
+        ),
+        (
+            ("--seed", "4294967295", "--batch", "6"),
+            "seed 4294967295 and the 5 after it; the largest is 2**32 - 1 = 4294967295: give a smaller one",
+        ),
         (
             ("--out", "dog.jpg"),
             "--out dog.jpg; pictures are written as .png: give such a name, or a folder",

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
+        ["--debug"],
         ["paint"],
         ["generate"],
         ["generate", "a dog", "--speed", "9"],
@@ -58,6 +58,18 @@ def test_help_is_exit_code_0(capsys, command):
         main([*command, "--help"])
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith(" ".join(["usage: ldm", *command]))
+
+
+def test_without_a_command_it_prints_the_help(capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    expected = capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["ldm"])
+    for bare in (lambda: main([]), main):
+        with pytest.raises(SystemExit) as caught:
+            bare()
+        assert caught.value.code == 0 and capsys.readouterr() == expected
+    assert expected.out.startswith("usage: ldm") and "generate" in expected.out and expected.err == ""
 
 
 def test_help_of_every_command_waits_for_nothing_heavy(work):

@@ -13,6 +13,7 @@ from ldm.convert.opening import open_checkpoint
 from ldm.convert.writing import export
 from ldm.errors import LdmError
 from tests.convert.made import FAMILIES, random_tensors, save, single_file
+from tests.text.test_tokenizer_files import one_table
 
 CONFIG = FAMILIES["sd2-v"]
 TENSORS = random_tensors(CONFIG)
@@ -193,3 +194,84 @@ def test_one_network_in_a_folder_of_its_own_is_found(folder):
     assert list(open_checkpoint(folder / "text_encoder").parts) == ["text"]
     with pytest.raises(LdmError, match="is a folder with no checkpoint in it"):
         open_checkpoint(folder / "scheduler")
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, "is Stable Diffusion XL .its model_index"),
+        ("model_index.json", {"_class_name": "FluxPipeline"}, "is a Flux model .its model_index.json names FluxPip"),
+        ("model_index.json", {"_class_name": "KandinskyPipeline"}, "its model_index.json names Kand"),
+        ("model_index.json", {"_class_name": ["my_pipeline", "Mine"]}, "its model_index.json names"),
+        ("model_index.json", {"text_encoder": ["x", "RobertaSeriesModelWithTransformation"]}, "is AltDiffusion"),
+        ("model_index.json", {"tokenizer": ["transformers", "T5Tokenizer"]}, "its tokenizer's config names T5Tok"),
+        ("unet/config.json", {"_class_name": "UNetMotionModel"}, "its unet's config names UNetMotion"),
+        ("vae/config.json", {"_class_name": "AutoencoderTiny"}, "its vae's config names AutoencoderTiny"),
+        ("text_encoder/config.json", {"architectures": ["T5EncoderModel"]}, "its text_encoder's config names T5"),
+        (
+            "scheduler/scheduler_config.json",
+            {"_class_name": "FlowMatchEulerDiscreteScheduler"},
+            "another kind of model .its scheduler's config names FlowMatchEulerDiscreteScheduler",
+        ),
+    ],
+)  # fmt: skip
+def test_a_folder_of_other_classes_is_named(folder, file, changes, message):
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
+    with pytest.raises(LdmError, match=message):
+        gather(folder)
+
+
+@pytest.mark.parametrize("damage", ["unet", "text_encoder/model.safetensors", "text_encoder/config.json"])
+def test_a_folder_of_another_family_is_named_whatever_else_it_lacks(folder, damage):
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
+    shutil.rmtree(folder / damage) if (folder / damage).is_dir() else (folder / damage).unlink()
+    with pytest.raises(LdmError, match="is a Flux model"):
+        gather(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("model_index.json", "StableDiffusionImg2ImgPipeline"),
+        ("model_index.json", "StableDiffusionInpaintPipelineLegacy"),
+        ("scheduler/scheduler_config.json", "EulerAncestralDiscreteScheduler"),
+        ("scheduler/scheduler_config.json", "UniPCMultistepScheduler"),
+    ],
+)
+def test_other_classes_of_the_same_model_are_nothing_to_speak_of(folder, file, name, caplog):
+    table = {
+        key: v for key, v in json.loads((folder / file).read_text()).items() if key != "timestep_spacing"
+    }
+    (folder / file).write_text(json.dumps(table | {"_class_name": name}))
+    assert_same(folder)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("model_index.json", "StableDiffusionControlNetPipeline"),
+        ("scheduler/scheduler_config.json", "LCMScheduler"),
+    ],
+)
+def test_what_stands_around_a_stable_diffusion_is_named_and_left_out(folder, file, name, caplog):
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | {"_class_name": name}))
+    assert_same(folder)
+    assert f"names {name}: the Stable Diffusion in it is opened, without that" in caplog.text
+
+
+def test_a_second_text_encoder_that_nothing_reads_is_said(folder, caplog):
+    shutil.copytree(folder / "text_encoder", folder / "text_encoder_2")
+    assert_same(folder)
+    assert "its second text encoder is not used" in caplog.text
+
+
+def test_the_tokenizer_json_of_today_is_enough(folder):
+    expected = gather(folder).tokenizer
+    table = one_table(expected)
+    for name in ("vocab.json", "merges.txt", "special_tokens_map.json"):
+        (folder / "tokenizer" / name).unlink()
+    (folder / "tokenizer/tokenizer.json").write_text(json.dumps(table))
+    assert_same(folder)
+    assert gather(folder).tokenizer("a red dog!").tolist() == expected("a red dog!").tolist()

@@ -290,6 +290,7 @@ def saved(tmp_path_factory):
     return path.read_bytes(), path.with_name("mutated.ckpt")
 
 
+@pytest.mark.long
 @settings(max_examples=1200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),

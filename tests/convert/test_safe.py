@@ -165,6 +165,7 @@ GOOD = raw_safetensors(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=8000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4),

@@ -3,7 +3,8 @@ r"""Noise that depends on its seed and on nothing else."""
 import pytest
 import torch
 
-from ldm.diffusion.noise import noise_source
+from ldm.diffusion.noise import noise_source, pick_seed
+from ldm.errors import LdmError
 
 SHAPE = (4, 3, 5)
 
@@ -59,6 +60,25 @@ def test_the_noise_is_standard_normal():
     assert abs((noise**4).mean().item() - 3) < 0.1
 
 
-def test_a_seed_that_is_no_number_is_an_error():
-    with pytest.raises((TypeError, RuntimeError)):
-        noise_source(["seven"], SHAPE, torch.float32, "cpu")
+def test_the_largest_seed_has_noise_of_its_own():
+    first, second = draws([2**32 - 1, 0], count=1)[0]
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 5, 2**64 + 5, -5])
+def test_a_seed_that_torch_would_fold_into_another_is_an_error(seed):
+    with pytest.raises(LdmError, match=rf"seed {seed}; expected a whole number from 0 to 2\*\*32 - 1"):
+        noise_source([7, seed], SHAPE, torch.float32, "cpu")
+
+
+def test_a_batch_may_end_at_the_largest_seed_and_not_run_beyond():
+    assert pick_seed(2**32 - 4, 4) == 2**32 - 4
+    with pytest.raises(LdmError, match="seed 4294967292 and the 4 after it; the largest is"):
+        pick_seed(2**32 - 4, 5)
+    with pytest.raises(LdmError, match="seed 4294967296; expected"):
+        pick_seed(2**32)
+
+
+def test_no_seed_and_minus_one_draw_another_each_time():
+    drawn = {pick_seed(seed, 8) for seed in (None, -1) for _ in range(8)}
+    assert len(drawn) > 8 and all(0 <= seed < 2**32 - 8 for seed in drawn)

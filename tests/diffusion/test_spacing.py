@@ -46,12 +46,19 @@ def test_twenty_steps_in_the_published_spacings():
 
 
 def test_four_steps_of_ten_by_hand():
-    # Every 10 // 4 = 2. Trailing: 10, 7.5, 5, 2.5, rounded to even, less one. Inner: 9, 6.75, 4.5, 2.25.
-    assert spaced_timesteps(4, 10, "leading_from_0") == [6, 4, 2, 0]
-    assert spaced_timesteps(4, 10, "leading") == [7, 5, 3, 1]
+    # Every 2.5, rounded down. Trailing: 10, 7.5, 5, 2.5, rounded to even, less one. Inner: 9, 6.75, 4.5, 2.25.
+    assert spaced_timesteps(4, 10, "leading_from_0") == [7, 5, 2, 0]
+    assert spaced_timesteps(4, 10, "leading") == [8, 6, 3, 1]
     assert spaced_timesteps(4, 10, "trailing") == [9, 7, 4, 1]
     assert spaced_timesteps(4, 10, "linspace") == [9, 6, 3, 0]
     assert spaced_timesteps(4, 10, "linspace_inner") == [9, 7, 4, 2]
+
+
+def test_the_references_leading_steps_are_equally_long_unless_they_leave_out_an_eighth_of_the_schedule():
+    assert spaced_timesteps(30, 1000, "leading") == [1 + 33 * i for i in reversed(range(30))]
+    assert spaced_timesteps(7, 1000, "leading_from_0") == [142 * i for i in reversed(range(7))]
+    even = spaced_timesteps(334, 1000, "leading_from_0")
+    assert even[:2] == [997, 994] and even[-3:] == [5, 2, 0]
 
 
 def test_as_many_steps_as_the_schedule_visit_every_timestep():

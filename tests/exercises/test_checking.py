@@ -1,12 +1,15 @@
 r"""Answers are checked by the components' own tests; all in one process, which the real check starts as well."""
 
+import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from ldm.errors import LdmError
-from ldm.exercises.checking import Failure, Outcome, explain, open_session, recognise
-from ldm.exercises.cutting import answered, live_source, mistaken, solution, stub, unchanged
+from ldm.exercises.checking import NEEDED, Failure, Outcome, explain, open_session, recognise
+from ldm.exercises.cutting import ROOT, answered, live_source, mistaken, solution, stub, unchanged
 from ldm.exercises.listed import EXERCISES
 
 EACH = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
@@ -80,7 +83,7 @@ def test_the_example_in_the_docs_is_what_is_answered(session):
     placed = mistaken(attention, attention.wrong[0])
     found = session.run(attention, placed)
     lines = explain(attention, placed, Path("mine.py"), found, recognise(session, attention, found))
-    text = (Path(__file__).parents[2] / "docs" / "exercises.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "exercises.md").read_text(encoding="utf-8")
     assert "\n".join(["```text", *lines, "```"]) in text
 
 
@@ -131,13 +134,23 @@ def test_without_the_tests_the_error_says_where_they_are(tmp_path):
         pass
 
 
-def test_without_pytest_the_error_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("ldm.exercises.checking.find_spec", lambda name: None)
-    with (
-        pytest.raises(LdmError, match=r"pytest, beartype, pytest_socket missing.* make test"),
-        open_session([GUIDE]),
-    ):
+def test_without_what_the_tests_need_the_error_says_how_to_install_just_that(monkeypatch):
+    monkeypatch.setattr(
+        "ldm.exercises.checking.find_spec", lambda name: None if name == "beartype" else object()
+    )
+    remedy = re.escape(f"needs beartype; to install: {sys.executable} -m pip install beartype")
+    with pytest.raises(LdmError, match=f"{remedy}$"), open_session([GUIDE]):
         pass
+
+
+def test_the_extra_that_make_demo_installs_is_what_checking_needs():
+    metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    [extra] = re.findall(r"^exercises = (\[.*\])$", metadata, flags=re.MULTILINE)
+    assert sorted(re.split(r"[>=]", name)[0] for name in json.loads(extra)) == sorted(NEEDED)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(
+        r"^\$\(CORE\):.*\n(?:\t.*\n)*\t\$\(PIP\) -e '\.\[exercises\]'$", makefile, flags=re.MULTILINE
+    )
 
 
 def test_outcomes_look_alike_by_numbers_of_assertions_but_not_by_the_words_of_exceptions():

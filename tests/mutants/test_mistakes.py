@@ -37,7 +37,7 @@ def test_a_mistake_that_no_longer_applies_is_an_error(tmp_path):
         make_mistake(tmp_path, stale)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_copy_has_the_files_that_tests_look_at_without_importing_them(tmp_path):
     copy_package(tmp_path)
     links = "tests/test_readme.py::test_what_the_readme_links_to_is_there"

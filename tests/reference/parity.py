@@ -9,6 +9,7 @@ ones run in float64, where only a fault makes a difference; the full-sized ones 
 import gc
 import math
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -295,7 +296,8 @@ def explain(case: Case) -> str:
     return "No layers of this case can be compared."
 
 
-def main() -> None:
+def main(wanted: str = "") -> None:
+    r"""Print the page, or with a word such as "small" the rows whose kind has it."""
     print("# Parity with the reference libraries\n")
     print(
         "Printed by `make parity` (`python -m tests.reference.parity`), with the same random\n"
@@ -305,11 +307,11 @@ def main() -> None:
     print(f"{make.VERSIONS}; {platform.machine()}, threads: {torch.get_num_threads()}.\n")
     print("| component | kind | dtype | largest difference | tolerance |")
     print("|---|---|---|---|---|")
-    for case in CASES:
+    for case in (case for case in CASES if wanted in case.kind):
         figures = f"{case.largest_difference():.1e} | {case.tolerance:.0e}"
         print(f"| {case.component} | {case.kind} | {case.dtype} | {figures} |", flush=True)
         gc.collect()  # a full-sized model may be a few gigabytes
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -74,6 +74,7 @@ def converted(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["load float32", "load bfloat16"])
 def test_loading_holds_no_second_copy_of_the_model(converted, stage):
     command = [sys.executable, "-m", "tests.rehearsal", "--stage", stage, "--folder", str(converted)]

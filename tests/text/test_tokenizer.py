@@ -217,6 +217,7 @@ def test_any_text_has_ids_and_they_decode_to_its_words(text, clean):
         assert tokenizer(text).shape == (1, 77)
 
 
+@pytest.mark.long
 @settings(max_examples=2000, deadline=None, derandomize=True)
 @given(texts=st.lists(ANY_TEXT, min_size=5, max_size=5))
 def test_ten_thousand_arbitrary_strings_are_rows_of_ids(texts):

@@ -106,7 +106,7 @@ def test_maps_are_read_back_from_their_picture():
             assert np.abs(back - maps[moment, word].numpy()).max() < 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_too_many_pictures_are_made_rougher_until_the_page_is_small_enough(model):
     few = data_of(fitting_page(model, [painting(size=(128, 128))] * 2, seeds=1))
     assert few["thumb"] == [128, 128]

@@ -49,7 +49,7 @@ def test_everything_is_put_back_whether_the_block_ends_well_or_not(model, fails)
     before = switches(model), hooks(model)
     try:
         with record(model, "red dog") as recording:
-            assert switches(model) != before[0] and hooks(model) != before[1]
+            assert switches(model) == before[0] and hooks(model) != before[1]
             for _ in recording.watch()(iter(()), 0):
                 pass
             if fails:
@@ -59,10 +59,25 @@ def test_everything_is_put_back_whether_the_block_ends_well_or_not(model, fails)
     assert (switches(model), hooks(model)) == before
 
 
-def test_self_attention_keeps_its_fast_face(model):
+def test_only_cross_attention_is_computed_by_hand(model):
     with record(model, "red dog"):
-        by_hand = [name for name, m in model.named_modules() if isinstance(m, Attention) and m.by_hand]
-    assert by_hand and all(name.startswith("unet.") and name.endswith("cross_attn") for name in by_hand)
+        hooked = [name for name, m in model.named_modules() if isinstance(m, Attention) and m._forward_hooks]
+    assert hooked and all(name.startswith("unet.") and name.endswith("cross_attn") for name in hooked)
+
+
+def test_the_recorded_painting_is_the_one_with_by_hand_cross_attention_bit_for_bit(model):
+    recording, _ = paint(model)
+    for layer in cross_attention(model):
+        layer.by_hand = True
+    steps = []
+    model.generate(
+        "red dog",
+        seed=7,
+        steps=3,
+        size=(24, 16),
+        progress=lambda path, _: (steps.append(s) or s for s in path),
+    )
+    assert all(torch.equal(m.x_prev, step.x_prev) for m, step in zip(recording.moments, steps, strict=True))
 
 
 def test_a_moment_is_a_step_of_the_loop_with_its_noise_level(model):
@@ -231,6 +246,11 @@ def test_a_second_painting_in_one_recording_is_refused(model):
         model.generate("red dog", steps=1, seed=1, progress=recording.watch())
         with pytest.raises(LdmError, match="open a new one"):
             model.generate("red dog", steps=1, seed=1, progress=recording.watch())
+
+
+def test_pictures_of_contexts_of_two_lengths_are_refused(model):
+    with record(model, "red") as recording, pytest.raises(LdmError, match="record them one prompt at a time"):
+        model.generate(["red", "red " * 40], seed=1, long_prompt="chunk", progress=recording.watch())
 
 
 def test_watching_outside_the_block_is_refused(model):

@@ -61,7 +61,7 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_training_killed_twenty_times_ends_with_the_same_weights_bit_for_bit(tmp_path):
     command = [sys.executable, killed.__file__, str(tmp_path)]

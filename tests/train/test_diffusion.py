@@ -175,6 +175,7 @@ def test_latents_are_the_encoded_pictures_in_order_and_sampled_with_their_spread
     torch.testing.assert_close(sample, many.batch(indices) + 0.1 * noise)
 
 
+@pytest.mark.long
 def test_a_handful_of_latents_is_learned(draw, tmp_path):
     latents, context = draw(2, 4, 4, 4).float().repeat(8, 1, 1, 1), torch.zeros(16, 2, 16)
     with torch.random.fork_rng():

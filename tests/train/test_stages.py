@@ -105,6 +105,7 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
     ]
 
 
+@pytest.mark.usefixtures("small_world")
 def test_a_stage_before_its_turn_says_what_is_missing_before_anything_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "find_pictures", lambda *_: pytest.fail("drawn in vain"))
     with pytest.raises(LdmError, match="no config.json"):

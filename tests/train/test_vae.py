@@ -211,6 +211,7 @@ def test_the_latents_spread_is_measured_on_all_the_pictures_asked_for(pictures, 
     assert latent_std(OffBy(), pictures(40, repeat=2), count) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_handful_of_pictures_is_learned(pictures, tmp_path):
     vae, four = new_vae(), pictures(4)
     before = psnr(vae, four)

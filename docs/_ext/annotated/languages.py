@@ -1,28 +1,9 @@
-r"""Two languages: pages under `docs/fr/` are French, all others English; so are the labels in their diagrams.
+r"""Two languages: pages under `docs/fr/` are French, all others English; so are the labels in their diagrams."""
 
-A page that is there in both languages says so to browsers and search engines (`hreflang`).
-"""
-
-import re
 from collections.abc import Callable
-from html import escape
-
-from docutils import nodes
-from sphinx.application import Sphinx
-from sphinx.transforms import SphinxTransform
 
 FRENCH_PAGES = "docs/fr/"
-NOT_FRENCH = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
 Say = Callable[[str], str]
-
-# The theme's own words, as far as it asks for them one by one.
-THEME = {
-    "On this page": "Sur cette page",
-    "Next": "Page suivante",
-    "Previous": "Page précédente",
-    "Home": "Accueil",
-    "Search": "Rechercher",
-}
 
 # Every label of the diagrams; tests/docs/test_languages.py finds those that are missing or no longer used.
 FRENCH = {
@@ -106,37 +87,3 @@ def other_half(page: str, pages: set[str]) -> str | None:
         page.replace(FRENCH_PAGES, "docs/", 1) if inside != page else page.replace("docs/", FRENCH_PAGES, 1)
     )
     return other if other in pages and other != page else None
-
-
-def tell_browser(
-    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
-) -> None:
-    """The page's `lang` and its other half, in its head; and the theme's words around a French page."""
-    context["language"] = language(page)
-    if language(page) == "fr":
-        context["_"] = lambda words: THEME.get(words, words)
-    other = other_half(page, app.env.found_docs)
-    if other:
-        address = escape(app.builder.get_relative_uri(page, other))
-        link = f'\n    <link rel="alternate" hreflang="{language(other)}" href="{address}">'
-        context["metatags"] = context.get("metatags", "") + link
-
-
-class FrenchSpaces(SphinxTransform):
-    """A French page's spaces before `: ; ! ?` and inside « » do not break; in code and formulas nothing changes."""
-
-    default_priority = 210
-
-    def apply(self, **kwargs: object) -> None:
-        if language(self.env.docname) != "fr":
-            return
-        for text in list(self.document.findall(nodes.Text)):
-            if not isinstance(text.parent, NOT_FRENCH):
-                spaced = re.sub(r"(?<=«) | (?=»)| (?=:)", "\N{NO-BREAK SPACE}", text)
-                spaced = re.sub(r" (?=[;!?])", "\N{NARROW NO-BREAK SPACE}", spaced)
-                text.parent.replace(text, nodes.Text(spaced))
-
-
-def setup(app: Sphinx) -> None:
-    app.add_transform(FrenchSpaces)
-    app.connect("html-page-context", tell_browser)

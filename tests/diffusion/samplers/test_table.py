@@ -3,6 +3,7 @@ r"""All samplers: their names, what each must do, and how fast their errors fall
 import math
 import subprocess
 import sys
+import warnings
 from functools import partial
 from itertools import islice
 
@@ -229,6 +230,53 @@ def test_with_zero_terminal_snr_no_sampler_loses_more_than_the_network_rounds(na
     exact, got = run(torch.float64, torch.float64), run(getattr(torch, network), torch.float32)
     assert exact.mean().item() == pytest.approx(MEAN, abs=0.05)
     assert ((got - exact).norm() / exact.norm()).item() < error
+
+
+# --- where sampling starts ---------------------------------------------------------------------------------
+
+COUNTS = [*range(1, 60), *range(60, 999, 13), 143, 334, 501, 998]
+GRIDS = {"ddim": "leading", "plms": "leading", "ddpm": "leading_from_0"}
+
+
+@every_sampler
+@pytest.mark.parametrize("alpha_bar", [ALPHA_BAR, PURE], ids=["plain", "zero_snr"])
+def test_sampling_starts_where_the_latent_is_nearly_noise_or_warns(name, alpha_bar):
+    sampler, noise = SAMPLERS[name], torch.zeros(1, 2, dtype=torch.float64)
+    for count in COUNTS:
+        levels = sampler_levels(sampler, count, alpha_bar)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            initial_latents(sampler, noise, levels)
+        assert levels[0].alpha ** 2 <= 0.02 or len(said) == 1, count
+        # Only steps that are too long to start later may not do so.
+        assert not said or (count < 8 and name in GRIDS), count
+
+
+def test_the_warning_names_the_level_and_what_to_do():
+    noise = torch.zeros(1, 2)
+    with pytest.warns(UserWarning, match=r"first of 3 .* t = 667, where 10% .* more steps, or .*euler"):
+        initial_latents(SAMPLERS["ddim"], noise, sampler_levels(SAMPLERS["ddim"], 3, ALPHA_BAR))
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 20, 25, 30, 35, 40, 50, 60, 75, 80, 99, 100, 142, 250, 500, 998])
+def test_usual_numbers_of_steps_are_spaced_as_in_the_reference(count):
+    stride = 1000 // count
+    for name, offset in (("ddim", 1), ("plms", 1), ("ddpm", 0)):
+        levels = sampler_levels(SAMPLERS[name], count, ALPHA_BAR)
+        assert [level.t for level in levels[:-1]] == [i * stride + offset for i in reversed(range(count))]
+        levels = sampler_levels(SAMPLERS[name], count, PURE)
+        assert [level.t for level in levels[:-1]] == [
+            round(1000 - i * 1000 / count) - 1 for i in range(count)
+        ]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("count", [143, 334, 501, 667])
+@pytest.mark.parametrize("alpha_bar", [ALPHA_BAR, PURE], ids=["plain", "zero_snr"])
+def test_numbers_of_steps_that_do_not_divide_cover_the_whole_schedule_without_gaps(name, count, alpha_bar):
+    times, stride = [level.t for level in sampler_levels(SAMPLERS[name], count, alpha_bar)[:-1]], 1000 / count
+    assert len(times) == count and times[0] >= 999 - stride and times[-1] <= stride
+    assert all(stride - 1 < a - b < stride + 1 for a, b in zip(times, times[1:]))
 
 
 def test_k_diffusions_samplers_begin_with_the_noise_of_their_first_level(draw):
