@@ -63,7 +63,9 @@ def find(model: str | Path) -> Path:
             f"{str(model)!r} is a web address; nothing is downloaded here: fetch it and give its path"
         )
     if len(places) == 1:
-        raise LdmError(reasons[0] if reasons else f"there is no {given}; give a checkpoint's file or folder")
+        raise LdmError(
+            reasons[0] if reasons else f"there is no model {given}; give a checkpoint's file or folder"
+        )
     looked = ", ".join(str(place) for place in places)
     raise LdmError(
         f"no model {str(model)!r}: none in {looked}; give a checkpoint's file or folder, or train one"

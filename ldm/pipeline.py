@@ -37,6 +37,8 @@ from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
 
+MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
+
 
 def pick_batch(prompt: str | Sequence[str], batch: int | None) -> int:
     """How many pictures: as many as asked for, else one of each prompt. Raises `LdmError` for less than one."""
@@ -158,7 +160,14 @@ class LatentDiffusion(nn.Module):
         width, height = size
         factor = self.vae.factor
         if width % factor or height % factor or min(size) < factor:
-            raise LdmError(f"a size of {width}x{height} pixels; both must be multiples of {factor}")
+            near = "x".join(str(max(factor, round(pixels / factor) * factor)) for pixels in size)
+            raise LdmError(
+                f"a size of {width}x{height} pixels; both must be multiples of {factor}, such as {near}"
+            )
+        if width * height > MOST_PIXELS:
+            raise LdmError(
+                f"a size of {width}x{height} pixels; expected at most {MOST_PIXELS:,} pixels in all"
+            )
         shape = (self.config.vae.latent_channels, height // factor, width // factor)  # tensors: height first
         return noise_source(seeds, shape, self.sampling_dtype, self.device)
 

@@ -75,7 +75,7 @@ def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
 def test_of_a_path_only_that_path_is_listed(places, tmp_path):
     with pytest.raises(LdmError) as caught:
         ldm.load(tmp_path / "no" / "model")
-    assert str(caught.value).startswith(f"there is no {tmp_path / 'no' / 'model'};")
+    assert str(caught.value).startswith(f"there is no model {tmp_path / 'no' / 'model'};")
 
 
 def test_load_opens_a_model_that_paints(places):

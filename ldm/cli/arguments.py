@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -119,9 +120,8 @@ def add_many(parser: argparse.ArgumentParser) -> None:
 
 
 def width_and_height(text: str) -> tuple[int, int]:
-    """ "192x128" to (192, 128)."""
-    width, _, height = text.partition("x")
-    try:
-        return int(width), int(height)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128") from error
+    """ "192x128" to (192, 128), and "192", a square, to (192, 192)."""
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:[xX*\N{MULTIPLICATION SIGN}]\s*([0-9]{1,9})\s*)?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128, or 192 for a square")
+    return int(match[1]), int(match[2] or match[1])

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 DTYPES = {
     str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 }
-MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
 # The files that painting reads of a model's folder: of ours, then of diffusers'.
 OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
 DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
@@ -168,10 +167,6 @@ def paint(
     """
     size, seed = (record.width, record.height), record.seed - record.group.index
     check_seed(seed)  # to `generate`, -1 would mean another picture each time
-    if record.width * record.height > MOST_PIXELS:
-        raise LdmError(
-            f"a size of {size[0]}x{size[1]} pixels; expected at most {MOST_PIXELS:,} pixels in all"
-        )
 
     def painted(progress: Progress) -> list[Image]:
         return model.generate(

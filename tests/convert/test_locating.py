@@ -151,7 +151,7 @@ def test_what_is_missing_is_called_missing_once(home, name):
     (home / "x.txt").write_text("a file, and no folder")
     with pytest.raises(LdmError) as caught:
         find(home / name)
-    assert str(caught.value) == f"there is no {home / name}; give a checkpoint's file or folder"
+    assert str(caught.value) == f"there is no model {home / name}; give a checkpoint's file or folder"
 
 
 def test_what_may_not_be_read_is_called_so(home, monkeypatch):
