@@ -47,7 +47,7 @@ def find(model: str | Path) -> Path:
         places += [folder / given for folder in weights_folders()]
     elif len(given.parts) == 2 and not given.is_absolute():
         places.append(hub_cache() / f"models--{'--'.join(given.parts)}")
-    reasons = []
+    reasons, absent = [], []
     for place in places:
         try:
             found = locate(place)
@@ -56,7 +56,8 @@ def find(model: str | Path) -> Path:
             continue
         if found is not None:
             return found
-    if any(recover(place) for place in places):  # a writer was killed while it replaced that folder
+        absent.append(place)
+    if any(recover(place) for place in absent):  # a writer was killed while it replaced that folder
         return find(model)
     if "://" in str(model):
         raise LdmError(
