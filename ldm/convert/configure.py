@@ -14,7 +14,7 @@ from ldm.convert.notes import note
 from ldm.convert.opening import CONFIG, OWN_PARTS, all_names
 from ldm.convert.settings import PREDICTIONS, with_settings
 from ldm.convert.sizes import sized_config, text_config, vae_config, whole_folder
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 
 
 def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
@@ -90,7 +90,7 @@ def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
 
 
 def _say_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
-    kind = {theirs: ours for ours, theirs in PREDICTIONS.items()}.get(said, said)
+    kind = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), shown(said))
     note(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)", logging.INFO)
 
 

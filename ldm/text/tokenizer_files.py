@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 from ldm.files import read_json, read_text
 from ldm.text.merges import Pair, parse_merges
 from ldm.text.words import BOS, END_OF_WORD, EOS
@@ -78,8 +78,11 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         raise _words_were_added(extra, added)
     length = options.get("model_max_length", 77)
     if type(length) is not int or length > 10_000:  # transformers writes 1e30 where nobody set it
-        raise LdmError(f"{folder}: model_max_length {length!r}, expected a whole number such as 77")
-    return TokenizerFiles(vocab, merges, length, options["pad_token"], options.get("clean", clean))
+        raise LdmError(f"{folder}: model_max_length {shown(length)}, expected a whole number such as 77")
+    clean = options.get("clean", clean)
+    if not isinstance(clean, str | None):
+        raise LdmError(f"{folder}: clean {shown(clean)}, expected a word")
+    return TokenizerFiles(vocab, merges, length, options["pad_token"], clean)
 
 
 def _read_one(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:

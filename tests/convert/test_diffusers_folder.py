@@ -162,6 +162,7 @@ def test_text_encoders_without_their_prefix_and_with_positions_are_read(folder):
         ("unet", "attention_head_dim", -1, r"config\.unet\.levels\[0\]\.heads is -1; expected 1 to 1,000"),
         ("vae", "scaling_factor", "wide", "scale is 'wide'; expected float"),
         ("text_encoder", "hidden_act", "relu", "activation is 'relu'; expected one of"),
+        ("scheduler", "prediction_type", [1], r"\[1\]"),
         ("scheduler", "prediction_type", "flow", "has 'flow'; expected one of epsilon, v_prediction"),
     ],
 )

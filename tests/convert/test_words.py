@@ -29,7 +29,11 @@ def test_a_tokenizer_comes_back_from_its_text():
         "{}",
         '{"merges": 3}',
         '{"merges": [["a"]]}',
+        '{"merges": [["a", 0]]}',
+        '{"merges": [["r", "e"], ["1", 2]]}',
         '{"merges": [], "pad": "left"}',
+        '{"merges": [], "context_length": 32.0}',
+        '{"merges": [], "context_length": true}',
         '{"merges": [], "x": 1}',
     ],
 )
