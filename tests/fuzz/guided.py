@@ -7,6 +7,7 @@ cannot be installed (it has wheels for Linux only), `make fuzz` says so and goes
 """
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -38,10 +39,10 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
     from ldm.convert.plain_yaml import read_yaml
     from ldm.convert.safe import map_tensors
     from ldm.convert.unpickle import run as run_pickle
-    from ldm.convert.words import tokenizer_from_text
+    from ldm.convert.words import tokenizer_from_text, tokenizer_text
     from ldm.record import read_record
     from tests.convert.made import FAMILIES, tokenizer
-    from tests.fuzz import kinds
+    from tests.fuzz import models, texts, weights
     from tests.fuzz.mutate import unpacked
 
     folder = Path(tempfile.mkdtemp())
@@ -60,22 +61,22 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
         except ValueError:  # which `read_pickled` makes an LdmError
             pass
 
-    archives = kinds.make_checkpoints(folder)
+    archives = weights.make_checkpoints(folder)
     programs = [
         entry.data for data in archives for entry in unpacked(data) if entry.name.endswith("data.pkl")
     ]
-    words = kinds.tokenizer_text(tokenizer(FAMILIES["sd1"])).encode()
+    words = tokenizer_text(tokenizer(FAMILIES["sd1"])).encode()
     return {
         "archive": (in_file("x.ckpt", globals_of, read_pickled), archives),
         "pickle": (pickled, programs),
-        "safetensors": (in_file("x.safetensors", map_tensors), kinds.make_headers(folder)),
+        "safetensors": (in_file("x.safetensors", map_tensors), weights.make_headers(folder)),
         "config": (
             lambda data: Config.from_json(data.decode(errors="replace")),
-            [kinds.make_config(folder).encode()],
+            [models.make_config(folder).encode()],
         ),
         "tokenizer": (lambda data: tokenizer_from_text(data.decode(errors="replace")), [words]),
-        "yaml": (in_file("x.yaml", read_yaml), [kinds.YAML.encode()]),
-        "record": (in_file("x.png", read_record), [kinds.png(kinds.json.dumps(kinds.RECORD).encode())]),
+        "yaml": (in_file("x.yaml", read_yaml), [models.YAML.encode()]),
+        "record": (in_file("x.png", read_record), [texts.png(json.dumps(texts.RECORD).encode())]),
     }
 
 
