@@ -67,10 +67,12 @@ def find(model: str | Path) -> Path:
         raise LdmError(
             reasons[0] if reasons else f"there is no model {given}; give a checkpoint's file or folder"
         )
-    looked = ", ".join(str(place) for place in places)
+    looked = ", ".join(str(place) for place in absent)
+    if reasons:
+        also = f" (nothing is in {looked})" if absent else ""
+        raise LdmError(f"no model {str(model)!r}: {'; '.join(reasons)}{also}")
     raise LdmError(
         f"no model {str(model)!r}: none in {looked}; give a checkpoint's file or folder, or train one"
-        + "".join(f" ({reason})" for reason in reasons)
     )
 
 

@@ -448,10 +448,10 @@ MISTAKES = (
     ),
     Mistake(
         "20j",
-        "pickles opened without restriction",
+        "what a pickle asks for listed, and not refused",
         "convert/pickled.py",
-        "mmap=True, weights_only=True)",
-        "mmap=True, weights_only=False)",
+        "    if refused:",
+        "    if False:",
     ),
     Mistake(
         "21a",
