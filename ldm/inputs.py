@@ -153,6 +153,10 @@ def _opaque(image: Image.Image, background: str) -> Image.Image:
 
 
 def _cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if 0 in image.size:
+        raise LdmError(
+            f"a picture of {image.width}x{image.height} pixels; expected at least one along each side"
+        )
     return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 

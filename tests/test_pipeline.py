@@ -714,3 +714,34 @@ def test_the_model_is_named_as_its_checkpoint_is(model):
 def test_values_the_model_cannot_work_with_are_errors(model, options, message):
     with pytest.raises(LdmError, match=message):
         model.generate("red dog", seed=1, **options)
+
+
+# --- parts with dtypes of their own -------------------------------------------------------------------------
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+
+
+@pytest.mark.parametrize("others", DTYPES)
+@pytest.mark.parametrize("part", ["text", "unet", "vae"])
+@pytest.mark.parametrize("in_channels", [4, 9])
+def test_each_part_may_have_a_dtype_of_its_own(randomise, part, others, in_channels):
+    model, options = small_model(randomise, in_channels=in_channels), {"seed": 7, "size": (160, 8)}
+    pictures = {"init": Image.new("RGB", (160, 8), "red"), "mask": left_half((160, 8))}
+    for dtype in DTYPES:
+        model.to(others)
+        getattr(model, part).to(dtype)
+        for tile in (False, True):
+            [image] = model.generate("(red:1.3) dog", "dog", tile=tile, **pictures, **options)
+            assert image.size == (160, 8)
+        assert model.encode_picture(pictures["init"]).isfinite().all()
+
+
+def test_a_vae_in_full_precision_decodes_what_a_unet_in_half_precision_made_at_full_precision(randomise):
+    model, latents = small_model(randomise).bfloat16(), []
+    model.vae.float()
+    model.vae.decoder.register_forward_pre_hook(lambda _, args: latents.append(args[0]))
+    images = model.generate("red dog", seed=7)
+    [latent] = latents
+    assert latent.dtype == torch.float32 and not torch.equal(latent, latent.bfloat16().float())
+    with torch.no_grad():
+        assert same(images, to_images(model.vae.decoder(latent)))

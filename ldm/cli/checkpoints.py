@@ -105,11 +105,10 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 
 
 def how_to_write(options: argparse.Namespace) -> dict[str, Any]:
-    from ldm.cli.painting import DTYPES
-    from ldm.loading import read_config
+    from ldm.loading import read_config, read_dtype
 
     given = loading(options)
-    dtype = DTYPES[options.dtype] if options.dtype else None
+    dtype = read_dtype(options.dtype) if options.dtype else None
     vae = None if given["vae"] is None else find_any(given["vae"])
     return given | {
         "config": read_config(given["config"]), "vae": vae, "dtype": dtype, "force": options.force

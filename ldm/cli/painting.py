@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
-DTYPES = {
-    str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-}
 # The files that painting reads of a model's folder: of ours, then of diffusers'.
 OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
 DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
@@ -53,8 +50,6 @@ def load_model(
     `compiled` has torch compile its U-Net, when it is first used. `read_with`: how `ldm.load` is to read the files,
     as from `ldm.cli.arguments.loading`.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise LdmError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     if device is not None and device not in devices():
         here = ", ".join(devices())
         raise LdmError(
@@ -62,7 +57,7 @@ def load_model(
         )
     quick_products()
     with readable(name):
-        model = ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device, **read_with)
+        model = ldm.load(name, dtype=dtype, device=device, **read_with)
     if compiled:
         model.unet.compile()
     return model
