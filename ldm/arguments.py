@@ -1,8 +1,8 @@
 r"""Wrong arguments, told in the project's own error before anything is computed.
 
 A function that is `@checked` compares what it is given with its own annotations: `size=128` where the signature says
-`tuple[int, int] | None` is an `LdmError` that says so, and not an `AttributeError` from deep within. Which *values* make
-sense is up to the function itself.
+`tuple[int, int] | None` is an `LdmError` that says so, and not an `AttributeError` from deep within. Which *values*
+make sense is up to the function itself.
 
 Numbers of numpy and torch count as numbers, True and False do not.
 """
@@ -81,7 +81,7 @@ def fits(value: object, hint: object) -> bool:
     if hint is Path:
         return isinstance(value, os.PathLike)
     kind = origin or hint
-    return not isinstance(kind, type) or isinstance(value, kind)
+    return hint is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
 def is_number(value: object) -> bool:

@@ -88,7 +88,7 @@ def test_how_to_read_the_files_reaches_the_model_and_the_record(capsys, model, w
     text = (Path(model) / "config.json").read_text(encoding="utf-8")
     (work / "c.json").write_text(text.replace('"eps"', '"v"'), encoding="utf-8")
     real, asked = ldm.load, []
-    monkeypatch.setattr(ldm, "load", lambda *a, **k: asked.append(k) or real(*a, **k))
+    monkeypatch.setattr(ldm, "load", lambda *a, **k: asked.append(k) or real(*a, **k | {"weights": None}))
     for given, prediction in (
         (("--config", "c.json"), "v"),
         (("--config", "c.json", "--prediction", "eps"), "eps"),
