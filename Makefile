@@ -26,8 +26,13 @@ FUZZ      := $(VENV)/.stamp-fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help demo contact-sheet pictures evaluate test test-long check docs test-docs notebooks test-notebooks test-browser \
+<<<<<<< HEAD
   test-reference parity bench mutants fuzz rehearsal golden fresh \
   train losses curves lint format clean
+=======
+  test-reference parity bench mutants rehearsal golden fresh \
+  train losses samplers curves lint format clean
+>>>>>>> bddf46e (PLMS and LMS take at least 40 steps unless told otherwise, as measured by the judge)
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -112,6 +117,10 @@ train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffu
 losses: $(CORE) ## train the quick VAE without one loss after the other, into docs/losses.md (an hour; goes on if interrupted)
 	@mkdir -p outputs
 	$(BIN)/python docs/losses.py > outputs/losses.md && mv outputs/losses.md docs/losses.md
+
+samplers: $(CORE) ## measure how many steps each sampler needs, into docs/samplers.md (ten minutes; goes on if interrupted)
+	@mkdir -p outputs
+	$(BIN)/python docs/samplers.py > outputs/samplers.md && mv outputs/samplers.md docs/samplers.md
 
 curves: ## keep the loss curves of the model in weights/mine in docs/curves/
 	@mkdir -p docs/curves

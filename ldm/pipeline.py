@@ -91,9 +91,9 @@ class LatentDiffusion(nn.Module):
 
         A seed is a whole number below 2**32. One that is not given, or -1, is drawn at random, and nothing tells which
         it was: to make a picture again, give one. What else is left out is the model's own default
-        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers.py`) and its `steps`, `guidance` (1:
-        none), `size` as (width, height) in pixels. `negative` says what to move away from. `progress` is handed the
-        steps as they come and their number, and hands them on: a place for a progress bar.
+        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers.py`) and its `steps` (`default_steps`),
+        `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away from. `progress` is
+        handed the steps as they come and their number, and hands them on: a place for a progress bar.
 
         `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
         gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
@@ -107,9 +107,9 @@ class LatentDiffusion(nn.Module):
         Raises `LdmError` for values that the model cannot work with, and when numbers stop being finite.
         """
         defaults = self.config.defaults
-        steps = defaults.steps if steps is None else steps
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
+        steps = self.default_steps(sampler) if steps is None else steps
         size = size or (defaults.size, defaults.size)
         strength = pick_strength(init, strength, mask, keep_pixels)
         prompts = [prompt] if isinstance(prompt, str) else prompt
@@ -250,6 +250,13 @@ class LatentDiffusion(nn.Module):
         )
 
     @checked
+    def default_steps(self, sampler: str) -> int:
+        """How many steps `sampler` takes when nobody says: the model's own default, or more if it needs them."""
+        defaults, asked = self.config.defaults, find_sampler(sampler)
+        if asked is find_sampler(defaults.sampler):  # these two were chosen together
+            return defaults.steps
+        return max(defaults.steps, min(asked.usual_steps, self.config.noise.steps - 1))
+
     def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[Stride]:
         """The strides that a sampler takes from pure noise, or from a picture (`strength` < 1): the last of them."""
         return steps_left(find_sampler(sampler).path(steps, self.alpha_bar()), strength)

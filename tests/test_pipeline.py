@@ -266,6 +266,22 @@ def test_ddpm_ends_at_timestep_0_and_draws_new_noise(model):
     assert not same(model.generate("red dog", seed=1, sampler="ddpm"), model.generate("red dog", seed=1))
 
 
+def test_a_sampler_that_needs_more_steps_than_the_models_default_takes_them(model):
+    told = []
+    for options in ({"sampler": "PLMS"}, {"sampler": "euler"}, {"sampler": "plms", "steps": 4}):
+        model.generate("red dog", seed=1, progress=steps_of(told), **options)
+    assert [count for count in told if isinstance(count, int)] == [40, 3, 4]
+    own = replace(model.config, defaults=replace(model.config.defaults, sampler="plms", steps=9))
+    for config, name, steps in (
+        (own, "plms", 9),  # chosen together by whoever made the model
+        (own, "lms", 40),
+        (replace(own, noise=NoiseConfig(steps=30)), "lms", 29),  # as many as its schedule has
+        (replace(own, defaults=Defaults(size=8)), "plms", 50),
+    ):
+        model.config = config
+        assert model.default_steps(name) == steps
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(randomise, sampler, prediction):

@@ -89,7 +89,12 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"{', '.join(SAMPLERS)}; from {WITH_KARRAS[0]} on also with _karras (default: the model's)",
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="sampling steps (default: the model's, but at least 40 with plms and lms, which need more than others)",
+    )
     parser.add_argument(
         "--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance"
     )

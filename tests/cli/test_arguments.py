@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from ldm.cli.arguments import SAMPLERS, WITH_KARRAS, width_and_height
+from ldm.cli.arguments import SAMPLERS, WITH_KARRAS, add_sampling, width_and_height
 from ldm.cli.program import make_parser
 from ldm.diffusion import samplers
 
@@ -35,3 +35,11 @@ def test_the_home_folder_is_expanded_in_every_path_of_every_command(monkeypatch,
     options = make_parser().parse_args(["generate", "a dog", "--out=~/x.png", "--init=~/y.png"])
     assert (options.out, options.init) == (tmp_path / "x.png", tmp_path / "y.png")
     assert make_parser().parse_args(["convert", "m", "~/out"]).out == tmp_path / "out"
+
+
+def test_help_names_the_samplers_that_take_more_steps_than_the_models_default():
+    more = {name: s.usual_steps for name, s in samplers.SAMPLERS.items() if s.usual_steps}
+    parser = argparse.ArgumentParser()
+    add_sampling(parser)
+    told = " ".join(parser.format_help().split())
+    assert set(more.values()) == {40} and f"at least 40 with {' and '.join(more)}," in told
