@@ -26,13 +26,8 @@ FUZZ      := $(VENV)/.stamp-fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help demo contact-sheet pictures evaluate test test-long check docs test-docs notebooks test-notebooks test-browser \
-<<<<<<< HEAD
   test-reference parity bench mutants fuzz rehearsal golden fresh \
-  train losses curves lint format clean
-=======
-  test-reference parity bench mutants rehearsal golden fresh \
   train losses samplers curves lint format clean
->>>>>>> bddf46e (PLMS and LMS take at least 40 steps unless told otherwise, as measured by the judge)
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
