@@ -325,3 +325,16 @@ def test_every_reader_goes_through_the_door():
         if READS.search(line) and path.relative_to(package).as_posix() not in OWN
     }
     assert sorted(found) == []
+
+
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_json_that_can_be_parsed_but_is_too_deep_to_compare_or_print_is_an_error(brackets):
+    def nested(depth: int) -> str:
+        if brackets == "[]":
+            return "[" * depth + "1" + "]" * depth
+        return '{"a": ' * depth + "1" + "}" * depth
+
+    assert parse_json(nested(64), "x")
+    for depth in (65, 900):
+        with pytest.raises(LdmError, match="x is nested too deeply"):
+            parse_json(nested(depth), "x")

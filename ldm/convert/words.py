@@ -40,6 +40,11 @@ def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Toke
         tokenizer = tokenizer_from_text(checkpoint.metadata[TOKENIZER])
     else:
         tokenizer = Tokenizer.clip(pad=config.text.pad)
+        if checkpoint.path.is_dir():
+            note(
+                f"{checkpoint.path} has no tokenizer/; taking CLIP's own, as its kind was trained with",
+                logging.INFO,
+            )
     expected = (config.text.vocab_size, config.text.context_length)
     if (tokenizer.vocab_size, tokenizer.context_length) != expected:
         raise LdmError(
