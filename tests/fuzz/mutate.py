@@ -4,6 +4,7 @@ import io
 import json
 import pickletools
 import struct
+from copy import deepcopy
 from random import Random
 
 from tests.convert.handwritten import (
@@ -166,7 +167,7 @@ def _value(rng: Random, old: object, raws: list[str]) -> object:
         )
     if pick < 0.5 and isinstance(old, str):
         return rng.choice((old.upper(), old[:-1], old + "x", [old], old * 3))
-    return rng.choice(VALUES)
+    return deepcopy(rng.choice(VALUES))  # later changes must not reach the list of them
 
 
 def change_program(rng: Random, program: bytes) -> bytes:

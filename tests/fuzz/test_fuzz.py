@@ -2,11 +2,12 @@ r"""Some mutated files of each kind, and that the harness would notice a reader 
 
 import sys
 import time
+from random import Random
 
 import pytest
 
 from ldm.errors import LdmError
-from tests.fuzz import kinds, run, worker
+from tests.fuzz import kinds, mutate, run, worker
 from tests.fuzz.__main__ import table
 from tests.fuzz.guided import NAMES, targets
 
@@ -36,6 +37,13 @@ def test_the_same_number_is_the_same_case(tmp_path):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     first, again = (cases_of(tmp_path / name, seed=5, numbers=range(40)) for name in "ab")
     assert [case[:3] for case in first] == [case[:3] for case in again]
+
+
+def test_mutations_leave_no_trace_in_what_they_choose_from():
+    before = repr(mutate.VALUES)
+    for number in range(2000):
+        mutate.change_json(Random(number), '{"a": [1, [2, {"b": 3}]], "c": {}}')
+    assert repr(mutate.VALUES) == before
 
 
 def judge(tmp_path, read, wrong=lambda folder, read, base: None):
