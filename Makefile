@@ -22,11 +22,12 @@ DEV       := $(VENV)/.stamp-dev
 DOCS      := $(VENV)/.stamp-docs
 NOTEBOOKS := $(VENV)/.stamp-notebooks
 REFERENCE := $(VENV)/.stamp-reference
+FUZZ      := $(VENV)/.stamp-fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help demo contact-sheet pictures evaluate test test-long check docs test-docs notebooks test-notebooks test-browser \
-  test-reference parity bench mutants rehearsal golden fresh \
-  train losses curves lint format clean
+  test-reference parity bench mutants fuzz rehearsal golden fresh \
+  train losses samplers curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
 
@@ -90,6 +91,11 @@ bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into do
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants $(ARGS) > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
 
+fuzz: $(FUZZ) ## read 100,000 mutated files, then ten minutes of coverage-guided fuzzing, into docs/fuzz.md (goes on if interrupted)
+	@mkdir -p outputs
+	$(BIN)/python -m tests.fuzz --journal outputs/fuzz.json --guided 600 $(ARGS) > outputs/fuzz.md && mv outputs/fuzz.md docs/fuzz.md
+	@rm outputs/fuzz.json
+
 rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
 	$(BIN)/python -m tests.rehearsal $(ARGS) > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
 
@@ -106,6 +112,10 @@ train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffu
 losses: $(CORE) ## train the quick VAE without one loss after the other, into docs/losses.md (an hour; goes on if interrupted)
 	@mkdir -p outputs
 	$(BIN)/python docs/losses.py > outputs/losses.md && mv outputs/losses.md docs/losses.md
+
+samplers: $(CORE) ## measure how many steps each sampler needs, into docs/samplers.md (ten minutes; goes on if interrupted)
+	@mkdir -p outputs
+	$(BIN)/python docs/samplers.py > outputs/samplers.md && mv outputs/samplers.md docs/samplers.md
 
 curves: ## keep the loss curves of the model in weights/mine in docs/curves/
 	@mkdir -p docs/curves
@@ -165,4 +175,9 @@ $(NOTEBOOKS): $(CORE)
 
 $(REFERENCE): $(TEST)
 	$(PIP) -q -e '.[test,reference]'
+	@touch $@
+
+# Where there is no atheris (it needs Linux and a Python that it has a wheel for), the rest runs without it.
+$(FUZZ): $(TEST)
+	$(PIP) -q -e '.[fuzz]' || echo "atheris cannot be installed here: no coverage-guided fuzzing" >&2
 	@touch $@

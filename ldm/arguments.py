@@ -1,9 +1,8 @@
 r"""Wrong arguments, told in the project's own error before anything is computed.
 
 A function that is `@checked` compares what it is given with its own annotations: `size=128` where the signature says
-`tuple[int, int] | None` is an `LdmError` that says so, and not an `AttributeError` from deep within. Annotations that
-are not known here (tensors, functions of the project) are taken on trust; which *values* make sense is up to the
-function itself.
+`tuple[int, int] | None` is an `LdmError` that says so, and not an `AttributeError` from deep within. Which *values*
+make sense is up to the function itself.
 
 Numbers of numpy and torch count as numbers, True and False do not.
 """
@@ -59,7 +58,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def fits(value: object, hint: object) -> bool:
-    """Whether a value is what an annotation asks for; True for annotations that are not known here."""
+    """Whether a value is what an annotation asks for; True for annotations that are no type, such as `Any`."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
@@ -81,7 +80,8 @@ def fits(value: object, hint: object) -> bool:
         return is_number(value)
     if hint is Path:
         return isinstance(value, os.PathLike)
-    return not (isinstance(hint, type) and hint in NAMES) or isinstance(value, hint)
+    kind = origin or hint
+    return hint is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
 def is_number(value: object) -> bool:

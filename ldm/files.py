@@ -18,6 +18,7 @@ from ldm.errors import LdmError
 from ldm.leftovers import exchange, locked, remove, rename_new, temporary_file, temporary_folder
 from ldm.paths import why_unreadable
 
+DEEPEST = 64  # tables and lists inside one another in a JSON file; tokenizer.json, the deepest known, has 6
 LARGEST_CONFIG = 1_000_000  # bytes; Stable Diffusion's are of a few thousand
 LARGEST_TEXT = 16_000_000  # bytes, of what may be longer: a vocabulary, an index of shards, a log
 
@@ -84,14 +85,27 @@ def read_json(path: str | os.PathLike[str], limit: int = LARGEST_CONFIG) -> Any:
 def parse_json(text: str | bytes, name: str) -> Any:
     """What a JSON text says. Raises `LdmError`, with `name`, for whatever cannot be parsed.
 
-    That includes brackets nested too deeply for the parser and numbers of thousands of digits.
+    That includes numbers of thousands of digits, and tables nested so deeply that the parser, or whatever compares or
+    prints the value later, would run out of stack.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if _depth(value) > DEEPEST:
+            raise RecursionError
+        return value
     except RecursionError as error:
         raise LdmError(f"{name} is nested too deeply for JSON; fetch the original again") from error
     except ValueError as error:  # also UnicodeDecodeError
         raise LdmError(f"{name} is not valid JSON ({str(error)[:200]}); fetch the original again") from error
+
+
+def _depth(value: Any) -> int:
+    """How many tables and lists lie inside one another, at most."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 @contextmanager

@@ -12,13 +12,23 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from ldm.errors import LdmError
 from ldm.files import open_regular
+from ldm.paths import expanded
 
 # What Pillow decodes itself. Others it hands to programs (an .eps starts Ghostscript): not with strangers' files.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "TGA", "ICO")
+# The kinds of a file that begins as a video does, by the brand that it names. Not every Pillow decodes them.
+BRANDS = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"heic": "HEIF",
+    b"heix": "HEIF",
+    b"mif1": "HEIF",
+    b"msf1": "HEIF",
+}
 EIGHT_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # of 16; 65535 / 257 = 255
 STRIP = 256  # rows
 WHITE = 128  # a mask's grey from here on is white
@@ -66,16 +76,16 @@ def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
-    path = Path(path)
+    path = expanded(path)
     try:
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             raise LdmError(f"no picture {path}: there is no such file; check its name")
         if path.is_file() and path.stat().st_size == 0:
             raise LdmError(f"{path} is empty (0 bytes); expected a picture: save or copy it again")
         with _warnings, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd notes in EXIF data, say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+            with open_regular(path) as file, Image.open(file, formats=formats()) as image:
                 return _flat(image, background)
     except LdmError:
         raise
@@ -83,7 +93,12 @@ def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
         limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
         raise LdmError(f"{path} is too large ({error}); expected at most {limit}: shrink it first") from error
     except UnidentifiedImageError as error:
-        kinds = ", ".join(FORMATS)
+        kind = _brand(path)
+        if kind:
+            raise LdmError(
+                f"{path} is a picture in {kind}, which Pillow cannot read as it is installed; save it as PNG or JPEG"
+            ) from error
+        kinds = ", ".join(formats())
         raise LdmError(f"{path} is not a picture that can be read; expected one of {kinds}") from error
     except Exception as error:  # Pillow's decoders meet damaged bytes with nearly any type of error
         reason = getattr(error, "strerror", None) or error
@@ -92,12 +107,30 @@ def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
         ) from error
 
 
+def formats() -> tuple[str, ...]:
+    """What is read on this machine: AVIF where Pillow was built with it, HEIF where a plugin for it is registered."""
+    avif = "avif" in features.modules and features.check_module("avif")
+    return FORMATS + ("AVIF",) * avif + ("HEIF",) * ("HEIF" in Image.OPEN)
+
+
+def _brand(path: Path) -> str | None:
+    with open_regular(path) as file:
+        head = file.read(12)
+    return BRANDS.get(head[8:]) if head[4:8] == b"ftyp" else None
+
+
 def _flat(image: Image.Image, background: str) -> Image.Image:
     """Upright, opaque, 8-bit RGB."""
     given = image
     image.load()  # some formats turn the picture upright by themselves here
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
+    if image.mode == "La":  # Pillow knows only this way out of premultiplied greys
+        image = image.convert("LA")
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # 32 bits; in those formats, 16
+        raise LdmError(
+            "a picture with 32 bits a number, of which none says what is white: save it with 8 or 16"
+        )
     if image.mode.startswith("I"):  # 16 bits, greyscale: Pillow itself would cut off above 255
         image = Image.fromarray(EIGHT_BITS[np.clip(np.asarray(image), 0, 65535)])
     if image.has_transparency_data:
@@ -120,6 +153,10 @@ def _opaque(image: Image.Image, background: str) -> Image.Image:
 
 
 def _cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if 0 in image.size:
+        raise LdmError(
+            f"a picture of {image.width}x{image.height} pixels; expected at least one along each side"
+        )
     return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
@@ -129,5 +166,8 @@ def _black_and_white(mask: Image.Image) -> Image.Image:
 
 def _some_white(mask: Image.Image, name: str) -> Image.Image:
     if mask.getbbox() is None:
-        raise LdmError(f"{name} is all black: nothing to repaint; paint white what is to change")
+        raise LdmError(
+            f"{name} is all black: nothing to repaint; paint white what is to change (greys below {WHITE} of 255, such "
+            "as the 1 of a mask of 0 and 1, count as black)"
+        )
     return mask

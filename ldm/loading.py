@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ldm.arguments import checked
 from ldm.backend.accelerate import accelerate
 from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.memory_format import converted, lay_out
@@ -30,6 +31,10 @@ log = logging.getLogger("ldm")
 
 _PACKAGE = Path(__file__).parent
 
+DTYPES = {
+    str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+}
+
 # Models up to this many numbers run in full precision everywhere: they are fast enough, and it is one worry less.
 SMALL = 100_000_000
 
@@ -47,7 +52,7 @@ def find(model: str | Path) -> Path:
         places += [folder / given for folder in weights_folders()]
     elif len(given.parts) == 2 and not given.is_absolute():
         places.append(hub_cache() / f"models--{'--'.join(given.parts)}")
-    reasons = []
+    reasons, absent = [], []
     for place in places:
         try:
             found = locate(place)
@@ -56,18 +61,23 @@ def find(model: str | Path) -> Path:
             continue
         if found is not None:
             return found
-    if any(recover(place) for place in places):  # a writer was killed while it replaced that folder
+        absent.append(place)
+    if any(recover(place) for place in absent):  # a writer was killed while it replaced that folder
         return find(model)
     if "://" in str(model):
         raise LdmError(
             f"{str(model)!r} is a web address; nothing is downloaded here: fetch it and give its path"
         )
     if len(places) == 1:
-        raise LdmError(reasons[0] if reasons else f"there is no {given}; give a checkpoint's file or folder")
-    looked = ", ".join(str(place) for place in places)
+        raise LdmError(
+            reasons[0] if reasons else f"there is no model {given}; give a checkpoint's file or folder"
+        )
+    looked = ", ".join(str(place) for place in absent)
+    if reasons:
+        also = f" (nothing is in {looked})" if absent else ""
+        raise LdmError(f"no model {str(model)!r}: {'; '.join(reasons)}{also}")
     raise LdmError(
         f"no model {str(model)!r}: none in {looked}; give a checkpoint's file or folder, or train one"
-        + "".join(f" ({reason})" for reason in reasons)
     )
 
 
@@ -83,6 +93,32 @@ def pick_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def read_device(device: torch.device | str | None) -> torch.device:
+    """The device asked for, or the fastest at hand. Raises `LdmError` for one that is not here."""
+    if device is None:
+        return pick_device()
+    try:
+        found = torch.empty(1, device=device).device
+    except (
+        Exception
+    ) as error:  # torch raises nearly any type, depending on the device and on how it was built
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LdmError(
+            f"device {str(device)!r} is not here ({reason}); give another, or none to take the fastest"
+        ) from error
+    if found.type == "meta":
+        raise LdmError("device 'meta' holds no numbers; give another, or none to take the fastest")
+    return found
+
+
+def read_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """A dtype to compute in, given itself or by its name. Raises `LdmError` for another one."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise LdmError(f"dtype {name!r}; expected one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
 def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
     """What a model of so many parameters runs best in: half precision on a GPU, and on a CPU that computes in bfloat16.
 
@@ -96,9 +132,10 @@ def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if bfloat16_instructions() else torch.float32
 
 
+@checked
 def load(
     model: str | Path = "tiny",
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     config: Config | str | Path | None = None,
     weights: str | None = None,
@@ -110,7 +147,8 @@ def load(
     ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
     ldm.load("v1-5-pruned-emaonly.safetensors").generate("an astronaut riding a horse")[0].show()
 
-    `dtype` and `device` are chosen if not given (`pick_dtype`, `pick_device`), and logged. `config`, or the path of a
+    `dtype` (or its name, such as "bfloat16") and `device` are chosen if not given (`pick_dtype`, `pick_device`), and
+    logged. `config`, or the path of a
     config.json, overrides what is detected; `prediction` ("eps" or "v") only what the U-Net is taken to predict.
     `weights` chooses between averaged ("ema") and "live" ones where a file has both. `vae` names a file or folder whose
     VAE takes the place of the model's own, for checkpoints that come without one. Files are mapped, not read:
@@ -118,6 +156,10 @@ def load(
     only U-Net and VAE get another `dtype`. Raises `LdmError` for what is no such model.
     """
     path = find(model)
+    if is_own_folder(path) and weights is not None:
+        raise LdmError(
+            f"weights={weights!r}, but {path} is a folder of this project's, which has one set of weights; leave it out"
+        )
     if is_own_folder(path) and config is None and prediction is None and vae is None:
         return _load_own(path, dtype, device)
     made = gather(path, read_config(config), weights, prediction, None if vae is None else find(vae))
@@ -128,7 +170,9 @@ def load(
     return made.model.eval()
 
 
-def _load_own(folder: Path, dtype: torch.dtype | None, device: torch.device | str | None) -> LatentDiffusion:
+def _load_own(
+    folder: Path, dtype: torch.dtype | str | None, device: torch.device | str | None
+) -> LatentDiffusion:
     """The model of a folder in this project's own layout."""
     checkpoint = open_checkpoint(folder)
     dtype, device = _settle(checkpoint, dtype, device)
@@ -173,12 +217,12 @@ def _aligned(tensor: Tensor) -> Tensor:
 
 
 def _settle(
-    checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device | str | None
+    checkpoint: Checkpoint, dtype: torch.dtype | str | None, device: torch.device | str | None
 ) -> tuple[torch.dtype, torch.device]:
     """What to compute in and where: as asked for, or chosen here, which is logged (of a small model, for debugging)."""
-    place = torch.device(device or pick_device())
+    place = read_device(device)
     numbers = sum(parameters(part.tensors) for part in checkpoint.parts.values())
-    kind = dtype or pick_dtype(numbers, place)
+    kind = pick_dtype(numbers, place) if dtype is None else read_dtype(dtype)
     if dtype is None or device is None:
         level = logging.INFO if numbers > SMALL else logging.DEBUG
         log.log(level, "%s: %s parameters in %s on %s", checkpoint.path, f"{numbers:,}", str(kind)[6:], place)
@@ -197,7 +241,7 @@ def read_config(config: Config | str | Path | None) -> Config | None:
 
 
 def _load_lone(
-    path: str | Path, part: str, dtype: torch.dtype | None, device: torch.device | str | None
+    path: str | Path, part: str, dtype: torch.dtype | str | None, device: torch.device | str | None
 ) -> nn.Module:
     found = gather_part(find(path), part)
     dtype, device = _settle(found.checkpoint, dtype, device)
@@ -205,8 +249,9 @@ def _load_lone(
     return found.network.eval()
 
 
+@checked
 def load_vae(
-    path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    path: str | Path, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> VAE:
     """The VAE of a file or folder, which may hold a whole model; to use it: `load(..., vae=...)`."""
     vae = _load_lone(path, "vae", dtype, device)
@@ -214,8 +259,9 @@ def load_vae(
     return vae
 
 
+@checked
 def load_text(
-    path: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    path: str | Path, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> TextEncoder:
     """The text encoder of a file or folder, which may hold a whole model."""
     text = _load_lone(path, "text", dtype, device)
@@ -223,11 +269,12 @@ def load_text(
     return text
 
 
+@checked
 def load_clip(
     model: str | Path = "tiny",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     device: torch.device | str | None = None,
 ) -> tuple[CLIP, Tokenizer]:
     """Both encoders of the model's CLIP, with their tokenizer: for similarity and zero-shot classification."""
-    clip, tokenizer = read_clip(find(model), dtype)
-    return clip.to(device or pick_device()), tokenizer
+    clip, tokenizer = read_clip(find(model), read_dtype(dtype))
+    return clip.to(read_device(device)), tokenizer

@@ -40,6 +40,8 @@ from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
 
+MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
+
 
 def pick_batch(prompt: str | Sequence[str], batch: int | None) -> int:
     """How many pictures: as many as asked for, else one of each prompt. Raises `LdmError` for less than one."""
@@ -92,9 +94,9 @@ class LatentDiffusion(nn.Module):
 
         A seed is a whole number below 2**32. One that is not given, or -1, is drawn at random, and nothing tells which
         it was: to make a picture again, give one. What else is left out is the model's own default
-        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers/table.py`) and its `steps`, `guidance`
-        (1: none), `size` as (width, height) in pixels. `negative` says what to move away from. `progress` is handed the
-        steps as they come and their number, and hands them on: a place for a progress bar.
+        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers/table.py`) and its `steps` (`default_steps`),
+        `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away from. `progress` is
+        handed the steps as they come and their number, and hands them on: a place for a progress bar.
 
         `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
         gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
@@ -108,9 +110,9 @@ class LatentDiffusion(nn.Module):
         Raises `LdmError` for values that the model cannot work with, and when numbers stop being finite.
         """
         defaults = self.config.defaults
-        steps = defaults.steps if steps is None else steps
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
+        steps = self.default_steps(sampler) if steps is None else steps
         size = size or (defaults.size, defaults.size)
         strength = pick_strength(init, strength, mask, keep_pixels)
         prompts = [prompt] if isinstance(prompt, str) else prompt
@@ -161,7 +163,14 @@ class LatentDiffusion(nn.Module):
         width, height = size
         factor = self.vae.factor
         if width % factor or height % factor or min(size) < factor:
-            raise LdmError(f"a size of {width}x{height} pixels; both must be multiples of {factor}")
+            near = "x".join(str(max(factor, round(pixels / factor) * factor)) for pixels in size)
+            raise LdmError(
+                f"a size of {width}x{height} pixels; both must be multiples of {factor}, such as {near}"
+            )
+        if width * height > MOST_PIXELS:
+            raise LdmError(
+                f"a size of {width}x{height} pixels; expected at most {MOST_PIXELS:,} pixels in all"
+            )
         shape = (self.config.vae.latent_channels, height // factor, width // factor)  # tensors: height first
         return noise_source(seeds, shape, self.sampling_dtype, self.device)
 
@@ -242,6 +251,14 @@ class LatentDiffusion(nn.Module):
         return Original(
             picture, latent, hole, torch.cat([to_read(hole, self.vae.factor).to(rest), rest], dim=1)
         )
+
+    @checked
+    def default_steps(self, sampler: str) -> int:
+        """How many steps `sampler` takes when nobody says: the model's own default, or more if it needs them."""
+        defaults, asked = self.config.defaults, find_sampler(sampler)
+        if asked is find_sampler(defaults.sampler):  # these two were chosen together
+            return defaults.steps
+        return max(defaults.steps, min(asked.usual_steps, self.config.noise.steps - 1))
 
     @checked
     def levels(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from ldm.errors import LdmError
-from ldm.inputs import fit_mask, fit_picture, read_mask, read_picture
+from ldm.inputs import FORMATS, fit_mask, fit_picture, formats, read_mask, read_picture
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 
@@ -47,6 +47,68 @@ def test_any_mode_becomes_rgb(tmp_path, mode):
     assert Image.open(path).mode == mode
     image = read_picture(path)
     assert image.mode == "RGB" and corners(image) == [BLACK, WHITE] * 2
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
+@pytest.mark.parametrize("turned", [False, True])
+def test_avif_is_read_upright_where_pillow_was_built_with_it(tmp_path, turned):
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    image = read_picture(saved(tmp_path / "a.avif", halves(BLACK, WHITE, (32, 16)), quality=100, exif=exif))
+    assert image.mode == "RGB" and image.size == ((16, 32) if turned else (32, 16))
+    dark = np.asarray(image)[..., 0] < 128
+    assert dark[: 16 if turned else 99, : 99 if turned else 16].all() and dark.mean() == 0.5
+    assert read_mask(tmp_path / "a.avif").getextrema() == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("brand", "kind"), [("avif", "AVIF"), ("heic", "HEIF"), ("mif1", "HEIF"), ("mp42", None)]
+)
+def test_a_format_that_pillow_was_not_built_for_is_named(tmp_path, monkeypatch, brand, kind):
+    monkeypatch.setattr(features, "check_module", lambda name: False)
+    assert formats() == FORMATS
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand.encode() + bytes(100))
+    with pytest.raises(LdmError, match=f"is a picture in {kind}" if kind else "is not a picture that can be"):
+        read_picture(tmp_path / "a.heic")
+
+
+def test_a_plugin_for_heif_is_used_where_it_is_registered(monkeypatch):
+    monkeypatch.setitem(Image.OPEN, "HEIF", None)
+    assert formats()[-1] == "HEIF"
+
+
+def test_the_home_folder_and_a_broken_link_are_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(tmp_path / "a.png", halves(BLACK, WHITE))
+    assert read_picture("~/a.png").size == (8, 6)
+    (tmp_path / "b.png").symlink_to("gone.png")
+    with pytest.raises(LdmError, match=r"b.png: it is a broken link: it points to gone.png"):
+        read_picture(tmp_path / "b.png")
+
+
+def test_greys_of_32_bits_are_refused_and_those_of_16_are_read_from_every_format(tmp_path):
+    ramp = np.array([[0, 65535, 32896]], dtype=np.uint16)
+    for name in ("a.png", "a.tif", "a.pgm"):
+        image = read_picture(saved(tmp_path / name, Image.fromarray(ramp)))
+        assert [image.getpixel((x, 0)) for x in range(3)] == [(v, v, v) for v in (0, 255, 128)]
+    for wide in (np.array([[0, 255]], dtype=np.int32), np.array([[0, 1]], dtype=np.float32)):
+        with pytest.raises(LdmError, match="save it"):
+            read_picture(saved(tmp_path / "b.tif", Image.fromarray(wide)))
+        with pytest.raises(LdmError, match="save it"):
+            fit_picture(Image.fromarray(wide), (2, 1))
+
+
+@pytest.mark.parametrize("mode", ["La", "LA", "PA", "RGBa", "RGBX", "HSV", "YCbCr", "CMYK", "1", "P"])
+def test_images_of_any_mode_that_pillow_makes_are_fitted(mode):
+    first = {"La": "LA", "PA": "LA", "RGBa": "RGBA"}.get(mode)
+    image = halves(BLACK, WHITE)
+    image = image.convert(first).convert(mode) if first else image.convert(mode)
+    assert corners(fit_picture(image, (8, 6))) == [BLACK, WHITE] * 2
+
+
+def test_a_mask_of_zeros_and_ones_is_told_what_counts_as_white(tmp_path):
+    with pytest.raises(LdmError, match="all black.*such as the 1 of a mask of 0 and 1"):
+        read_mask(saved(tmp_path / "a.png", halves(0, 1, mode="L")))
 
 
 def test_16_bits_are_rounded_to_8_by_hand(tmp_path):

@@ -1,5 +1,7 @@
 r"""`ldm.load`: where a model is looked for."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import ldm
@@ -15,6 +18,7 @@ from ldm import loading as module
 from ldm.convert.writing import convert, export
 from ldm.errors import LdmError
 from ldm.loading import find
+from ldm.trace.recorder import record
 from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
 from tests.small import CONFIG, write_small_model
 
@@ -66,7 +70,9 @@ def test_a_path_is_that_folder_and_no_name(places, tmp_path):
 def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
     work, package = places
     (work / "weights" / "toy").mkdir(parents=True)  # a folder without config.json is no model
-    with pytest.raises(LdmError, match="no model 'toy': none in toy, ") as caught:
+    with pytest.raises(
+        LdmError, match="no model 'toy': .*toy is a folder with no checkpoint in it"
+    ) as caught:
         find("toy")
     for root in (work, package.parent, package):
         assert str(root / "weights" / "toy") in str(caught.value)
@@ -75,7 +81,7 @@ def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
 def test_of_a_path_only_that_path_is_listed(places, tmp_path):
     with pytest.raises(LdmError) as caught:
         ldm.load(tmp_path / "no" / "model")
-    assert str(caught.value).startswith(f"there is no {tmp_path / 'no' / 'model'};")
+    assert str(caught.value).startswith(f"there is no model {tmp_path / 'no' / 'model'};")
 
 
 def test_load_opens_a_model_that_paints(places):
@@ -370,3 +376,114 @@ def test_a_model_in_bfloat16_on_a_cpu_has_its_channels_last(tmp_path, layout):
         for weight in (model.unet.conv_out.weight, model.vae.decoder.conv_out.weight):
             assert weight.is_contiguous(memory_format=torch.channels_last) is expected
             assert weight.is_contiguous() is not expected
+
+
+# --- how the caller's surroundings are, and how arguments may be given --------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "torch.bfloat16", torch.bfloat16])
+def test_a_dtype_may_be_given_by_its_name(tmp_path, name):
+    write_small_model(tmp_path)
+    assert ldm.load(tmp_path, dtype=name, device="cpu").dtype == torch.bfloat16
+    assert next(ldm.loading.load_vae(tmp_path, name, "cpu").parameters()).dtype == torch.bfloat16
+    assert next(ldm.load_clip(tmp_path, name, "cpu")[0].parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", ["half-ish", "int8", torch.int8, torch.complex64])
+def test_a_dtype_that_networks_do_not_compute_in_is_an_error(tmp_path, dtype):
+    write_small_model(tmp_path)
+    for load in (ldm.load, ldm.load_clip, ldm.loading.load_text):
+        with pytest.raises(LdmError, match="expected one of float32, bfloat16, float16, float64"):
+            load(tmp_path, dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["cud", "", "cpu:x", "meta", torch.device("meta")])
+def test_a_device_that_is_not_here_is_an_error(tmp_path, device):
+    write_small_model(tmp_path)
+    for load in (ldm.load, ldm.load_clip, ldm.loading.load_vae):
+        with pytest.raises(LdmError, match=r"^device '.*; give another, or none to take the fastest"):
+            load(tmp_path, device=device)
+
+
+def test_choosing_among_the_weights_of_our_own_folder_is_an_error(tmp_path):
+    write_small_model(tmp_path)
+    for weights in ("ema", "live"):
+        with pytest.raises(LdmError, match="which has one set of weights; leave it out"):
+            ldm.load(tmp_path, weights=weights)
+
+
+@pytest.fixture
+def meta_by_default():
+    r"""torch makes tensors on the meta device unless it is told: whatever is not told holds no numbers."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+def layouts(folder):
+    r"""A model in every form that is read."""
+    single = FAMILIES["sd1"]
+    path = save(folder / "a.safetensors", single, single_file(single, random_tensors(single)))
+    convert(path, folder / "ours")
+    export(path, folder / "theirs", "diffusers")
+    return [path, folder / "ours", folder / "theirs"]
+
+
+def test_torchs_default_device_changes_nothing_about_a_model_or_its_pictures(tmp_path, request):
+    paths = layouts(tmp_path)
+    write_small_model(tmp_path / "small")
+
+    def everything():
+        states = [ldm.load(path, device="cpu").state_dict() for path in paths]
+        states += [
+            ldm.load_clip(tmp_path / "small", device="cpu")[0].state_dict(),
+            ldm.loading.load_vae(paths[1], device="cpu").state_dict(),
+            ldm.loading.load_text(paths[2], torch.float16, "cpu").state_dict(),
+        ]
+        model = ldm.load(tmp_path / "small", device="cpu")
+        picture, mask = Image.new("RGB", (16, 16), "red"), Image.new("L", (16, 16), 255)
+        options = {"seed": 1, "steps": 2}
+        images = model.generate(["red dog " * 20, "(dog:1.3)"], long_prompt="chunk", **options)
+        images += model.generate("red", init=picture, mask=mask, sampler="dpmpp_2m_karras", **options)
+        images += model.generate("red", sampler="ddpm", tile=True, size=(160, 16), **options)
+        with record(model, "red") as recording:
+            model.generate("red", progress=recording.watch(), **options)
+        states.append({str(i): moment.attention for i, moment in enumerate(recording.moments)})
+        return states, [np.asarray(image) for image in images + recording.pictures("x0")]
+
+    states, images = everything()
+    request.getfixturevalue("meta_by_default")
+    again, images_again = everything()
+    for before, after in zip(states, again, strict=True):
+        assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+    assert all((a == b).all() for a, b in zip(images, images_again, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_torchs_default_dtype_changes_nothing_about_a_model_or_its_pictures(tmp_path, dtype):
+    write_small_model(tmp_path)
+    options = {"seed": 1, "steps": 3, "sampler": "dpmpp_2m_karras"}  # which asks about times between two
+    expected = ldm.load(tmp_path, device="cpu").generate("(red:1.3) dog", **options)
+    torch.set_default_dtype(dtype)
+    try:
+        [image] = ldm.load(tmp_path, device="cpu").generate("(red:1.3) dog", **options)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (np.asarray(image) == np.asarray(expected[0])).all()
+
+
+def test_a_copied_or_pickled_model_paints_the_same(tmp_path):
+    write_small_model(tmp_path)
+    model = ldm.load(tmp_path, device="cpu")
+    expected = np.asarray(model.generate("red dog", seed=1)[0])
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert (np.asarray(other.generate("red dog", seed=1)[0]) == expected).all()
+
+
+def test_a_model_loaded_in_inference_mode_paints_outside_of_it(tmp_path):
+    write_small_model(tmp_path)
+    expected = np.asarray(ldm.load(tmp_path, device="cpu").generate("red dog", seed=1)[0])
+    with torch.inference_mode():
+        model = ldm.load(tmp_path, device="cpu")
+        assert (np.asarray(model.generate("red dog", seed=1)[0]) == expected).all()
+    assert (np.asarray(model.generate("red dog", seed=1)[0]) == expected).all()

@@ -268,6 +268,22 @@ def test_ddpm_ends_at_timestep_0_and_draws_new_noise(model):
     assert not same(model.generate("red dog", seed=1, sampler="ddpm"), model.generate("red dog", seed=1))
 
 
+def test_a_sampler_that_needs_more_steps_than_the_models_default_takes_them(model):
+    told = []
+    for options in ({"sampler": "PLMS"}, {"sampler": "euler"}, {"sampler": "plms", "steps": 4}):
+        model.generate("red dog", seed=1, progress=steps_of(told), **options)
+    assert [count for count in told if isinstance(count, int)] == [40, 3, 4]
+    own = replace(model.config, defaults=replace(model.config.defaults, sampler="plms", steps=9))
+    for config, name, steps in (
+        (own, "plms", 9),  # chosen together by whoever made the model
+        (own, "lms", 40),
+        (replace(own, noise=NoiseConfig(steps=30)), "lms", 29),  # as many as its schedule has
+        (replace(own, defaults=Defaults(size=8)), "plms", 50),
+    ):
+        model.config = config
+        assert model.default_steps(name) == steps
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(randomise, sampler, prediction):
@@ -703,7 +719,9 @@ def test_the_model_is_named_as_its_checkpoint_is(model):
     [
         ({"steps": 0}, "0 sampling steps; expected 1 to 1000"),
         ({"steps": 1001}, "1001 sampling steps"),
-        ({"size": (9, 8)}, "a size of 9x8 pixels; both must be multiples of 2"),
+        ({"size": (9, 8)}, "a size of 9x8 pixels; both must be multiples of 2, such as 8x8"),
+        ({"size": (0, -5)}, "a size of 0x-5 pixels; both must be multiples of 2, such as 2x2"),
+        ({"size": (9998, 9998)}, "a size of 9998x9998 pixels; expected at most 67,108,864 pixels in all"),
         ({"size": (8, 7)}, "a size of 8x7 pixels"),
         ({"size": (0, 8)}, "a size of 0x8 pixels"),
         ({"size": (8, -2)}, "a size of 8x-2 pixels"),
@@ -714,3 +732,34 @@ def test_the_model_is_named_as_its_checkpoint_is(model):
 def test_values_the_model_cannot_work_with_are_errors(model, options, message):
     with pytest.raises(LdmError, match=message):
         model.generate("red dog", seed=1, **options)
+
+
+# --- parts with dtypes of their own -------------------------------------------------------------------------
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+
+
+@pytest.mark.parametrize("others", DTYPES)
+@pytest.mark.parametrize("part", ["text", "unet", "vae"])
+@pytest.mark.parametrize("in_channels", [4, 9])
+def test_each_part_may_have_a_dtype_of_its_own(randomise, part, others, in_channels):
+    model, options = small_model(randomise, in_channels=in_channels), {"seed": 7, "size": (160, 8)}
+    pictures = {"init": Image.new("RGB", (160, 8), "red"), "mask": left_half((160, 8))}
+    for dtype in DTYPES:
+        model.to(others)
+        getattr(model, part).to(dtype)
+        for tile in (False, True):
+            [image] = model.generate("(red:1.3) dog", "dog", tile=tile, **pictures, **options)
+            assert image.size == (160, 8)
+        assert model.encode_picture(pictures["init"]).isfinite().all()
+
+
+def test_a_vae_in_full_precision_decodes_what_a_unet_in_half_precision_made_at_full_precision(randomise):
+    model, latents = small_model(randomise).bfloat16(), []
+    model.vae.float()
+    model.vae.decoder.register_forward_pre_hook(lambda _, args: latents.append(args[0]))
+    images = model.generate("red dog", seed=7)
+    [latent] = latents
+    assert latent.dtype == torch.float32 and not torch.equal(latent, latent.bfloat16().float())
+    with torch.no_grad():
+        assert same(images, to_images(model.vae.decoder(latent)))

@@ -21,7 +21,9 @@ from ldm.cli.painting import (
     surroundings,
 )
 from ldm.cli.unasked import check_effort, recorded_file, recorded_model
+from ldm.convert.opening import is_own_folder
 from ldm.errors import LdmError
+from ldm.loading import find
 from ldm.record import Group, differences, read_record
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def paint_again(options: argparse.Namespace) -> None:
     device = options.device or (then.device if then.device in devices() else None)
     read_with = {
         "config": None if config is None else Path(config.path),
-        "weights": then.weights,
+        "weights": None if is_own_folder(find(name)) else then.weights,
         "prediction": then.prediction,
         "vae": vae,
     }

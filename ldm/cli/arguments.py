@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -79,14 +80,21 @@ def check_compiler(options: argparse.Namespace) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """How to walk from noise to picture. What is not given is up to the model."""
+    """How to sample. What is not given is up to the model."""
+    more = [row for row in ROWS if row.usual_steps]
     parser.add_argument(
         "--sampler",
         metavar="S",
-        help=f"{', '.join(row.name for row in ROWS)}; from {KARRAS[0].name.removesuffix('_karras')} on also with "
-        "_karras (default: the model's)",
+        help=f"{', '.join(f'{row.name} ({row.description})' for row in ROWS)}; "
+        f"from {KARRAS[0].name.removesuffix('_karras')} on also with _karras (default: the model's)",
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the model's)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"sampling steps (default: the model's, but at least {more[0].usual_steps} with "
+        f"{' and '.join(row.name for row in more)}, which need more than others)",
+    )
     parser.add_argument(
         "--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance"
     )
@@ -117,9 +125,8 @@ def add_many(parser: argparse.ArgumentParser) -> None:
 
 
 def width_and_height(text: str) -> tuple[int, int]:
-    """ "192x128" to (192, 128)."""
-    width, _, height = text.partition("x")
-    try:
-        return int(width), int(height)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128") from error
+    """ "192x128" to (192, 128), and "192", a square, to (192, 192)."""
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:[xX*\N{MULTIPLICATION SIGN}]\s*([0-9]{1,9})\s*)?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128, or 192 for a square")
+    return int(match[1]), int(match[2] or match[1])

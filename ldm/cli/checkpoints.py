@@ -22,12 +22,14 @@ def inspect_options(commands: Commands) -> None:
     p = commands.add_parser(
         "inspect",
         help="say what is in a checkpoint",
-        description="Say what is in a checkpoint, from its headers: no tensor is read, no code of it is run.",
+        description="Say what is in a checkpoint and whether it can be loaded. None of its code is run. What shapes do "
+        "not tell is taken from marks and metadata in the file, the JSON of a diffusers folder, a .yaml beside "
+        "the file, or its name; what was assumed is listed.",
     )
     p.set_defaults(command=inspect)
     p.add_argument("model", metavar="FILE-OR-FOLDER", help=MODEL)
     p.add_argument(
-        "--no-hash", action="store_true", help="leave out the sha256, for which the files are read whole"
+        "--no-hash", action="store_true", help="leave out the sha256 and the search for NaN: headers only"
     )
 
 
@@ -103,11 +105,10 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 
 
 def how_to_write(options: argparse.Namespace) -> dict[str, Any]:
-    from ldm.cli.painting import DTYPES
-    from ldm.loading import read_config
+    from ldm.loading import read_config, read_dtype
 
     given = loading(options)
-    dtype = DTYPES[options.dtype] if options.dtype else None
+    dtype = read_dtype(options.dtype) if options.dtype else None
     vae = None if given["vae"] is None else find_any(given["vae"])
     return given | {
         "config": read_config(given["config"]), "vae": vae, "dtype": dtype, "force": options.force

@@ -19,11 +19,14 @@ from ldm.cli.output import save_new, tell
 from ldm.cli.painting import check_size, check_words, load_model, paint, read_given
 from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
+from ldm.files import LARGEST_TEXT, read_bounded
 from ldm.record import Group, Record, read_record
 from ldm.train.processes import rank, start, world
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+LONGEST_PROMPT = 100_000  # characters; what is much longer would make a record too large to be read again
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,16 @@ def paint_many(options: argparse.Namespace) -> None:
 def read_prompts(path: Path) -> list[tuple[int, str]]:
     """The prompts of a text file with the number of the line, from 1. Empty lines count, and are skipped."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LdmError(
-            f"cannot read {path}: {reason}; give a text file with a prompt on each line"
-        ) from error
+        lines = read_bounded(path, LARGEST_TEXT).decode("utf-8-sig").split("\n")
+    except LdmError as error:
+        raise LdmError(f"{error}; give a text file with a prompt on each line") from error
+    except UnicodeDecodeError as error:
+        raise LdmError(f"cannot read {path}: {error}; give a text file in UTF-8") from error
+    for number, line in enumerate(lines, start=1):
+        if len(line) > LONGEST_PROMPT:
+            raise LdmError(
+                f"{path}: line {number} has {len(line):,} characters; expected at most {LONGEST_PROMPT:,}"
+            )
     prompts = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
         raise LdmError(f"{path} is empty; expected a text file with a prompt on each line")

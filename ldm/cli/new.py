@@ -62,6 +62,7 @@ def paint_new(options: argparse.Namespace) -> None:
 def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
     """The first picture, with the model's own defaults for what was not said."""
     defaults, name = model.config.defaults, options.model or "tiny"
+    sampler = options.sampler or defaults.sampler
     width, height = options.size or (defaults.size, defaults.size)
     # The name of somebody else's file may have told what it predicts. Names change, so the record says it outright.
     predicted = None if is_own_folder(find(name)) else model.config.noise.prediction
@@ -69,8 +70,8 @@ def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
         prompt=options.prompt,
         negative=options.negative or "",
         seed=options.seed,
-        sampler=options.sampler or defaults.sampler,
-        steps=defaults.steps if options.steps is None else options.steps,
+        sampler=sampler,
+        steps=model.default_steps(sampler) if options.steps is None else options.steps,
         guidance=defaults.guidance if options.guidance is None else options.guidance,
         width=width,
         height=height,

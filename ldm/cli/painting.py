@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
-DTYPES = {
-    str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-}
-MOST_PIXELS = 2**26  # who asks for more has mistyped: not a sixteenth of it fits into a graphics card
 # The files that painting reads of a model's folder: of ours, then of diffusers'.
 OUR_FILES = ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors")
 DIFFUSERS_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")
@@ -54,8 +50,6 @@ def load_model(
     `compiled` has torch compile its U-Net, when it is first used. `read_with`: how `ldm.load` is to read the files,
     as from `ldm.cli.arguments.loading`.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise LdmError(f"dtype {dtype!r}; expected one of {', '.join(DTYPES)}")
     if device is not None and device not in devices():
         here = ", ".join(devices())
         raise LdmError(
@@ -63,7 +57,7 @@ def load_model(
         )
     quick_products()
     with readable(name):
-        model = ldm.load(name, dtype=DTYPES[dtype] if dtype else None, device=device, **read_with)
+        model = ldm.load(name, dtype=dtype, device=device, **read_with)
     if compiled:
         model.unet.compile()
     return model
@@ -168,10 +162,6 @@ def paint(
     """
     size, seed = (record.width, record.height), record.seed - record.group.index
     check_seed(seed)  # to `generate`, -1 would mean another picture each time
-    if record.width * record.height > MOST_PIXELS:
-        raise LdmError(
-            f"a size of {size[0]}x{size[1]} pixels; expected at most {MOST_PIXELS:,} pixels in all"
-        )
 
     def painted(progress: Progress) -> list[Image]:
         return model.generate(

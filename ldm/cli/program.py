@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from ldm.backend.allocator import keep_heap
@@ -23,6 +24,7 @@ from ldm.cli.output import tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
 from ldm.errors import LdmError, printable
+from ldm.paths import expanded
 
 # In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
 COMMANDS = (
@@ -126,6 +128,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_options(commands)
     add_debug(parser, default=False)
     for command in commands.choices.values():
+        command.register("type", Path, expanded)  # `~`, which a shell leaves alone after `--out=`
         add_debug(command, default=argparse.SUPPRESS)  # so that it does not undo `ldm --debug COMMAND`
     return parser
 

@@ -19,7 +19,7 @@ from ldm.config import Config
 from ldm.convert.names import some
 from ldm.convert.notes import note
 from ldm.convert.settings import settings_of
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 
 Table = Mapping[str, Any]
 
@@ -151,7 +151,7 @@ def demand_agreement(
         if part not in SWITCHES or not isinstance(said, Mapping):
             continue
         for key, value in said.items():
-            has = f"{part}: {(sources or {}).get((part, key), 'its config')} has {key} = {repr(value)[:100]}"
+            has = f"{part}: {(sources or {}).get((part, key), 'its config')} has {key} = {shown(value)}"
             if key in SWITCHES[part]:
                 good = SWITCHES[part][key]
                 if not any(_same(value, one) for one in good):

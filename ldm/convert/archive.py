@@ -14,6 +14,7 @@ records. Source: PKWARE's APPNOTE, version 6.3.10, sections 4.3 and 4.5.3.
 import struct
 from dataclasses import dataclass
 
+NEWEST = 63  # the version of the format, times ten, that a reader may be asked to know
 MOST_RECORDS = 100_000  # Stable Diffusion's checkpoints have some two thousand
 
 _HEADER = struct.Struct("<4s5H3I2H")  # before each record
@@ -103,15 +104,29 @@ def _entries(directory: memoryview, count: int) -> list[_Listed]:
         if len(directory) - at < _ENTRY.size:
             raise ValueError("its directory is cut short")
         fields = _ENTRY.unpack_from(directory, at)
-        mark, _, _, flags, method, _, _, crc32, packed, size, long_name, long_extra, comment, disk, *_ = (
-            fields
-        )
+        (
+            mark,
+            _,
+            needed,
+            flags,
+            method,
+            _,
+            _,
+            crc32,
+            packed,
+            size,
+            long_name,
+            long_extra,
+            comment,
+            disk,
+            *_,
+        ) = fields
         header = fields[-1]
         at += _ENTRY.size
         name = bytes(directory[at : at + long_name])
         extra = bytes(directory[at + long_name : at + long_name + long_extra])
         at += long_name + long_extra
-        if mark != b"PK\1\2" or comment or disk or at > len(directory):
+        if mark != b"PK\1\2" or comment or disk or needed > NEWEST or at > len(directory):
             raise ValueError("its directory is damaged")
         size, packed, header = _in_64_bits(extra, size, packed, header)
         if packed != size and not method and not flags & _ENCRYPTED:

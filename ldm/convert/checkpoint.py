@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ldm.convert.foreign import INVERSION, is_inversion
 from ldm.convert.names import Layout
+from ldm.convert.notes import note
 from ldm.convert.strangers import is_harmless
 from ldm.errors import LdmError
 
@@ -101,7 +102,12 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
     ema = {name: ema[other] for name, other in averaged.items() if other in ema}
     if weights == "ema" and not ema:
         raise LdmError(
-            f"{path} has no averaged weights (EMA); load it with weights='live', or leave that out"
+            f"{path} has one set of weights, and nothing in it says that they are averaged (EMA); to take them as they "
+            "are, leave out weights='ema'"
+        )
+    if weights == "live" and not ema:
+        note(
+            f"{path} has one set of weights, and nothing in it says whether they are live; taken as they are"
         )
     trouble, lacking = None, len(averaged) - len(ema)
     if ema and weights != "live" and lacking:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
 from ldm.convert.agreement import demand_agreement
-from ldm.convert.checkpoint import PART_NAMES, Checkpoint
+from ldm.convert.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.convert.evidence import IMPLIED, heard, prediction_in_name
 from ldm.convert.foreign import foreign
 from ldm.convert.kinds import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
@@ -14,7 +14,7 @@ from ldm.convert.notes import note
 from ldm.convert.opening import CONFIG, OWN_PARTS, all_names
 from ldm.convert.settings import PREDICTIONS, with_settings
 from ldm.convert.sizes import sized_config, text_config, vae_config, whole_folder
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 
 
 def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
@@ -68,7 +68,8 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
     if found == "sd2":
         predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
         found = "sd2-v" if predicts_v else "sd2-base"
-    config = with_settings(sized_config(found, checkpoint.parts), settings)
+    told = "num_hidden_layers" in settings.get("text_encoder", {})
+    config = with_settings(sized_config(found, checkpoint.parts, told), settings)
     demand_agreement(config, settings, found.startswith("sd2"), sources)
     return config
 
@@ -89,7 +90,7 @@ def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
 
 
 def _say_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
-    kind = {theirs: ours for ours, theirs in PREDICTIONS.items()}.get(said, said)
+    kind = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), shown(said))
     note(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)", logging.INFO)
 
 
@@ -112,6 +113,11 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
         )
     if list(checkpoint.parts) in (["vae"], ["text"]):
         part = next(iter(checkpoint.parts))
+        if checkpoint.strange:
+            raise LdmError(
+                f"{checkpoint.path} holds a {PART_NAMES[part]} and {len(checkpoint.strange)} tensors of an unknown "
+                f"kind ({some(list(checkpoint.strange))}); expected a checkpoint of Stable Diffusion"
+            )
         raise LdmError(
             f"{checkpoint.path} is only a {PART_NAMES[part]}; open it with ldm.loading.load_{part}"
             + (", or give it to a model with vae=... (--vae FILE)" if part == "vae" else "")
@@ -129,8 +135,7 @@ def lone_config(checkpoint: Checkpoint) -> VAEConfig | TextConfig:
     if name == "vae":
         config = replace(config, vae=vae_config(part))
     elif name == "text":
-        wide = text_config(part, "sd1").width >= SD2_BASE.text.width
-        config = replace(config, text=text_config(part, "sd2" if part.layout == "compvis" or wide else "sd1"))
+        config = replace(config, text=_lone_text(checkpoint, part))
     else:
         raise LdmError(f"{checkpoint.path} is only a {PART_NAMES[name]}, which paints nothing alone")
     what = foreign_class(checkpoint.settings)
@@ -139,3 +144,21 @@ def lone_config(checkpoint: Checkpoint) -> VAEConfig | TextConfig:
     config = with_settings(config, checkpoint.settings)
     demand_agreement(config, checkpoint.settings, linear_projection=False)
     return config.vae if name == "vae" else config.text
+
+
+def _lone_text(checkpoint: Checkpoint, part: Part) -> TextConfig:
+    """The config of a text encoder alone: version 1 has CLIP's, version 2 OpenCLIP's, told apart by their width.
+
+    Others are taken by their names: OpenCLIP's, or transformers', which both versions have.
+    """
+    told = "num_hidden_layers" in checkpoint.settings.get("text_encoder", {})
+    width = text_config(part, "sd1").width
+    by_width = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2"}
+    if width in by_width:
+        return text_config(part, by_width[width], told)
+    version = "sd2" if part.layout == "compvis" else "sd1"
+    note(
+        f"{checkpoint.path}: a text encoder {width} wide is neither that of Stable Diffusion 1 ({SD1.text.width}) nor "
+        f"that of 2 ({SD2_BASE.text.width}); taking it as one of {version[-1]}, by the names of its tensors"
+    )
+    return text_config(part, version, told)

@@ -64,16 +64,30 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
         if what := foreign_class(settings):
             raise LdmError(f"{folder} is {what}; expected a checkpoint of Stable Diffusion") from error
         raise
-    return Checkpoint(folder, "diffusers folder", parts, settings=settings)
+    both = _has_live(folder / FOLDERS["unet"])
+    if weights == "ema" and not both:
+        raise LdmError(
+            f"{folder} has one set of weights, and nothing in it says that they are averaged (EMA); to take them as "
+            "they are, leave out weights='ema'"
+        )
+    return Checkpoint(folder, "diffusers folder", parts, settings=settings, ema=both)
+
+
+def _has_live(folder: Path) -> bool:
+    """Whether there are live weights of a network beside the others, which are then their average."""
+    return folder.is_dir() and any(".non_ema." in file.name for file in folder.iterdir())
 
 
 def read_single(folder: Path) -> Checkpoint | None:
     """A folder that holds one network, such as a VAE published alone; None if it holds none."""
     settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    name = {"AutoencoderKL": "vae", "UNet2DConditionModel": "unet"}.get(
-        str(settings.get("_class_name")), "text"
-    )
+    kind = settings.get("_class_name")
+    name = {"AutoencoderKL": "vae", "UNet2DConditionModel": "unet"}.get(str(kind), "text")
     if name == "text" and "architectures" not in settings:
+        if kind is not None:
+            raise LdmError(
+                f"{folder} is a network of another kind ({str(kind)[:80]}); expected Stable Diffusion's"
+            )
         return None
     part = read_part(folder, name, None)
     return Checkpoint(folder, "diffusers folder", {name: part}, settings={FOLDERS[name]: settings})

@@ -4,6 +4,7 @@ Numbers are read for two questions only, which can be left out together: a file'
 table of 1000 numbers, the noise schedule, where a file has one.)
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,6 +179,18 @@ def _compared(report: Report, checkpoint: Checkpoint) -> Report:
     )  # fmt: skip
 
 
+def _which(path: Path) -> str:
+    """Whether one set of weights is averaged or live: nothing but its name may tell."""
+    words = set(
+        re.split(r"[^a-z0-9]+", path.name.lower().replace("non-ema", "nonema").replace("no-ema", "nonema"))
+    )
+    if "nonema" in words:
+        return "live by the file's name"
+    if words & {"ema", "emaonly"}:
+        return "averaged (EMA) by the file's name"
+    return "of which nothing says whether they are averaged (EMA) or live"
+
+
 def _lines(report: Report) -> Iterable[str]:
     yield f"{report.path}: {report.kind}"
     yield f"form        {report.form}"
@@ -188,8 +201,7 @@ def _lines(report: Report) -> Iterable[str]:
     if report.config is not None:
         yield f"predicts    {report.config.noise.prediction}"
     if report.components:
-        one = "one set; the file does not say whether averaged (EMA) or live"
-        yield f"weights     {'both averaged (EMA) and live' if report.ema else one}"
+        yield f"weights     {'both averaged (EMA) and live' if report.ema else 'one set, ' + _which(report.path)}"
     for file, digest in report.hashes.items():
         known = lookup(digest)
         said = (

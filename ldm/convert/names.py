@@ -67,14 +67,24 @@ def match(
         full = next((spelling for spelling in _spellings(name) if spelling in known), None)
         if full is None:
             left_over.append(name)
+        elif full in found and _is_copy(tensor, found[full]):
+            dropped.append(name)  # as merging two files leaves it that spell one name in two ways
         elif full in found:
-            raise LdmError(f"the tensor {full} is in the file twice, once as {name}; take out one of the two")
+            raise LdmError(
+                f"the tensor {full} is in the file twice, with other numbers as {name}; take out one of the two"
+            )
         else:
             found[full] = tensor
             if full not in wanted:
                 dropped.append(name)
     own = {row.ours: _read(found[row.name(layout)], row, layout) for row in rows if row.name(layout) in found}
     return Match(own, [name for name in wanted if name not in found], left_over, dropped)
+
+
+def _is_copy(tensor: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have the same numbers, which are read for it."""
+    same_kind = tensor.dtype == other.dtype and tensor.shape == other.shape
+    return same_kind and not tensor.is_meta and torch.equal(tensor.double(), other.double())
 
 
 def _spellings(name: str) -> list[str]:

@@ -218,4 +218,6 @@ def _tensor(data: Tensor, view: View, record: Record | None, path: Path) -> Tens
         there = "is missing" if record is None else f"has {record.end - record.begin:,} bytes of {size:,}"
         raise LdmError(f"{path} is damaged (its record {storage.record[:60]!r} {there}); fetch it again")
     numbers = data.untyped_storage()[record.begin : record.begin + size]
-    return torch.empty(0, dtype=storage.dtype).set_(numbers, view.offset, view.shape, view.strides)
+    return torch.empty(0, dtype=storage.dtype, device="cpu").set_(
+        numbers, view.offset, view.shape, view.strides
+    )

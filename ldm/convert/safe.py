@@ -181,7 +181,7 @@ def _slice(whole: Tensor, entry: Entry) -> Tensor:
     # such numbers torch does not make, but a storage may begin anywhere.
     storage = whole.untyped_storage()[entry.begin : entry.end]
     strides = torch.empty(entry.shape, device="meta").stride()
-    return torch.empty(0, dtype=entry.dtype).set_(storage, 0, entry.shape, strides)
+    return torch.empty(0, dtype=entry.dtype, device="cpu").set_(storage, 0, entry.shape, strides)
 
 
 def write_safetensors(

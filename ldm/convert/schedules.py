@@ -54,7 +54,7 @@ def schedule_of_betas(betas: Any, noise: NoiseConfig) -> NoiseConfig:
         raise LdmError(f"scheduler: its config has {len(betas)} trained_betas; expected 2 to {LONGEST:,}")
     # Where the list is one of the known shapes, its ends are the schedule's.
     ends = replace(noise, beta_start=float(betas[0]), beta_end=float(betas[-1]))
-    alpha_bar = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32), dim=0)
+    alpha_bar = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32, device="cpu"), dim=0)
     for candidate in (noise, ends):
         found = schedule_of(alpha_bar, candidate)
         if found is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ldm.config import SD1, SD2_BASE, Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
 from ldm.convert.checkpoint import PART_NAMES, Part
 from ldm.convert.kinds import Shapes, side
+from ldm.convert.notes import note
 from ldm.errors import LdmError
 
 HEAD_WIDTH = 64  # of every head of Stable Diffusion 2, and of both text encoders
@@ -112,18 +113,18 @@ def vae_config(part: Part) -> VAEConfig:
     )
 
 
-def text_config(part: Part, version: str) -> TextConfig:
-    """Version 2 reads the state before the last layer; a file may have that layer, or may have left it off."""
+def text_config(part: Part, version: str, told: bool = False) -> TextConfig:
+    """Version 2 reads the state before the last layer; a file may have that layer, or may have left it off.
+
+    `told`: JSON says how many layers the file has, all of which are read, as by transformers.
+    """
     shapes = {name.removeprefix("text_model."): shape for name, shape in part.shapes.items()}
     if part.layout == "compvis":
         tokens, positions = "token_embedding.weight", "positional_embedding"
         layers = count(lambda i: f"transformer.resblocks.{i}.ln_1.weight", shapes)
-        # Who cut the last layer off also left off what comes after it.
-        whole = "text_projection" in shapes or "logit_scale" in shapes
     else:
         tokens, positions = "embeddings.token_embedding.weight", "embeddings.position_embedding.weight"
         layers = count(lambda i: f"encoder.layers.{i}.layer_norm1.weight", shapes)
-        whole = False
     family = SD1.text if version == "sd1" else SD2_BASE.text
     width = side(shapes, tokens, 1)
     return replace(
@@ -131,9 +132,30 @@ def text_config(part: Part, version: str) -> TextConfig:
         vocab_size=side(shapes, tokens, 0),
         context_length=side(shapes, positions, 0),
         width=width,
-        layers=layers + (family.output == "penultimate" and not whole),
+        layers=layers if family.output == "last" else _layers_with_the_unread(part, width, layers, told),
         heads=max(1, width // HEAD_WIDTH),
     )
+
+
+def _layers_with_the_unread(part: Part, width: int, layers: int, told: bool) -> int:
+    """How many layers a text encoder of version 2 was trained with, the last of which nothing reads.
+
+    `layers` are in the file. Notes what is assumed if it is no encoder of the published size and nothing tells.
+    """
+    if told:
+        return layers + 1
+    known = SD2_BASE.text
+    if width == known.width and layers in (known.layers, known.layers - 1):
+        return known.layers
+    # What follows the last layer: whoever cut that off left these off, too. But a file without them may still have it.
+    if "text_projection" in part.shapes or "logit_scale" in part.shapes:
+        return layers
+    note(
+        f"{part.source}: nothing tells whether the {layers} layers of its text encoder include the last one, which "
+        "Stable Diffusion 2 does not read; taking it as left out. If prompts are followed poorly, give a "
+        "config that says it"
+    )
+    return layers + 1
 
 
 def whole_folder(source: Path) -> str:
@@ -142,8 +164,11 @@ def whole_folder(source: Path) -> str:
     return f": give the whole folder, {folder}" if (folder / "model_index.json").is_file() else ""
 
 
-def sized_config(family: str, parts: dict[str, Part]) -> Config:
-    """The config of a whole model of a supported family. Raises `LdmError` if a part is missing or not a model's."""
+def sized_config(family: str, parts: dict[str, Part], told: bool = False) -> Config:
+    """The config of a whole model of a supported family; `told` as for `text_config`.
+
+    Raises `LdmError` if a part is missing or not a model's.
+    """
     missing = [PART_NAMES[name] for name in ("text", "vae", "unet") if name not in parts]
     if missing:
         source = next(iter(parts.values())).source
@@ -154,7 +179,7 @@ def sized_config(family: str, parts: dict[str, Part]) -> Config:
     version = family.partition("-")[0]
     return Config(
         name=family,
-        text=text_config(parts["text"], version),
+        text=text_config(parts["text"], version, told),
         vae=vae_config(parts["vae"]),
         unet=unet_config(parts["unet"], version),
         noise=NoiseConfig(prediction="v" if family == "sd2-v" else "eps"),

@@ -178,7 +178,7 @@ class _Machine:
                 self.pop()
                 self.top((OrderedDict, Leftover))
             case "SHORT_BINSTRING":
-                push(argument.encode("latin1"))
+                push(argument.encode("latin1").decode())  # as torch does: the first Python's texts
             case "PROTO" if argument <= 5:
                 pass
             case _:

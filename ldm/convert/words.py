@@ -23,7 +23,9 @@ def tokenizer_from_text(text: str) -> Tokenizer:
     """Read what `tokenizer_text` wrote. Raises `LdmError` if it is something else."""
     try:
         fields = parse_json(text, "the tokenizer in the file's metadata")
-        merges = [(str(left), str(right)) for left, right in fields.pop("merges")]
+        merges = [(left, right) for left, right in fields.pop("merges")]
+        if not all(isinstance(piece, str) for pair in merges for piece in pair):
+            raise TypeError("a merge is no pair of texts")
         return Tokenizer(merges, **fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LdmError(f"the tokenizer in the file's metadata is damaged ({str(error)[:100]})") from error
@@ -38,6 +40,11 @@ def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Toke
         tokenizer = tokenizer_from_text(checkpoint.metadata[TOKENIZER])
     else:
         tokenizer = Tokenizer.clip(pad=config.text.pad)
+        if checkpoint.path.is_dir():
+            note(
+                f"{checkpoint.path} has no tokenizer/; taking CLIP's own, as its kind was trained with",
+                logging.INFO,
+            )
     expected = (config.text.vocab_size, config.text.context_length)
     if (tokenizer.vocab_size, tokenizer.context_length) != expected:
         raise LdmError(

@@ -43,7 +43,7 @@ def foreign_syntax(text: str) -> list[str]:
 
     "and" and "break" are words; so are those in capitals among words in capitals, as in "the title WAR AND PEACE".
     """
-    found = {}
+    found: dict[str, None] = {}
     for match in _PASSAGE.finditer(text):
         before, after = (
             text[max(0, match.start() - 100) : match.start()],

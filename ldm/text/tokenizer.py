@@ -214,7 +214,7 @@ class Tokenizer:
         for text in [texts] if isinstance(texts, str) else texts:
             row = [self.bos, *self.encode(text)[: self.context_length - 2], self.eos]
             rows.append(row + [self.pad_id] * (self.context_length - len(row)))
-        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.context_length)
+        return torch.tensor(rows, dtype=torch.int64, device="cpu").reshape(len(rows), self.context_length)
 
     def save(self, folder: str | Path) -> None:
         r"""Write the four files transformers' `CLIPTokenizer` reads, each whole or not at all."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 from ldm.files import read_json, read_text
 from ldm.text.merges import Pair, parse_merges
 from ldm.text.words import BOS, END_OF_WORD, EOS
@@ -78,8 +78,11 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         raise _words_were_added(extra, added)
     length = options.get("model_max_length", 77)
     if type(length) is not int or length > 10_000:  # transformers writes 1e30 where nobody set it
-        raise LdmError(f"{folder}: model_max_length {length!r}, expected a whole number such as 77")
-    return TokenizerFiles(vocab, merges, length, options["pad_token"], options.get("clean", clean))
+        raise LdmError(f"{folder}: model_max_length {shown(length)}, expected a whole number such as 77")
+    clean = options.get("clean", clean)
+    if not isinstance(clean, str | None):
+        raise LdmError(f"{folder}: clean {shown(clean)}, expected a word")
+    return TokenizerFiles(vocab, merges, length, options["pad_token"], clean)
 
 
 def _read_one(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:
@@ -142,7 +145,8 @@ def _added(path: Path, whole: Mapping[str, Any], vocab: Mapping[str, Any]) -> di
     wrong = [word for word, number in ids.items() if vocab.get(word, number) != number]
     if wrong:
         raise LdmError(
-            f"{path}: {wrong[0]!r} has the id {ids[wrong[0]]!r}, and {vocab[wrong[0]]!r} in its vocabulary"
+            f"{path}: {wrong[0]!r} has the id {shown(ids[wrong[0]])} among the marks, and "
+            f"{shown(vocab[wrong[0]])} in its vocabulary"
         )
     return ids
 
@@ -176,12 +180,11 @@ def _read_options(folder: Path) -> dict[str, Any]:
             # transformers also writes {"content": "!", "lstrip": false, ...}
             value = value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
             if options.setdefault(key, value) != value:
-                log.info(
-                    "%s: %s has %s = %r; taking %r of %s", folder, name, key, value, options[key], OPTIONS[0]
-                )
+                theirs, mine = shown(value), shown(options[key])
+                log.info("%s: %s has %s = %s; taking %s of %s", folder, name, key, theirs, mine, OPTIONS[0])
     expected = {"bos_token": (BOS,), "eos_token": (EOS,), "pad_token": (EOS, "!"), "tokenizer_class": CLASSES}
     for key, good in expected.items():
         if options.setdefault(key, good[0]) not in good:
             hint = f"{EOS!r} or '!', which is id 0" if key == "pad_token" else " or ".join(map(repr, good))
-            raise LdmError(f"{folder}: {key} {options[key]!r}, expected {hint}")
+            raise LdmError(f"{folder}: {key} {shown(options[key])}, expected {hint}")
     return options

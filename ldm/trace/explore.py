@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.arguments import checked
 from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
 from ldm.files import atomic_path
@@ -45,6 +46,7 @@ OPPOSITES = (
 )
 
 
+@checked
 def explore(
     model: LatentDiffusion,
     prompt: str,

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from ldm.arguments import checked
 from ldm.diffusion.level import Time
 from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
@@ -213,6 +214,7 @@ class _Look:
         self.out: Tensor | None = None  # set when the look is over
 
 
+@checked
 @contextmanager
 def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Iterator[Recording]:
     """Watch one call of `model.generate(prompt, progress=recording.watch())`; see the top of this file.

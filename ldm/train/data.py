@@ -22,7 +22,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import ldm.postcards
-from ldm.files import atomic_path
+from ldm.errors import LdmError
+from ldm.files import atomic_path, open_regular
 from ldm.postcards import SUBJECTS, Scene, caption, postcard, sample_scene
 from ldm.train.checkpoint import fingerprint
 from ldm.train.processes import device, rank, wait
@@ -80,7 +81,18 @@ def draw_pictures(
             np.save(temporary, drawn)
     wait()
     scenes = [sample_scene(np.random.default_rng([seed, i]), split, subjects) for i in range(count)]
-    return Pictures(scenes, np.load(path, mmap_mode="r"), path.stem)
+    return Pictures(scenes, _read_drawn(path, (count, size, size, 3)), path.stem)
+
+
+def _read_drawn(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "n s s 3"]:
+    open_regular(path).close()
+    try:
+        drawn = np.load(path, mmap_mode="r")
+        if drawn.shape != shape or drawn.dtype != np.uint8:
+            raise ValueError(f"{drawn.dtype} of shape {drawn.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        raise LdmError(f"{path} is damaged ({error}); delete it, and it is drawn again") from error
+    return drawn
 
 
 def drawing_code() -> str:

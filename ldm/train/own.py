@@ -22,7 +22,7 @@ from ldm.train.checkpoint import fingerprint
 from ldm.train.data import Pictures
 from ldm.train.processes import rank
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 METADATA = "metadata.jsonl"
 # In bytes: more than a text encoder reads, and more lines than there is time for.
 LARGEST_CAPTION, LARGEST_METADATA = 2**20, 2**28

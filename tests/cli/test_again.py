@@ -171,7 +171,7 @@ def test_a_picture_to_start_from_where_there_was_none_is_one_clear_line(capsys, 
 
 def test_every_way_of_reading_prompt_and_model_comes_again(capsys, model, work):
     (work / "c.json").write_bytes((Path(model) / "config.json").read_bytes())
-    how = ("--no-weighting", "--long-prompt", "chunk", "--prediction", "v", "--weights", "live")
+    how = ("--no-weighting", "--long-prompt", "chunk", "--prediction", "v")
     long = " ".join(["(red:1.5) dog"] * 20)  # longer than the small model's 30 pieces
     run(capsys, "generate", long, "--model", model, "--seed", 1, "--config", "c.json", "--out", "a.png", *how)
     plain = ("--no-weighting", "--out", "plain.png")  # cut off, and eps

@@ -191,6 +191,8 @@ def test_another_picture_in_its_place_is_an_error_and_is_kept(paint, prompts, wo
             "cannot read list.txt: No such file or directory; give a text file with a prompt on each line",
         ),
         (b" \n\n", "list.txt is empty; expected a text file with a prompt on each line"),
+        (b"a\n" + b"x" * 100_001, "list.txt: line 2 has 100,001 characters; expected at most 100,000"),
+        (b"x" * 16_000_001, "list.txt has 16,000,001 bytes; expected at most 16,000,000"),
         (b"a d\xf6g", "cannot read list.txt: 'utf-8' codec can't decode byte 0xf6"),
     ],
 )
@@ -199,6 +201,15 @@ def test_a_list_that_is_none_is_an_error(capsys, model, work, text, message):
         (work / "list.txt").write_bytes(text)
     code, out, [told] = run(capsys, "generate", "--prompts", "list.txt", "--model", model)
     assert (code, out) == (1, "") and told.startswith(f"ldm: {message}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_list_in_a_pipe_is_not_waited_for(capsys, model, work):
+    os.mkfifo(work / "list.txt")
+    code, _, [told] = run(capsys, "generate", "--prompts", "list.txt", "--model", model)
+    assert code == 1 and told.startswith(
+        "ldm: cannot read list.txt: it is a named pipe; expected a regular file"
+    )
 
 
 @pytest.mark.parametrize(

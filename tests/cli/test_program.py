@@ -165,7 +165,7 @@ def test_ctrl_c_is_exit_code_130(monkeypatch, capsys):
 
 @pytest.mark.parametrize("lines", [0, 1])
 def test_a_reader_that_has_read_enough_ends_it_quietly(lines):
-    command = [sys.executable, "-m", "ldm", "shapes", "--model", str(REPOSITORY / "weights/tiny")]
+    command = [sys.executable, "-m", "ldm", "exercise", "list"]
     program = subprocess.Popen(
         command,
         env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},

@@ -118,6 +118,7 @@ BROKEN = {
         "reaches into the directory",
     ),
     "size nowhere": (zip_archive([Entry("a/x", b"x", listed=0xFFFFFFFF)]), "stands nowhere else"),
+    "of a later version": (RIGHT.replace(b"PK\1\2\x14\0\x14", b"PK\1\2\x14\0\x40"), "directory is damaged"),
     "no UTF-8": (RIGHT.replace(b"a/x", b"a/\xff"), "utf-8"),
 }
 

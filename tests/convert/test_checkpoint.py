@@ -8,6 +8,7 @@ import torch
 import ldm
 from ldm.convert.checkpoint import ema_names, split
 from ldm.convert.inspect import inspect
+from ldm.convert.notes import collect_notes
 from ldm.errors import LdmError
 from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
 
@@ -43,7 +44,7 @@ def test_averaged_weights_are_taken_where_there_are_any_and_live_ones_on_request
     assert found.ema and torch.equal(found.parts["unet"].tensors[name], live)
     assert "model_ema.diffusion_modelout0bias" in found.dropped
     assert torch.equal(split(PATH, FILE, "live").parts["unet"].tensors[name], live)
-    with pytest.raises(LdmError, match="has no averaged weights .EMA.; load it with weights='live'"):
+    with pytest.raises(LdmError, match="nothing in it says that they are averaged .EMA.; to take"):
         split(PATH, FILE, "ema")
 
 
@@ -116,3 +117,13 @@ def test_a_file_of_one_network_needs_no_prefix():
 
 def test_marks_are_seen():
     assert split(PATH, FILE | {"v_pred": torch.tensor([])}).marks == ("v_pred",)
+
+
+def test_that_one_set_of_weights_is_the_live_one_is_not_taken_for_granted():
+    with collect_notes() as notes:
+        assert not split(PATH, FILE, "live").ema
+    assert any("nothing in it says whether they are live; taken as they are" in note for note in notes)
+    with collect_notes() as notes:
+        split(PATH, with_ema(FILE), "live")
+        split(PATH, FILE)
+    assert notes == []

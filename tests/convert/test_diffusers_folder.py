@@ -162,6 +162,7 @@ def test_text_encoders_without_their_prefix_and_with_positions_are_read(folder):
         ("unet", "attention_head_dim", -1, r"config\.unet\.levels\[0\]\.heads is -1; expected 1 to 1,000"),
         ("vae", "scaling_factor", "wide", "scale is 'wide'; expected float"),
         ("text_encoder", "hidden_act", "relu", "activation is 'relu'; expected one of"),
+        ("scheduler", "prediction_type", [1], r"\[1\]"),
         ("scheduler", "prediction_type", "flow", "has 'flow'; expected one of epsilon, v_prediction"),
     ],
 )
@@ -275,3 +276,28 @@ def test_the_tokenizer_json_of_today_is_enough(folder):
     (folder / "tokenizer/tokenizer.json").write_text(json.dumps(table))
     assert_same(folder)
     assert gather(folder).tokenizer("a red dog!").tolist() == expected("a red dog!").tolist()
+
+
+def test_averaged_weights_are_those_that_have_live_ones_beside_them(folder):
+    with pytest.raises(LdmError, match="nothing in it says that they are averaged .EMA.; to take them"):
+        read_folder(folder, "ema")
+    assert not read_folder(folder).ema
+    shutil.copy(folder / f"{UNET}.safetensors", folder / f"{UNET}.non_ema.safetensors")
+    assert read_folder(folder).ema and read_folder(folder, "ema").ema
+
+
+def test_fewer_layers_in_the_json_than_in_the_file_are_read_as_transformers_reads_them(folder):
+    # The test's encoder has two layers in the file, of three; with one less, the state after the first is read.
+    path = folder / "text_encoder/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 1}))
+    found = gather(folder)
+    assert found.config.text.layers == 2 and any("layers.1." in name for name in found.dropped)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 10**9}))
+    with pytest.raises(LdmError, match="num_hidden_layers = 1000000000; its tensors make 2"):
+        gather(folder)
+
+
+def test_a_network_of_another_class_in_a_folder_of_its_own_is_named(folder):
+    (folder / "vae/config.json").write_text(json.dumps({"_class_name": "AutoencoderTiny"}))
+    with pytest.raises(LdmError, match="vae is a network of another kind .AutoencoderTiny."):
+        open_checkpoint(folder / "vae")

@@ -201,3 +201,12 @@ def test_without_a_collector_notes_are_logged(caplog):
     with caplog.at_level(logging.INFO):
         configure(split(Path("mine.ckpt"), FILES["sd2-base"]))
     assert "nothing tells whether this Stable Diffusion 2" in caplog.text
+
+
+@pytest.mark.parametrize("value", [[[]], {}, 3, True, "flow", "x" * 10_000])
+def test_a_prediction_that_is_no_word_is_an_error_of_ours_in_a_line(value):
+    checkpoint = replace(
+        split(Path("mine.ckpt"), FILES["sd2-base"]), settings={"scheduler": {"prediction_type": value}}
+    )
+    with pytest.raises(LdmError, match="expected one of epsilon"):
+        configure(checkpoint)

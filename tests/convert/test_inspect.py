@@ -3,6 +3,7 @@ r"""`inspect`: what it says about good files and bad ones, from headers alone.""
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -261,3 +262,25 @@ def test_what_was_assumed_stands_in_the_report_and_is_not_logged(tmp_path, caplo
     report = inspect(tmp_path / "mine.safetensors", hash=False)
     assert any("nothing tells whether this Stable Diffusion 2" in line for line in report.notes)
     assert "note        " in report.text() and "taking eps" in report.text() and not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("v1-5-pruned-emaonly", "averaged .EMA. by the file's name"),
+        ("v2-1_512-ema-pruned", "averaged .EMA. by the file's name"),
+        ("v2-1_512-nonema-pruned", "live by the file's name"),
+        ("schema", "nothing says whether they are averaged .EMA. or live"),
+    ],
+)
+def test_whether_one_set_of_weights_is_averaged_is_told_by_its_name_or_not_at_all(tmp_path, name, said):
+    save_file(FILE, tmp_path / f"{name}.safetensors")
+    text = inspect(tmp_path / f"{name}.safetensors", hash=False).text()
+    assert re.search(f"weights     one set, .*{said}", text)
+
+
+def test_a_part_beside_tensors_of_an_unknown_kind_is_not_called_a_part(tmp_path):
+    own = {name: t for name, t in FILE.items() if name.startswith("first_stage_model.")}
+    save_file(own | {"generator.0.weight": torch.ones(1)}, tmp_path / "x.safetensors")
+    report = inspect(tmp_path / "x.safetensors", hash=False)
+    assert "holds a VAE and 1 tensors of an unknown kind (generator.0.weight)" in report.trouble

@@ -146,12 +146,21 @@ def test_the_index_of_a_diffusers_folder_stands_for_the_folder(home):
     assert locate(home / "model_index.json") == home
 
 
+def test_a_name_that_is_a_broken_link_under_weights_is_called_one_first(home):
+    (home.parent / "weights").mkdir()
+    (home.parent / "weights" / "sd15.ckpt").symlink_to("/nowhere/blob")
+    with pytest.raises(
+        LdmError, match="^no model 'sd15.ckpt': cannot read .*it is a broken link: it points to"
+    ):
+        find("sd15.ckpt")
+
+
 @pytest.mark.parametrize("name", ["nowhere/at/all.safetensors", "x.txt/below.safetensors"])
 def test_what_is_missing_is_called_missing_once(home, name):
     (home / "x.txt").write_text("a file, and no folder")
     with pytest.raises(LdmError) as caught:
         find(home / name)
-    assert str(caught.value) == f"there is no {home / name}; give a checkpoint's file or folder"
+    assert str(caught.value) == f"there is no model {home / name}; give a checkpoint's file or folder"
 
 
 def test_what_may_not_be_read_is_called_so(home, monkeypatch):

@@ -153,3 +153,17 @@ def test_the_original_names_are_those_of_real_files():
     names = {row.ours: row.compvis for row in vae_rows(SD1.vae)}
     assert names["decoder.up.0.res.0.conv_1.weight"] == "decoder.up.3.block.0.conv1.weight"
     assert names["encoder.mid.attn.attn.out.bias"] == "encoder.mid.attn_1.proj_out.bias"
+
+
+def test_two_spellings_of_one_tensor_are_one_if_their_numbers_are_the_same():
+    # Merging files that other programs wrote leaves both; they are then equal.
+    row = Row("norm.weight", "text_model.norm.weight")
+    file = {"text_model.norm.weight": torch.ones(3), "norm.weight": torch.ones(3)}
+    found = match(file, [row], "diffusers")
+    assert (found.left_over, found.dropped) == ([], ["norm.weight"])
+    assert torch.equal(found.tensors["norm.weight"], torch.ones(3))
+    for other in (torch.zeros(3), torch.ones(3, dtype=torch.float16), torch.ones(3, 1)):
+        with pytest.raises(
+            LdmError, match="text_model.norm.weight is in the file twice, with other numbers as norm"
+        ):
+            match(file | {"norm.weight": other}, [row], "diffusers")

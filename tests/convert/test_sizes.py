@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ldm.convert.checkpoint import Part, split
-from ldm.convert.configure import configure
+from ldm.convert.checkpoint import Checkpoint, Part, split
+from ldm.convert.configure import configure, lone_config
 from ldm.convert.names import written
+from ldm.convert.notes import collect_notes
 from ldm.convert.rows import text_rows
 from ldm.convert.sizes import text_config, unet_config, vae_config
 from ldm.errors import LdmError
@@ -58,3 +59,74 @@ def test_what_is_built_otherwise_is_an_error():
     flat = dict(vae.tensors) | {"post_quant_conv.weight": torch.ones(())}
     with pytest.raises(LdmError, match=r"post_quant_conv.weight has the shape \[\]; expected a model's"):
         vae_config(Part(flat, "compvis", PATH))
+
+
+def openclip(width: int, layers: int, *extras: str) -> Part:
+    r"""A text encoder in OpenCLIP's names, without its numbers."""
+    shapes = {"token_embedding.weight": (9, width), "positional_embedding": (7, width)}
+    shapes |= {f"transformer.resblocks.{i}.ln_1.weight": (width,) for i in range(layers)}
+    shapes |= dict.fromkeys(extras, (width, width))
+    return Part({name: torch.empty(s, device="meta") for name, s in shapes.items()}, "compvis", PATH)
+
+
+def transformers(width: int, layers: int) -> Part:
+    shapes = {
+        "embeddings.token_embedding.weight": (9, width),
+        "embeddings.position_embedding.weight": (7, width),
+    }
+    shapes |= {f"encoder.layers.{i}.layer_norm1.weight": (width,) for i in range(layers)}
+    return Part({name: torch.empty(s, device="meta") for name, s in shapes.items()}, "diffusers", PATH)
+
+
+@pytest.mark.parametrize(
+    ("part", "told", "layers"),
+    [
+        (openclip(1024, 24, "text_projection"), False, 24),  # as published
+        (openclip(1024, 23), False, 24),  # the last layer cut off
+        (openclip(1024, 24), False, 24),  # all layers, but what follows them cut off
+        (openclip(1024, 23, "text_projection"), False, 24),  # the last layer cut off, what follows it kept
+        (openclip(64, 3, "logit_scale"), False, 3),
+        (transformers(1024, 23), False, 24),  # as in the folders of Stable Diffusion 2
+        (transformers(1024, 24), False, 24),  # OpenCLIP's, whole, in transformers' names
+        (
+            transformers(1024, 24),
+            True,
+            25,
+        ),  # with JSON that says 24: transformers would read the state after them
+        (transformers(64, 5), True, 6),
+    ],
+)
+def test_the_layer_that_is_read_is_the_last_but_one_of_the_trained_model(part, told, layers):
+    with collect_notes() as notes:
+        found = text_config(part, "sd2", told)
+    assert (found.layers, found.output, notes) == (layers, "penultimate", [])
+
+
+@pytest.mark.parametrize("part", [openclip(64, 3), openclip(1024, 12), transformers(64, 3)])
+def test_where_nothing_tells_which_layer_was_read_it_is_said_what_is_taken(part):
+    with collect_notes() as notes:
+        found = text_config(part, "sd2")
+    layers = sum("ln_1.weight" in name or "norm1.weight" in name for name in part.tensors)
+    assert (
+        found.layers == layers + 1 and f"whether the {layers} layers of its text encoder include" in notes[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "version", "says"),
+    [
+        (openclip(768, 12, "text_projection"), "quick_gelu", False),  # OpenAI's own CLIP has these names, too
+        (openclip(1024, 24), "gelu", False),
+        (transformers(768, 12), "quick_gelu", False),
+        (transformers(1024, 23), "gelu", False),
+        (openclip(64, 3, "text_projection"), "gelu", True),
+        (transformers(64, 3), "quick_gelu", True),
+    ],
+)
+def test_whose_text_encoder_it_is_that_comes_alone_is_told_by_its_width_or_said_to_be_assumed(
+    part, version, says
+):
+    with collect_notes() as notes:
+        found = lone_config(Checkpoint(PATH, "file of one network", {"text": part}))
+    assert found.activation == version
+    assert any("taking it as one of" in note for note in notes) == says

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from ldm.convert.checkpoint import split
+from ldm.convert.notes import collect_notes
+from ldm.convert.opening import CONFIG as OWN
 from ldm.convert.opening import TOKENIZER
 from ldm.convert.words import tokenizer_from_text, tokenizer_text, with_tokenizer
 from ldm.errors import LdmError
@@ -29,7 +31,11 @@ def test_a_tokenizer_comes_back_from_its_text():
         "{}",
         '{"merges": 3}',
         '{"merges": [["a"]]}',
+        '{"merges": [["a", 0]]}',
+        '{"merges": [["r", "e"], ["1", 2]]}',
         '{"merges": [], "pad": "left"}',
+        '{"merges": [], "context_length": 32.0}',
+        '{"merges": [], "context_length": true}',
         '{"merges": [], "x": 1}',
     ],
 )
@@ -44,5 +50,13 @@ def test_the_padding_is_the_tokenizers_and_the_ids_must_be_the_models(tmp_path):
     assert config == CONFIG and tokenizer.vocab == SMALL.vocab
     with pytest.raises(LdmError, match=r"has .vocabulary, length. .*, the tokenizer .*own tokenizer/"):
         with_tokenizer(checkpoint, replace(CONFIG, text=replace(CONFIG.text, vocab_size=600)))
+    with collect_notes() as notes:
+        pads = with_tokenizer(checkpoint, replace(CONFIG, text=replace(CONFIG.text, pad="zero")))[0].text.pad
+    assert pads == "eos" and "its tokenizer pads prompts with 'eos', where models of its kind" in notes[0]
+    ours = replace(checkpoint, metadata={**checkpoint.metadata, OWN: "{}"})  # then both are from one hand
+    with pytest.raises(
+        LdmError, match="its config says that prompts are padded with 'zero', its tokenizer 'eos'"
+    ):
+        with_tokenizer(ours, replace(CONFIG, text=replace(CONFIG.text, pad="zero")))
     SMALL.save(tmp_path / "tokenizer")
     assert with_tokenizer(replace(checkpoint, metadata={}), CONFIG)[1].merges == SMALL.merges

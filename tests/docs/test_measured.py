@@ -6,11 +6,13 @@ import re
 import pytest
 
 from ldm.bench.table import from_json, lines, markdown
-from ldm.convert.folder import read_tensors
+from ldm.convert.folder import read_config, read_tensors
+from ldm.diffusion.samplers import SAMPLERS
 from tests.conftest import REPOSITORY
 from tests.mutants.mistakes import MISTAKES
 
 DOCS, TINY = REPOSITORY / "docs", REPOSITORY / "weights" / "tiny"
+TINY_STEPS = read_config(TINY).defaults.steps
 
 
 def text(path) -> str:
@@ -144,6 +146,20 @@ def test_the_model_card_tells_the_sizes_of_its_files():
         file = TINY / name.strip("`")
         count = sum(tensor.numel() for tensor in read_tensors(file).values())
         assert parameters == f"{count / 1e6:.1f} M" and size == f"{file.stat().st_size / 1e6:.1f} MB", name
+
+
+def test_every_sampler_takes_by_default_as_many_steps_as_make_samplers_found_enough():
+    page = text(DOCS / "samplers.md")
+    (_, *heads), *table = rows(page, 5)
+    counts = [int(head.removesuffix(" steps")) for head in heads]
+    assert {row[0] for row in table} == set(SAMPLERS)
+    for name, *shares in table:
+        enough = min(count for count, share in zip(counts, shares) if share == "100%")
+        assert enough == max(TINY_STEPS, SAMPLERS[name].usual_steps), name
+    right = {row[0]: row[1].replace("%", " %") for row in table}
+    card = flat(text(TINY / "README.md"))
+    assert f"PLMS gets {right['plms']} of 32 images right in 20 steps" in card
+    assert f"LMS {right['lms']}, and all in 40" in card
 
 
 def test_what_the_docs_say_about_the_losses_is_what_make_losses_measured():

@@ -11,7 +11,7 @@ import ldm
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "prompt", "file"),
     [

@@ -28,7 +28,7 @@ def folders(tmp_path_factory):
     return write_small_model(folder / "small"), folder / "judge"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_chapter_is_measured_and_every_sheet_written(folders, tmp_path):
     figures = report.evaluate(*folders, tmp_path, FEW)
     chapters = list(dict.fromkeys(figure.chapter.split(",")[0].split(":")[0] for figure in figures))

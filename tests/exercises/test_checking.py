@@ -23,7 +23,7 @@ def session():
 
 
 @EACH
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_live_code_is_right_every_stub_is_not_and_each_wrong_answer_is_told_from_the_others(
     exercise, session
 ):

@@ -70,11 +70,11 @@ def clone(tmp_path) -> Path:
     return folder
 
 
-def stray(folder: Path) -> list[str]:
-    r"""Files that a fresh clone has not, but for outputs and what Python keeps for itself."""
-    before, own = set(tracked()), {"outputs", ".venv", ".hypothesis", "__pycache__"}
+def files(folder: Path) -> set[str]:
+    r"""The files of a folder, but for outputs and what Python keeps for itself."""
+    own = {"outputs", ".venv", ".hypothesis", "__pycache__"}
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in found if path.as_posix() not in before and not own & {*path.parts})
+    return {path.as_posix() for path in found if not own & {*path.parts}}
 
 
 def test_the_lines_to_run_are_those_of_the_readme_but_for_make_and_what_follows_a_download():
@@ -91,7 +91,7 @@ def test_the_lines_to_run_are_those_of_the_readme_but_for_make_and_what_follows_
 
 @pytest.mark.long
 def test_the_commands_of_the_readme_run_as_written_and_leave_nothing_beside_outputs(clone):
-    script = ["set -e"]
+    before, script = files(clone), ["set -e"]
     for line in [*commands(), *in_prose()]:
         script.append(f"({line.partition('#')[0]}) && exit 9 || [ $? = 1 ]" if FAILS in line else line)
     environment = os.environ | {"PYTHONPATH": str(clone), "OMP_NUM_THREADS": "1"}
@@ -103,4 +103,4 @@ def test_the_commands_of_the_readme_run_as_written_and_leave_nothing_beside_outp
     assert (outputs / "again.png").read_bytes() == (outputs / "cat.png").read_bytes()
     for name in re.findall(r"outputs/[\w./-]+", "\n".join(commands())):
         assert (clone / name).exists(), name
-    assert stray(clone) == []
+    assert files(clone) == before

@@ -83,7 +83,7 @@ MISTAKES = (
         "4c",
         "the unused last layer taken off a file that has not got it",
         "convert/sizes.py",
-        'layers=layers + (family.output == "penultimate" and not whole)',
+        'layers=layers if family.output == "last" else _layers_with_the_unread(part, width, layers, told)',
         "layers=layers",
     ),
     Mistake(
@@ -294,9 +294,9 @@ MISTAKES = (
     Mistake(
         "15c",
         "v taken for epsilon although the file's name says v",
-        "convert/kinds.py",
-        'if word in ("768", "v", "vpred", "768v"):',
-        'if word == "vpred":',
+        "convert/configure.py",
+        'return said[1] == "v_prediction"',
+        "return False",
     ),
     Mistake(
         "16a",
@@ -448,10 +448,10 @@ MISTAKES = (
     ),
     Mistake(
         "20j",
-        "pickles opened without restriction",
+        "what a pickle asks for listed, and not refused",
         "convert/pickled.py",
-        "mmap=True, weights_only=True)",
-        "mmap=True, weights_only=False)",
+        "    if refused:",
+        "    if False:",
     ),
     Mistake(
         "21a",

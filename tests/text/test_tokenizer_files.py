@@ -122,7 +122,11 @@ def change(table: dict, path: str, value: object) -> dict:
         ("pre_tokenizer.pretokenizers", 3, "cuts texts by"),
         ("added_tokens", {"a": 1}, "added_tokens are no list of tables"),
         ("added_tokens", [mark(519, "<cat-toy>")], "the word '<cat-toy>' was added to CLIP's vocabulary"),
-        ("added_tokens", [mark(3, BOS)], "'<.startoftext.>' has the id 3, and 515 in its vocabulary"),
+        (
+            "added_tokens",
+            [mark(3, BOS)],
+            "'<.startoftext.>' has the id 3 among the marks, and 515 in its vocabulary",
+        ),
     ],
 )
 def test_a_tokenizer_json_that_is_not_clips_or_damaged_is_named(tmp_path, path, value, message):

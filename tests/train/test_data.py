@@ -83,6 +83,24 @@ def test_pictures_are_drawn_once_and_then_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", "half", "another shape", "objects"])
+def test_a_damaged_file_of_drawings_is_one_clear_line(tmp_path, damage):
+    draw_pictures(tmp_path, "train", 3, 16)
+    (path,) = tmp_path.glob("*.npy")
+    whole = path.read_bytes()
+    if damage == "another shape":
+        np.save(path, np.zeros((2, 16, 16, 3), dtype=np.uint8))
+    elif damage == "objects":
+        np.save(path, np.array([{}]), allow_pickle=True)
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
+    with pytest.raises(
+        LdmError, match=r"train-3-16-0-\w+.npy is damaged \(.+\); delete it, and it is drawn again"
+    ):
+        draw_pictures(tmp_path, "train", 3, 16)
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_another_split_count_size_seed_or_world_is_another_file(tmp_path):
     draw_pictures(tmp_path, "train", 2, 16)
     for options in (

@@ -35,7 +35,7 @@ def found(tmp_path_factory):
     return results
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["clip", "vae", "diffusion"])
 def test_two_processes_learn_the_weights_that_one_learns_from_the_same_batch(found, stage):
     alone = found[1, 0]["averages"][stage]
@@ -49,6 +49,7 @@ def test_two_processes_learn_the_weights_that_one_learns_from_the_same_batch(fou
     assert sum((t - t.half().double()).abs().sum() for t in alone.values()) > 1e-3
 
 
+@pytest.mark.long
 def test_gathered_rows_stand_in_the_batchs_order_and_send_their_gradient_home(found):
     rows = shared_batch.ROWS.clone().requires_grad_(True)
     shared_batch.loss_of_all(rows).backward()
@@ -59,6 +60,7 @@ def test_gathered_rows_stand_in_the_batchs_order_and_send_their_gradient_home(fo
         torch.testing.assert_close(gradient, 2 * rows.grad[2 * i : 2 * i + 2], rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 def test_gradients_are_averaged_and_parameters_without_one_left_alone(found):
     for i in range(2):
         used, unused = found[2, i]["gradients"]

@@ -124,6 +124,7 @@ def test_fewer_steps_can_be_asked_for(tmp_path):
         assert torch.load(tmp_path / "runs/clip/checkpoint.pt", weights_only=True)["step"] == expected
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small_world")
 def test_a_finished_model_is_resumed_without_a_step_and_its_inputs_must_be_the_same(tmp_path):
     for stage in STAGES:

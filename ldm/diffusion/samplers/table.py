@@ -15,6 +15,10 @@ and image to image starts further down, at that level's noise:
     x = levels[0].mix(latent, noise_fn())
 
 with `sampler_levels` and `initial_latents` from `ldm/diffusion/spacing.py`.
+
+How many steps? A model has a default number (`config.defaults.steps`), at which most samplers work. PLMS and LMS
+extrapolate from the last steps, which is inaccurate when steps are long: with 20 steps of the tiny model PLMS gets the
+colours of every other image wrong. So they take at least 40 by default (measured: `docs/samplers.md`).
 """
 
 from dataclasses import dataclass, replace
@@ -50,16 +54,23 @@ class Sampler:
 ROWS = (
     Sampler("ddim", "DDIM", "no noise, few steps", "leading", clean_end=False),
     Sampler("ddpm", "DDPM", "the original: fresh noise at each step, many steps", "leading_from_0"),
-    Sampler("plms", "PLMS", "DDIM with multistep; Stable Diffusion 1's own", "leading", clean_end=False),
+    Sampler(
+        "plms",
+        "PLMS",
+        "DDIM with multistep; Stable Diffusion 1's own",
+        "leading",
+        clean_end=False,
+        usual_steps=40,
+    ),
     Sampler("euler", "Euler", "DDIM at evenly spaced levels, to the end", unit_start=False),
     Sampler("euler_ancestral", "Euler a", "Euler with fresh noise at each step", unit_start=False),
     Sampler("heun", "Heun", "second order, two evaluations a step", unit_start=False),
-    Sampler("lms", "LMS", "linear multistep, up to fourth order", unit_start=False),
+    Sampler("lms", "LMS", "linear multistep, up to fourth order", unit_start=False, usual_steps=40),
     Sampler("dpmpp_2m", "DPM++ 2M", "second order, multistep: good in 15 to 25 steps", "linspace_inner"),
 )
 # k-diffusion's samplers solve an equation and may visit any levels.
 KARRAS = tuple(
-    replace(row, name=f"{row.name}_karras", label=f"{row.label} Karras", karras=True)
+    replace(row, name=f"{row.name}_karras", label=f"{row.label} Karras", karras=True, usual_steps=0)
     for row in ROWS
     if row.spacing.startswith("linspace")
 )

@@ -1,0 +1,76 @@
+r"""`make samplers`: how many steps each sampler needs with the tiny model, by the judge, into docs/samplers.md.
+
+Every sampler generates an image of each of 32 prompts, first in 20 steps, then in 30, 40 and 50, until the judge finds
+no fault in any of them. Each result is written to outputs/samplers.json as it comes; an interrupted run goes on there.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import ldm
+from ldm.diffusion.samplers import SAMPLERS
+from ldm.evaluate.adherence import asks, judged, paint, share_right
+from ldm.evaluate.judge import find_judge, read_judge
+from ldm.files import atomic_path
+
+DONE = Path("outputs/samplers.json")
+PROMPTS, STEPS = 32, (20, 30, 40, 50)
+PAGE = """\
+# How many steps each sampler needs
+
+The share of {prompts} images of the tiny model in which the judge ([`ldm/evaluate/judge.py`](../ldm/evaluate/judge.py))
+finds every attribute right: the first {prompts} prompts of the set "seen", seeds 0 to {last}, guidance {guidance:g}. A
+sampler is not measured any further once all its images are right. One image is {one:.0%}, so small differences mean
+nothing. Written by `make samplers`.
+
+{table}
+
+PLMS and LMS extrapolate from the noise that they guessed at the last steps, which is inaccurate when steps are long. So
+where the caller does not say, they take at least {plms} (PLMS) and {lms} (LMS) steps
+([`LatentDiffusion.default_steps`](../ldm/pipeline.py#LatentDiffusion.default_steps)); the other samplers take the
+model's own default of {usual}.
+"""
+
+
+def measure() -> dict[str, dict[str, float]]:
+    """For each sampler the share of images that are right, by the number of steps."""
+    found: dict[str, dict[str, float]] = json.loads(DONE.read_text()) if DONE.exists() else {}
+    model, judge = ldm.load("tiny"), read_judge(find_judge("judge"))
+    wanted, config = asks("seen", PROMPTS), model.config
+    for name in SAMPLERS:
+        shares = found.setdefault(name, {})
+        for steps in STEPS:
+            if 1 in shares.values():
+                break
+            if str(steps) not in shares:
+                model.config = replace(config, defaults=replace(config.defaults, sampler=name, steps=steps))
+                images = paint(model, [ask.prompt for ask in wanted], range(PROMPTS))
+                shares[str(steps)] = share_right(list(judged(judge, wanted, images)))
+                print(f"{name}, {steps} steps: {shares[str(steps)]:.1%} right", file=sys.stderr)
+                with atomic_path(DONE) as temporary:
+                    temporary.write_text(json.dumps(found))
+    return found
+
+
+def page(found: dict[str, dict[str, float]]) -> str:
+    """The page of the docs."""
+    rows = [["sampler", *(f"{steps} steps" for steps in STEPS)], ["---", *["---:"] * len(STEPS)]]
+    for name, shares in found.items():
+        rows.append([name, *(f"{shares[str(s)]:.0%}" if str(s) in shares else "" for s in STEPS)])
+    defaults = ldm.load("tiny").config.defaults
+    return PAGE.format(
+        prompts=PROMPTS,
+        last=PROMPTS - 1,
+        guidance=defaults.guidance,
+        one=1 / PROMPTS,
+        usual=defaults.steps,
+        plms=SAMPLERS["plms"].usual_steps,
+        lms=SAMPLERS["lms"].usual_steps,
+        table="\n".join(f"| {' | '.join(row)} |" for row in rows),
+    )
+
+
+if __name__ == "__main__":
+    print(page(measure()), end="")

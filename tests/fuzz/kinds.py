@@ -1,0 +1,82 @@
+r"""The kinds of files: an original of each, how it is mutated, how it is read, and what says that it was read right.
+
+A case is right if the reader raised our own error, or if what it gave is what somebody else reads in the same file: the
+`safetensors` package, Python's `zipfile` and `pickle` (its functions replaced by notes), `json`. Where a whole model is
+opened, its tensors must be those of the original, and its config what the changed JSON says.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.fuzz.models import (
+    make_config,
+    make_diffusers,
+    make_own,
+    make_single,
+    make_yaml,
+    mutate_config,
+    mutate_single,
+    mutate_texts,
+    read_model,
+    read_own_config,
+    wrong_config,
+    wrong_diffusers,
+    wrong_own,
+    wrong_single,
+    wrong_yaml,
+)  # fmt: skip
+from tests.fuzz.texts import (
+    RECORD,
+    make_tokenizer,
+    mutate_png,
+    read_png,
+    read_words,
+    wrong_record,
+    wrong_words,
+)
+from tests.fuzz.weights import (
+    Files,
+    make_checkpoints,
+    make_headers,
+    make_old,
+    mutate_checkpoint,
+    mutate_header,
+    mutate_old,
+    nothing_may_be_read,
+    read_checkpoint,
+    read_old,
+    read_safe,
+    wrong_checkpoint,
+    wrong_safe,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    r"""One kind of files. `share`: how many of a thousand cases are of it."""
+
+    name: str
+    share: int
+    make: Callable[[Path], Any]  # puts the originals into a folder; returns what the others want to know
+    mutate: Callable[[Random, Any], Files]  # the files that are changed, by name
+    read: Callable[[Path, Any], Any]
+    wrong: Callable[[Path, Any, Any], str | None]  # what is wrong with what was read; None: it is right
+
+
+KINDS = (
+    Kind("checkpoints (.ckpt)", 370, make_checkpoints, mutate_checkpoint, read_checkpoint, wrong_checkpoint),
+    Kind("checkpoints before torch 1.6", 50, make_old, mutate_old, read_old, nothing_may_be_read),
+    Kind("safetensors", 265, make_headers, mutate_header, read_safe, wrong_safe),
+    Kind("config.json", 110, make_config, mutate_config, read_own_config, wrong_config),
+    Kind("tokenizers", 80, make_tokenizer, mutate_texts, read_words, wrong_words),
+    Kind("records in PNG files", 80, lambda folder: json.dumps(RECORD), mutate_png, read_png, wrong_record),
+    Kind("model folders of ours", 15, make_own, mutate_texts, read_model, wrong_own),
+    Kind("model folders of diffusers", 15, make_diffusers, mutate_texts, read_model, wrong_diffusers),
+    Kind("metadata of a single file", 10, make_single, mutate_single, read_model, wrong_single),
+    Kind("YAML beside a single file", 5, make_yaml, mutate_texts, read_model, wrong_yaml),
+)
+assert sum(kind.share for kind in KINDS) == 1000
