@@ -94,9 +94,10 @@ class LatentDiffusion(nn.Module):
 
         A seed is a whole number below 2**32. One that is not given, or -1, is drawn at random, and nothing tells which
         it was: to make a picture again, give one. What else is left out is the model's own default
-        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers/table.py`) and its `steps` (`default_steps`),
-        `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away from. `progress` is
-        handed the steps as they come and their number, and hands them on: a place for a progress bar.
+        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers/table.py`) and its `steps`
+        (`default_steps`), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away
+        from. `progress` is handed the steps as they come and their number, and hands them on: a place for a progress
+        bar.
 
         `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
         gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the

@@ -39,9 +39,8 @@ class Sampler:
     spacing: str = "linspace"  # of its timesteps: see `spacing.py`
     karras: bool = False  # the levels of Karras et al. 2022 in place of that spacing
     clean_end: bool = True  # to alpha = 1; otherwise to the first timestep's level, as in Stable Diffusion
-    unit_start: bool = (
-        True  # from noise of variance 1; otherwise sigma^2: k-diffusion's, which differs by 0.2 %
-    )
+    unit_start: bool = True  # from noise of variance 1; otherwise of sigma^2, k-diffusion's (0.2 % less)
+    usual_steps: int = 0  # by default, where the model's own default is fewer; measured: docs/samplers.md
 
     @property
     def update(self) -> Any:
