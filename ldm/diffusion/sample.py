@@ -38,8 +38,10 @@ class Evaluation:
     eps: Latent
 
 
-# (past evaluations, the newest last; the levels ahead, the next one first; denoise; noise_fn) -> x at the next level.
-Update = Callable[[Sequence[Evaluation], Sequence[Level], Denoise, NoiseFn], Latent]
+Past = Sequence[Evaluation]  # the last evaluations; past[-1] is the one at the current latent and level
+Ahead = Sequence[Level]  # the levels still to come; ahead[0] is the next one
+# What a sampler is: (past, ahead, denoise, noise_fn) -> the latent at the next level.
+Update = Callable[[Past, Ahead, Denoise, NoiseFn], Latent]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ Source: Song, Meng & Ermon 2021.
 """
 
 import math
-from collections.abc import Sequence
 
 from ldm.diffusion.level import Latent, Level
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 from ldm.errors import LdmError
 
 
@@ -47,9 +46,7 @@ def ddim_step(
     return x_prev if noise is None else x_prev + sigma * noise
 
 
-def ddim(
-    past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn, eta: float = 0.0
-) -> Latent:
+def ddim(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn, eta: float = 0.0) -> Latent:
     """DDIM's update; it draws noise only if eta > 0."""
     now = past[-1]
     return ddim_step(now.x0, now.eps, now.level, ahead[0], eta, noise_fn() if eta > 0 else None)

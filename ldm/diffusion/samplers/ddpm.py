@@ -8,10 +8,9 @@ Source: Ho, Jain & Abbeel 2020, sections 2 and 3.2.
 """
 
 import math
-from collections.abc import Sequence
 
 from ldm.diffusion.level import Latent, Level
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 from ldm.errors import LdmError
 
 
@@ -61,11 +60,7 @@ def ddpm_step(
 
 
 def ddpm(
-    past: Sequence[Evaluation],
-    ahead: Sequence[Level],
-    denoise: Denoise,
-    noise_fn: NoiseFn,
-    variance: str = "fixed_small",
+    past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn, variance: str = "fixed_small"
 ) -> Latent:
     """DDPM's update."""
     now = past[-1]

@@ -10,10 +10,9 @@ Source: Lu et al. 2022 (DPM-Solver++), algorithm 2.
 """
 
 import math
-from collections.abc import Sequence
 
 from ldm.diffusion.level import Latent, Level
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 from ldm.diffusion.samplers.euler import euler
 
 
@@ -33,9 +32,7 @@ def dpmpp_2m_step(
     return next_level.sigma / level.sigma * x_t - next_level.alpha * math.expm1(-h) * middle
 
 
-def dpmpp_2m(
-    past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn
-) -> Latent:
+def dpmpp_2m(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     """DPM-Solver++ (2M)'s update.
 
     The first step has nothing to look back at and is Euler's. So is the last one: at a clean latent lambda is infinite

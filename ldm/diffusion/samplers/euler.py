@@ -17,12 +17,10 @@ Sources: Song et al. 2021 (DDIM), eqs. 13 and 14; Karras et al. 2022, algorithm 
 (k-diffusion's `sample_euler`).
 """
 
-from collections.abc import Sequence
-
-from ldm.diffusion.level import Latent, Level
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.level import Latent
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 
 
-def euler(past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn) -> Latent:
+def euler(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     r"""Euler's update: $x' = \alpha'\,\hat x_0 + \sigma'\,\hat\epsilon$."""
     return ahead[0].mix(past[-1].x0, past[-1].eps)

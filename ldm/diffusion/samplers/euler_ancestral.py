@@ -8,10 +8,9 @@ Source: k-diffusion's `sample_euler_ancestral`; the variance is that of Ho et al
 """
 
 import math
-from collections.abc import Sequence
 
 from ldm.diffusion.level import Latent, Level
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 
 
 def down_and_up(level: Level, next_level: Level) -> tuple[float, float]:
@@ -36,9 +35,7 @@ def euler_ancestral_step(x0: Latent, eps: Latent, level: Level, next_level: Leve
     return next_level.alpha * x0 + down * eps + up * noise
 
 
-def euler_ancestral(
-    past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn
-) -> Latent:
+def euler_ancestral(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     """Euler ancestral's update; it draws noise at each step."""
     now = past[-1]
     return euler_ancestral_step(now.x0, now.eps, now.level, ahead[0], noise_fn())

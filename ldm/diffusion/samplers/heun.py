@@ -8,10 +8,8 @@ quarters it.
 Source: Karras et al. 2022, algorithm 1 (and k-diffusion's `sample_heun`).
 """
 
-from collections.abc import Sequence
-
 from ldm.diffusion.level import Latent, Level
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 from ldm.diffusion.samplers.euler import euler
 
 
@@ -28,7 +26,7 @@ def heun_step(x_t: Latent, eps: Latent, eps_next: Latent, level: Level, next_lev
     return shrink * x_t + (next_level.sigma - shrink * level.sigma) * ((eps + eps_next) / 2)
 
 
-def heun(past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn) -> Latent:
+def heun(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     r"""Heun's update. n steps take 2n - 1 evaluations: the last step is Euler's.
 
     So is the first one if it starts from pure noise, where the step in $\sigma / \alpha$ is infinitely long.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from numpy.polynomial import Polynomial
 
 from ldm.diffusion.level import Latent, Level
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 from ldm.diffusion.samplers.euler import euler
 
 
@@ -48,9 +48,7 @@ def lms_step(
     return next_level.alpha * y
 
 
-def lms(
-    past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn, order: int = 4
-) -> Latent:
+def lms(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn, order: int = 4) -> Latent:
     """LMS's update, from the last `order` directions (fewer at the start). A step from pure noise is Euler's."""
     now, next_level = past[-1], ahead[0]
     if now.level.alpha == 0:

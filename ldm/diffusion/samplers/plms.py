@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ldm.diffusion.level import Latent, Level
 from ldm.diffusion.predict import x0_and_eps
-from ldm.diffusion.sample import Denoise, Evaluation, NoiseFn
+from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 from ldm.diffusion.samplers.euler import euler
 
 
@@ -46,7 +46,7 @@ def plms_step(x_t: Latent, eps: Latent, level: Level, next_level: Level) -> Late
     return next_level.mix(x0, eps)
 
 
-def plms(past: Sequence[Evaluation], ahead: Sequence[Level], denoise: Denoise, noise_fn: NoiseFn) -> Latent:
+def plms(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     r"""PLMS's update. The first step takes two evaluations: at its start, and where it would land.
 
     Their mean is the direction of that step (Heun's method), and the second one is not remembered. From a v-prediction,
