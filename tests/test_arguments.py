@@ -69,8 +69,8 @@ def test_the_error_names_the_argument_what_was_got_and_what_was_expected():
         crop(PICTURE, 3)
     with pytest.raises(LdmError, match=r"^name is None; expected a text$"):
         crop(PICTURE, name=None)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'nmae'"):  # Python's own, and clear
-        crop(PICTURE, nmae="x")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):  # Python's own, and clear
+        crop(PICTURE, colour="x")
 
 
 def test_a_value_is_shown_short():
