@@ -257,6 +257,7 @@ class LatentDiffusion(nn.Module):
             return defaults.steps
         return max(defaults.steps, min(asked.usual_steps, self.config.noise.steps - 1))
 
+    @checked
     def path(self, steps: int, sampler: str, strength: float = 1.0) -> list[Stride]:
         """The strides that a sampler takes from pure noise, or from a picture (`strength` < 1): the last of them."""
         return steps_left(find_sampler(sampler).path(steps, self.alpha_bar()), strength)
