@@ -64,7 +64,7 @@ def test_the_error_names_the_argument_what_was_got_and_what_was_expected():
 
     assert crop(PICTURE, size=(1, 2)) == (1, 2)
     with pytest.raises(
-        LdmError, match=r"^size is 3 \(a int\); expected \(a whole number, a whole number\), or None$"
+        LdmError, match=r"^size is 3 \(of type int\); expected \(a whole number, a whole number\), or None$"
     ):
         crop(PICTURE, 3)
     with pytest.raises(LdmError, match=r"^name is None; expected a text$"):
@@ -74,8 +74,12 @@ def test_the_error_names_the_argument_what_was_got_and_what_was_expected():
 
 
 def test_a_value_is_shown_short():
-    assert shown("x.png") == "'x.png' (a str)" and shown(None) == "None" and shown(PICTURE) == "a Image"
-    assert shown(list(range(1000))) == "a list" and shown(torch.zeros(3, 3)) == "a Tensor"
+    assert (
+        shown("x.png") == "'x.png' (of type str)"
+        and shown(None) == "None"
+        and shown(PICTURE) == "of type Image"
+    )
+    assert shown(list(range(1000))) == "of type list" and shown(torch.zeros(3, 3)) == "of type Tensor"
 
 
 @pytest.mark.parametrize(
