@@ -115,5 +115,5 @@ def shown(value: object, most: int = 60) -> str:
     """A value as an error names it: its type where its text would be long, or says nothing."""
     text = repr(value)
     if isinstance(value, Image.Image) or len(text) > most or "\n" in text:
-        return f"a {type(value).__name__}"
-    return f"{text} (a {type(value).__name__})" if value is not None else text
+        return f"of type {type(value).__name__}"
+    return f"{text} (of type {type(value).__name__})" if value is not None else text

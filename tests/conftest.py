@@ -33,6 +33,13 @@ install_import_hook(modules_with_shapes(), "beartype.beartype")
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    r"""The processes of `make test` must agree on the tests' names: none has an object's address in it."""
+    for item in items:
+        if " at 0x" in item.name:
+            raise pytest.UsageError(f"{item.nodeid}: an address differs in each process; give `ids=`")
+
+
 @pytest.fixture
 def draw() -> Callable[..., Tensor]:
     r"""`draw(2, 3)`: standard normal float64 numbers, new ones at each call, the same ones in each run."""

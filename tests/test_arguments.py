@@ -48,7 +48,7 @@ def model():
         (os.PathLike[str], [Path("a")], ["a", 3]),
         (Any, [3, None], []),
     ],
-    ids=str,
+    ids=lambda value: None if isinstance(value, list) else str(value),
 )
 def test_what_fits_an_annotation_and_what_does_not(hint, right, wrong):
     assert [value for value in right if not fits(value, hint)] == []
@@ -64,18 +64,22 @@ def test_the_error_names_the_argument_what_was_got_and_what_was_expected():
 
     assert crop(PICTURE, size=(1, 2)) == (1, 2)
     with pytest.raises(
-        LdmError, match=r"^size is 3 \(a int\); expected \(a whole number, a whole number\), or None$"
+        LdmError, match=r"^size is 3 \(of type int\); expected \(a whole number, a whole number\), or None$"
     ):
         crop(PICTURE, 3)
     with pytest.raises(LdmError, match=r"^name is None; expected a text$"):
         crop(PICTURE, name=None)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'nmae'"):  # Python's own, and clear
-        crop(PICTURE, nmae="x")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):  # Python's own, and clear
+        crop(PICTURE, colour="x")
 
 
 def test_a_value_is_shown_short():
-    assert shown("x.png") == "'x.png' (a str)" and shown(None) == "None" and shown(PICTURE) == "a Image"
-    assert shown(list(range(1000))) == "a list" and shown(torch.zeros(3, 3)) == "a Tensor"
+    assert (
+        shown("x.png") == "'x.png' (of type str)"
+        and shown(None) == "None"
+        and shown(PICTURE) == "of type Image"
+    )
+    assert shown(list(range(1000))) == "of type list" and shown(torch.zeros(3, 3)) == "of type Tensor"
 
 
 @pytest.mark.parametrize(

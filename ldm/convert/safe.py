@@ -99,6 +99,9 @@ def parse_header(file: BufferedIOBase, size: int) -> Header:
     metadata = fields.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("its metadata is no table of texts")
+    "".join(
+        [*fields, *metadata, *metadata.values()]
+    ).encode()  # half of a UTF-16 pair is no text: a ValueError
     entries = {name: _parse_entry(name, field, 8 + length) for name, field in fields.items()}
     _check_tiling(entries, 8 + length, size)
     return Header(entries, metadata)

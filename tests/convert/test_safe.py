@@ -129,6 +129,11 @@ LIES = {
     "no text": (raw_safetensors(b"{\xff}"), "can.t decode"),
     "nested": (raw_safetensors(b"[" * 200_000), "nested too deeply"),
     "twice": (raw_safetensors(b'{"a": 1, "a": 1}'), "one name twice"),
+    "half a character": (raw_safetensors(b'{"\\ud800": {}}'), "surrogates not allowed"),
+    "half a character in metadata": (
+        raw_safetensors({"__metadata__": {"a": "\ud800"}}),
+        "surrogates not allowed",
+    ),
     "metadata": (raw_safetensors({"__metadata__": {"a": 1}}), "metadata is no table of texts"),
 }
 

@@ -51,9 +51,10 @@ def cases(seed: int, begin: int, end: int) -> Iterator[Case]:
         command = [sys.executable, "-m", "tests.fuzz.worker", str(seed), str(begin), str(end)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
             assert process.stdout is not None
-            current = None
+            current, patience = None, 10 * PATIENCE  # it makes the originals first
             while True:
-                ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+                ready, _, _ = select.select([process.stdout], [], [], patience)
+                patience = PATIENCE
                 line = process.stdout.readline() if ready else ""
                 if not line.endswith("\n"):
                     break
