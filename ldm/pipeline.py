@@ -233,10 +233,10 @@ class LatentDiffusion(nn.Module):
 
         Raises `LdmError` for an inpainting model without a picture or a mask.
         """
-        fills = self.config.unet.in_channels > self.config.vae.latent_channels
-        if fills and (init is None or mask is None):
+        is_inpainting = self.config.unet.in_channels > self.config.vae.latent_channels
+        if is_inpainting and (init is None or mask is None):
             raise LdmError(
-                "this is an inpainting model: it fills a hole in a picture; give it a picture and a mask, white where "
+                "this is an inpainting model: it is_inpainting a hole in a picture; give it a picture and a mask, white where "
                 "the hole is (`init` and `mask`; --init and --mask)"
             )
         if init is None:
@@ -246,7 +246,7 @@ class LatentDiffusion(nn.Module):
         if mask is None:
             return Original(picture, latent)
         hole = fit_mask(mask, size)
-        if not fills:
+        if not is_inpainting:
             return Original(picture, latent, hole)
         rest = self.encode_picture(picture, tile, hole)
         return Original(

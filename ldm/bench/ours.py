@@ -40,8 +40,8 @@ def compile_unet(model: LatentDiffusion) -> None:
     model.unet.compile()
 
 
-def look(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) -> Callable[[], object]:
-    """A function of nothing that takes one look, with the model's own guidance, as each step of painting does."""
+def evaluation(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) -> Callable[[], object]:
+    """A function of no arguments that evaluates the U-Net once, with the model's own guidance, as each step of sampling does."""
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
     x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.sampling_dtype)
     cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=model.dtype).split(1)
@@ -53,14 +53,14 @@ def look(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) ->
 def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = as_it_is) -> Numbers:
     model = load(folder, dtype, DEVICE)
     change(model)
-    step = look(model, sizes)
+    step = evaluation(model, sizes)
     seconds(step, WARM)
     return {"seconds": seconds(step, TIMES)}
 
 
 @torch.no_grad()
 def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
-    return share(look(load(folder, dtype, DEVICE), sizes), dtype)
+    return share(evaluation(load(folder, dtype, DEVICE), sizes), dtype)
 
 
 def memory(before: int | None, peak: int | None) -> Numbers:
@@ -148,13 +148,13 @@ def rounding(folder: Path, sizes: Sizes) -> Numbers:
 
 
 @torch.no_grad()
-def load_and_look(folder: Path, sizes: Sizes, dtype: torch.dtype | None = torch.float32) -> Numbers:
+def load_and_evaluate(folder: Path, sizes: Sizes, dtype: torch.dtype | None = torch.float32) -> Numbers:
     """`dtype` None: the one that `load` picks."""
     read_through(folder)
     begin = time.perf_counter()
     model = load(folder, dtype, DEVICE)
     loaded = time.perf_counter()
-    seconds(look(model, sizes))
+    seconds(evaluation(model, sizes))
     return {"object": loaded - begin, "step": time.perf_counter() - begin}
 
 
@@ -237,8 +237,8 @@ CASES: dict[str, Case] = {
     "paint-bfloat16": partial(paint, dtype=torch.bfloat16),
     "paint-float32": partial(paint, dtype=torch.float32),
     "rounding": rounding,
-    "load": load_and_look,
-    "load-default": partial(load_and_look, dtype=None),
+    "load": load_and_evaluate,
+    "load-default": partial(load_and_evaluate, dtype=None),
     "tokenizer": tokenize,
     "train": train,
     "train-compiled": partial(train, compiled=True),

@@ -11,7 +11,7 @@ from ldm.backend.accelerate import plain
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import quick_products
 from ldm.bench.fresh import Case, Numbers, answer
-from ldm.bench.ours import decode, look, train, unet_step
+from ldm.bench.ours import decode, evaluation, train, unet_step
 from ldm.bench.sizes import Sizes
 from ldm.bench.stopwatch import seconds
 from ldm.bench.work import DEVICE, WARM, read_through
@@ -52,7 +52,7 @@ def one_after_the_other(model: LatentDiffusion) -> None:
 def one_by_one(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     """Guidance as two looks, one with the prompt and one without."""
     model = load(folder, dtype, DEVICE)
-    step = look(model, sizes, guidance=1.0)
+    step = evaluation(model, sizes, guidance=1.0)
 
     def both() -> None:
         step()

@@ -132,7 +132,7 @@ class Recording:
         self.words = prompt_words(model.tokenizer, prompt, weighting)
         self.moments: list[Moment] = []
         self._model = model
-        self._look: _Look | None = None
+        self._evaluation: _Evaluation | None = None
 
     def watch(self, progress: Progress | None = None) -> Progress:
         """A `progress` for `generate` that notes each step and then hands it on to another one, if there is one."""
@@ -178,21 +178,21 @@ class Recording:
 
     def _note(self, path: Iterator[Step]) -> Iterator[Step]:
         for step in path:
-            look, self._look = self._look, None
-            if look is None or look.out is None:
+            evaluation, self._evaluation = self._evaluation, None
+            if evaluation is None or evaluation.out is None:
                 raise LdmError(
                     "a step, but no evaluation of the U-Net; call `generate` inside the block of `record`, in its "
                     "thread"
                 )
             pictures = len(step.x_t)
-            if look.pictures != pictures:
+            if evaluation.pictures != pictures:
                 raise LdmError(
                     f"{pictures} pictures that do not share a call of the U-Net; record them one prompt at a time"
                 )
             size = angle = None
-            if look.guided:  # both predictions in one batch, the unconditional first
-                size, angle = guidance_numbers(*look.out.chunk(2))
-            attention = (look.maps / look.layers)[-pictures:].cpu()
+            if evaluation.guided:  # both predictions in one batch, the unconditional first
+                size, angle = guidance_numbers(*evaluation.out.chunk(2))
+            attention = (evaluation.maps / evaluation.layers)[-pictures:].cpu()
             x_t, x0, x_prev = (x.detach().to("cpu", torch.float32) for x in (step.x_t, step.x0, step.x_prev))
             self.moments.append(
                 Moment(step.level.t, step.level.alpha**2, x_t, x0, x_prev, size, angle, attention)
@@ -200,8 +200,8 @@ class Recording:
             yield step
 
 
-class _Look:
-    """The U-Net's first look of a step, as it goes on. (A sampler may look again, at other places than x_t.)"""
+class _Evaluation:
+    """The U-Net's first evaluation of a step, while it runs. (A step may take another one, elsewhere than at x_t.)"""
 
     def __init__(self, x: Float[Tensor, "b c h w"]):
         height, width = x.shape[-2:]
@@ -211,7 +211,7 @@ class _Look:
         self.size = (max(1, round(shrink * height)), max(1, round(shrink * width)))
         self.maps: Tensor = torch.zeros((), device="cpu")  # the sum over layers
         self.layers = 0
-        self.out: Tensor | None = None  # set when the look is over
+        self.out: Tensor | None = None  # set when it has finished
 
 
 @checked
@@ -232,12 +232,12 @@ def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Itera
             _watch_attention(transformer, recording, undo)
 
         def begin(_: Any, inputs: tuple[Tensor, ...]) -> None:
-            if recording._look is None:
-                recording._look = _Look(inputs[0])
+            if recording._evaluation is None:
+                recording._evaluation = _Evaluation(inputs[0])
 
         def end(_: Any, inputs: Any, out: Tensor) -> None:
-            if recording._look is not None and recording._look.out is None:
-                recording._look.out = out
+            if recording._evaluation is not None and recording._evaluation.out is None:
+                recording._evaluation.out = out
 
         undo.callback(add_hook(model.unet, begin, before=True).remove)
         undo.callback(add_hook(model.unet, end).remove)
@@ -252,8 +252,8 @@ def _watch_attention(transformer: SpatialTransformer, recording: Recording, undo
         nonlocal level
         level = (inputs[0].shape[-2], inputs[0].shape[-1])
 
-    def look(_: Any, inputs: Any, weights: Tensor) -> None:
-        seen = recording._look
+    def add_map(_: Any, inputs: Any, weights: Tensor) -> None:
+        seen = recording._evaluation
         if seen is not None and seen.out is None:
             seen.maps = seen.maps.to(weights.device) + attention_map(weights[..., :tokens], level, seen.size)
             seen.layers += 1
@@ -263,7 +263,7 @@ def _watch_attention(transformer: SpatialTransformer, recording: Recording, undo
         attention = layer.cross_attn
         assert isinstance(attention, Attention)
         twin = _by_hand(attention)
-        twin.weights.register_forward_hook(look)
+        twin.weights.register_forward_hook(add_map)
         undo.callback(add_hook(attention, partial(_instead, twin)).remove)
 
 

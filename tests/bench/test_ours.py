@@ -52,7 +52,7 @@ def test_a_look_is_the_pipelines_own_with_guidance(folder, monkeypatch):
     model = ldm.load(folder)
     seen = []
     model.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    ours.look(model, SIZES)()
+    ours.evaluation(model, SIZES)()
     [(x_t, t, context)] = seen
     assert x_t.shape == (2, 4, 8, 8) and t == 500 and context.shape == (2, 32, 8)
 

@@ -115,7 +115,7 @@ def rounding(folder: Path, sizes: Sizes) -> Numbers:
 
 
 @torch.no_grad()
-def load_and_look(folder: Path, sizes: Sizes) -> Numbers:
+def load_and_evaluate(folder: Path, sizes: Sizes) -> Numbers:
     read_through(folder)
     # These names import what stands behind them; importing is not what is measured here.
     assert diffusers.StableDiffusionPipeline and transformers.CLIPTextModel and transformers.CLIPTokenizer
@@ -175,8 +175,8 @@ CASES: dict[str, Case] = {
     "paint-bfloat16": partial(paint, dtype=torch.bfloat16),
     "paint-float32": partial(paint, dtype=torch.float32),
     "rounding": rounding,
-    "load": load_and_look,
-    "load-default": load_and_look,  # diffusers' default is float32
+    "load": load_and_evaluate,
+    "load-default": load_and_evaluate,  # diffusers' default is float32
     "tokenizer": tokenize,
     "train": train,
     "cuda-unet": partial(unet_step, dtype=torch.float16),
