@@ -236,7 +236,7 @@ class LatentDiffusion(nn.Module):
         is_inpainting = self.config.unet.in_channels > self.config.vae.latent_channels
         if is_inpainting and (init is None or mask is None):
             raise LdmError(
-                "this is an inpainting model: it is_inpainting a hole in a picture; give it a picture and a mask, white where "
+                "this is an inpainting model: it fills a hole in a picture; give it a picture and a mask, white where "
                 "the hole is (`init` and `mask`; --init and --mask)"
             )
         if init is None:

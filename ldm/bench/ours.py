@@ -41,7 +41,7 @@ def compile_unet(model: LatentDiffusion) -> None:
 
 
 def evaluation(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) -> Callable[[], object]:
-    """A function of no arguments that evaluates the U-Net once, with the model's own guidance, as each step of sampling does."""
+    """A function of no arguments: one model evaluation with the model's own guidance, as each step of sampling does."""
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
     x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=model.sampling_dtype)
     cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=model.dtype).split(1)
