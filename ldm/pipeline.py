@@ -3,9 +3,9 @@ r"""Latent diffusion, the four steps in order.
     prompt --text encoder--> context                    1. text becomes vectors
     seed   --random numbers--> x_T                      2. a latent of pure noise
     x_T    --U-Net and sampler, context--> x_0          3. the noise is taken away, step by step
-    x_0    --VAE decoder--> picture                     4. the latent becomes pixels
+    x_0    --VAE decoder--> image                       4. the latent becomes pixels
 
-A picture can stand in for part of the noise: see `repaint.py`.
+An image can take the place of part of the noise: see `repaint.py`.
 
 Source: Rombach et al. 2022, figure 3.
 """
@@ -88,25 +88,24 @@ class LatentDiffusion(nn.Module):
         weighting: bool = True,
         long_prompt: str = "truncate",
         tile: bool = False,
-        progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda path, steps: path,
+        progress: Callable[[Iterator[Step], int], Iterable[Step]] = lambda sampling, steps: sampling,
     ) -> list[Image.Image]:
-        """Paint `batch` pictures of `prompt`, with the seeds seed, seed + 1, ...; of several prompts, one of each.
+        """Generate `batch` images of `prompt`, with the seeds seed, seed + 1, ...; for a list of prompts, one of each.
 
-        A seed is a whole number below 2**32. One that is not given, or -1, is drawn at random, and nothing tells which
-        it was: to make a picture again, give one. What else is left out is the model's own default
-        (`config.defaults`): the `sampler` (a name from `ldm/diffusion/samplers/table.py`) and its `steps`
-        (`default_steps`), `guidance` (1: none), `size` as (width, height) in pixels. `negative` says what to move away
-        from. `progress` is handed the steps as they come and their number, and hands them on: a place for a progress
-        bar.
+        A seed is a whole number below 2**32. If it is left out, or -1, it is drawn at random and not reported: to get
+        an image again, give one. Other options default to the model's own (`config.defaults`): the `sampler` (a name
+        from `ldm/diffusion/samplers/table.py`) and its `steps` (`default_steps`), `guidance` (1: none), and `size` as
+        (width, height) in pixels. `negative` says what to move away from. `progress` gets the iterator over the steps
+        and their number, and returns an iterable of the steps: a place for a progress bar.
 
-        `init` is a picture to begin with (fitted to `size`: see `inputs.py`), `strength` in (0, 1] how much noise it
-        gets, and which share of the steps (0.75; with a mask 1). `mask` is white where it may change: elsewhere the
-        result is the VAE's reconstruction of it, or with `keep_pixels` the picture itself, to the pixel. An inpainting
-        model, whose U-Net sees picture and mask, needs both.
+        `init` is an init image (fitted to `size`: see `inputs.py`). `strength` in (0, 1] is the amount of noise it
+        gets, and the fraction of the steps that is taken (0.75; with a mask 1). `mask` is white where the image may
+        change: elsewhere the result is the VAE's reconstruction of it, or with `keep_pixels` the very pixels. An
+        inpainting model, whose U-Net reads image and mask, needs both.
 
-        With `weighting`, brackets say how much a word counts: `(word:1.3)`; a prompt that is too long is cut, or with
-        a `long_prompt` of "chunk" read in pieces (`ldm/text/prompt.py`). With `tile`, the VAE works in overlapping
-        tiles: for large pictures, which otherwise take much memory (`ldm/vae/tiles.py`).
+        With `weighting`, brackets say how much a word counts: `(word:1.3)`. A prompt that is too long is truncated, or
+        with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). With `tile`, the VAE works in overlapping
+        tiles, which saves memory for large images (`ldm/vae/tiles.py`).
 
         Raises `LdmError` for values that the model cannot work with, and when numbers stop being finite.
         """
@@ -216,10 +215,10 @@ class LatentDiffusion(nn.Module):
     def encode_picture(
         self, picture: Image.Image, tile: bool = False, hole: Image.Image | None = None
     ) -> Float[Tensor, "1 z h w"]:
-        """Before step 2, where a picture is to begin with: its latent; that of what is left of it outside of a `hole`.
+        """Before step 2, with an init image: its latent, or with a `hole` the latent of the masked image.
 
-        It is the mean of the VAE's Gaussian, so the same one each time. (diffusers draws a sample; the Gaussian is so
-        narrow that this hardly shows.)
+        It is the mean of the VAE's Gaussian, so it is the same each time. (diffusers draws a sample; the Gaussian is so
+        narrow that the difference hardly shows.)
         """
         pixels = to_pixels([picture]) if hole is None else without(to_pixels([picture]), hole)
         encode = encode_in_tiles if tile else VAE.encode
@@ -229,9 +228,9 @@ class LatentDiffusion(nn.Module):
     def original(
         self, init: Image.Image | None, mask: Image.Image | None, size: tuple[int, int], tile: bool = False
     ) -> Original | None:
-        """Before step 2: the picture to begin with, and its mask, as this model needs them; None if there is none.
+        """Before step 2: the init image and its mask, as this model needs them; None without an init image.
 
-        Raises `LdmError` for an inpainting model without a picture or a mask.
+        Raises `LdmError` for an inpainting model without an init image or a mask.
         """
         is_inpainting = self.config.unet.in_channels > self.config.vae.latent_channels
         if is_inpainting and (init is None or mask is None):
@@ -255,7 +254,7 @@ class LatentDiffusion(nn.Module):
 
     @checked
     def default_steps(self, sampler: str) -> int:
-        """How many steps `sampler` takes when nobody says: the model's own default, or more if it needs them."""
+        """The default number of steps of `sampler`: the model's own, or more if the sampler needs them."""
         defaults, asked = self.config.defaults, find_sampler(sampler)
         if asked is find_sampler(defaults.sampler):  # these two were chosen together
             return defaults.steps
@@ -328,7 +327,7 @@ class LatentDiffusion(nn.Module):
     def put_back(
         self, images: Sequence[Image.Image], original: Original, keep_pixels: bool = False, tile: bool = False
     ) -> list[Image.Image]:
-        """After step 4: where the mask is black, the VAE's reconstruction of the original, or its very pixels."""
+        """After step 4: where the mask is black, the VAE's reconstruction of the init image, or its very pixels."""
         if original.mask is None:
             return list(images)
         kept = original.picture if keep_pixels else self.decode(original.latent, tile)[0]

@@ -1,18 +1,19 @@
-r"""Beginning with a picture instead of pure noise: image to image, and inpainting.
+r"""Starting from an image instead of pure noise: image to image, and inpainting.
 
-**Image to image** (Meng et al. 2022, SDEdit). The picture's latent is noised part of the way, and only the rest of the
-steps is taken. Noise drowns detail first and composition last, so the more of it, the less of the picture survives.
+**Image to image** (Meng et al. 2022, SDEdit). Noise is added to the image's latent up to one of the lower levels, and
+only the steps from there on are taken. Noise hides detail first and composition last, so the more noise, the less of
+the image survives.
 
 **Inpainting** (Lugmayr et al. 2022, RePaint, eq. 8, without its resampling). Every step is taken for the whole latent.
-After it, what is to be kept is put back: the picture's latent, noised to the level just reached. So the network always
-sees a whole picture under an even noise, and paints what fits to its surroundings.
+After it, the kept region is restored: the image's latent, noised to the level just reached. So the network always sees
+a whole image under even noise, and generates what fits its surroundings.
 
-A latent covers many pixels, and the decoder looks at its neighbours too; so at the end the kept pixels are put back as
-well, from the VAE's reconstruction of the picture, or from the picture itself.
+A latent pixel covers many image pixels, and the decoder reads its neighbours too. So at the end the kept pixels are
+restored as well, from the VAE's reconstruction of the image or from the image itself.
 
 **An inpainting model** (Rombach et al. 2022, section 4.5) was trained to fill holes. Its U-Net takes nine channels: the
-latent, the mask, and the latent of the picture with a grey hole in it. It sees at every step what is to be kept, so
-nothing is put back on the way, and what it paints fits better; but it can do nothing else.
+latent, the mask, and the latent of the masked image. It sees the kept region at every step, so nothing is restored
+between the steps, and what it generates fits better; but it cannot do anything else.
 """
 
 import math
@@ -33,21 +34,21 @@ from ldm.errors import LdmError
 
 @dataclass(frozen=True)
 class Original:
-    """A picture to begin with, as a model needs it."""
+    """An init image, as a model needs it."""
 
-    picture: Image.Image  # of the size that is painted
+    picture: Image.Image  # of the size that is generated
     latent: Float[Tensor, "1 z h w"]
-    mask: Image.Image | None = None  # black and white, as from `fit_mask`: white where the picture may change
-    # What an inpainting U-Net reads besides: the mask, then the latent of what is left.
+    mask: Image.Image | None = None  # black and white, as from `fit_mask`: white where the image may change
+    # The extra channels of an inpainting U-Net: the mask, then the latent of the masked image.
     beside: Float[Tensor, "1 c h w"] | None = None
 
 
 def pick_strength(
     init: Image.Image | None, strength: float | None, mask: Image.Image | None, keep_pixels: bool
 ) -> float:
-    """The strength asked for, or the usual one: all of it for pure noise and behind a mask, else 0.75.
+    """The strength asked for, or the default: 1 for pure noise and with a mask, otherwise 0.75.
 
-    Raises `LdmError` for an option without the picture, or the mask, that it belongs to.
+    Raises `LdmError` for an option without the image, or the mask, that it belongs to.
     """
     if init is None and (mask is not None or strength is not None):
         given = "a mask" if mask is not None else f"a strength of {strength}"
@@ -83,7 +84,7 @@ def levels_left(levels: Sequence[Level], strength: float) -> list[Level]:
 def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:
     """True for each latent that covers a white pixel of `mask` (black and white, as from `fit_mask`).
 
-    One white pixel is enough: of a latent that was kept, it could not change.
+    One white pixel is enough: if its latent were kept, it could not change.
     """
     white = np.asarray(mask) > 0
     return torch.from_numpy(reduce(white, "(h f) (w g) -> 1 1 h w", "max", f=factor, g=factor))
@@ -106,14 +107,14 @@ def keep(
 
 
 def without(pixels: Float[Tensor, "b 3 h w"], hole: Image.Image) -> Float[Tensor, "b 3 h w"]:
-    """The picture with its white part of the mask `hole` painted grey (0, in the middle of [-1, 1])."""
+    """The masked image: grey (0, in the middle of [-1, 1]) where the mask `hole` is white."""
     return torch.where(torch.from_numpy(np.asarray(hole) > 0), torch.zeros_like(pixels), pixels)
 
 
 def to_read(mask: Image.Image, factor: int) -> Float[Tensor, "1 1 h w"]:
-    """The mask as an inpainting U-Net reads it: 1 where there is a hole. Of a latent's pixels the first one counts.
+    """The mask as an inpainting U-Net reads it: 1 where there is a hole. The first pixel of each latent decides.
 
-    That is how the model saw masks in training, so not as in `latents_to_repaint`. Source: the inpainting script and
-    diffusers' pipeline of Stable Diffusion, which shrink the mask to its nearest pixels.
+    The model saw masks this way in training, so this differs from `latents_to_repaint`. Source: Stable Diffusion's
+    inpainting script and diffusers' pipeline, which shrink the mask with nearest-neighbour interpolation.
     """
     return torch.from_numpy(np.asarray(mask)[::factor, ::factor] > 0).float()[None, None]
