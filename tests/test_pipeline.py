@@ -76,7 +76,7 @@ DIFFERENT = ["red dog red dog dog", "dog", "(red:1.5) dog", "", "dog red " * 5, 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_picture_depends_on_its_own_prompt_and_seed_alone(randomise, sampler):
-    model, options = small_model(randomise).double(), {"sampler": sampler, "long_prompt": "chunk"}
+    model, options = small_model(randomise).double(), {"sampler": sampler, "steps": 6, "long_prompt": "chunk"}
     batch = model.generate(DIFFERENT, "dog", seed=7, **options)
     alone = [model.generate(prompt, "dog", seed=7 + i, **options)[0] for i, prompt in enumerate(DIFFERENT)]
     assert same(batch, alone)
@@ -743,7 +743,10 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 @pytest.mark.parametrize("part", ["text", "unet", "vae"])
 @pytest.mark.parametrize("in_channels", [4, 9])
 def test_each_part_may_have_a_dtype_of_its_own(randomise, part, others, in_channels):
-    model, options = small_model(randomise, in_channels=in_channels), {"seed": 7, "size": (160, 8)}
+    model, options = (
+        small_model(randomise, in_channels=in_channels),
+        {"seed": 7, "steps": 2, "size": (160, 8)},
+    )
     pictures = {"init": Image.new("RGB", (160, 8), "red"), "mask": left_half((160, 8))}
     for dtype in DTYPES:
         model.to(others)

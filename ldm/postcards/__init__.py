@@ -1,7 +1,7 @@
-r"""Postcards: a small captioned world, drawn here, on which the tiny model is trained.
+r"""Postcards: the synthetic captioned images that the tiny model is trained on.
 
-Reading order: `attributes` (what there is), `captions` (saying it, in English and in French), `draw` (painting it),
-`sheet` (many at once), `series` (numbered postcards without end). Needs numpy and Pillow only.
+Reading order: `attributes` (what a scene consists of), `captions` (describing it in English or French), `draw`
+(rendering it), `sheet` (image grids), `series` (an endless numbered series). Needs numpy and Pillow only.
 """
 
 from ldm.postcards.attributes import SCENES, SUBJECTS, Landscape, Portrait, Scene, held_out, sample_scene

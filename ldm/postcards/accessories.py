@@ -1,4 +1,4 @@
-r"""What an animal may wear: glasses, a hat or a scarf, drawn in the frame of its face (see `portrait.py`)."""
+r"""What an animal may wear: glasses, a hat or a scarf, in the coordinates of its face (see `portrait.py`)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SCARVES: tuple[tuple[Colour, Colour], ...] = (
 
 
 def lenses(face: Canvas, eye_x: float, eye_y: float) -> None:
-    r"""Two pale discs that go under the eyes, so that the eyes stay clear."""
+    r"""Two pale discs. Drawn before the eyes, so that the eyes stay clear."""
     for side in (-1, 1):
         face.oval(side * max(eye_x, 0.13), eye_y, _LENS, _LENS, (222, 240, 255), alpha=225)
 
 
 def frames(face: Canvas, eye_x: float, eye_y: float, half_head: float, pale_rim: bool) -> None:
-    r"""Round dark frames over the eyes, with a bridge and two arms; a pale rim shows them on black fur."""
+    r"""Round dark frames over the eyes, with a bridge and two arms; a pale rim makes them visible on black fur."""
     x = max(eye_x, 0.13)
     coats = ([(WHITE, 0.062)] if pale_rim else []) + [(_FRAME, 0.036)]
     for colour, width in coats:

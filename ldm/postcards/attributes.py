@@ -1,6 +1,6 @@
-r"""What a postcard shows: its attributes, every combination of them, and which combinations are held out.
+r"""What a postcard shows: its attributes, all their combinations, and which combinations are held out.
 
-A postcard is either a landscape or a portrait. This file knows words only; `captions.py` turns them into
+A postcard is either a landscape or a portrait. This file defines the words; `captions.py` turns them into
 sentences and `draw.py` into pixels.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from ldm.errors import LdmError
 
 PLACES = ("lake", "forest", "sea", "desert", "meadow")
-RELIEFS = ("mountains", "hills", "none")  # the mountains are snow-capped, the hills green
+RELIEFS = ("mountains", "hills", "none")  # mountains are snow-capped, hills are green
 TIMES = ("sunrise", "day", "sunset", "night")
 FEATURES = ("waterfall", "boat", "house", "balloon", "nothing")
 ANIMALS = ("dog", "cat", "rabbit", "bear")
@@ -28,8 +28,8 @@ SUBJECTS = (*PLACES, *ANIMALS)
 
 PLACES_WITH_WATER = ("lake", "sea")  # the only places where a boat exists
 
-# A scene showing all the words of one of these sets is never trained on: the model sees each word of a set
-# many times but never all together, so drawing them shows that it composes rather than recalls.
+# A scene that has every word of one of these sets is never trained on. The model sees each word many times but never
+# the whole set, so generating such a scene shows that it composes rather than memorises.
 HELD_OUT = (
     {"desert", "house", "night"},
     {"sea", "balloon", "night"},
@@ -46,7 +46,7 @@ HELD_OUT = (
 
 @dataclass(frozen=True)
 class Landscape:
-    r"""A place at a time of day, perhaps with mountains or hills behind it and one thing to look at."""
+    r"""A place at a time of day, perhaps with mountains or hills behind it and one main feature."""
 
     place: str
     relief: str
@@ -68,23 +68,23 @@ Scene = Landscape | Portrait
 
 
 def held_out(scene: Scene) -> bool:
-    r"""True when the scene contains a held-out set (see `HELD_OUT`), so that training must not see it."""
+    r"""Whether the scene contains a held-out set (see `HELD_OUT`); training never sees such a scene."""
     words = set(astuple(scene))
-    return any(together <= words for together in HELD_OUT)
+    return any(combination <= words for combination in HELD_OUT)
 
 
 def subject(scene: Scene) -> str:
-    r"""What the scene is of: its place or its animal."""
+    r"""The subject of the scene: its place or its animal."""
     return scene.place if isinstance(scene, Landscape) else scene.animal
 
 
 def sample_scene(
     rng: np.random.Generator, split: str = "train", subjects: Collection[str] = SUBJECTS
 ) -> Scene:
-    r"""Draw a landscape or a portrait with equal chance, then one of its combinations uniformly.
+    r"""Choose landscape or portrait with equal probability, then sample one of its combinations uniformly.
 
-    `split` is "train" (combinations that are not held out) or "held_out"; `subjects` are the places and animals of a
-    smaller world. Raises LdmError for any other split or subject, and where no combination is left.
+    `split` is "train" (combinations that are not held out) or "held_out"; `subjects` restricts the places and animals.
+    Raises LdmError for an unknown split or subject, or if no combination is left.
     """
     kinds = _kinds(split, frozenset(subjects))
     scenes = kinds[rng.integers(len(kinds))]
@@ -93,7 +93,7 @@ def sample_scene(
 
 @cache
 def _kinds(split: str, subjects: frozenset[str]) -> tuple[tuple[Scene, ...], ...]:
-    r"""The combinations of a split that are of these subjects: landscapes and portraits, as far as there are any."""
+    r"""The combinations of a split with these subjects: landscapes and portraits, omitting either if empty."""
     if split not in _BY_SPLIT:
         raise LdmError(f"split {split!r}: expected one of {', '.join(map(repr, _BY_SPLIT))}")
     if unknown := sorted(subjects.difference(SUBJECTS)):

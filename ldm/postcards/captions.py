@@ -1,7 +1,7 @@
-r"""From a scene to a sentence, in English or in French, in one of many wordings.
+r"""Captions: describe a scene in English or French, in one of many wordings.
 
-A caption may leave attributes out, as people do; but what stands in the picture is seldom left unsaid, so
-that what a caption does not mention is mostly not there. "none" and "nothing" are always said by silence.
+A caption may leave attributes out, as people do. It rarely omits something visible, so what a caption does not
+mention is usually absent from the image. "none" and "nothing" are never put into words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ldm.postcards.attributes import Landscape, Scene
 
 LANGUAGES = {"en": english, "fr": french}
 
-# The prompts of the demonstration: no caption is ever one of them, so their pictures are not recalled.
+# The demo prompts. No training caption equals one of them, so the model cannot have memorised them.
 DEMO_PROMPTS = (
     "A serene lake surrounded by snow-capped mountains at sunrise",
     "a serene forest with a waterfall at sunrise",
@@ -27,8 +27,8 @@ DEMO_PROMPTS = (
     "un chien avec des lunettes",
 )
 
-# A synonym on the left is never used for a scene that shows what is on the right: no caption of any training calls a
-# cat with glasses a kitten, though cats with glasses and kittens with hats abound. Evaluation asks for just these.
+# The synonym on the left is never used for a scene that has the attribute on the right. No training caption calls a
+# cat with glasses a kitten, though cats with glasses and kittens with hats are common. Evaluation asks for these pairs.
 WITHHELD = (
     ("pond", "night"),
     ("woodland", "sunset"),
@@ -56,15 +56,15 @@ WITHHELD = (
     ("mauve", "cat"),
 )
 
-# How often a partial caption names an attribute; the place and the animal are always named.
+# How often a partial caption names each attribute; it always names the place or the animal.
 NAMED = {"relief": 0.97, "time": 0.97, "feature": 0.97, "fur": 0.60, "accessory": 0.97, "background": 0.60}
 
 
 def caption(scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True) -> str:
-    r"""One caption of `scene`, of 22 words at most, never one of `DEMO_PROMPTS` and in no wording that is `WITHHELD`.
+    r"""Sample a caption of `scene`: at most 22 words, never one of `DEMO_PROMPTS`, never a `WITHHELD` wording.
 
-    `language` is "en", "fr" or None (either, with equal chance). With `partial` each attribute is left out
-    now and then (see `NAMED`); without it all are named. Raises LdmError for another language.
+    `language` is "en", "fr" or None (either, with equal probability). With `partial`, attributes are left out at
+    random (see `NAMED`); without it, all are named. Raises LdmError for an unknown language.
     """
     while True:
         text = _draft(scene, rng, language, partial)
@@ -73,19 +73,19 @@ def caption(scene: Scene, rng: np.random.Generator, language: str | None = None,
 
 
 def withheld_caption(scene: Scene, rng: np.random.Generator, tries: int = 200) -> str | None:
-    r"""A full caption of `scene` in one of the wordings that training never used, or None where there is none."""
+    r"""A full caption of `scene` in a wording that training never used, or None if there is none."""
     drafts = (_draft(scene, rng, None, partial=False) for _ in range(tries))
     return next((text for text in drafts if is_withheld(text, scene)), None)
 
 
 def is_withheld(text: str, scene: Scene) -> bool:
-    r"""Does the text use a synonym that is withheld from scenes like this one?"""
+    r"""Whether the text uses a synonym that is withheld from this scene."""
     words, shown = set(re.findall(r"\w+", text.casefold())), astuple(scene)
     return any(word in words and value in shown for word, value in WITHHELD)
 
 
 def normalised(text: str) -> str:
-    r"""Without regard to case or to the amount of white space: what makes two captions the same."""
+    r"""The text in lower case with single spaces, the form in which captions are compared."""
     return " ".join(text.casefold().split())
 
 
@@ -101,7 +101,7 @@ def _draft(scene: Scene, rng: np.random.Generator, language: str | None, partial
 
 
 def _named(scene: Scene, attribute: str, partial: bool, rng: np.random.Generator) -> str | None:
-    r"""The attribute's value if the caption is to name it, else None."""
+    r"""The attribute's value if the caption names it, else None."""
     value = getattr(scene, attribute)
     left_out = partial and rng.random() >= NAMED[attribute]
     return None if left_out or value in ("none", "nothing") else value

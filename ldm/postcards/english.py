@@ -1,7 +1,7 @@
-r"""English captions: the words for each attribute, and the few ways of putting them in order.
+r"""English captions: the words for each attribute and the ways to arrange them.
 
-A grammar function takes what is to be named (None: an attribute that is left out, or that the scene does not
-have) and a generator for the choices, and returns one phrase without a full stop.
+A grammar function takes the attributes to name (None for one that is left out or that the scene does not have) and a
+random generator, and returns one phrase without a full stop.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ OPENERS = ("a postcard of", "a picture of", "a drawing of", "an illustration of"
 def landscape(
     place: str, relief: str | None, time: str | None, feature: str | None, rng: np.random.Generator
 ) -> str:
-    r"""One caption; `relief`, `time` and `feature` are left out when None."""
+    r"""One caption; `relief`, `time` or `feature` is omitted if None."""
     head = _maybe(MOODS, 0.45, rng) + pick(PLACES[place], rng)
     around = [f"{pick(AROUND, rng)} {pick(RELIEFS[relief], rng)}"] if relief else []
     when = [pick(TIMES[time], rng)] if time else []
@@ -155,7 +155,7 @@ def landscape(
 def portrait(
     animal: str, fur: str | None, accessory: str | None, background: str | None, rng: np.random.Generator
 ) -> str:
-    r"""One caption; `fur`, `accessory` and `background` are left out when None."""
+    r"""One caption; `fur`, `accessory` or `background` is omitted if None."""
     head = pick(ANIMALS[animal], rng)
     details = []
     if fur:

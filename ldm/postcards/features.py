@@ -1,6 +1,6 @@
-r"""The one thing to look at in a landscape: a waterfall, a boat, a house or a balloon.
+r"""The main feature of a landscape: a waterfall, a boat, a house or a balloon.
 
-Each is painted around its frame's origin, which is the middle of its foot, and is about one unit tall.
+Each is drawn with the middle of its base at the canvas's origin and is about one unit tall.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LINE = 0.035
 
 
 def waterfall(canvas: Canvas, light: Light, pool: bool) -> None:
-    r"""A grassy cliff and one broad white fall, landing in foam and, if asked, in a pool of its own."""
+    r"""A grassy cliff and one broad white fall, landing in foam and, with `pool`, in a pool of its own."""
     rock, dark = light.on((150, 128, 118)), light.on((104, 88, 96))
     left = [(-0.62, 0), (-0.56, -0.44), (-0.44, -0.80), (-0.16, -0.98), (-0.16, 0)]
     right = [(0.62, 0), (0.57, -0.42), (0.46, -0.76), (0.16, -0.98), (0.16, 0)]
@@ -92,6 +92,6 @@ def balloon(canvas: Canvas, light: Light, rng: np.random.Generator) -> None:
         )
     )
     canvas.shape(envelope, main, _LINE, ink)
-    for share in (0.66, 0.24):  # the same outline narrowed gives the stripes between the seams
-        canvas.shape(envelope * (share, 0.985) - (0, 0.008), stripe if share == 0.66 else main)
+    for width in (0.66, 0.24):  # narrower copies of the outline form the stripes
+        canvas.shape(envelope * (width, 0.985) - (0, 0.008), stripe if width == 0.66 else main)
     canvas.shape([(-0.12, -0.16), (0.12, -0.16), (0.09, 0), (-0.09, 0)], light.on((178, 116, 60)), _LINE, ink)

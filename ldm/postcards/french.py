@@ -1,8 +1,8 @@
-r"""French captions: the words for each attribute, their gender, and the few ways of putting them in order.
+r"""French captions: the words for each attribute, their gender, and the ways to arrange them.
 
-A noun carries its gender and an adjective its two singular forms, so that agreement is looked up, never
-guessed; elision and contraction ("d'un", "l'océan", "du lac", "au bord de la forêt") are made in one place
-each. See `english.py` for what the grammar functions take.
+A noun stores its gender and an adjective its two singular forms, so agreement is looked up, never guessed.
+Elision ("l'océan", "d'un") and contraction ("du lac", "au bord de la forêt") are each handled in one place.
+See `english.py` for the arguments of the grammar functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ldm.postcards.phrases import join, pick, shuffled
 
 @dataclass(frozen=True)
 class Noun:
-    r"""A singular noun, perhaps with a complement ("champ de fleurs"): it agrees as its first word does."""
+    r"""A singular noun, perhaps with a complement ("champ de fleurs"). Its first word decides the agreement."""
 
     word: str
     feminine: bool = False
@@ -68,7 +68,7 @@ RELIEFS = {
     ),
     "hills": ("collines vertes", "collines vertes", "collines", "collines verdoyantes"),
 }
-# {e}: the feminine ending, in agreement with the place.
+# {e} is the feminine ending, which agrees with the place.
 AROUND = (
     "entouré{e} de",
     "entouré{e} de",
@@ -179,7 +179,7 @@ OPENERS = (Noun("carte postale", True), Noun("image", True), Noun("dessin"), Nou
 def landscape(
     place: str, relief: str | None, time: str | None, feature: str | None, rng: np.random.Generator
 ) -> str:
-    r"""One caption; `relief`, `time` and `feature` are left out when None."""
+    r"""One caption; `relief`, `time` or `feature` is omitted if None."""
     noun = pick(PLACES[place], rng)
     mood = pick(MOODS, rng)[noun.feminine] if rng.random() < 0.45 else ""
     around = [_around(noun, pick(RELIEFS[relief], rng), rng)] if relief else []
@@ -192,7 +192,7 @@ def landscape(
             noun.a(mood) if rng.random() < 0.6 else noun.the(mood),
         )
         place_words = de(whole, where) if where.endswith(" de") else f"{where} {whole}"
-        # "entouré" would now seem to agree with the feature, so the place keeps its own details beside it.
+        # "entouré" agrees with the place, not the feature, so it directly follows the place.
         return join(_with_article(pick(FEATURES[feature], rng), "", rng), place_words, *around, *when)
     beside = [_beside(pick(FEATURES[feature], rng), rng)] if feature else []
     if time and way > 0.93:  # the moment first: "lever de soleil sur une forêt"
@@ -208,7 +208,7 @@ def landscape(
 def portrait(
     animal: str, fur: str | None, accessory: str | None, background: str | None, rng: np.random.Generator
 ) -> str:
-    r"""One caption; `fur`, `accessory` and `background` are left out when None."""
+    r"""One caption; `fur`, `accessory` or `background` is omitted if None."""
     word = pick(ANIMALS[animal], rng)
     details = []
     way = rng.random()
@@ -239,9 +239,9 @@ def portrait(
 
 
 def de(words: str, before: str = "de") -> str:
-    r"""The word "de" run together with what follows: "du lac", "d'un lac", "de la forêt", "de l'océan".
+    r"""Contract or elide "de" with what follows: "du lac", "d'un lac", "de la forêt", "de l'océan".
 
-    `before` is any locution that ends in "de": de("le lac", "au bord de") is "au bord du lac".
+    `before` is any phrase that ends in "de": de("le lac", "au bord de") is "au bord du lac".
     """
     stem = before.removesuffix("de")
     if words.startswith("le "):

@@ -1,43 +1,43 @@
-r"""Colours: mixing them, and the light that each time of day throws on everything it touches.
+r"""Colours: how to mix them, and how the light at each time of day changes them.
 
-A colour is (red, green, blue) with values in [0, 255], as floats until a brush rounds them.
+A colour is (red, green, blue) with values in [0, 255]; they stay floats until they are drawn.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-Real = int | float  # our runtime type checks take `float` at its word
+Real = int | float  # the runtime type checker does not accept an int as `float`
 Colour = tuple[Real, Real, Real]
 
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (46, 36, 48)  # outlines: a warm near-black is softer than black
 
 
-def mix(a: Colour, b: Colour, share: Real) -> Colour:
-    r"""(1 - share) a + share b, for share in [0, 1]."""
-    return tuple(x + (y - x) * share for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
+def mix(a: Colour, b: Colour, weight: Real) -> Colour:
+    r"""(1 - weight) a + weight b, for weight in [0, 1]."""
+    return tuple(x + (y - x) * weight for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
 def rgb(colour: Colour, alpha: int | None = None) -> tuple[int, ...]:
-    r"""Whole numbers in [0, 255], which is what Pillow takes; `alpha` below 255 makes it see-through."""
+    r"""The integers in [0, 255] that Pillow expects; `alpha` below 255 makes the colour translucent."""
     whole = tuple(max(0, min(255, round(value))) for value in colour)
     return whole if alpha is None else (*whole, alpha)
 
 
 @dataclass(frozen=True)
 class Light:
-    r"""One time of day: the three bands of its sky, its sun or moon, and how it tints what it falls on."""
+    r"""The light at one time of day: the sky's three bands, the sun or moon, and the tint of lit objects."""
 
     zenith: Colour
     middle: Colour
     horizon: Colour
     sun: Colour
     glow: Colour
-    sun_y: Real  # height of the sun's centre, 0 at the top of the picture and 1 at the bottom
+    sun_y: Real  # height of the sun's centre, 0 at the top of the image and 1 at the bottom
     sun_radius: Real
-    tint: Colour  # each channel of a lit colour is multiplied by this / 255 ...
-    ambient: Colour  # ... and this is added
+    tint: Colour  # each channel of a lit colour is multiplied by this / 255
+    ambient: Colour  # and this is added
     cloud: Colour
 
     def on(self, colour: Colour, haze: Real = 0) -> Colour:
@@ -46,7 +46,7 @@ class Light:
         return mix(lit, self.middle, haze)  # type: ignore[arg-type]
 
     def bright(self, colour: Colour) -> Colour:
-        r"""The same, for things that shine more than their surroundings: snow, foam, lamps."""
+        r"""How `colour` looks on things brighter than their surroundings: snow, foam, lamps."""
         return mix(self.on(colour), colour, 0.55)
 
 

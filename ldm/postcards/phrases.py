@@ -1,4 +1,4 @@
-r"""What both grammars need to put words together."""
+r"""Helpers that both grammars use to combine words."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,7 +9,7 @@ Word = TypeVar("Word")
 
 
 def pick(words: Sequence[Word], rng: np.random.Generator) -> Word:
-    """One of the words, each as likely as any other."""
+    """One of the words, chosen uniformly."""
     return words[int(rng.integers(len(words)))]
 
 
@@ -19,5 +19,5 @@ def shuffled(parts: list[str], rng: np.random.Generator) -> list[str]:
 
 
 def join(*parts: str) -> str:
-    """The parts that are not empty, with spaces between."""
+    """The non-empty parts, joined by spaces."""
     return " ".join(part for part in parts if part)

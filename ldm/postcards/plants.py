@@ -1,4 +1,4 @@
-r"""Trees, cacti, flowers and reeds, each standing on its frame's origin and one unit tall."""
+r"""Trees, cacti, flowers and reeds, each with its base at the canvas's origin and one unit tall."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TRUNK: Colour = (116, 76, 50)
 
 
 def pine(canvas: Canvas, light: Light, haze: float = 0.0) -> None:
-    r"""Three tiers of needles, the right half in the shade."""
+    r"""Three tiers of needles, the right half in shade."""
     canvas.shape([(-0.05, -0.2), (0.05, -0.2), (0.05, 0), (-0.05, 0)], light.on(TRUNK, haze))
     lit, shaded = light.on(PINE, haze), light.on(mix(PINE, (8, 44, 52), 0.5), haze)
     for top, half in ((-0.52, 0.27), (-0.76, 0.22), (-1.0, 0.16)):
@@ -36,7 +36,7 @@ def cactus(canvas: Canvas, light: Light) -> None:
 
 
 def flower(canvas: Canvas, light: Light, petals: Colour) -> None:
-    r"""Five round petals around a yellow heart, on a stem."""
+    r"""Five round petals around a yellow centre, on a stem."""
     canvas.stroke([(0, 0), (0, -0.6)], light.on((52, 132, 60)), 0.11)
     for x, y in ((0, -0.98), (0.26, -0.78), (0.16, -0.48), (-0.16, -0.48), (-0.26, -0.78)):
         canvas.oval(x, y, 0.19, 0.19, light.bright(petals))

@@ -1,7 +1,7 @@
 r"""Portraits: a plain background, shoulders, a head with its animal's ears and face, and one accessory.
 
-The face is drawn around the middle of the head, where one unit is about the picture's width; thick outlines
-keep it readable when the picture is small.
+The face is drawn around the centre of the head, and one unit is about the width of the image. Thick outlines keep it
+readable in a small image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PINK: Colour = (248, 158, 164)
 _NOSE: Colour = (52, 36, 44)
 _IRISES: tuple[Colour, ...] = ((120, 200, 96), (250, 202, 66), (104, 184, 236))
 
-# Half the width and half the height of each head, and where its eyes are: (x, y, radius).
+# Half the width and half the height of each head; position and radius of its eyes (x, y, r).
 HEAD = {"dog": (0.27, 0.28), "cat": (0.31, 0.26), "rabbit": (0.27, 0.25), "bear": (0.31, 0.28)}
 EYES = {
     "dog": (0.120, -0.055, 0.050),
@@ -32,7 +32,7 @@ EYES = {
 
 
 def portrait(scene: Portrait, rng: np.random.Generator, size: int, doubled: bool = False) -> Image.Image:
-    r"""Paint the scene on a new square RGB image of `size` pixels; `doubled`: with twice the eyes or heads."""
+    r"""Draw the scene as a square RGB image of `size` pixels; `doubled` adds a second pair of eyes or a head."""
     wall = BACKGROUND[scene.background]
     canvas = canvas_on(gradient([(0, mix(wall, WHITE, 0.24)), (1, mix(wall, INK, 0.12))], size))
     scale = rng.uniform(0.94, 1.06)
@@ -44,7 +44,7 @@ def portrait(scene: Portrait, rng: np.random.Generator, size: int, doubled: bool
     if doubled and not second_eyes:
         aside = rng.choice((-1, 1)) * rng.uniform(0.30, 0.42)
         second = face.at(aside, rng.uniform(-0.15, 0.15), rng.uniform(0.65, 1.0))
-        heads.insert(rng.integers(2), second)  # behind the first head or before it
+        heads.insert(rng.integers(2), second)  # behind the first head or in front of it
     for head in heads:
         _head(head, scene, rng)
     if second_eyes:
@@ -54,7 +54,7 @@ def portrait(scene: Portrait, rng: np.random.Generator, size: int, doubled: bool
 
 
 def _head(face: Canvas, scene: Portrait, rng: np.random.Generator) -> None:
-    r"""Everything above the shoulders, with what the animal wears."""
+    r"""Everything above the shoulders, including the accessory."""
     half_width, half_height = HEAD[scene.animal]
     if scene.accessory == "scarf":  # under the chin, over the shoulders
         accessories.scarf(face, half_height, rng)
@@ -95,7 +95,7 @@ def _eye(canvas: Canvas, x: float, y: float, r: float, iris: Colour | None, ring
         canvas.oval(x, y, r, r, iris, 0.014)
         canvas.oval(x, y, r * 0.46, r * 0.84, (26, 22, 30))
     else:
-        if ring:  # dark eyes would drown in dark fur
+        if ring:  # dark eyes would not stand out from dark fur
             canvas.oval(x, y, r * 1.36, r * 1.36, (246, 242, 236))
         canvas.oval(x, y, r, r, (36, 28, 34))
     canvas.oval(x - r * 0.32, y - r * 0.36, r * 0.36, r * 0.36, WHITE)

@@ -1,4 +1,4 @@
-r"""What stands behind the place: snow-capped mountains, green hills, or nothing."""
+r"""The background of a landscape: snow-capped mountains, green hills, or nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GRASS: Colour = (112, 188, 88)
 def relief(
     kind: str, canvas: Canvas, light: Light, horizon: float, sun_x: float, rng: np.random.Generator
 ) -> None:
-    r"""Paint `kind` ("mountains", "hills" or "none") down to the horizon, with a gap for a low sun."""
+    r"""Draw `kind` ("mountains", "hills" or "none") down to the horizon, leaving a gap for a low sun."""
     if kind == "mountains":
         _mountains(canvas, light, horizon, sun_x, rng)
     elif kind == "hills":
@@ -28,9 +28,8 @@ def _mountains(canvas: Canvas, light: Light, horizon: float, sun_x: float, rng: 
         for place in places:
             x = place + rng.uniform(-0.05, 0.05)
             y = top + rng.uniform(-0.05, 0.04)
-            closeness = max(
-                0.0, 1 - abs(x - sun_x) / 0.34
-            )  # the sun stands over a valley, the deeper the lower it is
+            # The sun is above a valley, which is deeper if the sun is lower.
+            closeness = max(0.0, 1 - abs(x - sun_x) / 0.34)
             y += closeness * (0.26 if light.sun_y > 0.25 else 0.12)
             _peak(canvas, light, x, y, horizon + 0.03, haze, rng)
 
@@ -72,7 +71,7 @@ def _peak(
 
 def _hills(canvas: Canvas, light: Light, horizon: float, rng: np.random.Generator) -> None:
     for rise, haze, knots in ((0.25, 0.38, 5), (0.15, 0.10, 4)):
-        # Alternating crests and dips, starting with either, keep the skyline clearly hilly.
+        # Crests and dips alternate, starting with either, so the skyline is always clearly hilly.
         first = rng.integers(2)
         heights = [
             horizon - rise + (0.11 if (i + first) % 2 else 0) + rng.uniform(-0.025, 0.025)

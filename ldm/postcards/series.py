@@ -1,4 +1,4 @@
-r"""Numbered postcards: picture number `index` of series `seed`, the same on every machine."""
+r"""Numbered postcards: image number `index` of series `seed` is the same on every machine."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def postcard(
     language: str | None = None,
     subjects: Collection[str] = SUBJECTS,
 ) -> Postcard:
-    r"""Postcard number `index` of the endless series `seed`: the same scene and caption at every size.
+    r"""Postcard number `index` of the endless series `seed`: its scene and caption do not depend on `size`.
 
-    `split` is "train" or "held_out"; `language` is "en", "fr" or None (either); `subjects` are the places and animals
-    of a smaller world. Raises LdmError for another split or subject.
+    `split` is "train" or "held_out"; `language` is "en", "fr" or None (either); `subjects` restricts the places and
+    animals. Raises LdmError for an unknown split or subject.
     """
     rng = np.random.default_rng([seed, index])
     scene = sample_scene(rng, split, subjects)
-    image = draw(scene, rng, size)  # before the caption, so that the picture does not depend on its language
+    image = draw(scene, rng, size)  # before the caption, so that the image does not depend on the language
     return Postcard(scene, image, caption(scene, rng, language))
 
 
 def export(folder: Path, count: int, size: int = 64) -> None:
     r"""Write the first `count` postcards of series 0 to `folder`: 00000.png, ..., and their captions.
 
-    The captions go to metadata.jsonl, one object with `file_name` and `text` a line, the convention of image folders
-    on the Hugging Face hub. Raises LdmError for a count below 1.
+    The captions go to metadata.jsonl, one object with `file_name` and `text` per line, as in an image folder on the
+    Hugging Face hub. Raises LdmError for a count below 1.
     """
     if count < 1:
         raise LdmError(f"{count} postcards; expected at least 1")
@@ -56,7 +56,7 @@ def export(folder: Path, count: int, size: int = 64) -> None:
 
 @dataclass(frozen=True)
 class Postcard:
-    r"""A scene, its picture (RGB, square) and one caption of it."""
+    r"""A scene, its image (RGB, square) and one caption."""
 
     scene: Scene
     image: Image.Image

@@ -1,8 +1,7 @@
-r"""The drawing board: flat outlined shapes in unit coordinates, which can be moved, scaled and tilted as one.
+r"""The canvas: flat outlined shapes in unit coordinates, which can be moved, scaled and rotated as a group.
 
-x goes from 0 (left) to 1 (right) and y from 0 (top) to 1 (bottom), whatever the size in pixels, so the same
-scene drawn at two sizes is the same drawing. A boat or a face is drawn around its own origin and put in its
-place by `Canvas.at`.
+x runs from 0 (left) to 1 (right) and y from 0 (top) to 1 (bottom) whatever the size in pixels, so a scene looks the
+same at every size. A boat or a face is drawn around its own origin; `Canvas.at` puts it in place.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TURN = np.linspace(0, 2 * np.pi, 36, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
 _STEP = np.arange(6)[:, None] / 6
-# Catmull-Rom weights of the four control points around each of 6 steps between the middle two.
+# Catmull-Rom weights of four control points, at 6 steps between the middle two.
 _SPLINE = 0.5 * np.concatenate(
     [
         -_STEP + 2 * _STEP**2 - _STEP**3,
@@ -42,7 +41,7 @@ def smooth(points: Points) -> np.ndarray:
 
 
 def ridge(heights: Sequence[Real], left: Real = -0.02, right: Real = 1.02) -> list[tuple[Real, Real]]:
-    r"""The area below a smooth skyline through evenly spaced heights, down to the picture's lower edge."""
+    r"""The area below a smooth skyline through evenly spaced heights, down to the lower edge of the image."""
     at = np.linspace(0, len(heights) - 1, 8 * len(heights))
     low = np.minimum(at.astype(int), len(heights) - 2)
     ease = (1 - np.cos(np.pi * (at - low))) / 2
@@ -53,16 +52,15 @@ def ridge(heights: Sequence[Real], left: Real = -0.02, right: Real = 1.02) -> li
 
 
 def mirrored(points: Points) -> list[tuple[Real, Real]]:
-    r"""The same points with left and right exchanged."""
+    r"""The points with left and right exchanged."""
     return [(-x, y) for x, y in points]
 
 
 @dataclass(frozen=True)
 class Canvas:
-    r"""A square RGB image and its brush, looking at it through a frame (origin, scale, tilt).
+    r"""A square RGB image with a brush and a coordinate frame (origin, scale, tilt).
 
-    Colours may be given an `alpha` in [0, 255]. Widths and radii are in the frame's units. Painting changes
-    `image`: that is what a canvas is for.
+    `alpha` is in [0, 255]. Widths and radii are in units of the frame. Drawing modifies `image` in place.
     """
 
     image: Image.Image
@@ -70,17 +68,17 @@ class Canvas:
     x: Real = 0.0
     y: Real = 0.0
     scale: Real = 1.0
-    tilt: Real = 0.0  # radians, clockwise as seen
+    tilt: Real = 0.0  # radians, clockwise
 
     def at(self, x: Real, y: Real, scale: Real = 1.0, tilt: Real = 0.0) -> Canvas:
-        r"""The same canvas seen from (x, y), where one unit is `scale` of the current ones."""
+        r"""The same canvas with its origin at (x, y) and with a unit of `scale` current units."""
         px, py = self._place([(x, y)])[0] / self.image.width
         return replace(self, x=px, y=py, scale=self.scale * scale, tilt=self.tilt + tilt)
 
     def shape(
         self, points: Points, colour: Colour, outline: Real = 0, ink: Colour = INK, alpha: int | None = None
     ) -> None:
-        r"""A filled polygon, with an outline of that width centred on its edge (0: none)."""
+        r"""A filled polygon; `outline` is the width of the line centred on its edge (0 for none)."""
         placed = list(map(tuple, self._place(points)))
         self.brush.polygon(placed, fill=rgb(colour, alpha))
         if outline:
@@ -107,7 +105,7 @@ class Canvas:
         self.shape(_ellipse(x, y, rx, ry, tilt), colour, alpha=alpha)
 
     def stroke(self, points: Points, colour: Colour, width: Real, alpha: int | None = None) -> None:
-        r"""A line through the points, with round ends."""
+        r"""A line through the points, with round ends unless it is translucent."""
         placed = list(map(tuple, self._place(points)))
         pixels = self._pixels(width)
         self.brush.line(placed, fill=rgb(colour, alpha), width=pixels, joint="curve")
@@ -136,7 +134,7 @@ def _ellipse(x: Real, y: Real, rx: Real, ry: Real, tilt: Real) -> np.ndarray:
 
 
 def gradient(stops: Sequence[tuple[Real, Colour]], size: int) -> Image.Image:
-    r"""A square whose colour changes from top to bottom: stops are (height in [0, 1], colour), in order."""
+    r"""A square image with a vertical gradient; `stops` are (height in [0, 1], colour), from the top."""
     y = (np.arange(size) + 0.5) / size
     heights = [height for height, _ in stops]
     column = np.stack([np.interp(y, heights, [c[i] for _, c in stops]) for i in range(3)], axis=-1)
@@ -145,5 +143,5 @@ def gradient(stops: Sequence[tuple[Real, Colour]], size: int) -> Image.Image:
 
 
 def canvas_on(image: Image.Image) -> Canvas:
-    r"""A canvas that paints on this RGB image."""
+    r"""A canvas that draws on this RGB image."""
     return Canvas(image, ImageDraw.Draw(image, "RGBA"))

@@ -1,4 +1,4 @@
-r"""Many pictures at once: a grid of any images, and the contact sheet that shows what postcards there are."""
+r"""Image grids: a grid of any images, and a contact sheet of the postcards."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ COLUMNS = 8
 
 
 def grid(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Image:
-    r"""Lay images of one size out in rows of `columns`, on white, `gap` pixels apart and from the edge.
+    r"""Arrange images of one size in rows of `columns`, on white, with `gap` pixels between and around them.
 
-    Raises LdmError if there is no image, no column, or a size that differs.
+    Raises LdmError if there are no images, no columns, or images of different sizes.
     """
     sizes = {image.size for image in images}
     if len(sizes) != 1 or columns < 1:
@@ -47,7 +47,7 @@ def grid(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Ima
 
 
 def contact_sheet(size: int = 128) -> Image.Image:
-    r"""A row for each place and each animal, going round the other attributes; pictures are `size` wide."""
+    r"""A row for each place and each animal, cycling through the other attributes; images are `size` wide."""
     images = [draw(scene, np.random.default_rng([7, i]), size) for i, scene in enumerate(_tour())]
     return grid(images, COLUMNS)
 

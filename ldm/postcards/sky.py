@@ -1,4 +1,4 @@
-r"""The sky of each time of day: its bands of colour, the sun or the moon, clouds and a few big stars."""
+r"""The sky of each time of day: bands of colour, the sun or the moon, clouds and a few large stars."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from PIL import Image
 from ldm.postcards.palette import Light
 from ldm.postcards.shapes import Canvas, canvas_on
 
-_GLOW_CELLS = 64  # the sky has no edges: it is computed this coarsely and enlarged
+_GLOW_CELLS = 64  # the sky has no edges, so it is computed at this size and enlarged
 
-# A moon of radius 1: around its rim on the left, and back along a flatter arc between the same two horns.
+# A crescent moon of radius 1: the rim on the left, then back along a flatter arc between the two tips.
 _RIM = np.linspace(0.28 * np.pi, 1.72 * np.pi, 24)
 _BITE = np.linspace(1.5 * np.pi, 0.5 * np.pi, 16)
 _CRESCENT = np.concatenate(
@@ -22,7 +22,7 @@ _CRESCENT = np.concatenate(
 
 
 def sky(light: Light, time: str, sun_x: float, horizon: float, size: int, rng: np.random.Generator) -> Canvas:
-    r"""A new square canvas of `size` pixels with the whole sky on it; the ground is painted over it later."""
+    r"""A new square canvas of `size` pixels filled with sky; the ground is drawn over it later."""
     middle = (np.arange(_GLOW_CELLS) + 0.5) / _GLOW_CELLS
     heights = [0, horizon * 0.55, horizon, 1]
     bands = (light.zenith, light.middle, light.horizon, light.horizon)
@@ -83,6 +83,6 @@ def _clouds(canvas: Canvas, light: Light, time: str, sun_x: float, rng: np.rando
             ):
                 cloud.oval(dx, dy, r, r, light.cloud)
             cloud.oval(0, 0.028, 0.16, 0.027, light.cloud)
-        else:  # long, thin banks that catch the low sun
+        else:  # long, thin banks lit by the low sun
             cloud.oval(-0.03, 0, 0.17, 0.020, light.cloud, alpha=210)
             cloud.oval(0.07, 0.038, 0.14, 0.016, light.cloud, alpha=170)

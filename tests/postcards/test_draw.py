@@ -133,7 +133,7 @@ def test_not_doubled_is_what_a_drawing_is():
 
 
 def test_nothing_cannot_be_doubled():
-    with pytest.raises(LdmError, match="nothing that could be doubled"):
+    with pytest.raises(LdmError, match="no feature to double"):
         draw(Landscape("lake", "none", "day", "nothing"), np.random.default_rng(0), 64, doubled=True)
 
 
