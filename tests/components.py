@@ -1,6 +1,7 @@
 r"""`make test C=attention`: which files test a component.
 
     python -m tests.components attention        prints tests/nn/test_attention.py
+    python -m tests.components 3                prints the tests of chapter 3 (see ldm/chapters.py)
     python -m tests.components                  prints nothing: all tests
 
 A component is a folder or a module of `ldm/`, and its tests have the same place under `tests/`; so there is no table. A
@@ -10,6 +11,8 @@ name that several modules bear means all of them; `unet/transformer` means one.
 import sys
 from pathlib import Path, PurePosixPath
 
+from ldm.chapters import CHAPTERS
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -17,7 +20,11 @@ def component_files(root: Path = ROOT) -> list[PurePosixPath]:
     r"""The test files of components: those under tests/ itself, and in folders that `ldm/` has too."""
     folders = [
         root / "tests",
-        *sorted(f for f in (root / "tests").iterdir() if (root / "ldm" / f.name).is_dir()),
+        *sorted(
+            folder
+            for folder in (root / "tests").rglob("*")
+            if folder.is_dir() and (root / "ldm" / folder.relative_to(root / "tests")).is_dir()
+        ),
     ]
     return [
         PurePosixPath(file.relative_to(root).as_posix())
@@ -34,11 +41,18 @@ def names_of(file: PurePosixPath) -> list[str]:
 
 
 def find(name: str, root: Path = ROOT) -> list[PurePosixPath]:
-    r"""The test files of a component: those of the folder of that name, or else of the modules of that name.
+    r"""The test files of a component: of the chapter of that number, of the folder, or of the modules of that name.
 
     Raises `LookupError` that names all components, if none is called so.
     """
     files = component_files(root)
+    if name.isdecimal() and int(name) < len(CHAPTERS):
+        return [
+            file
+            for module in CHAPTERS[int(name)].modules
+            for file in files
+            if names_of(file)[-1] in asked_of(module)
+        ]
     in_folder = [file for file in files if file.parent.name == name != "tests"]
     found = in_folder or [file for file in files if name in names_of(file)]
     if not found:
@@ -47,6 +61,12 @@ def find(name: str, root: Path = ROOT) -> list[PurePosixPath]:
         )
         raise LookupError(f"no component is called {name!r}; there are {', '.join(known)}")
     return found
+
+
+def asked_of(module: str) -> tuple[str, str]:
+    r"""What the test file of a module answers to last: "vae.mid" -> vae/mid; "config" -> ldm/config."""
+    place = "/".join(module.split(".")[-2:])
+    return place, f"ldm/{place}"
 
 
 def shortest(file: PurePosixPath, files: list[PurePosixPath]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ldm import READING_ORDER
+from ldm.chapters import CHAPTERS, reading_order
 from tests.components import ROOT, component_files, count_tests, find, names_of, shortest
 
 
@@ -20,6 +20,14 @@ def test_a_module_a_folder_and_a_module_in_a_folder():
     assert "tests/vae/test_vae.py" in found("vae") and "tests/vae/test_golden.py" in found("vae")
     assert found("vae/vae") == ["tests/vae/test_vae.py"]
     assert found("transformer") == ["tests/text/test_transformer.py", "tests/unet/test_transformer.py"]
+
+
+def test_a_number_means_the_tests_of_a_chapter():
+    assert [str(file) for file in find("2")] == ["tests/nn/test_attention.py"]
+    for number in range(len(CHAPTERS)):
+        assert find(str(number))
+    with pytest.raises(LookupError):
+        find(str(len(CHAPTERS)))
 
 
 def test_an_unknown_component_is_answered_with_all_that_there_are():
@@ -36,7 +44,7 @@ def test_every_test_file_is_found_alone_by_its_shortest_name():
 
 def test_only_folders_of_the_package_are_components():
     folders = {file.parent.name for file in component_files()} - {"tests"}
-    assert folders <= {module.split(".")[1] for module in READING_ORDER}
+    assert folders <= {folder for module in reading_order() for folder in module.split(".")[1:-1]}
     with pytest.raises(LookupError):
         find("reference")
 

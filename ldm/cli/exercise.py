@@ -59,11 +59,16 @@ def exercise(options: argparse.Namespace) -> None:
 
 
 def show_list(folder: Path) -> None:
-    from ldm.exercises.listed import EXERCISES
+    from ldm.chapters import headings
+    from ldm.exercises.listed import exercises_in
 
-    for e in EXERCISES.values():
-        begun = "*" if (folder / f"{e.name}.py").exists() else " "
-        print(f"{begun} {e.name:<20} {e.task}")
+    for heading, chapter in headings():
+        exercises = [e for module in chapter.full_names for e in exercises_in(module)]
+        if exercises:
+            print(heading)
+        for e in exercises:
+            begun = "*" if (folder / f"{e.name}.py").exists() else " "
+            print(f"{begun} {e.name:<20} {e.task}")
     print(printable(f"* begun in {folder}; `ldm exercise start NAME` begins one"))
 
 

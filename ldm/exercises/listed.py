@@ -1,14 +1,18 @@
-"""All exercises, in the order in which the source is read."""
+"""All exercises, in the order of the chapters."""
 
 from difflib import get_close_matches
 
+from ldm.chapters import reading_order
 from ldm.errors import LdmError
 from ldm.exercises.exercise import Exercise
 from ldm.exercises.in_diffusion import IN_DIFFUSION
 from ldm.exercises.in_networks import IN_NETWORKS
 from ldm.exercises.in_text import IN_TEXT
 
-EXERCISES: dict[str, Exercise] = {e.name: e for e in (*IN_TEXT, *IN_DIFFUSION, *IN_NETWORKS)}
+_PLACE = {module: i for i, module in enumerate(reading_order())}
+EXERCISES: dict[str, Exercise] = {
+    e.name: e for e in sorted((*IN_TEXT, *IN_DIFFUSION, *IN_NETWORKS), key=lambda e: _PLACE[e.module])
+}
 
 
 def find(name: str) -> Exercise:

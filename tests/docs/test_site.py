@@ -153,8 +153,10 @@ def test_each_mistake_fails_the_build_and_is_named_with_its_line(build, tmp_path
     (source / "docs" / "papers.bib").write_text("", encoding="utf-8")
     (source / "docs" / "bibliography.md").write_text("# Bibliography\n\n```{papers}\n```\n", encoding="utf-8")
     (source / "ldm" / "__main__.py").write_text('"""Run."""\n', encoding="utf-8")
-    (source / "ldm" / "__init__.py").write_text(
-        'READING_ORDER = (\n    # All.\n    "ldm.one",\n)\n', encoding="utf-8"
+    (source / "ldm" / "__init__.py").write_text("", encoding="utf-8")
+    (source / "ldm" / "chapters.py").write_text(
+        'from ldm.chapters import Chapter\n\n\ndef headings():\n    return [("1. All", Chapter("", "", ("one",)))]\n',
+        encoding="utf-8",
     )
     module = 'x = 1\n\n\ndef f():\n    r"""Prose.\n\n    A formula in a docstring: $\\alpfa$.\n    """\n'
     (source / "ldm" / "one.py").write_text(module, encoding="utf-8")

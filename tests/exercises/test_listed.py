@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ldm import READING_ORDER
+from ldm.chapters import reading_order
 from ldm.errors import LdmError
 from ldm.exercises.listed import EXERCISES, exercises_in, find
 
@@ -25,7 +25,7 @@ def test_a_name_can_be_a_file_and_a_module():
 
 
 def test_each_list_is_in_the_order_in_which_the_source_is_read():
-    assert {exercise.module for exercise in EXERCISES.values()} <= set(READING_ORDER)
+    assert {exercise.module for exercise in EXERCISES.values()} <= set(reading_order())
 
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)

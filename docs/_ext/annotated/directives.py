@@ -1,6 +1,7 @@
-r"""What a page may ask for: `chapters`, `reading-order`, `exercises`, `papers`, `diagram`, `measured`."""
+r"""What a page may ask for: `chapters`, `contents`, `reading-order`, `exercises`, `papers`, `diagram`, `measured`."""
 
 from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -9,11 +10,12 @@ from annotated.languages import language, teller
 from annotated.links import internal_link
 from annotated.names import Names
 from annotated.papers import Paper
+from ldm.chapters import contents
 from ldm.exercises.listed import EXERCISES
 
 
 class Chapters(SphinxDirective):
-    """The sidebar's table of contents: hidden trees, one for each group of the reading order."""
+    """The sidebar's table of contents: hidden trees, one for each chapter."""
 
     def run(self) -> list[nodes.Node]:
         names: Names = self.env.app.annotated_names
@@ -30,8 +32,18 @@ class Chapters(SphinxDirective):
         return trees
 
 
+class Contents(SphinxDirective):
+    """The table of contents, from `ldm/chapters.py`."""
+
+    def run(self) -> list[nodes.Node]:
+        page = nodes.container()
+        up = "../" * self.env.docname.count("/")
+        self.state.nested_parse(StringList(contents(up).splitlines()), self.content_offset, page)
+        return list(page.children)
+
+
 class ReadingOrder(SphinxDirective):
-    """All modules with the first sentence of each, group by group."""
+    """All modules with the first sentence of each, chapter by chapter."""
 
     def run(self) -> list[nodes.Node]:
         names: Names = self.env.app.annotated_names
@@ -126,6 +138,7 @@ class Measured(SphinxDirective):
 
 def setup(app: Sphinx) -> None:
     app.add_directive("chapters", Chapters)
+    app.add_directive("contents", Contents)
     app.add_directive("reading-order", ReadingOrder)
     app.add_directive("exercises", Exercises)
     app.add_directive("papers", Papers)

@@ -7,6 +7,7 @@ name behind in a docstring.
 
 import ast
 import re
+import runpy
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,7 @@ class Names:
 
     root: Path
     modules: dict[str, Module]
-    groups: list[tuple[str, list[str]]]  # the reading order: (what is read, modules)
+    groups: list[tuple[str, list[str]]]  # the chapters: (heading, modules)
     users: dict[str, list[str]] = field(default_factory=dict)
     notebooks: dict[str, list[str]] = field(default_factory=dict)  # by module: those that import from it
     besides: dict[str, Module] = field(default_factory=dict)  # pages of Python that is not of the package
@@ -68,7 +69,7 @@ class Names:
                 listed += [
                     m for m in (module.rpartition(".")[0], module) if m not in seen and m not in listed
                 ]
-            groups.append((title.rstrip("."), listed))
+            groups.append((title, listed))
             seen.update(listed)
         groups[0][1].insert(0, PACKAGE)
         groups[-1][1].append(f"{PACKAGE}.__main__")
@@ -134,7 +135,7 @@ def read_names(root: Path) -> Names:
         for used in _read_module(root, file).uses:
             notebooks[used].append(f"notebooks/{file.stem}.ipynb")
     besides = (_read_module(root, file) for pattern in BESIDES for file in sorted(root.glob(pattern)))
-    groups = read_groups((root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    groups = read_groups(root / PACKAGE / "chapters.py")
     return Names(root, modules, groups, users, notebooks, {m.name: m for m in besides})
 
 
@@ -172,16 +173,9 @@ def _defined(tree: ast.Module) -> dict[str, str]:
     return found | {name: name for name, _ in definitions(tree)}
 
 
-def read_groups(source: str) -> list[tuple[str, list[str]]]:
-    """READING_ORDER with the comments between its lines: (comment, modules), in order."""
-    block = re.search(r"^READING_ORDER = \((.*?)^\)", source, flags=re.DOTALL | re.MULTILINE)
-    if block is None:
-        raise ValueError("ldm/__init__.py has no READING_ORDER")
-    groups: list[tuple[str, list[str]]] = []
-    for line in block[1].splitlines():
-        text = line.strip()
-        if text.startswith("# "):
-            groups.append((text[2:], []))
-        elif text:
-            groups[-1][1].append(text.strip('",'))
-    return groups
+def read_groups(chapters: Path) -> list[tuple[str, list[str]]]:
+    """The headings of `ldm/chapters.py` in the tree that is shown, and the modules below each."""
+    return [
+        (heading, list(chapter.full_names))
+        for heading, chapter in runpy.run_path(str(chapters))["headings"]()
+    ]

@@ -1,0 +1,240 @@
+"""The table of contents: which modules to read, in which order, and what each chapter is good for.
+
+The chapters follow an image from the prompt to the pixels. The appendices explain everything around that: how files are
+read, how a model is trained, measured and made fast. README, the site, `ldm exercise list` and `make test C=3` all take
+their order from here. Chapter n is `CHAPTERS[n]`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Some modules to be read together."""
+
+    title: str
+    goal: str  # what you can do after reading it: goes on after "You can"
+    modules: tuple[str, ...]  # without the leading "ldm.", each after those of the chapters that it imports
+    notebooks: tuple[str, ...] = ()  # to work through beside it, by number and name
+
+    @property
+    def full_names(self) -> tuple[str, ...]:
+        return tuple(f"ldm.{module}" for module in self.modules)
+
+
+def under(folder: str, names: str) -> tuple[str, ...]:
+    """Modules of one folder: `under("vae", "mid encoder")` is ("vae.mid", "vae.encoder")."""
+    return tuple(f"{folder}.{name}" for name in names.split())
+
+
+CHAPTERS = (
+    Chapter(
+        "Every size on one page",
+        "read the config of Stable Diffusion 1, Stable Diffusion 2 and the tiny model, and say what each number is for",
+        ("config",),
+        ("00_tour",),
+    ),
+    Chapter(
+        "From text to tokens",
+        "split a prompt into tokens by hand, and learn a vocabulary from a text",
+        under("text", "words merges tokenizer_files tokenizer bpe unknown"),
+        ("01_tokenizer",),
+    ),
+    Chapter(
+        "Attention",
+        "compute attention with pencil and paper, and say what self-attention and cross-attention are for",
+        ("nn.attention",),
+        ("04_attention",),
+    ),
+    Chapter(
+        "From tokens to meaning: CLIP",
+        "say where the vectors that guide the image come from, and how they learned what words look like",
+        under("text", "transformer encoder weighting syntax prompt image clip"),
+        ("02_clip",),
+    ),
+    Chapter(
+        "Adding noise",
+        "add any amount of noise to an image, and say what a network can be trained to predict of it",
+        under("diffusion", "noise schedule level predict"),
+        ("03_noise",),
+    ),
+    Chapter(
+        "Removing noise: samplers and guidance",
+        "check a step of each sampler by hand, and write a sampler of your own in one file",
+        (
+            *under("diffusion", "guidance sample"),
+            *under("diffusion.samplers", "ddpm ddim euler euler_ancestral heun plms lms dpmpp_2m table"),
+            "diffusion.spacing",
+        ),
+        ("06_samplers",),
+    ),
+    Chapter(
+        "The U-Net",
+        "follow a latent through the network that predicts its noise, and point at the place where it reads the prompt",
+        ("nn.resnet", *under("unet", "embedding transformer unet")),
+        ("05_unet",),
+    ),
+    Chapter(
+        "The VAE",
+        "say what an image loses on its way into the latent space and back, and why diffusion happens there",
+        under("vae", "mid encoder decoder vae tiles"),
+        ("07_vae",),
+    ),
+    Chapter(
+        "The pipeline",
+        "put the four steps together: text to image, image to image, inpainting",
+        ("finite", "repaint", "pipeline"),
+        ("08_pipeline",),
+    ),
+)
+
+# Every chapter may use what stands here, without having explained it.
+GROUND = Chapter(
+    "The ground floor: errors, files, images",
+    "look up how the package checks arguments, reads and writes files, and handles images",
+    (
+        *(
+            "chapters",
+            "errors",
+            "arguments",
+            "paths",
+            "leftovers",
+            "files",
+            "threads",
+            "pixels",
+            "inputs",
+            "lettering",
+        ),
+        "nn.hooks",
+    ),
+)
+APPENDICES = (
+    GROUND,
+    Chapter(
+        "How model files are read",
+        "say what is in a checkpoint, open any of them safely, and translate the names of its tensors",
+        (
+            "record",
+            *under(
+                "convert", "notes names strangers foreign rows safe folder archive unpickle pickled readers"
+            ),
+            *under("convert", "checkpoint kinds diffusers_folder locating opening sizes schedules settings"),
+            *under(
+                "convert",
+                "agreement plain_yaml evidence configure fitting words gather writing known inspect",
+            ),
+        ),
+        ("09_checkpoints",),
+    ),
+    Chapter(
+        "How it is made fast",
+        "say where the time goes on a CPU, and replace a module by a faster one that computes the same",
+        (
+            *under(
+                "backend", "cpu allocator matmul memory_format chunked_attention fused_upsample accelerate"
+            ),
+            "loading",
+        ),
+    ),
+    Chapter(
+        "Looking inside",
+        "watch an image form, and see where each word was read",
+        under("trace", "recorder film heat latents report passes shapes page explore"),
+    ),
+    Chapter(
+        "A captioned world",
+        "draw labelled images without end, and describe them in English and French",
+        under(
+            "postcards",
+            "attributes phrases english french captions palette shapes sky relief plants features landscape "
+            "accessories portrait draw sheet series",
+        ),
+    ),
+    Chapter(
+        "Training",
+        "train a tokenizer, CLIP, a VAE and a U-Net, on these images or on your own",
+        under(
+            "train",
+            "processes plot checkpoint log loop data own tokenizer clip perceptual adversary vae diffusion stages",
+        ),
+        ("10_train_your_own",),
+    ),
+    Chapter(
+        "Measuring",
+        "say how good a model is, and how each measure can mislead you",
+        under(
+            "evaluate",
+            "judge school adherence images understanding clipscore frechet diversity figures sheets bench chapters "
+            "report",
+        ),
+        ("11_evaluate",),
+    ),
+    Chapter(
+        "Comparing with what others published",
+        "prove that a model computes what the reference computes",
+        under("verify", "philox figures inputs checks run"),
+    ),
+    Chapter(
+        "Measuring speed and memory",
+        "time a change without fooling yourself",
+        under("bench", "sizes model stopwatch rows fresh work ours without machine compare table run"),
+    ),
+    Chapter(
+        "Exercises",
+        "turn a function of your own into an exercise with tests and hints",
+        under("exercises", "exercise in_text in_diffusion in_networks listed cutting checking"),
+    ),
+    Chapter(
+        "The command line",
+        "find the code behind each command",
+        under(
+            "cli",
+            "arguments output hashes painting new many unasked again generate look exercise checkpoints measure bench "
+            "train postcards program",
+        ),
+    ),
+)
+
+
+def headings() -> list[tuple[str, Chapter]]:
+    """All chapters and appendices with their headings: "3. From tokens to meaning: CLIP", "A. The ground floor"."""
+    numbered = [(f"{i}. {chapter.title}", chapter) for i, chapter in enumerate(CHAPTERS)]
+    lettered = [(f"{chr(ord('A') + i)}. {chapter.title}", chapter) for i, chapter in enumerate(APPENDICES)]
+    return numbered + lettered
+
+
+def reading_order() -> tuple[str, ...]:
+    """The full names of all modules, chapter by chapter."""
+    return tuple(name for chapter in (*CHAPTERS, *APPENDICES) for name in chapter.full_names)
+
+
+def contents(root: str = "") -> str:
+    """The table of contents in Markdown, as README.md has it; `root` leads from the page to the repository's root."""
+    lines = ["| | chapter | afterwards you can | modules, in `ldm/` | notebook |", "|---|---|---|---|---|"]
+    for heading, chapter in headings():
+        number, title = heading.split(". ", maxsplit=1)
+        modules = _linked(chapter.modules, root)
+        notebooks = " ".join(f"[{name[:2]}]({root}notebooks/{name}.ipynb)" for name in chapter.notebooks)
+        lines.append(f"| {number} | {title} | {chapter.goal} | {modules} | {notebooks} |")
+    return "\n".join(lines) + "\n"
+
+
+def _linked(modules: tuple[str, ...], root: str) -> str:
+    """Links to the modules; where many are in one folder, a link to the folder."""
+    folders: dict[str, list[str]] = {}
+    for module in modules:
+        folder, _, name = module.rpartition(".")
+        folders.setdefault(folder, []).append(name)
+    parts = []
+    for folder, names in folders.items():
+        if len(names) > 8:
+            place = folder.replace(".", "/")
+            parts.append(f"[`{place}/`]({root}ldm/{place}/__init__.py)")
+        else:
+            places = [f"{folder.replace('.', '/')}/{name}".lstrip("/") for name in names]
+            parts += [f"[`{place}`]({root}ldm/{place}.py)" for place in places]
+    return " ".join(parts)
+
+
+if __name__ == "__main__":
+    print(contents(), end="")
