@@ -20,10 +20,10 @@ from ldm.convert.folder import fill, read_clip, read_config, read_tensors, write
 from ldm.evaluate.images import psnr, ssim
 from ldm.evaluate.sheets import titled_rows
 from ldm.pixels import to_images
-from ldm.train.data import Pictures, draw_pictures
+from ldm.train.data import CaptionedImages, draw_postcards
 from ldm.train.perceptual import perceptual_loss
 from ldm.train.stages import PRESETS
-from ldm.train.vae import steepness, train_vae
+from ldm.train.vae import slope_ratio, train_vae
 from ldm.vae.vae import VAE
 
 HERE = Path(__file__).parent
@@ -67,7 +67,9 @@ SHOWN = 6  # pictures on the sheet, each enlarged so often:
 ENLARGED = 2
 
 
-def train_arm(name: str, without: Sequence[str], pictures: Pictures, held_out: Pictures) -> Path:
+def train_arm(
+    name: str, without: Sequence[str], pictures: CaptionedImages, held_out: CaptionedImages
+) -> Path:
     """The folder of an arm's trained VAE. The perceptual loss looks with the eyes of the shipped model's CLIP."""
     folder, preset = WORK / name.replace(" ", "-"), PRESETS["quick"]
     if not folder.exists():
@@ -78,7 +80,7 @@ def train_arm(name: str, without: Sequence[str], pictures: Pictures, held_out: P
 
 
 @torch.no_grad()
-def measure(folder: Path, held_out: Pictures, pixels: Tensor) -> tuple[list[str], Tensor]:
+def measure(folder: Path, held_out: CaptionedImages, pixels: Tensor) -> tuple[list[str], Tensor]:
     """A line of the table, and the reconstructions."""
     clip, _ = read_clip(folder)
     vae = read_vae(folder)
@@ -89,7 +91,7 @@ def measure(folder: Path, held_out: Pictures, pixels: Tensor) -> tuple[list[str]
     figures = [
         f"{psnr(pixels, painted).mean():.2f} dB",
         f"{ssim(pixels, painted).mean():.3f}",
-        f"{steepness(vae, held_out):.3f}",
+        f"{slope_ratio(vae, held_out):.3f}",
         f"{perceptual_loss(clip.image, pixels, painted, clip.image_size):.3f}",
         f"{psnr(pixels, nudged).mean():.2f} dB",
         f"{(logvar / 2).exp().mean():.3f}",
@@ -120,8 +122,8 @@ def sheet(pixels: Tensor, rows: dict[str, Tensor]) -> None:
 def main() -> str:
     """Train, measure and draw; returns the page."""
     lines, rows, size = [], {}, PRESETS["quick"].config.defaults.size
-    pictures = draw_pictures(WORK, "train", PICTURES, size, 0)
-    held_out = draw_pictures(WORK, "held_out", HELD_OUT, size, 1)
+    pictures = draw_postcards(WORK, "train", PICTURES, size, 0)
+    held_out = draw_postcards(WORK, "held_out", HELD_OUT, size, 1)
     pixels = held_out.batch(np.arange(len(held_out)))
     for name, without in ARMS.items():
         folder = train_arm(name, without, pictures, held_out)

@@ -37,8 +37,8 @@ from ldm.text.clip import CLIP, contrastive_loss
 from ldm.text.image import preprocess
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.clip import clip_loss
-from ldm.train.data import Pictures
-from ldm.train.loop import Recipe, attend_by_hand, descend, learning_rate
+from ldm.train.data import CaptionedImages
+from ldm.train.loop import Recipe, learning_rate, optimizer_step, use_plain_attention
 
 # %% [markdown]
 # ## The game
@@ -77,7 +77,7 @@ assert abs(contrastive_loss(nothing, nothing, scale) - math.log(64)) < 1e-4
 def draw(count, seed):
     cards = [postcard(i, seed=seed, size=32) for i in range(count)]
     pixels = np.stack([np.asarray(card.image) for card in cards])
-    return Pictures([card.scene for card in cards], pixels)
+    return CaptionedImages([card.scene for card in cards], pixels)
 
 
 pictures, new = draw(1500, seed=0), draw(200, seed=1)
@@ -123,17 +123,17 @@ grid
 # ## Training
 #
 # Four hundred steps of 64 pairs, by the loop that trained the shipped model: a step is `clip_loss`, a gradient, and
-# `descend`. *Predict:* the loss begins near log 64, which is 4.16. Where will it be after 400 steps? Can it reach
-# zero?
+# `optimizer_step`. *Predict:* the loss begins near log 64, which is 4.16. Where will it be after 400 steps? Can it
+# reach zero?
 
 # %%
 recipe = Recipe(steps=400, batch=64, lr=2e-3, warmup=30)
 optimizer = torch.optim.AdamW(clip.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
-attend_by_hand(clip)  # attention as plain matrix products: quicker over so few tokens
+use_plain_attention(clip)  # attention as plain matrix products: quicker over so few tokens
 losses = []
 for step in range(recipe.steps):
     loss = clip_loss(clip, tokenizer, pictures, recipe.batch, np.random.default_rng([0, step]))
-    descend(clip, optimizer, loss, learning_rate(recipe, step))
+    optimizer_step(clip, optimizer, loss, learning_rate(recipe, step))
     losses.append(loss.item())
 print(f"first ten steps {np.mean(losses[:10]):.2f}, last ten {np.mean(losses[-10:]):.2f}")
 

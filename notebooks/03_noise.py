@@ -171,8 +171,8 @@ show.picture(drawn)
 # A plain loss on the noise *is* a loss on the picture, weighted by the signal-to-noise ratio. Where the picture has
 # drowned nobody could know it, and mistakes are cheap; where it is nearly clean, details must be right. It even goes
 # too far: with next to no noise left, the network would spend itself on grains that nobody sees. So this project's
-# training lets the weight grow no further than 5 ([`importance`](../ldm/train/diffusion.py#importance), from Hang et
-# al. 2023).
+# training lets the weight grow no further than 5 ([`min_snr_weights`](../ldm/train/diffusion.py#min_snr_weights), from
+# Hang et al. 2023).
 #
 # ## What the trained network does
 #
@@ -223,8 +223,8 @@ show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in so
 #
 # ## Is my loss curve normal?
 #
-# The recorded training of the shipped model, its loss weighted by `importance`. *Predict:* for how much of the training
-# does the loss still fall?
+# The recorded training of the shipped model, its loss weighted by `min_snr_weights`. *Predict:* for how much of the
+# training does the loss still fall?
 
 # %%
 log = show.recorded("diffusion")

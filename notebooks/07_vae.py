@@ -40,8 +40,8 @@ from ldm.config import VAEConfig
 from ldm.evaluate.images import psnr
 from ldm.pixels import to_images, to_pixels
 from ldm.postcards import postcard
-from ldm.train.data import Pictures
-from ldm.train.loop import Recipe, descend, learning_rate
+from ldm.train.data import CaptionedImages
+from ldm.train.loop import Recipe, learning_rate, optimizer_step
 from ldm.train.vae import latent_std, reconstruction_loss
 from ldm.vae.vae import VAE, kl_divergence, reparametrise
 
@@ -168,7 +168,8 @@ def one_step(small, weight, step, optimizer):
     mean, logvar = small.encode(batch)
     painted = small.decode(reparametrise(mean, logvar, torch.randn(mean.shape, generator=generator)))
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
-    descend(small, optimizer, reconstruction_loss(batch, painted) + weight * kl, learning_rate(RECIPE, step))
+    loss = reconstruction_loss(batch, painted) + weight * kl
+    optimizer_step(small, optimizer, loss, learning_rate(RECIPE, step))
 
 
 # %%
@@ -214,7 +215,7 @@ assert quality[5e-4] > quality[1.0] + 2
 
 # %%
 more = [postcard(i, seed=43, size=128) for i in range(200)]
-pictures = Pictures([card.scene for card in more], np.stack([np.asarray(card.image) for card in more]))
+pictures = CaptionedImages([card.scene for card in more], np.stack([np.asarray(card.image) for card in more]))
 scaled = latent_std(vae, pictures)
 print(f"deviation of the scaled latents {scaled:.3f}, of the raw ones {scaled / vae.scale:.3f}")
 print(f"so the scale is {vae.scale / scaled:.4f}; config.json says {vae.scale:.4f}")

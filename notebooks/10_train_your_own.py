@@ -40,8 +40,8 @@ from ldm.config import Config, Defaults, ImageConfig, Level, NoiseConfig, TextCo
 from ldm.convert.folder import read_clip, read_config
 from ldm.pixels import to_images
 from ldm.postcards import DEMO_PROMPTS, postcard
-from ldm.train.clip import retrieval, train_clip
-from ldm.train.data import Pictures
+from ldm.train.clip import retrieval_accuracy, train_clip
+from ldm.train.data import CaptionedImages
 from ldm.train.diffusion import train_diffusion
 from ldm.train.loop import Recipe
 from ldm.train.tokenizer import postcard_captions, train_tokenizer
@@ -58,7 +58,7 @@ from ldm.train.vae import train_vae
 def drawn(count, split, seed):
     cards = [postcard(i, seed, 32, split) for i in range(count)]
     pixels = np.stack([np.asarray(card.image) for card in cards])
-    return Pictures([card.scene for card in cards], pixels, f"{split}-{count}")
+    return CaptionedImages([card.scene for card in cards], pixels, f"{split}-{count}")
 
 
 pictures, held_out = drawn(1500, "train", 0), drawn(200, "held_out", 1)
@@ -232,7 +232,7 @@ for stage in ("clip", "vae", "diffusion"):
 
 # %%
 clip, tokenizer = read_clip(folder)
-print(f"retrieval among 64, once more from the files: {retrieval(clip, tokenizer, held_out):.0%}")
+print(f"retrieval among 64, once more from the files: {retrieval_accuracy(clip, tokenizer, held_out):.0%}")
 shutil.rmtree(folder)
 
 # %% [markdown]
@@ -272,18 +272,18 @@ shutil.rmtree(folder)
 #
 # **3.** Train on pictures of your own: a folder of images with `metadata.jsonl`, as `ldm postcards --folder my-pictures
 # --count 500` writes one, and `ldm train all --data my-pictures --out weights/my-model --preset quick`. What does
-# `read_own` say of your folder?
+# `read_image_folder` say of your folder?
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # from ldm.postcards import export
-# from ldm.train.own import read_own
+# from ldm.train.own import read_image_folder
 #
 # own = Path(tempfile.mkdtemp())
 # export(own, 20)
 # (own / "00003.png").write_bytes(b"no picture")
-# seen, measured = read_own(own, 32)      # says what it cannot use, and why
+# seen, measured = read_image_folder(own, 32)      # says what it cannot use, and why
 # print(len(seen), "to train on,", len(measured), "held out")
 # ```
 # </details>

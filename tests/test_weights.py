@@ -16,8 +16,8 @@ from ldm.diffusion.schedule import add_noise
 from ldm.postcards import postcard
 from ldm.postcards.attributes import ANIMALS, PLACES, Landscape, Portrait
 from ldm.text.image import preprocess
-from ldm.train.data import Pictures
-from ldm.train.vae import psnr
+from ldm.train.data import CaptionedImages
+from ldm.train.vae import reconstruction_psnr
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = REPOSITORY / "weights" / "tiny"
@@ -88,7 +88,7 @@ def test_the_less_strength_the_closer_a_drawing_stays(model, cards):
 
 def test_the_noise_of_a_noised_drawing_is_named(model, cards):
     r"""Knowing nothing costs 1; at half the noise, a network that has learned its world knows most of it."""
-    pixels = Pictures(
+    pixels = CaptionedImages(
         [card.scene for card in cards[:16]], np.stack([np.asarray(c.image) for c in cards[:16]])
     )
     with torch.no_grad():
@@ -120,8 +120,10 @@ def test_clip_tells_animals_and_places_apart_in_new_drawings(cards, kind, attrib
 
 
 def test_the_vae_draws_new_pictures_again_and_its_latents_have_unit_variance(model, cards):
-    pictures = Pictures([c.scene for c in cards[:32]], np.stack([np.asarray(c.image) for c in cards[:32]]))
-    assert psnr(model.vae, pictures) >= 27
+    pictures = CaptionedImages(
+        [c.scene for c in cards[:32]], np.stack([np.asarray(c.image) for c in cards[:32]])
+    )
+    assert reconstruction_psnr(model.vae, pictures) >= 27
     with torch.no_grad():
         mean, logvar = model.vae.encode(pictures.batch(np.arange(32)))
     assert 0.8 < mean.std().item() < 1.2

@@ -25,7 +25,7 @@ from ldm.pixels import to_pixels
 from ldm.postcards import SCENES, draw
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.diffusion import diffusion_loss
-from ldm.train.loop import attend_by_hand, descend
+from ldm.train.loop import optimizer_step, use_plain_attention
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 
@@ -178,7 +178,7 @@ def train(
     torch.manual_seed(0)
     unet, batch, side = UNet(TINY.unet).to(DEVICE), sizes.batch, TINY.defaults.size // TINY.vae.factor
     if by_hand:
-        attend_by_hand(unet)
+        use_plain_attention(unet)
     if compiled:
         unet.compile()
     optimizer = torch.optim.AdamW(unet.parameters(), fused=fused)
@@ -187,7 +187,7 @@ def train(
     t = torch.arange(batch, device=DEVICE) * TINY.noise.steps // batch
 
     def step() -> None:
-        descend(unet, optimizer, diffusion_loss(unet, latents, t, eps, context, TINY.noise), 1e-4)
+        optimizer_step(unet, optimizer, diffusion_loss(unet, latents, t, eps, context, TINY.noise), 1e-4)
 
     seconds(step, WARM)
     return {"seconds": seconds(step, sizes.training)}

@@ -21,7 +21,7 @@ from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
 from ldm.pipeline import LatentDiffusion
 from ldm.text.encoder import TextEncoder
-from ldm.train.loop import attend_by_hand
+from ldm.train.loop import use_plain_attention
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 
@@ -35,7 +35,7 @@ def channels_first(model: LatentDiffusion) -> None:
 
 
 def by_hand(model: LatentDiffusion) -> None:
-    attend_by_hand(model.unet)
+    use_plain_attention(model.unet)
 
 
 def in_one_piece(model: LatentDiffusion) -> None:

@@ -21,7 +21,7 @@ from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
 from ldm.files import LARGEST_TEXT, read_bounded
 from ldm.record import Group, Record, read_record
-from ldm.train.processes import rank, start, world
+from ldm.train.processes import process_group, rank, world_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +46,7 @@ def paint_many(options: argparse.Namespace) -> None:
     # A seed drawn at random could not be gone on with.
     options.seed = 0 if options.seed is None else options.seed
     options.prompt = lines[0][1]
-    with start():
+    with process_group():
         model = load_model(
             options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
         )
@@ -57,7 +57,7 @@ def paint_many(options: argparse.Namespace) -> None:
         given = read_given(first)
         first = replace(first, strength=given.get("strength"))
         groups = plan(first, lines, each, options.out or Path("outputs"))
-        mine = groups[rank() :: world()]
+        mine = groups[rank() :: world_size()]
         missing = [[picture for picture in group if not is_there(picture)] for group in mine]
         kept = sum(map(len, mine)) - sum(map(len, missing))
         if kept:

@@ -70,7 +70,7 @@ def train(options: argparse.Namespace) -> None:
     from ldm.train import processes
     from ldm.train.stages import STAGES, train_stage
 
-    with processes.start():
+    with processes.process_group():
         for stage in STAGES if options.stage == "all" else (options.stage,):
             train_stage(
                 stage,

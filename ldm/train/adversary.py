@@ -2,7 +2,7 @@ r"""A patch discriminator: a network that learns to tell reconstructions from or
 them.
 
 What the losses before it forgive, a blurred edge above all, is what gives a reconstruction away; so the VAE is also
-asked to fool a judge that looks for just that. It judges every patch of a picture apart: texture and edges are local.
+asked to fool a judge that looks for just that. It judges every patch of a image apart: texture and edges are local.
 
 Sources: Isola et al. 2017, section 3.2.2 (patches); Esser et al. 2021, section 3.1 (in an autoencoder, and the weight);
 Lim & Ye 2017 (the hinge losses); Rombach et al. 2022, appendix G.
@@ -14,17 +14,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ldm.train.processes import average
+from ldm.train.processes import all_reduce_mean
 
 
 class Discriminator(nn.Module):
-    """Pictures to a map of verdicts, one for each patch: above zero for "an original", below for "painted"."""
+    """CaptionedImages to a map of verdicts, one for each patch: above zero for "an original", below for "painted"."""
 
     def __init__(self, channels: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, channels[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for a, b in zip(channels, channels[1:]):
-            # Group, not batch norm: a picture's verdict should not depend on its neighbours in the batch.
+            # Group, not batch norm: a image's verdict should not depend on its neighbours in the batch.
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 3, padding=1))
 
@@ -35,7 +35,7 @@ class Discriminator(nn.Module):
 def discriminator_loss(
     real: Float[Tensor, "b 1 h w"], painted: Float[Tensor, "b 1 h w"]
 ) -> Float[Tensor, ""]:
-    r"""The hinge loss, for originals $x$ and painted pictures $\tilde x$:
+    r"""The hinge loss, for originals $x$ and painted images $\tilde x$:
 
     $$L_D = \tfrac12\, \mathbb E[\max(0, 1 - D(x))] + \tfrac12\, \mathbb E[\max(0, 1 + D(\tilde x))]$$
 
@@ -44,8 +44,10 @@ def discriminator_loss(
     return (F.relu(1 - real).mean() + F.relu(1 + painted).mean()) / 2
 
 
-def verdict(discriminator: Discriminator, painted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h2 w2"]:
-    """The discriminator's verdict, through which gradients reach the picture but not the discriminator.
+def frozen_logits(
+    discriminator: Discriminator, painted: Float[Tensor, "b 3 h w"]
+) -> Float[Tensor, "b 1 h2 w2"]:
+    """The discriminator's frozen_logits, through which gradients reach the image but not the discriminator.
 
     The VAE must not make its judge's work harder by spoiling the judge.
     """
@@ -66,5 +68,5 @@ def adaptive_weight(
     """
     (a,) = torch.autograd.grad(reconstruction, last, retain_graph=True)
     (b,) = torch.autograd.grad(adversarial, last, retain_graph=True)
-    a, b = average(a), average(b)  # of the whole batch, if several processes share it
+    a, b = all_reduce_mean(a), all_reduce_mean(b)  # of the whole batch, if several processes share it
     return (a.norm() / (b.norm() + 1e-4)).clamp(0, 1e4).detach()

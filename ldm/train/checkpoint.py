@@ -19,7 +19,7 @@ import torch
 
 from ldm.errors import LdmError
 from ldm.files import atomic_path, open_regular
-from ldm.train.processes import world
+from ldm.train.processes import world_size
 
 Identity = Mapping[str, str | int | float]  # what must not change between two parts of a run, by name
 PARTS = {"module", "average", "optimizer", "step", "log", "random", "identity"}
@@ -31,12 +31,12 @@ def fingerprint(*inputs: Path | bytes | object) -> str:
     for item in inputs:
         content = item.read_bytes() if isinstance(item, Path) and item.exists() else item
         if not isinstance(content, bytes):
-            content = json.dumps(content, default=vars_or_text, sort_keys=True).encode()
+            content = json.dumps(content, default=as_json, sort_keys=True).encode()
         digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()[:16]
 
 
-def vars_or_text(value: object) -> object:
+def as_json(value: object) -> object:
     return vars(value) if hasattr(value, "__dataclass_fields__") else str(value)
 
 
@@ -45,12 +45,12 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
-    with keeping(path), atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with explaining_write_errors(path), atomic_path(path) as temporary, open(temporary, "wb") as file:
         torch.save({**state, "random": random}, file)
 
 
 @contextmanager
-def keeping(path: Path) -> Iterator[None]:
+def explaining_write_errors(path: Path) -> Iterator[None]:
     """Raises `LdmError` if a file of a run cannot be written, as on a full disk. What was there is there still."""
     try:
         yield
@@ -81,7 +81,7 @@ def read_checkpoint(path: Path, identity: Identity, parts: Mapping[str, Any]) ->
         if damaged:
             raise ValueError(f"part {damaged}")
         state = torch.load(path, map_location="cpu", weights_only=True)
-        _check_form(state)
+        _check_format(state)
     except Exception as error:  # there is hardly a type of error that damaged bytes do not lead to
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise LdmError(
@@ -103,7 +103,7 @@ def read_checkpoint(path: Path, identity: Identity, parts: Mapping[str, Any]) ->
     return state
 
 
-def _check_form(state: Any) -> None:
+def _check_format(state: Any) -> None:
     """Raise `ValueError` unless a state has the parts that `write_checkpoint` gives it, each of its type."""
     if not isinstance(state, dict) or state.keys() != PARTS:
         raise ValueError(
@@ -136,7 +136,7 @@ def _check_identity(path: Path, then: Identity, now: Identity) -> None:
 
 
 @contextmanager
-def polite_stop() -> Iterator[Callable[[], bool]]:
+def graceful_interrupt() -> Iterator[Callable[[], bool]]:
     """Inside, Ctrl-C is only noted, so that a step is never cut in two; the function given says if it was.
 
     A second Ctrl-C stops at once. (Not with several processes: torchrun passes the first one on, so each hears it
@@ -150,7 +150,7 @@ def polite_stop() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, _frame: object) -> None:
         noted.append(number)
-        if world() == 1:
+        if world_size() == 1:
             signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, note)

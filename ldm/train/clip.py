@@ -14,63 +14,71 @@ from ldm.text.clip import CLIP, contrastive_loss
 from ldm.text.image import fit
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.checkpoint import Identity, fingerprint
-from ldm.train.data import Pictures, random_indices
+from ldm.train.data import CaptionedImages, random_indices
 from ldm.train.loop import Recipe, full_precision, mixed_precision, train
 from ldm.train.plot import plot_similarity
-from ldm.train.processes import device, gather, mine, rank
+from ldm.train.processes import all_gather, device, rank, slice_for_rank
 
 
 def clip_loss(
-    clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int, rng: np.random.Generator
+    clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, batch: int, rng: np.random.Generator
 ) -> Float[Tensor, ""]:
-    """One batch of pairs: every picture against every caption, those of the other processes included."""
-    indices = random_indices(rng, len(pictures), batch)
-    captions, share = pictures.captions(indices, rng), mine(batch)
-    ids = tokenizer(captions[share])
+    """One batch of pairs: every image against every caption, those of the other processes included."""
+    indices = random_indices(rng, len(images), batch)
+    captions, rank_slice = images.captions(indices, rng), slice_for_rank(batch)
+    ids = tokenizer(captions[rank_slice])
     # Nothing looks ahead and the summary is read at the end mark: what pads beyond the longest text is wasted work.
     # (The end mark has the highest id, and argmax gives its first place.)
     ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1].to(device())
     with mixed_precision():
-        images = clip.embed_image(fit(pictures.batch(indices[share]), clip.image_size))
-        texts = clip.embed_text(ids)
-    return contrastive_loss(gather(full_precision(images)), gather(full_precision(texts)), clip.logit_scale)
+        image_embeddings = clip.embed_image(fit(images.batch(indices[rank_slice]), clip.image_size))
+        text_embeddings = clip.embed_text(ids)
+    image_embeddings = all_gather(full_precision(image_embeddings))
+    text_embeddings = all_gather(full_precision(text_embeddings))
+    return contrastive_loss(image_embeddings, text_embeddings, clip.logit_scale)
 
 
 @torch.no_grad()
-def retrieval(
-    clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, batch: int = 64, batches: int = 16
+def retrieval_accuracy(
+    clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, batch: int = 64, batches: int = 16
 ) -> float:
-    """How often a picture, among `batch` full captions, finds one that describes it; by chance, about 1 / batch.
+    """How often a image, among `batch` full captions, finds one that describes it; by chance, about 1 / batch.
 
-    Taken over the first batch x batches pictures, or as many as there are. Two of one batch may show the same, and then
+    Taken over the first batch x batches images, or as many as there are. Two of one batch may show the same, and then
     either's caption is right.
     """
-    batch = min(batch, len(pictures))
-    batches = min(batches, len(pictures) // batch)
+    batch = min(batch, len(images))
+    batches = min(batches, len(images) // batch)
     hits = 0
     for i in range(batches):
         indices = np.arange(i * batch, (i + 1) * batch)
-        captions = pictures.captions(indices, np.random.default_rng([1, i]), partial=False)
-        pixels, ids = fit(pictures.batch(indices), clip.image_size), tokenizer(captions).to(device())
+        captions = images.captions(indices, np.random.default_rng([1, i]), partial=False)
+        pixels, ids = fit(images.batch(indices), clip.image_size), tokenizer(captions).to(device())
         found = clip.similarity(pixels, ids).argmax(dim=-1).tolist()
-        hits += sum(pictures.same(int(indices[j]), int(indices[k])) for k, j in enumerate(found))
+        hits += sum(images.same(int(indices[j]), int(indices[k])) for k, j in enumerate(found))
     return hits / (batch * batches)
 
 
 @torch.no_grad()
-def show_similarity(clip: CLIP, tokenizer: Tokenizer, pictures: Pictures, path: Path) -> None:
-    """The cosines of the first eight pictures and their captions, as a picture: only the diagonal should shine."""
-    indices = np.arange(min(8, len(pictures)))
-    captions = pictures.captions(indices, np.random.default_rng(1), partial=False)
-    pixels, ids = pictures.batch(indices), tokenizer(captions).to(device())
-    cosines = clip.similarity(fit(pixels, clip.image_size), ids)  # [picture, text]
+def save_similarity(clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, path: Path) -> None:
+    """The cosines of the first eight images and their captions, as a image: only the diagonal should shine."""
+    indices = np.arange(min(8, len(images)))
+    captions = images.captions(indices, np.random.default_rng(1), partial=False)
+    pixels, ids = images.batch(indices), tokenizer(captions).to(device())
+    cosines = clip.similarity(fit(pixels, clip.image_size), ids)  # [image, text]
     plot_similarity(to_images(pixels), captions, cosines.T, path)
 
 
 def train_clip(
-    folder: Path, run: Path, pictures: Pictures, held_out: Pictures, recipe: Recipe, seed: int, resume: bool
+    folder: Path,
+    run: Path,
+    images: CaptionedImages,
+    held_out: CaptionedImages,
+    recipe: Recipe,
+    seed: int,
+    resume: bool,
 ) -> dict[str, float]:
-    """Train CLIP from nothing; write it to the model's `folder`. Returns what it reached (in process 0)."""
+    """Train CLIP from nothing; write it to the model's `folder`. Returns its metrics (in process 0)."""
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
         raise LdmError(
@@ -82,25 +90,27 @@ def train_clip(
     tokenizer = read_tokenizer(folder, config.text)
 
     def loss_at(step: int) -> Tensor:
-        return clip_loss(clip, tokenizer, pictures, recipe.batch, np.random.default_rng([seed, step]))
+        return clip_loss(clip, tokenizer, images, recipe.batch, np.random.default_rng([seed, step]))
 
-    def watch(average: CLIP, path: Path) -> None:
-        show_similarity(average, tokenizer, held_out, path)
+    def write_samples(average: CLIP, path: Path) -> None:
+        save_similarity(average, tokenizer, held_out, path)
 
     identity: Identity = {
         "seed": seed,
-        "pictures": pictures.identity,
+        "pictures": images.identity,
         "config": fingerprint(config.text, config.image, config.embedding_width),
         "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
     }
-    average = train(clip, loss_at, recipe, run, resume, identity=identity, watch=watch, unit="pair")
+    average = train(
+        clip, loss_at, recipe, run, resume, identity=identity, on_checkpoint=write_samples, unit="pair"
+    )
     if rank() > 0:
         return {}
     write_clip(folder, average)
-    among = f"retrieval among {min(64, len(pictures))}"
+    among = f"retrieval among {min(64, len(images))}"
     return {
-        f"{among}, seen combinations": retrieval(average, tokenizer, pictures),
-        f"retrieval among {min(64, len(held_out))}, held-out combinations": retrieval(
+        f"{among}, seen combinations": retrieval_accuracy(average, tokenizer, images),
+        f"retrieval among {min(64, len(held_out))}, held-out combinations": retrieval_accuracy(
             average, tokenizer, held_out
         ),
     }

@@ -1,6 +1,6 @@
-r"""The pictures to train on: postcards, drawn once and kept in the run's folder (or one's own: `own.py`).
+r"""The images to train on: postcards, drawn once and kept in the run's folder (or one's own: `own.py`).
 
-Pictures are few and slow to draw, so they are kept; captions are many and quick to write, so each step writes
+CaptionedImages are few and slow to draw, so they are kept; captions are many and quick to write, so each step writes
 them afresh.
 """
 
@@ -26,16 +26,16 @@ from ldm.errors import LdmError
 from ldm.files import atomic_path, open_regular
 from ldm.postcards import SUBJECTS, Scene, caption, postcard, sample_scene
 from ldm.train.checkpoint import fingerprint
-from ldm.train.processes import device, rank, wait
+from ldm.train.processes import barrier, device, rank
 
-CHUNK = 64  # pictures that a process draws before it is given more
+CHUNK = 64  # images that a process draws before it is given more
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures and what they show: `scenes[i]` is the scene of `pixels[i]`, or simply its caption.
+class CaptionedImages:
+    """CaptionedImages and what they show: `scenes[i]` is the scene of `pixels[i]`, or simply its caption.
 
-    `identity` tells these pictures from any others, for a checkpoint to remember.
+    `identity` tells these images from any others, for a checkpoint to remember.
     """
 
     scenes: Sequence[Scene | str]
@@ -46,7 +46,7 @@ class Pictures:
         return len(self.scenes)
 
     def batch(self, indices: np.ndarray) -> Float[Tensor, "b 3 s s"]:
-        """The pictures at `indices`, as pixels in [-1, 1], on the device that trains.
+        """The images at `indices`, as pixels in [-1, 1], on the device that trains.
 
         They are laid out anew, channel after channel: left in the order of an image file, every layer would keep
         that order, and on a CPU GroupNorm's backward is slow in it.
@@ -56,18 +56,18 @@ class Pictures:
         return pixels.to(torch.get_default_dtype()) / 127.5 - 1
 
     def captions(self, indices: np.ndarray, rng: np.random.Generator, partial: bool = True) -> list[str]:
-        """A caption for each of the pictures at `indices`: a fresh one of a scene, or the one it came with."""
+        """A caption for each of the images at `indices`: a fresh one of a scene, or the one it came with."""
         scenes = [self.scenes[i] for i in indices]
         return [s if isinstance(s, str) else caption(s, rng, partial=partial) for s in scenes]
 
     def same(self, i: int, j: int) -> bool:
-        """Whether pictures i and j show the same, so that either's caption describes both."""
+        """Whether images i and j show the same, so that either's caption describes both."""
         return self.scenes[i] == self.scenes[j]
 
 
-def draw_pictures(
+def draw_postcards(
     folder: Path, split: str, count: int, size: int, seed: int = 0, subjects: Sequence[str] = SUBJECTS
-) -> Pictures:
+) -> CaptionedImages:
     """The first `count` postcards of series `seed`, from the file in `folder` if they were drawn before.
 
     `subjects` are the places and animals that there are. The file is named after all that the drawings depend on, the
@@ -79,9 +79,9 @@ def draw_pictures(
         drawn = _draw_all(split, count, size, seed, subjects)
         with atomic_path(path) as temporary:
             np.save(temporary, drawn)
-    wait()
+    barrier()
     scenes = [sample_scene(np.random.default_rng([seed, i]), split, subjects) for i in range(count)]
-    return Pictures(scenes, _read_drawn(path, (count, size, size, 3)), path.stem)
+    return CaptionedImages(scenes, _read_drawn(path, (count, size, size, 3)), path.stem)
 
 
 def _read_drawn(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "n s s 3"]:
@@ -113,10 +113,10 @@ def _draw_all(
     # Ctrl-C reaches all processes, and is left to this one.
     ignore = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore) as pool:
-        images = pool.map(draw_one, range(count), chunksize=CHUNK)
+        drawings = pool.map(draw_one, range(count), chunksize=CHUNK)
         try:
-            for i, image in enumerate(tqdm(images, total=count, desc=f"drawing ({split})", unit="picture")):
-                drawn[i] = image
+            for i, drawing in enumerate(tqdm(drawings, total=count, desc=f"drawing ({split})", unit="image")):
+                drawn[i] = drawing
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or leaving the block waits for all that was asked for
             raise
@@ -132,9 +132,9 @@ def random_indices(rng: np.random.Generator, count: int, batch: int) -> np.ndarr
     return rng.integers(count, size=batch)
 
 
-def random_noise(shape: Sequence[int], generator: torch.Generator, share: slice) -> Float[Tensor, "..."]:
-    """Standard normal numbers for a batch of all processes, of which this one takes its `share`.
+def random_noise(shape: Sequence[int], generator: torch.Generator, rank_slice: slice) -> Float[Tensor, "..."]:
+    """Standard normal numbers for a batch of all processes, of which this one takes its `rank_slice`.
 
     They are drawn on the CPU, so that the same seed is the same noise on every device.
     """
-    return torch.randn(tuple(shape), generator=generator)[share].to(device())
+    return torch.randn(tuple(shape), generator=generator)[rank_slice].to(device())

@@ -21,15 +21,15 @@ from ldm.files import atomic_path
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import DEMO_PROMPTS, grid
 from ldm.train.checkpoint import Identity, fingerprint
-from ldm.train.data import Pictures, random_indices, random_noise
+from ldm.train.data import CaptionedImages, random_indices, random_noise
 from ldm.train.loop import Recipe, full_precision, mixed_precision, train
-from ldm.train.processes import device, mine, rank
+from ldm.train.processes import device, rank, slice_for_rank
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE, reparametrise
 
 MIN_SNR = 5.0
-DROP = 0.1  # of the captions are emptied, so that guidance has a prediction without prompt (Ho & Salimans 2022, alg. 1)
-EVERYTHING = slice(None)  # the share of a process that works alone
+CAPTION_DROPOUT = 0.1  # the probability of an empty caption, for guidance (Ho & Salimans 2022, alg. 1)
+WHOLE_BATCH = slice(None)  # the rank slice of a single process
 
 
 def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Int[Tensor, "b"]:
@@ -43,7 +43,7 @@ def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Int[
     return t.long().clamp(max=steps - 1)
 
 
-def importance(noise_config: NoiseConfig) -> Float[Tensor, "T"]:
+def min_snr_weights(noise_config: NoiseConfig) -> Float[Tensor, "T"]:
     r"""How much a squared error counts at each noise level; on average 1.
 
     Weighing all errors of $\epsilon$ alike is not weighing alike: the same error in $\epsilon$ moves the guess of
@@ -79,7 +79,7 @@ def diffusion_loss(
     context: Float[Tensor, "b n d"],
     noise_config: NoiseConfig,
 ) -> Float[Tensor, ""]:
-    r"""The mean squared error of the guess, weighted by `importance`:
+    r"""The mean squared error of the guess, weighted by `min_snr_weights`:
 
     $$L = \mathbb E_{x_0, c, t, \epsilon}\, \frac{w_t}{n} \lVert \epsilon - \epsilon_\theta(x_t, t, c) \rVert^2$$
 
@@ -90,34 +90,34 @@ def diffusion_loss(
     with mixed_precision():
         out = full_precision(unet(add_noise(latents, eps, alpha_bar_t), t, context))
     error = out - training_target(noise_config.prediction, latents, eps, alpha_bar_t)
-    weight = importance(noise_config).to(t.device)[t]
+    weight = min_snr_weights(noise_config).to(t.device)[t]
     return (weight * error.square().mean(dim=(1, 2, 3))).mean()
 
 
-def drop_captions(captions: list[str], rng: np.random.Generator, share: float) -> list[str]:
-    """The captions, each emptied with probability `share`."""
-    return [caption if rng.random() >= share else "" for caption in captions]
+def drop_captions(captions: list[str], rng: np.random.Generator, probability: float) -> list[str]:
+    """The captions, each emptied with probability `probability`."""
+    return [caption if rng.random() >= probability else "" for caption in captions]
 
 
-class Latents:
-    """Pictures and their latents, encoded once: the mean and log-variance of each."""
+class EncodedImages:
+    """CaptionedImages and their latents, encoded once: the mean and log-variance of each."""
 
     @torch.no_grad()
-    def __init__(self, vae: VAE, pictures: Pictures):
-        self.pictures = pictures
-        portions = range(0, len(pictures), 50)
-        bar = tqdm(portions, desc="encoding", unit_scale=50, unit="picture", disable=rank() > 0)
+    def __init__(self, vae: VAE, images: CaptionedImages):
+        self.images = images
+        portions = range(0, len(images), 50)
+        bar = tqdm(portions, desc="encoding", unit_scale=50, unit="image", disable=rank() > 0)
         with mixed_precision():
-            encoded = [vae.encode(pictures.batch(np.arange(i, min(i + 50, len(pictures))))) for i in bar]
+            encoded = [vae.encode(images.batch(np.arange(i, min(i + 50, len(images))))) for i in bar]
         self.mean = torch.cat([full_precision(mean) for mean, _ in encoded])
         self.logvar = torch.cat([full_precision(logvar) for _, logvar in encoded])
 
     def sample(
-        self, indices: np.ndarray, generator: torch.Generator, share: slice = EVERYTHING
+        self, indices: np.ndarray, generator: torch.Generator, rank_slice: slice = WHOLE_BATCH
     ) -> Float[Tensor, "b z h w"]:
-        """A fresh sample of each latent in one's `share` of `indices`."""
-        mean, logvar = self.mean[indices[share]], self.logvar[indices[share]]
-        noise = random_noise((len(indices), *mean.shape[1:]), generator, share)
+        """A fresh sample of each latent in one's `rank_slice` of `indices`."""
+        mean, logvar = self.mean[indices[rank_slice]], self.logvar[indices[rank_slice]]
+        noise = random_noise((len(indices), *mean.shape[1:]), generator, rank_slice)
         return reparametrise(mean, logvar, noise)
 
 
@@ -131,32 +131,32 @@ def read_frozen(folder: Path) -> LatentDiffusion:
     return model.requires_grad_(False).to(device())
 
 
-def loss_on(
+def batch_loss(
     model: LatentDiffusion,
     unet: nn.Module,
-    data: Latents,
+    data: EncodedImages,
     key: Sequence[int],
     batch: int,
     drop: float,
-    share: slice,
+    rank_slice: slice,
 ) -> Float[Tensor, ""]:
-    """The loss on one's `share` of one batch of `data`, which `key`, seed and step, determines.
+    """The loss on one's `rank_slice` of one batch of `data`, which `key`, seed and step, determines.
 
-    Everything is drawn for the whole batch, and in the same order, whoever takes which share of it.
+    Everything is drawn for the whole batch, and in the same order, whoever takes which rank_slice of it.
     """
     seed, step = key
     rng, generator = np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 10**9 + step)
-    indices = random_indices(rng, len(data.pictures), batch)
-    captions = drop_captions(data.pictures.captions(indices, rng), rng, drop)
+    indices = random_indices(rng, len(data.images), batch)
+    captions = drop_captions(data.images.captions(indices, rng), rng, drop)
     with mixed_precision():
-        context = full_precision(model.encode_text(captions[share]))
-    latents = data.sample(indices, generator, share)
-    t = random_timesteps(batch, model.config.noise.steps, generator)[share].to(device())
-    eps = random_noise((batch, *latents.shape[1:]), generator, share)
+        context = full_precision(model.encode_text(captions[rank_slice]))
+    latents = data.sample(indices, generator, rank_slice)
+    t = random_timesteps(batch, model.config.noise.steps, generator)[rank_slice].to(device())
+    eps = random_noise((batch, *latents.shape[1:]), generator, rank_slice)
     return diffusion_loss(unet, latents, t, eps, context, model.config.noise)
 
 
-def paint_prompts(model: LatentDiffusion, prompts: Sequence[str], path: Path) -> None:
+def sample_prompts(model: LatentDiffusion, prompts: Sequence[str], path: Path) -> None:
     """A row for each prompt, painted in a few steps from the seeds 0 to 3."""
     with mixed_precision():
         rows = [model.generate(prompt, seed=0, batch=4, steps=20, sampler="ddim") for prompt in prompts]
@@ -167,45 +167,45 @@ def paint_prompts(model: LatentDiffusion, prompts: Sequence[str], path: Path) ->
 def train_diffusion(
     folder: Path,
     run: Path,
-    pictures: Pictures,
-    held_out: Pictures,
+    images: CaptionedImages,
+    held_out: CaptionedImages,
     recipe: Recipe,
     seed: int,
     resume: bool,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Train the U-Net from nothing, with text encoder and VAE as they are. Returns what it reached (in process 0)."""
+    """Train the U-Net from nothing, with text encoder and VAE as they are. Returns its metrics (in process 0)."""
     model = read_frozen(folder)
     torch.manual_seed(seed)
     unet = UNet(model.config.unet)
     if compiled:
         unet.compile()  # torch.compile, but for the module as it is: its weights keep their names
-    seen, share = Latents(model.vae, pictures), mine(recipe.batch)
-    # One's own pictures come with captions of their own to ask for.
+    seen, rank_slice = EncodedImages(model.vae, images), slice_for_rank(recipe.batch)
+    # One's own images come with captions of their own to ask for.
     prompts = [s for s in held_out.scenes[:6] if isinstance(s, str)] or DEMO_PROMPTS
 
     def loss_at(step: int) -> Tensor:
-        return loss_on(model, unet, seen, (seed, step), recipe.batch, DROP, share)
+        return batch_loss(model, unet, seen, (seed, step), recipe.batch, CAPTION_DROPOUT, rank_slice)
 
-    def watch(average: UNet, path: Path) -> None:
+    def write_samples(average: UNet, path: Path) -> None:
         model.unet = average
-        paint_prompts(model, prompts, path)
+        sample_prompts(model, prompts, path)
 
     identity: Identity = {
         "seed": seed,
-        "pictures": pictures.identity,
+        "pictures": images.identity,
         "config": fingerprint(folder / "config.json"),
         "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
         "text.safetensors": fingerprint(folder / "text.safetensors"),
         "vae.safetensors": fingerprint(folder / "vae.safetensors"),
     }
-    average = train(unet, loss_at, recipe, run, resume, identity=identity, watch=watch)
+    average = train(unet, loss_at, recipe, run, resume, identity=identity, on_checkpoint=write_samples)
     if rank() > 0:
         return {}
     write_tensors(folder / "unet.safetensors", average.state_dict())
     with torch.no_grad():
-        unseen = Latents(model.vae, held_out)
+        unseen = EncodedImages(model.vae, held_out)
         # The keys lie far beyond any step of training, so that no draw is shared with it.
         keys = [(seed, 10**8 + i) for i in range(16)]
-        losses = [loss_on(model, average, unseen, key, 64, 0.0, EVERYTHING).item() for key in keys]
+        losses = [batch_loss(model, average, unseen, key, 64, 0.0, WHOLE_BATCH).item() for key in keys]
     return {"loss, held-out combinations": sum(losses) / len(losses)}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ldm.files import atomic_path
-from ldm.train.checkpoint import keeping
+from ldm.train.checkpoint import explaining_write_errors
 from ldm.train.plot import plot_loss
 from ldm.train.processes import rank
 
@@ -31,7 +31,7 @@ class Log:
         self.began = time.monotonic() - state["seconds"]
         self.plotted = len(self.lines)  # lines that loss.png shows already
         if rank() == 0:
-            with keeping(run / "log.csv"), atomic_path(run / "log.csv") as temporary:
+            with explaining_write_errors(run / "log.csv"), atomic_path(run / "log.csv") as temporary:
                 temporary.write_text(HEADER + "".join(map(_csv, self.lines)))
 
     @property
@@ -50,7 +50,7 @@ class Log:
             self.lines.append((step + 1, self.smooth, self.seconds))
             self.recent = []
             if rank() == 0:
-                with keeping(self.run / "log.csv"), open(self.run / "log.csv", "a") as file:
+                with explaining_write_errors(self.run / "log.csv"), open(self.run / "log.csv", "a") as file:
                     file.write(_csv(self.lines[-1]))
 
     def plot(self) -> None:

@@ -1,7 +1,7 @@
 r"""The loop that trains CLIP, the VAE and the U-Net alike.
 
 A stage hands over a module and a function `loss_at(step)`; the loop turns it into weights. Whatever a loss
-draws (pictures, captions, noise) depends on the seed and the step alone, so a run that was interrupted takes up
+draws (images, captions, noise) depends on the seed and the step alone, so a run that was interrupted takes up
 exactly where its last checkpoint stands (`checkpoint.py`), and many processes can share the work of each step
 without a word about what was drawn (`processes.py`).
 """
@@ -23,9 +23,15 @@ from ldm.backend.cpu import bfloat16_instructions
 from ldm.errors import LdmError
 from ldm.leftovers import sweep_folder
 from ldm.nn.attention import Attention
-from ldm.train.checkpoint import Identity, keeping, polite_stop, read_checkpoint, write_checkpoint
+from ldm.train.checkpoint import (
+    Identity,
+    explaining_write_errors,
+    graceful_interrupt,
+    read_checkpoint,
+    write_checkpoint,
+)
 from ldm.train.log import Log
-from ldm.train.processes import average_gradients, device, mean_of, rank, wait
+from ldm.train.processes import average_gradients, barrier, device, mean_over_ranks, rank
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Recipe:
     steps: int
     batch: int  # of all processes together
     lr: float  # the highest learning rate
-    warmup: int = 200  # steps until it is reached
+    warmup: int = 200  # steps of linear warm-up
     ema: float = 0.999  # the decay of the average: it spans about 1 / (1 - ema) steps
     weight_decay: float = 0.01
     checkpoint_minutes: float = 5.0  # 0: after every step
@@ -65,7 +71,7 @@ def full_precision(x: Tensor) -> Tensor:
     return x.to(torch.get_default_dtype())
 
 
-def attend_by_hand(module: nn.Module) -> None:
+def use_plain_attention(module: nn.Module) -> None:
     """On a CPU, train with the open form of attention: over few tokens, its backward is quicker than the kernel's."""
     for part in module.modules():
         if isinstance(part, Attention) and device().type == "cpu":
@@ -87,7 +93,7 @@ def update_ema(average: nn.Module, module: nn.Module, decay: float, step: int) -
         mean.lerp_(current, 1 - d)
 
 
-def descend(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> Tensor:
+def optimizer_step(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> Tensor:
     """One step down the gradient of `loss`, which is clipped to norm 1; returns the norm that it had."""
     for group in optimizer.param_groups:
         group["lr"] = rate
@@ -100,7 +106,7 @@ def descend(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, r
 
 
 Module = TypeVar("Module", bound=nn.Module)
-Watch = Callable[[Module, Path], None]  # (average, where to): paints how far the training is
+OnCheckpoint = Callable[[Module, Path], None]  # (averaged module, path): writes an image of the progress
 
 
 def train(
@@ -111,8 +117,8 @@ def train(
     resume: bool = False,
     *,
     identity: Identity | None = None,
-    watch: Watch[Module] | None = None,
-    unit: str = "picture",
+    on_checkpoint: OnCheckpoint[Module] | None = None,
+    unit: str = "image",
 ) -> Module:
     """Minimise `loss_at(step)` over the module's parameters; returns their moving average.
 
@@ -123,30 +129,32 @@ def train(
     Loshchilov & Hutter 2019.
     """
     accelerate(module.to(device()))
-    attend_by_hand(module)
+    use_plain_attention(module)
     average = copy.deepcopy(module).requires_grad_(False).eval()
     # 0.99, not 0.999: a run of a few thousand steps should not remember squared gradients for a thousand.
     optimizer = torch.optim.AdamW(
         module.parameters(), betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
     )
     parts = {"module": module, "average": average, "optimizer": optimizer}
-    keeper = Keeper(run, recipe, identity or {}, parts, lambda path: watch and watch(average, path))
-    first, log = keeper.begin(resume)
+    checkpointer = Checkpointer(
+        run, recipe, identity or {}, parts, lambda path: on_checkpoint and on_checkpoint(average, path)
+    )
+    first, log = checkpointer.restore(resume)
 
     module.train()
-    with polite_stop() as asked, progress_bar(run.name, first, recipe, unit) as bar:
+    with graceful_interrupt() as asked, progress_bar(run.name, first, recipe, unit) as bar:
         for step in range(first, recipe.steps):
             loss = loss_at(step)
-            norm = descend(module, optimizer, loss, learning_rate(recipe, step))
+            norm = optimizer_step(module, optimizer, loss, learning_rate(recipe, step))
             update_ema(average, module, recipe.ema, step)
 
             # Means over all processes, so that all stop at the same step.
-            value, slope, stop = mean_of(loss.item(), norm.item(), float(asked()))
-            keeper.check(step, value, slope)
+            value, slope, stop = mean_over_ranks(loss.item(), norm.item(), float(asked()))
+            checkpointer.check_finite(step, value, slope)
             log.add(step, value)
             bar.set_postfix(loss=f"{log.smooth:.4f}", refresh=False)
             bar.update()
-            keeper.keep(step + 1, log, stop > 0)
+            checkpointer.save_if_due(step + 1, log, stop > 0)
     return average
 
 
@@ -157,7 +165,7 @@ def progress_bar(name: str, first: int, recipe: Recipe, unit: str) -> tqdm:
     )
 
 
-class Keeper:
+class Checkpointer:
     """Writes down how far a run is, every few minutes and at the end, and takes it up again."""
 
     def __init__(
@@ -166,27 +174,27 @@ class Keeper:
         recipe: Recipe,
         identity: Identity,
         parts: dict[str, Any],
-        watch: Callable[[Path], object],
+        on_checkpoint: Callable[[Path], object],
     ):
-        self.run, self.recipe, self.parts, self.watch = run, recipe, parts, watch
+        self.run, self.recipe, self.parts, self.on_checkpoint = run, recipe, parts, on_checkpoint
         self.identity = {**identity, **{f"recipe.{name}": value for name, value in asdict(recipe).items()}}
         del self.identity["recipe.checkpoint_minutes"]  # which changes no weight
         self.written = time.monotonic()
         self.kept = 0  # the step of the last checkpoint; 0: none
 
-    def begin(self, resume: bool) -> tuple[int, Log]:
+    def restore(self, resume: bool) -> tuple[int, Log]:
         """The first step to do, and the log of those before it."""
         checkpoint, first, kept = self.run / "checkpoint.pt", 0, None
         if resume and checkpoint.exists():
             state = read_checkpoint(checkpoint, self.identity, self.parts)
             first, kept = state["step"], state["log"]
             self.kept = first
-        wait()  # until all have read it
+        barrier()  # until all have read it
         if rank() == 0:
             sweep_folder(self.run)
         return first, Log(self.run, kept)
 
-    def check(self, step: int, loss: float, norm: float) -> None:
+    def check_finite(self, step: int, loss: float, norm: float) -> None:
         """Raise `LdmError` if loss or gradient is not finite: then the weights are not, and are never written."""
         wrong = "loss" if not math.isfinite(loss) else "gradient" if not math.isfinite(norm) else None
         if wrong:
@@ -195,25 +203,25 @@ class Keeper:
             )
             raise LdmError(
                 f"{self.run.name}: the {wrong} of step {step + 1} is not finite, so training stops; {kept}. The same "
-                "steps would go the same way: start anew, without --resume, with another --seed or other pictures"
+                "steps would go the same way: start anew, without --resume, with another --seed or other images"
             )
 
-    def keep(self, step: int, log: Log, stop: bool) -> None:
+    def save_if_due(self, step: int, log: Log, stop: bool) -> None:
         """After `step` steps: write everything if it is time to. Raises KeyboardInterrupt if asked to `stop`."""
         due = time.monotonic() - self.written >= 60 * self.recipe.checkpoint_minutes
         last = step == self.recipe.steps
         if rank() == 0 and (due or stop or last):
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"step": step, "log": log.state(), "identity": self.identity}
-            with keeping(self.run / "loss.png"):
+            with explaining_write_errors(self.run / "loss.png"):
                 log.plot()  # before: a run whose checkpoint says that it is finished has its curve
             write_checkpoint(self.run / "checkpoint.pt", state)
             cards = [torch.cuda.current_device()] if device().type == "cuda" else []
             with torch.random.fork_rng(cards):  # looking changes nothing
                 if last or not stop:
                     samples = self.run / f"samples-{step:06d}.png"
-                    with keeping(samples):
-                        self.watch(samples)
+                    with explaining_write_errors(samples):
+                        self.on_checkpoint(samples)
             self.written = time.monotonic()
             self.kept = step
         if stop and not last:

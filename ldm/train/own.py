@@ -1,4 +1,4 @@
-r"""Your own pictures: a folder of images with captions, made ready for training.
+r"""Your own images: a folder of images with captions, made ready for training.
 
 A caption comes from `metadata.jsonl`, one JSON object a line, the convention of image folders on the Hugging Face hub:
 
@@ -19,7 +19,7 @@ from ldm.errors import LdmError, printable
 from ldm.files import read_bounded
 from ldm.inputs import fit_picture, read_picture
 from ldm.train.checkpoint import fingerprint
-from ldm.train.data import Pictures
+from ldm.train.data import CaptionedImages
 from ldm.train.processes import rank
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
@@ -35,8 +35,8 @@ MARKS = {
 Unusable = dict[str, list[str]]  # reason -> names
 
 
-def read_own(folder: Path, size: int) -> tuple[Pictures, Pictures]:
-    """The usable pictures of `folder`: those to train on, and every tenth, by order of name, held out to measure.
+def read_image_folder(folder: Path, size: int) -> tuple[CaptionedImages, CaptionedImages]:
+    """The usable images of `folder`: those to train on, and every tenth, by order of name, held out to measure.
 
     Each is read as `ldm.inputs` does it (upright, opaque, in RGB), cropped to its central square and resized to `size`
     pixels.
@@ -50,19 +50,19 @@ def read_own(folder: Path, size: int) -> tuple[Pictures, Pictures]:
             squares.append(read_square(folder / name, size))
             texts.append(text)
         except LdmError:
-            unusable["no picture that can be read"].append(name)
+            unusable["an image that cannot be read"].append(name)
     if rank() == 0:
         report(folder, len(texts), unusable)
     if len(texts) < 2:
         raise LdmError(
-            f"{folder} has {len(texts)} usable pictures; expected at least 2, each with a line "
+            f"{folder} has {len(texts)} usable images; expected at least 2, each with a line "
             f'{{"file_name": ..., "text": ...}} in {METADATA} or a .txt file beside it'
         )
     measured = set(range(9, len(texts), 10)) or {len(texts) - 1}
     halves = [[i for i in range(len(texts)) if (i in measured) == wanted] for wanted in (False, True)]
     parts = [(np.stack([squares[i] for i in half]), [texts[i] for i in half]) for half in halves]
     seen, held_out = (
-        Pictures(texts, pixels, fingerprint(pixels.tobytes(), texts)) for pixels, texts in parts
+        CaptionedImages(texts, pixels, fingerprint(pixels.tobytes(), texts)) for pixels, texts in parts
     )
     return seen, held_out
 
@@ -130,12 +130,12 @@ def decoded(content: bytes) -> str:
 
 
 def read_square(path: Path, size: int) -> np.ndarray:
-    """A picture as `--init` reads it, cropped to its central square."""
+    """A image as `--init` reads it, cropped to its central square."""
     return np.asarray(fit_picture(read_picture(path), (size, size)))
 
 
 def report(folder: Path, usable: int, unusable: Unusable) -> None:
-    print(printable(f"{folder}: {usable} usable pictures"))
+    print(printable(f"{folder}: {usable} usable images"))
     for reason, names in sorted(unusable.items()):
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         print(printable(f"  {len(names)} unusable: {reason} ({shown})"))

@@ -1,4 +1,4 @@
-r"""A perceptual loss: two pictures are alike if a network that understands pictures sees the same in both.
+r"""A perceptual loss: two images are alike if a network that understands images sees the same in both.
 
 Pixel by pixel, a whisker moved by one pixel is as wrong as a whisker that is missing, and the safest answer is to
 smear it. In the features of a trained network the first is a small error and the second a large one.
@@ -18,9 +18,9 @@ from ldm.text.image import ImageEncoder, standardise
 
 
 def tiles(pixels: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "n 3 {size} {size}"]:
-    """The picture cut into squares of `size`, side by side, what is left over dropped.
+    """The image cut into squares of `size`, side by side, what is left over dropped.
 
-    The encoder looks at small pictures; a picture reduced to that size would have lost the very detail that this
+    The encoder looks at small images; a image reduced to that size would have lost the very detail that this
     loss is there for. So it looks at one part after the other, at full resolution.
     """
     height, width = (side - side % size for side in pixels.shape[-2:])
@@ -30,7 +30,7 @@ def tiles(pixels: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "n 3 {si
 def perceptual_loss(
     encoder: ImageEncoder, pixels: Float[Tensor, "b 3 h w"], painted: Float[Tensor, "b 3 h w"], size: int
 ) -> Float[Tensor, ""]:
-    r"""The squared distance between the unit-length features of both pictures, over all tokens and layers:
+    r"""The squared distance between the unit-length features of both images, over all tokens and layers:
 
     $$L_\mathrm{perceptual} = \frac1n \sum_{l=1}^{n} \mathbb E_i\,
       \lVert \hat f_{l,i}(x) - \hat f_{l,i}(\tilde x) \rVert^2$$

@@ -1,4 +1,4 @@
-r"""Pictures of a training: its curves, and how well texts and pictures find each other."""
+r"""CaptionedImages of a training: its curves, and how well texts and images find each other."""
 
 import csv
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def plot_losses(runs: Sequence[Path], path: Path) -> None:
 def plot_similarity(
     images: Sequence[Image.Image], captions: Sequence[str], cosines: Float[Tensor, "n n"], path: Path
 ) -> None:
-    """A square for each caption (row) and picture (column), bright if alike; on the diagonal are those that match."""
+    """A square for each caption (row) and image (column), bright if alike; on the diagonal are those that match."""
     figure = _figure(1.2 * len(images) + 5, 0.9 * len(images) + 1.5)
     axes = figure.subplots()
     axes.imshow(cosines.float().cpu().numpy(), cmap="viridis")

@@ -13,8 +13,8 @@ $$L = \frac1b \sum_{i=1}^{b} \ell_i = \frac1n \sum_{k=1}^{n} L_k, \qquad
 
 and so is its gradient: after `average_gradients` every process takes the step that one process would have taken.
 
-**Embeddings.** CLIP's loss compares every picture with every text of the batch, so it is no such mean: half a batch
-has half the wrong answers. `gather` gives every process all embeddings, and each computes the whole loss L. Its
+**Embeddings.** CLIP's loss compares every image with every text of the batch, so it is no such mean: half a batch
+has half the wrong answers. `all_gather` gives every process all embeddings, and each computes the whole loss L. Its
 backward sends the gradients home: the n processes' $\partial L / \partial x_k$ for share k are added up, which is n
 times what one process would have, and the mean over processes takes that n away again.
 
@@ -37,7 +37,7 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  #
 
 
 @contextmanager
-def start() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Inside, the processes that torchrun started know one another; with a single process, nothing happens.
 
     They talk through gloo on CPUs, through NCCL on CUDA devices, of which each process takes one.
@@ -60,7 +60,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -70,27 +70,27 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when all processes are here: what process 0 wrote before can then be read by all."""
-    if world() > 1:
+    if world_size() > 1:
         dist.barrier()
 
 
-def mine(batch: int) -> slice:
+def slice_for_rank(batch: int) -> slice:
     """This process's share of a batch of all. Raises `LdmError` if the batch cannot be shared out evenly."""
-    if batch % world():
+    if batch % world_size():
         raise LdmError(
-            f"a batch of {batch} for {world()} processes; expected equal shares: start a number of processes "
+            f"a batch of {batch} for {world_size()} processes; expected equal shares: start a number of processes "
             f"(--nproc-per-node) that divides {batch}"
         )
-    share = batch // world()
+    share = batch // world_size()
     return slice(rank() * share, (rank() + 1) * share)
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        everyone = [torch.empty_like(x) for _ in range(world())]
+        everyone = [torch.empty_like(x) for _ in range(world_size())]
         dist.all_gather(everyone, x.contiguous())
         return torch.cat(everyone)
 
@@ -98,21 +98,21 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         dist.all_reduce(total)  # the sum over processes
-        return total[mine(len(total))]
+        return total[slice_for_rank(len(total))]
 
 
-def gather(x: Float[Tensor, "share d"]) -> Float[Tensor, "b d"]:
+def all_gather(x: Float[Tensor, "share d"]) -> Float[Tensor, "b d"]:
     """All processes' rows, in the order of the batch. Gradients flow back to the process that each came from."""
-    return _Gather.apply(x) if world() > 1 else x
+    return _AllGather.apply(x) if world_size() > 1 else x
 
 
-def average(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def all_reduce_mean(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """The mean of x over processes."""
-    if world() == 1:
+    if world_size() == 1:
         return x
     total = x.clone()
     dist.all_reduce(total)
-    return total / world()
+    return total / world_size()
 
 
 def average_gradients(module: nn.Module) -> None:
@@ -120,14 +120,14 @@ def average_gradients(module: nn.Module) -> None:
 
     Parameters without a gradient are left alone; which they are must be the same in every process.
     """
-    if world() == 1:
+    if world_size() == 1:
         return
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = average(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    flat = all_reduce_mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
-def mean_of(*numbers: float) -> list[float]:
+def mean_over_ranks(*numbers: float) -> list[float]:
     """Each number's mean over processes."""
-    return average(torch.tensor(numbers, dtype=torch.float64, device=device())).tolist()
+    return all_reduce_mean(torch.tensor(numbers, dtype=torch.float64, device=device())).tolist()

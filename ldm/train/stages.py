@@ -19,13 +19,13 @@ from ldm.files import atomic_path, read_json
 from ldm.leftovers import sweep_folder
 from ldm.postcards import SUBJECTS
 from ldm.train.clip import train_clip
-from ldm.train.data import Pictures, draw_pictures
+from ldm.train.data import CaptionedImages, draw_postcards
 from ldm.train.diffusion import train_diffusion
 from ldm.train.log import seconds_spent
 from ldm.train.loop import Recipe
-from ldm.train.own import read_own
+from ldm.train.own import read_image_folder
 from ldm.train.plot import plot_losses
-from ldm.train.processes import device, rank, wait, world
+from ldm.train.processes import barrier, device, rank, world_size
 from ldm.train.tokenizer import postcard_captions, train_tokenizer
 from ldm.train.vae import train_vae
 
@@ -34,18 +34,18 @@ CAPTIONS = 40_000  # that the tokenizer is learned from
 
 @dataclass(frozen=True)
 class Preset:
-    """Which model to train, on how many pictures, and how long to look at them."""
+    """Which model to train, on how many images, and how long to look at them."""
 
     config: Config
-    pictures: int
+    images: int
     held_out: int
     recipes: dict[str, Recipe]
     without: tuple[str, ...] = ()  # losses that the VAE does without
-    subjects: tuple[str, ...] = SUBJECTS  # the places and animals that the pictures show
-    crop: int | None = None  # the VAE learns from pieces with a side of so many pixels; None: whole pictures
+    subjects: tuple[str, ...] = SUBJECTS  # the places and animals that the images show
+    crop: int | None = None  # the VAE learns from pieces with a side of so many pixels; None: whole images
 
 
-# The tiny model, reduced: pictures of half the side, and a VAE with one level less, so latents are 16x16x4 in both. In
+# The tiny model, reduced: images of half the side, and a VAE with one level less, so latents are 16x16x4 in both. In
 # the same time many small steps teach more than few large ones.
 SMALL = replace(
     TINY,
@@ -60,7 +60,7 @@ SMALL = replace(
 PRESETS = {
     "quick": Preset(
         SMALL,
-        pictures=5_000,
+        images=5_000,
         held_out=500,
         recipes={
             "clip": Recipe(steps=350, batch=128, lr=1e-3, warmup=50, ema=0.97),
@@ -75,7 +75,7 @@ PRESETS = {
     ),
     "full": Preset(
         TINY,
-        pictures=50_000,
+        images=50_000,
         held_out=2_000,
         recipes={
             "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
@@ -86,7 +86,7 @@ PRESETS = {
 }
 STAGES = ("tokenizer", "clip", "vae", "diffusion")
 # What a stage reads of those before it.
-NEEDS = {
+REQUIRED_FILES = {
     "tokenizer": (),
     "clip": (),
     "vae": ("text.safetensors", "clip.safetensors"),  # whose eyes the perceptual loss borrows
@@ -108,8 +108,8 @@ def train_stage(
     """Train one stage of the tiny model into `folder`, which holds what the stages before it made.
 
     Beside the model's files, `folder`/runs/STAGE keeps the stage's log, curve, samples and checkpoint;
-    `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json what each stage reached, how long
-    it took and on what machine. `steps` shortens the recipe; `data` is a folder of one's own pictures; `without` names
+    `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json what each stage metrics, how long
+    it took and on what machine. `steps` shortens the recipe; `data` is a folder of one's own images; `without` names
     losses that the VAE is to do without ("perceptual", "adversarial"), to see what they are good for; `compiled` has
     torch compile the U-Net.
     """
@@ -124,13 +124,13 @@ def train_stage(
         started = time.monotonic()
         if rank() == 0:  # the others find what it wrote
             config = PRESETS[preset].config
-            texts = postcard_captions(CAPTIONS, seed) if data is None else own_captions(data, config)
+            texts = postcard_captions(CAPTIONS, seed) if data is None else folder_captions(data, config)
             vocabulary = train_tokenizer(config, folder, texts).text.vocab_size
             write_report(folder, stage, {"vocabulary": float(vocabulary)}, time.monotonic() - started, preset)
     else:
         recipe = PRESETS[preset].recipes[stage]
         recipe = recipe if steps is None else replace(recipe, steps=steps)
-        pictures, held_out = find_pictures(folder, PRESETS[preset], seed, data)
+        images, held_out = load_images(folder, PRESETS[preset], seed, data)
         left_out, crop = (*PRESETS[preset].without, *without), PRESETS[preset].crop
         runs: dict[str, Callable[..., dict[str, float]]] = {
             "clip": train_clip,
@@ -138,18 +138,18 @@ def train_stage(
             "diffusion": partial(train_diffusion, compiled=compiled),
         }
         where = folder / "runs" / stage
-        reached = runs[stage](folder, where, pictures, held_out, recipe, seed, resume)
+        metrics = runs[stage](folder, where, images, held_out, recipe, seed, resume)
         if rank() == 0:
-            write_report(folder, stage, reached, seconds_spent(where), preset)
-            draw_curves(folder)
-    wait()
+            write_report(folder, stage, metrics, seconds_spent(where), preset)
+            plot_curves(folder)
+    barrier()
 
 
 def check_inputs(folder: Path, stage: str) -> None:
-    """Raise `LdmError` for a file of an earlier stage that is missing: better now than when the pictures are drawn."""
+    """Raise `LdmError` for a file of an earlier stage that is missing: better now than when the images are drawn."""
     if stage != "tokenizer":
         read_config(folder)
-    for name in NEEDS[stage]:
+    for name in REQUIRED_FILES[stage]:
         if not (folder / name).is_file():
             raise LdmError(
                 f"{folder / name} is missing; train the stages in their order: {', '.join(STAGES)}"
@@ -180,36 +180,38 @@ def check_writable(folder: Path) -> None:
         raise LdmError(f"cannot write to {folder}: {error.strerror}; give another place (--out)") from error
 
 
-def find_pictures(folder: Path, preset: Preset, seed: int, data: Path | None) -> tuple[Pictures, Pictures]:
-    """Pictures to train on, and pictures to measure with, of the size that the model in `folder` paints."""
+def load_images(
+    folder: Path, preset: Preset, seed: int, data: Path | None
+) -> tuple[CaptionedImages, CaptionedImages]:
+    """CaptionedImages to train on, and images to measure with, of the size that the model in `folder` paints."""
     size, runs = read_config(folder).defaults.size, folder / "runs"
     if data is not None:
-        return read_own(data, size)
+        return read_image_folder(data, size)
     return (
-        draw_pictures(runs, "train", preset.pictures, size, seed, preset.subjects),
-        draw_pictures(runs, "held_out", preset.held_out, size, seed + 1, preset.subjects),
+        draw_postcards(runs, "train", preset.images, size, seed, preset.subjects),
+        draw_postcards(runs, "held_out", preset.held_out, size, seed + 1, preset.subjects),
     )
 
 
-def own_captions(data: Path, config: Config) -> list[str]:
-    pictures, _ = read_own(data, config.defaults.size)
-    return [str(text) for text in pictures.scenes]
+def folder_captions(data: Path, config: Config) -> list[str]:
+    images, _ = read_image_folder(data, config.defaults.size)
+    return [str(text) for text in images.scenes]
 
 
-def draw_curves(folder: Path) -> None:
+def plot_curves(folder: Path) -> None:
     """All loss curves so far, side by side."""
     runs = [folder / "runs" / stage for stage in STAGES]
     plot_losses([run for run in runs if (run / "log.csv").exists()], folder / "runs" / "curves.png")
 
 
-def write_report(folder: Path, stage: str, reached: dict[str, float], seconds: float, preset: str) -> None:
-    """Print what a stage reached, and add it to report.json."""
+def write_report(folder: Path, stage: str, metrics: dict[str, float], seconds: float, preset: str) -> None:
+    """Print what a stage metrics, and add it to report.json."""
     path = folder / "runs" / "report.json"
     report = read_json(path) if path.exists() else {}
-    reached = reached | {"minutes": seconds / 60}
-    for name, value in reached.items():
+    metrics = metrics | {"minutes": seconds / 60}
+    for name, value in metrics.items():
         print(f"{stage}: {name}: {value:.4g}")
-    report[stage] = reached | {"preset": preset, "machine": machine()}
+    report[stage] = metrics | {"preset": preset, "machine": machine()}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -220,7 +222,7 @@ def machine() -> str:
         kind = torch.cuda.get_device_name()
     else:
         kind = f"{cpu_name()}, {os.cpu_count()} cores"
-    return f"{world()} x {kind}, torch {torch.__version__}"
+    return f"{world_size()} x {kind}, torch {torch.__version__}"
 
 
 def cpu_name() -> str:

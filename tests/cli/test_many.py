@@ -130,7 +130,7 @@ def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkey
     shares = []
     for rank in range(world):
         monkeypatch.setattr(many, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(many, "world", lambda: world)
+        monkeypatch.setattr(many, "world_size", lambda: world)
         code, out, _ = paint()
         assert code == 0
         shares.append(out.splitlines())

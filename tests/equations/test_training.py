@@ -11,11 +11,11 @@ from torch import nn
 from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.text.image import ImageEncoder, standardise
-from ldm.train.adversary import adaptive_weight, discriminator_loss, verdict
-from ldm.train.diffusion import diffusion_loss, importance
+from ldm.train.adversary import adaptive_weight, discriminator_loss, frozen_logits
+from ldm.train.diffusion import diffusion_loss, min_snr_weights
 from ldm.train.loop import update_ema
 from ldm.train.perceptual import perceptual_loss
-from ldm.train.vae import Rivals, Weights, reconstruction_loss, vae_loss
+from ldm.train.vae import VAEGAN, LossWeights, reconstruction_loss, vae_loss
 from ldm.vae.vae import VAE
 from tests.equations.numbers import agree, normal, tensor
 from tests.small import CONFIG, small_clip
@@ -42,7 +42,7 @@ def test_min_snr_weights():
     snr = alpha_bar / (1 - alpha_bar)
     for kind, below in (("eps", snr), ("v", snr + 1), ("x0", 1)):
         weight = np.minimum(snr, 5) / below
-        agree(importance(NoiseConfig(prediction=kind)), weight / weight.mean(), tolerance=1e-5)
+        agree(min_snr_weights(NoiseConfig(prediction=kind)), weight / weight.mean(), tolerance=1e-5)
 
 
 def test_min_snr_weights_at_zero_terminal_snr():
@@ -55,7 +55,7 @@ def test_min_snr_weights_at_zero_terminal_snr():
     snr = alpha_bar / (1 - alpha_bar)
     for kind, below in (("v", snr + 1), ("x0", 1)):
         weight = np.minimum(snr + 1, 5) / below
-        agree(importance(replace(config, prediction=kind)), weight / weight.mean(), tolerance=1e-5)
+        agree(min_snr_weights(replace(config, prediction=kind)), weight / weight.mean(), tolerance=1e-5)
 
 
 class Guess(nn.Module):
@@ -143,21 +143,23 @@ def test_vae_loss():
       \qquad L_\mathrm{adv} = -\mathbb E[D(\tilde x)]$$
     """
     vae, clip, size = VAE(CONFIG.vae), small_clip(), CONFIG.image.size
-    rivals, x = Rivals(vae), tensor(np.tanh(normal(2, 3, size, size)))
+    vaegan, x = VAEGAN(vae), tensor(np.tanh(normal(2, 3, size, size)))
     mean, logvar = vae.encode(x)
     noise = normal(*mean.shape, seed=1)
     painted = vae.decode(mean + (logvar / 2).exp() * tensor(noise))
     rec, perceptual = reconstruction_loss(x, painted), perceptual_loss(clip.image, x, painted, size)
     lam = adaptive_weight(
         rec + 0.5 * perceptual,
-        -verdict(rivals.discriminator, painted).mean(),
+        -frozen_logits(vaegan.discriminator, painted).mean(),
         vae.decoder.conv_out.weight,
     )
 
-    loss = vae_loss(rivals, clip, x, tensor(noise), Weights(1.0, perceptual=0.5, adversarial=0.2, kl=0.01))
+    loss = vae_loss(
+        vaegan, clip, x, tensor(noise), LossWeights(1.0, perceptual=0.5, adversarial=0.2, kl=0.01)
+    )
     m, v = mean.detach().numpy(), np.exp(logvar.detach().numpy())
     kl = np.sum(m**2 + v - 1 - np.log(v), axis=(1, 2, 3)) / 2
-    real, fake = (rivals.discriminator(p).detach().numpy() for p in (x, painted))
+    real, fake = (vaegan.discriminator(p).detach().numpy() for p in (x, painted))
     hinge = (np.mean(np.maximum(0, 1 - real)) + np.mean(np.maximum(0, 1 + fake))) / 2
     expected = rec.item() + 0.5 * perceptual.item() + 0.01 / m[0].size * np.mean(kl)
     agree(loss, expected - 0.2 * lam.item() * np.mean(fake) + hinge)

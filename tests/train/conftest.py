@@ -10,7 +10,7 @@ import torch
 
 from ldm.postcards import postcard
 from ldm.train import diffusion
-from ldm.train.data import Pictures
+from ldm.train.data import CaptionedImages
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +32,13 @@ def one_prompt_is_sampled(monkeypatch):
 
 
 @cache
-def _pictures(count: int, split: str, repeat: int) -> Pictures:
+def _pictures(count: int, split: str, repeat: int) -> CaptionedImages:
     cards = [postcard(i, seed=4, size=16, split=split) for i in range(count)]
     pixels = np.stack([np.asarray(card.image) for card in cards])
-    return Pictures([card.scene for card in cards] * repeat, np.concatenate([pixels] * repeat))
+    return CaptionedImages([card.scene for card in cards] * repeat, np.concatenate([pixels] * repeat))
 
 
 @pytest.fixture
-def pictures() -> Callable[..., Pictures]:
+def pictures() -> Callable[..., CaptionedImages]:
     r"""`pictures(8)`: the first eight of a series of postcards, 16 pixels wide; as often as `repeat` says."""
     return lambda count, split="train", repeat=1: _pictures(count, split, repeat)

@@ -13,16 +13,18 @@ import torch
 
 from ldm.postcards import postcard
 from ldm.train import clip, diffusion, processes, vae
-from ldm.train.data import Pictures
+from ldm.train.data import CaptionedImages
 from ldm.train.loop import Recipe
 
 RECIPE = Recipe(steps=5, batch=6, lr=1e-3, warmup=1)  # the VAE's last with its discriminator
 ROWS = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).sin()
 
 
-def pictures(count: int) -> Pictures:
+def pictures(count: int) -> CaptionedImages:
     cards = [postcard(i, seed=4, size=16) for i in range(count)]
-    return Pictures([card.scene for card in cards], np.stack([np.asarray(card.image) for card in cards]))
+    return CaptionedImages(
+        [card.scene for card in cards], np.stack([np.asarray(card.image) for card in cards])
+    )
 
 
 def loss_of_all(rows: torch.Tensor) -> torch.Tensor:
@@ -31,9 +33,9 @@ def loss_of_all(rows: torch.Tensor) -> torch.Tensor:
 
 
 def gradient_through_gather() -> tuple[torch.Tensor, torch.Tensor]:
-    r"""All rows, and this process's gradient, as `gather` brings them."""
-    share = ROWS[processes.mine(4)].clone().requires_grad_(True)
-    everyone = processes.gather(share)
+    r"""All rows, and this process's gradient, as `all_gather` brings them."""
+    share = ROWS[processes.slice_for_rank(4)].clone().requires_grad_(True)
+    everyone = processes.all_gather(share)
     loss_of_all(everyone).backward()
     assert share.grad is not None
     return everyone.detach(), share.grad
@@ -51,19 +53,19 @@ def main(folder: Path) -> None:
     torch.set_default_dtype(torch.float64)
     averages = {}
     train, seen = {"clip": clip, "vae": vae, "diffusion": diffusion}, pictures(12)
-    with processes.start():
-        world, rank = processes.world(), processes.rank()
+    with processes.process_group():
+        world, rank = processes.world_size(), processes.rank()
         for name, stage in train.items():
             run = folder / f"run-{world}" / name
             pieces = {"crop": 8} if name == "vae" else {}  # of 16: which ones, every process has to know
             getattr(stage, f"train_{name}")(folder, run, seen, seen, RECIPE, 0, False, **pieces)
-            processes.wait()  # for process 0 wrote what the next stage reads
+            processes.barrier()  # for process 0 wrote what the next stage reads
             averages[name] = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
         found = {
             "averages": averages,
             "gather": gradient_through_gather(),
             "gradients": averaged_gradients(),
-            "mean": processes.mean_of(rank + 1.0, 5.0),
+            "mean": processes.mean_over_ranks(rank + 1.0, 5.0),
         }
     torch.save(found, folder / f"found-{world}-{rank}.pt")
 

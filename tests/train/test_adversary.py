@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_loss, verdict
+from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_loss, frozen_logits
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_a_verdict_does_not_depend_on_the_neighbours_in_the_batch(judge, pixels)
 
 def test_the_vae_hears_the_verdict_and_the_judge_does_not(judge, pixels):
     painted = pixels.requires_grad_()
-    torch.testing.assert_close(verdict(judge, painted), judge(painted))
-    verdict(judge, painted).sum().backward()
+    torch.testing.assert_close(frozen_logits(judge, painted), judge(painted))
+    frozen_logits(judge, painted).sum().backward()
     assert painted.grad.abs().sum() > 0
     assert all(p.grad is None for p in judge.parameters())
 

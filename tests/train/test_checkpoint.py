@@ -17,7 +17,7 @@ from torch import nn
 
 from ldm.config import TINY
 from ldm.errors import LdmError
-from ldm.train.checkpoint import fingerprint, polite_stop
+from ldm.train.checkpoint import fingerprint, graceful_interrupt
 from ldm.train.loop import Recipe, train
 from tests.train import killed
 
@@ -105,7 +105,7 @@ def test_ctrl_c_finishes_the_step_writes_a_checkpoint_and_says_how_to_go_on(tmp_
 
 
 def test_a_second_ctrl_c_does_not_wait():
-    with pytest.raises(KeyboardInterrupt), polite_stop() as asked:
+    with pytest.raises(KeyboardInterrupt), graceful_interrupt() as asked:
         assert not asked()
         os.kill(os.getpid(), signal.SIGINT)
         assert asked()
@@ -137,7 +137,9 @@ def test_what_paints_samples_sees_the_average_and_disturbs_nothing(tmp_path):
         module = network()
         with torch.random.fork_rng():
             torch.manual_seed(5)
-            ends.append(train(module, random_loss(module), recipe, tmp_path, watch=watcher).state_dict())
+            ends.append(
+                train(module, random_loss(module), recipe, tmp_path, on_checkpoint=watcher).state_dict()
+            )
     assert same(*ends)
     assert [name for name, _, _ in seen] == [f"samples-{step:06d}.png" for step in range(1, 51)]
     assert same(seen[-1][1], list(ends[1].values())) and not any(training for _, _, training in seen)

@@ -15,8 +15,8 @@ from ldm.text.clip import CLIP, contrastive_loss
 from ldm.text.image import standardise
 from ldm.text.tokenizer import Tokenizer
 from ldm.train import clip as stage
-from ldm.train.clip import clip_loss, retrieval, show_similarity, train_clip
-from ldm.train.data import Pictures
+from ldm.train.clip import clip_loss, retrieval_accuracy, save_similarity, train_clip
+from ldm.train.data import CaptionedImages
 from ldm.train.loop import Recipe, train
 from tests.small import CONFIG, TOKENIZER
 
@@ -75,26 +75,26 @@ def test_retrieval_counts_the_pictures_that_find_their_caption(pictures):
         if scene not in [cards.scenes[j] for j in scenes]:
             scenes.append(i)
     chosen = scenes[:16]
-    different = Pictures([cards.scenes[i] for i in chosen], cards.pixels[chosen])
+    different = CaptionedImages([cards.scenes[i] for i in chosen], cards.pixels[chosen])
     for answer, expected in ((lambda i: i, 1.0), (lambda i: i + 1, 0.0), (lambda i: 0, 0.25)):
-        assert retrieval(Knowing(answer), TOKENIZER, different, batch=4, batches=4) == expected
+        assert retrieval_accuracy(Knowing(answer), TOKENIZER, different, batch=4, batches=4) == expected
 
 
 def test_a_caption_that_also_describes_the_picture_is_no_miss(pictures):
     two = pictures(2)
-    twins = Pictures([two.scenes[0]] * 2, two.pixels)
-    assert retrieval(Knowing(lambda i: i + 1), TOKENIZER, twins, batch=2, batches=1) == 1.0
+    twins = CaptionedImages([two.scenes[0]] * 2, two.pixels)
+    assert retrieval_accuracy(Knowing(lambda i: i + 1), TOKENIZER, twins, batch=2, batches=1) == 1.0
 
 
 def test_retrieval_makes_do_with_few_pictures(pictures):
     for count in (1, 5):
-        assert retrieval(Knowing(lambda i: i), TOKENIZER, pictures(count)) == 1.0
+        assert retrieval_accuracy(Knowing(lambda i: i), TOKENIZER, pictures(count)) == 1.0
 
 
 def test_the_similarity_grid_does_not_change_the_random_numbers(tokenizer, pictures, tmp_path):
     before = torch.get_rng_state()
     for count in (8, 3):
-        show_similarity(new_clip(tokenizer.vocab_size), tokenizer, pictures(count), tmp_path / f"{count}.png")
+        save_similarity(new_clip(tokenizer.vocab_size), tokenizer, pictures(count), tmp_path / f"{count}.png")
         with Image.open(tmp_path / f"{count}.png") as image:
             assert image.format == "PNG" and np.asarray(image).std() > 20
     assert torch.equal(torch.get_rng_state(), before)
@@ -128,11 +128,11 @@ def test_the_stage_writes_the_average_and_measures_it(tmp_path, pictures, monkey
     TOKENIZER.save(tmp_path / "tokenizer")
     measured = []
 
-    def measure(clip: CLIP, tokenizer: Tokenizer, cards: Pictures) -> float:
+    def measure(clip: CLIP, tokenizer: Tokenizer, cards: CaptionedImages) -> float:
         measured.append((clip.state_dict(), cards))
         return len(measured) / 4
 
-    monkeypatch.setattr(stage, "retrieval", measure)
+    monkeypatch.setattr(stage, "retrieval_accuracy", measure)
     seen, held_out = pictures(40), pictures(8, "held_out")
     recipe = Recipe(steps=2, batch=4, lr=1e-3, warmup=1)
     reached = train_clip(tmp_path, tmp_path / "run", seen, held_out, recipe, seed=5, resume=False)

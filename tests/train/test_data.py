@@ -10,7 +10,7 @@ from ldm.errors import LdmError
 from ldm.postcards import caption, held_out, postcard
 from ldm.postcards.attributes import subject
 from ldm.train import data
-from ldm.train.data import Pictures, draw_pictures, random_indices
+from ldm.train.data import CaptionedImages, draw_postcards, random_indices
 
 
 class InThisProcess(Executor):
@@ -37,7 +37,7 @@ def in_this_process(monkeypatch):
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_scenes_and_pixels_are_those_of_the_postcards(tmp_path, split):
-    pictures = draw_pictures(tmp_path, split, 6, 16, seed=9)
+    pictures = draw_postcards(tmp_path, split, 6, 16, seed=9)
     assert len(pictures) == 6 and pictures.pixels.shape == (6, 16, 16, 3)
     for i in range(6):
         card = postcard(i, seed=9, size=16, split=split)
@@ -48,7 +48,7 @@ def test_scenes_and_pixels_are_those_of_the_postcards(tmp_path, split):
 @pytest.mark.usefixtures("in_this_process")
 def test_in_a_smaller_world_pixels_are_those_of_its_scenes(tmp_path):
     few = ("cat", "lake")
-    pictures = draw_pictures(tmp_path, "train", 6, 16, seed=9, subjects=few)
+    pictures = draw_postcards(tmp_path, "train", 6, 16, seed=9, subjects=few)
     for i in range(6):
         card = postcard(i, seed=9, size=16, subjects=few)
         assert subject(card.scene) in few and pictures.scenes[i] == card.scene
@@ -56,7 +56,7 @@ def test_in_a_smaller_world_pixels_are_those_of_its_scenes(tmp_path):
 
 
 def test_processes_draw_what_this_process_draws(tmp_path):
-    pictures = draw_pictures(tmp_path, "train", 2, 16)
+    pictures = draw_postcards(tmp_path, "train", 2, 16)
     assert (pictures.pixels[1] == np.asarray(postcard(1, 0, 16).image)).all()
 
 
@@ -66,26 +66,26 @@ def test_no_more_processes_are_started_than_have_work(
 ):
     monkeypatch.setattr(data.os, "cpu_count", lambda: cores)
     monkeypatch.setattr(data, "_draw", lambda index, size, **_: np.zeros((size, size, 3)))
-    draw_pictures(tmp_path, "train", count, 1)
+    draw_postcards(tmp_path, "train", count, 1)
     assert in_this_process.workers == [workers]
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_pictures_are_drawn_once_and_then_read(tmp_path, monkeypatch):
-    first = draw_pictures(tmp_path, "train", 3, 16)
+    first = draw_postcards(tmp_path, "train", 3, 16)
 
     def never(*_, **__):
         raise AssertionError("drawn again")
 
     monkeypatch.setattr(data, "ProcessPoolExecutor", never)
-    second = draw_pictures(tmp_path, "train", 3, 16)
+    second = draw_postcards(tmp_path, "train", 3, 16)
     assert (first.pixels == second.pixels).all() and first.scenes == second.scenes
 
 
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", "half", "another shape", "objects"])
 def test_a_damaged_file_of_drawings_is_one_clear_line(tmp_path, damage):
-    draw_pictures(tmp_path, "train", 3, 16)
+    draw_postcards(tmp_path, "train", 3, 16)
     (path,) = tmp_path.glob("*.npy")
     whole = path.read_bytes()
     if damage == "another shape":
@@ -97,12 +97,12 @@ def test_a_damaged_file_of_drawings_is_one_clear_line(tmp_path, damage):
     with pytest.raises(
         LdmError, match=r"train-3-16-0-\w+.npy is damaged \(.+\); delete it, and it is drawn again"
     ):
-        draw_pictures(tmp_path, "train", 3, 16)
+        draw_postcards(tmp_path, "train", 3, 16)
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_another_split_count_size_seed_or_world_is_another_file(tmp_path):
-    draw_pictures(tmp_path, "train", 2, 16)
+    draw_postcards(tmp_path, "train", 2, 16)
     for options in (
         ("held_out", 2, 16),
         ("train", 1, 16),
@@ -111,21 +111,21 @@ def test_another_split_count_size_seed_or_world_is_another_file(tmp_path):
         ("train", 2, 16, 0, ("cat", "dog")),
         ("train", 2, 16, 0, ("cat", "lake")),
     ):
-        fresh = draw_pictures(tmp_path / "fresh", *options)
-        beside = draw_pictures(tmp_path, *options)
+        fresh = draw_postcards(tmp_path / "fresh", *options)
+        beside = draw_postcards(tmp_path, *options)
         assert (beside.pixels == fresh.pixels).all() and beside.scenes == fresh.scenes
     assert len(list(tmp_path.glob("*.npy"))) == 7
-    draw_pictures(tmp_path, "train", 2, 16, 0, ("lake", "cat"))  # the same world, named in another order
+    draw_postcards(tmp_path, "train", 2, 16, 0, ("lake", "cat"))  # the same world, named in another order
     assert len(list(tmp_path.glob("*.npy"))) == 7
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_no_scene_is_in_both_splits(tmp_path):
     for split, wanted in (("train", False), ("held_out", True)):
-        pictures = draw_pictures(tmp_path, split, 40, 16)
+        pictures = draw_postcards(tmp_path, split, 40, 16)
         assert [held_out(scene) for scene in pictures.scenes] == [wanted] * 40
     with pytest.raises(LdmError, match="split 'test'"):
-        draw_pictures(tmp_path, "test", 1, 16)
+        draw_postcards(tmp_path, "test", 1, 16)
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -136,19 +136,19 @@ def test_a_drawing_that_fails_leaves_no_file_and_the_next_try_succeeds(tmp_path,
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(data.np, "save", save_half)
-        draw_pictures(tmp_path, "train", 2, 16)
+        draw_postcards(tmp_path, "train", 2, 16)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(data, "_draw", lambda index, **_: 1 // (1 - index))
-        draw_pictures(tmp_path, "train", 2, 16)
+        draw_postcards(tmp_path, "train", 2, 16)
     assert list(tmp_path.iterdir()) == []
-    assert len(draw_pictures(tmp_path, "train", 2, 16)) == 2
+    assert len(draw_postcards(tmp_path, "train", 2, 16)) == 2
 
 
 def test_a_batch_is_the_pictures_asked_for_from_minus_one_to_one(pictures):
     r"""Bytes 0, 51, 255 are -1, 51 / 127.5 - 1 = -0.6 and 1; colour comes first in a batch."""
     pixels = np.zeros((2, 2, 2, 3), dtype=np.uint8)
     pixels[1, 0, 1] = (0, 51, 255)
-    batch = Pictures(pictures(2).scenes, pixels).batch(np.array([1, 0, 1]))
+    batch = CaptionedImages(pictures(2).scenes, pixels).batch(np.array([1, 0, 1]))
     assert batch.shape == (3, 3, 2, 2) and batch.dtype == torch.float32
     torch.testing.assert_close(batch[0, :, 0, 1], torch.tensor([-1.0, -0.6, 1.0]))
     assert torch.equal(batch[0], batch[2]) and (batch[1] == -1).all()

@@ -13,10 +13,10 @@ from ldm.diffusion.schedule import make_alpha_bar
 from ldm.pipeline import LatentDiffusion
 from ldm.train import diffusion as stage
 from ldm.train.diffusion import (
-    DROP,
-    Latents,
+    CAPTION_DROPOUT,
+    EncodedImages,
     diffusion_loss,
-    importance,
+    min_snr_weights,
     random_timesteps,
     train_diffusion,
 )
@@ -103,15 +103,15 @@ def test_an_error_counts_by_what_it_does_to_the_picture(prediction):
     snr = a / (1 - a)
     # An error of 1 in x0 at a fixed x_t is one of a / s in eps, and of 1 / s in v (as v = (a x_t - x0) / s).
     in_prediction = {"eps": snr, "v": 1 / (1 - a), "x0": torch.ones_like(a)}[prediction]
-    counts = importance(noise).double() * in_prediction / snr.clamp(max=5)
+    counts = min_snr_weights(noise).double() * in_prediction / snr.clamp(max=5)
     torch.testing.assert_close(counts, counts[0].expand(1000), rtol=1e-4, atol=0)
-    assert importance(noise).mean().item() == pytest.approx(1.0, abs=1e-5)
+    assert min_snr_weights(noise).mean().item() == pytest.approx(1.0, abs=1e-5)
     assert 0 < (snr > 5).sum() < 1000  # both sides of the bend are there
 
 
 @pytest.mark.parametrize("prediction", ["v", "x0"])
 def test_at_zero_terminal_snr_the_last_timestep_counts_as_much_as_its_noisy_neighbours(prediction):
-    w = importance(NoiseConfig(prediction=prediction, zero_snr=True))
+    w = min_snr_weights(NoiseConfig(prediction=prediction, zero_snr=True))
     assert w[999].item() == pytest.approx(w[950].item(), rel=0.01) and w[999] > 0.3
     assert w.mean().item() == pytest.approx(1.0, abs=1e-5)
 
@@ -122,7 +122,7 @@ def test_at_zero_terminal_snr_a_wrong_answer_from_pure_noise_costs(draw):
     noise = NoiseConfig(prediction="v", zero_snr=True)
     silent = Saying(lambda x_t, t: torch.zeros_like(x_t))
     loss = diffusion_loss(silent, latents, t, draw(64, 4, 8, 8).float(), torch.zeros(64, 2, 3), noise)
-    torch.testing.assert_close(loss, importance(noise)[999] * latents.square().mean())
+    torch.testing.assert_close(loss, min_snr_weights(noise)[999] * latents.square().mean())
     assert loss > 0.5
 
 
@@ -131,7 +131,7 @@ def test_the_weighted_loss_by_hand():
     zero, t = torch.zeros(2, 1, 2, 2), torch.tensor([0, 900])
     off = torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
     loss = diffusion_loss(Saying(lambda *_: off), zero, t, zero, torch.zeros(2, 2, 3), NoiseConfig())
-    w = importance(NoiseConfig())
+    w = min_snr_weights(NoiseConfig())
     torch.testing.assert_close(loss, (w[0] + 4 * w[900]) / 2)
     assert w[900] > 100 * w[0]
 
@@ -167,7 +167,7 @@ class OwnLatents(VAE):
 
 def test_latents_are_the_encoded_pictures_in_order_and_sampled_with_their_spread(pictures):
     many = pictures(40, repeat=2)  # more than one portion of 50
-    latents = Latents(OwnLatents(), many)
+    latents = EncodedImages(OwnLatents(), many)
     torch.testing.assert_close(latents.mean, many.batch(np.arange(80)))
     indices = np.array([70, 3, 3])
     sample = latents.sample(indices, gen(2))
@@ -221,7 +221,7 @@ def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
     recipe = Recipe(steps=1, batch=1000, lr=1e-3)
     train_diffusion(folder, tmp_path / "run", pictures(40), pictures(8), recipe, 0, False)
     [batch] = in_training
-    assert DROP == 0.1 and len(batch) == 1000
+    assert CAPTION_DROPOUT == 0.1 and len(batch) == 1000
     assert 70 < batch.count("") < 130  # 100, give or take 9.5 (one standard deviation)
     assert len(prompts) == 16 and not any("" in batch for batch in prompts)
 

@@ -13,7 +13,7 @@ from ldm.errors import LdmError
 from ldm.postcards import postcard
 from ldm.train import stages
 from ldm.train.loop import Recipe
-from ldm.train.own import read_own
+from ldm.train.own import read_image_folder
 from ldm.train.stages import STAGES, Preset
 from tests.small import CONFIG
 
@@ -37,10 +37,10 @@ def test_captions_come_from_metadata_or_from_a_text_beside(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("beside")  # metadata.jsonl comes first
     (tmp_path / "b.txt").write_text(" two\n")
     (tmp_path / "d.txt").write_text("four")
-    seen, held_out = read_own(tmp_path, 16)
+    seen, held_out = read_image_folder(tmp_path, 16)
     assert list(seen.scenes) == ["of the file", "two", "four"] and list(held_out.scenes) == ["été"]
     assert seen.captions(np.array([1, 1, 0]), np.random.default_rng(0)) == ["two", "two", "of the file"]
-    assert capsys.readouterr().out == f"{tmp_path}: 4 usable pictures\n"
+    assert capsys.readouterr().out == f"{tmp_path}: 4 usable images\n"
 
 
 def test_every_tenth_is_held_out_by_order_of_name_and_at_least_one(tmp_path):
@@ -48,7 +48,7 @@ def test_every_tenth_is_held_out_by_order_of_name_and_at_least_one(tmp_path):
         save(tmp_path / f"{i:02d}.png", colour=(i, i, i))
         (tmp_path / f"{i:02d}.txt").write_text(str(i))
         if i in (19, 12, 0):
-            seen, held_out = read_own(tmp_path, 16) if i < 19 else (None, None)
+            seen, held_out = read_image_folder(tmp_path, 16) if i < 19 else (None, None)
             if i == 12:  # 12 to 20: nine
                 assert list(held_out.scenes) == ["20"] and len(seen) == 8
     assert list(held_out.scenes) == ["9", "19"]
@@ -65,7 +65,7 @@ def test_a_picture_is_cropped_to_its_central_square_and_resized(tmp_path):
     Image.fromarray(wide.transpose(1, 0, 2).copy()).save(tmp_path / "tall.png")
     for name in ("wide", "tall"):
         (tmp_path / f"{name}.txt").write_text(name)
-    for pictures in read_own(tmp_path, 10):
+    for pictures in read_image_folder(tmp_path, 10):
         inner = pictures.pixels[0, 3:-3, 3:-3].astype(int)  # the filter rings a little at the edges
         assert pictures.pixels.shape == (1, 10, 10, 3) and np.abs(inner - (0, 255, 0)).max() < 4
 
@@ -81,7 +81,7 @@ def test_any_mode_is_rgb_and_a_camera_held_sideways_is_turned(tmp_path):
     Image.fromarray(left_half_black).save(tmp_path / "z.png", exif=exif)
     for path in tmp_path.glob("*.*"):
         path.with_suffix(".txt").write_text(path.stem)
-    seen, held_out = read_own(tmp_path, 16)
+    seen, held_out = read_image_folder(tmp_path, 16)
     assert (seen.pixels == 255).all() and held_out.scenes == ["z"]
     assert (held_out.pixels[0, :6] == 0).all() and (held_out.pixels[0, -6:] == 255).all()
 
@@ -108,20 +108,20 @@ def test_what_is_unusable_is_counted_by_reason_and_named(tmp_path, capsys):
         "7",
     ]
     metadata(tmp_path, *good, *others, {"file_name": "empty.png", "text": "  "}, *bad)
-    seen, held_out = read_own(tmp_path, 16)
+    seen, held_out = read_image_folder(tmp_path, 16)
     assert len(seen) == 5 and list(held_out.scenes) == ["number 5"]
     assert capsys.readouterr().out.splitlines() == [
-        f"{tmp_path}: 6 usable pictures",
+        f"{tmp_path}: 6 usable images",
         "  5 unusable: a line of metadata.jsonl without file_name and text in UTF-8 (line 12, line 13, line 14, ...)",
         "  1 unusable: an empty caption (empty.png)",
+        "  2 unusable: an image that cannot be read (broken.jpg, cut.png)",
         "  2 unusable: named in metadata.jsonl, but no image in the folder (../up.png, gone.png)",
         "  4 unusable: no caption (x1.png, x2.png, x3.png, ...)",
-        "  2 unusable: no picture that can be read (broken.jpg, cut.png)",
     ]
 
 
 def captions_of(folder) -> list[str]:
-    return [text for pictures in read_own(folder, 16) for text in pictures.scenes]
+    return [text for pictures in read_image_folder(folder, 16) for text in pictures.scenes]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_is_no_caption_is_reported(tmp_path, capsys, content):
 def test_metadata_in_no_encoding_is_one_clear_line(tmp_path):
     (tmp_path / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LdmError, match="metadata.jsonl is not a text in UTF-16"):
-        read_own(tmp_path, 16)
+        read_image_folder(tmp_path, 16)
 
 
 def test_a_line_separator_within_a_caption_ends_no_line_of_metadata(tmp_path):
@@ -187,10 +187,10 @@ def test_pictures_are_read_as_init_is(tmp_path, capsys):
     (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     for name in ("a", "b", "eps"):
         (tmp_path / f"{name}.txt").write_text(name)
-    (grey,), (flat,) = (pictures.pixels for pictures in read_own(tmp_path, 16))
+    (grey,), (flat,) = (pictures.pixels for pictures in read_image_folder(tmp_path, 16))
     assert np.abs(grey[0, :, 0].astype(int) - np.linspace(0, 255, 16)).max() <= 1
     assert (flat[:, :8] == 255).all() and (flat[:, 8:] == 0).all()
-    assert "1 unusable: no picture that can be read (eps.png)" in capsys.readouterr().out
+    assert "1 unusable: an image that cannot be read (eps.png)" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -210,19 +210,19 @@ def test_names_in_the_report_drive_no_terminal(tmp_path, capsys):
         save(tmp_path / f"{name}.png")
         if name in "ab":
             (tmp_path / f"{name}.txt").write_text(name)
-    read_own(tmp_path, 16)
+    read_image_folder(tmp_path, 16)
     assert r"no caption (\x1b[31mc.png)" in capsys.readouterr().out
 
 
 def test_too_few_pictures_are_an_error_that_says_what_is_expected(tmp_path):
     with pytest.raises(LdmError, match="no folder .+nowhere"):
-        read_own(tmp_path / "nowhere", 16)
+        read_image_folder(tmp_path / "nowhere", 16)
     save(tmp_path / "one.png")
     (tmp_path / "one.txt").write_text("alone")
     with pytest.raises(
-        LdmError, match=r"has 1 usable pictures; expected at least 2, .+ metadata.jsonl or a .txt"
+        LdmError, match=r"has 1 usable images; expected at least 2, .+ metadata.jsonl or a .txt"
     ):
-        read_own(tmp_path, 16)
+        read_image_folder(tmp_path, 16)
 
 
 def test_other_pixels_or_other_captions_are_another_identity(tmp_path):
@@ -231,7 +231,7 @@ def test_other_pixels_or_other_captions_are_another_identity(tmp_path):
         for name in ("a", "b"):
             save(tmp_path / f"{name}.png", colour=colour)
             (tmp_path / f"{name}.txt").write_text(text)
-        identities.append(read_own(tmp_path, 16)[0].identity)
+        identities.append(read_image_folder(tmp_path, 16)[0].identity)
     assert identities[0] == identities[1] and len(set(identities)) == 3
 
 
@@ -244,7 +244,7 @@ def test_all_stages_train_on_exported_postcards(tmp_path, monkeypatch, capsys):
     train = ["train", "all", "--data", str(cards), "--out", str(model), "--preset", "quick"]
     assert main(train) == 0
     out = capsys.readouterr().out
-    assert f"{cards}: 11 usable pictures" in out and "no picture that can be read (00003.png)" in out
+    assert f"{cards}: 11 usable images" in out and "an image that cannot be read (00003.png)" in out
     assert "retrieval among 1, held-out combinations: 1" in out
     assert {p.name for p in model.glob("*.safetensors")} == {
         f"{n}.safetensors" for n in ("text", "clip", "vae", "unet")

@@ -10,7 +10,16 @@ import torch
 
 from ldm.errors import LdmError
 from ldm.train import processes
-from ldm.train.processes import average_gradients, gather, mean_of, mine, rank, start, wait, world
+from ldm.train.processes import (
+    all_gather,
+    average_gradients,
+    barrier,
+    mean_over_ranks,
+    process_group,
+    rank,
+    slice_for_rank,
+    world_size,
+)
 from tests.small import write_small_model
 from tests.train import shared_batch
 
@@ -69,21 +78,24 @@ def test_gradients_are_averaged_and_parameters_without_one_left_alone(found):
 
 
 def test_one_process_alone_takes_everything_and_waits_for_nobody():
-    assert (rank(), world(), mine(7)) == (0, 1, slice(0, 7)) and mean_of(3.0, 4.0) == [3.0, 4.0]
+    assert (rank(), world_size(), slice_for_rank(7)) == (0, 1, slice(0, 7)) and mean_over_ranks(3.0, 4.0) == [
+        3.0,
+        4.0,
+    ]
     x = torch.ones(2, 2)
-    assert gather(x) is x
+    assert all_gather(x) is x
     layer = torch.nn.Linear(2, 1)
     layer.weight.grad = torch.ones(1, 2)
     average_gradients(layer)
     assert torch.equal(layer.weight.grad, torch.ones(1, 2))
-    wait()
-    with start():  # no torchrun here
-        assert world() == 1 and not torch.distributed.is_initialized()
+    barrier()
+    with process_group():  # no torchrun here
+        assert world_size() == 1 and not torch.distributed.is_initialized()
 
 
 def test_a_batch_that_cannot_be_shared_out_evenly_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(processes, "world", lambda: 3)
+    monkeypatch.setattr(processes, "world_size", lambda: 3)
     monkeypatch.setattr(processes, "rank", lambda: 1)
-    assert mine(12) == slice(4, 8)
+    assert slice_for_rank(12) == slice(4, 8)
     with pytest.raises(LdmError, match=r"batch of 8 for 3 processes; .+ \(--nproc-per-node\) that divides 8"):
-        mine(8)
+        slice_for_rank(8)

@@ -28,7 +28,7 @@ def small_world(monkeypatch, pictures):
         asked.append((folder, split, count, size, seed, subjects))
         return pictures(40, split, repeat=26)
 
-    monkeypatch.setattr(stages, "draw_pictures", ready)
+    monkeypatch.setattr(stages, "draw_postcards", ready)
     monkeypatch.setattr(stages, "CAPTIONS", 50)
     recipes = {name: Recipe(2, 4, 1e-3, warmup=1) for name in STAGES[1:]}
     preset = Preset(CONFIG, 20_000, 2_000, recipes, subjects=("lake", "cat"))
@@ -90,7 +90,7 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
     monkeypatch.setattr(stages, "train_diffusion", note)
     monkeypatch.setattr(stages, "write_report", lambda *_: None)
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
-    monkeypatch.setattr(stages, "draw_curves", lambda _: None)
+    monkeypatch.setattr(stages, "plot_curves", lambda _: None)
     train_stage("tokenizer", tmp_path)
     for name in ("text", "clip", "vae"):
         (tmp_path / f"{name}.safetensors").touch()
@@ -107,7 +107,7 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
 
 @pytest.mark.usefixtures("small_world")
 def test_a_stage_before_its_turn_says_what_is_missing_before_anything_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "find_pictures", lambda *_: pytest.fail("drawn in vain"))
+    monkeypatch.setattr(stages, "load_images", lambda *_: pytest.fail("drawn in vain"))
     with pytest.raises(LdmError, match="no config.json"):
         train_stage("clip", tmp_path)
     train_stage("tokenizer", tmp_path)
@@ -177,7 +177,7 @@ def test_what_a_preset_leaves_out_adds_to_what_is_asked_to_be_left_out(tmp_path,
     monkeypatch.setattr(stages, "train_vae", lambda *_, **options: given.append(options) or {})
     monkeypatch.setattr(stages, "write_report", lambda *_: None)
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
-    monkeypatch.setattr(stages, "draw_curves", lambda _: None)
+    monkeypatch.setattr(stages, "plot_curves", lambda _: None)
     stages.PRESETS["full"] = replace(stages.PRESETS["full"], without=("adversarial",), crop=16)
     train_stage("tokenizer", tmp_path)
     for name in ("text", "clip"):

@@ -11,19 +11,19 @@ from ldm.convert.folder import fill, read_config, read_tensors, write_clip, writ
 from ldm.errors import LdmError
 from ldm.text.clip import CLIP
 from ldm.train import vae as stage
-from ldm.train.data import Pictures
+from ldm.train.data import CaptionedImages
 from ldm.train.loop import Recipe, train
 from ldm.train.perceptual import perceptual_loss
 from ldm.train.vae import (
-    LEARN,
-    POLISH,
-    POLISH_FROM,
-    Rivals,
-    cut,
+    DECODER_ONLY,
+    DECODER_ONLY_FROM,
+    JOINT,
+    VAEGAN,
+    crop_at,
     latent_std,
-    psnr,
     reconstruction_loss,
-    steepness,
+    reconstruction_psnr,
+    slope_ratio,
     train_vae,
     vae_loss,
 )
@@ -85,7 +85,7 @@ def plain_loss(vae: VAE, pixels: Tensor, seed: int) -> Tensor:
     r"""Without CLIP and discriminator; the noise is drawn with `seed`."""
     shape = vae.encode(pixels)[0].shape
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    return vae_loss(Rivals(vae), None, pixels, noise, LEARN)
+    return vae_loss(VAEGAN(vae), None, pixels, noise, JOINT)
 
 
 def test_the_kl_term_is_per_latent_number_and_light():
@@ -95,9 +95,9 @@ def test_the_kl_term_is_per_latent_number_and_light():
     noise = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)).mean()
     painted = torch.zeros_like(pixels)
     torch.testing.assert_close(certain, reconstruction_loss(pixels, painted + noise))
-    expected = reconstruction_loss(pixels, painted + noise + 2) + LEARN.kl * 2
+    expected = reconstruction_loss(pixels, painted + noise + 2) + JOINT.kl * 2
     torch.testing.assert_close(off, expected, rtol=1e-6, atol=0)
-    assert 1e-5 * expected < LEARN.kl * 2  # or the tolerance would hide it
+    assert 1e-5 * expected < JOINT.kl * 2  # or the tolerance would hide it
 
 
 def test_the_decoder_is_shown_a_sample_and_not_the_mean():
@@ -108,8 +108,8 @@ def test_the_decoder_is_shown_a_sample_and_not_the_mean():
 
 def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
     r"""The discriminator's gradient is that of its own loss alone, and the VAE's has nothing of that loss."""
-    rivals = Rivals(new_vae())
-    vae, judge = rivals.vae, rivals.discriminator
+    vaegan = VAEGAN(new_vae())
+    vae, judge = vaegan.vae, vaegan.discriminator
     pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = torch.zeros_like(vae.encode(pixels)[0])
 
@@ -117,7 +117,7 @@ def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
         return torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
 
     def loss(adversarial):
-        return vae_loss(rivals, None, pixels, noise, replace(LEARN, adversarial=adversarial))
+        return vae_loss(vaegan, None, pixels, noise, replace(JOINT, adversarial=adversarial))
 
     for half, all_of_it in zip(*(gradients(judge, loss(w)) for w in (0.05, 0.1)), strict=True):
         torch.testing.assert_close(half, all_of_it)
@@ -133,21 +133,21 @@ def test_the_perceptual_term_counts_as_its_weight_says(perceptual):
     vae, pixels = new_vae(), torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise, clip = torch.zeros_like(vae.encode(pixels)[0]), new_clip()
     with torch.no_grad():
-        plain = vae_loss(Rivals(vae), None, pixels, noise, LEARN)
-        got = vae_loss(Rivals(vae), clip, pixels, noise, replace(LEARN, perceptual=perceptual))
+        plain = vae_loss(VAEGAN(vae), None, pixels, noise, JOINT)
+        got = vae_loss(VAEGAN(vae), clip, pixels, noise, replace(JOINT, perceptual=perceptual))
         painted = vae.decode(vae.encode(pixels)[0])
         term = perceptual_loss(clip.image, pixels, painted, clip.image_size)
     assert term > 0.01 and (got - plain).item() == pytest.approx(perceptual * term.item(), rel=1e-5, abs=1e-7)
 
 
 def test_while_the_decoder_polishes_the_encoder_rests():
-    rivals, clip = Rivals(new_vae()), new_clip().requires_grad_(False)
+    vaegan, clip = VAEGAN(new_vae()), new_clip().requires_grad_(False)
     pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    noise = torch.zeros_like(rivals.vae.encode(pixels)[0])
-    for phase, encoder, judge in (LEARN, True, False), (POLISH, False, True):
-        rivals.zero_grad()
-        vae_loss(rivals, clip, pixels, noise, phase).backward()
-        learns = {name for name, p in rivals.named_parameters() if p.grad is not None}
+    noise = torch.zeros_like(vaegan.vae.encode(pixels)[0])
+    for phase, encoder, judge in (JOINT, True, False), (DECODER_ONLY, False, True):
+        vaegan.zero_grad()
+        vae_loss(vaegan, clip, pixels, noise, phase).backward()
+        learns = {name for name, p in vaegan.named_parameters() if p.grad is not None}
         assert any(name.startswith("vae.encoder.") for name in learns) == encoder == (not phase.encoder_rests)
         assert any(name.startswith("discriminator.") for name in learns) == judge
         assert "vae.decoder.conv_out.weight" in learns
@@ -169,7 +169,7 @@ class OffBy(VAE):
 @pytest.mark.parametrize("count", [1000, 3])
 def test_psnr_by_hand(pictures, count):
     r"""The range is 2, the squared error 0.04: 10 log10(4 / 0.04) = 20 dB."""
-    assert psnr(OffBy(), pictures(8), count) == pytest.approx(20.0, abs=1e-3)
+    assert reconstruction_psnr(OffBy(), pictures(8), count) == pytest.approx(20.0, abs=1e-3)
 
 
 class Overshooting(OffBy):
@@ -181,9 +181,9 @@ def test_psnr_forgives_overshooting_for_pictures_are_clipped(pictures):
     pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     pixels[:, 0] = 255
     pixels[:, 1] = 51
-    two = Pictures(pictures(2).scenes, pixels)
+    two = CaptionedImages(pictures(2).scenes, pixels)
     # A quarter of the rows are off by 0.2, the others beyond the range and clipped to the right value.
-    assert psnr(Overshooting(), two) == pytest.approx(10 * np.log10(4 / 0.01), abs=1e-3)
+    assert reconstruction_psnr(Overshooting(), two) == pytest.approx(10 * np.log10(4 / 0.01), abs=1e-3)
 
 
 class Blurring(OffBy):
@@ -199,9 +199,9 @@ def test_steepness_by_hand(pictures):
     pixels[1] = pixels[1].transpose(
         1, 0, 2
     )  # rows: averaging columns leaves them alone, at half the contrast
-    two = Pictures(pictures(2).scenes, pixels)
-    assert steepness(OffBy(), two) == pytest.approx(0.8, abs=1e-3)
-    assert steepness(Blurring(), two) == pytest.approx(0.25, abs=1e-3)
+    two = CaptionedImages(pictures(2).scenes, pixels)
+    assert slope_ratio(OffBy(), two) == pytest.approx(0.8, abs=1e-3)
+    assert slope_ratio(Blurring(), two) == pytest.approx(0.25, abs=1e-3)
 
 
 @pytest.mark.parametrize("count", [2000, 10])
@@ -214,14 +214,14 @@ def test_the_latents_spread_is_measured_on_all_the_pictures_asked_for(pictures, 
 @pytest.mark.long
 def test_a_handful_of_pictures_is_learned(pictures, tmp_path):
     vae, four = new_vae(), pictures(4)
-    before = psnr(vae, four)
+    before = reconstruction_psnr(vae, four)
     recipe = Recipe(steps=80, batch=4, lr=5e-3, warmup=5, ema=0.9)
 
     def loss_at(step):
         return plain_loss(vae, four.batch(np.arange(4)), step)
 
     average = train(vae, loss_at, recipe, tmp_path)
-    assert psnr(average, four) > before + 6 and psnr(average, four) > 15
+    assert reconstruction_psnr(average, four) > before + 6 and reconstruction_psnr(average, four) > 15
 
 
 def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictures):
@@ -240,8 +240,8 @@ def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictu
     with torch.no_grad():
         mean, _ = vae.encode(pictures(40).batch(np.arange(40)))
     assert mean.std().item() == pytest.approx(1.0, abs=0.01)
-    assert psnr(vae, pictures(8)) == pytest.approx(reached[psnr_name], abs=0.05)
-    assert steepness(vae, pictures(8)) == pytest.approx(reached[slopes_name], rel=0.01)
+    assert reconstruction_psnr(vae, pictures(8)) == pytest.approx(reached[psnr_name], abs=0.05)
+    assert slope_ratio(vae, pictures(8)) == pytest.approx(reached[slopes_name], rel=0.01)
 
 
 def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_path, pictures, monkeypatch):
@@ -250,18 +250,18 @@ def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_p
     TOKENIZER.save(tmp_path / "tokenizer")
     phases = []
 
-    def loss(rivals, clip, pixels, noise, phase):
+    def loss(vaegan, clip, pixels, noise, phase):
         phases.append((phase, clip is None))
-        return rivals.vae.decoder.conv_out.weight.sum()
+        return vaegan.vae.decoder.conv_out.weight.sum()
 
     monkeypatch.setattr(stage, "vae_loss", loss)
     recipe = Recipe(steps=100, batch=1, lr=1e-9, warmup=1)
-    assert POLISH_FROM == 0.72
+    assert DECODER_ONLY_FROM == 0.72
     for without in (), ("adversarial",), ("perceptual", "adversarial"), ("kl",):
         run, drawn = tmp_path / "-".join(("run", *without)), pictures(4)
         train_vae(tmp_path, run, drawn, drawn, recipe, seed=5, resume=False, without=without)
         zero = dict.fromkeys(without, 0.0)
-        learn, polish = replace(LEARN, **zero), replace(POLISH, **zero)
+        learn, polish = replace(JOINT, **zero), replace(DECODER_ONLY, **zero)
         blind = "perceptual" in without
         assert phases == [(learn, blind)] * 72 + [(polish, blind)] * 28
         phases.clear()
@@ -269,11 +269,11 @@ def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_p
 
 def test_a_piece_is_cut_where_it_was_asked_for():
     pixels = torch.arange(2 * 3 * 5 * 5.0).reshape(2, 3, 5, 5)
-    pieces = cut(pixels, np.array([[0, 2], [3, 1]]), 2)
+    pieces = crop_at(pixels, np.array([[0, 2], [3, 1]]), 2)
     assert pieces.shape == (2, 3, 2, 2)
     assert pieces[0, 0].tolist() == [[2, 3], [7, 8]] and pieces[0, 2, 0, 0] == 52
     assert pieces[1, 0].tolist() == [[91, 92], [96, 97]]
-    assert torch.equal(cut(pixels, np.zeros((2, 2), dtype=int), 5), pixels)
+    assert torch.equal(crop_at(pixels, np.zeros((2, 2), dtype=int), 5), pixels)
 
 
 def test_a_vae_that_learns_from_pieces_sees_all_of_the_picture_in_time(tmp_path, pictures, monkeypatch):
@@ -281,17 +281,17 @@ def test_a_vae_that_learns_from_pieces_sees_all_of_the_picture_in_time(tmp_path,
     TOKENIZER.save(tmp_path / "tokenizer")
     three_primes = np.array([251, 241, 239])  # whose remainders tell each place from all others
     numbered = np.arange(32 * 32).reshape(1, 32, 32, 1) % three_primes
-    one = Pictures(pictures(1).scenes, numbered.astype(np.uint8))
+    one = CaptionedImages(pictures(1).scenes, numbered.astype(np.uint8))
     seen = set()
 
-    def loss(rivals, clip, pixels, noise, phase):
-        assert pixels.shape[-2:] == (16, 16) and noise.shape[-2:] == (16 // rivals.vae.factor,) * 2
+    def loss(vaegan, clip, pixels, noise, phase):
+        assert pixels.shape[-2:] == (16, 16) and noise.shape[-2:] == (16 // vaegan.vae.factor,) * 2
         assert len(pixels) == len(noise) == 4
         corners = ((pixels[:, :, 0, 0] + 1) * 127.5).round().int().tolist()
         for corner in corners:
             (place,) = np.argwhere((numbered[0] == corner).all(-1)).tolist()
             seen.add(tuple(place))
-        return rivals.vae.decoder.conv_out.weight.sum()
+        return vaegan.vae.decoder.conv_out.weight.sum()
 
     monkeypatch.setattr(stage, "vae_loss", loss)
     recipe = Recipe(steps=300, batch=4, lr=1e-9, warmup=1)
