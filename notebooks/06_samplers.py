@@ -38,6 +38,7 @@
 
 # %%
 import math
+import warnings
 from functools import partial
 
 import torch
@@ -53,6 +54,7 @@ from ldm.diffusion.schedule import make_alpha_bar
 from ldm.diffusion.spacing import initial_latents, karras_sigmas, sampler_levels
 
 alpha_bar = make_alpha_bar(TINY.noise).double()
+warnings.filterwarnings("ignore", "the first of . sampling steps")  # so few steps are taken on purpose
 
 # %% [markdown]
 # ## A world in which the perfect denoiser is known
