@@ -89,7 +89,7 @@ def test_a_training_killed_twenty_times_ends_with_the_same_weights_bit_for_bit(t
 def test_ctrl_c_finishes_the_step_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     whole, cut, again = network(), network(), network()
     expected = train(whole, losing(whole), RECIPE, tmp_path / "whole")
-    told = "stopped after step 34 of 50; the same command with --resume goes on"
+    told = "stopped after step 34 of 50; repeat the command with --resume to continue"
     with pytest.raises(KeyboardInterrupt, match=told):
         train(cut, losing(cut, 33, lambda: os.kill(os.getpid(), signal.SIGINT)), RECIPE, tmp_path / "cut")
     assert (
@@ -194,7 +194,9 @@ def run(tmp_path) -> Path:
 def test_a_run_with_other_inputs_is_not_continued(run, recipe, identity, differing):
     module = network()
     before = [p.clone() for p in module.parameters()]
-    with pytest.raises(LdmError, match=f"is of another run: {differing}. Give what was given then, or start"):
+    with pytest.raises(
+        LdmError, match=f"belongs to another run: {differing}. Give the values of that run, or start"
+    ):
         train(module, losing(module), recipe, run, resume=True, identity=identity)
     assert same(before, list(module.parameters()))
 
@@ -271,7 +273,7 @@ def test_a_damaged_checkpoint_says_so(run, damage):
     path.write_bytes(damage(path.read_bytes()))
     module = network()
     with pytest.raises(
-        LdmError, match=r"checkpoint.pt is damaged or of another version \(.+start this stage anew"
+        LdmError, match=r"checkpoint.pt is damaged or from another version \(.+start this stage again"
     ):
         train(module, losing(module), RECIPE, run, resume=True, identity={"seed": 3, "pictures": "abc"})
 
@@ -290,7 +292,7 @@ def test_a_checkpoint_of_another_model_says_so(run, other):
     path.write_bytes(other(path.read_bytes()))
     module = network()
     with pytest.raises(
-        LdmError, match=r"checkpoint.pt is of another model \(.+start this stage anew"
+        LdmError, match=r"checkpoint.pt belongs to another model \(.+start this stage again"
     ) as caught:
         train(module, losing(module), RECIPE, run, resume=True, identity={"seed": 3, "pictures": "abc"})
     assert "\n" not in str(caught.value)
@@ -325,8 +327,8 @@ def test_a_disk_that_is_full_is_one_line_and_the_last_checkpoint_is_kept(tmp_pat
             os._exit(0)
     os.waitpid(child, 0)
     assert (tmp_path / "said").read_text() == (
-        f"cannot write {tmp_path}/run/checkpoint.pt: File too large; make room, and the same command with --resume "
-        "goes on from the last checkpoint"
+        f"cannot write {tmp_path}/run/checkpoint.pt: File too large; free some space and repeat the command with "
+        "--resume to continue from the last checkpoint"
     )
     assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
     assert sorted(os.listdir(tmp_path / "run")) == ["checkpoint.pt", "log.csv"]

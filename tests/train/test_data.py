@@ -95,7 +95,7 @@ def test_a_damaged_file_of_drawings_is_one_clear_line(tmp_path, damage):
     else:
         path.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
     with pytest.raises(
-        LdmError, match=r"train-3-16-0-\w+.npy is damaged \(.+\); delete it, and it is drawn again"
+        LdmError, match=r"train-3-16-0-\w+.npy is damaged \(.+\); delete it to have it drawn again"
     ):
         draw_postcards(tmp_path, "train", 3, 16)
 

@@ -178,7 +178,9 @@ def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_one_before(tmp_path
 
     monkeypatch.setattr(torch, "save", save_half)
     module = network()
-    with pytest.raises(LdmError, match="cannot write .*checkpoint.pt: No space left on device; make room"):
+    with pytest.raises(
+        LdmError, match="cannot write .*checkpoint.pt: No space left on device; free some space"
+    ):
         train(module, noisy_loss(module), often, tmp_path)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == saves[0] < saves[1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]

@@ -163,7 +163,7 @@ def test_what_is_no_caption_is_reported(tmp_path, capsys, content):
 
 def test_metadata_in_no_encoding_is_one_clear_line(tmp_path):
     (tmp_path / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LdmError, match="metadata.jsonl is not a text in UTF-16"):
+    with pytest.raises(LdmError, match="metadata.jsonl is not valid UTF-16"):
         read_image_folder(tmp_path, 16)
 
 
