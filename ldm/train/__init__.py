@@ -1,1 +1,1 @@
-"""Training every part from nothing: tokenizer, CLIP, VAE, U-Net, in this order."""
+"""Training every part from scratch: tokenizer, CLIP, VAE, U-Net, in this order."""

@@ -1,8 +1,8 @@
-r"""A patch discriminator: a network that learns to tell reconstructions from originals, and thereby what is wrong with
-them.
+r"""A patch discriminator: a network that learns to tell reconstructions from real images.
 
-What the losses before it forgive, a blurred edge above all, is what gives a reconstruction away; so the VAE is also
-asked to fool a judge that looks for just that. It judges every patch of a image apart: texture and edges are local.
+The other losses tolerate blurred edges, and blurred edges are what gives a reconstruction away. So the VAE is also
+trained to fool a discriminator, which learns to look for exactly that. The discriminator classifies each patch of an
+image separately, because texture and edges are local.
 
 Sources: Isola et al. 2017, section 3.2.2 (patches); Esser et al. 2021, section 3.1 (in an autoencoder, and the weight);
 Lim & Ye 2017 (the hinge losses); Rombach et al. 2022, appendix G.
@@ -18,13 +18,13 @@ from ldm.train.processes import all_reduce_mean
 
 
 class Discriminator(nn.Module):
-    """CaptionedImages to a map of verdicts, one for each patch: above zero for "an original", below for "painted"."""
+    """Maps images to one logit for each patch: positive for real images, negative for reconstructions."""
 
     def __init__(self, channels: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, channels[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for a, b in zip(channels, channels[1:]):
-            # Group, not batch norm: a image's verdict should not depend on its neighbours in the batch.
+            # Group norm, not batch norm: an image's logits should not depend on the rest of the batch.
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GroupNorm(8, b), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 3, padding=1))
 
@@ -32,41 +32,37 @@ class Discriminator(nn.Module):
         return self.layers(pixels)
 
 
-def discriminator_loss(
-    real: Float[Tensor, "b 1 h w"], painted: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, ""]:
-    r"""The hinge loss, for originals $x$ and painted images $\tilde x$:
+def discriminator_loss(real: Float[Tensor, "b 1 h w"], fake: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    r"""The hinge loss of the discriminator's logits for real images $x$ and reconstructions $\tilde x$:
 
     $$L_D = \tfrac12\, \mathbb E[\max(0, 1 - D(x))] + \tfrac12\, \mathbb E[\max(0, 1 + D(\tilde x))]$$
 
-    Verdicts beyond 1 and -1 are sure enough and earn nothing. Knowing nothing costs 1 (Lim & Ye 2017, eq. 7).
+    Logits beyond 1 and -1 have no gradient. Logits of zero give a loss of 1 (Lim & Ye 2017, eq. 7).
     """
-    return (F.relu(1 - real).mean() + F.relu(1 + painted).mean()) / 2
+    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
 
 
-def frozen_logits(
-    discriminator: Discriminator, painted: Float[Tensor, "b 3 h w"]
-) -> Float[Tensor, "b 1 h2 w2"]:
-    """The discriminator's frozen_logits, through which gradients reach the image but not the discriminator.
+def frozen_logits(discriminator: Discriminator, fake: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h2 w2"]:
+    """The discriminator's logits, with gradients for the images but not for the discriminator.
 
-    The VAE must not make its judge's work harder by spoiling the judge.
+    Otherwise the VAE's loss would also make the discriminator worse.
     """
     frozen = {name: p.detach() for name, p in discriminator.named_parameters()}
-    return functional_call(discriminator, frozen, painted)
+    return functional_call(discriminator, frozen, fake)
 
 
 def adaptive_weight(
-    reconstruction: Float[Tensor, ""], adversarial: Float[Tensor, ""], last: Tensor
+    rec_loss: Float[Tensor, ""], adv_loss: Float[Tensor, ""], last_layer: Tensor
 ) -> Float[Tensor, ""]:
-    r"""How much the adversarial loss may count, so that it pulls as hard at the decoder's last layer as the others:
+    r"""The weight at which the adversarial loss and the others have equal gradient norms at the decoder's last layer:
 
     $$\lambda = \frac{\lVert \nabla_\mathrm{last} L_\mathrm{rec} \rVert}
                      {\lVert \nabla_\mathrm{last} L_\mathrm{adv} \rVert + 10^{-4}}$$
 
-    at most $10^4$, and a constant for the gradients. Source: Esser et al. 2021, eq. 7 (their code uses 1e-4 where the
-    paper has 1e-6, and has the same bound).
+    It is at most $10^4$ and has no gradient itself. Source: Esser et al. 2021, eq. 7 (the paper has 1e-6; their code
+    uses 1e-4 and the same bound).
     """
-    (a,) = torch.autograd.grad(reconstruction, last, retain_graph=True)
-    (b,) = torch.autograd.grad(adversarial, last, retain_graph=True)
-    a, b = all_reduce_mean(a), all_reduce_mean(b)  # of the whole batch, if several processes share it
+    (a,) = torch.autograd.grad(rec_loss, last_layer, retain_graph=True)
+    (b,) = torch.autograd.grad(adv_loss, last_layer, retain_graph=True)
+    a, b = all_reduce_mean(a), all_reduce_mean(b)  # the gradients of the whole batch, over all processes
     return (a.norm() / (b.norm() + 1e-4)).clamp(0, 1e4).detach()

@@ -1,8 +1,9 @@
-r"""Stopping and going on: everything a training needs to continue as if nothing had happened.
+r"""Checkpoints: everything that training needs to resume exactly where it stopped.
 
-A checkpoint is one file, written beside the old one and then renamed over it (`ldm/files.py`): a process killed
-while writing leaves the old one. Nothing is lost but the work since; and as each step's draws depend on seed and
-step alone, that work comes out the same when it is done again, bit for bit on the same machine and thread count.
+A checkpoint is one file, written to a temporary file and renamed over the old one (`ldm/files.py`), so a process that
+is killed while writing leaves the old one intact. Only the steps since the checkpoint are lost. Each step's random
+numbers depend on the seed and the step alone, so repeating these steps gives the same weights, bit for bit on the same
+machine with the same number of threads.
 """
 
 import hashlib
@@ -21,12 +22,12 @@ from ldm.errors import LdmError
 from ldm.files import atomic_path, open_regular
 from ldm.train.processes import world_size
 
-Identity = Mapping[str, str | int | float]  # what must not change between two parts of a run, by name
+Identity = Mapping[str, str | int | float]  # settings and inputs that must not change when a run is resumed
 PARTS = {"module", "average", "optimizer", "step", "log", "random", "identity"}
 
 
 def fingerprint(*inputs: Path | bytes | object) -> str:
-    """16 digits that change when any input does: the bytes of files, bytes, or anything that JSON can say."""
+    """A hash of 16 hexadecimal digits. An input is a file, bytes, or anything that JSON can represent."""
     digest = hashlib.sha256()
     for item in inputs:
         content = item.read_bytes() if isinstance(item, Path) and item.exists() else item
@@ -41,7 +42,7 @@ def as_json(value: object) -> object:
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the `PARTS` of a run, and the random state of torch's own generators."""
+    """Write `state` and the state of torch's random generators: together the `PARTS` of a run."""
     random = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
@@ -51,41 +52,41 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def explaining_write_errors(path: Path) -> Iterator[None]:
-    """Raises `LdmError` if a file of a run cannot be written, as on a full disk. What was there is there still."""
+    """Raise `LdmError` if `path` cannot be written, as on a full disk. An existing file is kept."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # torch.save hides the system's error behind one of its own
-        refusal = next(
+    except (OSError, RuntimeError) as error:  # torch.save replaces the OSError by a RuntimeError
+        os_error = next(
             (e for e in (error, error.__context__, error.__cause__) if isinstance(e, OSError)), None
         )
-        if refusal is None:
+        if os_error is None:
             raise
         raise LdmError(
-            f"cannot write {path}: {refusal.strerror or refusal}; make room, and the same command with --resume goes "
-            "on from the last checkpoint"
+            f"cannot write {path}: {os_error.strerror or os_error}; free some space and repeat the command with "
+            "--resume to continue from the last checkpoint"
         ) from error
 
 
 def read_checkpoint(path: Path, identity: Identity, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What `write_checkpoint` wrote; `parts` take up their states from it, and torch its random state.
+    """Read what `write_checkpoint` wrote; restore the states of `parts` and of torch's random generators.
 
-    Raises `LdmError` if the file cannot be read, if it is damaged or of another model, or if it is of a run whose
-    `identity` differs: it could be continued, but the weights would be those of no run that anybody can repeat.
+    Raises `LdmError` if the file cannot be read, is damaged, belongs to another model, or belongs to a run with another
+    `identity`: such a run could be resumed, but nobody could reproduce its weights.
     """
     open_regular(path).close()  # raises `LdmError` for what cannot be opened
     try:
-        with zipfile.ZipFile(path) as archive:  # torch writes a zip, but does not look at its checksums
+        with zipfile.ZipFile(path) as archive:  # torch writes a zip file but does not verify its checksums
             if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
-                raise ValueError("it is compressed, which torch does not do")
+                raise ValueError("it is compressed; torch never compresses")
             damaged = archive.testzip()
         if damaged:
             raise ValueError(f"part {damaged}")
         state = torch.load(path, map_location="cpu", weights_only=True)
         _check_format(state)
-    except Exception as error:  # there is hardly a type of error that damaged bytes do not lead to
+    except Exception as error:  # damaged bytes can raise almost any type of error
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise LdmError(
-            f"{path} is damaged or of another version ({reason}); start this stage anew, without --resume"
+            f"{path} is damaged or from another version ({reason}); start this stage again without --resume"
         ) from error
     _check_identity(path, state["identity"], identity)
     try:
@@ -97,14 +98,14 @@ def read_checkpoint(path: Path, identity: Identity, parts: Mapping[str, Any]) ->
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise LdmError(
-            f"{path} is of another model ({reason}); give the folder of this one, or start this stage anew, "
+            f"{path} belongs to another model ({reason}); give the folder of that model, or start this stage again "
             "without --resume"
         ) from error
     return state
 
 
 def _check_format(state: Any) -> None:
-    """Raise `ValueError` unless a state has the parts that `write_checkpoint` gives it, each of its type."""
+    """Raise `ValueError` unless `state` has the parts that `write_checkpoint` writes, with the right types."""
     if not isinstance(state, dict) or state.keys() != PARTS:
         raise ValueError(
             f"parts {sorted(map(str, state))}" if isinstance(state, dict) else type(state).__name__
@@ -119,42 +120,42 @@ def _check_format(state: Any) -> None:
         raise ValueError(f"a log of {sorted(map(str, log))}")
     numbers = [*log["recent"], log["seconds"], *(number for line in log["lines"] for number in line)]
     if not all(len(line) == 3 for line in log["lines"]) or not all(type(n) in (int, float) for n in numbers):
-        raise ValueError("its log is no table of numbers")
+        raise ValueError("its log is not a table of numbers")
 
 
-def _check_identity(path: Path, then: Identity, now: Identity) -> None:
+def _check_identity(path: Path, saved: Identity, current: Identity) -> None:
     differing = [
-        f"{name} was {then.get(name, 'absent')} and is {now.get(name, 'absent')}"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
+        f"{name} was {saved.get(name, 'absent')} and is {current.get(name, 'absent')}"
+        for name in sorted(saved.keys() | current.keys())
+        if saved.get(name) != current.get(name)
     ]
     if differing:
         raise LdmError(
-            f"{path} is of another run: {'; '.join(differing)}. Give what was given then, "
-            "or start this stage anew, without --resume"
+            f"{path} belongs to another run: {'; '.join(differing)}. Give the values of that run, "
+            "or start this stage again without --resume"
         )
 
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C is only noted, so that a step is never cut in two; the function given says if it was.
+    """Defer Ctrl-C, so that it never interrupts a step. Yields a function that returns whether it was pressed.
 
-    A second Ctrl-C stops at once. (Not with several processes: torchrun passes the first one on, so each hears it
-    twice.)
+    A second Ctrl-C stops at once, except with several processes: torchrun forwards the signal, so each process
+    receives the first one twice.
     """
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's business
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield lambda: False
         return
-    before = signal.getsignal(signal.SIGINT)
+    previous = signal.getsignal(signal.SIGINT)
 
-    def note(number: int, _frame: object) -> None:
-        noted.append(number)
+    def handler(number: int, _frame: object) -> None:
+        received.append(number)
         if world_size() == 1:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous)
 
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, handler)
     try:
-        yield lambda: bool(noted)
+        yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

@@ -1,4 +1,4 @@
-r"""Stage 2: CLIP. Captions and drawings find each other, and the text encoder learns what words look like."""
+r"""Stage 2: CLIP. It learns to match images with their captions, so its text encoder learns what words look like."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from ldm.train.processes import all_gather, device, rank, slice_for_rank
 def clip_loss(
     clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, batch: int, rng: np.random.Generator
 ) -> Float[Tensor, ""]:
-    """One batch of pairs: every image against every caption, those of the other processes included."""
+    """The contrastive loss of one batch: every image against every caption, across all processes."""
     indices = random_indices(rng, len(images), batch)
     captions, rank_slice = images.captions(indices, rng), slice_for_rank(batch)
     ids = tokenizer(captions[rank_slice])
-    # Nothing looks ahead and the summary is read at the end mark: what pads beyond the longest text is wasted work.
-    # (The end mark has the highest id, and argmax gives its first place.)
+    # Attention is causal and the text embedding is read at the end token, so padding after the longest text has no
+    # effect and is cut off. (The end token has the highest id, so argmax finds its first position.)
     ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1].to(device())
     with mixed_precision():
         image_embeddings = clip.embed_image(fit(images.batch(indices[rank_slice]), clip.image_size))
@@ -42,10 +42,10 @@ def clip_loss(
 def retrieval_accuracy(
     clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, batch: int = 64, batches: int = 16
 ) -> float:
-    """How often a image, among `batch` full captions, finds one that describes it; by chance, about 1 / batch.
+    """How often an image is most similar, among `batch` full captions, to one that describes it; chance is 1 / batch.
 
-    Taken over the first batch x batches images, or as many as there are. Two of one batch may show the same, and then
-    either's caption is right.
+    Measured on the first batch x batches images, or on as many as there are. If two images of a batch show the same
+    scene, the caption of either counts as correct.
     """
     batch = min(batch, len(images))
     batches = min(batches, len(images) // batch)
@@ -61,7 +61,7 @@ def retrieval_accuracy(
 
 @torch.no_grad()
 def save_similarity(clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, path: Path) -> None:
-    """The cosines of the first eight images and their captions, as a image: only the diagonal should shine."""
+    """Plot the cosine similarities of the first eight images and captions: only the diagonal should be bright."""
     indices = np.arange(min(8, len(images)))
     captions = images.captions(indices, np.random.default_rng(1), partial=False)
     pixels, ids = images.batch(indices), tokenizer(captions).to(device())
@@ -78,13 +78,13 @@ def train_clip(
     seed: int,
     resume: bool,
 ) -> dict[str, float]:
-    """Train CLIP from nothing; write it to the model's `folder`. Returns its metrics (in process 0)."""
+    """Train CLIP from scratch and write it to the model's `folder`. Returns its metrics (in process 0)."""
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
         raise LdmError(
-            "the config has no image encoder to train CLIP with; expected `image` and `embedding_width`"
+            "the config has no image encoder, which CLIP needs; expected `image` and `embedding_width`"
         )
-    # A random start, torch's own; CLIP's code starts its embeddings smaller (0.02).
+    # torch's default initialisation; CLIP's own code initialises the embeddings smaller (0.02).
     torch.manual_seed(seed)
     clip = CLIP(config.text, config.image, config.embedding_width)
     tokenizer = read_tokenizer(folder, config.text)

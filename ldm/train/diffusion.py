@@ -1,7 +1,7 @@
-r"""Stage 4: the U-Net learns to name the noise.
+r"""Stage 4: the U-Net learns to predict the noise.
 
-Take a latent, drown it in a random amount of noise, show the result with its caption to the network, and ask
-for the noise. That is all; "painting" appears nowhere in the training (Ho et al. 2020, algorithm 1).
+Add a random amount of noise to a latent, give the result and the caption to the network, and train it to predict the
+noise. That is all: training never runs a sampler (Ho et al. 2020, algorithm 1).
 """
 
 from collections.abc import Sequence
@@ -33,41 +33,41 @@ WHOLE_BATCH = slice(None)  # the rank slice of a single process
 
 
 def random_timesteps(batch: int, steps: int, generator: torch.Generator) -> Int[Tensor, "b"]:
-    """Random timesteps, one from each of `batch` equal stretches of [0, steps).
+    """Random timesteps, one from each of `batch` equal intervals of [0, steps).
 
-    So every step of training sees all noise levels, and its gradient varies less than with independent draws.
-    (Stratified sampling; Kingma et al. 2021, appendix I, shift one grid by one random number, to the same end.)
+    This is stratified sampling: every training step sees all noise levels, so its gradient has a lower variance than
+    with independent samples. (Kingma et al. 2021, appendix I, shift one grid by one random number for the same reason.)
     """
     t = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch * steps
-    # In float32, 31 + 0.99999994 is 32: the last one may round up to `steps` itself.
+    # In float32, 31 + 0.99999994 is 32, so the last one may round up to `steps`.
     return t.long().clamp(max=steps - 1)
 
 
 def min_snr_weights(noise_config: NoiseConfig) -> Float[Tensor, "T"]:
-    r"""How much a squared error counts at each noise level; on average 1.
+    r"""The Min-SNR weight of the squared error at each timestep, normalised to mean 1.
 
-    Weighing all errors of $\epsilon$ alike is not weighing alike: the same error in $\epsilon$ moves the guess of
-    $x_0$ by $\mathrm{SNR}_t^{-1/2} = \sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ of it. Where little noise is left, the
-    network would spend itself on grains that nobody sees. So an error in $x_0$ counts $\min(\mathrm{SNR}_t, 5)$. The
-    same error, seen in $\epsilon$, in v and in $x_0$ itself, counts
+    An error in $\epsilon$ changes the estimate of $x_0$ by $\mathrm{SNR}_t^{-1/2} =
+    \sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ times that error. A plain loss on $\epsilon$ would therefore spend the
+    network's capacity on low noise levels, where errors are invisible. Instead, an error in $x_0$ gets the weight
+    $\min(\mathrm{SNR}_t, 5)$. Expressed in $\epsilon$, v and $x_0$, the weights are
 
     $$w_t \propto \frac{\min(\mathrm{SNR}_t, 5)}{\mathrm{SNR}_t}, \qquad
       \frac{\min(\mathrm{SNR}_t, 5)}{\mathrm{SNR}_t + 1}, \qquad \min(\mathrm{SNR}_t, 5), \qquad
       \mathrm{SNR}_t = \frac{\bar\alpha_t}{1 - \bar\alpha_t}$$
 
-    At zero terminal SNR that would be 0 for the very step from which every image is sampled: the network would never
-    learn to answer there. So on such a schedule the clamp is applied to $\mathrm{SNR}_t + 1$, which is what the plain
-    squared error of v gives an error in $x_0$. For v and for $x_0$:
+    With zero terminal SNR, the weight for v and $x_0$ would be 0 at the last timestep, where sampling starts, and the
+    network would learn nothing there. On such a schedule the clamp is applied to $\mathrm{SNR}_t + 1$ instead, which is
+    the weight that a plain squared error in v gives an error in $x_0$. For v and $x_0$:
 
     $$w_t \propto \frac{\min(\mathrm{SNR}_t + 1, 5)}{\mathrm{SNR}_t + 1}, \qquad \min(\mathrm{SNR}_t + 1, 5)$$
 
-    Source: Hang et al. 2023, section 3.4, who found that training so is several times faster. With zero terminal SNR as
-    in diffusers' training scripts, which add 1 for every model that predicts v.
+    Source: Hang et al. 2023, section 3.4, who found that these weights make training several times faster. For zero
+    terminal SNR we follow diffusers' training scripts, which add 1 for every model that predicts v.
     """
     alpha_bar = make_alpha_bar(noise_config)
     snr = alpha_bar / (1 - alpha_bar)
-    counted = (snr + 1 if noise_config.zero_snr else snr).clamp(max=MIN_SNR)  # of an error in x0
-    weight = counted / {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[noise_config.prediction]
+    x0_weight = (snr + 1 if noise_config.zero_snr else snr).clamp(max=MIN_SNR)
+    weight = x0_weight / {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[noise_config.prediction]
     return weight / weight.mean()
 
 
@@ -79,12 +79,13 @@ def diffusion_loss(
     context: Float[Tensor, "b n d"],
     noise_config: NoiseConfig,
 ) -> Float[Tensor, ""]:
-    r"""The mean squared error of the guess, weighted by `min_snr_weights`:
+    r"""The mean squared error of the prediction, weighted by `min_snr_weights`:
 
     $$L = \mathbb E_{x_0, c, t, \epsilon}\, \frac{w_t}{n} \lVert \epsilon - \epsilon_\theta(x_t, t, c) \rVert^2$$
 
-    for latents of n numbers; with v or x0, their own target in the place of $\epsilon$. Saying nothing costs 1,
-    for noise and latents have variance 1. Source: Ho et al. 2020, eq. 14, where $w_t = 1$ and the squares are added up.
+    for latents of n numbers; for v or x0, that target replaces $\epsilon$. Predicting zero gives a loss of about 1,
+    because noise and latents have variance 1. Source: Ho et al. 2020, eq. 14, where $w_t = 1$ and the squares are
+    summed.
     """
     alpha_bar_t = make_alpha_bar(noise_config).to(t.device)[t]
     with mixed_precision():
@@ -100,13 +101,13 @@ def drop_captions(captions: list[str], rng: np.random.Generator, probability: fl
 
 
 class EncodedImages:
-    """CaptionedImages and their latents, encoded once: the mean and log-variance of each."""
+    """Images and their latents, encoded once: the mean and log-variance of each."""
 
     @torch.no_grad()
     def __init__(self, vae: VAE, images: CaptionedImages):
         self.images = images
-        portions = range(0, len(images), 50)
-        bar = tqdm(portions, desc="encoding", unit_scale=50, unit="image", disable=rank() > 0)
+        starts = range(0, len(images), 50)
+        bar = tqdm(starts, desc="encoding", unit_scale=50, unit="image", disable=rank() > 0)
         with mixed_precision():
             encoded = [vae.encode(images.batch(np.arange(i, min(i + 50, len(images))))) for i in bar]
         self.mean = torch.cat([full_precision(mean) for mean, _ in encoded])
@@ -115,14 +116,14 @@ class EncodedImages:
     def sample(
         self, indices: np.ndarray, generator: torch.Generator, rank_slice: slice = WHOLE_BATCH
     ) -> Float[Tensor, "b z h w"]:
-        """A fresh sample of each latent in one's `rank_slice` of `indices`."""
+        """A new sample of the latents in the `rank_slice` of `indices`."""
         mean, logvar = self.mean[indices[rank_slice]], self.logvar[indices[rank_slice]]
         noise = random_noise((len(indices), *mean.shape[1:]), generator, rank_slice)
         return reparametrise(mean, logvar, noise)
 
 
 def read_frozen(folder: Path) -> LatentDiffusion:
-    """The model in `folder`, with text encoder and VAE as trained, and a U-Net that has learned nothing yet."""
+    """The model in `folder`, with trained text encoder and VAE and an untrained U-Net, all frozen."""
     config = read_config(folder)
     model = LatentDiffusion(config, read_tokenizer(folder, config.text))
     for module, name in ((model.text, "text"), (model.vae, "vae")):
@@ -137,17 +138,17 @@ def batch_loss(
     data: EncodedImages,
     key: Sequence[int],
     batch: int,
-    drop: float,
+    caption_dropout: float,
     rank_slice: slice,
 ) -> Float[Tensor, ""]:
-    """The loss on one's `rank_slice` of one batch of `data`, which `key`, seed and step, determines.
+    """The loss on this process's `rank_slice` of a batch of `data`; `key` is (seed, step) and determines the batch.
 
-    Everything is drawn for the whole batch, and in the same order, whoever takes which rank_slice of it.
+    Every process draws the random numbers of the whole batch, in the same order.
     """
     seed, step = key
     rng, generator = np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 10**9 + step)
     indices = random_indices(rng, len(data.images), batch)
-    captions = drop_captions(data.images.captions(indices, rng), rng, drop)
+    captions = drop_captions(data.images.captions(indices, rng), rng, caption_dropout)
     with mixed_precision():
         context = full_precision(model.encode_text(captions[rank_slice]))
     latents = data.sample(indices, generator, rank_slice)
@@ -157,7 +158,7 @@ def batch_loss(
 
 
 def sample_prompts(model: LatentDiffusion, prompts: Sequence[str], path: Path) -> None:
-    """A row for each prompt, painted in a few steps from the seeds 0 to 3."""
+    """Save a grid with a row for each prompt, generated in a few steps from the seeds 0 to 3."""
     with mixed_precision():
         rows = [model.generate(prompt, seed=0, batch=4, steps=20, sampler="ddim") for prompt in prompts]
     with atomic_path(path) as temporary:
@@ -174,18 +175,18 @@ def train_diffusion(
     resume: bool,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Train the U-Net from nothing, with text encoder and VAE as they are. Returns its metrics (in process 0)."""
+    """Train the U-Net from scratch; text encoder and VAE stay frozen. Returns its metrics (in process 0)."""
     model = read_frozen(folder)
     torch.manual_seed(seed)
     unet = UNet(model.config.unet)
     if compiled:
-        unet.compile()  # torch.compile, but for the module as it is: its weights keep their names
-    seen, rank_slice = EncodedImages(model.vae, images), slice_for_rank(recipe.batch)
-    # One's own images come with captions of their own to ask for.
+        unet.compile()  # unlike torch.compile, this keeps the names of the weights
+    train_latents, rank_slice = EncodedImages(model.vae, images), slice_for_rank(recipe.batch)
+    # Images from the user's folder have captions, which serve as prompts.
     prompts = [s for s in held_out.scenes[:6] if isinstance(s, str)] or DEMO_PROMPTS
 
     def loss_at(step: int) -> Tensor:
-        return batch_loss(model, unet, seen, (seed, step), recipe.batch, CAPTION_DROPOUT, rank_slice)
+        return batch_loss(model, unet, train_latents, (seed, step), recipe.batch, CAPTION_DROPOUT, rank_slice)
 
     def write_samples(average: UNet, path: Path) -> None:
         model.unet = average
@@ -204,8 +205,10 @@ def train_diffusion(
         return {}
     write_tensors(folder / "unet.safetensors", average.state_dict())
     with torch.no_grad():
-        unseen = EncodedImages(model.vae, held_out)
-        # The keys lie far beyond any step of training, so that no draw is shared with it.
+        held_out_latents = EncodedImages(model.vae, held_out)
+        # These step numbers lie far beyond any training step, so no random numbers are reused.
         keys = [(seed, 10**8 + i) for i in range(16)]
-        losses = [batch_loss(model, average, unseen, key, 64, 0.0, WHOLE_BATCH).item() for key in keys]
+        losses = [
+            batch_loss(model, average, held_out_latents, key, 64, 0.0, WHOLE_BATCH).item() for key in keys
+        ]
     return {"loss, held-out combinations": sum(losses) / len(losses)}

@@ -1,11 +1,11 @@
-r"""Your own images: a folder of images with captions, made ready for training.
+r"""Your own images: read a folder of images with captions for training.
 
-A caption comes from `metadata.jsonl`, one JSON object a line, the convention of image folders on the Hugging Face hub:
+A caption comes from `metadata.jsonl`, with one JSON object per line, as in an image folder on the Hugging Face hub:
 
     {"file_name": "00000.png", "text": "a castle by a lake at night"}
 
-or from a text file beside the image (00000.png, 00000.txt). Texts are in UTF-8, or in UTF-16 with a byte order mark;
-what is in neither is reported, not guessed. `ldm postcards --folder DIR` writes such a folder.
+or from a text file beside the image (00000.png, 00000.txt). Text must be UTF-8, or UTF-16 with a byte order mark; any
+other encoding is reported, not guessed. `ldm postcards --folder DIR` writes such a folder.
 """
 
 import codecs
@@ -24,10 +24,10 @@ from ldm.train.processes import rank
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 METADATA = "metadata.jsonl"
-# In bytes: more than a text encoder reads, and more lines than there is time for.
+# In bytes: far more text than an encoder reads, and far more lines than anybody trains on.
 LARGEST_CAPTION, LARGEST_METADATA = 2**20, 2**28
-# UTF-16 announces itself; of its two orders Python finds out which it is. (UTF-32 begins with the same bytes: longer.)
-MARKS = {
+# Python's utf-16 codec finds the byte order itself. UTF-32 comes first, because its mark starts with that of UTF-16.
+BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
@@ -36,11 +36,10 @@ Unusable = dict[str, list[str]]  # reason -> names
 
 
 def read_image_folder(folder: Path, size: int) -> tuple[CaptionedImages, CaptionedImages]:
-    """The usable images of `folder`: those to train on, and every tenth, by order of name, held out to measure.
+    """The usable images of `folder`, split into training and held-out images (every tenth in order of name).
 
-    Each is read as `ldm.inputs` does it (upright, opaque, in RGB), cropped to its central square and resized to `size`
-    pixels.
-    What is unusable is reported, with the reason. Raises `LdmError` if fewer than two are left.
+    Each image is read by `ldm.inputs` (upright, opaque, RGB), cropped to its central square and resized to `size`
+    pixels. Unusable files are reported with the reason. Raises `LdmError` if fewer than two images are usable.
     """
     unusable: Unusable = defaultdict(list)
     captions = find_captions(folder, unusable)
@@ -52,25 +51,25 @@ def read_image_folder(folder: Path, size: int) -> tuple[CaptionedImages, Caption
         except LdmError:
             unusable["an image that cannot be read"].append(name)
     if rank() == 0:
-        report(folder, len(texts), unusable)
+        print_report(folder, len(texts), unusable)
     if len(texts) < 2:
         raise LdmError(
             f"{folder} has {len(texts)} usable images; expected at least 2, each with a line "
             f'{{"file_name": ..., "text": ...}} in {METADATA} or a .txt file beside it'
         )
-    measured = set(range(9, len(texts), 10)) or {len(texts) - 1}
-    halves = [[i for i in range(len(texts)) if (i in measured) == wanted] for wanted in (False, True)]
-    parts = [(np.stack([squares[i] for i in half]), [texts[i] for i in half]) for half in halves]
-    seen, held_out = (
+    reserved = set(range(9, len(texts), 10)) or {len(texts) - 1}
+    splits = [[i for i in range(len(texts)) if (i in reserved) == wanted] for wanted in (False, True)]
+    parts = [(np.stack([squares[i] for i in split]), [texts[i] for i in split]) for split in splits]
+    training, held_out = (
         CaptionedImages(texts, pixels, fingerprint(pixels.tobytes(), texts)) for pixels, texts in parts
     )
-    return seen, held_out
+    return training, held_out
 
 
 def find_captions(folder: Path, unusable: Unusable) -> dict[str, str]:
-    """Name -> caption of all images in `folder` and its subfolders; adds to `unusable` what has none, and why."""
+    """File name -> caption for the images in `folder` and its subfolders; adds all others to `unusable`."""
     if not folder.is_dir():
-        raise LdmError(f"no folder {folder}; give one that holds images and their captions")
+        raise LdmError(f"no folder {folder}; give a folder of images with captions")
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES}
     captions = read_metadata(folder / METADATA, unusable)
     for name in captions.keys() - names:
@@ -91,17 +90,17 @@ def find_captions(folder: Path, unusable: Unusable) -> dict[str, str]:
 
 
 def read_metadata(path: Path, unusable: Unusable) -> dict[str, str]:
-    """`file_name` -> `text` of each line; lines without them go to `unusable`."""
+    """`file_name` -> `text` for each line; lines without both are added to `unusable`."""
     captions = {}
     content = read_bounded(path, LARGEST_METADATA) if path.exists() else b""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
-            content = decoded(content).encode()
+            content = decode_text(content).encode()
         except ValueError as error:
-            raise LdmError(f"{path} is not a text in UTF-16 ({error}); save it again, in UTF-8") from error
+            raise LdmError(f"{path} is not valid UTF-16 ({error}); save it as UTF-8") from error
     for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
         try:
-            row = json.loads(decoded(line)) if line.strip() else None
+            row = json.loads(decode_text(line)) if line.strip() else None
         except (ValueError, RecursionError):
             row = ()
         if (
@@ -110,31 +109,31 @@ def read_metadata(path: Path, unusable: Unusable) -> dict[str, str]:
             and isinstance(row.get("text"), str)
         ):
             captions[PurePosixPath(row["file_name"]).as_posix()] = row["text"]  # "./a.png" is "a.png"
-        elif row is not None:  # an empty line is no mistake
+        elif row is not None:  # empty lines are allowed
             unusable[f"a line of {METADATA} without file_name and text in UTF-8"].append(f"line {number}")
     return captions
 
 
 def read_caption(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16. Raises `LdmError` or `ValueError` for what is neither, or no text."""
-    text = decoded(read_bounded(path, LARGEST_CAPTION))
-    if "\0" in text:  # as in UTF-16 that does not begin by saying so
-        raise ValueError("a zero byte in a text")
+    """The text of a UTF-8 or UTF-16 file. Raises `LdmError` or `ValueError` if it is anything else."""
+    text = decode_text(read_bounded(path, LARGEST_CAPTION))
+    if "\0" in text:  # as in UTF-16 without a byte order mark
+        raise ValueError("a null byte in a text")
     return text
 
 
-def decoded(content: bytes) -> str:
-    """A text in UTF-8; or in what its byte order mark says, which does not become part of it."""
-    marked = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
-    return content.decode(marked)
+def decode_text(content: bytes) -> str:
+    """Decode UTF-8, or the encoding that the byte order mark names; the mark is removed."""
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    return content.decode(encoding)
 
 
 def read_square(path: Path, size: int) -> np.ndarray:
-    """A image as `--init` reads it, cropped to its central square."""
+    """An image, read as `--init` reads it and cropped to its central square."""
     return np.asarray(fit_picture(read_picture(path), (size, size)))
 
 
-def report(folder: Path, usable: int, unusable: Unusable) -> None:
+def print_report(folder: Path, usable: int, unusable: Unusable) -> None:
     print(printable(f"{folder}: {usable} usable images"))
     for reason, names in sorted(unusable.items()):
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-r"""CaptionedImages of a training: its curves, and how well texts and images find each other."""
+r"""CaptionedImages of training: loss curves, and the similarities of captions and images."""
 
 import csv
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def plot_loss(points: Sequence[tuple[int, float]], title: str, path: Path) -> None:
-    """The loss over the steps, as a PNG."""
+    """Plot the loss over the steps as a PNG."""
     figure = _figure(6.0, 4.0)
     _draw_curve(figure.subplots(), points, title)
     _write(figure, path)
 
 
 def plot_losses(runs: Sequence[Path], path: Path) -> None:
-    """The curves of several runs side by side, read from their log.csv: "is my loss normal?", at one glance."""
+    """Plot the loss curves of several runs side by side, read from their log.csv."""
     figure = _figure(5.0 * len(runs), 4.0)
     for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
         with TextIOWrapper(open_regular(run / "log.csv"), encoding="utf-8", newline="") as file:
@@ -37,7 +37,7 @@ def plot_losses(runs: Sequence[Path], path: Path) -> None:
 def plot_similarity(
     images: Sequence[Image.Image], captions: Sequence[str], cosines: Float[Tensor, "n n"], path: Path
 ) -> None:
-    """A square for each caption (row) and image (column), bright if alike; on the diagonal are those that match."""
+    """Plot cosine similarities: a row for each caption, a column for each image, the true pairs on the diagonal."""
     figure = _figure(1.2 * len(images) + 5, 0.9 * len(images) + 1.5)
     axes = figure.subplots()
     axes.imshow(cosines.float().cpu().numpy(), cmap="viridis")
@@ -46,16 +46,16 @@ def plot_similarity(
     for i in range(len(images)):
         for j in range(len(captions)):
             axes.text(i, j, f"{cosines[j, i]:.2f}", ha="center", va="center", color="white", fontsize=8)
-        corner = axes.inset_axes((i - 0.45, -1.5, 0.9, 0.9), transform=axes.transData)
-        corner.imshow(images[i])
-        corner.axis("off")
+        thumbnail = axes.inset_axes((i - 0.45, -1.5, 0.9, 0.9), transform=axes.transData)
+        thumbnail.imshow(images[i])
+        thumbnail.axis("off")
     _write(figure, path)
 
 
 def _draw_curve(axes: "Axes", points: Sequence[tuple[int, float]], title: str) -> None:
     axes.plot([step for step, _ in points], [loss for _, loss in points], linewidth=1)
-    # A loss falls fast and then slowly: on a logarithmic axis the slow part is seen as well. One that may be negative
-    # (a discriminator's pull) has no logarithm.
+    # A logarithmic axis also shows the slow part of the decrease. A loss with an adversarial term may be negative and
+    # stays on a linear axis.
     if points and min(loss for _, loss in points) > 0:
         axes.set_yscale("log")
     axes.set(title=title, xlabel="step", ylabel="loss")
@@ -63,7 +63,7 @@ def _draw_curve(axes: "Axes", points: Sequence[tuple[int, float]], title: str) -
 
 
 def _figure(width: float, height: float) -> "Figure":
-    # Imported late, for it takes half a second; and not pyplot, which keeps state and may look for a screen.
+    # Imported late because it takes half a second. Not pyplot, which has global state and may need a display.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -1,24 +1,24 @@
-r"""Many processes, one batch: training that gives the same weights on one device and on eight.
+r"""Data-parallel training: the same weights from one device or from eight.
 
     torchrun --nproc-per-node 2 -m ldm train diffusion
 
-starts the same program twice (Li et al. 2020, "PyTorch Distributed", call it data-parallel training). Each process
-draws the *whole* batch's random numbers from seed and step, works on its share of it, and so needs to be told
-nothing. Only two things travel:
+starts the same program twice (Li et al. 2020, "PyTorch Distributed"). Each process draws the random numbers of the
+*whole* batch from the seed and the step, then works on its own slice of the batch, so the batch itself is never
+communicated. Only two things are:
 
-**Gradients.** A loss that is a mean over b samples, cut into n equal shares, is the mean of the shares' means,
+**Gradients.** A loss that is a mean over b samples, split into n equal slices, is the mean of the losses of the slices,
 
 $$L = \frac1b \sum_{i=1}^{b} \ell_i = \frac1n \sum_{k=1}^{n} L_k, \qquad
   L_k = \frac{n}{b} \sum_{i \in k} \ell_i,$$
 
-and so is its gradient: after `average_gradients` every process takes the step that one process would have taken.
+and so is its gradient: after `average_gradients`, every process takes the step that a single process would take.
 
-**Embeddings.** CLIP's loss compares every image with every text of the batch, so it is no such mean: half a batch
-has half the wrong answers. `all_gather` gives every process all embeddings, and each computes the whole loss L. Its
-backward sends the gradients home: the n processes' $\partial L / \partial x_k$ for share k are added up, which is n
-times what one process would have, and the mean over processes takes that n away again.
+**Embeddings.** CLIP's loss compares every image with every text of the batch, so it is not such a mean: half a batch
+has only half the negatives. `all_gather` gives every process all embeddings, and each computes the whole loss L. Its
+backward pass sums $\partial L / \partial x_k$ for slice k over the n processes, which is n times the gradient in a
+single process; the mean over processes then removes the factor n.
 
-Without torchrun there is one process, whose share is everything, and nothing here has any effect.
+Without torchrun there is one process, whose slice is the whole batch, and nothing here has any effect.
 """
 
 import os
@@ -33,14 +33,20 @@ from torch import Tensor, nn
 
 from ldm.errors import LdmError
 
-TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what it tells each process
+TORCHRUN = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)  # the variables that torchrun sets
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Inside, the processes that torchrun started know one another; with a single process, nothing happens.
+    """Connect the processes that torchrun started; without torchrun, do nothing.
 
-    They talk through gloo on CPUs, through NCCL on CUDA devices, of which each process takes one.
+    The backend is gloo on CPUs and NCCL on CUDA devices, one device per process.
     """
     if not all(name in os.environ for name in TORCHRUN):
         yield
@@ -56,43 +62,43 @@ def process_group() -> Iterator[None]:
 
 
 def rank() -> int:
-    """Which process this is, from 0. Number 0 writes the files and talks; the others only compute."""
+    """The number of this process, from 0. Only process 0 writes files and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def device() -> torch.device:
-    """Where to train: this process's CUDA device if there is one, else the CPU."""
+    """The training device: this process's CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def barrier() -> None:
-    """Go on when all processes are here: what process 0 wrote before can then be read by all."""
+    """Wait for all processes, so that all can read what process 0 has written."""
     if world_size() > 1:
         dist.barrier()
 
 
 def slice_for_rank(batch: int) -> slice:
-    """This process's share of a batch of all. Raises `LdmError` if the batch cannot be shared out evenly."""
+    """This process's slice of the whole batch. Raises `LdmError` if the batch cannot be split evenly."""
     if batch % world_size():
         raise LdmError(
-            f"a batch of {batch} for {world_size()} processes; expected equal shares: start a number of processes "
+            f"a batch of {batch} for {world_size()} processes; expected an even split: start a number of processes "
             f"(--nproc-per-node) that divides {batch}"
         )
-    share = batch // world_size()
-    return slice(rank() * share, (rank() + 1) * share)
+    size = batch // world_size()
+    return slice(rank() * size, (rank() + 1) * size)
 
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        everyone = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(everyone, x.contiguous())
-        return torch.cat(everyone)
+        slices = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(slices, x.contiguous())
+        return torch.cat(slices)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -101,13 +107,13 @@ class _AllGather(torch.autograd.Function):
         return total[slice_for_rank(len(total))]
 
 
-def all_gather(x: Float[Tensor, "share d"]) -> Float[Tensor, "b d"]:
-    """All processes' rows, in the order of the batch. Gradients flow back to the process that each came from."""
+def all_gather(x: Float[Tensor, "local d"]) -> Float[Tensor, "b d"]:
+    """The rows of all processes, in batch order. Gradients flow back to the process that owns each row."""
     return _AllGather.apply(x) if world_size() > 1 else x
 
 
 def all_reduce_mean(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The mean of x over processes."""
+    """The mean of x over all processes."""
     if world_size() == 1:
         return x
     total = x.clone()
@@ -116,9 +122,9 @@ def all_reduce_mean(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def average_gradients(module: nn.Module) -> None:
-    """Replace each gradient by its mean over processes, in one message.
+    """Replace each gradient by its mean over all processes, in one all-reduce.
 
-    Parameters without a gradient are left alone; which they are must be the same in every process.
+    Parameters without a gradient are skipped; they must be the same in every process.
     """
     if world_size() == 1:
         return
@@ -129,5 +135,5 @@ def average_gradients(module: nn.Module) -> None:
 
 
 def mean_over_ranks(*numbers: float) -> list[float]:
-    """Each number's mean over processes."""
+    """The mean of each number over all processes."""
     return all_reduce_mean(torch.tensor(numbers, dtype=torch.float64, device=device())).tolist()

@@ -1,4 +1,4 @@
-r"""The four stages in order, and the recipes: `full` is for weights that ship, `quick` shows something soon."""
+r"""The four training stages and their presets: `full` for the shipped weights, `quick` for a first result."""
 
 import json
 import os
@@ -29,24 +29,24 @@ from ldm.train.processes import barrier, device, rank, world_size
 from ldm.train.tokenizer import postcard_captions, train_tokenizer
 from ldm.train.vae import train_vae
 
-CAPTIONS = 40_000  # that the tokenizer is learned from
+CAPTIONS = 40_000  # the number of captions that the tokenizer is trained on
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Which model to train, on how many images, and how long to look at them."""
+    """The model to train, the number of images, and the recipe of each stage."""
 
     config: Config
     images: int
     held_out: int
     recipes: dict[str, Recipe]
-    without: tuple[str, ...] = ()  # losses that the VAE does without
+    without: tuple[str, ...] = ()  # losses that the VAE leaves out
     subjects: tuple[str, ...] = SUBJECTS  # the places and animals that the images show
-    crop: int | None = None  # the VAE learns from pieces with a side of so many pixels; None: whole images
+    crop: int | None = None  # the VAE is trained on crops of this size; None for whole images
 
 
-# The tiny model, reduced: images of half the side, and a VAE with one level less, so latents are 16x16x4 in both. In
-# the same time many small steps teach more than few large ones.
+# The tiny model, reduced: images of half the size and a VAE with one level less, so latents are 16x16x4 in both. In the
+# same time, many cheap steps train it better than few expensive ones.
 SMALL = replace(
     TINY,
     name="small",
@@ -67,9 +67,9 @@ PRESETS = {
             "vae": Recipe(steps=1200, batch=16, lr=2e-3, warmup=100, ema=0.99),
             "diffusion": Recipe(steps=800, batch=16, lr=2e-3, warmup=100, ema=0.99),
         },
-        # A smaller world: in a quarter of an hour a network sees each thing often, or many things too seldom.
+        # Fewer subjects, because a quarter of an hour is too short to learn them all.
         subjects=("lake", "forest", "dog", "cat"),
-        # They sharpen what is nearly right already: so far a short run does not get.
+        # These losses sharpen images that are nearly right already; a short run does not get that far.
         without=("perceptual", "adversarial"),
         crop=32,
     ),
@@ -85,11 +85,11 @@ PRESETS = {
     ),
 }
 STAGES = ("tokenizer", "clip", "vae", "diffusion")
-# What a stage reads of those before it.
+# The files of earlier stages that each stage reads.
 REQUIRED_FILES = {
     "tokenizer": (),
     "clip": (),
-    "vae": ("text.safetensors", "clip.safetensors"),  # whose eyes the perceptual loss borrows
+    "vae": ("text.safetensors", "clip.safetensors"),  # the perceptual loss uses its image encoder
     "diffusion": ("text.safetensors", "vae.safetensors"),
 }
 
@@ -105,13 +105,13 @@ def train_stage(
     without: Sequence[str] = (),
     compiled: bool = False,
 ) -> None:
-    """Train one stage of the tiny model into `folder`, which holds what the stages before it made.
+    """Train one stage of the model in `folder`, which holds the results of the earlier stages.
 
     Beside the model's files, `folder`/runs/STAGE keeps the stage's log, curve, samples and checkpoint;
-    `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json what each stage metrics, how long
-    it took and on what machine. `steps` shortens the recipe; `data` is a folder of one's own images; `without` names
-    losses that the VAE is to do without ("perceptual", "adversarial"), to see what they are good for; `compiled` has
-    torch compile the U-Net.
+    `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json the metrics, duration and machine
+    of each stage. `steps` replaces the number of steps of the recipe; `data` is a folder of your own images; `without`
+    names losses that the VAE leaves out ("perceptual", "adversarial"), to see what they contribute; `compiled` compiles
+    the U-Net with torch.compile.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -122,7 +122,7 @@ def train_stage(
     check_writable(folder)
     if stage == "tokenizer":
         started = time.monotonic()
-        if rank() == 0:  # the others find what it wrote
+        if rank() == 0:  # the other processes read what it wrote
             config = PRESETS[preset].config
             texts = postcard_captions(CAPTIONS, seed) if data is None else folder_captions(data, config)
             vocabulary = train_tokenizer(config, folder, texts).text.vocab_size
@@ -146,18 +146,16 @@ def train_stage(
 
 
 def check_inputs(folder: Path, stage: str) -> None:
-    """Raise `LdmError` for a file of an earlier stage that is missing: better now than when the images are drawn."""
+    """Raise `LdmError` if a file of an earlier stage is missing, before any images are drawn."""
     if stage != "tokenizer":
         read_config(folder)
     for name in REQUIRED_FILES[stage]:
         if not (folder / name).is_file():
-            raise LdmError(
-                f"{folder / name} is missing; train the stages in their order: {', '.join(STAGES)}"
-            )
+            raise LdmError(f"{folder / name} is missing; train the stages in this order: {', '.join(STAGES)}")
 
 
 def check_preset(folder: Path, preset: str) -> None:
-    """Raise `LdmError` if `folder` has the model of another preset, for whose sizes this recipe was not made."""
+    """Raise `LdmError` if `folder` holds the model of another preset, which this recipe does not fit."""
     if (folder / "config.json").is_file():
         found = read_config(folder).name
         others = [name for name, other in PRESETS.items() if other.config.name == found]
@@ -169,7 +167,7 @@ def check_preset(folder: Path, preset: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise `LdmError` if nothing can be written to `folder`: better now than after an hour of training."""
+    """Raise `LdmError` if `folder` is not writable, before any time is spent on training."""
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         for place in (folder, folder / "tokenizer", folder / "runs"):
@@ -183,7 +181,7 @@ def check_writable(folder: Path) -> None:
 def load_images(
     folder: Path, preset: Preset, seed: int, data: Path | None
 ) -> tuple[CaptionedImages, CaptionedImages]:
-    """CaptionedImages to train on, and images to measure with, of the size that the model in `folder` paints."""
+    """The training and the held-out images, in the default size of the model in `folder`."""
     size, runs = read_config(folder).defaults.size, folder / "runs"
     if data is not None:
         return read_image_folder(data, size)
@@ -199,13 +197,13 @@ def folder_captions(data: Path, config: Config) -> list[str]:
 
 
 def plot_curves(folder: Path) -> None:
-    """All loss curves so far, side by side."""
+    """Plot the loss curves of all stages trained so far, side by side."""
     runs = [folder / "runs" / stage for stage in STAGES]
     plot_losses([run for run in runs if (run / "log.csv").exists()], folder / "runs" / "curves.png")
 
 
 def write_report(folder: Path, stage: str, metrics: dict[str, float], seconds: float, preset: str) -> None:
-    """Print what a stage metrics, and add it to report.json."""
+    """Print the metrics of a stage and add them to report.json."""
     path = folder / "runs" / "report.json"
     report = read_json(path) if path.exists() else {}
     metrics = metrics | {"minutes": seconds / 60}
@@ -217,7 +215,7 @@ def write_report(folder: Path, stage: str, metrics: dict[str, float], seconds: f
 
 
 def machine() -> str:
-    """What this trains on, in words."""
+    """A description of the hardware and of the torch version."""
     if device().type == "cuda":
         kind = torch.cuda.get_device_name()
     else:
@@ -226,7 +224,7 @@ def machine() -> str:
 
 
 def cpu_name() -> str:
-    """As Linux knows it; elsewhere the architecture must do."""
+    """The CPU's model name on Linux, elsewhere its architecture."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-r"""Stage 1: learn the tokenizer's merges from captions, and write the model's first files."""
+r"""Stage 1: learn the tokenizer's merges from captions and write the model's first files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ldm.text.tokenizer import Tokenizer
 
 
 def postcard_captions(count: int, seed: int = 0) -> list[str]:
-    """One caption each of `count` random scenes."""
+    """One caption for each of `count` random scenes."""
     texts = []
     for i in tqdm(range(count), desc="tokenizer", unit="caption"):
         rng = np.random.default_rng([seed, i])
@@ -24,14 +24,14 @@ def postcard_captions(count: int, seed: int = 0) -> list[str]:
 
 
 def train_tokenizer(config: Config, folder: Path, texts: Sequence[str]) -> Config:
-    """Learn until every word of the texts is a piece of its own; returns the config with its true sizes.
+    """Learn merges until every word of the texts is a single token; returns the config with the vocabulary size.
 
-    If `folder` has a config.json already, that one is used in place of `config`.
+    If `folder` already has a config.json, that one is used in place of `config`.
 
-    A world of a few hundred words can afford that. CLIP's 49,408 pieces for all the texts of the internet
-    cannot, and there rare words stay in several pieces.
+    A vocabulary of a few hundred words can afford this. CLIP's 49,408 tokens for all the text of the internet cannot,
+    so there rare words are split into several tokens.
     """
-    # A later stage may have been here: keep what it wrote, such as the VAE's scale.
+    # Keep what later stages may have written to it, such as the VAE's scale.
     if (folder / "config.json").exists():
         config = read_config(folder)
     tokenizer = Tokenizer(learn_merges(texts), context_length=config.text.context_length, pad=config.text.pad)
@@ -39,11 +39,13 @@ def train_tokenizer(config: Config, folder: Path, texts: Sequence[str]) -> Confi
     tokenizer.save(folder / "tokenizer")
     write_config(folder, config)
     lengths = [len(tokenizer.encode(text)) for text in texts[:5000]]
-    room = tokenizer.context_length - 2  # the start and the end mark take two places
+    available = tokenizer.context_length - 2  # the start and the end token take two positions
     print(
-        f"tokenizer: {len(tokenizer.merges)} merges, {tokenizer.vocab_size} pieces; longest caption {max(lengths)}"
+        f"tokenizer: {len(tokenizer.merges)} merges, {tokenizer.vocab_size} tokens; longest caption {max(lengths)}"
     )
-    if max(lengths) > room:
-        cut = sum(length > room for length in lengths)
-        print(f"tokenizer: {cut} of {len(lengths)} captions are longer than {room} pieces, and cut there")
+    if max(lengths) > available:
+        truncated = sum(length > available for length in lengths)
+        print(
+            f"tokenizer: {truncated} of {len(lengths)} captions are longer than {available} tokens and are truncated"
+        )
     return config

@@ -1,13 +1,14 @@
-r"""Stage 3: the VAE. Compress a drawing, draw it again from what is left, and compare.
+r"""Stage 3: the VAE. It compresses an image to a latent, reconstructs the image, and minimises the difference.
 
-"Compare" is the whole art. Four losses do it, those of the original (Rombach et al. 2022, appendix G): pixel by pixel;
-with the eyes of a network that understands images (`perceptual.py`); with those of a network that looks for what
-gives a reconstruction away (`adversary.py`); and the KL term, which keeps the latents tidy.
+Four losses measure the difference, as in the original (Rombach et al. 2022, appendix G): the reconstruction loss on
+pixels; the perceptual loss on the features of a trained network (`perceptual.py`); the adversarial loss from a
+discriminator that detects reconstructions (`adversary.py`); and the KL term, which keeps the latents close to a
+standard normal distribution.
 
-They come in two phases. At first encoder and decoder learn together what to keep. Then the encoder rests, so that
-latents mean for good what they mean now, and the decoder alone polishes its painting. Stable Diffusion's own decoder
-was polished so after the fact, and every U-Net trained before could go on using it (sd-vae-ft-mse, whose model card
-has the weights: squared error, and a tenth of the perceptual loss).
+Training has two phases. First, encoder and decoder are trained together. Then the encoder is frozen, so that the
+latents no longer change, and the decoder alone is fine-tuned. Stable Diffusion's own decoder was fine-tuned like this
+after its release, and every U-Net trained before still works with it (sd-vae-ft-mse; its model card gives the weights:
+squared error, and a tenth of the perceptual loss).
 """
 
 import math
@@ -38,22 +39,25 @@ from ldm.vae.vae import VAE, kl_divergence, reparametrise
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each loss counts beside the absolute error; 0 leaves it out."""
+    """The weight of each loss relative to the absolute error; 0 leaves it out.
 
-    squared: float  # the squared error: it cares little for small errors and much for large ones
+    The field names are hashed into the checkpoint's identity, so renaming one would make old checkpoints unusable.
+    """
+
+    squared: float  # the squared error, which penalises large errors more than small ones
     perceptual: float
-    adversarial: float  # times `adaptive_weight`
-    kl: float  # light: the latents should be tidy, the images sharp
-    encoder_rests: bool = False
+    adversarial: float  # multiplied by `adaptive_weight`
+    kl: float  # small: regular latents matter less than sharp images
+    encoder_rests: bool = False  # freeze the encoder
 
 
 JOINT = LossWeights(squared=1.0, perceptual=1.0, adversarial=0.0, kl=5e-4)
 DECODER_ONLY = LossWeights(squared=10.0, perceptual=0.1, adversarial=0.1, kl=0.0, encoder_rests=True)
-DECODER_ONLY_FROM = 0.72  # the part of the training after which the encoder rests
+DECODER_ONLY_FROM = 0.72  # the fraction of the training after which the encoder is frozen
 
 
 class VAEGAN(nn.Module):
-    """A VAE and the discriminator that it is to fool: they learn side by side."""
+    """A VAE and its discriminator, trained together."""
 
     def __init__(self, vae: VAE):
         super().__init__()
@@ -62,15 +66,15 @@ class VAEGAN(nn.Module):
 
 
 def reconstruction_loss(
-    pixels: Float[Tensor, "b 3 h w"], painted: Float[Tensor, "b 3 h w"], squared: float = 1.0
+    pixels: Float[Tensor, "b 3 h w"], reconstructed: Float[Tensor, "b 3 h w"], squared: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Mean absolute error, mean squared error times `squared`, and the absolute error of the image's slopes.
+    """Mean absolute error, mean squared error times `squared`, and half the absolute error of the image gradients.
 
-    Absolute error alone is content with a blurred edge; a wrong slope is what a blurred edge is.
+    The absolute error alone tolerates blurred edges; the gradients of a blurred edge are wrong.
     """
-    error = painted - pixels
-    slopes = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.abs().mean() + squared * error.square().mean() + 0.5 * slopes
+    error = reconstructed - pixels
+    gradient_error = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return error.abs().mean() + squared * error.square().mean() + 0.5 * gradient_error
 
 
 def vae_loss(
@@ -80,64 +84,67 @@ def vae_loss(
     noise: Float[Tensor, "b z h2 w2"],
     weights: LossWeights,
 ) -> Float[Tensor, ""]:
-    r"""All of it for one batch:
+    r"""The total loss of one batch:
 
     $$L = L_\mathrm{rec} + w_p L_\mathrm{perceptual} + \frac{w_k}{n} D_\mathrm{KL} + w_a \lambda L_\mathrm{adv} + L_D,
       \qquad L_\mathrm{adv} = -\mathbb E[D(\tilde x)]$$
 
-    `noise` is the encoder's, standard normal, of the latent's shape; `clip` sees what the perceptual term compares, and
-    may be None if that has no weight. The KL term is per latent number, of which there are n: with reconstruction, the
-    shape of the negative ELBO (Kingma & Welling 2014, eq. 7). $\lambda$ (`adaptive_weight`) balances $L_\mathrm{adv}$
-    against the first two terms. The discriminator's own loss $L_D$ reaches the discriminator alone, and
-    $L_\mathrm{adv}$ the VAE alone, so both learn from one sum.
+    `noise` is standard normal, of the latent's shape, for the reparametrisation. `clip` computes the perceptual
+    features and may be None if that term has no weight. The KL term is divided by the number n of latent values;
+    together with the reconstruction it has the form of the negative ELBO (Kingma & Welling 2014, eq. 7). $\lambda$
+    (`adaptive_weight`) balances $L_\mathrm{adv}$ against the first two terms. $L_D$ has gradients only for the
+    discriminator and $L_\mathrm{adv}$ only for the VAE, so one backward pass trains both.
     """
     vae, discriminator = vaegan.vae, vaegan.discriminator
     with mixed_precision():
         with torch.set_grad_enabled(not weights.encoder_rests):
             mean, logvar = (full_precision(t) for t in vae.encode(pixels))
-        painted = full_precision(vae.decode(reparametrise(mean, logvar, noise)))
-        loss = reconstruction_loss(pixels, painted, weights.squared)
+        reconstructed = full_precision(vae.decode(reparametrise(mean, logvar, noise)))
+        loss = reconstruction_loss(pixels, reconstructed, weights.squared)
         if clip is not None and weights.perceptual:
-            loss = loss + weights.perceptual * perceptual_loss(clip.image, pixels, painted, clip.image_size)
+            loss = loss + weights.perceptual * perceptual_loss(
+                clip.image, pixels, reconstructed, clip.image_size
+            )
         if weights.adversarial:
-            adversarial = -full_precision(frozen_logits(discriminator, painted)).mean()
-            balance = adaptive_weight(loss, adversarial, vae.decoder.conv_out.weight)
-            verdicts = discriminator(torch.cat([pixels, painted.detach()]))
-            caught = discriminator_loss(*full_precision(verdicts).chunk(2))
-            loss = loss + weights.adversarial * balance * adversarial + caught
+            adv_loss = -full_precision(frozen_logits(discriminator, reconstructed)).mean()
+            adv_weight = adaptive_weight(loss, adv_loss, vae.decoder.conv_out.weight)
+            logits = discriminator(torch.cat([pixels, reconstructed.detach()]))
+            discriminator_term = discriminator_loss(*full_precision(logits).chunk(2))
+            loss = loss + weights.adversarial * adv_weight * adv_loss + discriminator_term
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
     return loss + weights.kl * kl
 
 
 def crop_at(
-    pixels: Float[Tensor, "b 3 s s"], places: Int[np.ndarray, "b 2"], side: int
+    pixels: Float[Tensor, "b 3 s s"], corners: Int[np.ndarray, "b 2"], side: int
 ) -> Float[Tensor, "b 3 c c"]:
-    """A square of `side` pixels from each image: `places` has the row and the column of its upper left corner.
+    """Crop a square of `side` pixels from each image; `corners` has the row and column of its upper left corner.
 
-    Convolutions do the same everywhere, so a VAE can learn from pieces. Many small ones, each of another image, show
-    more of the world than a few whole images of as many pixels, whose neighbouring pixels are much alike.
+    Convolutions are translation equivariant, so a VAE can be trained on crops. Many small crops of different images are
+    more diverse than a few whole images with the same number of pixels.
     """
-    squares = [p[:, y : y + side, x : x + side] for p, (y, x) in zip(pixels, places.tolist(), strict=True)]
+    squares = [p[:, y : y + side, x : x + side] for p, (y, x) in zip(pixels, corners.tolist(), strict=True)]
     return torch.stack(squares)
 
 
 def random_crops(
     images: CaptionedImages, batch: int, side: int, rng: np.random.Generator, rank_slice: slice
 ) -> Float[Tensor, "b 3 side side"]:
-    """One's `rank_slice` of a batch: squares of `side` pixels, each from any place in any image.
+    """The `rank_slice` of a batch of square crops of `side` pixels, at random positions in random images.
 
-    Everything is drawn for the whole batch, whoever takes which rank_slice of it.
+    Every process draws the random numbers of the whole batch.
     """
     indices = random_indices(rng, len(images), batch)
-    places = rng.integers(images.pixels.shape[1] - side, size=(batch, 2), endpoint=True)
-    return crop_at(images.batch(indices[rank_slice]), places[rank_slice], side)
+    corners = rng.integers(images.pixels.shape[1] - side, size=(batch, 2), endpoint=True)
+    return crop_at(images.batch(indices[rank_slice]), corners[rank_slice], side)
 
 
 @torch.no_grad()
 def latent_std(vae: VAE, images: CaptionedImages, count: int = 2000) -> float:
-    """The standard deviation of the latents' means over `count` images; its inverse is the scale.
+    """The standard deviation of the latent means over `count` images; its inverse is the scale.
 
-    (The means, not samples: the encoder's own deviation is near 0.02 of it, so the difference is not worth the noise.)
+    (Means rather than samples: the encoder's own standard deviation is only about 0.02 of it, so sampling would add
+    noise and change little.)
     """
     count = min(count, len(images))
     means = [vae.encode(images.batch(np.arange(i, min(i + 50, count))))[0] for i in range(0, count, 50)]
@@ -146,7 +153,7 @@ def latent_std(vae: VAE, images: CaptionedImages, count: int = 2000) -> float:
 
 @torch.no_grad()
 def reconstruction_psnr(vae: VAE, images: CaptionedImages, count: int = 1000) -> float:
-    """Peak signal-to-noise ratio of the reconstructions, in dB: the mean over images."""
+    """The peak signal-to-noise ratio of the reconstructions in dB, averaged over images."""
     ratios, count = [], min(count, len(images))
     for i in range(0, count, 50):
         pixels = images.batch(np.arange(i, min(i + 50, count)))
@@ -157,9 +164,9 @@ def reconstruction_psnr(vae: VAE, images: CaptionedImages, count: int = 1000) ->
 
 @torch.no_grad()
 def slope_ratio(vae: VAE, images: CaptionedImages, count: int = 1000) -> float:
-    """The mean absolute slope of the reconstructions, as a share of the originals': below 1, edges were blurred.
+    """The mean absolute gradient of the reconstructions divided by that of the originals; blurring lowers it.
 
-    PSNR prefers a blur to an edge that is one pixel off, so this stands beside it. It cannot tell an edge from a speck.
+    It complements PSNR, which prefers a blurred edge to one that is off by one pixel. It cannot tell edges from noise.
     """
     slopes, count = [0.0, 0.0], min(count, len(images))
     for i in range(0, count, 50):
@@ -171,7 +178,7 @@ def slope_ratio(vae: VAE, images: CaptionedImages, count: int = 1000) -> float:
 
 @torch.no_grad()
 def save_reconstructions(vae: VAE, images: CaptionedImages, path: Path, count: int = 8) -> None:
-    """The first images, and below them what the VAE makes of them."""
+    """Save a grid of the first images, with their reconstructions below."""
     pixels = images.batch(np.arange(min(count, len(images))))
     sheet = to_images(torch.cat([pixels, vae.decode(vae.encode(pixels)[0])]))
     with atomic_path(path) as temporary:
@@ -189,20 +196,20 @@ def train_vae(
     without: Sequence[str] = (),
     crop: int | None = None,
 ) -> dict[str, float]:
-    """Train the VAE from nothing, measure its scale, write it to the model's `folder`. Returns its metrics.
+    """Train the VAE from scratch, measure its scale and write it to the model's `folder`. Returns its metrics.
 
-    `without` names the losses (of `LossWeights`) to leave out; `crop` is the side, in pixels, of the squares
-    that it looks at instead of whole images. Raises `LdmError` for a `crop` that does not fit image and VAE.
+    `without` names the losses (of `LossWeights`) to leave out; `crop` is the size of the square crops
+    in pixels, None for whole images. Raises `LdmError` if `crop` does not fit the images and the VAE.
     """
     config = read_config(folder)
-    left_out: dict[str, Any] = dict.fromkeys(without, 0.0)
-    learn, polish = (replace(phase, **left_out) for phase in (JOINT, DECODER_ONLY))
+    zero_weights: dict[str, Any] = dict.fromkeys(without, 0.0)
+    joint, decoder_only = (replace(phase, **zero_weights) for phase in (JOINT, DECODER_ONLY))
     clip = None
-    if learn.perceptual:
+    if joint.perceptual:
         clip = read_clip(folder, torch.get_default_dtype())[0].requires_grad_(False).to(device())
         use_plain_attention(clip)
     torch.manual_seed(seed)
-    vae = VAE(replace(config.vae, scale=1.0))  # the scale is known only when training is over
+    vae = VAE(replace(config.vae, scale=1.0))  # the scale is measured after training
     vaegan = VAEGAN(vae)
     whole, rank_slice = images.pixels.shape[1], slice_for_rank(recipe.batch)
     crop = whole if crop is None else crop
@@ -217,7 +224,7 @@ def train_vae(
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
         pixels = random_crops(images, recipe.batch, crop, rng, rank_slice)
         noise = random_noise((recipe.batch, config.vae.latent_channels, side, side), generator, rank_slice)
-        phase = learn if step < DECODER_ONLY_FROM * recipe.steps else polish
+        phase = joint if step < DECODER_ONLY_FROM * recipe.steps else decoder_only
         return vae_loss(vaegan, clip, pixels, noise, phase)
 
     identity: Identity = {
@@ -225,7 +232,7 @@ def train_vae(
         "pictures": images.identity,
         "config": fingerprint(replace(config.vae, scale=1.0)),
         "clip.safetensors": fingerprint(folder / "clip.safetensors"),
-        "weights": fingerprint(learn, polish, DECODER_ONLY_FROM),
+        "weights": fingerprint(joint, decoder_only, DECODER_ONLY_FROM),
         "crop": crop,
     }
 
@@ -239,7 +246,7 @@ def train_vae(
 
 
 def write_vae(folder: Path, vae: VAE, images: CaptionedImages, held_out: CaptionedImages) -> dict[str, float]:
-    """Write a trained VAE, and the scale of its latents, to the model's `folder`. Returns its metrics."""
+    """Write a trained VAE and the scale of its latents to the model's `folder`. Returns its metrics."""
     metrics = {
         "PSNR, held-out combinations (dB)": reconstruction_psnr(vae, held_out),
         "slopes, as a share of the originals'": slope_ratio(vae, held_out),

@@ -66,7 +66,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(capsys, monkeypatch):
         (
             "tokenizer",
             ("--data", "nowhere"),
-            "no folder nowhere; give one that holds images and their captions",
+            "no folder nowhere; give a folder of images with captions",
         ),
         ("clip", (), "new has no config.json; expected a model folder: train one, starting with"),
     ],

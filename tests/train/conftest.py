@@ -1,4 +1,4 @@
-r"""What the tests of training share: pictures, and arithmetic that is the same on every machine."""
+r"""Fixtures for the training tests: images, and arithmetic that is the same on every machine."""
 
 import os
 from collections.abc import Callable
@@ -21,24 +21,24 @@ def full_precision(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch):
-    r"""Checkpoints after every step would wait for it hundreds of times."""
+    r"""Without it, tests that write a checkpoint after every step would wait for the disk hundreds of times."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture(autouse=True)
 def one_prompt_is_sampled(monkeypatch):
-    r"""At the end of each training of the U-Net, instead of six."""
+    r"""At the end of each training run of the U-Net, one prompt instead of six."""
     monkeypatch.setattr(diffusion, "DEMO_PROMPTS", diffusion.DEMO_PROMPTS[:1])
 
 
 @cache
-def _pictures(count: int, split: str, repeat: int) -> CaptionedImages:
+def _images(count: int, split: str, repeat: int) -> CaptionedImages:
     cards = [postcard(i, seed=4, size=16, split=split) for i in range(count)]
     pixels = np.stack([np.asarray(card.image) for card in cards])
     return CaptionedImages([card.scene for card in cards] * repeat, np.concatenate([pixels] * repeat))
 
 
 @pytest.fixture
-def pictures() -> Callable[..., CaptionedImages]:
-    r"""`pictures(8)`: the first eight of a series of postcards, 16 pixels wide; as often as `repeat` says."""
-    return lambda count, split="train", repeat=1: _pictures(count, split, repeat)
+def images() -> Callable[..., CaptionedImages]:
+    r"""`images(8)`: the first eight postcards of a series, 16 pixels wide, repeated `repeat` times."""
+    return lambda count, split="train", repeat=1: _images(count, split, repeat)

@@ -1,4 +1,4 @@
-r"""Kills a small training at random moments, for `test_checkpoint.py`: `python killed.py FOLDER`.
+r"""Kill a small training run at random moments, for `test_checkpoint.py`: `python killed.py FOLDER`.
 
 One process imports torch, and forks one for each attempt. Every attempt resumes the training in FOLDER/cut, which
 writes a checkpoint after each step, and gets a real SIGKILL. FOLDER/whole is the same training, left in peace.
@@ -20,7 +20,7 @@ from ldm.train.loop import Recipe, train
 from ldm.train.plot import plot_loss
 
 RECIPE = Recipe(
-    steps=400,  # a single core sees few of the moments it waits for
+    steps=400,  # on a single core, few of the moments it waits for are observed
     batch=1,
     lr=0.05,
     warmup=5,
@@ -31,7 +31,7 @@ KILLS = 20
 
 
 def attempt(run: Path) -> int:
-    r"""Start or go on with the training of `run`, in a process of its own; returns the process's number."""
+    r"""Start or resume the training of `run` in its own process; returns the process id."""
     child = os.fork()
     if child:
         return child
@@ -51,14 +51,14 @@ def attempt(run: Path) -> int:
 
 
 def still_running(child: int) -> bool:
-    r"""Raises RuntimeError if it ended by itself: whoever waits for a moment of it would wait for ever."""
+    r"""Raises RuntimeError if it ended by itself, because waiting for it would never end."""
     if os.waitpid(child, os.WNOHANG)[0]:
         raise RuntimeError("the training ended before it could be killed; give RECIPE more steps")
     return True
 
 
 def wait_for_steps(run: Path, count: int, child: int) -> None:
-    r"""Until `count` new checkpoints have taken the place of the one before."""
+    r"""Wait until the checkpoint has been replaced `count` times."""
     for _ in range(count):
         before = inode(run)
         while inode(run) == before and still_running(child):
@@ -79,7 +79,7 @@ def is_writing(run: Path) -> bool:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     os.fsync = lambda file: None  # against power cuts, not kills: what the kernel was given, it keeps
-    # The first of each imports a lot: here once, and not in each attempt.
+    # The first call of each imports a lot, so call them here once and not in each attempt.
     torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     plot_loss([(1, 1.0)], "", folder / "first.png")
     assert os.waitpid(attempt(folder / "whole"), 0)[1] == 0

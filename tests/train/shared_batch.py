@@ -1,4 +1,4 @@
-r"""A small training of CLIP, the VAE and the U-Net in float64, alone or one of many under torchrun.
+r"""A small training run of CLIP, the VAE and the U-Net in float64, alone or as one of several processes under torchrun.
 
 For `test_processes.py`:
 
@@ -20,7 +20,7 @@ RECIPE = Recipe(steps=5, batch=6, lr=1e-3, warmup=1)  # the VAE's last with its 
 ROWS = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).sin()
 
 
-def pictures(count: int) -> CaptionedImages:
+def images(count: int) -> CaptionedImages:
     cards = [postcard(i, seed=4, size=16) for i in range(count)]
     return CaptionedImages(
         [card.scene for card in cards], np.stack([np.asarray(card.image) for card in cards])
@@ -28,17 +28,17 @@ def pictures(count: int) -> CaptionedImages:
 
 
 def loss_of_all(rows: torch.Tensor) -> torch.Tensor:
-    r"""A loss in which every row meets every other one."""
+    r"""A loss that compares every row with every other row."""
     return (rows @ rows.T).exp().sum().log() + (rows[0] * rows[3]).sum()
 
 
 def gradient_through_gather() -> tuple[torch.Tensor, torch.Tensor]:
-    r"""All rows, and this process's gradient, as `all_gather` brings them."""
-    share = ROWS[processes.slice_for_rank(4)].clone().requires_grad_(True)
-    everyone = processes.all_gather(share)
+    r"""All rows, and this process's gradient, from `all_gather`."""
+    local = ROWS[processes.slice_for_rank(4)].clone().requires_grad_(True)
+    everyone = processes.all_gather(local)
     loss_of_all(everyone).backward()
-    assert share.grad is not None
-    return everyone.detach(), share.grad
+    assert local.grad is not None
+    return everyone.detach(), local.grad
 
 
 def averaged_gradients() -> list[torch.Tensor | None]:
@@ -52,14 +52,14 @@ def averaged_gradients() -> list[torch.Tensor | None]:
 def main(folder: Path) -> None:
     torch.set_default_dtype(torch.float64)
     averages = {}
-    train, seen = {"clip": clip, "vae": vae, "diffusion": diffusion}, pictures(12)
+    train, seen = {"clip": clip, "vae": vae, "diffusion": diffusion}, images(12)
     with processes.process_group():
         world, rank = processes.world_size(), processes.rank()
         for name, stage in train.items():
             run = folder / f"run-{world}" / name
-            pieces = {"crop": 8} if name == "vae" else {}  # of 16: which ones, every process has to know
+            pieces = {"crop": 8} if name == "vae" else {}  # of 16: every process must choose the same ones
             getattr(stage, f"train_{name}")(folder, run, seen, seen, RECIPE, 0, False, **pieces)
-            processes.barrier()  # for process 0 wrote what the next stage reads
+            processes.barrier()  # process 0 has written what the next stage reads
             averages[name] = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
         found = {
             "averages": averages,

@@ -8,7 +8,7 @@ from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_lo
 
 
 @pytest.fixture
-def judge() -> Discriminator:
+def discriminator() -> Discriminator:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Discriminator().double()
@@ -20,34 +20,34 @@ def pixels() -> torch.Tensor:
 
 
 def test_hinge_loss_by_hand():
-    r"""Originals at 2, 0, -1 fall short of 1 by 0, 1, 2: mean 1. Painted at -3, 0, 1 exceed -1 by 0, 1, 2: mean 1."""
-    real, painted = torch.tensor([2.0, 0.0, -1.0]), torch.tensor([-3.0, 0.0, 1.0])
-    assert discriminator_loss(real[None, None, None], painted[None, None, None]).item() == 1.0
+    r"""Real logits 2, 0, -1 fall short of 1 by 0, 1, 2: mean 1. Fake logits -3, 0, 1 exceed -1 by 0, 1, 2: mean 1."""
+    real, fake = torch.tensor([2.0, 0.0, -1.0]), torch.tensor([-3.0, 0.0, 1.0])
+    assert discriminator_loss(real[None, None, None], fake[None, None, None]).item() == 1.0
     ignorant = torch.zeros(1, 1, 3, 3)
     assert discriminator_loss(ignorant, ignorant).item() == 1.0
 
 
-def test_there_is_a_verdict_for_each_patch_and_it_depends_on_that_patch(judge, pixels):
-    judge.layers = nn.Sequential(
-        *(m for m in judge.layers if not isinstance(m, nn.GroupNorm))
+def test_there_is_a_verdict_for_each_patch_and_it_depends_on_that_patch(discriminator, pixels):
+    discriminator.layers = nn.Sequential(
+        *(m for m in discriminator.layers if not isinstance(m, nn.GroupNorm))
     )  # it sees everything
     changed = pixels.clone()
     changed[:, :, :4, :4] = 0
-    difference = (judge(pixels) - judge(changed)).abs()
+    difference = (discriminator(pixels) - discriminator(changed)).abs()
     assert difference.shape == (2, 1, 4, 4)
     assert difference[:, :, 0, 0].min() > 0 and difference[:, :, -1, -1].max() == 0
 
 
-def test_a_verdict_does_not_depend_on_the_neighbours_in_the_batch(judge, pixels):
-    torch.testing.assert_close(judge(pixels)[:1], judge(pixels[:1]), rtol=0, atol=1e-12)
+def test_a_verdict_does_not_depend_on_the_neighbours_in_the_batch(discriminator, pixels):
+    torch.testing.assert_close(discriminator(pixels)[:1], discriminator(pixels[:1]), rtol=0, atol=1e-12)
 
 
-def test_the_vae_hears_the_verdict_and_the_judge_does_not(judge, pixels):
-    painted = pixels.requires_grad_()
-    torch.testing.assert_close(frozen_logits(judge, painted), judge(painted))
-    frozen_logits(judge, painted).sum().backward()
-    assert painted.grad.abs().sum() > 0
-    assert all(p.grad is None for p in judge.parameters())
+def test_the_vae_hears_the_verdict_and_the_judge_does_not(discriminator, pixels):
+    fake = pixels.requires_grad_()
+    torch.testing.assert_close(frozen_logits(discriminator, fake), discriminator(fake))
+    frozen_logits(discriminator, fake).sum().backward()
+    assert fake.grad.abs().sum() > 0
+    assert all(p.grad is None for p in discriminator.parameters())
 
 
 def test_the_adversary_is_made_to_pull_as_hard_as_the_rest():
@@ -59,12 +59,12 @@ def test_the_adversary_is_made_to_pull_as_hard_as_the_rest():
     assert not adaptive_weight(rest, adversarial, last).requires_grad
 
 
-def test_a_discriminator_learns_to_see_blur(judge, pixels):
+def test_a_discriminator_learns_to_see_blur(discriminator, pixels):
     blurred = nn.functional.avg_pool2d(pixels, 3, stride=1, padding=1)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(discriminator.parameters(), lr=1e-3)
     losses = []
     for _ in range(30):
-        loss = discriminator_loss(judge(pixels), judge(blurred))
+        loss = discriminator_loss(discriminator(pixels), discriminator(blurred))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

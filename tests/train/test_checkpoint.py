@@ -1,4 +1,4 @@
-r"""Stopping at any moment, and going on: real signals, damaged files, and runs that are not the same."""
+r"""Stopping at any moment and resuming: real signals, damaged files, and runs that differ."""
 
 import os
 import resource
@@ -27,7 +27,7 @@ RECIPE = Recipe(steps=50, batch=1, lr=0.05, warmup=5, ema=0.9)
 
 @pytest.fixture(autouse=True)
 def ctrl_c_is_heard():
-    r"""A shell that starts a program in the background has it ignore Ctrl-C, and these tests too."""
+    r"""A shell makes a background program ignore Ctrl-C; this fixture undoes that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -51,7 +51,7 @@ def losing(module: nn.Module, at=None, do=None):
 
 
 def same(a: object, b: object) -> bool:
-    r"""Equal to the last bit, all the way down."""
+    r"""Whether two nested structures are equal, bit for bit."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
     if isinstance(a, dict):
@@ -70,7 +70,7 @@ def test_a_training_killed_twenty_times_ends_with_the_same_weights_bit_for_bit(t
     assert done.returncode == 0, done.stderr
     kills, while_writing, begun = map(int, done.stdout.split())
     assert kills == killed.KILLS == 20 and while_writing > 0  # some hit the writing of a checkpoint
-    assert 40 < begun < killed.RECIPE.steps  # there was something to take up, and to do yet
+    assert 40 < begun < killed.RECIPE.steps  # some steps were done and some were left
     whole, cut = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("whole", "cut"))
     for state in (whole, cut):
         state["log"].pop("seconds")
@@ -89,12 +89,12 @@ def test_a_training_killed_twenty_times_ends_with_the_same_weights_bit_for_bit(t
 def test_ctrl_c_finishes_the_step_writes_a_checkpoint_and_says_how_to_go_on(tmp_path):
     whole, cut, again = network(), network(), network()
     expected = train(whole, losing(whole), RECIPE, tmp_path / "whole")
-    told = "stopped after step 34 of 50; the same command with --resume goes on"
+    told = "stopped after step 34 of 50; repeat the command with --resume to continue"
     with pytest.raises(KeyboardInterrupt, match=told):
         train(cut, losing(cut, 33, lambda: os.kill(os.getpid(), signal.SIGINT)), RECIPE, tmp_path / "cut")
     assert (
         torch.load(tmp_path / "cut/checkpoint.pt", weights_only=True)["step"] == 34
-    )  # in mid-line of the log
+    )  # in the middle of a log line
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     average = train(again, losing(again), RECIPE, tmp_path / "cut", resume=True)
     assert same(average.state_dict(), expected.state_dict())
@@ -194,7 +194,9 @@ def run(tmp_path) -> Path:
 def test_a_run_with_other_inputs_is_not_continued(run, recipe, identity, differing):
     module = network()
     before = [p.clone() for p in module.parameters()]
-    with pytest.raises(LdmError, match=f"is of another run: {differing}. Give what was given then, or start"):
+    with pytest.raises(
+        LdmError, match=f"belongs to another run: {differing}. Give the values of that run, or start"
+    ):
         train(module, losing(module), recipe, run, resume=True, identity=identity)
     assert same(before, list(module.parameters()))
 
@@ -271,7 +273,7 @@ def test_a_damaged_checkpoint_says_so(run, damage):
     path.write_bytes(damage(path.read_bytes()))
     module = network()
     with pytest.raises(
-        LdmError, match=r"checkpoint.pt is damaged or of another version \(.+start this stage anew"
+        LdmError, match=r"checkpoint.pt is damaged or from another version \(.+start this stage again"
     ):
         train(module, losing(module), RECIPE, run, resume=True, identity={"seed": 3, "pictures": "abc"})
 
@@ -290,7 +292,7 @@ def test_a_checkpoint_of_another_model_says_so(run, other):
     path.write_bytes(other(path.read_bytes()))
     module = network()
     with pytest.raises(
-        LdmError, match=r"checkpoint.pt is of another model \(.+start this stage anew"
+        LdmError, match=r"checkpoint.pt belongs to another model \(.+start this stage again"
     ) as caught:
         train(module, losing(module), RECIPE, run, resume=True, identity={"seed": 3, "pictures": "abc"})
     assert "\n" not in str(caught.value)
@@ -307,7 +309,7 @@ def test_what_is_no_file_is_not_read_as_a_checkpoint(run, kind):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_disk_that_is_full_is_one_line_and_the_last_checkpoint_is_kept(tmp_path):
-    r"""A limit on the size of files stands in for it: then torch raises an error of its own, without the reason."""
+    r"""Simulated by a limit on file sizes: torch then raises its own error, without the reason."""
     module, recipe = network(), replace(RECIPE, checkpoint_minutes=0.0)
     with pytest.raises(ZeroDivisionError):
         train(module, losing(module, 7, lambda: 1 / 0), recipe, tmp_path / "run")
@@ -325,8 +327,8 @@ def test_a_disk_that_is_full_is_one_line_and_the_last_checkpoint_is_kept(tmp_pat
             os._exit(0)
     os.waitpid(child, 0)
     assert (tmp_path / "said").read_text() == (
-        f"cannot write {tmp_path}/run/checkpoint.pt: File too large; make room, and the same command with --resume "
-        "goes on from the last checkpoint"
+        f"cannot write {tmp_path}/run/checkpoint.pt: File too large; free some space and repeat the command with "
+        "--resume to continue from the last checkpoint"
     )
     assert (tmp_path / "run/checkpoint.pt").read_bytes() == before
     assert sorted(os.listdir(tmp_path / "run")) == ["checkpoint.pt", "log.csv"]

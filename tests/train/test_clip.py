@@ -1,4 +1,4 @@
-r"""Stage 2: captions and drawings find each other."""
+r"""Stage 2: CLIP learns to match images with captions."""
 
 from dataclasses import replace
 
@@ -22,10 +22,10 @@ from tests.small import CONFIG, TOKENIZER
 
 
 @pytest.fixture
-def tokenizer(pictures) -> Tokenizer:
-    r"""One that knows the words of the captions, so that these are shorter than the context."""
+def tokenizer(images) -> Tokenizer:
+    r"""A tokenizer that knows the words of the captions, so that they are shorter than the context."""
     everyone, rng = np.arange(40), np.random.default_rng(0)
-    return Tokenizer(learn_merges(pictures(40).captions(everyone, rng) * 2), context_length=32)
+    return Tokenizer(learn_merges(images(40).captions(everyone, rng) * 2), context_length=32)
 
 
 def new_clip(vocab_size: int) -> CLIP:
@@ -37,28 +37,28 @@ def new_clip(vocab_size: int) -> CLIP:
 
 
 @torch.no_grad()
-def test_trimmed_padding_changes_nothing_for_nothing_looks_ahead(tokenizer, pictures):
+def test_trimmed_padding_changes_nothing_for_nothing_looks_ahead(tokenizer, images):
     clip, seen = new_clip(tokenizer.vocab_size), []
     clip.text.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    loss = clip_loss(clip, tokenizer, pictures(8), 6, np.random.default_rng(3))
+    loss = clip_loss(clip, tokenizer, images(8), 6, np.random.default_rng(3))
 
     rng = np.random.default_rng(3)
     indices = rng.integers(8, size=6)
-    ids = tokenizer(pictures(8).captions(indices, rng))
-    images = clip.embed_image(standardise(pictures(8).batch(indices)))
-    full = contrastive_loss(images, clip.embed_text(ids), clip.logit_scale)
+    ids = tokenizer(images(8).captions(indices, rng))
+    embeddings = clip.embed_image(standardise(images(8).batch(indices)))
+    full = contrastive_loss(embeddings, clip.embed_text(ids), clip.logit_scale)
     torch.testing.assert_close(loss, full, rtol=1e-6, atol=0)
 
     trimmed, untrimmed = seen
     length = trimmed.shape[1]
     assert length < untrimmed.shape[1] == 32 and torch.equal(trimmed, untrimmed[:, :length])
-    # Up to the end mark of the longest text and no further.
+    # The cut is right after the end token of the longest text.
     ends = (trimmed == tokenizer.eos).int().argmax(dim=-1)
     assert (trimmed == tokenizer.eos).any(dim=-1).all() and ends.max() == length - 1
 
 
 class Knowing(CLIP):
-    r"""Picture i of a batch is most like text `answer(i)`."""
+    r"""Image i of a batch is most like text `answer(i)`."""
 
     def __init__(self, answer):
         nn.Module.__init__(self)
@@ -68,9 +68,9 @@ class Knowing(CLIP):
         return torch.eye(len(ids))[[self.answer(i) % len(ids) for i in range(len(pixels))]]
 
 
-def test_retrieval_counts_the_pictures_that_find_their_caption(pictures):
-    # Sixteen pictures of different scenes, in four batches of four.
-    scenes, cards = [], pictures(40)
+def test_retrieval_counts_the_images_that_find_their_caption(images):
+    # Sixteen images of different scenes, in four batches of four.
+    scenes, cards = [], images(40)
     for i, scene in enumerate(cards.scenes):
         if scene not in [cards.scenes[j] for j in scenes]:
             scenes.append(i)
@@ -80,29 +80,29 @@ def test_retrieval_counts_the_pictures_that_find_their_caption(pictures):
         assert retrieval_accuracy(Knowing(answer), TOKENIZER, different, batch=4, batches=4) == expected
 
 
-def test_a_caption_that_also_describes_the_picture_is_no_miss(pictures):
-    two = pictures(2)
+def test_a_caption_that_also_describes_the_image_is_no_miss(images):
+    two = images(2)
     twins = CaptionedImages([two.scenes[0]] * 2, two.pixels)
     assert retrieval_accuracy(Knowing(lambda i: i + 1), TOKENIZER, twins, batch=2, batches=1) == 1.0
 
 
-def test_retrieval_makes_do_with_few_pictures(pictures):
+def test_retrieval_makes_do_with_few_images(images):
     for count in (1, 5):
-        assert retrieval_accuracy(Knowing(lambda i: i), TOKENIZER, pictures(count)) == 1.0
+        assert retrieval_accuracy(Knowing(lambda i: i), TOKENIZER, images(count)) == 1.0
 
 
-def test_the_similarity_grid_does_not_change_the_random_numbers(tokenizer, pictures, tmp_path):
+def test_the_similarity_grid_does_not_change_the_random_numbers(tokenizer, images, tmp_path):
     before = torch.get_rng_state()
     for count in (8, 3):
-        save_similarity(new_clip(tokenizer.vocab_size), tokenizer, pictures(count), tmp_path / f"{count}.png")
+        save_similarity(new_clip(tokenizer.vocab_size), tokenizer, images(count), tmp_path / f"{count}.png")
         with Image.open(tmp_path / f"{count}.png") as image:
             assert image.format == "PNG" and np.asarray(image).std() > 20
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_eight_pictures_learn_to_find_their_captions(tokenizer, pictures, tmp_path):
-    # The same batch at every step: overfitting on purpose.
-    clip, cards = new_clip(tokenizer.vocab_size), pictures(40)
+def test_eight_images_learn_to_find_their_captions(tokenizer, images, tmp_path):
+    # The same batch at every step, to overfit on purpose.
+    clip, cards = new_clip(tokenizer.vocab_size), images(40)
     rng = np.random.default_rng(1)
     indices = rng.integers(40, size=8)
     pixels, ids = standardise(cards.batch(indices)), tokenizer(cards.captions(indices, rng))
@@ -123,7 +123,7 @@ def test_eight_pictures_learn_to_find_their_captions(tokenizer, pictures, tmp_pa
     assert losses[-1] < 0.5 < 1.5 < losses[0]
 
 
-def test_the_stage_writes_the_average_and_measures_it(tmp_path, pictures, monkeypatch):
+def test_the_stage_writes_the_average_and_measures_it(tmp_path, images, monkeypatch):
     write_config(tmp_path, CONFIG)
     TOKENIZER.save(tmp_path / "tokenizer")
     measured = []
@@ -133,7 +133,7 @@ def test_the_stage_writes_the_average_and_measures_it(tmp_path, pictures, monkey
         return len(measured) / 4
 
     monkeypatch.setattr(stage, "retrieval_accuracy", measure)
-    seen, held_out = pictures(40), pictures(8, "held_out")
+    seen, held_out = images(40), images(8, "held_out")
     recipe = Recipe(steps=2, batch=4, lr=1e-3, warmup=1)
     reached = train_clip(tmp_path, tmp_path / "run", seen, held_out, recipe, seed=5, resume=False)
     assert reached == {
@@ -156,7 +156,7 @@ def test_the_stage_writes_the_average_and_measures_it(tmp_path, pictures, monkey
 
 
 @pytest.mark.parametrize("lost", ["image", "embedding_width"])
-def test_a_config_without_an_image_encoder_is_an_error(tmp_path, pictures, lost):
+def test_a_config_without_an_image_encoder_is_an_error(tmp_path, images, lost):
     write_config(tmp_path, replace(CONFIG, **{lost: None}))
     with pytest.raises(LdmError, match="no image encoder"):
-        train_clip(tmp_path, tmp_path / "run", pictures(8), pictures(8), Recipe(1, 1, 1e-3), 0, False)
+        train_clip(tmp_path, tmp_path / "run", images(8), images(8), Recipe(1, 1, 1e-3), 0, False)

@@ -1,4 +1,4 @@
-r"""The pictures to train on: drawn once, kept, and always the same."""
+r"""The training images: drawn once, stored, and always the same."""
 
 from concurrent.futures import Executor, Future
 
@@ -37,27 +37,27 @@ def in_this_process(monkeypatch):
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_scenes_and_pixels_are_those_of_the_postcards(tmp_path, split):
-    pictures = draw_postcards(tmp_path, split, 6, 16, seed=9)
-    assert len(pictures) == 6 and pictures.pixels.shape == (6, 16, 16, 3)
+    images = draw_postcards(tmp_path, split, 6, 16, seed=9)
+    assert len(images) == 6 and images.pixels.shape == (6, 16, 16, 3)
     for i in range(6):
         card = postcard(i, seed=9, size=16, split=split)
-        assert pictures.scenes[i] == card.scene
-        assert (pictures.pixels[i] == np.asarray(card.image)).all()
+        assert images.scenes[i] == card.scene
+        assert (images.pixels[i] == np.asarray(card.image)).all()
 
 
 @pytest.mark.usefixtures("in_this_process")
 def test_in_a_smaller_world_pixels_are_those_of_its_scenes(tmp_path):
     few = ("cat", "lake")
-    pictures = draw_postcards(tmp_path, "train", 6, 16, seed=9, subjects=few)
+    images = draw_postcards(tmp_path, "train", 6, 16, seed=9, subjects=few)
     for i in range(6):
         card = postcard(i, seed=9, size=16, subjects=few)
-        assert subject(card.scene) in few and pictures.scenes[i] == card.scene
-        assert (pictures.pixels[i] == np.asarray(card.image)).all()
+        assert subject(card.scene) in few and images.scenes[i] == card.scene
+        assert (images.pixels[i] == np.asarray(card.image)).all()
 
 
 def test_processes_draw_what_this_process_draws(tmp_path):
-    pictures = draw_postcards(tmp_path, "train", 2, 16)
-    assert (pictures.pixels[1] == np.asarray(postcard(1, 0, 16).image)).all()
+    images = draw_postcards(tmp_path, "train", 2, 16)
+    assert (images.pixels[1] == np.asarray(postcard(1, 0, 16).image)).all()
 
 
 @pytest.mark.parametrize(("cores", "count", "workers"), [(64, 65, 2), (2, 1000, 2), (None, 1000, 1)])
@@ -71,7 +71,7 @@ def test_no_more_processes_are_started_than_have_work(
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_pictures_are_drawn_once_and_then_read(tmp_path, monkeypatch):
+def test_images_are_drawn_once_and_then_read(tmp_path, monkeypatch):
     first = draw_postcards(tmp_path, "train", 3, 16)
 
     def never(*_, **__):
@@ -95,7 +95,7 @@ def test_a_damaged_file_of_drawings_is_one_clear_line(tmp_path, damage):
     else:
         path.write_bytes(whole[: len(whole) // 2] if damage == "half" else damage)
     with pytest.raises(
-        LdmError, match=r"train-3-16-0-\w+.npy is damaged \(.+\); delete it, and it is drawn again"
+        LdmError, match=r"train-3-16-0-\w+.npy is damaged \(.+\); delete it to have it drawn again"
     ):
         draw_postcards(tmp_path, "train", 3, 16)
 
@@ -122,8 +122,8 @@ def test_another_split_count_size_seed_or_world_is_another_file(tmp_path):
 @pytest.mark.usefixtures("in_this_process")
 def test_no_scene_is_in_both_splits(tmp_path):
     for split, wanted in (("train", False), ("held_out", True)):
-        pictures = draw_postcards(tmp_path, split, 40, 16)
-        assert [held_out(scene) for scene in pictures.scenes] == [wanted] * 40
+        images = draw_postcards(tmp_path, split, 40, 16)
+        assert [held_out(scene) for scene in images.scenes] == [wanted] * 40
     with pytest.raises(LdmError, match="split 'test'"):
         draw_postcards(tmp_path, "test", 1, 16)
 
@@ -144,18 +144,18 @@ def test_a_drawing_that_fails_leaves_no_file_and_the_next_try_succeeds(tmp_path,
     assert len(draw_postcards(tmp_path, "train", 2, 16)) == 2
 
 
-def test_a_batch_is_the_pictures_asked_for_from_minus_one_to_one(pictures):
+def test_a_batch_is_the_images_asked_for_from_minus_one_to_one(images):
     r"""Bytes 0, 51, 255 are -1, 51 / 127.5 - 1 = -0.6 and 1; colour comes first in a batch."""
     pixels = np.zeros((2, 2, 2, 3), dtype=np.uint8)
     pixels[1, 0, 1] = (0, 51, 255)
-    batch = CaptionedImages(pictures(2).scenes, pixels).batch(np.array([1, 0, 1]))
+    batch = CaptionedImages(images(2).scenes, pixels).batch(np.array([1, 0, 1]))
     assert batch.shape == (3, 3, 2, 2) and batch.dtype == torch.float32
     torch.testing.assert_close(batch[0, :, 0, 1], torch.tensor([-1.0, -0.6, 1.0]))
     assert torch.equal(batch[0], batch[2]) and (batch[1] == -1).all()
 
 
-def test_captions_are_those_of_the_scenes_and_new_at_every_step(pictures):
-    eight, indices = pictures(8), np.array([3, 3, 5])
+def test_captions_are_those_of_the_scenes_and_new_at_every_step(images):
+    eight, indices = images(8), np.array([3, 3, 5])
     captions = eight.captions(indices, np.random.default_rng(1))
     rng = np.random.default_rng(1)
     assert captions == [caption(eight.scenes[i], rng) for i in indices]

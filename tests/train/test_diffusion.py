@@ -1,4 +1,4 @@
-r"""Stage 4: the U-Net learns to name the noise."""
+r"""Stage 4: the U-Net learns to predict the noise."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_the_highest_random_number_is_no_timestep_too_many(monkeypatch, batch):
 
 
 class Saying(nn.Module):
-    r"""In the U-Net's place: it says `answer(x_t, t)`."""
+    r"""Replaces the U-Net and predicts `answer(x_t, t)`."""
 
     def __init__(self, answer):
         super().__init__()
@@ -75,7 +75,7 @@ def loss_of(unet, latents, context, noise_config, generator):
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
-def test_who_knows_the_picture_loses_nothing(draw, prediction):
+def test_a_perfect_prediction_has_no_loss(draw, prediction):
     latents, noise = draw(16, 4, 8, 8).float(), NoiseConfig(prediction=prediction)
 
     def answer(x_t, t):
@@ -88,7 +88,7 @@ def test_who_knows_the_picture_loses_nothing(draw, prediction):
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
-def test_saying_nothing_costs_one(draw, prediction):
+def test_predicting_zero_gives_a_loss_of_one(draw, prediction):
     latents, noise = draw(64, 4, 8, 8).float(), NoiseConfig(prediction=prediction)
     silent = Saying(lambda x_t, t: torch.zeros_like(x_t))
     loss = loss_of(silent, latents, torch.zeros(64, 2, 3), noise, gen())
@@ -96,7 +96,7 @@ def test_saying_nothing_costs_one(draw, prediction):
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
-def test_an_error_counts_by_what_it_does_to_the_picture(prediction):
+def test_an_error_counts_by_what_it_does_to_the_image(prediction):
     r"""Whatever the network predicts, the same error of x0 counts min(SNR, 5), but for the mean over all levels."""
     noise = NoiseConfig(prediction=prediction)
     a = make_alpha_bar(noise).double()
@@ -106,7 +106,7 @@ def test_an_error_counts_by_what_it_does_to_the_picture(prediction):
     counts = min_snr_weights(noise).double() * in_prediction / snr.clamp(max=5)
     torch.testing.assert_close(counts, counts[0].expand(1000), rtol=1e-4, atol=0)
     assert min_snr_weights(noise).mean().item() == pytest.approx(1.0, abs=1e-5)
-    assert 0 < (snr > 5).sum() < 1000  # both sides of the bend are there
+    assert 0 < (snr > 5).sum() < 1000  # both sides of the clamp occur
 
 
 @pytest.mark.parametrize("prediction", ["v", "x0"])
@@ -156,7 +156,7 @@ def test_the_loss_depends_on_the_generator_alone(draw):
 
 
 class OwnLatents(VAE):
-    r"""In the VAE's place: pixels are the mean, the standard deviation is 0.1."""
+    r"""Replaces the VAE: the pixels are the mean, the standard deviation is 0.1."""
 
     def __init__(self):
         nn.Module.__init__(self)
@@ -165,8 +165,8 @@ class OwnLatents(VAE):
         return pixels, torch.full_like(pixels, 2 * math.log(0.1))
 
 
-def test_latents_are_the_encoded_pictures_in_order_and_sampled_with_their_spread(pictures):
-    many = pictures(40, repeat=2)  # more than one portion of 50
+def test_latents_are_the_encoded_images_in_order_and_sampled_with_their_spread(images):
+    many = images(40, repeat=2)  # more than one portion of 50
     latents = EncodedImages(OwnLatents(), many)
     torch.testing.assert_close(latents.mean, many.batch(np.arange(80)))
     indices = np.array([70, 3, 3])
@@ -201,14 +201,14 @@ def folder(tmp_path):
 
 
 def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
-    folder, tmp_path, pictures, monkeypatch
+    folder, tmp_path, images, monkeypatch
 ):
     prompts = []
     call = LatentDiffusion.encode_text
     monkeypatch.setattr(
         LatentDiffusion, "encode_text", lambda self, texts: (prompts.append(texts), call(self, texts))[1]
     )
-    # One step of many pictures: the loss is never lowered, only looked at.
+    # One step with many images, in which the loss is only evaluated.
     in_training = []
 
     def only_look(unet, loss_at, recipe, run, resume, **_):
@@ -219,17 +219,17 @@ def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
 
     monkeypatch.setattr(stage, "train", only_look)
     recipe = Recipe(steps=1, batch=1000, lr=1e-3)
-    train_diffusion(folder, tmp_path / "run", pictures(40), pictures(8), recipe, 0, False)
+    train_diffusion(folder, tmp_path / "run", images(40), images(8), recipe, 0, False)
     [batch] = in_training
     assert CAPTION_DROPOUT == 0.1 and len(batch) == 1000
     assert 70 < batch.count("") < 130  # 100, give or take 9.5 (one standard deviation)
     assert len(prompts) == 16 and not any("" in batch for batch in prompts)
 
 
-def test_the_stage_writes_the_average_and_measures_it_on_held_out_pictures(folder, tmp_path, pictures):
+def test_the_stage_writes_the_average_and_measures_it_on_held_out_images(folder, tmp_path, images):
     recipe = Recipe(steps=3, batch=4, lr=1e-3, warmup=1)
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    reached = train_diffusion(folder, tmp_path / "run", pictures(40), pictures(8), recipe, 5, False)
+    reached = train_diffusion(folder, tmp_path / "run", images(40), images(8), recipe, 5, False)
     [(name, loss)] = reached.items()
     assert name == "loss, held-out combinations" and 0.5 < loss < 1.5
     unet, path = UNet(CONFIG.unet), folder / "unet.safetensors"
@@ -239,23 +239,23 @@ def test_the_stage_writes_the_average_and_measures_it_on_held_out_pictures(folde
         assert torch.equal(tensor, saved[name].half().float()), name
     for path, content in before.items():  # text encoder and VAE stay as they are
         assert path.read_bytes() == content
-    again = train_diffusion(folder, tmp_path / "again", pictures(40), pictures(8), recipe, 5, False)
+    again = train_diffusion(folder, tmp_path / "again", images(40), images(8), recipe, 5, False)
     assert again == reached
-    other = train_diffusion(folder, tmp_path / "other", pictures(40), pictures(8), recipe, 6, False)
+    other = train_diffusion(folder, tmp_path / "other", images(40), images(8), recipe, 6, False)
     assert other != reached
 
 
-def test_the_unet_is_compiled_if_asked_for(folder, tmp_path, pictures, monkeypatch):
-    asked = []  # the compiler itself does not get along with the shapes' checks of these tests; the bench runs it
+def test_the_unet_is_compiled_if_asked_for(folder, tmp_path, images, monkeypatch):
+    asked = []  # the compiler does not work with the shape checks of these tests; the benchmark runs it
     monkeypatch.setattr(UNet, "compile", lambda unet: asked.append(unet))
-    recipe, drawn = Recipe(steps=1, batch=2, lr=1e-3), pictures(8)
+    recipe, drawn = Recipe(steps=1, batch=2, lr=1e-3), images(8)
     for compiled in (False, True):
         train_diffusion(folder, tmp_path / str(compiled), drawn, drawn, recipe, 0, False, compiled)
         assert len(asked) == compiled
 
 
-def test_the_text_encoder_is_read_in_the_same_way_as_when_painting(folder, tmp_path, pictures, monkeypatch):
-    r"""Training's context is that of the finished model: otherwise it would learn another language."""
+def test_the_text_encoder_is_used_in_the_same_way_as_when_sampling(folder, tmp_path, images, monkeypatch):
+    r"""Training uses the context that the finished model computes."""
     contexts = []
 
     def watch(unet, latents, t, eps, context, noise_config):
@@ -270,7 +270,7 @@ def test_the_text_encoder_is_read_in_the_same_way_as_when_painting(folder, tmp_p
         LatentDiffusion, "encode_text", lambda self, t: (texts.append(list(t)), call(self, t))[1]
     )
     recipe = Recipe(steps=1, batch=4, lr=1e-3)
-    train_diffusion(folder, tmp_path / "run", pictures(8), pictures(8), recipe, 0, False)
+    train_diffusion(folder, tmp_path / "run", images(8), images(8), recipe, 0, False)
     model = read_model(folder)
     assert model.tokenizer.vocab == TOKENIZER.vocab
     with torch.no_grad():

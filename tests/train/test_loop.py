@@ -1,4 +1,4 @@
-r"""The training loop: its arithmetic by hand, and runs that are cut off."""
+r"""The training loop: its arithmetic by hand, and interrupted runs."""
 
 import errno
 import math
@@ -21,7 +21,7 @@ def network(seed: int = 1) -> nn.Module:
 
 
 def noisy_loss(module: nn.Module, stop_at: int | None = None):
-    r"""A loss that depends on the step, as real ones do; raises what Ctrl-C raises when step `stop_at` comes."""
+    r"""A loss that depends on the step, as real ones do; raises KeyboardInterrupt at step `stop_at`."""
 
     def loss_at(step: int) -> torch.Tensor:
         if step == stop_at:
@@ -108,7 +108,7 @@ def test_what_comes_back_is_the_average_with_its_gradients_off(tmp_path):
         assert not torch.equal(module.state_dict()[name], tensor)
 
 
-def test_attention_is_computed_by_hand_while_training(tmp_path):
+def test_plain_attention_is_used_while_training(tmp_path):
     module = nn.Sequential(Attention(4, 2))
     x = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
     train(module, lambda step: module(x).square().mean(), Recipe(1, 1, 0.1), tmp_path)
@@ -140,7 +140,7 @@ def test_a_run_cut_off_and_resumed_equals_one_in_one_go_bit_for_bit(tmp_path, st
 
 
 def test_lines_logged_after_the_last_checkpoint_are_not_there_twice(tmp_path):
-    # No checkpoint in time: the resumed run begins anew, and so does its log.
+    # There is no checkpoint yet, so the resumed run and its log start again.
     module = network()
     with pytest.raises(KeyboardInterrupt):
         train(module, noisy_loss(module, 50), RECIPE, tmp_path)
@@ -178,7 +178,9 @@ def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_one_before(tmp_path
 
     monkeypatch.setattr(torch, "save", save_half)
     module = network()
-    with pytest.raises(LdmError, match="cannot write .*checkpoint.pt: No space left on device; make room"):
+    with pytest.raises(
+        LdmError, match="cannot write .*checkpoint.pt: No space left on device; free some space"
+    ):
         train(module, noisy_loss(module), often, tmp_path)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == saves[0] < saves[1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pt", "log.csv"]
@@ -200,7 +202,7 @@ def test_half_precision_is_used_only_where_the_cpu_has_instructions_for_it(monke
         assert linear(x).dtype == dtype
     assert linear.weight.dtype == torch.float32 and linear(x).dtype == torch.float32
     monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)
-    with mixed_precision():  # who wants twice the precision does not want half of it
+    with mixed_precision():  # float64 is a request for more precision, not less
         assert linear(x).dtype == torch.float32
 
 

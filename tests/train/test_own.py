@@ -1,4 +1,4 @@
-r"""Your own pictures: what is read, what is reported, and that the stages train on it."""
+r"""Your own images: what is read, what is reported, and that the stages train on them."""
 
 import json
 import os
@@ -56,8 +56,8 @@ def test_every_tenth_is_held_out_by_order_of_name_and_at_least_one(tmp_path):
     assert (held_out.pixels[1] == 19).all() and held_out.pixels.shape == (2, 16, 16, 3)
 
 
-def test_a_picture_is_cropped_to_its_central_square_and_resized(tmp_path):
-    r"""60 x 20: thirds in red, green and blue. Half as large, only the green third is left."""
+def test_a_image_is_cropped_to_its_central_square_and_resized(tmp_path):
+    r"""60 x 20: thirds in red, green and blue. The central square contains only the green third."""
     wide = np.zeros((20, 60, 3), dtype=np.uint8)
     for i in range(3):
         wide[:, 20 * i : 20 * i + 20, i] = 255
@@ -65,9 +65,9 @@ def test_a_picture_is_cropped_to_its_central_square_and_resized(tmp_path):
     Image.fromarray(wide.transpose(1, 0, 2).copy()).save(tmp_path / "tall.png")
     for name in ("wide", "tall"):
         (tmp_path / f"{name}.txt").write_text(name)
-    for pictures in read_image_folder(tmp_path, 10):
-        inner = pictures.pixels[0, 3:-3, 3:-3].astype(int)  # the filter rings a little at the edges
-        assert pictures.pixels.shape == (1, 10, 10, 3) and np.abs(inner - (0, 255, 0)).max() < 4
+    for images in read_image_folder(tmp_path, 10):
+        inner = images.pixels[0, 3:-3, 3:-3].astype(int)  # the filter rings a little at the edges
+        assert images.pixels.shape == (1, 10, 10, 3) and np.abs(inner - (0, 255, 0)).max() < 4
 
 
 def test_any_mode_is_rgb_and_a_camera_held_sideways_is_turned(tmp_path):
@@ -91,10 +91,10 @@ def test_what_is_unusable_is_counted_by_reason_and_named(tmp_path, capsys):
         save(tmp_path / f"good{i}.png")
     for name in ("x1.png", "x2.png", "x3.png", "x4.png", "empty.png"):
         save(tmp_path / name)
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     cut = (tmp_path / "good0.png").read_bytes()[:60]
     (tmp_path / "cut.png").write_bytes(cut)
-    (tmp_path / "notes.md").write_text("neither picture nor caption")
+    (tmp_path / "notes.md").write_text("neither image nor caption")
     good = [{"file_name": f"good{i}.png", "text": f"number {i}"} for i in range(6)]
     others = [
         {"file_name": name, "text": name} for name in ("broken.jpg", "cut.png", "gone.png", "../up.png")
@@ -121,7 +121,7 @@ def test_what_is_unusable_is_counted_by_reason_and_named(tmp_path, capsys):
 
 
 def captions_of(folder) -> list[str]:
-    return [text for pictures in read_image_folder(folder, 16) for text in pictures.scenes]
+    return [text for images in read_image_folder(folder, 16) for text in images.scenes]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_caption_is_read_right_in_its_encoding_or_reported(tmp_path, capsys, e
         row = json.dumps({"file_name": "c.png", "text": text}, ensure_ascii=False)
         (tmp_path / "metadata.jsonl").write_bytes(mark + f"{row}\n".encode(encoding))
     read = captions_of(tmp_path)
-    if encoding == "latin-1":  # nothing says which of a dozen such encodings it is
+    if encoding == "latin-1":  # nothing tells it apart from a dozen similar encodings
         reason = {
             "beside": "a caption that cannot be read; save it as text in UTF-8 (c.png)",
             "metadata": "a line of metadata.jsonl without file_name and text in UTF-8 (line 1)",
@@ -163,7 +163,7 @@ def test_what_is_no_caption_is_reported(tmp_path, capsys, content):
 
 def test_metadata_in_no_encoding_is_one_clear_line(tmp_path):
     (tmp_path / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LdmError, match="metadata.jsonl is not a text in UTF-16"):
+    with pytest.raises(LdmError, match="metadata.jsonl is not valid UTF-16"):
         read_image_folder(tmp_path, 16)
 
 
@@ -177,7 +177,7 @@ def test_a_line_separator_within_a_caption_ends_no_line_of_metadata(tmp_path):
     assert sorted(captions_of(tmp_path)) == ["a\u2028x\x85y", "b\u2028x\x85y"]
 
 
-def test_pictures_are_read_as_init_is(tmp_path, capsys):
+def test_images_are_read_as_init_is(tmp_path, capsys):
     r"""16 bits keep their greys (cut off at 255, all would be white), and what is transparent is white."""
     ramp = np.tile(np.linspace(0, 65535, 16).round().astype(np.uint16), (16, 1))
     Image.fromarray(ramp).save(tmp_path / "a.png")
@@ -187,14 +187,14 @@ def test_pictures_are_read_as_init_is(tmp_path, capsys):
     (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     for name in ("a", "b", "eps"):
         (tmp_path / f"{name}.txt").write_text(name)
-    (grey,), (flat,) = (pictures.pixels for pictures in read_image_folder(tmp_path, 16))
+    (grey,), (flat,) = (images.pixels for images in read_image_folder(tmp_path, 16))
     assert np.abs(grey[0, :, 0].astype(int) - np.linspace(0, 255, 16)).max() <= 1
     assert (flat[:, :8] == 255).all() and (flat[:, 8:] == 0).all()
     assert "1 unusable: an image that cannot be read (eps.png)" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_among_the_pictures_or_captions_is_not_waited_for(tmp_path, capsys):
+def test_a_pipe_among_the_images_or_captions_is_not_waited_for(tmp_path, capsys):
     for name in ("a", "b", "c"):
         save(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.txt").write_text(name)
@@ -214,7 +214,7 @@ def test_names_in_the_report_drive_no_terminal(tmp_path, capsys):
     assert r"no caption (\x1b[31mc.png)" in capsys.readouterr().out
 
 
-def test_too_few_pictures_are_an_error_that_says_what_is_expected(tmp_path):
+def test_too_few_images_are_an_error_that_says_what_is_expected(tmp_path):
     with pytest.raises(LdmError, match="no folder .+nowhere"):
         read_image_folder(tmp_path / "nowhere", 16)
     save(tmp_path / "one.png")
@@ -253,7 +253,7 @@ def test_all_stages_train_on_exported_postcards(tmp_path, monkeypatch, capsys):
     words = postcard(0, size=24).caption.lower().split()
     pieces = json.loads((model / "tokenizer/vocab.json").read_text(encoding="utf-8"))
     assert any(f"{word}</w>" in pieces for word in words)
-    # The samples are painted after the held-out captions: one row of four.
+    # The samples come from the held-out captions: one row of four.
     with Image.open(model / "runs/diffusion/samples-000002.png") as image:
         assert image.size == (4 * (16 + 4) + 4, 16 + 4 + 4)
     # Another folder is another run.

@@ -1,4 +1,4 @@
-r"""Curves and the similarity grid: that they are pictures, and of the numbers given."""
+r"""Curves and the similarity grid: that they are images, and of the numbers given."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_curves_of_several_runs_stand_side_by_side(tmp_path, figures):
 
 def test_the_similarity_grid_shows_the_numbers_row_by_caption(tmp_path, figures):
     images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green")]
-    cosines = torch.tensor([[0.9, 0.1], [0.2, 0.8]])  # [caption, picture]
+    cosines = torch.tensor([[0.9, 0.1], [0.2, 0.8]])  # [caption, image]
     plot_similarity(images, ["red", "green"], cosines, tmp_path / "s.png")
     axes = figures[0].axes[0]
     assert {t.get_position(): t.get_text() for t in axes.texts} == {

@@ -1,4 +1,4 @@
-r"""Many processes, one batch: the weights are those of one process."""
+r"""Data-parallel training gives the weights of a single process."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    r"""What one process found, and what each of two under torchrun did: (world, rank) -> values."""
+    r"""The results of one process and of each of two under torchrun: (world size, rank) -> values."""
     results = {}
     for count in (1, 2):
         folder = write_small_model(tmp_path_factory.mktemp("model"))
@@ -54,18 +54,18 @@ def test_two_processes_learn_the_weights_that_one_learns_from_the_same_batch(fou
         assert together.keys() == alone.keys()
         for name in alone:
             torch.testing.assert_close(together[name], alone[name], rtol=0, atol=1e-9, msg=name)
-    # The comparison is no empty one: a step moved the weights by far more than that.
+    # The comparison is meaningful: a step moved the weights by far more than the tolerance.
     assert sum((t - t.half().double()).abs().sum() for t in alone.values()) > 1e-3
 
 
 @pytest.mark.long
-def test_gathered_rows_stand_in_the_batchs_order_and_send_their_gradient_home(found):
+def test_gathered_rows_are_in_batch_order_and_gradients_return_to_their_process(found):
     rows = shared_batch.ROWS.clone().requires_grad_(True)
     shared_batch.loss_of_all(rows).backward()
     for i in range(2):
         everyone, gradient = found[2, i]["gather"]
         assert torch.equal(everyone, shared_batch.ROWS)
-        # Two processes computed this loss: twice the gradient, which the mean over processes then halves.
+        # Both processes computed this loss, so the gradient is doubled; the mean over processes halves it.
         torch.testing.assert_close(gradient, 2 * rows.grad[2 * i : 2 * i + 2], rtol=0, atol=1e-12)
 
 
@@ -77,7 +77,7 @@ def test_gradients_are_averaged_and_parameters_without_one_left_alone(found):
         assert found[2, i]["mean"] == [1.5, 5.0]
 
 
-def test_one_process_alone_takes_everything_and_waits_for_nobody():
+def test_a_single_process_takes_the_whole_batch_and_waits_for_nobody():
     assert (rank(), world_size(), slice_for_rank(7)) == (0, 1, slice(0, 7)) and mean_over_ranks(3.0, 4.0) == [
         3.0,
         4.0,
@@ -93,7 +93,7 @@ def test_one_process_alone_takes_everything_and_waits_for_nobody():
         assert world_size() == 1 and not torch.distributed.is_initialized()
 
 
-def test_a_batch_that_cannot_be_shared_out_evenly_says_what_to_do(monkeypatch):
+def test_a_batch_that_cannot_be_split_evenly_says_what_to_do(monkeypatch):
     monkeypatch.setattr(processes, "world_size", lambda: 3)
     monkeypatch.setattr(processes, "rank", lambda: 1)
     assert slice_for_rank(12) == slice(4, 8)

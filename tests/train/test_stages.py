@@ -20,13 +20,13 @@ from tests.small import CONFIG
 
 
 @pytest.fixture
-def small_world(monkeypatch, pictures):
-    r"""The same stages with smaller sizes; the list that comes back says which pictures were asked for."""
+def small_world(monkeypatch, images):
+    r"""The same stages with smaller sizes; the list that comes back says which images were asked for."""
     asked = []
 
     def ready(folder, split, count, size, seed, subjects):
         asked.append((folder, split, count, size, seed, subjects))
-        return pictures(40, split, repeat=26)
+        return images(40, split, repeat=26)
 
     monkeypatch.setattr(stages, "draw_postcards", ready)
     monkeypatch.setattr(stages, "CAPTIONS", 50)
@@ -167,7 +167,7 @@ def test_a_model_of_one_preset_is_not_trained_with_the_recipe_of_another(tmp_pat
             train_stage(stage, tmp_path)
     assert small_world == []
     train_stage("clip", tmp_path, preset="quick")
-    # A config of one's own is nobody's.
+    # A custom config belongs to no preset.
     write_config(tmp_path, replace(read_config(tmp_path), name="mine"))
     train_stage("clip", tmp_path)
 

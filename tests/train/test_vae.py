@@ -1,4 +1,4 @@
-r"""Stage 3: compress a drawing and draw it again."""
+r"""Stage 3: compress an image and reconstruct it."""
 
 from dataclasses import replace
 
@@ -67,7 +67,7 @@ def test_of_two_errors_as_large_the_blurred_edge_costs_more():
 
 
 class Constant(VAE):
-    r"""In the VAE's place: the encoder says `mean` and `logvar`, the decoder paints what it is given, enlarged."""
+    r"""Replaces the VAE: the encoder returns `mean` and `logvar`, the decoder the mean of the latent."""
 
     def __init__(self, mean: float, logvar: float):
         nn.Module.__init__(self)
@@ -93,11 +93,11 @@ def test_the_kl_term_is_per_latent_number_and_light():
     pixels = torch.zeros(5, 3, 6, 6)
     certain, off = plain_loss(Constant(0.0, 0.0), pixels, 0), plain_loss(Constant(2.0, 0.0), pixels, 0)
     noise = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)).mean()
-    painted = torch.zeros_like(pixels)
-    torch.testing.assert_close(certain, reconstruction_loss(pixels, painted + noise))
-    expected = reconstruction_loss(pixels, painted + noise + 2) + JOINT.kl * 2
+    reconstructed = torch.zeros_like(pixels)
+    torch.testing.assert_close(certain, reconstruction_loss(pixels, reconstructed + noise))
+    expected = reconstruction_loss(pixels, reconstructed + noise + 2) + JOINT.kl * 2
     torch.testing.assert_close(off, expected, rtol=1e-6, atol=0)
-    assert 1e-5 * expected < JOINT.kl * 2  # or the tolerance would hide it
+    assert 1e-5 * expected < JOINT.kl * 2  # otherwise the tolerance would hide it
 
 
 def test_the_decoder_is_shown_a_sample_and_not_the_mean():
@@ -106,8 +106,8 @@ def test_the_decoder_is_shown_a_sample_and_not_the_mean():
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
-    r"""The discriminator's gradient is that of its own loss alone, and the VAE's has nothing of that loss."""
+def test_from_one_sum_vae_and_discriminator_each_get_their_own_gradient():
+    r"""The discriminator's gradient comes from its own loss alone, which has no gradient for the VAE."""
     vaegan = VAEGAN(new_vae())
     vae, judge = vaegan.vae, vaegan.discriminator
     pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -124,7 +124,7 @@ def test_from_one_sum_the_vae_and_its_judge_learn_each_its_own():
     assert all(gradient is None for gradient in gradients(judge, loss(0.0)))
     last = vae.decoder.conv_out.weight
     (before,), (after,) = (torch.autograd.grad(loss(w), last) for w in (0.0, 0.1))
-    # `adaptive_weight` makes the adversarial gradient as long as the rest's without the KL term, times 0.1.
+    # `adaptive_weight` gives the adversarial gradient the norm of the other terms without KL, times 0.1.
     assert (after - before).norm().item() == pytest.approx(0.1 * before.norm().item(), rel=0.05)
 
 
@@ -135,12 +135,12 @@ def test_the_perceptual_term_counts_as_its_weight_says(perceptual):
     with torch.no_grad():
         plain = vae_loss(VAEGAN(vae), None, pixels, noise, JOINT)
         got = vae_loss(VAEGAN(vae), clip, pixels, noise, replace(JOINT, perceptual=perceptual))
-        painted = vae.decode(vae.encode(pixels)[0])
-        term = perceptual_loss(clip.image, pixels, painted, clip.image_size)
+        reconstructed = vae.decode(vae.encode(pixels)[0])
+        term = perceptual_loss(clip.image, pixels, reconstructed, clip.image_size)
     assert term > 0.01 and (got - plain).item() == pytest.approx(perceptual * term.item(), rel=1e-5, abs=1e-7)
 
 
-def test_while_the_decoder_polishes_the_encoder_rests():
+def test_in_the_decoder_only_phase_the_encoder_is_frozen():
     vaegan, clip = VAEGAN(new_vae()), new_clip().requires_grad_(False)
     pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = torch.zeros_like(vaegan.vae.encode(pixels)[0])
@@ -154,7 +154,7 @@ def test_while_the_decoder_polishes_the_encoder_rests():
 
 
 class OffBy(VAE):
-    r"""Paints every picture with an error of 0.2 in all its numbers."""
+    r"""Reconstructs every image with an error of 0.2 in all values."""
 
     def __init__(self):
         nn.Module.__init__(self)
@@ -167,9 +167,9 @@ class OffBy(VAE):
 
 
 @pytest.mark.parametrize("count", [1000, 3])
-def test_psnr_by_hand(pictures, count):
+def test_psnr_by_hand(images, count):
     r"""The range is 2, the squared error 0.04: 10 log10(4 / 0.04) = 20 dB."""
-    assert reconstruction_psnr(OffBy(), pictures(8), count) == pytest.approx(20.0, abs=1e-3)
+    assert reconstruction_psnr(OffBy(), images(8), count) == pytest.approx(20.0, abs=1e-3)
 
 
 class Overshooting(OffBy):
@@ -177,11 +177,11 @@ class Overshooting(OffBy):
         return super().decode(latent) + 100 * (latent == 1) - 100 * (latent == -1)
 
 
-def test_psnr_forgives_overshooting_for_pictures_are_clipped(pictures):
+def test_psnr_forgives_overshooting_for_images_are_clipped(images):
     pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     pixels[:, 0] = 255
     pixels[:, 1] = 51
-    two = CaptionedImages(pictures(2).scenes, pixels)
+    two = CaptionedImages(images(2).scenes, pixels)
     # A quarter of the rows are off by 0.2, the others beyond the range and clipped to the right value.
     assert reconstruction_psnr(Overshooting(), two) == pytest.approx(10 * np.log10(4 / 0.01), abs=1e-3)
 
@@ -193,27 +193,27 @@ class Blurring(OffBy):
         return (latent + latent.roll(1, dims=-1)) / 4
 
 
-def test_steepness_by_hand(pictures):
+def test_the_slope_ratio_by_hand(images):
     pixels = np.zeros((2, 4, 4, 3), dtype=np.uint8)
     pixels[:, :, ::2] = 255  # columns, white and black: the mean of each two is grey
     pixels[1] = pixels[1].transpose(
         1, 0, 2
     )  # rows: averaging columns leaves them alone, at half the contrast
-    two = CaptionedImages(pictures(2).scenes, pixels)
+    two = CaptionedImages(images(2).scenes, pixels)
     assert slope_ratio(OffBy(), two) == pytest.approx(0.8, abs=1e-3)
     assert slope_ratio(Blurring(), two) == pytest.approx(0.25, abs=1e-3)
 
 
 @pytest.mark.parametrize("count", [2000, 10])
-def test_the_latents_spread_is_measured_on_all_the_pictures_asked_for(pictures, count):
+def test_the_latents_spread_is_measured_on_all_the_images_asked_for(images, count):
     # The pixels are their own latents here.
-    expected = pictures(40, repeat=2).batch(np.arange(min(80, count))).std().item()
-    assert latent_std(OffBy(), pictures(40, repeat=2), count) == pytest.approx(expected, rel=1e-5)
+    expected = images(40, repeat=2).batch(np.arange(min(80, count))).std().item()
+    assert latent_std(OffBy(), images(40, repeat=2), count) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.long
-def test_a_handful_of_pictures_is_learned(pictures, tmp_path):
-    vae, four = new_vae(), pictures(4)
+def test_a_handful_of_images_is_learned(images, tmp_path):
+    vae, four = new_vae(), images(4)
     before = reconstruction_psnr(vae, four)
     recipe = Recipe(steps=80, batch=4, lr=5e-3, warmup=5, ema=0.9)
 
@@ -224,12 +224,12 @@ def test_a_handful_of_pictures_is_learned(pictures, tmp_path):
     assert reconstruction_psnr(average, four) > before + 6 and reconstruction_psnr(average, four) > 15
 
 
-def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictures):
+def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, images):
     write_config(tmp_path, CONFIG)
     write_clip(tmp_path, new_clip())
     TOKENIZER.save(tmp_path / "tokenizer")
-    recipe = Recipe(steps=5, batch=4, lr=1e-3, warmup=1)  # the last of them polishes
-    reached = train_vae(tmp_path, tmp_path / "run", pictures(40), pictures(8), recipe, seed=5, resume=False)
+    recipe = Recipe(steps=5, batch=4, lr=1e-3, warmup=1)  # the last of them are decoder-only
+    reached = train_vae(tmp_path, tmp_path / "run", images(40), images(8), recipe, seed=5, resume=False)
     psnr_name, slopes_name = "PSNR, held-out combinations (dB)", "slopes, as a share of the originals'"
     assert list(reached) == [psnr_name, slopes_name, "latent scale"]
     config = read_config(tmp_path)
@@ -238,13 +238,15 @@ def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, pictu
     path = tmp_path / "vae.safetensors"
     fill(vae, read_tensors(path), path)
     with torch.no_grad():
-        mean, _ = vae.encode(pictures(40).batch(np.arange(40)))
+        mean, _ = vae.encode(images(40).batch(np.arange(40)))
     assert mean.std().item() == pytest.approx(1.0, abs=0.01)
-    assert reconstruction_psnr(vae, pictures(8)) == pytest.approx(reached[psnr_name], abs=0.05)
-    assert slope_ratio(vae, pictures(8)) == pytest.approx(reached[slopes_name], rel=0.01)
+    assert reconstruction_psnr(vae, images(8)) == pytest.approx(reached[psnr_name], abs=0.05)
+    assert slope_ratio(vae, images(8)) == pytest.approx(reached[slopes_name], rel=0.01)
 
 
-def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_path, pictures, monkeypatch):
+def test_the_last_part_of_the_training_is_decoder_only_and_losses_can_be_left_out(
+    tmp_path, images, monkeypatch
+):
     write_config(tmp_path, CONFIG)
     write_clip(tmp_path, new_clip())
     TOKENIZER.save(tmp_path / "tokenizer")
@@ -258,7 +260,7 @@ def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_p
     recipe = Recipe(steps=100, batch=1, lr=1e-9, warmup=1)
     assert DECODER_ONLY_FROM == 0.72
     for without in (), ("adversarial",), ("perceptual", "adversarial"), ("kl",):
-        run, drawn = tmp_path / "-".join(("run", *without)), pictures(4)
+        run, drawn = tmp_path / "-".join(("run", *without)), images(4)
         train_vae(tmp_path, run, drawn, drawn, recipe, seed=5, resume=False, without=without)
         zero = dict.fromkeys(without, 0.0)
         learn, polish = replace(JOINT, **zero), replace(DECODER_ONLY, **zero)
@@ -267,7 +269,7 @@ def test_the_last_part_of_the_training_polishes_and_losses_can_be_left_out(tmp_p
         phases.clear()
 
 
-def test_a_piece_is_cut_where_it_was_asked_for():
+def test_a_crop_is_taken_at_the_given_corner():
     pixels = torch.arange(2 * 3 * 5 * 5.0).reshape(2, 3, 5, 5)
     pieces = crop_at(pixels, np.array([[0, 2], [3, 1]]), 2)
     assert pieces.shape == (2, 3, 2, 2)
@@ -276,12 +278,12 @@ def test_a_piece_is_cut_where_it_was_asked_for():
     assert torch.equal(crop_at(pixels, np.zeros((2, 2), dtype=int), 5), pixels)
 
 
-def test_a_vae_that_learns_from_pieces_sees_all_of_the_picture_in_time(tmp_path, pictures, monkeypatch):
+def test_random_crops_cover_the_whole_image(tmp_path, images, monkeypatch):
     write_config(tmp_path, CONFIG)
     TOKENIZER.save(tmp_path / "tokenizer")
     three_primes = np.array([251, 241, 239])  # whose remainders tell each place from all others
     numbered = np.arange(32 * 32).reshape(1, 32, 32, 1) % three_primes
-    one = CaptionedImages(pictures(1).scenes, numbered.astype(np.uint8))
+    one = CaptionedImages(images(1).scenes, numbered.astype(np.uint8))
     seen = set()
 
     def loss(vaegan, clip, pixels, noise, phase):
@@ -302,10 +304,10 @@ def test_a_vae_that_learns_from_pieces_sees_all_of_the_picture_in_time(tmp_path,
 
 
 @pytest.mark.parametrize("crop", [24, 7, 0])
-def test_pieces_that_do_not_fit_are_refused(crop, tmp_path, pictures):
+def test_crops_that_do_not_fit_are_refused(crop, tmp_path, images):
     write_config(tmp_path, CONFIG)
     recipe = Recipe(steps=1, batch=1, lr=1e-3)
     with pytest.raises(LdmError, match=f"crops of {crop} pixels; expected a multiple of 2, from 2 to 16"):
-        one = pictures(1)
+        one = images(1)
         without = ("perceptual", "adversarial")
         train_vae(tmp_path, tmp_path / "run", one, one, recipe, 5, False, without, crop=crop)
