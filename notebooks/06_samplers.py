@@ -263,11 +263,12 @@ display(show.picture(figure))
 #
 # ## Samplers that add noise
 #
-# [DDPM](../ldm/diffusion/samplers/ddpm.py) and [Euler ancestral](../ldm/diffusion/samplers/euler_ancestral.py) go a little further down
-# than they should at each step, and put fresh noise in to make up for it. Their end has no "right answer" for a given
-# start, only a right *distribution*. So we compare crowds. The measure: look at both crowds from the side, in many
-# directions, sort the shadows, and take the mean distance between points of equal rank (the sliced Wasserstein
-# distance). Two honest samples of the same distribution are not at distance 0 either; that floor is drawn too.
+# [DDPM](../ldm/diffusion/samplers/ddpm.py) and [Euler ancestral](../ldm/diffusion/samplers/euler_ancestral.py) go a
+# little further down than they should at each step, and put fresh noise in to make up for it. Their end has no "right
+# answer" for a given start, only a right *distribution*. So we compare crowds. The measure: look at both crowds from
+# the side, in many directions, sort the shadows, and take the mean distance between points of equal rank (the sliced
+# Wasserstein distance). Two honest samples of the same distribution are not at distance 0 either; that floor is drawn
+# too.
 
 
 # %%
