@@ -217,6 +217,11 @@ def train_vae(
         raise LdmError(
             f"crops of {crop} pixels; expected a multiple of {vae.factor}, from {vae.factor} to {whole}"
         )
+    if clip is not None and crop < clip.image_size:
+        raise LdmError(
+            f"crops of {crop} pixels with the perceptual loss, whose CLIP reads {clip.image_size}x{clip.image_size}; "
+            "take larger crops or leave out the perceptual loss"
+        )
     side = crop // vae.factor
 
     def loss_at(step: int) -> Tensor:

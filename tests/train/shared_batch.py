@@ -21,7 +21,7 @@ ROWS = torch.arange(12.0, dtype=torch.float64).reshape(4, 3).sin()
 
 
 def images(count: int) -> CaptionedImages:
-    cards = [postcard(i, seed=4, size=16) for i in range(count)]
+    cards = [postcard(i, seed=4, size=32) for i in range(count)]
     return CaptionedImages(
         [card.scene for card in cards], np.stack([np.asarray(card.image) for card in cards])
     )
@@ -57,8 +57,8 @@ def main(folder: Path) -> None:
         world, rank = processes.world_size(), processes.rank()
         for name, stage in train.items():
             run = folder / f"run-{world}" / name
-            pieces = {"crop": 8} if name == "vae" else {}  # of 16: every process must choose the same ones
-            getattr(stage, f"train_{name}")(folder, run, seen, seen, RECIPE, 0, False, **pieces)
+            options = {"crop": 16} if name == "vae" else {}  # of 32: every process must choose the same ones
+            getattr(stage, f"train_{name}")(folder, run, seen, seen, RECIPE, 0, False, **options)
             processes.barrier()  # process 0 has written what the next stage reads
             averages[name] = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
         found = {

@@ -311,3 +311,12 @@ def test_crops_that_do_not_fit_are_refused(crop, tmp_path, images):
         one = images(1)
         without = ("perceptual", "adversarial")
         train_vae(tmp_path, tmp_path / "run", one, one, recipe, 5, False, without, crop=crop)
+
+
+def test_crops_smaller_than_what_clip_reads_are_refused_where_clip_judges(tmp_path, images):
+    write_config(tmp_path, CONFIG)
+    write_clip(tmp_path, new_clip())
+    TOKENIZER.save(tmp_path / "tokenizer")
+    recipe, one = Recipe(steps=1, batch=1, lr=1e-3), images(1)
+    with pytest.raises(LdmError, match="crops of 8 pixels with the perceptual loss, whose CLIP reads 16x16"):
+        train_vae(tmp_path, tmp_path / "run", one, one, recipe, 5, False, crop=8)
