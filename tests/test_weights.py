@@ -50,7 +50,7 @@ def test_a_prompt_is_painted_the_same_each_time_and_matters(model):
     assert np.abs(dog - paint(model, "a dog with glasses", seed=43)).mean() > 5
 
 
-@pytest.mark.slow
+@pytest.mark.long  # small models show the same in tests/test_pipeline.py
 @pytest.mark.parametrize("begin", ["noise", "picture"])
 def test_picture_3_of_a_batch_of_8_is_the_same_painted_alone(model, cards, begin):
     options = {"steps": 3} | ({"init": cards[0].image} if begin == "picture" else {})
