@@ -749,7 +749,9 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 @pytest.mark.parametrize(
     ("in_channels", "others"),
     [
-        pytest.param(channels, dtype, marks=() if (channels == 9) == (dtype == torch.bfloat16) else pytest.mark.long)
+        pytest.param(
+            channels, dtype, marks=() if (channels == 9) == (dtype == torch.bfloat16) else pytest.mark.long
+        )
         for channels in (4, 9)
         for dtype in DTYPES
     ],
