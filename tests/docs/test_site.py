@@ -155,7 +155,8 @@ def test_each_mistake_fails_the_build_and_is_named_with_its_line(build, tmp_path
     (source / "ldm" / "__main__.py").write_text('"""Run."""\n', encoding="utf-8")
     (source / "ldm" / "__init__.py").write_text("", encoding="utf-8")
     (source / "ldm" / "chapters.py").write_text(
-        'from ldm.chapters import Chapter\n\n\ndef headings():\n    return [("1. All", Chapter("", "", ("chapters", "one")))]\n',
+        "from ldm.chapters import Chapter\n\n\ndef headings():\n"
+        '    return [("1. All", Chapter("", "", ("chapters", "one")))]\n',
         encoding="utf-8",
     )
     module = 'x = 1\n\n\ndef f():\n    r"""Prose.\n\n    A formula in a docstring: $\\alpfa$.\n    """\n'
