@@ -1,10 +1,11 @@
 r"""Runs cases in a process of their own, notices how it ends, and adds up."""
 
 import json
-import select
+import queue
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -51,11 +52,18 @@ def cases(seed: int, begin: int, end: int) -> Iterator[Case]:
         command = [sys.executable, "-m", "tests.fuzz.worker", str(seed), str(begin), str(end)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
             assert process.stdout is not None
-            current, patience = None, 10 * PATIENCE  # it makes the originals first
+            lines: queue.Queue[str] = (
+                queue.Queue()
+            )  # filled by a thread: a pipe that is waited for may be read ahead
+            threading.Thread(target=_pass_on, args=(process.stdout, lines), daemon=True).start()
+            current, patience, hangs = None, 10 * PATIENCE, False  # it makes the originals first
             while True:
-                ready, _, _ = select.select([process.stdout], [], [], patience)
+                try:
+                    line = lines.get(timeout=patience)
+                except queue.Empty:
+                    hangs = True
+                    break
                 patience = PATIENCE
-                line = process.stdout.readline() if ready else ""
                 if not line.endswith("\n"):
                     break
                 said = json.loads(line)
@@ -68,9 +76,16 @@ def cases(seed: int, begin: int, end: int) -> Iterator[Case]:
         if begin < end:
             if current is None:
                 raise RuntimeError(f"the worker ended before case {begin} (exit status {process.returncode})")
-            how = "it hangs" if not ready else f"the process ended with {process.returncode}"
+            how = "it hangs" if hangs else f"the process ended with {process.returncode}"
             yield begin, kind_of(begin).name, "broke", float(PATIENCE), 0.0, how
             begin += 1
+
+
+def _pass_on(stdout: Iterable[str], lines: queue.Queue[str]) -> None:
+    r"""Put each line into the queue, and an empty one at the end."""
+    for line in stdout:
+        lines.put(line)
+    lines.put("")
 
 
 def run(seed: int, count: int, journal: Path | None = None) -> Total:
