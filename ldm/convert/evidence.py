@@ -91,7 +91,7 @@ def from_modelspec(metadata: Mapping[str, str]) -> Settings:
         found["scheduler"] = {"prediction_type": kind}
     size = re.fullmatch(r"(\d{2,5})(?:x(\d{2,5}))?", said.get("resolution", ""))
     if size and size[2] in (None, size[1]) and int(size[1]) % SD1.vae.factor == 0:
-        found["defaults"] = {"size": int(size[1])}  # in pixels, for which diffusers has no word
+        found["defaults"] = {"size": int(size[1])}  # in pixels; diffusers has no setting for it
     return found
 
 

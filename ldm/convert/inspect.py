@@ -122,7 +122,7 @@ def _components(checkpoint: Checkpoint) -> tuple[Component, ...]:
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
     """Why `ldm.load` does not open it, None if it does: by the very functions that `load` calls.
 
-    `numbers`: also whether there is NaN or infinity in them, for which they are all read.
+    `numbers`: also look for NaN and infinity, which reads all of them.
     """
     try:
         if is_own_folder(checkpoint.path):

@@ -7,7 +7,7 @@ There are two forms, and a folder may have either or both:
                                transformers writes from version 5 on)
 
 Beside them, `tokenizer_config.json` and `special_tokens_map.json` name the marks and the padding. Only what CLIP's
-tokenizer does is supported; what a file says otherwise is an error, for the ids would be those of other texts.
+tokenizer does is supported; what a file says otherwise is an error, because the ids would be wrong.
 """
 
 import logging
