@@ -85,7 +85,7 @@ parity: $(REFERENCE) ## measure how far we are from the reference libraries, int
 
 bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into docs/bench.md (long; goes on if interrupted; QUICK=--quick: a trial)
 	@mkdir -p docs outputs
-	$(BIN)/python -m tests.bench $(QUICK) --json $(if $(QUICK),outputs,docs)/bench.json > outputs/bench.md
+	$(BIN)/python -m tests.lab.bench $(QUICK) --json $(if $(QUICK),outputs,docs)/bench.json > outputs/bench.md
 	$(if $(QUICK),cat outputs/bench.md,mv outputs/bench.md docs/bench.md)
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)

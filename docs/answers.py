@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ldm.checkpoints.folder import read_clip, read_model
 from ldm.config import PRESETS, NoiseConfig
-from ldm.convert.folder import read_clip, read_model
 from ldm.diffusion.level import vp_level
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.diffusion.spacing import spaced_levels, spaced_timesteps
+from ldm.images.pixels import to_pixels
 from ldm.pipeline import LatentDiffusion
-from ldm.pixels import to_pixels
 from ldm.postcards import postcard
 from ldm.text.clip import contrastive_loss
 from ldm.text.image import fit

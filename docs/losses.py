@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ldm.convert.folder import fill, read_clip, read_config, read_tensors, write_config
-from ldm.evaluate.images import psnr, ssim
-from ldm.evaluate.sheets import titled_rows
-from ldm.pixels import to_images
+from ldm.checkpoints.folder import fill, read_clip, read_config, read_tensors, write_config
+from ldm.images.pixels import to_images
+from ldm.lab.evaluate.images import psnr, ssim
+from ldm.lab.evaluate.sheets import titled_rows
 from ldm.train.data import CaptionedImages, draw_postcards
 from ldm.train.perceptual import perceptual_loss
 from ldm.train.stages import PRESETS

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import ldm
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.evaluate.adherence import asks, judged, paint, share_right
-from ldm.evaluate.judge import find_judge, read_judge
-from ldm.files import atomic_path
+from ldm.files.read_write import atomic_path
+from ldm.lab.evaluate.adherence import asks, judged, paint, share_right
+from ldm.lab.evaluate.judge import find_judge, read_judge
 
 DONE = Path("outputs/samplers.json")
 PROMPTS, STEPS = 32, (20, 30, 40, 50)
 PAGE = """\
 # How many steps each sampler needs
 
-The share of {prompts} images of the tiny model in which the judge ([`ldm/evaluate/judge.py`](../ldm/evaluate/judge.py))
-finds every attribute right: the first {prompts} prompts of the set "seen", seeds 0 to {last}, guidance {guidance:g}. A
-sampler is not measured any further once all its images are right. One image is {one:.0%}, so small differences mean
-nothing. Written by `make samplers`.
+The share of {prompts} images of the tiny model in which the judge
+([`ldm/lab/evaluate/judge.py`](../ldm/lab/evaluate/judge.py)) finds every attribute right: the first {prompts} prompts
+of the set "seen", seeds 0 to {last}, guidance {guidance:g}. A sampler is not measured any further once all its images
+are right. One image is {one:.0%}, so small differences mean nothing. Written by `make samplers`.
 
 {table}
 

@@ -31,7 +31,7 @@ NAMES: dict[object, str] = {
     float: "a number",
     str: "a text",
     Path: "a path",
-    Image.Image: "a PIL image (`ldm.inputs.read_picture` opens a file)",
+    Image.Image: "a PIL image (`ldm.images.reading.read_picture` opens a file)",
     torch.dtype: "a dtype",
     torch.device: "a device",
     types.NoneType: "None",

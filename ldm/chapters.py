@@ -37,7 +37,7 @@ CHAPTERS = (
     Chapter(
         "From text to tokens",
         "split a prompt into tokens by hand, and learn a vocabulary from a text",
-        under("text", "words merges tokenizer_files tokenizer bpe unknown"),
+        under("text", "pretokenize merges tokenizer_files tokenizer bpe unknown"),
         ("01_tokenizer",),
     ),
     Chapter(
@@ -83,7 +83,7 @@ CHAPTERS = (
     Chapter(
         "The pipeline",
         "put the four steps together: text to image, image to image, inpainting",
-        ("finite", "repaint", "pipeline"),
+        ("diffusion.finite", "repaint", "pipeline"),
         ("08_pipeline",),
     ),
 )
@@ -93,18 +93,11 @@ GROUND = Chapter(
     "The ground floor: errors, files, images",
     "look up how the package checks arguments, reads and writes files, and handles images",
     (
-        *(
-            "chapters",
-            "errors",
-            "arguments",
-            "paths",
-            "leftovers",
-            "files",
-            "threads",
-            "pixels",
-            "inputs",
-            "lettering",
-        ),
+        "chapters",
+        "errors",
+        "arguments",
+        *under("files", "paths leftovers read_write"),
+        *under("images", "pixels reading lettering"),
         "nn.hooks",
     ),
 )
@@ -114,15 +107,16 @@ APPENDICES = (
         "How model files are read",
         "say what is in a checkpoint, open any of them safely, and translate the names of its tensors",
         (
-            "record",
+            "images.metadata",
             *under(
-                "convert", "notes names strangers foreign rows safe folder archive unpickle pickled readers"
+                "checkpoints",
+                "notes names strangers foreign key_map safetensors_file folder archive unpickle",
             ),
-            *under("convert", "checkpoint kinds diffusers_folder locating opening sizes schedules settings"),
+            *under("checkpoints", "pickle_file formats checkpoint detect diffusers_folder locating opening"),
             *under(
-                "convert",
-                "agreement plain_yaml evidence configure fitting words gather writing known inspect",
+                "checkpoints", "infer_sizes schedules settings agreement plain_yaml evidence infer_config"
             ),
+            *under("checkpoints", "validate tokenizer_io collect write known inspect"),
         ),
         ("09_checkpoints",),
     ),
@@ -131,7 +125,8 @@ APPENDICES = (
         "say where the time goes on a CPU, and replace a module by a faster one that computes the same",
         (
             *under(
-                "backend", "cpu allocator matmul memory_format chunked_attention fused_upsample accelerate"
+                "backend",
+                "cpu threads allocator matmul memory_format chunked_attention fused_upsample accelerate",
             ),
             "loading",
         ),
@@ -139,7 +134,7 @@ APPENDICES = (
     Chapter(
         "Looking inside",
         "watch an image form, and see where each word was read",
-        under("trace", "recorder film heat latents report passes shapes page explore"),
+        under("lab.trace", "recorder film heat latents report passes shapes page explore"),
     ),
     Chapter(
         "A captioned world",
@@ -163,26 +158,26 @@ APPENDICES = (
         "Measuring",
         "say how good a model is, and how each measure can mislead you",
         under(
-            "evaluate",
-            "judge school adherence images understanding clipscore frechet diversity figures sheets bench chapters "
-            "report",
+            "lab.evaluate",
+            "judge judge_training adherence images understanding clipscore frechet diversity figures sheets bench "
+            "chapters report",
         ),
         ("11_evaluate",),
     ),
     Chapter(
         "Comparing with what others published",
         "prove that a model computes what the reference computes",
-        under("verify", "philox figures inputs checks run"),
+        under("lab.verify", "philox figures inputs checks run"),
     ),
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("bench", "sizes model stopwatch rows fresh work ours without machine compare table run"),
+        under("lab.bench", "sizes model stopwatch rows fresh work ours without machine compare table run"),
     ),
     Chapter(
         "Exercises",
         "turn a function of your own into an exercise with tests and hints",
-        under("exercises", "exercise in_text in_diffusion in_networks listed cutting checking"),
+        under("lab.exercises", "exercise in_text in_diffusion in_networks listed cutting checking"),
     ),
     Chapter(
         "The command line",

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 
 from ldm.errors import LdmError, shown
-from ldm.files import parse_json
+from ldm.files.read_write import parse_json
 
 
 class Between(NamedTuple):

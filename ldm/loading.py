@@ -10,17 +10,17 @@ from ldm.arguments import checked
 from ldm.backend.accelerate import accelerate
 from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.memory_format import converted, lay_out
+from ldm.checkpoints.checkpoint import Checkpoint
+from ldm.checkpoints.collect import gather, gather_part
+from ldm.checkpoints.folder import read_clip, read_model
+from ldm.checkpoints.locating import hub_cache, locate
+from ldm.checkpoints.opening import is_own_folder, open_checkpoint, parameters
+from ldm.checkpoints.validate import demand_finite
 from ldm.config import Config
-from ldm.convert.checkpoint import Checkpoint
-from ldm.convert.fitting import demand_finite
-from ldm.convert.folder import read_clip, read_model
-from ldm.convert.gather import gather, gather_part
-from ldm.convert.locating import hub_cache, locate
-from ldm.convert.opening import is_own_folder, open_checkpoint, parameters
 from ldm.errors import LdmError
-from ldm.files import LARGEST_CONFIG, read_text
-from ldm.leftovers import recover
-from ldm.paths import expanded
+from ldm.files.leftovers import recover
+from ldm.files.paths import expanded
+from ldm.files.read_write import LARGEST_CONFIG, read_text
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder

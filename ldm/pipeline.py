@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ldm.arguments import checked
 from ldm.config import Config
+from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Level
 from ldm.diffusion.noise import noise_source, pick_seed
@@ -29,9 +30,8 @@ from ldm.diffusion.samplers import find_sampler
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.diffusion.spacing import initial_latents, sampler_levels
 from ldm.errors import LdmError
-from ldm.finite import finite, finite_steps
-from ldm.inputs import fit_mask, fit_picture
-from ldm.pixels import to_images, to_pixels
+from ldm.images.pixels import to_images, to_pixels
+from ldm.images.reading import fit_mask, fit_picture
 from ldm.repaint import Original, keep, latents_to_repaint, levels_left, pick_strength, to_read, without
 from ldm.text.encoder import TextEncoder
 from ldm.text.prompt import encode_prompts, same_length

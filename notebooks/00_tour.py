@@ -28,10 +28,10 @@ import torch
 
 import ldm
 import show
-from ldm.pixels import to_images
-from ldm.trace.film import spread
-from ldm.trace.heat import attention_sheet
-from ldm.trace.recorder import record
+from ldm.images.pixels import to_images
+from ldm.lab.trace.film import spread
+from ldm.lab.trace.heat import attention_sheet
+from ldm.lab.trace.recorder import record
 
 model = ldm.load("tiny")  # trained by this repository, and shipped with it
 prompt = "a dog with glasses"

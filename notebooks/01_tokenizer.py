@@ -26,8 +26,8 @@ import numpy as np
 import show
 from ldm.postcards import caption, sample_scene
 from ldm.text.bpe import count_words, learn_merges
+from ldm.text.pretokenize import END_OF_WORD, symbol_bytes, word_symbols
 from ldm.text.tokenizer import Tokenizer
-from ldm.text.words import END_OF_WORD, symbol_bytes, word_symbols
 
 # %% [markdown]
 # ## By hand first

@@ -30,7 +30,7 @@ from IPython.display import display
 import ldm
 import show
 from ldm.config import ImageConfig, TextConfig
-from ldm.evaluate.understanding import embed_captions
+from ldm.lab.evaluate.understanding import embed_captions
 from ldm.postcards import SCENES, caption, postcard
 from ldm.text.bpe import learn_merges
 from ldm.text.clip import CLIP, contrastive_loss

@@ -31,7 +31,7 @@ from ldm.config import NoiseConfig
 from ldm.diffusion.level import vp_level
 from ldm.diffusion.predict import training_target, x0_and_eps
 from ldm.diffusion.schedule import add_noise, make_alpha_bar, make_betas
-from ldm.pixels import to_images, to_pixels
+from ldm.images.pixels import to_images, to_pixels
 from ldm.postcards import postcard
 
 model = ldm.load("tiny")

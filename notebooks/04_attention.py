@@ -19,7 +19,7 @@
 # At the end you will be able to compute attention by hand and get what the fused kernel gets, say why its scores are
 # divided by $\sqrt d$, and look at the cross-attention of the real model: which word was read where, and when. The code
 # is [`attention`](../ldm/nn/attention.py), the U-Net's [`transformer`](../ldm/unet/transformer.py), in which it sits,
-# and the [`recorder`](../ldm/trace/recorder.py).
+# and the [`recorder`](../ldm/lab/trace/recorder.py).
 
 # %%
 import math
@@ -29,10 +29,10 @@ import torch
 
 import ldm
 import show
+from ldm.lab.trace.film import fit, spread
+from ldm.lab.trace.heat import attention_sheet, overlay
+from ldm.lab.trace.recorder import record
 from ldm.nn.attention import Attention, attention, attention_weights
-from ldm.trace.film import fit, spread
-from ldm.trace.heat import attention_sheet, overlay
-from ldm.trace.recorder import record
 
 generator = torch.Generator().manual_seed(0)
 

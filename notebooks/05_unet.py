@@ -29,9 +29,9 @@ import ldm
 import show
 from ldm.diffusion.level import vp_level
 from ldm.diffusion.predict import x0_and_eps
-from ldm.pixels import to_images, to_pixels
+from ldm.images.pixels import to_images, to_pixels
+from ldm.lab.trace.passes import inputs, passes
 from ldm.postcards import postcard
-from ldm.trace.passes import inputs, passes
 from ldm.unet.embedding import timestep_embedding
 
 model = ldm.load("tiny")

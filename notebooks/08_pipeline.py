@@ -35,9 +35,9 @@ import show
 from ldm.diffusion.guidance import classifier_free_guidance
 from ldm.diffusion.level import CLEAN
 from ldm.diffusion.predict import x0_and_eps
-from ldm.evaluate.adherence import asks
-from ldm.evaluate.judge import faults, find_judge, read_judge
-from ldm.pixels import to_images, to_pixels
+from ldm.images.pixels import to_images, to_pixels
+from ldm.lab.evaluate.adherence import asks
+from ldm.lab.evaluate.judge import faults, find_judge, read_judge
 from ldm.postcards import Portrait, draw
 from ldm.repaint import keep, latents_to_repaint
 
@@ -180,11 +180,10 @@ prompts = ["a white rabbit with a hat on a red background", "a forest with a wat
 rows = [[paint(text, seed=5, steps=16, guidance=scale) for scale in scales] for text in prompts]
 display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
-# %% [markdown]
-# At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes suffer. Now a count
-# instead of an impression: eight prompts, and the [judge](../ldm/evaluate/judge.py), a small classifier, says for each
-# picture whether *everything* in it is as the prompt says. Beside it the deviation of the finished latents, about 1 for
-# real pictures.
+# %% [markdown] At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes suffer.
+# Now a count instead of an impression: eight prompts, and the [judge](../ldm/lab/evaluate/judge.py), a small
+# classifier, says for each picture whether *everything* in it is as the prompt says. Beside it the deviation of the
+# finished latents, about 1 for real pictures.
 
 # %%
 judge = read_judge(find_judge("judge"))

@@ -23,8 +23,8 @@
 # - convert a whole model, and prove that no number changed;
 # - list what a pickle asks for without running it, and say why it may ask for anything.
 #
-# The code is [`safe`](../ldm/convert/safe.py), [`rows`](../ldm/convert/rows.py), [`names`](../ldm/convert/names.py) and
-# [`pickled`](../ldm/convert/pickled.py).
+# The code is [`safe`](../ldm/checkpoints/safetensors_file.py), [`rows`](../ldm/checkpoints/key_map.py),
+# [`names`](../ldm/checkpoints/names.py) and [`pickled`](../ldm/checkpoints/pickle_file.py).
 
 # %%
 import io
@@ -43,12 +43,12 @@ from IPython.display import display
 
 import ldm
 import show
+from ldm.checkpoints.inspect import inspect
+from ldm.checkpoints.key_map import text_rows, unet_rows, vae_rows
+from ldm.checkpoints.pickle_file import globals_of, list_globals
+from ldm.checkpoints.safetensors_file import map_tensors, read_header, write_safetensors
+from ldm.checkpoints.write import convert, export
 from ldm.config import SD1
-from ldm.convert.inspect import inspect
-from ldm.convert.pickled import globals_of, list_globals
-from ldm.convert.rows import text_rows, unet_rows, vae_rows
-from ldm.convert.safe import map_tensors, read_header, write_safetensors
-from ldm.convert.writing import convert, export
 from ldm.errors import LdmError
 from ldm.loading import find
 

@@ -36,9 +36,9 @@ from PIL import Image
 
 import ldm
 import show
+from ldm.checkpoints.folder import read_clip, read_config
 from ldm.config import Config, Defaults, ImageConfig, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
-from ldm.convert.folder import read_clip, read_config
-from ldm.pixels import to_images
+from ldm.images.pixels import to_images
 from ldm.postcards import DEMO_PROMPTS, postcard
 from ldm.train.clip import retrieval_accuracy, train_clip
 from ldm.train.data import CaptionedImages

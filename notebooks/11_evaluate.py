@@ -22,7 +22,7 @@
 # - cheat each of them, on purpose: with a blur, with copies, with noise;
 # - say which figures to report together, and why people still look at pictures.
 #
-# The code is [`evaluate`](../ldm/evaluate/__init__.py); `ldm evaluate` measures a model with thousands of pictures.
+# The code is [`evaluate`](../ldm/lab/evaluate/__init__.py); `ldm evaluate` measures a model with thousands of pictures.
 # Here a few dozen must do.
 
 # %%
@@ -33,15 +33,15 @@ from PIL import ImageFilter
 
 import ldm
 import show
-from ldm.evaluate.adherence import asks, judged, share_right, shuffled
-from ldm.evaluate.chapters import accuracy, class_states
-from ldm.evaluate.clipscore import clip_score
-from ldm.evaluate.diversity import mean_pairwise_distance, thumbnails
-from ldm.evaluate.frechet import frechet_distance
-from ldm.evaluate.judge import answers, find_judge, read_judge
-from ldm.evaluate.school import judge_loss, lesson, right_answers
-from ldm.evaluate.understanding import embed_captions, embed_pictures
-from ldm.pixels import to_images, to_pixels
+from ldm.images.pixels import to_images, to_pixels
+from ldm.lab.evaluate.adherence import asks, judged, share_right, shuffled
+from ldm.lab.evaluate.chapters import accuracy, class_states
+from ldm.lab.evaluate.clipscore import clip_score
+from ldm.lab.evaluate.diversity import mean_pairwise_distance, thumbnails
+from ldm.lab.evaluate.frechet import frechet_distance
+from ldm.lab.evaluate.judge import answers, find_judge, read_judge
+from ldm.lab.evaluate.judge_training import judge_loss, lesson, right_answers
+from ldm.lab.evaluate.understanding import embed_captions, embed_pictures
 from ldm.postcards import draw, postcard
 
 model = ldm.load("tiny").requires_grad_(False)
@@ -51,7 +51,7 @@ judge = read_judge(find_judge("judge")).requires_grad_(False)
 # %% [markdown]
 # ## Adherence: does it paint what it is asked?
 #
-# Take prompts that describe a scene in full, paint each once, and let a [judge](../ldm/evaluate/judge.py), a small
+# Take prompts that describe a scene in full, paint each once, and let a [judge](../ldm/lab/evaluate/judge.py), a small
 # classifier that learned from drawings, answer questions about the picture: which animal, what time of day, ... A
 # picture is right when *every* answer is. First of all: can the judge judge? Ask it about drawings that it has never
 # seen.

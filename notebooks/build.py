@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
-from ldm.files import atomic_path
+from ldm.files.read_write import atomic_path
 
 FOLDER = Path(__file__).resolve().parent
 LIMIT = 300_000  # bytes; GitHub shows no large notebook, and a clone should stay small

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ldm.lettering import INK, PALE, PAPER, font, shortened, wrapped
-from ldm.trace.film import fit
-from ldm.trace.latents import channel_picture
+from ldm.images.lettering import INK, PALE, PAPER, font, shortened, wrapped
+from ldm.lab.trace.film import fit
+from ldm.lab.trace.latents import channel_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 GAP, LETTERS = 6, 12  # pixels between pictures; the size of what is written

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from ldm.checkpoints.folder import write_clip, write_config, write_tensors
 from ldm.config import Config, Defaults, ImageConfig, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
-from ldm.convert.folder import write_clip, write_config, write_tensors
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer

@@ -14,10 +14,10 @@ import ldm
 from ldm.arguments import checked, fits, shown
 from ldm.config import Config
 from ldm.errors import LdmError
+from ldm.lab.trace.explore import explore
+from ldm.lab.trace.recorder import record
 from ldm.loading import load_text, load_vae
 from ldm.pipeline import LatentDiffusion
-from ldm.trace.explore import explore
-from ldm.trace.recorder import record
 from tests.small import CONFIG, TOKENIZER
 
 PICTURE = Image.new("RGB", (16, 16))

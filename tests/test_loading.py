@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 import ldm
 from ldm import loading as module
-from ldm.convert.writing import convert, export
+from ldm.checkpoints.write import convert, export
 from ldm.errors import LdmError
+from ldm.lab.trace.recorder import record
 from ldm.loading import find
-from ldm.trace.recorder import record
-from tests.convert.made import FAMILIES, random_tensors, save, single_file, with_ema
+from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file, with_ema
 from tests.small import CONFIG, write_small_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -16,9 +16,9 @@ from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
-from ldm.inputs import fit_mask, fit_picture
+from ldm.images.pixels import to_images, to_pixels
+from ldm.images.reading import fit_mask, fit_picture
 from ldm.pipeline import LatentDiffusion
-from ldm.pixels import to_images, to_pixels
 from ldm.text.tokenizer import Tokenizer
 from ldm.vae.tiles import TILE
 

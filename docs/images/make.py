@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ldm.cli import main
-from ldm.evaluate.sheets import titled_rows
+from ldm.lab.evaluate.sheets import titled_rows
 from ldm.loading import load
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from ldm.threads import WhileNeeded
+from ldm.backend.threads import WhileNeeded
 
 # From glibc's malloc.h. Source: the manual page mallopt(3).
 M_TRIM_THRESHOLD = -1  # free memory at the end of the heap, in bytes, from which on it is given back

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from ldm.backend.cpu import bfloat16_instructions
-from ldm.threads import WhileNeeded
+from ldm.backend.threads import WhileNeeded
 
 
 def quick_products() -> bool:

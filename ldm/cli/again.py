@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops
 
+from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.output import save_output, tell
 from ldm.cli.painting import (
     DIFFUSERS_FILES,
@@ -21,10 +22,9 @@ from ldm.cli.painting import (
     surroundings,
 )
 from ldm.cli.unasked import check_effort, recorded_file, recorded_model
-from ldm.convert.opening import is_own_folder
 from ldm.errors import LdmError
+from ldm.images.metadata import Group, differences, read_record
 from ldm.loading import find
-from ldm.record import Group, differences, read_record
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -31,6 +31,6 @@ def bench(options: argparse.Namespace) -> None:
         if options.json.is_dir():
             raise LdmError(f"--json {options.json} is a folder; give a file's name")
 
-    from ldm.bench import run
+    from ldm.lab.bench import run
 
     print(run.bench(run.ARMS, options.quick, options.json), end="")

@@ -34,7 +34,7 @@ def inspect_options(commands: Commands) -> None:
 
 
 def inspect(options: argparse.Namespace) -> None:
-    from ldm.convert.inspect import inspect as look
+    from ldm.checkpoints.inspect import inspect as look
 
     report = look(find_any(options.model), hash=not options.no_hash)
     for line in report.text().split("\n"):
@@ -63,7 +63,7 @@ def convert_options(commands: Commands) -> None:
 
 
 def convert(options: argparse.Namespace) -> None:
-    from ldm.convert.writing import convert as write
+    from ldm.checkpoints.write import convert as write
 
     check_folder(options.out.parent, options.out)
     source = find_any(options.model)
@@ -86,7 +86,7 @@ def export_options(commands: Commands) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    from ldm.convert.writing import export as write
+    from ldm.checkpoints.write import export as write
 
     check_folder(options.out.parent, options.out)
     source = find_any(options.model)
@@ -156,7 +156,7 @@ def verify(options: argparse.Namespace) -> None:
     import torch
 
     from ldm.cli.painting import load_model
-    from ldm.verify.run import run, satisfied, table
+    from ldm.lab.verify.run import run, satisfied, table
 
     # In TF32 a graphics card multiplies numbers of ten binary digits; the figures were made with 23.
     torch.backends.cudnn.allow_tf32 = False

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ldm.cli.output import write_text
 from ldm.errors import LdmError, printable
-from ldm.files import LARGEST_CONFIG, read_text
+from ldm.files.read_write import LARGEST_CONFIG, read_text
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
-    from ldm.exercises.exercise import Exercise
+    from ldm.lab.exercises.exercise import Exercise
 
 ALL = "all"
 FOLDER = Path("outputs/exercises")
@@ -41,7 +41,7 @@ def exercise_options(commands: Commands) -> None:
 
 
 def exercise(options: argparse.Namespace) -> None:
-    from ldm.exercises.listed import find
+    from ldm.lab.exercises.listed import find
 
     if options.action == "list":
         show_list(options.out)
@@ -60,7 +60,7 @@ def exercise(options: argparse.Namespace) -> None:
 
 def show_list(folder: Path) -> None:
     from ldm.chapters import headings
-    from ldm.exercises.listed import exercises_in
+    from ldm.lab.exercises.listed import exercises_in
 
     for heading, chapter in headings():
         exercises = [e for module in chapter.full_names for e in exercises_in(module)]
@@ -73,8 +73,8 @@ def show_list(folder: Path) -> None:
 
 
 def start(name: str, folder: Path) -> None:
-    from ldm.exercises.cutting import stub
-    from ldm.exercises.listed import EXERCISES, find
+    from ldm.lab.exercises.cutting import stub
+    from ldm.lab.exercises.listed import EXERCISES, find
 
     if name == ALL:
         chosen = [e for e in EXERCISES.values() if not (folder / f"{e.name}.py").exists()]
@@ -88,8 +88,8 @@ def start(name: str, folder: Path) -> None:
 
 
 def check(chosen: Exercise, path: Path) -> None:
-    from ldm.exercises.checking import explain, open_session, recognise
-    from ldm.exercises.cutting import answered
+    from ldm.lab.exercises.checking import explain, open_session, recognise
+    from ldm.lab.exercises.cutting import answered
 
     if not path.exists():
         raise LdmError(f"no {path}; begin with `ldm exercise start {chosen.name}`")
@@ -105,7 +105,7 @@ def check(chosen: Exercise, path: Path) -> None:
 
 
 def show_solution(chosen: Exercise) -> None:
-    from ldm.exercises.cutting import solution
+    from ldm.lab.exercises.cutting import solution
 
     first, last, text = solution(chosen)
     print(f"# {chosen.file}, lines {first} to {last}")

@@ -17,7 +17,7 @@ from ldm.cli.arguments import (
     check_compiler,
 )
 from ldm.cli.output import check_folder, check_place, output_folder
-from ldm.leftovers import sweep_folder
+from ldm.files.leftovers import sweep_folder
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands

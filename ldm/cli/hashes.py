@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ldm.cli.output import tell
 from ldm.errors import LdmError
-from ldm.files import LARGEST_TEXT, atomic_path, read_json
-from ldm.record import sha256
+from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json
+from ldm.images.metadata import sha256
 
 LARGE = 2**28  # bytes; what is smaller is read in a blink
 

@@ -14,7 +14,7 @@ from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
     from ldm.cli.arguments import Commands
-    from ldm.record import File, Record
+    from ldm.images.metadata import File, Record
 
 
 def info_options(commands: Commands) -> None:
@@ -28,7 +28,7 @@ def info_options(commands: Commands) -> None:
 
 
 def info(options: argparse.Namespace) -> None:
-    from ldm.record import read_record
+    from ldm.images.metadata import read_record
 
     for name, value in rows(read_record(options.picture)):
         print(printable(f"{name:<11} {value}"))
@@ -105,7 +105,7 @@ def explore(options: argparse.Namespace) -> None:
     check_folder(options.out.parent, options.out)
 
     from ldm.cli.painting import load_model
-    from ldm.trace.explore import explore as write_page
+    from ldm.lab.trace.explore import explore as write_page
 
     write_page(
         load_model(options.model, **loading(options)),
@@ -137,7 +137,7 @@ def shapes(options: argparse.Namespace) -> None:
         check_folder(options.svg.parent, options.svg)
 
     from ldm.cli.painting import load_model
-    from ldm.trace.shapes import svg, table
+    from ldm.lab.trace.shapes import svg, table
 
     model = load_model(options.model, **loading(options))
     print(table(model), end="")

@@ -19,8 +19,8 @@ from ldm.cli.output import save_new, tell
 from ldm.cli.painting import check_size, check_words, load_model, paint, read_given
 from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
-from ldm.files import LARGEST_TEXT, read_bounded
-from ldm.record import Group, Record, read_record
+from ldm.files.read_write import LARGEST_TEXT, read_bounded
+from ldm.images.metadata import Group, Record, read_record
 from ldm.train.processes import process_group, rank, world_size
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def demo_options(commands: Commands) -> None:
 def demo(options: argparse.Namespace) -> None:
     import ldm
     from ldm.diffusion.noise import pick_seed
-    from ldm.evaluate.sheets import titled_rows
+    from ldm.lab.evaluate.sheets import titled_rows
     from ldm.postcards import DEMO_PROMPTS
 
     started, options.seed = time.monotonic(), pick_seed(options.seed, options.batch)
@@ -73,8 +73,9 @@ def evaluate_options(commands: Commands) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     check_compiler(options)
 
-    from ldm.evaluate import figures, report, school
-    from ldm.evaluate.bench import FULL, QUICK
+    from ldm.lab.evaluate import figures, report
+    from ldm.lab.evaluate import judge_training as school
+    from ldm.lab.evaluate.bench import FULL, QUICK
 
     if options.train_judge:
         folder = Path("weights/judge")

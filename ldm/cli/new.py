@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.arguments import loading
 from ldm.cli.output import save_output, tell
 from ldm.cli.painting import (
@@ -17,12 +18,11 @@ from ldm.cli.painting import (
     read_given,
     surroundings,
 )
-from ldm.convert.opening import is_own_folder
 from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
+from ldm.images.metadata import Group, Record
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
-from ldm.record import Group, Record
 
 # Pictures painted at once: more fill a processor better, fewer lose less to Ctrl-C and need less memory.
 TOGETHER = 4

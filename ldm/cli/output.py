@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ldm.diffusion.sample import Step
-    from ldm.record import Record
+    from ldm.images.metadata import Record
 
 OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LONGEST = 1000  # characters of a line that is told: a prompt may have 100,000
@@ -92,7 +92,7 @@ def save_image(image: Image, path: Path, record: Record | None = None) -> None:
 
 def save_new(image: Image, folder: Path, names: Iterable[str], record: Record) -> bool:
     """Write a PNG under the first of the names that is free in `folder`; print its path. False if all are taken."""
-    from ldm.files import write_new
+    from ldm.files.read_write import write_new
 
     with writable(folder):
         path = write_new(folder, names, lambda temporary: write_png(image, temporary, record))
@@ -102,9 +102,11 @@ def save_new(image: Image, folder: Path, names: Iterable[str], record: Record) -
 
 
 def write_png(image: Image, path: Path, record: Record | None) -> None:
-    from ldm.record import png_texts
+    from ldm.diffusion.samplers import find_sampler
+    from ldm.images.metadata import png_texts
 
-    image.save(path, format="PNG", pnginfo=None if record is None else png_texts(record))
+    texts = None if record is None else png_texts(record, find_sampler(record.sampler).label)
+    image.save(path, format="PNG", pnginfo=texts)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -116,7 +118,7 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path`, which is then printed. Raises `LdmError` if that cannot be."""
-    from ldm.files import atomic_path
+    from ldm.files.read_write import atomic_path
 
     with writable(path), atomic_path(path) as temporary:
         yield temporary

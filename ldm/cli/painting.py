@@ -18,9 +18,9 @@ from ldm.cli.hashes import remembered_sha256
 from ldm.cli.output import progress_bar, tell
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError, printable
+from ldm.images.metadata import File, Record, Versions, sha256
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
-from ldm.record import File, Record, Versions, sha256
 from ldm.repaint import pick_strength
 from ldm.text.unknown import unknown_words
 
@@ -118,7 +118,7 @@ def read_given(record: Record) -> dict[str, Any]:
     if record.init is None:
         return {}
 
-    from ldm.inputs import read_mask, read_picture
+    from ldm.images.reading import read_mask, read_picture
 
     given: dict[str, Any] = {"keep_pixels": record.keep_pixels}
     for name, file, read in (("init", record.init, read_picture), ("mask", record.mask, read_mask)):
@@ -195,8 +195,8 @@ def paint_traced(
     model: LatentDiffusion, what: Record, painted: Callable[[Progress], list[Image]], folder: Path
 ) -> list[Image]:
     """The same pictures, and a report on them in `folder`."""
-    from ldm.trace.recorder import record
-    from ldm.trace.report import write_report
+    from ldm.lab.trace.recorder import record
+    from ldm.lab.trace.report import write_report
 
     with record(model, what.prompt, what.weighting) as recording:
         images = painted(recording.watch(progress_bar))

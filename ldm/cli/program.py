@@ -24,7 +24,7 @@ from ldm.cli.output import tell
 from ldm.cli.postcards import postcards_options
 from ldm.cli.train import train_options
 from ldm.errors import LdmError, printable
-from ldm.paths import expanded
+from ldm.files.paths import expanded
 
 # In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
 COMMANDS = (

@@ -19,8 +19,8 @@ from pathlib import Path, PureWindowsPath
 from ldm.cli.output import tell
 from ldm.cli.painting import files_of, given_file
 from ldm.errors import LdmError
+from ldm.images.metadata import File, Record
 from ldm.loading import find, weights_folders
-from ldm.record import File, Record
 
 MOST_STEPS = 1000
 MOST_BATCH = 16

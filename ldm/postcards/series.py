@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.files.read_write import atomic_path
 from ldm.postcards.attributes import SUBJECTS, Scene, sample_scene
 from ldm.postcards.captions import caption
 from ldm.postcards.draw import draw

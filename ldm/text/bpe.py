@@ -27,8 +27,8 @@ from collections.abc import Iterable, Mapping
 
 from ldm.errors import LdmError
 from ldm.text.merges import Pair
+from ldm.text.pretokenize import BOS, EOS, Clean, split_words, word_symbols
 from ldm.text.tokenizer import merge_pair
-from ldm.text.words import BOS, EOS, Clean, split_words, word_symbols
 
 
 def count_words(texts: Iterable[str], clean: Clean = "openai") -> Counter[str]:

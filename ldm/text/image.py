@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldm.config import ImageConfig
-from ldm.pixels import to_pixels
+from ldm.images.pixels import to_pixels
 from ldm.text.transformer import TransformerLayer, embedding
 
 # Per-channel mean and standard deviation of CLIP's training images, whose pixels are in [0, 1].

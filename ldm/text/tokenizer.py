@@ -26,7 +26,7 @@ weights saw in training. Stable Diffusion 1 was trained with transformers' token
 Stable Diffusion 2 with open_clip's, which fills with 0 as OpenAI's own `clip.tokenize` does. (SDXL has two
 text encoders, and uses one of each.)
 
-Left out: how a text becomes words (`ldm.text.words`), how the merges are learned (`ldm.text.bpe`),
+Left out: how a text becomes words (`ldm.text.pretokenize`), how the merges are learned (`ldm.text.bpe`),
 what becomes of the ids (`ldm.text.encoder`).
 
 Sources: Sennrich, Haddow and Birch 2016, section 3.2 (byte pairs inside words); Radford et al. 2019,
@@ -44,10 +44,19 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ldm.errors import LdmError, shown
-from ldm.files import atomic_path
+from ldm.files.read_write import atomic_path
 from ldm.text.merges import Pair, read_clip_merges
+from ldm.text.pretokenize import (
+    BOS,
+    END_OF_WORD,
+    EOS,
+    Clean,
+    base_symbols,
+    split_words,
+    symbol_bytes,
+    word_symbols,
+)
 from ldm.text.tokenizer_files import read_tokenizer_files
-from ldm.text.words import BOS, END_OF_WORD, EOS, Clean, base_symbols, split_words, symbol_bytes, word_symbols
 
 Pad = Literal["eos", "zero"]
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ldm.errors import LdmError, shown
-from ldm.files import read_json, read_text
+from ldm.files.read_write import read_json, read_text
 from ldm.text.merges import Pair, parse_merges
-from ldm.text.words import BOS, END_OF_WORD, EOS
+from ldm.text.pretokenize import BOS, END_OF_WORD, EOS
 
 log = logging.getLogger("ldm")
 

@@ -1,9 +1,9 @@
 r"""Checkpoints: everything that training needs to resume exactly where it stopped.
 
-A checkpoint is one file, written to a temporary file and renamed over the old one (`ldm/files.py`), so a process that
-is killed while writing leaves the old one intact. Only the steps since the checkpoint are lost. Each step's random
-numbers depend on the seed and the step alone, so repeating these steps gives the same weights, bit for bit on the same
-machine with the same number of threads.
+A checkpoint is one file, written to a temporary file and renamed over the old one (`ldm/files/read_write.py`), so a
+process that is killed while writing leaves the old one intact. Only the steps since the checkpoint are lost. Each
+step's random numbers depend on the seed and the step alone, so repeating these steps gives the same weights, bit for
+bit on the same machine with the same number of threads.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ldm.errors import LdmError
-from ldm.files import atomic_path, open_regular
+from ldm.files.read_write import atomic_path, open_regular
 from ldm.train.processes import world_size
 
 Identity = Mapping[str, str | int | float]  # settings and inputs that must not change when a run is resumed

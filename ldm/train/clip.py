@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.convert.folder import read_config, read_tokenizer, write_clip
+from ldm.checkpoints.folder import read_config, read_tokenizer, write_clip
 from ldm.errors import LdmError
-from ldm.pixels import to_images
+from ldm.images.pixels import to_images
 from ldm.text.clip import CLIP, contrastive_loss
 from ldm.text.image import fit
 from ldm.text.tokenizer import Tokenizer

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import ldm.postcards
 from ldm.errors import LdmError
-from ldm.files import atomic_path, open_regular
+from ldm.files.read_write import atomic_path, open_regular
 from ldm.postcards import SUBJECTS, Scene, caption, postcard, sample_scene
 from ldm.train.checkpoint import fingerprint
 from ldm.train.processes import barrier, device, rank

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ldm.checkpoints.folder import fill, read_config, read_tensors, read_tokenizer, write_tensors
 from ldm.config import NoiseConfig
-from ldm.convert.folder import fill, read_config, read_tensors, read_tokenizer, write_tensors
 from ldm.diffusion.predict import training_target
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
-from ldm.files import atomic_path
+from ldm.files.read_write import atomic_path
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import DEMO_PROMPTS, grid
 from ldm.train.checkpoint import Identity, fingerprint

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ldm.files import atomic_path
+from ldm.files.read_write import atomic_path
 from ldm.train.checkpoint import explaining_write_errors
 from ldm.train.plot import plot_loss
 from ldm.train.processes import rank

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ldm.backend.accelerate import accelerate
 from ldm.backend.cpu import bfloat16_instructions
 from ldm.errors import LdmError
-from ldm.leftovers import sweep_folder
+from ldm.files.leftovers import sweep_folder
 from ldm.nn.attention import Attention
 from ldm.train.checkpoint import (
     Identity,

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ldm.errors import LdmError, printable
-from ldm.files import read_bounded
-from ldm.inputs import fit_picture, read_picture
+from ldm.files.read_write import read_bounded
+from ldm.images.reading import fit_picture, read_picture
 from ldm.train.checkpoint import fingerprint
 from ldm.train.data import CaptionedImages
 from ldm.train.processes import rank
@@ -38,8 +38,8 @@ Unusable = dict[str, list[str]]  # reason -> names
 def read_image_folder(folder: Path, size: int) -> tuple[CaptionedImages, CaptionedImages]:
     """The usable images of `folder`, split into training and held-out images (every tenth in order of name).
 
-    Each image is read by `ldm.inputs` (upright, opaque, RGB), cropped to its central square and resized to `size`
-    pixels. Unusable files are reported with the reason. Raises `LdmError` if fewer than two images are usable.
+    Each image is read by `ldm.images.reading` (upright, opaque, RGB), cropped to its central square and resized to
+    `size` pixels. Unusable files are reported with the reason. Raises `LdmError` if fewer than two images are usable.
     """
     unusable: Unusable = defaultdict(list)
     captions = find_captions(folder, unusable)

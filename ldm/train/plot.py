@@ -10,7 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ldm.files import atomic_path, open_regular
+from ldm.files.read_write import atomic_path, open_regular
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
+from ldm.checkpoints.folder import read_config
 from ldm.config import TINY, Config, ImageConfig, Level, UNetConfig
-from ldm.convert.folder import read_config
 from ldm.errors import LdmError
-from ldm.files import atomic_path, read_json
-from ldm.leftovers import sweep_folder
+from ldm.files.leftovers import sweep_folder
+from ldm.files.read_write import atomic_path, read_json
 from ldm.postcards import SUBJECTS
 from ldm.train.clip import train_clip
 from ldm.train.data import CaptionedImages, draw_postcards

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ldm.checkpoints.folder import read_config, write_config
 from ldm.config import Config
-from ldm.convert.folder import read_config, write_config
 from ldm.postcards import caption, sample_scene
 from ldm.text.bpe import learn_merges
 from ldm.text.tokenizer import Tokenizer

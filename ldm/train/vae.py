@@ -22,10 +22,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ldm.convert.folder import read_clip, read_config, write_config, write_tensors
+from ldm.checkpoints.folder import read_clip, read_config, write_config, write_tensors
 from ldm.errors import LdmError
-from ldm.files import atomic_path
-from ldm.pixels import to_images
+from ldm.files.read_write import atomic_path
+from ldm.images.pixels import to_images
 from ldm.postcards import grid
 from ldm.text.clip import CLIP
 from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_loss, frozen_logits

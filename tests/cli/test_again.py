@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import ldm
-from ldm.convert.writing import convert
-from ldm.record import Versions, png_texts, read_record
+from ldm.checkpoints.write import convert
+from ldm.images.metadata import Versions, png_texts, read_record
 from ldm.unet.unet import UNet
+from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 from tests.cli.terminal import files, pixels, run
-from tests.convert.made import FAMILIES, random_tensors, save, single_file
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_model_that_is_gone_is_one_clear_line(capsys, painted):
 
 def test_the_picture_it_started_from_is_found_again_or_told(capsys, model, work, monkeypatch):
     read = SimpleNamespace(read_picture=lambda path: Image.open(path).convert("RGB"), read_mask=None)
-    monkeypatch.setitem(sys.modules, "ldm.inputs", read)
+    monkeypatch.setitem(sys.modules, "ldm.images.reading", read)
     monkeypatch.setattr(
         ldm.LatentDiffusion,
         "generate",

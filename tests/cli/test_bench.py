@@ -2,7 +2,7 @@ r"""`ldm bench`: our arm alone."""
 
 from pathlib import Path
 
-from ldm.bench import run as bench
+from ldm.lab.bench import run as bench
 from tests.cli.terminal import run
 
 

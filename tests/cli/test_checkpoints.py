@@ -1,4 +1,4 @@
-r"""`ldm inspect`, `convert`, `export`, `verify`: what they print, write, and refuse. (What they do: tests/convert.)"""
+r"""`ldm inspect`, `convert`, `export`, `verify`: what they print, write, refuse. (What they do: tests/checkpoints.)"""
 
 import json
 import shutil
@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 import ldm
 from ldm.cli.checkpoints import brief
-from ldm.record import sha256
-from ldm.verify.figures import Figure
-from ldm.verify.run import Outcome
+from ldm.images.metadata import sha256
+from ldm.lab.verify.figures import Figure
+from ldm.lab.verify.run import Outcome
 from tests.cli.terminal import files, pixels, run, wrong
 
 
@@ -33,7 +33,7 @@ def test_inspect_says_what_is_in_it_and_runs_nothing(capsys, model):
 
 
 def test_inspect_without_hash_reads_no_file_whole(capsys, model, monkeypatch):
-    monkeypatch.setattr("ldm.convert.inspect.sha256_of", None)
+    monkeypatch.setattr("ldm.checkpoints.inspect.sha256_of", None)
     code, out, _ = run(capsys, "inspect", model, "--no-hash")
     assert code == 0 and "sha256" not in out and out.endswith("opens it\n")
 
@@ -148,7 +148,7 @@ def measured(monkeypatch):
             asked.append((model.dtype, release, folder))
             return [Outcome(FIGURE, got)]
 
-        monkeypatch.setattr("ldm.verify.run.run", compute)
+        monkeypatch.setattr("ldm.lab.verify.run.run", compute)
         return asked
 
     return say

@@ -2,8 +2,8 @@ r"""`ldm exercise`."""
 
 import pytest
 
-from ldm.exercises.cutting import live_source, stub
-from ldm.exercises.listed import EXERCISES
+from ldm.lab.exercises.cutting import live_source, stub
+from ldm.lab.exercises.listed import EXERCISES
 from tests.cli.terminal import files, run, wrong
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ldm.cli import hashes
 from ldm.cli.hashes import cache_file, remembered_sha256
-from ldm.record import sha256
+from ldm.images.metadata import sha256
 
 
 @pytest.fixture(autouse=True)

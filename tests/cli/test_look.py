@@ -12,9 +12,9 @@ from PIL import Image
 from ldm.cli import painting
 from ldm.cli.look import rows
 from ldm.cli.output import progress_bar
-from ldm.record import File, Group
+from ldm.images.metadata import File, Group
 from tests.cli.terminal import files, run
-from tests.test_record import RECORD, write_picture
+from tests.images.test_metadata import RECORD, write_picture
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -92,16 +92,16 @@ def told(options: dict) -> str:
 
 @pytest.fixture
 def inside(monkeypatch):
-    r"""Stands in for `ldm.trace`, and notes what it is asked for."""
+    r"""Stands in for `ldm.lab.trace`, and notes what it is asked for."""
     asked = []
     monkeypatch.setattr(painting, "load_model", lambda name, **options: f"the model {name}{told(options)}")
-    monkeypatch.setitem(sys.modules, "ldm.trace", ModuleType("ldm.trace"))
+    monkeypatch.setitem(sys.modules, "ldm.lab.trace", ModuleType("ldm.lab.trace"))
     explore = SimpleNamespace(explore=lambda *arguments, **options: asked.append((*arguments, options)))
-    monkeypatch.setitem(sys.modules, "ldm.trace.explore", explore)
+    monkeypatch.setitem(sys.modules, "ldm.lab.trace.explore", explore)
     shapes = SimpleNamespace(
         table=lambda model: f"table of {model}\n", svg=lambda model: f"<svg>{model}</svg>\n"
     )
-    monkeypatch.setitem(sys.modules, "ldm.trace.shapes", shapes)
+    monkeypatch.setitem(sys.modules, "ldm.lab.trace.shapes", shapes)
     return asked
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import ldm
 from ldm.cli import many, painting
-from ldm.record import Group, read_record
+from ldm.images.metadata import Group, read_record
 from tests.cli.terminal import files, pixels, run, wrong
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from PIL import Image
 
 import ldm
 from ldm.cli.output import progress_bar
-from ldm.record import read_record
+from ldm.images.metadata import read_record
 from tests.cli.terminal import files, pixels, run, wrong
 
 

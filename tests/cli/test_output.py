@@ -9,7 +9,7 @@ from PIL import Image
 from ldm.cli.output import check_place, printable, save_output, tell
 from ldm.errors import LdmError
 from tests.cli.terminal import files
-from tests.test_record import RECORD
+from tests.images.test_metadata import RECORD
 
 DOT = Image.new("RGB", (8, 8))
 

@@ -17,8 +17,8 @@ from PIL import Image
 import ldm
 from ldm.cli import painting
 from ldm.cli.output import progress_bar
+from ldm.images.metadata import File, read_record
 from ldm.loading import pick_device
-from ldm.record import File, read_record
 from tests.cli.terminal import run, wrong
 from tests.small import CONFIG, write_small_model
 
@@ -117,12 +117,12 @@ def test_of_a_model_that_is_not_small_the_device_and_the_numbers_chosen_are_told
 
 @pytest.fixture
 def inputs(monkeypatch):
-    r"""Stands in for `ldm.inputs`, and notes what reaches `generate`."""
+    r"""Stands in for `ldm.images.reading`, and notes what reaches `generate`."""
     read = SimpleNamespace(
         read_picture=lambda path: Image.open(path).convert("RGB"),
         read_mask=lambda path: Image.open(path).convert("L"),
     )
-    monkeypatch.setitem(sys.modules, "ldm.inputs", read)
+    monkeypatch.setitem(sys.modules, "ldm.images.reading", read)
     seen = {}
 
     def generate(self, prompt, negative, **options):
@@ -210,9 +210,9 @@ def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
         assert what is recording and len(images) == 1
         return [folder / "film.png"]
 
-    monkeypatch.setitem(sys.modules, "ldm.trace", ModuleType("ldm.trace"))
-    monkeypatch.setitem(sys.modules, "ldm.trace.recorder", SimpleNamespace(record=record))
-    monkeypatch.setitem(sys.modules, "ldm.trace.report", SimpleNamespace(write_report=write_report))
+    monkeypatch.setitem(sys.modules, "ldm.lab.trace", ModuleType("ldm.lab.trace"))
+    monkeypatch.setitem(sys.modules, "ldm.lab.trace.recorder", SimpleNamespace(record=record))
+    monkeypatch.setitem(sys.modules, "ldm.lab.trace.report", SimpleNamespace(write_report=write_report))
     options = ("--model", model, "--seed", 1, "--out", "a.png", "--trace", "inside")
     assert run(capsys, "generate", "red dog", *options, *brackets)[:2] == (0, "inside/film.png\na.png\n")
     assert recording.steps == 2 and read_record(work / "a.png").traced

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from ldm.cli import again, unasked
-from ldm.record import File, Group, png_texts, read_record
+from ldm.images.metadata import File, Group, png_texts, read_record
 from tests.cli.terminal import run, wrong
-from tests.test_record import RECORD
+from tests.images.test_metadata import RECORD
 
 
 @pytest.fixture

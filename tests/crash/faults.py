@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ldm.leftovers
+import ldm.files.leftovers
 
 
 def disk_full() -> None:
@@ -83,13 +83,17 @@ def failing(at: int, fault: Callable[[], None], under: Path, each_write: bool = 
 
         return call
 
-    plain: dict[str, Any] = {"open": builtins.open, "os.open": os.open, "renameat2": ldm.leftovers._renameat2}
+    plain: dict[str, Any] = {
+        "open": builtins.open,
+        "os.open": os.open,
+        "renameat2": ldm.files.leftovers._renameat2,
+    }
     plain |= {name: getattr(os, name) for name in ("fsync", "mkdir", "replace", "rename", "link")}
     changes: list[tuple[Any, str, Any]] = [
         (builtins, "open", opened), (io, "open", opened), (os, "open", created),
         (os, "fsync", before("fsync", "fsync", None)), (os, "mkdir", before("mkdir", "mkdir", 0)),
         *((os, name, before("rename", name, 0)) for name in ("replace", "rename", "link")),
-        (ldm.leftovers, "_renameat2", before("rename", "renameat2", 0)),
+        (ldm.files.leftovers, "_renameat2", before("rename", "renameat2", 0)),
     ]  # fmt: skip
     originals = [(place, name, getattr(place, name)) for place, name, _ in changes]
     for place, name, other in changes:

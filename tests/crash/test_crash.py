@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-import ldm.files
+import ldm.files.read_write
+from ldm.checkpoints.write import convert, export
 from ldm.cli import main, many
 from ldm.cli.painting import load_model
-from ldm.convert.writing import convert, export
 from ldm.errors import LdmError
-from ldm.leftovers import recover
+from ldm.files.leftovers import recover
 from ldm.train.loop import Recipe, train
-from tests.convert.made import FAMILIES, random_tensors, save, single_file
+from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 from tests.crash.faults import disk_full, failing, killed_at
 from tests.small import write_small_model
 
@@ -203,7 +203,7 @@ def test_a_disk_that_becomes_full_at_any_moment_costs_nothing_but_the_run(job, b
 def test_a_kill_at_any_moment_costs_nothing_but_the_run(job, began, tmp_path, monkeypatch, exchanges):
     at, met = 0, True
     if not exchanges:
-        monkeypatch.setattr(ldm.files, "exchange", lambda one, other: False)
+        monkeypatch.setattr(ldm.files.read_write, "exchange", lambda one, other: False)
         work = anew(tmp_path)
         with failing(10**9, disk_full, work) as moments:
             job.do(work)

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from ldm.bench.table import from_json, lines, markdown
-from ldm.convert.folder import read_config, read_tensors
+from ldm.checkpoints.folder import read_config, read_tensors
 from ldm.diffusion.samplers import SAMPLERS
+from ldm.lab.bench.table import from_json, lines, markdown
 from tests.conftest import REPOSITORY
 from tests.mutants.mistakes import MISTAKES
 

@@ -3,9 +3,9 @@ r"""How good is it: the equations of the measures."""
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ldm.evaluate.frechet import frechet_distance
-from ldm.evaluate.images import psnr, ssim
-from ldm.evaluate.understanding import embed_captions, scene_captions, scene_directions
+from ldm.lab.evaluate.frechet import frechet_distance
+from ldm.lab.evaluate.images import psnr, ssim
+from ldm.lab.evaluate.understanding import embed_captions, scene_captions, scene_directions
 from ldm.postcards import SCENES
 from tests.equations.numbers import agree, normal, tensor
 from tests.small import TOKENIZER, small_clip

@@ -34,14 +34,14 @@ class Result:
 
 def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
     r"""For each target what it does with some bytes, and what to begin with."""
+    from ldm.checkpoints.pickle_file import globals_of, read_pickled
+    from ldm.checkpoints.plain_yaml import read_yaml
+    from ldm.checkpoints.safetensors_file import map_tensors
+    from ldm.checkpoints.tokenizer_io import tokenizer_from_text, tokenizer_text
+    from ldm.checkpoints.unpickle import run as run_pickle
     from ldm.config import Config
-    from ldm.convert.pickled import globals_of, read_pickled
-    from ldm.convert.plain_yaml import read_yaml
-    from ldm.convert.safe import map_tensors
-    from ldm.convert.unpickle import run as run_pickle
-    from ldm.convert.words import tokenizer_from_text, tokenizer_text
-    from ldm.record import read_record
-    from tests.convert.made import FAMILIES, tokenizer
+    from ldm.images.metadata import read_record
+    from tests.checkpoints.made import FAMILIES, tokenizer
     from tests.fuzz import models, texts, weights
     from tests.fuzz.mutate import unpacked
 

@@ -11,15 +11,15 @@ from typing import Any
 
 from torch import Tensor
 
+from ldm.checkpoints.collect import Gathered, gather
+from ldm.checkpoints.opening import CONFIG, TOKENIZER
+from ldm.checkpoints.safetensors_file import write_safetensors
+from ldm.checkpoints.tokenizer_io import tokenizer_text
+from ldm.checkpoints.validate import configs_of, skeletons
+from ldm.checkpoints.write import export
 from ldm.config import Config
-from ldm.convert.fitting import configs_of, skeletons
-from ldm.convert.gather import Gathered, gather
-from ldm.convert.opening import CONFIG, TOKENIZER
-from ldm.convert.safe import write_safetensors
-from ldm.convert.words import tokenizer_text
-from ldm.convert.writing import export
 from ldm.loading import read_config
-from tests.convert.made import FAMILIES, random_tensors, single_file, tokenizer
+from tests.checkpoints.made import FAMILIES, random_tensors, single_file, tokenizer
 from tests.fuzz.mutate import change_json, change_text
 from tests.fuzz.weights import Files, same
 from tests.small import CONFIG as SMALL

@@ -7,7 +7,7 @@ import struct
 from copy import deepcopy
 from random import Random
 
-from tests.convert.handwritten import (
+from tests.checkpoints.handwritten import (
     START,
     Entry,
     call,

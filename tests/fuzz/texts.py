@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ldm.record import KEY, SIGNATURE, read_record
+from ldm.images.metadata import KEY, SIGNATURE, read_record
 from ldm.text.tokenizer import Tokenizer
-from tests.convert.made import FAMILIES, tokenizer
+from tests.checkpoints.made import FAMILIES, tokenizer
 from tests.fuzz.models import Original, said
 from tests.fuzz.mutate import change_json, flip
 from tests.fuzz.weights import Files

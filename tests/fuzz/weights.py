@@ -17,12 +17,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ldm.convert.inspect import inspect
-from ldm.convert.pickled import globals_of, read_pickled
-from ldm.convert.readers import read_file
-from ldm.convert.safe import map_tensors, read_header, write_safetensors
+from ldm.checkpoints.formats import read_file
+from ldm.checkpoints.inspect import inspect
+from ldm.checkpoints.pickle_file import globals_of, read_pickled
+from ldm.checkpoints.safetensors_file import map_tensors, read_header, write_safetensors
 from ldm.errors import LdmError
-from tests.convert.handwritten import zip_archive
+from tests.checkpoints.handwritten import zip_archive
 from tests.fuzz.mutate import (
     attacks,
     change_archive,

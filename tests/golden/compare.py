@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ldm.convert.rows import Row, from_diffusers, to_diffusers
+from ldm.checkpoints.key_map import Row, from_diffusers, to_diffusers
 from tests.golden.weights import draw
 
 

@@ -1,4 +1,5 @@
-r"""Records figures of small models in the format of `ldm/verify/figures.json`, into `figures.json` beside this script.
+r"""Records figures of small models in the format of `ldm/lab/verify/figures.json`, into `figures.json` beside this
+script.
 
 Nobody here has the weights that the published figures are for. So the same kinds of figures are measured with the
 reference library on small models with the weights of `weights.py`: the program that compares must find that the same

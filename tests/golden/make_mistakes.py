@@ -13,9 +13,9 @@ from unittest import mock
 
 from torch import nn
 
-from ldm.convert.rows import Row, text_rows, unet_rows, vae_rows
+from ldm.checkpoints.key_map import Row, text_rows, unet_rows, vae_rows
 from ldm.errors import LdmError
-from ldm.files import atomic_path
+from ldm.files.read_write import atomic_path
 from ldm.text.encoder import TextEncoder
 from ldm.unet import embedding
 from ldm.unet.unet import UNet
@@ -28,7 +28,7 @@ from tests.text.test_golden import TEXT
 from tests.unet.test_golden import SIZES as UNETS
 from tests.vae.test_golden import SIZES as VAES
 
-NETWORKS = ("nn/", "text/encoder.py", "text/transformer.py", "unet/", "vae/", "convert/rows.py")
+NETWORKS = ("nn/", "text/encoder.py", "text/transformer.py", "unet/", "vae/", "checkpoints/key_map.py")
 Case = Callable[[], tuple[nn.Module, list[Row], Callable[[], object]]]
 
 

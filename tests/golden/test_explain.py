@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ldm.convert.names import Row
+from ldm.checkpoints.names import Row
 from tests.golden import make_mistakes
 from tests.golden.compare import assert_same
 from tests.golden.explain import (

@@ -19,8 +19,16 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from ldm.checkpoints.key_map import (
+    Row,
+    clip_rows,
+    from_diffusers,
+    text_extras,
+    text_rows,
+    unet_rows,
+    vae_rows,
+)
 from ldm.config import SD1, SD2_BASE, TINY, NoiseConfig
-from ldm.convert.rows import Row, clip_rows, from_diffusers, text_extras, text_rows, unet_rows, vae_rows
 from ldm.diffusion.guidance import classifier_free_guidance
 from ldm.diffusion.level import Level
 from ldm.diffusion.predict import x0_and_eps

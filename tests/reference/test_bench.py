@@ -11,10 +11,10 @@ pytest.importorskip("transformers")
 import torch
 
 import ldm
-from ldm.bench import ours, work
-from tests.bench import theirs
-from tests.bench.conftest import SIZES, folder
+from ldm.lab.bench import ours, work
 from tests.golden.compare import assert_same
+from tests.lab.bench import theirs
+from tests.lab.bench.conftest import SIZES, folder
 
 pytestmark = pytest.mark.reference
 assert folder  # a fixture

@@ -15,7 +15,7 @@ import diffusers
 import transformers
 
 import ldm
-from ldm.convert.writing import convert, export
+from ldm.checkpoints.write import convert, export
 from ldm.text.tokenizer import Tokenizer
 from tests.golden.compare import assert_same
 from tests.golden.make import numbers, randomise

@@ -23,8 +23,8 @@ from diffusers import (
 )
 from PIL import Image
 
+from ldm.checkpoints.key_map import from_diffusers, unet_rows, vae_rows
 from ldm.config import Config, Defaults, NoiseConfig, TextConfig
-from ldm.convert.rows import from_diffusers, unet_rows, vae_rows
 from ldm.diffusion.level import CLEAN
 from ldm.pipeline import LatentDiffusion
 from ldm.repaint import Original

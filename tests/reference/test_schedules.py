@@ -10,12 +10,12 @@ pytest.importorskip("diffusers")
 
 import diffusers
 
-from ldm.convert.gather import gather
-from ldm.convert.schedules import schedule_of
-from ldm.convert.writing import export
+from ldm.checkpoints.collect import gather
+from ldm.checkpoints.schedules import schedule_of
+from ldm.checkpoints.write import export
 from ldm.diffusion.samplers import find_sampler
 from ldm.diffusion.schedule import make_alpha_bar
-from tests.convert.made import FAMILIES, random_tensors, save, single_file
+from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 
 pytestmark = pytest.mark.reference
 

@@ -32,7 +32,7 @@ def write(folder: Path, small: bool) -> str:
 
 
 def inspect(folder: Path, small: bool) -> str:
-    from ldm.convert.inspect import inspect
+    from ldm.checkpoints.inspect import inspect
 
     report = inspect(folder / CKPT, hash=False)
     return f"{report.kind}, {'supported' if report.supported else report.trouble}"
@@ -41,7 +41,7 @@ def inspect(folder: Path, small: bool) -> str:
 def convert(folder: Path, small: bool) -> str:
     import torch
 
-    from ldm.convert.writing import convert
+    from ldm.checkpoints.write import convert
 
     dropped = convert(folder / CKPT, folder / OURS, dtype=torch.float32)
     return f"float32; not kept: {', '.join(dropped)}"
@@ -121,7 +121,7 @@ def goals(config: Config) -> dict[str, Goal]:
 
 def run_stage(name: str, folder: Path, small: bool) -> None:
     r"""One stage, in this process; its cost goes to stdout as JSON. Imports are paid before the clock starts."""
-    import ldm.convert.writing
+    import ldm.checkpoints.write
     import ldm.loading  # noqa: F401
 
     print(json.dumps(cost(lambda: STAGES[name](folder, small)).as_dict()))

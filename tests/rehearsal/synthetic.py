@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ldm.checkpoints.names import written
+from ldm.checkpoints.validate import configs_of, part_rows, skeleton
 from ldm.config import SD1, Config, Level, NoiseConfig
-from ldm.convert.fitting import configs_of, part_rows, skeleton
-from ldm.convert.names import written
 from ldm.diffusion.schedule import make_alpha_bar, make_betas
 
 HOMES = {

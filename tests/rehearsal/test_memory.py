@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from ldm.checkpoints.write import convert
 from ldm.config import SD1, Level
-from ldm.convert.writing import convert
 from tests.rehearsal.__main__ import CKPT, OURS, SLACK, STAGES, Goal, goals
 from tests.rehearsal.memory import STATUS, Cost, cost
 from tests.rehearsal.synthetic import narrow, numbers_of, write_checkpoint

@@ -5,8 +5,8 @@ import pytest
 
 from ldm.errors import LdmError
 from ldm.text.bpe import count_words, learn_merges
+from ldm.text.pretokenize import EOS, word_symbols
 from ldm.text.tokenizer import Tokenizer, merge_pair
-from ldm.text.words import EOS, word_symbols
 
 WORDS = {"low": 5, "lower": 2, "newer": 6}
 

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
+from ldm.checkpoints.key_map import clip_rows, image_rows, text_rows
 from ldm.config import TINY, ImageConfig, TextConfig
-from ldm.convert.rows import clip_rows, image_rows, text_rows
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.image import ImageEncoder

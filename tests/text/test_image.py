@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ldm.config import CLIP_L_IMAGE, ImageConfig
-from ldm.pixels import to_pixels
+from ldm.images.pixels import to_pixels
 from ldm.text.image import MEAN, STD, ImageEncoder, fit, preprocess, standardise
 
 SMALL = ImageConfig(8, patch=4, width=8, layers=2, heads=2, activation="gelu")

@@ -10,11 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldm.errors import LdmError
+from ldm.text import pretokenize as words_module
 from ldm.text import tokenizer as tokenizer_module
-from ldm.text import words as words_module
 from ldm.text.merges import CLIP_MERGES, parse_merges, read_clip_merges
+from ldm.text.pretokenize import (
+    base_symbols,
+    byte_alphabet,
+    clean_openai,
+    split_words,
+    symbol_bytes,
+    word_symbols,
+)
 from ldm.text.tokenizer import Tokenizer, merge_pair, merge_word
-from ldm.text.words import base_symbols, byte_alphabet, clean_openai, split_words, symbol_bytes, word_symbols
 
 GOLDEN = json.loads(Path(__file__).with_name("tokenizer_golden.json").read_text())["cases"]
 LOWER = [("l", "o"), ("lo", "w"), ("e", "r</w>")]  # the example of the module's docstring

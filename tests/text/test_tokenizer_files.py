@@ -6,8 +6,8 @@ import pytest
 
 from ldm.errors import LdmError
 from ldm.text import tokenizer_files
+from ldm.text.pretokenize import BOS, EOS
 from ldm.text.tokenizer import Tokenizer
-from ldm.text.words import BOS, EOS
 
 LOWER = [("l", "o"), ("lo", "w"), ("e", "r</w>")]
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ldm.convert.folder import read_clip, read_tensors, write_config
+from ldm.checkpoints.folder import read_clip, read_tensors, write_config
 from ldm.errors import LdmError
 from ldm.text.bpe import learn_merges
 from ldm.text.clip import CLIP, contrastive_loss

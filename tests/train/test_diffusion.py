@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from ldm.checkpoints.folder import fill, read_model, read_tensors
 from ldm.config import NoiseConfig
-from ldm.convert.folder import fill, read_model, read_tensors
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.pipeline import LatentDiffusion
 from ldm.train import diffusion as stage

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import ldm
+from ldm.checkpoints.folder import read_config, write_config
 from ldm.config import TINY
-from ldm.convert.folder import read_config, write_config
 from ldm.errors import LdmError
 from ldm.postcards import SCENES, Landscape, Portrait, held_out
 from ldm.postcards.attributes import subject

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ldm.checkpoints.folder import read_config, write_config
 from ldm.config import TINY
-from ldm.convert.folder import read_config, write_config
 from ldm.postcards import caption, sample_scene
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.tokenizer import postcard_captions, train_tokenizer

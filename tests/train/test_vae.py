@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ldm.convert.folder import fill, read_config, read_tensors, write_clip, write_config
+from ldm.checkpoints.folder import fill, read_config, read_tensors, write_clip, write_config
 from ldm.errors import LdmError
 from ldm.text.clip import CLIP
 from ldm.train import vae as stage

@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import torch
 
+from ldm.checkpoints.key_map import unet_rows
 from ldm.config import Level, UNetConfig
-from ldm.convert.rows import unet_rows
 from ldm.unet import embedding
 from ldm.unet.unet import UNet
 from tests.golden.compare import assert_same, filled, golden

@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
+from ldm.checkpoints.key_map import vae_rows
 from ldm.config import VAEConfig
-from ldm.convert.rows import vae_rows
 from ldm.vae.vae import VAE
 from tests.golden.compare import assert_same, filled, golden
 from tests.golden.explain import explain

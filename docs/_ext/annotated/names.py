@@ -66,9 +66,9 @@ class Names:
         for title, modules in self.groups:
             listed: list[str] = []
             for module in modules:
-                listed += [
-                    m for m in (module.rpartition(".")[0], module) if m not in seen and m not in listed
-                ]
+                parts = module.split(".")
+                above = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+                listed += [m for m in above if m not in seen and m not in listed]
             groups.append((title, listed))
             seen.update(listed)
         groups[0][1].insert(0, PACKAGE)

@@ -1,0 +1,140 @@
+r"""What is in this file? Which model, or what else that is often taken for one.
+
+The shapes of a few tensors tell the families of Stable Diffusion apart: how many channels the U-Net takes, how wide
+its context is, and whether the maps around its transformers are convolutions (version 1) or linear (version 2).
+They cannot tell what the U-Net predicts: versions 2 base and 2 for 768 pixels have the same shapes.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ldm.checkpoints.checkpoint import Checkpoint
+from ldm.checkpoints.notes import note
+from ldm.errors import LdmError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+NAMES = {
+    "sd1": "Stable Diffusion 1",
+    "sd1-inpaint": "Stable Diffusion 1, inpainting",
+    "sd1-pix2pix": "InstructPix2Pix",
+    "sd2": "Stable Diffusion 2",
+    "sd2-base": "Stable Diffusion 2 base (predicts eps)",
+    "sd2-v": "Stable Diffusion 2 for 768 pixels (predicts v)",
+    "sd2-inpaint": "Stable Diffusion 2, inpainting",
+    "sd2-depth": "Stable Diffusion 2, depth to image",
+    "sdxl": "Stable Diffusion XL",
+    "sdxl-refiner": "Stable Diffusion XL, refiner",
+}
+SUPPORTED = ("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint")
+
+LARGEST = 2**20  # no side of a tensor of Stable Diffusion comes near
+
+
+def side(shapes: Shapes, name: str, axis: int) -> int:
+    """One number of a tensor's shape. Raises `LdmError` if there is no such tensor, or it has another form."""
+    if name not in shapes:
+        raise LdmError(
+            f"there is no tensor {name}, which tells the model's size; is it another kind of model?"
+        )
+    shape = shapes[name]
+    if axis >= len(shape) or not 0 < shape[axis] <= LARGEST:
+        raise LdmError(f"{name} has the shape {list(shape)}; expected a model's")
+    return shape[axis]
+
+
+def family(checkpoint: Checkpoint) -> str | None:
+    """A key of `NAMES`, or None if there is no U-Net. "sd2": either base or for 768 pixels.
+
+    Raises `LdmError` for a U-Net that is none of Stable Diffusion's.
+    """
+    if "unet" not in checkpoint.parts:
+        return None
+    part = checkpoint.parts["unet"]
+    shapes = part.shapes
+    entry = {"compvis": "input_blocks.0.0.weight"}.get(part.layout, "conv_in.weight")
+    channels = side(shapes, entry, 1)
+    if any(name.startswith(("label_emb.", "add_embedding.")) for name in shapes):
+        two = "text_2" in checkpoint.parts or "add_embedding.linear_1.weight" in shapes
+        return "sdxl" if two else "sdxl-refiner"
+    rank = next((len(shape) for name, shape in shapes.items() if name.endswith(".proj_in.weight")), None)
+    if rank not in (2, 4):
+        raise LdmError(f"{part.source}: the U-Net has no spatial transformer; is it another kind of model?")
+    version = "sd1" if rank == 4 else "sd2"
+    variants = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}
+    found = version + variants.get(channels, f" with {channels} channels")
+    if found not in NAMES:
+        raise LdmError(
+            f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 for an inpainting model"
+        )
+    return found
+
+
+# The libraries' classes that Stable Diffusion is made of, by the part of a diffusers folder; "" is the pipeline.
+CLASSES = {
+    "": r"StableDiffusion(Inpaint|Img2Img)?Pipeline(Legacy|Safe)?",
+    "unet": "UNet2DConditionModel",
+    "vae": "AutoencoderKL",
+    "text_encoder": r"CLIPTextModel(WithProjection)?|CLIPModel",
+    "tokenizer": r"CLIPTokenizer(Fast)?",
+    # All that walk along the same noise schedule; which of them is up to `sampler=`.
+    "scheduler": r"(DDIM|DDPM|PNDM|LMS|Heun|Euler|KDPM2|DPMSolver|DEIS|UniPC|SASolver)\w*Scheduler",
+}
+# Those around a whole Stable Diffusion, which opens without what is added to it.
+AROUND = {
+    "": r"StableDiffusion(ControlNet|Adapter|PAG|SAG|Panorama|DiffEdit|AttendAndExcite)\w*Pipeline",
+    "scheduler": r"(LCM|TCD)Scheduler",
+}
+# Whose classes these are, where that says more than the class.
+FAMILIES = (
+    (r"^Flux", "a Flux model"),
+    (r"^(StableDiffusion3|SD3)", "a Stable Diffusion 3 model"),
+    (r"^StableDiffusionXL", "Stable Diffusion XL"),
+    (r"^StableDiffusionInstructPix2Pix", "InstructPix2Pix"),
+    (r"^(AltDiffusion|Roberta|XLMRoberta)", "AltDiffusion, which reads prompts by another text encoder"),
+    (r"^LatentConsistency", "a latent consistency model, which has a sampler of its own"),
+)
+
+
+def classes_of(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each part of a diffusers folder with the class that its JSON names; the pipeline, which is "", first."""
+    index = settings.get("", {})
+    named = [(part, index.get(part)) for part in CLASSES if part]
+    own = [(part, settings.get(part, {})) for part in CLASSES]
+    for part, table in own:
+        if table.get("_class_name") is not None:
+            yield part, str(table["_class_name"])
+        for name in table.get("architectures") or [] if isinstance(table.get("architectures"), list) else []:
+            yield part, str(name)
+    for part, pair in named:
+        if isinstance(pair, list) and len(pair) == 2 and pair[1] is not None:
+            yield part, str(pair[1])
+
+
+def foreign_class(settings: Mapping[str, Any]) -> str | None:
+    """What a folder is, in words, if its JSON names a class that Stable Diffusion is not made of.
+
+    Notes classes around a whole Stable Diffusion, of which that alone is opened.
+    """
+    for part, name in classes_of(settings):
+        if re.fullmatch(CLASSES[part], name):
+            continue
+        if part in AROUND and re.fullmatch(AROUND[part], name):
+            where = part or "model_index.json"
+            note(f"its {where} names {name[:80]}: the Stable Diffusion in it is opened, without that")
+            continue
+        known = next((words for pattern, words in FAMILIES if re.search(pattern, name)), None)
+        where = f"its {part}'s config" if part else "its model_index.json"
+        return f"{known or 'another kind of model'} ({where} names {name[:80]})"
+    return None
+
+
+def foreign_metadata(metadata: Mapping[str, str]) -> str | None:
+    """What a file is, as `modelspec.architecture` in its metadata says, if that is not Stable Diffusion 1 or 2."""
+    said = metadata.get("modelspec.architecture", "")
+    if not said or re.fullmatch(
+        r"stable-diffusion-v[12](?![/\w]*/(lora|textual|control))[-/\w]*", said.lower()
+    ):
+        return None
+    return f"{said[:80]!r}, as its metadata says (modelspec.architecture)"

@@ -1,0 +1,164 @@
+r"""Which config a checkpoint has: detected from its shapes and its JSON, or said by the caller."""
+
+import logging
+from dataclasses import replace
+
+from ldm.checkpoints.agreement import demand_agreement
+from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
+from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
+from ldm.checkpoints.evidence import IMPLIED, heard, prediction_in_name
+from ldm.checkpoints.foreign import foreign
+from ldm.checkpoints.infer_sizes import sized_config, text_config, vae_config, whole_folder
+from ldm.checkpoints.names import some
+from ldm.checkpoints.notes import note
+from ldm.checkpoints.opening import CONFIG, OWN_PARTS, all_names
+from ldm.checkpoints.settings import PREDICTIONS, with_settings
+from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
+from ldm.errors import LdmError, shown
+
+
+def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
+    """The config of a whole model. `config` is taken instead of what was detected, `prediction` instead of its own.
+
+    Raises `LdmError` for what is no model, or one that this project cannot build yet.
+    """
+    if prediction not in (None, "eps", "v"):
+        raise LdmError(f"prediction {prediction!r}; expected 'eps' or 'v'")
+    if checkpoint.trouble:
+        raise LdmError(f"{checkpoint.path}: {checkpoint.trouble}")
+    if config is None:
+        config = _detected(checkpoint, prediction)
+    if prediction is not None:
+        config = replace(config, noise=replace(config.noise, prediction="v" if prediction == "v" else "eps"))
+    if config.noise.prediction == "eps" and config.noise.zero_snr:
+        note(
+            f"{checkpoint.path}: its noise schedule ends in zero signal, from which a prediction of eps recovers "
+            "nothing; with prediction 'eps' the plain schedule is used instead"
+        )
+        config = replace(config, noise=replace(config.noise, zero_snr=False))
+    if config.text.width != config.unet.context_width:
+        raise LdmError(
+            f"{checkpoint.path}: its text encoder is {config.text.width} wide, but its U-Net reads a context of width "
+            f"{config.unet.context_width}; they belong to different models"
+        )
+    if config.vae.latent_channels != config.unet.out_channels:
+        raise LdmError(
+            f"{checkpoint.path}: its VAE makes latents of {config.vae.latent_channels} channels, but its U-Net "
+            f"predicts {config.unet.out_channels}; they belong to different models"
+        )
+    return config
+
+
+def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
+    if CONFIG in checkpoint.metadata:  # we wrote it
+        return Config.from_json(checkpoint.metadata[CONFIG])
+    refuse_foreign(checkpoint)
+    found = family(checkpoint)
+    if found not in SUPPORTED:
+        name = NAMES.get(found or "", found)
+        raise LdmError(
+            f"{checkpoint.path} is {name}, which is not supported yet; expected Stable Diffusion 1 or 2"
+        )
+    if "text_2" in checkpoint.parts:
+        note(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
+    settings, sources = heard(checkpoint)
+    said = settings.get("scheduler", {}).get("prediction_type")
+    if prediction is None and said is not None and found.startswith("sd2"):
+        _say_prediction(checkpoint, said, f"{sources['scheduler', 'prediction_type']} says so")
+    if found == "sd2":
+        predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
+        found = "sd2-v" if predicts_v else "sd2-base"
+    told = "num_hidden_layers" in settings.get("text_encoder", {})
+    config = with_settings(sized_config(found, checkpoint.parts, told), settings)
+    demand_agreement(config, settings, found.startswith("sd2"), sources)
+    return config
+
+
+def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
+    """Stable Diffusion 2 base and 2 for 768 pixels have the same shapes: something else must tell."""
+    if prediction is not None:
+        return prediction == "v"
+    said = prediction_in_name(checkpoint.path, IMPLIED)
+    if said is None:
+        note(
+            f"{checkpoint.path}: nothing tells whether this Stable Diffusion 2 predicts eps (base) or v (768 pixels); "
+            "taking eps. If the images come out as noise, load it with prediction='v' (--prediction v)"
+        )
+        return False
+    _say_prediction(checkpoint, said[1], f"the file's name has {said[0]!r} in it")
+    return said[1] == "v_prediction"
+
+
+def _say_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
+    kind = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), shown(said))
+    note(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)", logging.INFO)
+
+
+def refuse_foreign(checkpoint: Checkpoint) -> None:
+    """Raise an `LdmError` for what is no whole model, naming it."""
+    what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
+    claimed = foreign_metadata(checkpoint.metadata)
+    if claimed and all(part in checkpoint.parts for part in OWN_PARTS):
+        note(
+            f"{checkpoint.path} is {claimed}; its tensors are those of a whole Stable Diffusion, and opened as that"
+        )
+        claimed = None
+    if what or claimed:
+        raise LdmError(f"{checkpoint.path} is {what or claimed}; expected a checkpoint of Stable Diffusion")
+    if not checkpoint.parts:
+        names = list(checkpoint.strange)
+        raise LdmError(
+            f"{checkpoint.path} has {len(names)} tensors of an unknown kind ({some(names)}); expected a checkpoint "
+            "of Stable Diffusion"
+        )
+    if list(checkpoint.parts) in (["vae"], ["text"]):
+        part = next(iter(checkpoint.parts))
+        if checkpoint.strange:
+            raise LdmError(
+                f"{checkpoint.path} holds a {PART_NAMES[part]} and {len(checkpoint.strange)} tensors of an unknown "
+                f"kind ({some(list(checkpoint.strange))}); expected a checkpoint of Stable Diffusion"
+            )
+        raise LdmError(
+            f"{checkpoint.path} is only a {PART_NAMES[part]}; open it with ldm.loading.load_{part}"
+            + (", or give it to a model with vae=... (--vae FILE)" if part == "vae" else "")
+            + whole_folder(checkpoint.parts[part].source)
+        )
+
+
+def lone_config(checkpoint: Checkpoint) -> VAEConfig | TextConfig:
+    """The config of a VAE or text encoder that comes alone, as far as it can be told from its shapes and its JSON."""
+    [(name, part)] = checkpoint.parts.items()
+    if CONFIG in checkpoint.metadata and name in ("vae", "text"):  # we wrote it
+        own = Config.from_json(checkpoint.metadata[CONFIG])
+        return own.vae if name == "vae" else own.text
+    config = SD1
+    if name == "vae":
+        config = replace(config, vae=vae_config(part))
+    elif name == "text":
+        config = replace(config, text=_lone_text(checkpoint, part))
+    else:
+        raise LdmError(f"{checkpoint.path} is only a {PART_NAMES[name]}, which paints nothing alone")
+    what = foreign_class(checkpoint.settings)
+    if what:
+        raise LdmError(f"{checkpoint.path} is {what}; expected a {PART_NAMES[name]} of Stable Diffusion")
+    config = with_settings(config, checkpoint.settings)
+    demand_agreement(config, checkpoint.settings, linear_projection=False)
+    return config.vae if name == "vae" else config.text
+
+
+def _lone_text(checkpoint: Checkpoint, part: Part) -> TextConfig:
+    """The config of a text encoder alone: version 1 has CLIP's, version 2 OpenCLIP's, told apart by their width.
+
+    Others are taken by their names: OpenCLIP's, or transformers', which both versions have.
+    """
+    told = "num_hidden_layers" in checkpoint.settings.get("text_encoder", {})
+    width = text_config(part, "sd1").width
+    by_width = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2"}
+    if width in by_width:
+        return text_config(part, by_width[width], told)
+    version = "sd2" if part.layout == "compvis" else "sd1"
+    note(
+        f"{checkpoint.path}: a text encoder {width} wide is neither that of Stable Diffusion 1 ({SD1.text.width}) nor "
+        f"that of 2 ({SD2_BASE.text.width}); taking it as one of {version[-1]}, by the names of its tensors"
+    )
+    return text_config(part, version, told)

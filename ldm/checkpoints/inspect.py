@@ -1,0 +1,224 @@
+r"""What is in a checkpoint, told from headers: no code of the file is run.
+
+Numbers are read for two questions only, which can be left out together: a file's hash, and whether NaN is in it. (And a
+table of 1000 numbers, the noise schedule, where a file has one.)
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint
+from ldm.checkpoints.collect import gather_from
+from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
+from ldm.checkpoints.folder import read_model
+from ldm.checkpoints.foreign import foreign
+from ldm.checkpoints.formats import is_pickled
+from ldm.checkpoints.infer_config import configure, lone_config
+from ldm.checkpoints.known import lookup, sha256_of
+from ldm.checkpoints.locating import locate
+from ldm.checkpoints.names import some
+from ldm.checkpoints.notes import collect_notes
+from ldm.checkpoints.opening import all_names, is_own_folder, open_checkpoint, parameters
+from ldm.checkpoints.pickle_file import REFUSED, globals_of
+from ldm.checkpoints.validate import configs_of, demand_finite, fit, skeletons
+from ldm.config import Config
+from ldm.errors import LdmError
+from ldm.files.paths import expanded
+
+
+@dataclass(frozen=True)
+class Component:
+    """One network in a checkpoint."""
+
+    name: str
+    parameters: int
+    tensors: int
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `inspect` found. `text()` is the same to read."""
+
+    path: Path
+    kind: str  # what it is, in words
+    family: str | None  # a key of `ldm.checkpoints.detect.NAMES`
+    supported: bool  # whether `ldm.load` opens it
+    form: str
+    config: Config | None
+    components: tuple[Component, ...]
+    ema: bool  # both averaged and live weights
+    globals: dict[str, str]  # that its pickles ask for, each with a verdict
+    hashes: dict[str, str]  # file -> SHA-256, if asked for
+    missing: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()  # ignored
+    altering: tuple[str, ...] = ()  # would change the numbers
+    misshapen: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    trouble: str | None = None  # why it cannot be loaded
+    notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
+
+    @property
+    def parameters(self) -> int:
+        return sum(component.parameters for component in self.components)
+
+    def text(self) -> str:
+        """The report, one fact a line."""
+        return "\n".join(_lines(self))
+
+
+def inspect(path: Path, hash: bool = True) -> Report:
+    """Look into a file or folder. `hash`: also compute the SHA-256 of its files and look for NaN; both read all.
+
+    Whatever can be opened gets a report, also what cannot be loaded. Raises `LdmError` for a file that is damaged, or
+    is no file of weights at all.
+    """
+    path = locate(expanded(path)) or path
+    files = weight_files(path)
+    asked = {
+        name: verdict for file in files if is_pickled(file) for name, verdict in globals_of(file).items()
+    }
+    hashes = {str(file): sha256_of(file) for file in files} if hash else {}
+    refused = [name for name, verdict in asked.items() if verdict == REFUSED]
+    if refused:
+        return Report(
+            path,
+            "pickle that is refused",
+            None,
+            False,
+            "not opened",
+            None,
+            (),
+            False,
+            asked,
+            hashes,
+            trouble=f"it asks to run {some(refused)}: refused",
+        )
+    with collect_notes() as notes:
+        checkpoint = open_checkpoint(path)
+        kind, found, config = _identify(checkpoint)
+        trouble = _trouble(checkpoint, numbers=hash)
+    report = Report(
+        path, kind, found, trouble is None, checkpoint.form, config, _components(checkpoint), checkpoint.ema, asked,
+        hashes, left_over=checkpoint.strange, dropped=checkpoint.dropped, trouble=trouble, notes=tuple(notes),
+    )  # fmt: skip
+    return _compared(report, checkpoint)
+
+
+def _components(checkpoint: Checkpoint) -> tuple[Component, ...]:
+    return tuple(
+        Component(
+            PART_NAMES[name],
+            parameters(part.tensors),
+            len(part.tensors),
+            tuple(sorted({str(t.dtype).removeprefix("torch.") for t in part.tensors.values()})),
+        )
+        for name, part in sorted(checkpoint.parts.items())
+    )
+
+
+def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
+    """Why `ldm.load` does not open it, None if it does: by the very functions that `load` calls.
+
+    `numbers`: also look for NaN and infinity, which reads all of them.
+    """
+    try:
+        if is_own_folder(checkpoint.path):
+            read_model(checkpoint.path, dtype=None)
+        made = gather_from(checkpoint)
+        for part, tensors in made.tensors.items() if numbers else ():
+            demand_finite(tensors, checkpoint.parts[part].source, part)
+    except LdmError as error:
+        return str(error)
+    return None
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The file itself, or every file of weights in a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for suffix in ("safetensors", "bin", "ckpt") for file in path.rglob(f"*.{suffix}"))
+
+
+def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None]:
+    """What it is, its family, and its config, as far as they can be told."""
+    what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
+    try:
+        found = family(checkpoint) if all(p.layout != "ours" for p in checkpoint.parts.values()) else None
+    except LdmError:
+        return what or "unknown model", None, None
+    if what or (found is not None and found not in SUPPORTED):
+        return what or NAMES[found or ""], found, None
+    try:
+        config = configure(checkpoint)
+    except LdmError:
+        alone = [PART_NAMES[name] for name in checkpoint.parts]
+        kind = NAMES[found] if found else f"{alone[0]} alone" if len(alone) == 1 else "unknown"
+        return kind, found, None
+    name = config.name if config.name in NAMES else None
+    return NAMES.get(config.name, f"model {config.name!r} of this project"), name, config
+
+
+def _compared(report: Report, checkpoint: Checkpoint) -> Report:
+    """The report with the names of tensors that do not fit."""
+    try:
+        if report.config is not None:
+            configs = configs_of(report.config)
+        elif report.kind.endswith(" alone") and "unet" not in checkpoint.parts:
+            configs = {name: lone_config(checkpoint) for name in checkpoint.parts}
+        else:
+            return report
+        found = fit(checkpoint, configs, skeletons(configs))
+    except LdmError as error:
+        return replace(report, supported=False, trouble=report.trouble or str(error))
+    return replace(
+        report, missing=found.missing, left_over=found.left_over, altering=found.altering,
+        misshapen=found.misshapen, dropped=found.dropped,
+    )  # fmt: skip
+
+
+def _which(path: Path) -> str:
+    """Whether one set of weights is averaged or live: nothing but its name may tell."""
+    words = set(
+        re.split(r"[^a-z0-9]+", path.name.lower().replace("non-ema", "nonema").replace("no-ema", "nonema"))
+    )
+    if "nonema" in words:
+        return "live by the file's name"
+    if words & {"ema", "emaonly"}:
+        return "averaged (EMA) by the file's name"
+    return "of which nothing says whether they are averaged (EMA) or live"
+
+
+def _lines(report: Report) -> Iterable[str]:
+    yield f"{report.path}: {report.kind}"
+    yield f"form        {report.form}"
+    for part in report.components:
+        yield f"{part.name:<19} {part.parameters:>13,} parameters in {part.tensors} tensors, {', '.join(part.dtypes)}"
+    if len(report.components) > 1:
+        yield f"{'in all':<19} {report.parameters:>13,} parameters"
+    if report.config is not None:
+        yield f"predicts    {report.config.noise.prediction}"
+    if report.components:
+        yield f"weights     {'both averaged (EMA) and live' if report.ema else 'one set, ' + _which(report.path)}"
+    for file, digest in report.hashes.items():
+        known = lookup(digest)
+        said = (
+            f"known: {known.name} of {known.repository}" if known else "not in the list of well-known files"
+        )
+        yield f"sha256      {digest}  {Path(file).name}: {said}"
+    for name, verdict in report.globals.items():
+        yield f"pickle asks for {name}: {verdict}"
+    for what, names in (
+        ("missing", report.missing), ("misshapen", report.misshapen), ("not possible", report.altering),
+        ("ignored", report.left_over),
+        ("not needed", report.dropped),
+    ):  # fmt: skip
+        if names:
+            yield f"{what:<11} {len(names)}: {some(list(names))}"
+    for line in report.notes:
+        yield f"note        {line}"
+    if report.components and not report.hashes:
+        yield "numbers     not looked at: load refuses NaN and infinity where it has to convert them"
+    yield f"ldm.load    {'opens it' if report.trouble is None else 'does not open it: ' + report.trouble}"

@@ -1,0 +1,224 @@
+r"""`.ckpt` and `.bin` files: a zip archive with a *pickle* inside, which is a program.
+
+    archive/data.pkl     builds the names and the shapes, by calling functions that it asks for by name ("globals")
+    archive/data/0, ...  the numbers
+
+A pickle may ask for any function of any package, `os.system` included, and opening it the ordinary way runs what it
+asks for. So:
+
+1. its instructions are *listed*, not run, and every global gets a verdict: one that builds tensors, a harmless
+   leftover of training, or refused;
+2. only if none is refused is it run, and then on a machine of our own (`ldm.checkpoints.unpickle`) that calls nothing:
+it
+   notes which record of the archive each tensor is, and its shape. There is no way around this, not even behind a flag.
+
+The file is opened once, and what was checked is, byte for byte, what is used: no other reader of zip or of pickles
+takes part. Every tensor must lie within its record, and all of them together may not claim much more than the file has.
+
+The original code of Stable Diffusion was a package named `ldm`, and so is this one: a pickle that asks for `ldm.*`
+would reach into ours. It is refused like everything else that is not listed.
+"""
+
+import io
+import pickletools
+import zlib
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldm.checkpoints.archive import Record, read_directory
+from ldm.checkpoints.foreign import INVERSION, foreign
+from ldm.checkpoints.safetensors_file import MOST_TENSORS, map_bytes
+from ldm.checkpoints.unpickle import CALLS, DTYPES, MOST_STEPS, View, run
+from ldm.errors import LdmError
+from ldm.files.read_write import open_regular
+
+LARGEST_PICKLE = 16_000_000  # bytes; the program alone, without the numbers
+# Two names may share their numbers (an average that is the live weights still), so that more is claimed than is there.
+MOST_SHARED = 4
+# Under which training programs keep the tensors, in turn: some nest them.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
+ROOM = 1 << 26  # bytes that may be claimed in any case
+
+TENSORS = "builds tensors"
+LEFTOVER = "harmless leftover of training; left out"
+REFUSED = "REFUSED"
+
+VERDICTS = {
+    **dict.fromkeys((*CALLS, *DTYPES), TENSORS),
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": LEFTOVER,
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping": LEFTOVER,
+    "numpy.core.multiarray.scalar": LEFTOVER,  # numpy 1
+    "numpy._core.multiarray.scalar": LEFTOVER,  # numpy 2
+    "numpy.dtype": LEFTOVER,
+}
+LEFTOVERS = frozenset(name for name, verdict in VERDICTS.items() if verdict == LEFTOVER)
+
+
+def globals_of(path: Path) -> dict[str, str]:
+    """Every global that the pickle in a file asks for, with a verdict. None of its instructions is run.
+
+    Raises `LdmError` for an archive that is no checkpoint, or cannot be read.
+    """
+    with open_regular(path) as file:
+        if file.read(1) == b"\x80":  # a bare pickle, as torch wrote them before version 1.6
+            file.seek(0)
+            return _verdicts(file.read(LARGEST_PICKLE))
+        data = map_bytes(file, path)
+    return _verdicts(_program(data, path)[0])
+
+
+def _verdicts(program: bytes) -> dict[str, str]:
+    return {name: VERDICTS.get(name, REFUSED) for name in list_globals(program)}
+
+
+def _program(data: Tensor, path: Path) -> tuple[bytes, str, dict[str, Record]]:
+    """The pickle in an archive, the folder that it lies in, and all records."""
+    view = data.numpy().data
+    try:
+        records = read_directory(view)
+    except ValueError as error:
+        raise LdmError(f"{path} is damaged ({error}); fetch it again") from error
+    programs = [name for name in records if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(programs) != 1 or any(name.endswith("/constants.pkl") for name in records):
+        raise LdmError(
+            f"{path} is a zip archive but no checkpoint: of {len(records)} files, {len(programs)} are a data.pkl "
+            "in a folder; expected one. Give the file itself, unpacked if it came in an archive"
+        )
+    if not all(record.plain for record in records.values()):
+        raise LdmError(f"{path} is compressed; torch writes its archives plain: fetch the original file")
+    record = records[programs[0]]
+    if record.end - record.begin > LARGEST_PICKLE:
+        raise LdmError(f"{path} has a pickle of over {LARGEST_PICKLE:,} bytes; expected a checkpoint's")
+    program = bytes(view[record.begin : record.end])
+    if zlib.crc32(program) != record.crc32:
+        raise LdmError(f"{path} is damaged (its pickle is not the one that was written); fetch it again")
+    folder = programs[0].removesuffix("data.pkl")
+    order = records.get(folder + "byteorder")
+    if order and bytes(view[order.begin : order.end]) != b"little":
+        raise LdmError(
+            f"{path} was written by a machine of another byte order; save it again on one like this"
+        )
+    return program, folder, records
+
+
+def list_globals(program: bytes) -> list[str]:
+    """The names that a pickle asks for, each once, in their order; nothing is run.
+
+    Protocol 4 takes module and name from its stack. They are followed through its memo as far as that goes with
+    reading alone, and shown for the reader's sake: torch does not write that protocol, and all of it is refused.
+    """
+    names: dict[str, None] = {}
+    texts: deque[str] = deque(["?", "?"], maxlen=2)  # the last two that were pushed
+    memo: dict[int, str] = {}
+    stream = io.BytesIO(program)
+    steps = 0
+    try:
+        while True:
+            for opcode, argument, _ in pickletools.genops(stream):
+                if (steps := steps + 1) > MOST_STEPS:
+                    break  # and `run` would not go on either
+                match opcode.name:
+                    case "GLOBAL" | "INST":
+                        names[str(argument).replace(" ", ".", 1)] = None
+                    case "STACK_GLOBAL":
+                        names[f"{texts[0]}.{texts[1]} (protocol 4)"] = None
+                    case "EXT1" | "EXT2" | "EXT4":
+                        names[f"extension {argument}"] = None
+                    case "MEMOIZE":
+                        memo[len(memo)] = texts[-1]
+                    case "PUT" | "BINPUT" | "LONG_BINPUT":
+                        memo[int(str(argument))] = texts[-1]
+                    case "GET" | "BINGET" | "LONG_BINGET":
+                        texts.append(memo.get(int(str(argument)), "?"))
+                    case _ if isinstance(argument, str):
+                        texts.append(argument)
+            if steps > MOST_STEPS or program[stream.tell() : stream.tell() + 1] != b"\x80":
+                break  # old files hold several pickles, one after another; now the numbers follow
+    except Exception:  # damaged: what it asks for up to there is listed, and `run` will refuse the rest
+        pass
+    return list(names)
+
+
+def read_pickled(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.ckpt` or `.bin` file, mapped into memory, under their names in it.
+
+    Raises `LdmError` that names what is refused, or says what is damaged.
+    """
+    with open_regular(path) as file:
+        if file.read(1) == b"\x80":
+            file.seek(0)
+            _refuse(file.read(LARGEST_PICKLE), path)
+            raise LdmError(
+                f"{path} is in the format of torch before version 1.6, which cannot be opened safely; take the "
+                ".safetensors file of the same model"
+            )
+        data = map_bytes(file, path)
+    program, folder, records = _program(data, path)
+    _refuse(program, path)
+    if path.suffix.lower() == ".safetensors":
+        raise LdmError(f"{path} is a pickle under the name of another format; rename it to end in .ckpt")
+    try:
+        loaded = run(program, LEFTOVERS)
+        views = _views(loaded)
+    except ValueError as error:
+        raise LdmError(f"{path} is damaged ({str(error)[:200]}); fetch it again") from error
+    if not views:
+        keys = [str(key) for key in loaded] if isinstance(loaded, dict) else []
+        what = foreign(keys)
+        raise LdmError(
+            f"{path} {f'is {what}' if what else 'has no tensors with names'}; expected the weights of a model"
+        )
+    found = {
+        name: _tensor(data, view, records.get(f"{folder}data/{view.storage.record}"), path)
+        for name, view in views.items()
+    }
+    claimed = sum(tensor.nbytes for tensor in found.values())
+    if claimed > MOST_SHARED * len(data) + ROOM:
+        raise LdmError(
+            f"{path} has {len(data):,} bytes, and its tensors claim {claimed:,}: they share their numbers, as no "
+            "model's do; take the .safetensors file of the same model"
+        )
+    return found
+
+
+def _refuse(program: bytes, path: Path) -> None:
+    refused = [name[:100] for name, verdict in _verdicts(program).items() if verdict == REFUSED]
+    if refused:
+        what = f" It looks like {INVERSION}." if b"string_to_param" in program else ""
+        raise LdmError(
+            f"{path} asks to run {', '.join(refused[:10])}{' ...' * (len(refused) > 10)}: refused, and nothing was "
+            f"run. A checkpoint needs none of these; take the .safetensors file of the same model.{what}"
+        )
+
+
+def _views(loaded: Any) -> dict[str, View]:
+    """What lies under "state_dict", or a name that others give it; where there is no such thing, all."""
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    for key in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    views = (
+        {name: view for name, view in state.items() if isinstance(view, View)}
+        if isinstance(state, dict)
+        else {}
+    )
+    if len(views) > MOST_TENSORS:
+        raise ValueError(f"it has {len(views):,} tensors; expected at most {MOST_TENSORS:,}")
+    return views
+
+
+def _tensor(data: Tensor, view: View, record: Record | None, path: Path) -> Tensor:
+    """A tensor out of its record, without a copy."""
+    storage = view.storage
+    size = storage.count * storage.dtype.itemsize
+    if record is None or size > record.end - record.begin:
+        there = "is missing" if record is None else f"has {record.end - record.begin:,} bytes of {size:,}"
+        raise LdmError(f"{path} is damaged (its record {storage.record[:60]!r} {there}); fetch it again")
+    numbers = data.untyped_storage()[record.begin : record.begin + size]
+    return torch.empty(0, dtype=storage.dtype, device="cpu").set_(
+        numbers, view.offset, view.shape, view.strides
+    )

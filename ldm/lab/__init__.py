@@ -1,0 +1,1 @@
+"""Looking inside, measuring and practising: everything that one does with a model besides generating images."""

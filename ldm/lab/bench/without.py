@@ -1,0 +1,107 @@
+"""The arm that does without: each case as in `ldm/lab/bench/ours.py`, but for the one thing whose gain it shows."""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ldm.backend.accelerate import plain
+from ldm.backend.allocator import keep_heap
+from ldm.backend.matmul import quick_products
+from ldm.checkpoints.collect import gather
+from ldm.lab.bench.fresh import Case, Numbers, answer
+from ldm.lab.bench.ours import decode, evaluation, train, unet_step
+from ldm.lab.bench.sizes import Sizes
+from ldm.lab.bench.stopwatch import seconds
+from ldm.lab.bench.work import DEVICE, WARM, read_through
+from ldm.loading import load
+from ldm.nn.attention import Attention
+from ldm.nn.resnet import Upsample
+from ldm.pipeline import LatentDiffusion
+from ldm.text.encoder import TextEncoder
+from ldm.train.loop import use_plain_attention
+from ldm.unet.unet import UNet
+from ldm.vae.vae import VAE
+
+
+def channels_first(model: LatentDiffusion) -> None:
+    """The usual layout, of weights and of what goes in."""
+    for network in (model.unet, model.vae):
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for first in (model.unet.conv_in, model.vae.encoder.conv_in, model.vae.decoder.post_quant_conv):
+        first.register_forward_pre_hook(lambda _, inputs: inputs[0].contiguous())
+
+
+def by_hand(model: LatentDiffusion) -> None:
+    use_plain_attention(model.unet)
+
+
+def in_one_piece(model: LatentDiffusion) -> None:
+    """Attention by torch's kernel, on every processor."""
+    plain(model.unet, Attention)
+
+
+def one_after_the_other(model: LatentDiffusion) -> None:
+    """Pixels are repeated, then convolved."""
+    plain(model.vae, Upsample)
+
+
+@torch.no_grad()
+def one_by_one(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    """Guidance as two looks, one with the prompt and one without."""
+    model = load(folder, dtype, DEVICE)
+    step = evaluation(model, sizes, guidance=1.0)
+
+    def both() -> None:
+        step()
+        step()
+
+    seconds(both, WARM)
+    return {"seconds": seconds(both)}
+
+
+def load_plainly(folder: Path, sizes: Sizes) -> Numbers:
+    """Build networks as torch does, with random numbers, and copy the file's over them."""
+    read_through(folder)
+    begin = time.perf_counter()
+    made = gather(folder)
+    config = made.model.config
+    for network, name in (
+        (TextEncoder(config.text), "text"),
+        (VAE(config.vae), "vae"),
+        (UNet(config.unet), "unet"),
+    ):
+        network.load_state_dict(made.tensors[name])
+    return {"seconds": time.perf_counter() - begin}
+
+
+CASES: dict[str, Case] = {
+    "gain-load": load_plainly,
+    "gain-bfloat16": partial(unet_step, dtype=torch.float32),
+    "gain-decode": partial(decode, dtype=torch.bfloat16, change=channels_first),
+    "gain-kernel": partial(unet_step, dtype=torch.bfloat16, change=by_hand),
+    "gain-kernel-float32": partial(unet_step, dtype=torch.float32, change=by_hand),
+    "gain-pieces": partial(unet_step, dtype=torch.bfloat16, change=in_one_piece),
+    "gain-layout": partial(unet_step, dtype=torch.bfloat16, change=channels_first),
+    "gain-layout-float32": partial(unet_step, dtype=torch.float32, change=channels_first),
+    "gain-decode-float32": partial(decode, dtype=torch.float32, change=channels_first),
+    "gain-doubling": partial(decode, dtype=torch.bfloat16, change=one_after_the_other),
+    "gain-doubling-float32": partial(decode, dtype=torch.float32, change=one_after_the_other),
+    "gain-heap": partial(unet_step, dtype=torch.bfloat16),
+    "gain-heap-float32": partial(unet_step, dtype=torch.float32),
+    "gain-products": partial(unet_step, dtype=torch.float32),
+    "gain-batch": partial(one_by_one, dtype=torch.bfloat16),
+    "gain-compile": partial(unet_step, dtype=torch.bfloat16),
+    "gain-train-attention": partial(train, by_hand=False),
+    "gain-train-adamw": partial(train, fused=False),
+}
+NO_HEAP = ("gain-decode", "gain-heap", "gain-heap-float32")
+
+if __name__ == "__main__":
+    if sys.argv[1] not in NO_HEAP:
+        keep_heap()
+    if sys.argv[1] != "gain-products":
+        quick_products()
+    answer(CASES)

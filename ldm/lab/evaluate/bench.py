@@ -1,0 +1,86 @@
+r"""What every chapter needs: the models, drawings to compare with, how much to measure, and where sheets go."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ldm.errors import LdmError
+from ldm.files.read_write import atomic_path
+from ldm.images.pixels import to_pixels
+from ldm.lab.evaluate.judge import Judge
+from ldm.pipeline import LatentDiffusion
+from ldm.postcards import Scene, postcard
+from ldm.text.clip import CLIP
+from ldm.text.tokenizer import Tokenizer
+
+SERIES = 902  # of the drawings that figures are measured on; the next numbers are taken as well (see `chapters.py`)
+
+
+@dataclass(frozen=True)
+class Counts:
+    r"""How much of everything is measured."""
+
+    prompts: int = 1000  # of each set
+    drawings: int = 1024
+    lessons: int = 2000  # drawings, some doubled, for the judge's own accuracy
+    variety: tuple[int, int] = (12, 24)  # prompts, and pictures of each
+    neighbours: int = 16
+    training: int = 50_000  # drawings to look for neighbours among: what the shipped model was trained on
+
+
+FULL = Counts()
+QUICK = Counts(prompts=100, drawings=256, lessons=400, variety=(4, 12), training=2000)
+
+
+@dataclass(frozen=True)
+class Bench:
+    r"""The models under test, the judge, and the folder for sheets."""
+
+    model: LatentDiffusion
+    clip: CLIP
+    tokenizer: Tokenizer
+    judge: Judge
+    out: Path
+    counts: Counts
+
+    @property
+    def size(self) -> int:
+        r"""The model's own size of pictures, in pixels along each side."""
+        return self.model.config.defaults.size
+
+
+@dataclass(frozen=True)
+class Drawings:
+    r"""Scenes and their drawings, in [-1, 1]."""
+
+    scenes: list[Scene]
+    pixels: Float[Tensor, "n 3 s s"]
+
+
+def drawings(split: str, count: int, size: int) -> Drawings:
+    r"""The first `count` postcards of our series."""
+    cards = [postcard(i, SERIES, size, split) for i in watched(range(count), count, f"drawing ({split})")]
+    return Drawings([card.scene for card in cards], to_pixels([card.image for card in cards]))
+
+
+Item = TypeVar("Item")
+
+
+def watched(items: Iterable[Item], total: int, what: str, unit: str = "picture") -> Iterator[Item]:
+    r"""The same items, with a progress bar."""
+    yield from tqdm(items, total=total, desc=what, unit=unit, leave=False)
+
+
+def save(image: Image.Image, path: Path) -> None:
+    r"""Write a sheet as PNG. Raises `LdmError` where that is not possible."""
+    try:
+        with atomic_path(path) as temporary:
+            image.save(temporary, format="PNG")
+    except OSError as error:
+        raise LdmError(f"cannot write {path}: {error.strerror or error}; give another place") from error

@@ -1,0 +1,135 @@
+r"""How the judge learns: drawings of every combination, many of them with a deliberate double.
+
+The drawings are of a series of their own, fresh ones, which no painter was trained on. They are blurred, shifted and
+spoiled a little, so that a painter's soft edge is not held against what it paints.
+"""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from ldm.checkpoints.folder import write_tensors
+from ldm.lab.evaluate.judge import FILE, QUESTIONS, SIZE, Judge, answers
+from ldm.postcards import SCENES, Landscape, Scene, draw
+from ldm.train.loop import Recipe, mixed_precision, train
+
+COUNT_WEIGHT = 4.0  # a double hides in a few pixels; what a picture shows fills it
+LESSONS, SERIES = 12_000, 77  # how many drawings, and the series that they are of
+DOUBLED = 0.4  # the share of drawings with a double
+RECIPE = Recipe(steps=1200, batch=64, lr=2e-3, warmup=100, ema=0.99, weight_decay=0.05)
+
+
+def lesson(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Generator]:
+    r"""What drawing `index` of a series shows, whether doubled, and the generator to draw it with."""
+    rng = np.random.default_rng([series, index])
+    kind = rng.integers(2)
+    scenes = _LANDSCAPES if kind else _PORTRAITS
+    scene = scenes[rng.integers(len(scenes))]
+    doubled = bool(rng.random() < DOUBLED) and not (
+        isinstance(scene, Landscape) and scene.feature == "nothing"
+    )
+    return scene, doubled, rng
+
+
+def draw_lessons(
+    path: Path, count: int, series: int = SERIES, workers: int = 2
+) -> UInt8[np.ndarray, "n s s 3"]:
+    r"""The first `count` drawings of a series, from the file at `path` if they were drawn before."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            drawn = pool.map(partial(_draw, series=series), range(count), chunksize=64)
+            np.save(path, np.stack(list(tqdm(drawn, total=count, desc="drawing", unit="picture"))))
+    return np.load(path)
+
+
+def _draw(index: int, series: int) -> np.ndarray:
+    scene, doubled, rng = lesson(index, series)
+    return np.asarray(draw(scene, rng, SIZE, doubled))
+
+
+def right_answers(scenes: list[tuple[Scene, bool]]) -> dict[str, Int[Tensor, "n"]]:
+    r"""For each question the index of the right answer, -1 where the question makes no sense."""
+    told = [answers(scene, doubled) for scene, doubled in scenes]
+    return {
+        question: torch.tensor([choices.index(t[question]) if question in t else -1 for t in told])
+        for question, choices in QUESTIONS.items()
+    }
+
+
+def spoil(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+    r"""What a painter may do without painting something else: a blur, a shift, other brightness, some noise."""
+    size = pixels.shape[-1]
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    if uniform(0.0, 1.0).item() < 0.6:
+        coarse = int(uniform(0.4, 1.0).item() * size)
+        pixels = F.interpolate(pixels, (coarse, coarse), mode="bilinear", antialias=True)
+        pixels = F.interpolate(pixels, (size, size), mode="bicubic")
+    left, top = torch.randint(0, 9, (2,), generator=generator).tolist()
+    pixels = F.pad(pixels, (4, 4, 4, 4), mode="replicate")[..., top : top + size, left : left + size]
+    contrast, brightness = (
+        uniform(0.92, 1.08, len(pixels), 1, 1, 1),
+        uniform(-0.06, 0.06, len(pixels), 1, 1, 1),
+    )
+    noise = torch.randn(pixels.shape, generator=generator) * uniform(0.0, 0.08, len(pixels), 1, 1, 1)
+    return (pixels * contrast + brightness + noise).clamp(-1, 1)
+
+
+def judge_loss(
+    judge: Judge, pixels: Float[Tensor, "b 3 s s"], right: dict[str, Int[Tensor, "b"]]
+) -> Float[Tensor, ""]:
+    r"""The cross-entropies of all questions, summed; each a mean over the pictures for which it makes sense."""
+    with mixed_precision():
+        told = judge(pixels.to(judge.device))
+    loss = torch.zeros((), device=judge.device)
+    for question, indices in right.items():
+        if (indices >= 0).any():
+            weight = COUNT_WEIGHT if question == "count" else 1.0
+            loss = loss + weight * F.cross_entropy(
+                told[question].float(), indices.to(judge.device), ignore_index=-1
+            )
+    return loss
+
+
+def train_judge(
+    folder: Path,
+    run: Path,
+    recipe: Recipe = RECIPE,
+    count: int = LESSONS,
+    seed: int = 0,
+    resume: bool = False,
+) -> Judge:
+    r"""Train the judge from nothing and write it to `folder`; `run` keeps the drawings, the log and the checkpoint."""
+    drawings = draw_lessons(run / f"lessons-{SERIES}-{count}.npy", count)
+    right = right_answers([lesson(i)[:2] for i in range(count)])
+    torch.manual_seed(seed)
+    judge = Judge()
+
+    def loss_at(step: int) -> Tensor:
+        indices = np.random.default_rng([seed, step]).integers(count, size=recipe.batch)
+        pixels = (
+            rearrange(torch.from_numpy(drawings[indices]), "b h w c -> b c h w").contiguous().float() / 127.5
+            - 1
+        )
+        generator = torch.Generator().manual_seed(seed * 10**9 + step)
+        return judge_loss(judge, spoil(pixels, generator), {q: t[indices] for q, t in right.items()})
+
+    average = train(judge, loss_at, recipe, run, resume)
+    write_tensors(folder / FILE, average.state_dict())
+    return average
+
+
+_LANDSCAPES = [scene for scene in SCENES if isinstance(scene, Landscape)]
+_PORTRAITS = [scene for scene in SCENES if not isinstance(scene, Landscape)]

@@ -1,0 +1,29 @@
+r"""The list of well-known files, and the same list for readers."""
+
+from pathlib import Path
+
+from ldm.checkpoints.known import KNOWN_FILES, lookup, sha256_of
+
+README = Path(__file__).resolve().parents[2] / "weights" / "README.md"
+
+
+def test_the_hash_of_a_file_by_hand(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")  # the first example of the standard, FIPS 180
+    assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_the_list_is_sound():
+    assert len({file.sha256 for file in KNOWN_FILES}) == len(KNOWN_FILES) == 11
+    for file in KNOWN_FILES:
+        assert len(file.sha256) == 64 and int(file.sha256, 16) and lookup(file.sha256) == file
+    assert lookup("0" * 64) is None
+    # 1,066,235,307 numbers of four bytes are all of the published size but 200 kB: the header and a few tables.
+    assert 0 < KNOWN_FILES[0].size - 4 * 1_066_235_307 < 300_000
+
+
+def test_the_readme_lists_every_file_with_its_size_and_hash():
+    lines = README.read_text(encoding="utf-8").splitlines()
+    for file in KNOWN_FILES:
+        [line] = [line for line in lines if file.sha256 in line]
+        assert file.name in line and file.repository in line and file.family in line
+        assert (f"{file.size:,}" if file.size else "not stated") in line

@@ -1,0 +1,163 @@
+r"""Stubs, solutions and answers: text that is cut out of the source and put back."""
+
+import ast
+
+import pytest
+
+from ldm.errors import LdmError
+from ldm.lab.exercises.cutting import (
+    answered,
+    find_function,
+    live_source,
+    mistaken,
+    solution,
+    stub,
+    unchanged,
+)
+from ldm.lab.exercises.exercise import Wrong
+from ldm.lab.exercises.listed import EXERCISES
+
+EACH = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+
+
+def function_of(source, name):
+    found = find_function(ast.parse(source), name)
+    assert found is not None
+    return found[0]
+
+
+@EACH
+def test_a_stub_keeps_signature_and_docstring_and_raises_instead_of_its_body(exercise):
+    live, cut = (function_of(text, exercise.function) for text in (live_source(exercise), stub(exercise)))
+    assert ast.unparse(cut.args) == ast.unparse(live.args)
+    assert (cut.returns is None) == (live.returns is None)
+    assert ast.get_docstring(cut) == ast.get_docstring(live)
+    body = cut.body[1:] if ast.get_docstring(cut) else cut.body
+    assert [ast.unparse(statement) for statement in body] == [
+        f"raise NotImplementedError('write {exercise.function} here')"
+    ]
+
+
+@EACH
+def test_a_stub_is_a_module_that_can_be_imported(exercise):
+    names: dict = {}
+    exec(compile(stub(exercise), f"{exercise.name}.py", "exec"), names)
+    assert exercise.function.partition(".")[0] in names
+
+
+@EACH
+def test_no_stub_shows_the_body(exercise):
+    _, _, text = solution(exercise)
+    body = ast.parse("if True:\n" + text if text.startswith(" ") else text)
+    node = next(n for n in ast.walk(body) if isinstance(n, ast.FunctionDef))
+    for statement in node.body[bool(ast.get_docstring(node)) :]:
+        assert ast.unparse(statement) not in {
+            ast.unparse(n) for n in ast.walk(function_of(stub(exercise), exercise.function))
+        }
+
+
+@EACH
+def test_the_solution_is_the_text_of_the_lines_that_it_names(exercise):
+    first, last, text = solution(exercise)
+    assert "".join(live_source(exercise).splitlines(keepends=True)[first - 1 : last]) == text
+    assert f"def {exercise.function.rpartition('.')[2]}(" in text
+
+
+@EACH
+def test_the_live_code_put_in_its_own_place_is_the_live_code(exercise):
+    _, _, text = solution(exercise)
+    owner = exercise.function.partition(".")[0]
+    answer = f"class {owner}:\n{text}" if "." in exercise.function else text
+    assert answered(exercise, answer, "mine.py").source == live_source(exercise) == unchanged(exercise).source
+
+
+@EACH
+def test_every_typical_wrong_answer_can_still_be_made_and_is_python(exercise):
+    assert exercise.wrong
+    for wrong in exercise.wrong:
+        source = mistaken(exercise, wrong).source
+        ast.parse(source)
+        assert source != live_source(exercise)
+
+
+def test_a_wrong_answer_that_the_code_has_outgrown_is_an_error():
+    with pytest.raises(
+        LdmError, match="classifier_free_guidance does not hold 'what never stood there' any more"
+    ):
+        mistaken(EXERCISES["guidance"], Wrong("is old", (("what never stood there", ""),)))
+
+
+GUIDE = EXERCISES["guidance"]
+ANSWER = '''r"""Mine."""
+
+from __future__ import annotations
+
+import math as maths
+from ldm.diffusion.guidance import rescale_guidance
+
+HALF = 0.5
+
+
+def difference(a, b):
+    return a - b
+
+
+def classifier_free_guidance(uncond, cond, scale):
+    return uncond + scale * difference(cond, uncond) + nothing * maths.pi * HALF
+
+
+print("not taken")
+'''
+
+
+def test_helpers_go_along_and_each_line_is_known_by_its_number_in_the_learners_file():
+    placed = answered(GUIDE, ANSWER, "mine.py")
+    lines, mine = placed.source.splitlines(), ANSWER.splitlines()
+    taken = {lines[n - 1]: mine[number - 1] for n, number in placed.lines.items()}
+    assert all(theirs == ours for theirs, ours in taken.items())
+    assert {"import math as maths", "HALF = 0.5", "def difference(a, b):"} <= set(taken)
+    assert (
+        'print("not taken")' not in lines
+        and "from ldm.diffusion.guidance import rescale_guidance" not in lines
+    )
+    assert "Exaggerate the difference" not in placed.source and "def rescale_guidance(" in placed.source
+    assert placed.also == ("maths", "HALF", "difference")
+    ast.parse(placed.source)
+
+
+def test_constants_that_are_unpacked_go_along():
+    placed = answered(GUIDE, "a, (b, *c) = 1, (2, 3)\nd = e = a\n" + ANSWER, "mine.py")
+    assert placed.also[:5] == ("a", "b", "c", "d", "e")
+
+
+def test_a_method_is_taken_alone_and_moved_to_its_indentation():
+    answer = (
+        "class FeedForward:\n  def __init__(self):\n    rubbish\n\n  def forward(self, x):\n    return x\n"
+    )
+    placed = answered(EXERCISES["geglu"], answer, "mine.py")
+    assert "    def forward(self, x):\n      return x\n" in placed.source and "rubbish" not in placed.source
+    ast.parse(placed.source)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            "def classifier_free_guidance(uncond, cond, scale)\n    return 1\n",
+            r"mine.py, line 1: this is no Python",
+        ),
+        ("\0", "mine.py"),
+        (
+            "from math import *\ndef classifier_free_guidance(uncond, cond, scale):\n    return 1\n",
+            r"mine.py, line 1: `import \*` does not say what comes along; name what you need",
+        ),
+        ("x = 1\n", "mine.py has no classifier_free_guidance; begin anew with `ldm exercise start guidance`"),
+        (
+            "def classifier_free_guidance(cond, uncond):\n    return 1\n",
+            r"takes \(cond, uncond\); the tests call it with \(uncond, cond, scale\)",
+        ),
+    ],
+)
+def test_an_answer_that_cannot_be_put_in_place_is_an_error(answer, message):
+    with pytest.raises(LdmError, match=message):
+        answered(GUIDE, answer, "mine.py")
