@@ -153,7 +153,7 @@ def _quoted(value: object) -> str:
 
 
 def png_texts(record: Record, sampler: str | None = None) -> PngInfo:
-    """Both texts (`sampler`: see `parameters`), to be handed to Pillow's `save(..., pnginfo=)`. The same record gives the same bytes."""
+    """Both texts (`sampler`: see `parameters`), for Pillow's `save(..., pnginfo=)`. The same record, the same bytes."""
     texts = PngInfo()
     # Half of a UTF-16 pair and NUL have no place in a PNG's text; the JSON below spells them in ASCII.
     text = parameters(record, sampler).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
