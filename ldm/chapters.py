@@ -172,7 +172,7 @@ APPENDICES = (
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("lab.bench", "sizes model stopwatch rows fresh work ours without machine compare table run"),
+        under("lab.bench", "workload stopwatch fresh work cases run"),
     ),
     Chapter(
         "Exercises",

@@ -1,4 +1,4 @@
-r"""Which of the CPU's instructions, if any, compute in bfloat16.
+r"""Which of the CPU's instructions, if any, compute in bfloat16; and what the CPU is called.
 
 bfloat16 is float32 without its last 16 bits: the same range, two to three significant decimal digits. Half as many
 bytes move through memory, and a processor that supports the format multiplies several times as many numbers at once.
@@ -8,8 +8,12 @@ x86 has two kinds. AMX (Intel Xeon, from 2023) multiplies whole tiles of a matri
 (AMD from Zen 4, Intel Cooper Lake) multiplies and adds pairs, 32 numbers at a time. docs/bench.md has measurements.
 """
 
+import platform
+from pathlib import Path
+
 import torch
 
+CPUINFO = Path("/proc/cpuinfo")
 # torch's name -> the usual one, the faster first.
 INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512"}
 
@@ -18,3 +22,10 @@ def bfloat16_instructions() -> str | None:
     """AMX or AVX-512, the faster one if the CPU has both; None if it has neither, or torch cannot tell."""
     has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return next((name for flag, name in INSTRUCTIONS.items() if has.get(flag)), None)
+
+
+def cpu_name(info: Path = CPUINFO) -> str:
+    """The CPU's model name on Linux, elsewhere its architecture."""
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

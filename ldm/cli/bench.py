@@ -33,4 +33,4 @@ def bench(options: argparse.Namespace) -> None:
 
     from ldm.lab.bench import run
 
-    print(run.bench(run.ARMS, options.quick, options.json), end="")
+    print(run.bench(options.quick, options.json), end="")

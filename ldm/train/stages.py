@@ -2,7 +2,6 @@ r"""The four training stages and their presets: `full` for the shipped weights, 
 
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ldm.backend.cpu import cpu_name
 from ldm.checkpoints.folder import read_config
 from ldm.config import TINY, Config, ImageConfig, Level, UNetConfig
 from ldm.errors import LdmError
@@ -221,11 +221,3 @@ def machine() -> str:
     else:
         kind = f"{cpu_name()}, {os.cpu_count()} cores"
     return f"{world_size()} x {kind}, torch {torch.__version__}"
-
-
-def cpu_name() -> str:
-    """The CPU's model name on Linux, elsewhere its architecture."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -1,9 +1,11 @@
 r"""Which instructions of the CPU compute in bfloat16."""
 
+import platform
+
 import pytest
 import torch
 
-from ldm.backend.cpu import bfloat16_instructions
+from ldm.backend.cpu import bfloat16_instructions, cpu_name
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,11 @@ def test_the_faster_kind_is_named(monkeypatch, capabilities, expected):
 def test_there_are_none_where_torch_cannot_tell(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert bfloat16_instructions() is None
+
+
+def test_the_cpu_goes_by_the_name_that_linux_gives(tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text(
+        "processor\t: 0\nmodel name\t: A Chip: 3 GHz\nflags\t: amx\nmodel name\t: A Chip: 3 GHz\n"
+    )
+    assert cpu_name(file) == "A Chip: 3 GHz" and cpu_name(tmp_path / "none") == platform.machine()

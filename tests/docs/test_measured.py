@@ -7,8 +7,9 @@ import pytest
 
 from ldm.checkpoints.folder import read_config, read_tensors
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.lab.bench.table import from_json, lines, markdown
+from ldm.lab.bench.run import read_runs
 from tests.conftest import REPOSITORY
+from tests.lab.bench.table import lines, markdown
 from tests.mutants.mistakes import MISTAKES
 
 DOCS, TINY = REPOSITORY / "docs", REPOSITORY / "weights" / "tiny"
@@ -54,8 +55,8 @@ def test_the_readme_counts_the_mistakes_as_make_mutants_did():
 
 # --- the benchmark ----------------------------------------------------------------------------------------
 
-RUNS = from_json(text(DOCS / "bench.json"))
-BY_KIND = {str(run.machine["bfloat16"]): lines(run.found) for run in RUNS}
+RUNS = read_runs(DOCS / "bench.json")
+BY_KIND = {str(run.machine["bfloat16"]): lines(run) for run in RUNS}
 PAGE = text(DOCS / "fast.md")
 
 

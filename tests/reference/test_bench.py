@@ -1,4 +1,4 @@
-r"""The reference's arm of the benchmark works, and does the same work as ours."""
+r"""The reference's side of the benchmark works, and does the same work as ours."""
 
 import math
 from functools import partial
@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 import torch
 
 import ldm
-from ldm.lab.bench import ours, work
+from ldm.lab.bench import cases, work
 from tests.golden.compare import assert_same
 from tests.lab.bench import theirs
 from tests.lab.bench.conftest import SIZES, folder
@@ -24,14 +24,14 @@ assert folder  # a fixture
 @pytest.mark.parametrize("case", sorted(theirs.CASES.keys() - {"tokenizer", "cuda-unet-compiled"}))
 def test_a_case_finds_the_numbers_that_ours_finds(folder, case, monkeypatch):
     # The product of two large matrices takes an hour in half precision where nothing is made for it.
-    monkeypatch.setattr(work, "matrix_rate", partial(work.matrix_rate, side=64))
-    found, own = theirs.CASES[case](folder, SIZES), ours.CASES[case](folder, SIZES)
+    monkeypatch.setattr(work, "matmul_flops", partial(work.matmul_flops, side=64))
+    found, own = theirs.CASES[case](folder, SIZES), cases.CASES[case](folder, SIZES)
     assert own.keys() - found.keys() <= {"memory"} and found.keys() <= own.keys()
     assert all(math.isfinite(number) and number > 0 for number in found.values())
 
 
 @torch.no_grad()
-def test_both_look_at_the_same_latent_under_the_same_words(folder):
+def test_both_evaluate_the_same_latent_with_the_same_context(folder):
     model, pipeline = ldm.load(folder, torch.float32), theirs.load(folder, torch.float32)
-    _, eps = ours.look(model, SIZES)()
-    assert_same(eps, theirs.look(pipeline.unet, SIZES, torch.float32)(), 1e-5)
+    _, eps = cases.evaluation(model, SIZES)()
+    assert_same(eps, theirs.evaluation(pipeline.unet, SIZES, torch.float32)(), 1e-5)

@@ -1,7 +1,5 @@
-"""How long everything takes, and how much memory: measured in fresh processes, and beside diffusers if it is there.
+r"""Speed and memory, each case measured in fresh processes.
 
-Two arms measure the same cases, each in its own way: `ldm.lab.bench.ours` here, and one that uses the reference
-libraries, which this package never imports (`tests/lab/bench/theirs.py`). Both read the same model, whose weights are
-random: what the numbers are makes no difference to the time that it takes to multiply them. A third arm,
-`ldm.lab.bench.without`, leaves out one optimisation at a time, to show what each gives.
+`cases.py` says what is measured and how, `run.py` measures it and prints a table. The model has the sizes of Stable
+Diffusion 1 and random weights, because the time of a matrix product does not depend on its numbers.
 """

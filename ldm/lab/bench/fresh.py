@@ -1,8 +1,8 @@
-"""One measurement in a process of its own: nothing that was measured before has warmed it, or filled its memory.
+"""One measurement in a fresh process, so that no earlier one has warmed caches or filled its memory.
 
-    python -m ldm.lab.bench.ours unet-float32 FOLDER [--quick]
+    python -m ldm.lab.bench.cases unet-float32 FOLDER [--quick]
 
-measures one case and prints, as the last line, a JSON object: names and numbers. This file is both ends of that.
+measures one case and prints, as its last line, a JSON object of names and numbers. Both ends are in this file.
 """
 
 import argparse
@@ -14,16 +14,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ldm.errors import LdmError
-from ldm.lab.bench.rows import on_card
-from ldm.lab.bench.sizes import FULL, QUICK, Sizes
+from ldm.lab.bench.workload import FULL, QUICK, Sizes
 
 Numbers = dict[str, float]
-Case = Callable[[Path, Sizes], Numbers]  # the model's folder, and how much
+Case = Callable[[Path, Sizes], Numbers]  # called with the model's folder
 
 
-def answer(cases: Mapping[str, Case]) -> None:
-    """The inner end: measure the case that the command line names, and print what was found."""
-    parser = argparse.ArgumentParser(description="Measure one case, and print JSON.")
+def is_cuda(case: str) -> bool:
+    """Whether a case runs on a CUDA device."""
+    return case.startswith("cuda-")
+
+
+def main(cases: Mapping[str, Case]) -> None:
+    """The inner process: measure the case that the command line names and print its numbers."""
+    parser = argparse.ArgumentParser(description="Measure one case and print JSON.")
     parser.add_argument("case", choices=cases)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--quick", action="store_true")
@@ -31,13 +35,13 @@ def answer(cases: Mapping[str, Case]) -> None:
     print(json.dumps(cases[options.case](options.folder, QUICK if options.quick else FULL)))
 
 
-def measure(arm: str, case: str, folder: Path, quick: bool) -> Numbers:
-    """The outer end: `arm` is the module that measures. Raises `LdmError` with the last line of what it said.
+def measure(module: str, case: str, folder: Path, quick: bool) -> Numbers:
+    """The outer process: run `module`, which calls `main`. Raises `LdmError` with the last line of its stderr.
 
-    Only the cases that are meant for a CUDA card get to see one.
+    CUDA devices are hidden from all cases but those for CUDA.
     """
-    command = [sys.executable, "-m", arm, case, str(folder), *(["--quick"] if quick else [])]
-    hidden = {} if on_card(case) else {"CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", module, case, str(folder), *(["--quick"] if quick else [])]
+    hidden = {} if is_cuda(case) else {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | hidden)
     if done.returncode != 0:
         said = (done.stderr.strip() or "nothing").splitlines()[-1]

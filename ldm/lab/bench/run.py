@@ -1,78 +1,216 @@
-"""All of it: write the model, measure, print. `ldm bench` runs our arm alone, `make bench` both."""
+"""`ldm bench`: write the model, measure every case several times, print a table of medians."""
 
+import json
+import logging
+import os
+import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from statistics import median
 
+import torch
 from tqdm import tqdm
 
+from ldm.backend.cpu import bfloat16_instructions, cpu_name
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_text
-from ldm.lab.bench.compare import OURS, WITHOUT, Measured, Turn, compare, remaining, turns
-from ldm.lab.bench.machine import machine
-from ldm.lab.bench.model import write_model
-from ldm.lab.bench.sizes import FULL, QUICK
-from ldm.lab.bench.table import Run, as_json, from_json, markdown
+from ldm.lab.bench.cases import ROWS, Row
+from ldm.lab.bench.fresh import Numbers, is_cuda, measure
+from ldm.lab.bench.workload import FULL, QUICK, write_model
 from ldm.text.tokenizer import Tokenizer
 
-ARMS = {WITHOUT: "ldm.lab.bench.without", OURS: "ldm.lab.bench.ours"}
+log = logging.getLogger("ldm")
+
+OURS = "ldm"
+Results = dict[str, dict[str, list[Numbers]]]  # case -> program -> the numbers of each process
 
 
-def bench(arms: Mapping[str, str], quick: bool, json: Path | None) -> str:
-    """Measure the arms (name -> module) and return the page; `json` is where everything is kept.
+@dataclass(frozen=True)
+class Trial:
+    """One process to start: a case, measured with one of the programs that are compared (here only ours)."""
 
-    It keeps one run a machine, and the page shows them all. A run that was interrupted goes on, if machine and versions
-    are the same; one that is complete is made anew. The full model takes 4 GB in the temporary folder. If the disk is
-    slow, TMPDIR=/dev/shm has it in memory. Raises `LdmError` if every case failed.
+    case: str
+    program: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that was measured on one machine."""
+
+    machine: Mapping[str, object]
+    quick: bool
+    results: Results
+
+    def median(self, case: str, program: str, number: str) -> float | None:
+        """The median of a number over a program's processes; None if it was not measured."""
+        values = [found[number] for found in self.results.get(case, {}).get(program, []) if number in found]
+        return median(values) if values else None
+
+
+def bench(quick: bool, path: Path | None) -> str:
+    """Measure all cases and return a Markdown table; the results are also kept as JSON in `path`."""
+    order = trials(ROWS, lambda case: [OURS], quick)
+    runs = measure_all(order, {OURS: "ldm.lab.bench.cases"}, quick, path, table)
+    return "\n".join(["# Speed and memory", *(line for run in runs for line in section(run))]) + "\n"
+
+
+def trials(rows: Sequence[Row], programs: Callable[[str], Sequence[str]], quick: bool) -> list[Trial]:
+    """All processes in order. Within a case the programs alternate, A B A B, so that drift (such as the temperature)
+    affects them alike. Cases that this machine cannot run are left out."""
+    order = []
+    for case in dict.fromkeys(row.case for row in rows):
+        in_bfloat16 = any("bfloat16" in row.what for row in rows if row.case == case)
+        supported = torch.cuda.is_available() if is_cuda(case) else bool(bfloat16_instructions())
+        if supported or not (is_cuda(case) or in_bfloat16):
+            order += [Trial(case, name) for _ in range(repetitions(case, quick)) for name in programs(case)]
+    return order
+
+
+def repetitions(case: str, quick: bool) -> int:
+    """The number of processes that measure a case; the table shows their median."""
+    if quick or case in ("rounding", "seams"):  # these two are deterministic
+        return 1
+    return 3 if "paint" in case else 5
+
+
+def measure_all(
+    order: Sequence[Trial],
+    modules: Mapping[str, str],
+    quick: bool,
+    path: Path | None,
+    table: Callable[[Run], list[dict[str, object]]],
+) -> list[Run]:
+    """Measure all trials; returns the earlier runs in `path`, then this one.
+
+    `modules` maps a program to the module to run. `path` keeps one run per machine, with its `table`. An interrupted
+    run on the same machine and versions continues; a complete one starts again. The full model takes 4 GB in the
+    temporary folder; with a slow disk, TMPDIR=/dev/shm keeps it in memory. A failed trial is logged and skipped. Raises
+    `LdmError` if all fail.
     """
     about = machine()
-    kept = [] if json is None else read_runs(json)
+    kept = [] if path is None else read_runs(path)
     others = [run for run in kept if (run.machine, run.quick) != (about, quick)]
-    found = unfinished([run for run in kept if run not in others], arms)
-
-    def runs(found: Measured) -> list[Run]:
-        return [*others, Run(about, quick, found)]
-
-    def keep(found: Measured) -> None:
-        if json is not None:
-            with atomic_path(json) as temporary:
-                temporary.write_text(as_json(runs(found)), encoding="utf-8")
-
+    results: Results = {}
+    for run in kept:
+        if run not in others and remaining(order, run.results):
+            print("continuing this machine's interrupted run", file=sys.stderr)
+            results = run.results
+    runs = [*others, Run(about, quick, results)]
     with tempfile.TemporaryDirectory(prefix="ldm-bench-") as place:
         folder = Path(place) / "model"
         print("writing a model of random weights", file=sys.stderr)
         write_model(folder, (QUICK if quick else FULL).config, Tokenizer.clip())
-        found = compare(arms, folder, quick, found, told, keep)
-    if not found:
-        raise LdmError("nothing could be measured; each case said why above")
-    return markdown(runs(found))
+        for trial in (bar := tqdm(remaining(order, results), unit="process")):
+            bar.set_postfix_str(f"{trial.case}, {trial.program}")
+            try:
+                numbers = measure(modules[trial.program], trial.case, folder, quick)
+            except LdmError as error:
+                log.warning("%s", error)
+                continue
+            results.setdefault(trial.case, {}).setdefault(trial.program, []).append(numbers)
+            if path is not None:
+                with atomic_path(path) as temporary:
+                    temporary.write_text(as_json(runs, table), encoding="utf-8")
+    if not results:
+        raise LdmError("nothing could be measured; the reason for each case is above")
+    return runs
 
 
-def read_runs(json: Path) -> list[Run]:
-    """What was measured before, here and elsewhere."""
-    if not json.is_file():
+def remaining(order: Iterable[Trial], results: Results) -> list[Trial]:
+    """The trials that are not measured yet."""
+    done = Counter(
+        {Trial(c, p): len(found) for c, programs in results.items() for p, found in programs.items()}
+    )
+    left = []
+    for trial in order:
+        done[trial] -= 1
+        if done[trial] < 0:
+            left.append(trial)
+    return left
+
+
+def machine() -> dict[str, str | int]:
+    """The processor and its instructions for bfloat16, cores, memory, versions, threads and CUDA device."""
+    versions: dict[str, str | int] = {"python": platform.python_version()}
+    for name in ("torch", "diffusers", "transformers"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": cpu_name(),
+        "bfloat16": bfloat16_instructions() or "none",
+        "cores": os.cpu_count() or 0,
+        "memory (GiB)": round(memory / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+        **versions,
+        "threads": torch.get_num_threads(),
+        "card": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def as_json(runs: Sequence[Run], table: Callable[[Run], list[dict[str, object]]]) -> str:
+    """Of each run the machine, the table, and the numbers of each process."""
+    kept = [
+        {"machine": run.machine, "quick": run.quick, "table": table(run), "processes": run.results}
+        for run in runs
+    ]
+    return json.dumps({"runs": kept}, indent=2) + "\n"
+
+
+def read_runs(path: Path) -> list[Run]:
+    """The runs that `as_json` wrote to `path`, if there is such a file. Raises `LdmError` for anything else."""
+    if not path.is_file():
         return []
     try:
-        return from_json(read_text(json, LARGEST_TEXT))
+        kept = json.loads(read_text(path, LARGEST_TEXT))["runs"]
+        return [Run(run["machine"], run["quick"], run["processes"]) for run in kept]
     except (ValueError, TypeError, KeyError) as error:
         raise LdmError(
-            f"cannot read the runs kept in {json}: {error!r}; restore the file, or remove it to begin anew"
+            f"cannot read the runs kept in {path}: {error!r}; restore the file, or remove it to start again"
         ) from error
 
 
-def unfinished(kept: list[Run], arms: Mapping[str, str]) -> Measured:
-    """What this machine's run found already, if it is not complete."""
-    for run in kept:
-        if remaining(turns(arms, run.quick), run.found):
-            print("going on with this machine's run that was interrupted", file=sys.stderr)
-            return run.found
-    return {}
+def table(run: Run) -> list[dict[str, object]]:
+    """The table of one run, for JSON."""
+    return [
+        {"what": row.what, "case": row.case, "unit": row.unit, OURS: run.median(row.case, OURS, row.number)}
+        for row in ROWS
+    ]
 
 
-def told(order: list[Turn]) -> Iterator[Turn]:
-    """The turns, with a progress bar that names the one that is being measured."""
-    bar: Iterable[Turn] = tqdm(order, unit="process")
-    for turn in bar:
-        bar.set_postfix_str(f"{turn.case}, {turn.arm}")  # type: ignore[attr-defined]
-        yield turn
+def section(run: Run) -> list[str]:
+    """The table of one run in Markdown, under its machine."""
+    rows = [
+        f"| {row.what} | {quantity(run.median(row.case, OURS, row.number), row.unit)} |"
+        for row in ROWS
+        if row.case in run.results
+    ]
+    return ["", *heading(run), "| what | measured |", "|---|---|", *rows]
+
+
+def heading(run: Run) -> list[str]:
+    """The machine, and a warning about a quick run."""
+    remark = (
+        "**A quick run with a small model and small images, one process each: it only shows that all works.**"
+    )
+    return [
+        f"## {run.machine['processor']}, bfloat16: {run.machine['bfloat16']}" + ", quick" * run.quick,
+        "",
+        *[remark, ""] * run.quick,
+        ", ".join(f"{name}: {value}" for name, value in run.machine.items()) + ".",
+        "",
+    ]
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Three digits and the unit: "1.43 s", "5610 MiB"."""
+    if value is None:
+        return "not measured"
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Seconds, and bytes."""
+"""Seconds and bytes."""
 
 import threading
 import time
@@ -10,29 +10,29 @@ from pathlib import Path
 import torch
 
 STATUS = Path("/proc/self/status")  # Linux's account of this process
-INTERVAL = 0.01  # seconds between two looks at the memory
+INTERVAL = 0.01  # seconds between two readings of the memory
 
 
 def seconds(work: Callable[[], object], times: int = 1) -> float:
-    """How long one call of `work` takes, on average over `times` calls."""
-    finish()
+    """The duration of one call of `work`, averaged over `times` calls."""
+    synchronize()
     start = time.perf_counter()
     for _ in range(times):
         work()
-    finish()
+    synchronize()
     return (time.perf_counter() - start) / times
 
 
-def finish() -> None:
-    """Wait for the CUDA card, if one is in use: it is handed work, and does it while Python goes on."""
+def synchronize() -> None:
+    """Wait for the CUDA device, if one is in use: it computes asynchronously."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
 def anonymous_memory(status: Path = STATUS) -> int | None:
-    """Bytes that belong to this process alone, and to no file; None where the system does not tell.
+    """Bytes of memory that belong to this process and to no file; None where the system does not report it.
 
-    A mapped file of weights does not count: under pressure its pages are dropped, and read again when needed.
+    Memory-mapped weights do not count: under memory pressure, the system drops their pages and rereads them.
     """
     if not status.is_file():
         return None
@@ -44,23 +44,23 @@ def anonymous_memory(status: Path = STATUS) -> int | None:
 
 @dataclass
 class Peak:
-    """The most memory seen so far, in bytes; None where the system does not tell."""
+    """The most memory seen so far, in bytes; None where the system does not report it."""
 
     bytes: int | None = None
 
 
 @contextmanager
-def peak_memory(look: Callable[[], int | None] = anonymous_memory) -> Iterator[Peak]:
-    """Watch the memory from a thread of its own while the block runs: Linux itself keeps no such record."""
-    peak, over = Peak(look()), threading.Event()
+def peak_memory(read: Callable[[], int | None] = anonymous_memory) -> Iterator[Peak]:
+    """Poll the memory from another thread while the block runs: Linux does not record the peak itself."""
+    peak, over = Peak(read()), threading.Event()
 
-    def watch() -> None:
+    def poll() -> None:
         while not over.wait(INTERVAL):
-            now = look()
+            now = read()
             if now is not None:
                 peak.bytes = max(peak.bytes or 0, now)
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield peak

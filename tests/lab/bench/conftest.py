@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ldm.lab.bench.model import write_model
-from ldm.lab.bench.sizes import Sizes
+from ldm.lab.bench.workload import Sizes, write_model
 from tests.checkpoints.made import FAMILIES, tokenizer
 
 SIZES = Sizes(FAMILIES["sd1"], side=16, steps=2, prompts=3, training=1, batch=2, batches=(1, 2))

@@ -11,7 +11,7 @@ from ldm.lab.bench.fresh import measure
 REPOSITORY = Path(__file__).resolve().parents[3]
 ARM = """
 import os
-from ldm.lab.bench.fresh import answer
+from ldm.lab.bench.fresh import main
 
 def sizes(folder, sizes):
     print("a library greets")
@@ -23,7 +23,7 @@ def card(folder, sizes):
 def broken(folder, sizes):
     raise RuntimeError("no such processor")
 
-answer({"sizes": sizes, "broken": broken, "card": card, "cuda-card": card})
+main({"sizes": sizes, "broken": broken, "card": card, "cuda-card": card})
 """
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ldm.lab.bench import ours
-from ldm.lab.bench.rows import CUDA_ROWS, OURS_ALONE, ROWS, Row, is_gain, on_card, reached, samples
+from ldm.lab.bench.fresh import is_cuda
+from ldm.lab.bench.run import repetitions
+from tests.lab.bench import ours
+from tests.lab.bench.rows import CUDA_ROWS, GOALS, OURS_ALONE, ROWS, Row, is_gain, reached
 
 THEIRS = Path(__file__).with_name("theirs.py")
 
@@ -24,9 +26,9 @@ def test_every_row_is_measured_by_the_arms_that_it_compares():
     assert {row.case for row in ROWS} == set(ours.CASES)
     assert their_cases() == {case for case in ours.CASES if not is_gain(case)} - set(OURS_ALONE)
     for row in ROWS:
-        assert row.kind == ("value" if row.case in OURS_ALONE else "ratio")
         assert row.goal is None or not is_gain(row.case)
-    assert {row.case for row in CUDA_ROWS} == {case for case in ours.CASES if on_card(case)}
+    assert GOALS.keys() <= {(row.case, row.number) for row in ROWS}
+    assert {row.case for row in CUDA_ROWS} == {case for case in ours.CASES if is_cuda(case)}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_less_is_better(value, verdict):
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.9, "no"), (1.0, "goal"), (1.2, "goal"), (1.3, "stretch")])
 def test_of_a_rate_more_is_better(value, verdict):
-    assert reached(Row("x", "x", "x", "/s", 1.0, 1.3, more_is_better=True), value) == verdict
+    assert reached(Row("x", "x", "x", "/s", 1.0, 1.3), value) == verdict
 
 
 def test_without_a_goal_there_is_nothing_to_reach():
@@ -47,8 +49,8 @@ def test_without_a_goal_there_is_nothing_to_reach():
     assert reached(row, 0.1) == "goal" and reached(replace(row, goal=None), 0.1) == ""
 
 
-def test_medians_are_of_five_processes_and_of_three_for_whole_paintings():
-    assert {row.case: samples(row.case, False) for row in ROWS if samples(row.case, False) != 5} == {
+def test_medians_are_of_five_processes_and_of_three_for_whole_images():
+    assert {row.case: repetitions(row.case, False) for row in ROWS if repetitions(row.case, False) != 5} == {
         "paint-bfloat16": 3, "paint-float32": 3, "cuda-paint": 3, "rounding": 1, "seams": 1,
     }  # fmt: skip
-    assert {samples(row.case, True) for row in ROWS} == {1}
+    assert {repetitions(row.case, True) for row in ROWS} == {1}

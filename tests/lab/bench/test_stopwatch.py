@@ -12,7 +12,7 @@ from ldm.lab.bench.stopwatch import anonymous_memory, peak_memory, seconds
 
 
 def test_seconds_are_the_mean_over_the_calls(monkeypatch):
-    clock = itertools.count(step=6.0)  # each look at the clock is 6 seconds after the last
+    clock = itertools.count(step=6.0)  # each reading is 6 seconds after the last
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     calls = []
     assert seconds(lambda: calls.append(1), times=3) == 2.0 and len(calls) == 3
@@ -30,11 +30,11 @@ def test_the_peak_is_the_most_that_was_seen_also_between_the_ends(monkeypatch):
     monkeypatch.setattr(stopwatch, "INTERVAL", 0.001)
     levels, seen = iter([3, 9, 4]), []
 
-    def look():
+    def read():
         seen.append(next(levels, 2))
         return seen[-1]
 
-    with peak_memory(look) as peak:
+    with peak_memory(read) as peak:
         while len(seen) < 5:
             time.sleep(0.001)
     assert peak.bytes == 9

@@ -2,9 +2,9 @@ r"""The table that is printed, and the JSON that is kept."""
 
 import json
 
-from ldm.lab.bench.compare import OURS, REFERENCE, WITHOUT
-from ldm.lab.bench.rows import CPU_ROWS, GAIN_ROWS, ROWS
-from ldm.lab.bench.table import Run, as_json, from_json, markdown
+from ldm.lab.bench.run import OURS, Run, as_json, read_runs
+from tests.lab.bench.rows import CPU_ROWS, GAIN_ROWS, ROWS
+from tests.lab.bench.table import REFERENCE, WITHOUT, markdown, table
 
 FOUND = {
     "unet-bfloat16": {OURS: [{"seconds": 1.4}], REFERENCE: [{"seconds": 2.0}]},
@@ -43,7 +43,7 @@ def test_what_was_not_measured_says_so_and_has_no_verdict():
 
 def test_a_gain_is_compared_with_doing_without():
     assert line("bfloat16: channels last |").endswith("| - | - | 2 s | 1 s | 0.50x | - |")
-    [run] = json.loads(as_json([RUN]))["runs"]
+    [run] = json.loads(as_json([RUN], table))["runs"]
     [kept] = [row for row in run["table"] if row["ratio"] == 0.5]
     assert kept["without"] == 2.0 and "diffusers" not in kept
 
@@ -63,12 +63,13 @@ def test_every_row_is_there_under_its_machine_and_those_of_a_card_where_there_is
     assert "no machine had one" not in both
 
 
-def test_the_json_has_it_all_and_comes_back():
-    kept, _ = json.loads(as_json([CARD, RUN]))["runs"][::-1]
+def test_the_json_has_it_all_and_comes_back(tmp_path):
+    kept, _ = json.loads(as_json([CARD, RUN], table))["runs"][::-1]
     assert kept["machine"] == MACHINE and kept["quick"] is False and kept["processes"] == FOUND
     assert len(kept["table"]) == len(ROWS)
     assert kept["table"][0] == {
         "what": "U-Net step with guidance, bfloat16", "case": "unet-bfloat16", "unit": "s",
         "goal": 0.75, "stretch": 0.68, "ldm": 1.4, "diffusers": 2.0, "ratio": 0.7, "reached": "goal",
     }  # fmt: skip
-    assert from_json(as_json([CARD, RUN])) == [CARD, RUN]
+    (tmp_path / "kept.json").write_text(as_json([CARD, RUN], table))
+    assert read_runs(tmp_path / "kept.json") == [CARD, RUN]

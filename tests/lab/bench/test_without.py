@@ -3,12 +3,13 @@ r"""The arm that does without: what it leaves out is left out, and no more."""
 import torch
 
 import ldm
-from ldm.lab.bench import ours, without
-from ldm.lab.bench.ours import compile_unet
-from ldm.lab.bench.rows import GAIN_ROWS
+from ldm.lab.bench import cases
+from ldm.lab.bench.cases import compile_unet
 from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
+from tests.lab.bench import without
 from tests.lab.bench.conftest import SIZES
+from tests.lab.bench.rows import GAIN_ROWS
 
 
 def test_each_gain_is_measured_without_the_thing():
@@ -45,19 +46,19 @@ def test_by_hand_is_every_attention_of_the_unet(folder):
     assert len(found) > 2 and all(found)
 
 
-def test_one_after_the_other_is_every_doubling_of_the_vae(folder):
+def test_unfused_upsample_is_every_upsampling_of_the_vae(folder):
     model = ldm.load(folder, torch.float32, "cpu")
     found = [part for part in model.vae.modules() if isinstance(part, Upsample)]
     assert found and Upsample not in map(type, found)
-    without.one_after_the_other(model)
+    without.unfused_upsample(model)
     assert {type(part) for part in found} == {Upsample}
 
 
-def test_one_by_one_looks_at_one_picture_at_a_time(folder, monkeypatch):
+def test_unbatched_guidance_evaluates_one_latent_at_a_time(folder, monkeypatch):
     model, seen = ldm.load(folder, torch.float32, "cpu"), []
     model.unet.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     monkeypatch.setattr(without, "load", lambda *_: model)
-    without.one_by_one(folder, SIZES, torch.float32)
+    without.unbatched_guidance(folder, SIZES, torch.float32)
     assert seen == [1] * 4  # two to warm up
 
 
@@ -70,6 +71,6 @@ def test_what_is_compiled_is_the_unet(folder, monkeypatch):
 
 def test_the_change_is_made_to_the_model_that_is_measured(folder):
     told = []
-    for measure in (ours.unet_step, ours.decode):
+    for measure in (cases.unet_step, cases.decode):
         measure(folder, SIZES, torch.float32, change=lambda model: told.append(type(model)))
     assert told == [ldm.LatentDiffusion] * 2

@@ -1,4 +1,4 @@
-r"""The reference's arm: the same cases as `ldm/lab/bench/ours.py`, as diffusers does them by default."""
+r"""The cases of `ldm/lab/bench/cases.py` in diffusers, with its default settings."""
 
 import time
 from functools import partial
@@ -14,10 +14,10 @@ from ldm.checkpoints.settings import settings_of
 from ldm.config import TINY, NoiseConfig
 from ldm.diffusion.noise import noise_source
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
-from ldm.lab.bench.fresh import Case, Numbers, answer
-from ldm.lab.bench.sizes import PROMPT, Sizes
+from ldm.lab.bench.fresh import Case, Numbers, main
 from ldm.lab.bench.stopwatch import peak_memory, seconds
-from ldm.lab.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, numbers, read_through, share
+from ldm.lab.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, random_normal, read_through, utilization
+from ldm.lab.bench.workload import PROMPT, Sizes
 from ldm.train.loop import mixed_precision
 
 
@@ -29,11 +29,11 @@ def load(folder: Path, dtype: torch.dtype) -> diffusers.StableDiffusionPipeline:
     return pipeline.to(DEVICE)
 
 
-def look(unet: nn.Module, sizes: Sizes, dtype: torch.dtype):
-    r"""One look with guidance, both predictions in one batch, as the pipeline's loop has it."""
+def evaluation(unet: nn.Module, sizes: Sizes, dtype: torch.dtype):
+    r"""One model evaluation with guidance, both predictions in one batch, as in the pipeline's loop."""
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
-    x_t = numbers(1, 1, config.vae.latent_channels, side, side, dtype=dtype)
-    cond, uncond = numbers(2, 2, config.text.context_length, config.text.width, dtype=dtype).split(1)
+    x_t = random_normal(1, 1, config.vae.latent_channels, side, side, dtype=dtype)
+    cond, uncond = random_normal(2, 2, config.text.context_length, config.text.width, dtype=dtype).split(1)
     context, t = torch.cat([uncond, cond]), torch.tensor(T, device=DEVICE)
 
     def step() -> Tensor:
@@ -50,15 +50,15 @@ def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, compiled: bool = F
     if compiled:  # its best, by its own manual
         unet.to(memory_format=torch.channels_last)
         unet.compile(mode="max-autotune", fullgraph=True)
-    step = look(unet, sizes, dtype)
+    step = evaluation(unet, sizes, dtype)
     seconds(step, WARM)
     return {"seconds": seconds(step, TIMES)}
 
 
 @torch.no_grad()
-def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+def unet_utilization(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(DEVICE)
-    return share(look(unet, sizes, dtype), dtype)
+    return utilization(evaluation(unet, sizes, dtype), dtype)
 
 
 def vae_of(folder: Path, dtype: torch.dtype) -> diffusers.AutoencoderKL:
@@ -68,7 +68,7 @@ def vae_of(folder: Path, dtype: torch.dtype) -> diffusers.AutoencoderKL:
 @torch.no_grad()
 def decode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     vae, side = vae_of(folder, dtype), sizes.side // sizes.config.vae.factor
-    latent = numbers(1, 1, sizes.config.vae.latent_channels, side, side, dtype=dtype)
+    latent = random_normal(1, 1, sizes.config.vae.latent_channels, side, side, dtype=dtype)
     work = partial(vae.decode, latent / vae.config.scaling_factor)
     seconds(work, WARM)
     return {"seconds": seconds(work, TIMES)}
@@ -77,12 +77,12 @@ def decode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
 @torch.no_grad()
 def encode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     vae = vae_of(folder, dtype)
-    work = partial(vae.encode, numbers(1, 1, 3, sizes.side, sizes.side, dtype=dtype).clamp(-1, 1))
+    work = partial(vae.encode, random_normal(1, 1, 3, sizes.side, sizes.side, dtype=dtype).clamp(-1, 1))
     seconds(work, WARM)
     return {"seconds": seconds(work, TIMES)}
 
 
-def paint(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+def text_to_image(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     with peak_memory(memory_in_use) as peak:
         pipeline = load(folder, dtype)  # with the DDIM scheduler that the folder names
         took = seconds(
@@ -103,15 +103,15 @@ def paint(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
 def rounding(folder: Path, sizes: Sizes) -> Numbers:
     config, side = sizes.config, sizes.side // 2
     shape = (config.vae.latent_channels, side // config.vae.factor, side // config.vae.factor)
-    noise = noise_source([0], shape, torch.float32, "cpu")()  # that ours begins with
+    noise = noise_source([0], shape, torch.float32, "cpu")()  # as ours starts from
 
-    def painted(dtype: torch.dtype) -> np.ndarray:
+    def generate(dtype: torch.dtype) -> np.ndarray:
         options = {"num_inference_steps": sizes.steps, "guidance_scale": config.defaults.guidance}
         given = {"latents": noise.to(dtype), "width": side, "height": side, "output_type": "np"}
-        [picture] = load(folder, dtype)(PROMPT.format(0), **options, **given).images
-        return np.asarray(picture, dtype=np.float64)
+        [image] = load(folder, dtype)(PROMPT.format(0), **options, **given).images
+        return np.asarray(image, dtype=np.float64)
 
-    return {"difference": 255 * float(np.abs(painted(torch.bfloat16) - painted(torch.float32)).mean())}
+    return {"difference": 255 * float(np.abs(generate(torch.bfloat16) - generate(torch.float32)).mean())}
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ def load_and_evaluate(folder: Path, sizes: Sizes) -> Numbers:
     begin = time.perf_counter()
     pipeline = load(folder, torch.float32)
     loaded = time.perf_counter()
-    seconds(look(pipeline.unet, sizes, torch.float32))
+    seconds(evaluation(pipeline.unet, sizes, torch.float32))
     return {"object": loaded - begin, "step": time.perf_counter() - begin}
 
 
@@ -148,8 +148,8 @@ def train(folder: Path, sizes: Sizes) -> Numbers:
     unet = diffusers.UNet2DConditionModel.from_config(settings).to(DEVICE)
     optimizer = torch.optim.AdamW(unet.parameters())
     batch, side = sizes.batch, TINY.defaults.size // TINY.vae.factor
-    latents, eps = (numbers(seed, batch, 4, side, side) for seed in (1, 2))
-    context = numbers(3, batch, TINY.text.context_length, TINY.text.width)
+    latents, eps = (random_normal(seed, batch, 4, side, side) for seed in (1, 2))
+    context = random_normal(3, batch, TINY.text.context_length, TINY.text.width)
     t = torch.arange(batch, device=DEVICE) * TINY.noise.steps // batch
     x_t = add_noise(latents, eps, make_alpha_bar(NoiseConfig()).to(DEVICE)[t])
 
@@ -172,8 +172,8 @@ CASES: dict[str, Case] = {
     "decode-bfloat16": partial(decode, dtype=torch.bfloat16),
     "decode-float32": partial(decode, dtype=torch.float32),
     "encode-bfloat16": partial(encode, dtype=torch.bfloat16),
-    "paint-bfloat16": partial(paint, dtype=torch.bfloat16),
-    "paint-float32": partial(paint, dtype=torch.float32),
+    "paint-bfloat16": partial(text_to_image, dtype=torch.bfloat16),
+    "paint-float32": partial(text_to_image, dtype=torch.float32),
     "rounding": rounding,
     "load": load_and_evaluate,
     "load-default": load_and_evaluate,  # diffusers' default is float32
@@ -181,12 +181,12 @@ CASES: dict[str, Case] = {
     "train": train,
     "cuda-unet": partial(unet_step, dtype=torch.float16),
     "cuda-unet-compiled": partial(unet_step, dtype=torch.float16, compiled=True),
-    "cuda-unet-bfloat16": partial(unet_share, dtype=torch.bfloat16),
+    "cuda-unet-bfloat16": partial(unet_utilization, dtype=torch.bfloat16),
     "cuda-decode": partial(decode, dtype=torch.float16),
     "cuda-encode": partial(encode, dtype=torch.float16),
-    "cuda-paint": partial(paint, dtype=torch.float16),
+    "cuda-paint": partial(text_to_image, dtype=torch.float16),
     "cuda-train": train,
 }
 
 if __name__ == "__main__":
-    answer(CASES)
+    main(CASES)

@@ -1,4 +1,4 @@
-r"""Our arm finds the numbers that the table asks for. (How large they are is no matter of tests.)"""
+r"""Our cases find the numbers that the table needs. (How large they are does not matter here.)"""
 
 import math
 from functools import partial
@@ -6,14 +6,15 @@ from functools import partial
 import pytest
 
 import ldm
-from ldm.lab.bench import ours, without, work
-from ldm.lab.bench.ours import CASES
-from ldm.lab.bench.rows import ROWS, is_gain
-from ldm.lab.bench.work import matrix_rate, numbers
+from ldm.lab.bench import cases, work
+from ldm.lab.bench.work import matmul_flops, random_normal
+from tests.lab.bench import without
 from tests.lab.bench.conftest import SIZES
+from tests.lab.bench.ours import CASES
+from tests.lab.bench.rows import ROWS, is_gain
 
 
-def asked(case: str) -> set[str]:
+def needed(case: str) -> set[str]:
     return {row.number for row in ROWS if row.case == case}
 
 
@@ -24,16 +25,14 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 @pytest.mark.parametrize("case", sorted(CASES.keys() - COMPILED - {"generate", "throughput"}))
 def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
-    monkeypatch.setattr(work, "matrix_rate", partial(matrix_rate, side=64))
+    monkeypatch.setattr(work, "matmul_flops", partial(matmul_flops, side=64))
     found = CASES[case](folder, SIZES)
     assert all(math.isfinite(number) and number >= 0 for number in found.values())
     # A small picture takes hardly any memory, and one small tile has no seams.
     assert all(value for number, value in found.items() if number != "memory") or case == "seams"
     if is_gain(case):
         assert set(found) == set(without.CASES[case](folder, SIZES)) >= {"seconds"}
-    assert asked(case) ^ set(found) <= {
-        "memory"
-    }  # asked for in one number format, and where the system tells
+    assert needed(case) ^ set(found) <= {"memory"}  # needed in one number format, and where the system tells
 
 
 def test_throughput_is_measured_at_each_batch(folder, monkeypatch):
@@ -43,19 +42,21 @@ def test_throughput_is_measured_at_each_batch(folder, monkeypatch):
     def generate(*args, batch=1, **options):
         made.append(batch)
 
-    monkeypatch.setattr(ours, "load", lambda *args, **options: model)
+    monkeypatch.setattr(cases, "load", lambda *args, **options: model)
     monkeypatch.setattr(model, "generate", generate)
-    assert set(ours.throughput(folder, SIZES)) == {"1", "2"} and made == [1, 1, 2]
+    assert set(cases.throughput(folder, SIZES)) == {"1", "2"} and made == [1, 1, 2]
 
 
-def test_a_look_is_the_pipelines_own_with_guidance(folder, monkeypatch):
+def test_an_evaluation_is_the_pipelines_own_with_guidance(folder, monkeypatch):
     model = ldm.load(folder)
     seen = []
     model.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    ours.evaluation(model, SIZES)()
+    cases.evaluation(model, SIZES)()
     [(x_t, t, context)] = seen
     assert x_t.shape == (2, 4, 8, 8) and t == 500 and context.shape == (2, 32, 8)
 
 
-def test_numbers_are_the_same_for_both_arms():
-    assert (numbers(1, 3, 4) == numbers(1, 3, 4)).all() and (numbers(1, 3) != numbers(2, 3)).all()
+def test_the_inputs_are_the_same_in_every_process():
+    assert (random_normal(1, 3, 4) == random_normal(1, 3, 4)).all() and (
+        random_normal(1, 3) != random_normal(2, 3)
+    ).all()

@@ -3,12 +3,12 @@ r"""The model that is measured: whole, of the sizes asked for, and tame."""
 import torch
 
 import ldm
-from ldm.lab.bench.model import random_weights, write_model
+from ldm.lab.bench.workload import random_weights, write_model
 from tests.checkpoints.made import tokenizer
 from tests.lab.bench.conftest import SIZES
 
 
-def test_it_is_a_whole_model_that_paints(folder):
+def test_it_is_a_whole_model_that_generates_images(folder):
     model = ldm.load(folder, torch.float32)
     assert model.config.unet == SIZES.config.unet and model.config.vae == SIZES.config.vae
     assert len(model.generate("a dog", seed=0, steps=2, size=(16, 16))) == 1  # which raises on infinity

@@ -1,4 +1,4 @@
-"""The arm that does without: each case as in `ldm/lab/bench/ours.py`, but for the one thing whose gain it shows."""
+r"""Our cases without one optimisation each, to show what it gains (see `ours.py`)."""
 
 import sys
 import time
@@ -11,11 +11,11 @@ from ldm.backend.accelerate import plain
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import quick_products
 from ldm.checkpoints.collect import gather
-from ldm.lab.bench.fresh import Case, Numbers, answer
-from ldm.lab.bench.ours import decode, evaluation, train, unet_step
-from ldm.lab.bench.sizes import Sizes
+from ldm.lab.bench.cases import decode, evaluation, train, unet_step
+from ldm.lab.bench.fresh import Case, Numbers, main
 from ldm.lab.bench.stopwatch import seconds
 from ldm.lab.bench.work import DEVICE, WARM, read_through
+from ldm.lab.bench.workload import Sizes
 from ldm.loading import load
 from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
@@ -27,7 +27,7 @@ from ldm.vae.vae import VAE
 
 
 def channels_first(model: LatentDiffusion) -> None:
-    """The usual layout, of weights and of what goes in."""
+    r"""torch's default memory format, of weights and inputs."""
     for network in (model.unet, model.vae):
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     for first in (model.unet.conv_in, model.vae.encoder.conv_in, model.vae.decoder.post_quant_conv):
@@ -38,19 +38,19 @@ def by_hand(model: LatentDiffusion) -> None:
     use_plain_attention(model.unet)
 
 
-def in_one_piece(model: LatentDiffusion) -> None:
-    """Attention by torch's kernel, on every processor."""
+def unchunked(model: LatentDiffusion) -> None:
+    r"""Attention by torch's kernel on every CPU."""
     plain(model.unet, Attention)
 
 
-def one_after_the_other(model: LatentDiffusion) -> None:
-    """Pixels are repeated, then convolved."""
+def unfused_upsample(model: LatentDiffusion) -> None:
+    r"""Repeat pixels, then convolve."""
     plain(model.vae, Upsample)
 
 
 @torch.no_grad()
-def one_by_one(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
-    """Guidance as two looks, one with the prompt and one without."""
+def unbatched_guidance(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    r"""Guidance as two model evaluations, one with the prompt and one without."""
     model = load(folder, dtype, DEVICE)
     step = evaluation(model, sizes, guidance=1.0)
 
@@ -63,7 +63,7 @@ def one_by_one(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
 
 
 def load_plainly(folder: Path, sizes: Sizes) -> Numbers:
-    """Build networks as torch does, with random numbers, and copy the file's over them."""
+    r"""Build networks with torch's random initialisation, then copy the file's weights over it."""
     read_through(folder)
     begin = time.perf_counter()
     made = gather(folder)
@@ -83,16 +83,16 @@ CASES: dict[str, Case] = {
     "gain-decode": partial(decode, dtype=torch.bfloat16, change=channels_first),
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16, change=by_hand),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32, change=by_hand),
-    "gain-pieces": partial(unet_step, dtype=torch.bfloat16, change=in_one_piece),
+    "gain-pieces": partial(unet_step, dtype=torch.bfloat16, change=unchunked),
     "gain-layout": partial(unet_step, dtype=torch.bfloat16, change=channels_first),
     "gain-layout-float32": partial(unet_step, dtype=torch.float32, change=channels_first),
     "gain-decode-float32": partial(decode, dtype=torch.float32, change=channels_first),
-    "gain-doubling": partial(decode, dtype=torch.bfloat16, change=one_after_the_other),
-    "gain-doubling-float32": partial(decode, dtype=torch.float32, change=one_after_the_other),
+    "gain-doubling": partial(decode, dtype=torch.bfloat16, change=unfused_upsample),
+    "gain-doubling-float32": partial(decode, dtype=torch.float32, change=unfused_upsample),
     "gain-heap": partial(unet_step, dtype=torch.bfloat16),
     "gain-heap-float32": partial(unet_step, dtype=torch.float32),
     "gain-products": partial(unet_step, dtype=torch.float32),
-    "gain-batch": partial(one_by_one, dtype=torch.bfloat16),
+    "gain-batch": partial(unbatched_guidance, dtype=torch.bfloat16),
     "gain-compile": partial(unet_step, dtype=torch.bfloat16),
     "gain-train-attention": partial(train, by_hand=False),
     "gain-train-adamw": partial(train, fused=False),
@@ -104,4 +104,4 @@ if __name__ == "__main__":
         keep_heap()
     if sys.argv[1] != "gain-products":
         quick_products()
-    answer(CASES)
+    main(CASES)
