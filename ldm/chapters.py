@@ -134,7 +134,7 @@ APPENDICES = (
     Chapter(
         "Looking inside",
         "watch an image form, and see where each word was read",
-        under("lab.trace", "recorder film heat latents report passes shapes page explore"),
+        under("lab.trace", "recorder film heat latents report summary shapes page explore"),
     ),
     Chapter(
         "A captioned world",

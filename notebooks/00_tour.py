@@ -29,7 +29,7 @@ import torch
 import ldm
 import show
 from ldm.images.pixels import to_images
-from ldm.lab.trace.film import spread
+from ldm.lab.trace.film import evenly_spaced
 from ldm.lab.trace.heat import attention_sheet
 from ldm.lab.trace.recorder import record
 
@@ -125,7 +125,7 @@ show.film(guesses, ["the first guess", "in the end"], side=144)
 # what it has above and what it guesses below:
 
 # %%
-shown = [steps[i] for i in spread(len(steps), 6)]
+shown = [steps[i] for i in evenly_spaced(len(steps), 6)]
 with torch.no_grad():
     noisy = to_images(model.vae.decode(torch.cat([step.x_t for step in shown])))
     clean = to_images(model.vae.decode(torch.cat([step.x0 for step in shown])))

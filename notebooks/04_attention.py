@@ -29,7 +29,7 @@ import torch
 
 import ldm
 import show
-from ldm.lab.trace.film import fit, spread
+from ldm.lab.trace.film import evenly_spaced, resize_to
 from ldm.lab.trace.heat import attention_sheet, overlay
 from ldm.lab.trace.recorder import record
 from ldm.nn.attention import Attention, attention, attention_weights
@@ -155,7 +155,7 @@ with record(model, prompt) as recording:
 attention_sheet(recording, 0, image, columns=5, side=112)
 
 # %%
-attended = torch.stack([moment.attention[0] for moment in recording.moments])  # [step, token, h, w]
+attended = torch.stack([s.attention[0] for s in recording.steps])  # [step, token, h, w]
 share = attended.sum(dim=1)
 for w in recording.words:
     heat = recording.heat_map(w)
@@ -188,10 +188,10 @@ attention_sheet(landscape, 0, lake, columns=5, side=96)
 
 # %%
 word = next(w for w in recording.words if w.text == "glasses")
-chosen = spread(len(recording.moments), 6)
-base = [fit(guess, 128) for guess in recording.pictures("x0", 0, chosen)]
+chosen = evenly_spaced(len(recording.steps), 6)
+base = [resize_to(guess, 128) for guess in recording.decode("x0", 0, chosen)]
 maps = [recording.heat_map(word, 0, i) for i in chosen]
-times = [f"t = {recording.moments[i].t}" for i in chosen]
+times = [f"t = {recording.steps[i].t}" for i in chosen]
 show.film([overlay(b, m) for b, m in zip(base, maps)], times, side=112)
 
 # %% [markdown]
@@ -274,7 +274,8 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # layer.by_hand = False
 # maps = seen[len(seen) // 2][-1, :, :, 4]  # half-way, the last of the batch (with prompt), the word "glasses"
 # side = math.isqrt(maps.shape[1])
-# show.film([overlay(fit(image, 128), m.reshape(side, side)) for m in maps], [f"head {h}" for h in range(len(maps))])
+# base = resize_to(image, 128)
+# show.film([overlay(base, m.reshape(side, side)) for m in maps], [f"head {h}" for h in range(len(maps))])
 # ```
 # </details>
 #

@@ -30,7 +30,7 @@ import show
 from ldm.diffusion.level import vp_level
 from ldm.diffusion.predict import x0_and_eps
 from ldm.images.pixels import to_images, to_pixels
-from ldm.lab.trace.passes import inputs, passes
+from ldm.lab.trace.summary import meta_inputs, summarize
 from ldm.postcards import postcard
 from ldm.unet.embedding import timestep_embedding
 
@@ -49,12 +49,12 @@ unet, alpha_bar = model.unet, model.alpha_bar()
 #
 # The latent is 4 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
 # way down? On the way up each level also takes feature maps from the way down: how many, and of how many channels?
-# (`passes` runs the network once and notes what goes in and out of each module, as `ldm shapes` does.)
+# (`summarize` runs the network once and records what goes in and out of each module, as `ldm shapes` does.)
 
 # %%
 levels = {f"down.{i}": level for i, level in enumerate(unet.down)} | {"mid": unet.mid}
 levels |= {f"up.{i}": level for i, level in enumerate(unet.up)}
-for p in passes(unet, levels, *inputs(model.config)["unet"]):
+for p in summarize(unet, levels, *meta_inputs(model.config)["unet"]):
     skips = [shape for shape in p.inputs[1:] if len(shape) == 3]
     taken = f"  with skips of {' + '.join(str(s[0]) for s in skips)} channels" if skips else ""
     print(f"{p.module:7}{str(p.inputs[0]):>15} -> {str(p.outputs[0]):15}{taken}")

@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ldm.images.lettering import INK, PALE, PAPER, font, shortened, wrapped
-from ldm.lab.trace.film import fit
-from ldm.lab.trace.latents import channel_picture
+from ldm.lab.trace.film import resize_to
+from ldm.lab.trace.latents import channel_image
 
 ROOT = Path(__file__).resolve().parents[1]
 GAP, LETTERS = 6, 12  # pixels between pictures; the size of what is written
@@ -31,7 +31,7 @@ def film(
     face = font(LETTERS)
     lines = [wrapped(text, side, face)[:3] for text in captions] or [[]] * len(pictures)
     under = (LETTERS + 4) * max(map(len, lines)) + (4 if captions else 0)
-    cells = [fit(picture.convert("RGB"), side) for picture in pictures]
+    cells = [resize_to(picture.convert("RGB"), side) for picture in pictures]
     width, height = max(c.width for c in cells) + GAP, max(c.height for c in cells) + GAP + under
     columns = min(columns, len(cells))
     sheet = Image.new("RGB", (columns * width + GAP, -(-len(cells) // columns) * height + GAP), PAPER)
@@ -53,7 +53,7 @@ def grid(
 ) -> Image.Image:
     """Rows of pictures, with a heading for each row on the left and for each column above."""
     face = font(LETTERS)
-    cells = [[fit(picture.convert("RGB"), side) for picture in row] for row in rows]
+    cells = [[resize_to(picture.convert("RGB"), side) for picture in row] for row in rows]
     width, height = cells[0][0].width + GAP, cells[0][0].height + GAP
     beside = math.ceil(min(150, max((face.getlength(text) for text in left), default=-GAP))) + 2 * GAP
     above = LETTERS + 8 if top else GAP
@@ -74,7 +74,7 @@ def grid(
 
 def channels(latent: Tensor, side: int = 96) -> list[Image.Image]:
     """The channels of one latent [z, h, w] as pictures: blue below zero, white at zero, red above."""
-    return [fit(channel_picture(channel.detach().float().cpu()), side) for channel in latent]
+    return [resize_to(channel_image(channel.detach().float().cpu()), side) for channel in latent]
 
 
 def figure(columns: int = 1, width: float = 5.2, height: float = 3.1, **shared) -> tuple[Figure, list[Axes]]:

@@ -448,8 +448,8 @@ def test_torchs_default_device_changes_nothing_about_a_model_or_its_pictures(tmp
         images += model.generate("red", sampler="ddpm", tile=True, size=(160, 16), **options)
         with record(model, "red") as recording:
             model.generate("red", progress=recording.watch(), **options)
-        states.append({str(i): moment.attention for i, moment in enumerate(recording.moments)})
-        return states, [np.asarray(image) for image in images + recording.pictures("x0")]
+        states.append({str(i): step.attention for i, step in enumerate(recording.steps)})
+        return states, [np.asarray(image) for image in images + recording.decode("x0")]
 
     states, images = everything()
     request.getfixturevalue("meta_by_default")

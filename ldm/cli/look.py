@@ -137,9 +137,9 @@ def shapes(options: argparse.Namespace) -> None:
         check_folder(options.svg.parent, options.svg)
 
     from ldm.cli.painting import load_model
-    from ldm.lab.trace.shapes import svg, table
+    from ldm.lab.trace.shapes import shapes_svg, shapes_table
 
     model = load_model(options.model, **loading(options))
-    print(table(model), end="")
+    print(shapes_table(model), end="")
     if options.svg is not None:
-        write_text(options.svg, svg(model))
+        write_text(options.svg, shapes_svg(model))

@@ -135,7 +135,7 @@ def test_a_picture_painted_while_another_is_recorded_is_the_picture_alone_and_no
     def recorded():
         with record(model, "red dog") as recording:
             image = paint("red dog", progress=recording.watch())
-        return image, [moment.attention for moment in recording.moments]
+        return image, [step.attention for step in recording.steps]
 
     (image, maps), other_alone = recorded(), paint("dog")
     results = once(model.unet.mid, lambda: paint("dog"))

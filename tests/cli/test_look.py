@@ -99,7 +99,7 @@ def inside(monkeypatch):
     explore = SimpleNamespace(explore=lambda *arguments, **options: asked.append((*arguments, options)))
     monkeypatch.setitem(sys.modules, "ldm.lab.trace.explore", explore)
     shapes = SimpleNamespace(
-        table=lambda model: f"table of {model}\n", svg=lambda model: f"<svg>{model}</svg>\n"
+        shapes_table=lambda model: f"table of {model}\n", shapes_svg=lambda model: f"<svg>{model}</svg>\n"
     )
     monkeypatch.setitem(sys.modules, "ldm.lab.trace.shapes", shapes)
     return asked

@@ -297,6 +297,7 @@ def test_a_text_that_is_not_utf_8_is_an_error(tmp_path):
 OWN = {
     "files/read_write.py": "the door itself",
     "lab/trace/page.py": "this package's own files",
+    "lab/trace/shapes.py": "this package's own file",
     "text/merges.py": "this package's own file, whose hash is compared",
     "lab/exercises/cutting.py": "this package's own source",
     "lab/exercises/checking.py": "a log that this program writes",

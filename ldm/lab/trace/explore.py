@@ -1,10 +1,10 @@
-r"""`ldm explore`: paint a prompt in several ways, and make a page to play with of it, to show to others.
+r"""`ldm explore`: generate a prompt in several ways and make an interactive page of it.
 
-- The prompt itself, and a rival prompt from the same noise, are kept with nearly every step;
-- the same prompt with other guidances and from other seeds, with a few steps each.
+- The prompt, and a contrasting prompt from the same noise, with nearly every step;
+- the same prompt with other guidance scales and other seeds, with a few steps each.
 
-The plan of the page, from an overview to the details, is learned from Lee et al. 2024, "Diffusion Explainer: Visual
-Explanation for Text-to-image Stable Diffusion". What is in the file, and how: `ldm/lab/trace/page.py`.
+The page goes from an overview to the details, as in Lee et al. 2024, "Diffusion Explainer: Visual Explanation for
+Text-to-image Stable Diffusion". `ldm/lab/trace/page.py` writes it.
 """
 
 import math
@@ -21,17 +21,18 @@ from ldm.arguments import checked
 from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
-from ldm.lab.trace.page import Painting, fitting_page
+from ldm.lab.trace.film import evenly_spaced
+from ldm.lab.trace.page import PageRun, make_page
 from ldm.lab.trace.recorder import Progress, Recording, record
 from ldm.pipeline import LatentDiffusion
 
 GUIDANCES = (1.0, 2.0, 4.0, 6.0, 8.0)
-ALL, FEW = 40, 12  # at most so many steps are kept: of the first painting and its rival, and of the others
+ALL, FEW = 40, 12  # the most steps to keep: of the first run and the contrasting prompt, and of the others
 MAP_SIDE = 32
-START, END = "‹start›", "‹end›"  # the marks around the words; the padding behind the end is counted with it
+START, END = "‹start›", "‹end›"  # the tokens around the words; ‹end› includes the padding after it
 
-EXAMPLE = "a dog with glasses"  # what no words at all are compared with
-# What to paint instead, to see what one word changes: the first of these that a prompt has is exchanged.
+EXAMPLE = "a dog with glasses"  # the contrasting prompt of an empty one
+# The first of these words that a prompt has is replaced by the other of its pair.
 OPPOSITES = (
     ("dog", "cat"),
     ("rabbit", "bear"),
@@ -60,34 +61,31 @@ def explore(
     seeds: int = 4,
     progress: Progress | None = None,
 ) -> None:
-    """Paint `prompt` in several ways, and write the page about it to `path`, whole or not at all.
+    """Generate `prompt` in several ways and write a page about it to `path`, whole or not at all.
 
-    `versus` is the prompt to compare with, from the same noise (left out: one word is exchanged, see `contrast`);
-    `seeds` says how many seeds are shown side by side, from `seed` on (-1: one drawn at random); `guidance` is that of
-    all paintings but the row of `guidances`. What is left out is the model's default. `progress` is handed the steps of
-    each painting, as by `generate`. Raises `LdmError` for values that the model cannot work with, and if the page
-    cannot be written.
+    `versus` is the contrasting prompt, generated from the same noise (default: `contrasting_prompt`); `seeds` is how
+    many seeds are shown side by side, from `seed` on (-1 draws one at random); `guidance` is for all runs but the row
+    of `guidances`. Options left out take the model's defaults. `progress` receives the steps of each run, as in
+    `generate`. Raises `LdmError` for values that the model cannot work with, or if the page cannot be written.
     """
     guidance = model.config.defaults.guidance if guidance is None else guidance
     seed = pick_seed(seed, seeds)
-    rival = contrast(prompt) if versus is None else versus
+    versus = contrasting_prompt(prompt) if versus is None else versus
     others = sorted({float(g) for g in guidances} - {float(guidance)})
     options: dict[str, Any] = {"steps": steps, "progress": progress}
     try:
-        with atomic_path(
-            path
-        ) as temporary:  # opened first: nobody should paint for a place that cannot be written
-            paintings = paint(model, prompt, seed, guidance, batch=seeds, **options)
-            paintings += paint(model, rival, seed, guidance, **options)
+        with atomic_path(path) as temporary:  # opened first, so that an unwritable path fails at once
+            runs = record_runs(model, prompt, seed, guidance, batch=seeds, **options)
+            runs += record_runs(model, versus, seed, guidance, **options)
             for other in others:
-                paintings += paint(model, prompt, seed, other, few=True, **options)
-            temporary.write_text(fitting_page(model, paintings, seeds), encoding="utf-8")
+                runs += record_runs(model, prompt, seed, other, few=True, **options)
+            temporary.write_text(make_page(model, runs, seeds), encoding="utf-8")
     except OSError as error:
         raise LdmError(f"cannot write {path}: {error.strerror or error}; give another place") from error
 
 
-def contrast(prompt: str) -> str:
-    """The prompt with one word exchanged for its opposite: "a dog" -> "a cat"; if it has none, the empty prompt."""
+def contrasting_prompt(prompt: str) -> str:
+    """The prompt with one word replaced by its opposite: "a dog" -> "a cat"; the empty prompt if it has none."""
     if not prompt.strip():
         return EXAMPLE
     words = prompt.split(" ")
@@ -98,7 +96,7 @@ def contrast(prompt: str) -> str:
     return ""
 
 
-def paint(
+def record_runs(
     model: LatentDiffusion,
     prompt: str,
     seed: int,
@@ -108,22 +106,19 @@ def paint(
     progress: Progress | None,
     batch: int = 1,
     few: bool = False,
-) -> list[Painting]:
-    """Paint with a recorder beside it: `batch` paintings, of which all but the first keep few steps (`few`: all)."""
+) -> list[PageRun]:
+    """Generate and record `batch` images; all but the first keep only `FEW` steps, with `few` the first as well."""
     with record(model, prompt) as recording:
         images = model.generate(
             prompt, seed=seed, steps=steps, guidance=guidance, batch=batch, progress=recording.watch(progress)
         )
-    paintings = []
+    runs = []
     for i, image in enumerate(images):
-        kept = spread(len(recording.moments), FEW if few or i else ALL)
-        x_t, x0 = recording.pictures("x_t", i, kept[:-1]), recording.pictures("x0", i, kept[:-1])
-        sizes = [m.guidance_size[i] for m in recording.moments if m.guidance_size]
-        sizes = [
-            size if math.isfinite(size) else 0.0 for size in sizes
-        ]  # a prediction of zero has no direction
-        paintings.append(
-            Painting(
+        kept = evenly_spaced(len(recording.steps) + 1, (FEW if few or i else ALL) + 1)
+        x_t, x0 = recording.decode("x_t", i, kept[:-1]), recording.decode("x0", i, kept[:-1])
+        sizes = [step.guidance_size[i] for step in recording.steps if step.guidance_size]
+        runs.append(
+            PageRun(
                 prompt,
                 seed + i,
                 guidance,
@@ -132,24 +127,19 @@ def paint(
                 [*x_t, image],
                 [*x0, image],
                 word_maps(recording, i, kept[:-1]),
-                sizes or None,
-                [(moment.t, moment.alpha_bar) for moment in recording.moments],
+                # A prediction of zero has no direction.
+                [size if math.isfinite(size) else 0.0 for size in sizes] or None,
+                [(step.t, step.alpha_bar) for step in recording.steps],
             )
         )
-    return paintings
+    return runs
 
 
-def spread(steps: int, most: int) -> list[int]:
-    """At most `most` + 1 of 0 ... `steps`, evenly spread, both ends included."""
-    count = min(steps, most)
-    return sorted({round(i * steps / count) for i in range(count + 1)})
-
-
-def word_maps(recording: Recording, picture: int, moments: Sequence[int]) -> Float[Tensor, "k n mh mw"]:
-    """The attention to the start mark, each word, and all that comes after: they add up to one at every place."""
+def word_maps(recording: Recording, index: int, steps: Sequence[int]) -> Float[Tensor, "k n mh mw"]:
+    """The attention to the start token, to each word, and to everything after; they sum to one at every position."""
     rows = []
-    for i in moments:
-        tokens = recording.moments[i].attention[picture]
+    for i in steps:
+        tokens = recording.steps[i].attention[index]
         words = [tokens[list(word.positions)].sum(0) for word in recording.words]
         rest = (1 - tokens[0] - sum(words, tokens.new_zeros(()))).clamp(min=0)
         rows.append(torch.stack([tokens[0], *words, rest]))

@@ -1,20 +1,21 @@
-r"""The recorder: what happens while a picture is painted, noted from outside.
+r"""Record what happens while an image is generated: latents, guidance and attention at every step.
 
     with record(model, "a dog with glasses") as recording:
         images = model.generate("a dog with glasses", seed=42, progress=recording.watch())
-    recording.moments[0].t, recording.moments[0].x_t   # the noise it began with
-    recording.pictures("x0")                           # the guesses of the finished picture, decoded
-    recording.heat_map(recording.words[1])             # where "dog" was looked for
+    recording.steps[0].t, recording.steps[0].x_t   # the initial noise
+    recording.decode("x0")                         # the predictions of the finished image
+    recording.heat_map(recording.words[1])         # the attention to "dog"
 
-Three windows are opened, and closed again when the block ends, however it ends: the steps, which pass through
-`watch` on their way to the progress bar; the U-Net's output, through a forward hook; and the cross-attention's
-weights, through another, which computes the layer once more with its by-hand face (`ldm/nn/attention.py`). Nothing of
-this exists without a recorder, nor for other threads that paint with the same model meanwhile.
+The recorder observes three things: the steps, which pass through `watch` on their way to the progress bar; the U-Net's
+output, through a forward hook; and the cross-attention weights, through a hook that evaluates each layer again by hand
+(`ldm/nn/attention.py`). Everything is removed when the block ends, and other threads that use the same model meanwhile
+are not affected.
 
 The maps are those of DAAM: Tang et al. 2023, "What the DAAM: Interpreting Stable Diffusion Using Cross Attention",
-section 2.2. In each cross-attention layer every pixel spreads a weight of one over the tokens; upscaled to the
-latent's size and averaged over heads and layers, the weights of one token are a picture of where it was read. We
-upscale bilinearly (bicubic overshoots below zero, where no weight is), and average over the steps where DAAM sums.
+section 2.2. In each cross-attention layer, the weights of every pixel over the tokens sum to one; upsampled to the
+latent's size and averaged over heads and layers, the weights of one token form a map of where it was attended to. We
+upsample bilinearly (bicubic interpolation can become negative, which no weight is) and average over the steps, where
+DAAM sums.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,34 +45,34 @@ from ldm.text.tokenizer import Tokenizer
 from ldm.text.weighting import weighted_parts
 from ldm.unet.transformer import SpatialTransformer
 
-MAP_SIDE = 64  # maps are kept no larger: 50 steps of 77 of them are then at most 63 MB a picture
+MAP_SIDE = 64  # the maximum size of maps: 50 steps of 77 maps take at most 63 MB per image
 
 Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the prompt, and where its pieces stand in the context."""
+    """A word of the prompt and the positions of its tokens."""
 
     text: str  # as the tokenizer cleaned it
-    positions: tuple[int, ...]  # in the context, where 0 is the beginning-of-text mark
+    positions: tuple[int, ...]  # in the context, where 0 is the start token
 
 
 @dataclass(frozen=True)
-class Moment:
-    """One step of sampling, for a batch of b pictures. All tensors are float32, on the CPU."""
+class RecordedStep:
+    """One sampling step of a batch of b images. All tensors are float32 and on the CPU."""
 
     t: Time
-    alpha_bar: float  # the noise level before the step: x_t holds sqrt(alpha_bar) of signal
+    alpha_bar: float  # before the step: x_t contains sqrt(alpha_bar) times the signal
     x_t: Float[Tensor, "b z h w"]  # the latent before the step
-    x0: Float[Tensor, "b z h w"]  # the guess, from here, of what the finished latent will be
+    x0: Float[Tensor, "b z h w"]  # the prediction, from x_t, of the finished latent
     x_prev: Float[Tensor, "b z h w"]  # the latent after the step
-    # How much the prompt changed the U-Net's prediction, a number a picture; None at guidance 1, where only the
-    # conditional prediction is made. ("Unconditional" stands for the negative prompt, if there is one.)
-    guidance_size: tuple[float, ...] | None  # |cond - uncond| / |uncond|, not yet multiplied by the guidance
+    # How much the prompt changed the U-Net's prediction, one number per image; None without guidance (scale 1), when
+    # only the conditional prediction is made. The negative prompt, if there is one, counts as unconditional.
+    guidance_size: tuple[float, ...] | None  # |cond - uncond| / |uncond|, before the guidance scale
     guidance_angle: tuple[float, ...] | None  # between the two predictions, in degrees
-    # For each pixel, its weight on each token of the prompt: the beginning mark, the pieces, the end mark. What is
-    # missing to a sum of one lies on the padding. At most MAP_SIDE high and wide.
+    # The weight of each pixel on each token of the prompt, including the start and the end token. The rest of a sum of
+    # one is on the padding. At most MAP_SIDE high and wide.
     attention: Float[Tensor, "b n mh mw"]
 
     @property
@@ -80,34 +81,38 @@ class Moment:
         return self.alpha_bar / (1 - self.alpha_bar)
 
 
-def parts(prompt: str, weighting: bool) -> list[str]:
-    """What the text encoder reads of a prompt; with `weighting`, brackets and weights are no part of it."""
+def encoded_parts(prompt: str, weighting: bool) -> list[str]:
+    """The text that is encoded; with `weighting`, without brackets and weights."""
     return [part for part, _ in weighted_parts(prompt)] if weighting else [prompt]
 
 
 def prompt_words(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Word]:
-    """The prompt's words with their places in the context; what is cut off at the context's end is left out."""
-    read = parts(prompt, weighting)
-    pieces, words, position = iter([piece for part in read for piece in tokenizer.pieces(part)]), [], 1
-    for text in [word for part in read for word in tokenizer.words(part)]:
+    """The words of the prompt with the positions of their tokens; words that are truncated away are left out."""
+    parts = encoded_parts(prompt, weighting)
+    pieces, words, position = iter([piece for part in parts for piece in tokenizer.pieces(part)]), [], 1
+    for text in [word for part in parts for word in tokenizer.words(part)]:
         first = position
         for piece in pieces:
             position += 1
-            if piece.endswith(END_OF_WORD) or piece == text:  # a literal special token has no end mark
+            if piece.endswith(END_OF_WORD) or piece == text:  # a special token has no end-of-word mark
                 break
-        kept = range(first, min(position, tokenizer.context_length - 1))  # the last place is the end mark's
+        kept = range(
+            first, min(position, tokenizer.context_length - 1)
+        )  # the last position is for the end token
         if kept:
             words.append(Word(text, tuple(kept)))
     return words
 
 
-def guidance_numbers(
+def guidance_size_and_angle(
     uncond: Float[Tensor, "b *shape"], cond: Float[Tensor, "b *shape"]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     r"""The size $|\epsilon_c - \epsilon_\varnothing| / |\epsilon_\varnothing|$ of the guidance vector, and the angle
-    between $\epsilon_c$ and $\epsilon_\varnothing$ in degrees, for each picture. (Or of v, or x0: what is predicted.)
+    between $\epsilon_c$ and $\epsilon_\varnothing$ in degrees, for each image.
+
+    (Or those of v or x0, if the model predicts those.)
     """
-    a, b = (x.detach().cpu().double().flatten(1) for x in (uncond, cond))  # small angles need the digits
+    a, b = (x.detach().cpu().double().flatten(1) for x in (uncond, cond))  # small angles need the precision
     size = (b - a).norm(dim=1) / a.norm(dim=1)
     cosine = F.cosine_similarity(a, b, dim=1, eps=0.0).clamp(-1, 1)
     return tuple(size.tolist()), tuple(cosine.acos().rad2deg().tolist())
@@ -116,97 +121,93 @@ def guidance_numbers(
 def attention_map(
     weights: Float[Tensor, "b heads n m"], level: tuple[int, int], size: tuple[int, int]
 ) -> Float[Tensor, "b m h w"]:
-    """One layer's weights, n pixels by m tokens, as m maps of `size`; `level` is the layer's own (height, width)."""
+    """One layer's weights, n pixels by m tokens, as m maps of `size`; `level` is the layer's (height, width)."""
     mean = reduce(weights.float(), "b heads n m -> b n m", "mean")
     maps = rearrange(mean, "b (h w) m -> b m h w", h=level[0])
     return F.interpolate(maps, size=size, mode="bilinear", antialias=size[0] < level[0])
 
 
 class Recording:
-    """What `record` saw of one call of `generate`. Its `moments` are in the order of sampling, noise first."""
+    """What `record` observed of one call of `generate`. `steps` are in the order of sampling, from noise to image."""
 
     def __init__(self, model: LatentDiffusion, prompt: str, weighting: bool = True):
         self.prompt = prompt
-        pieces = [piece for part in parts(prompt, weighting) for piece in model.tokenizer.pieces(part)]
-        self.pieces = pieces[: model.tokenizer.context_length - 2]
+        tokens = [
+            token for part in encoded_parts(prompt, weighting) for token in model.tokenizer.pieces(part)
+        ]
+        self.tokens = tokens[: model.tokenizer.context_length - 2]
         self.words = prompt_words(model.tokenizer, prompt, weighting)
-        self.moments: list[Moment] = []
+        self.steps: list[RecordedStep] = []
         self._model = model
         self._evaluation: _Evaluation | None = None
 
     def watch(self, progress: Progress | None = None) -> Progress:
-        """A `progress` for `generate` that notes each step and then hands it on to another one, if there is one."""
+        """A `progress` for `generate` that records each step and passes it on to `progress`, if there is one."""
 
-        def watched(path: Iterator[Step], steps: int) -> Iterable[Step]:
-            if self.moments:
-                raise LdmError(
-                    "this recording holds a painting already; open a new one for the next with `record`"
-                )
-            noted = self._note(path)
-            return noted if progress is None else progress(noted, steps)
+        def watched(sampling: Iterator[Step], count: int) -> Iterable[Step]:
+            if self.steps:
+                raise LdmError("this recording is complete; open a new one with `record` for the next call")
+            recorded = self._record(sampling)
+            return recorded if progress is None else progress(recorded, count)
 
         return watched
 
-    def pictures(
-        self,
-        which: Literal["x_t", "x0"],
-        picture: int = 0,
-        moments: Sequence[int] | None = None,
-        batch: int = 4,
+    def decode(
+        self, which: Literal["x_t", "x0"], index: int = 0, steps: Sequence[int] | None = None, batch: int = 4
     ) -> list[Image.Image]:
-        """What the VAE makes of x_t, or of the guess of x0, at some moments (all): decoded now, `batch` at once.
+        """Decode x_t, or the prediction of x0, of image `index`, `batch` steps at a time.
 
-        `picture` is its number in the batch, `moments` are places in the list of that name.
+        `steps` are indices into the list of that name; None for all.
         """
-        chosen = range(len(self.moments)) if moments is None else moments
-        latents = [getattr(self.moments[i], which)[picture] for i in chosen]
+        chosen = range(len(self.steps)) if steps is None else steps
+        latents = [getattr(self.steps[i], which)[index] for i in chosen]
         images: list[Image.Image] = []
         with torch.no_grad():
             for start in range(0, len(latents), batch):
                 images += to_images(self._model.vae.decode(torch.stack(latents[start : start + batch])))
         return images
 
-    def heat_map(self, word: Word, picture: int = 0, moment: int | None = None) -> Float[Tensor, "mh mw"]:
-        """Each pixel's weight on a word, at one moment or averaged over all; in [0, 1], mostly far below 1.
+    def heat_map(self, word: Word, index: int = 0, step: int | None = None) -> Float[Tensor, "mh mw"]:
+        """Each pixel's attention to a word, at one step or averaged over all; in [0, 1], usually far below 1.
 
-        The weights of the word's pieces are added: together they are what the pixel takes from the word. (DAAM's
-        code takes their mean, which looks the same once a map is scaled to be seen.)
+        The weights of the word's tokens are summed. (DAAM's code takes their mean, which looks the same once a map is
+        rescaled for display.)
         """
-        moments = self.moments if moment is None else [self.moments[moment]]
-        places = list(word.positions)
-        return torch.stack([m.attention[picture, places].sum(0) for m in moments]).mean(0)
+        steps = self.steps if step is None else [self.steps[step]]
+        positions = list(word.positions)
+        return torch.stack([s.attention[index, positions].sum(0) for s in steps]).mean(0)
 
-    def _note(self, path: Iterator[Step]) -> Iterator[Step]:
-        for step in path:
+    def _record(self, sampling: Iterator[Step]) -> Iterator[Step]:
+        for step in sampling:
             evaluation, self._evaluation = self._evaluation, None
             if evaluation is None or evaluation.out is None:
                 raise LdmError(
-                    "a step, but no evaluation of the U-Net; call `generate` inside the block of `record`, in its "
+                    "a step without an evaluation of the U-Net; call `generate` inside the block of `record`, in its "
                     "thread"
                 )
-            pictures = len(step.x_t)
-            if evaluation.pictures != pictures:
+            batch_size = len(step.x_t)
+            if evaluation.batch_size != batch_size:
                 raise LdmError(
-                    f"{pictures} pictures that do not share a call of the U-Net; record them one prompt at a time"
+                    f"{batch_size} images that do not share one evaluation of the U-Net; record one prompt at a time"
                 )
             size = angle = None
-            if evaluation.guided:  # both predictions in one batch, the unconditional first
-                size, angle = guidance_numbers(*evaluation.out.chunk(2))
-            attention = (evaluation.maps / evaluation.layers)[-pictures:].cpu()
+            if evaluation.guided:  # both predictions in one batch, the unconditional ones first
+                size, angle = guidance_size_and_angle(*evaluation.out.chunk(2))
+            attention = (evaluation.maps / evaluation.layers)[-batch_size:].cpu()
             x_t, x0, x_prev = (x.detach().to("cpu", torch.float32) for x in (step.x_t, step.x0, step.x_prev))
-            self.moments.append(
-                Moment(step.level.t, step.level.alpha**2, x_t, x0, x_prev, size, angle, attention)
+            self.steps.append(
+                RecordedStep(step.level.t, step.level.alpha**2, x_t, x0, x_prev, size, angle, attention)
             )
             yield step
 
 
 class _Evaluation:
-    """The U-Net's first evaluation of a step, while it runs. (A step may take another one, elsewhere than at x_t.)"""
+    """The first model evaluation of a step, while it runs. (Some samplers take a second one, not at x_t.)"""
 
     def __init__(self, x: Float[Tensor, "b c h w"]):
         height, width = x.shape[-2:]
         self.guided = len(x) % 2 == 0 and bool((x[: len(x) // 2] == x[len(x) // 2 :]).all())
-        self.pictures = len(x) // 2 if self.guided else len(x)
+        self.batch_size = len(x) // 2 if self.guided else len(x)
         shrink = min(1.0, MAP_SIDE / max(height, width))
         self.size = (max(1, round(shrink * height)), max(1, round(shrink * width)))
         self.maps: Tensor = torch.zeros((), device="cpu")  # the sum over layers
@@ -217,15 +218,15 @@ class _Evaluation:
 @checked
 @contextmanager
 def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Iterator[Recording]:
-    """Watch one call of `model.generate(prompt, progress=recording.watch())`; see the top of this file.
+    """Record one call of `model.generate(prompt, progress=recording.watch())`; see the top of this file.
 
-    The pictures are the same as without, up to the last bits of the arithmetic (by-hand attention instead of the
-    fused kernel). `prompt` and `weighting` must be those of the painting: the maps are labelled with its words. The
-    painting must happen in the thread that opened the recording. Raises `LdmError` for a U-Net without cross-attention.
+    The images are the same as without a recorder up to rounding (attention by hand instead of the fused kernel).
+    `prompt` and `weighting` must be those of the call, because the maps are labelled with its words. The call must
+    come from the thread that opened the recording. Raises `LdmError` for a U-Net without cross-attention.
     """
     layers = [m for m in model.unet.modules() if isinstance(m, SpatialTransformer) and len(m.layers)]
     if not layers:
-        raise LdmError("this U-Net has no cross-attention; a recorder needs some to see where words are read")
+        raise LdmError("this U-Net has no cross-attention, so there are no attention maps to record")
     recording = Recording(model, prompt, weighting)
     with ExitStack() as undo:
         for transformer in layers:
@@ -245,7 +246,7 @@ def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Itera
 
 
 def _watch_attention(transformer: SpatialTransformer, recording: Recording, undo: ExitStack) -> None:
-    tokens = len(recording.pieces) + 2
+    tokens = len(recording.tokens) + 2
     level = (1, 1)
 
     def measure(_: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -262,18 +263,18 @@ def _watch_attention(transformer: SpatialTransformer, recording: Recording, undo
     for layer in transformer.layers:
         attention = layer.cross_attn
         assert isinstance(attention, Attention)
-        twin = _by_hand(attention)
-        twin.weights.register_forward_hook(add_map)
-        undo.callback(add_hook(attention, partial(_instead, twin)).remove)
+        by_hand = _by_hand_copy(attention)
+        by_hand.weights.register_forward_hook(add_map)
+        undo.callback(add_hook(attention, partial(_replace_output, by_hand)).remove)
 
 
-def _by_hand(attention: Attention) -> Attention:
-    """A layer with the same weights and its by-hand face. (To switch the layer itself would reach all threads.)"""
-    twin = copy(attention)
-    twin._modules = {**attention._modules, "weights": nn.Identity()}
-    twin.by_hand = True
-    return twin
+def _by_hand_copy(attention: Attention) -> Attention:
+    """A layer with the same weights that computes attention by hand; switching the layer itself affects all threads."""
+    by_hand = copy(attention)
+    by_hand._modules = {**attention._modules, "weights": nn.Identity()}
+    by_hand.by_hand = True
+    return by_hand
 
 
-def _instead(twin: Attention, _: Any, inputs: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
-    return twin.forward(*inputs)  # past the layer's hooks, of which this is one
+def _replace_output(by_hand: Attention, _: Any, inputs: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
+    return by_hand.forward(*inputs)  # not a call, which would run the layer's hooks, including this one

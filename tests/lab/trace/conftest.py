@@ -1,4 +1,4 @@
-r"""A small model and a recorded painting of it."""
+r"""A small model and a recording of two images."""
 
 import pytest
 
@@ -13,8 +13,8 @@ def model(randomise):
 
 
 @pytest.fixture
-def painting(model):
-    r"""A recording of three steps, and its two pictures, 24 x 16 pixels: latents of 12 x 8."""
+def recorded(model):
+    r"""A recording of three steps, and its two images, 24 x 16 pixels: latents of 12 x 8."""
     with record(model, "red ox") as recording:
         images = model.generate("red ox", seed=7, steps=3, size=(24, 16), batch=2, progress=recording.watch())
     return recording, images

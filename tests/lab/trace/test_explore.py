@@ -1,4 +1,4 @@
-r"""The page of `ldm explore`: what is painted for it, and how it behaves in a browser."""
+r"""The page of `ldm explore`: what is generated for it, and how it behaves in a browser."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from ldm.errors import LdmError
 from ldm.lab.trace import explore as module
-from ldm.lab.trace.explore import contrast, explore, spread, word_maps
+from ldm.lab.trace.explore import contrasting_prompt, explore, word_maps
 from ldm.lab.trace.recorder import record
 from ldm.loading import load
 from tests.lab.trace.chromium import PROGRAM, Chromium
@@ -26,7 +26,7 @@ def data_of(path):
     return json.loads(found)
 
 
-def test_the_page_holds_every_painting_once_and_names_its_rows(model, tmp_path):
+def test_the_page_holds_every_run_once_and_names_its_rows(model, tmp_path):
     path = tmp_path / "page.html"
     explore(
         model,
@@ -66,7 +66,7 @@ def test_what_is_left_out_is_the_models_default(model, tmp_path):
     assert {run["guidance"] for run in data["runs"]} == {2} and {run["seed"] for run in data["runs"]} == {42}
 
 
-def test_progress_sees_the_steps_of_every_painting(model, tmp_path):
+def test_progress_sees_the_steps_of_every_run(model, tmp_path):
     counts = []
 
     def progress(path, steps):
@@ -78,24 +78,16 @@ def test_progress_sees_the_steps_of_every_painting(model, tmp_path):
         3,
         3,
         3,
-    ]  # both seeds at once, the rival, guidance 1; guidance 2 is the first painting's
+    ]  # both seeds at once, the rival, guidance 1; guidance 2 is the first run's
 
 
-def test_the_attention_of_a_place_adds_up_to_one(model):
+def test_the_attention_of_a_position_sums_to_one(model):
     with record(model, "a red dog") as recording:
         model.generate("a red dog", seed=1, batch=2, steps=2, progress=recording.watch())
     maps = word_maps(recording, 1, [0, 1])
-    assert maps.shape[:2] == (2, 5)  # moments; start, three words, end
+    assert maps.shape[:2] == (2, 5)  # steps; start, three words, end
     assert (maps.sum(1) - 1).abs().max() < 1e-5
-    assert (maps[:, 3] - recording.moments[0].attention[1, 3]).abs()[0].max() < 1e-6
-
-
-@pytest.mark.parametrize(
-    ("steps", "most", "kept"),
-    [(3, 40, [0, 1, 2, 3]), (30, 3, [0, 10, 20, 30]), (1, 12, [0, 1]), (5, 3, [0, 2, 3, 5])],
-)
-def test_kept_moments_are_spread_evenly_and_both_ends_are_kept(steps, most, kept):
-    assert spread(steps, most) == kept
+    assert (maps[:, 3] - recording.steps[0].attention[1, 3]).abs()[0].max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -110,17 +102,19 @@ def test_kept_moments_are_spread_evenly_and_both_ends_are_kept(steps, most, kept
     ],
 )
 def test_the_rival_differs_in_one_word_where_an_opposite_is_known(prompt, rival):
-    assert contrast(prompt) == rival
+    assert contrasting_prompt(prompt) == rival
 
 
-def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_painted(model, tmp_path, monkeypatch):
+def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_generated(
+    model, tmp_path, monkeypatch
+):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(module, "paint", lambda *args, **options: pytest.fail("it painted"))
+    monkeypatch.setattr(module, "record_runs", lambda *args, **options: pytest.fail("it generated"))
     with pytest.raises(LdmError, match=r"page\.html.*give another place"):
         explore(model, "dog", tmp_path / "file" / "page.html")
 
 
-def test_a_painting_that_fails_leaves_the_old_page_and_nothing_else(model, tmp_path):
+def test_a_run_that_fails_leaves_the_old_page_and_nothing_else(model, tmp_path):
     path = tmp_path / "page.html"
     path.write_text("old")
     with pytest.raises(LdmError, match="0 sampling steps"):

@@ -1,4 +1,4 @@
-r"""The film: the right moments in the right places."""
+r"""The film: the right frames in the right places."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ from ldm.lab.trace.film import (
     TRACK,
     Frame,
     decode_frames,
-    film_scenes,
+    evenly_spaced,
     film_strip,
-    fit,
+    gif_frames,
     noise_bar,
-    spread,
+    resize_to,
 )
 
 
@@ -23,34 +23,39 @@ def flat(colour, size=(24, 16)):
     return Image.new("RGB", size, colour)
 
 
-def test_moments_are_spread_evenly_with_both_ends():
-    assert (
-        spread(9, 3) == [0, 4, 8] and spread(3, 9) == [0, 1, 2] and spread(1, 9) == [0] and spread(0, 9) == []
-    )
+def test_indices_are_evenly_spaced_with_both_ends():
+    assert evenly_spaced(9, 3) == [0, 4, 8] and evenly_spaced(3, 9) == [0, 1, 2]
+    assert evenly_spaced(1, 9) == [0] and evenly_spaced(0, 9) == []
+    assert evenly_spaced(31, 4) == [0, 10, 20, 30] and evenly_spaced(6, 4) == [0, 2, 3, 5]
     for count, most in ((30, 9), (1000, 30), (10, 9)):
-        chosen = spread(count, most)
+        chosen = evenly_spaced(count, most)
         assert len(chosen) == len(set(chosen)) == most and chosen[0] == 0 and chosen[-1] == count - 1
         assert max(np.diff(chosen)) - min(np.diff(chosen)) <= 1
 
 
-def test_frames_are_the_moments_of_the_picture_asked_for(painting):
-    recording, _ = painting
+def test_frames_are_steps_of_the_chosen_image(recorded):
+    recording, _ = recorded
     frames = decode_frames(recording, 1, most=2)
     assert [frame.t for frame in frames] == [667, 1]
-    assert frames[0].noise == 1 - recording.moments[0].alpha_bar
-    [x_t], [x0] = (recording.pictures(name, 1, [2]) for name in ("x_t", "x0"))
+    assert frames[0].noise == 1 - recording.steps[0].alpha_bar
+    [x_t], [x0] = (recording.decode(name, 1, [2]) for name in ("x_t", "x0"))
     for seen, expected in ((frames[1].x_t, x_t), (frames[1].x0, x0)):
         assert np.abs(np.asarray(seen).astype(int) - np.asarray(expected)).max() <= 1
 
 
-def test_a_picture_is_fitted_by_its_longer_side():
-    assert fit(flat("red", (24, 16)), 120).size == (120, 80) and fit(flat("red", (300, 900)), 90).size == (
+def test_an_image_is_resized_by_its_longer_side():
+    assert resize_to(flat("red", (24, 16)), 120).size == (120, 80) and resize_to(
+        flat("red", (300, 900)), 90
+    ).size == (
         30,
         90,
     )
     two = flat("red", (2, 1))
     two.putpixel((1, 0), (0, 0, 255))
-    assert {colour for _, colour in fit(two, 8).getcolors()} == {(255, 0, 0), (0, 0, 255)}  # blocks, unmixed
+    assert {colour for _, colour in resize_to(two, 8).getcolors()} == {
+        (255, 0, 0),
+        (0, 0, 255),
+    }  # blocks, unmixed
 
 
 @pytest.mark.parametrize(("share", "filled"), [(0.0, 0), (0.5, 20), (1.0, 40)])
@@ -62,14 +67,14 @@ def test_the_bar_is_filled_to_its_share(share, filled):
     assert counts.get(noise, 0) == 8 * filled and counts.get(track, 0) == 8 * (40 - filled)
 
 
-def test_the_strip_shows_x_t_over_the_guess_and_the_finished_picture_last():
+def test_the_strip_shows_x_t_over_the_prediction_and_the_finished_image_last():
     frames = [
         Frame(t, t / 100, flat((t, 0, 0), (128, 128)), flat((0, t, 0), (128, 128))) for t in range(100, 0, -5)
     ]
     strip = film_strip("a dog", frames, flat("blue", (128, 128)), columns=3)
     pixels = np.asarray(strip)
     columns = np.flatnonzero((pixels[:, :, 2] == 255).sum(0) - (pixels == 255).all(2).sum(0) > 100)
-    assert len(columns) == 128 and columns[0] > strip.width / 2  # the blue picture, at the right
+    assert len(columns) == 128 and columns[0] > strip.width / 2  # the blue image, on the right
     rows = {}
     for t in (100, 50, 5):  # the first, the middle one (of 20: the tenth or eleventh) and the last
         top = np.argwhere((pixels == (t, 0, 0)).all(2))
@@ -92,10 +97,10 @@ def test_the_strip_has_its_title_and_its_times():
     )
 
 
-def test_the_moving_film_ends_with_the_finished_picture():
+def test_the_gif_ends_with_the_finished_image():
     frames = [Frame(t, t / 100, flat("red"), flat("lime")) for t in (99, 1)]
-    scenes = film_scenes(frames, flat("blue"), side=96)
-    assert len(scenes) == 3 and len({scene.size for scene in scenes}) == 1
+    frames_of_gif = gif_frames(frames, flat("blue"), side=96)
+    assert len(frames_of_gif) == 3 and len({frame.size for frame in frames_of_gif}) == 1
     left, right = (GAP + 48, GAP + 32), (2 * GAP + 96 + 48, GAP + 32)
-    assert [scene.getpixel(left) for scene in scenes] == [(255, 0, 0)] * 2 + [(0, 0, 255)]
-    assert [scene.getpixel(right) for scene in scenes] == [(0, 255, 0)] * 2 + [(0, 0, 255)]
+    assert [frame.getpixel(left) for frame in frames_of_gif] == [(255, 0, 0)] * 2 + [(0, 0, 255)]
+    assert [frame.getpixel(right) for frame in frames_of_gif] == [(0, 255, 0)] * 2 + [(0, 0, 255)]

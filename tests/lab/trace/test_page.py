@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ldm.errors import LdmError
-from ldm.lab.trace.page import LIMIT, Painting, fill_template, fitting_page, maps_data, run_data, sprite
+from ldm.lab.trace.page import LIMIT, PageRun, fill_template, make_page, maps_data, run_data, sprite
 from ldm.loading import load
 from tests.small import write_small_model
 
@@ -27,13 +27,13 @@ def picture(seed, size=(24, 16)):
     return Image.fromarray(noise)
 
 
-def painting(frames=3, size=(24, 16), prompt="red dog", guidance=2.0):
+def page_run(frames=3, size=(24, 16), prompt="red dog", guidance=2.0):
     r"""Frames of pure noise: the worst that a picture format can be given."""
     maps = torch.rand(frames - 1, 4, 4, 6, generator=torch.Generator().manual_seed(1))
     steps = [(900 - 100 * i, 0.1 + 0.1 * i) for i in range(frames - 1)]
     pictures = [picture(i, size) for i in range(frames)]
     words = ["‹start›", "red", "dog", "‹end›"]
-    return Painting(prompt, 1, guidance, words, list(range(frames)), pictures, pictures, maps, None, steps)
+    return PageRun(prompt, 1, guidance, words, list(range(frames)), pictures, pictures, maps, None, steps)
 
 
 def data_of(page):
@@ -48,7 +48,7 @@ def opened(address):
 
 
 def test_the_page_asks_nobody_for_anything(model):
-    page = fitting_page(model, [painting(), painting()], seeds=1)
+    page = make_page(model, [page_run(), page_run()], seeds=1)
     assert "default-src 'none'" in page
     addresses = set(re.findall(r"[a-z]+://[^\s\"'`<>]*", page))
     assert addresses == {"http://www.w3.org/2000/svg"}  # the name of SVG, not a place
@@ -58,7 +58,7 @@ def test_the_page_asks_nobody_for_anything(model):
 
 
 def test_no_placeholder_is_left_and_none_in_a_prompt_is_filled(model):
-    page = fitting_page(model, [painting(prompt="/*STYLE*/ /*SCRIPT*/ /*DATA*/"), painting()], seeds=1)
+    page = make_page(model, [page_run(prompt="/*STYLE*/ /*SCRIPT*/ /*DATA*/"), page_run()], seeds=1)
     assert data_of(page)["runs"][0]["prompt"] == "/*STYLE*/ /*SCRIPT*/ /*DATA*/"
     assert page.count("/*STYLE*/") == page.count("/*DATA*/") == 1
 
@@ -77,7 +77,7 @@ def test_any_prompt_comes_back_from_the_page_and_leaves_its_structure_alone(prom
 def test_a_very_long_prompt_is_cut():
     page_of = {}
     for length in (10, 100_000):
-        run = run_data(replace(painting(), prompt="x" * length, words=["y" * length]), (24, 16), 80)
+        run = run_data(replace(page_run(), prompt="x" * length, words=["y" * length]), (24, 16), 80)
         page_of[length] = run
     assert page_of[10]["prompt"] == "x" * 10 and page_of[10]["words"] == ["y" * 10]
     assert page_of[100_000]["prompt"] == "x" * 599 + "…" and len(page_of[100_000]["words"][0]) == 30
@@ -108,19 +108,19 @@ def test_maps_are_read_back_from_their_picture():
 
 @pytest.mark.long
 def test_too_many_pictures_are_made_rougher_until_the_page_is_small_enough(model):
-    few = data_of(fitting_page(model, [painting(size=(128, 128))] * 2, seeds=1))
+    few = data_of(make_page(model, [page_run(size=(128, 128))] * 2, seeds=1))
     assert few["thumb"] == [128, 128]
-    page = fitting_page(model, [painting(41, (128, 128))] * 4, seeds=3)
+    page = make_page(model, [page_run(41, (128, 128))] * 4, seeds=3)
     assert len(page.encode()) <= LIMIT < 2_000_000
     assert len(data_of(page)["runs"]) == 4
 
 
 def test_large_pictures_keep_their_shape(model):
-    data = data_of(fitting_page(model, [painting(size=(512, 384))] * 2, seeds=1))
+    data = data_of(make_page(model, [page_run(size=(512, 384))] * 2, seeds=1))
     assert data["size"] == [512, 384] and data["thumb"] == [256, 192]
 
 
 def test_a_page_that_cannot_be_made_small_enough_says_so(model, monkeypatch):
     monkeypatch.setattr("ldm.lab.trace.page.LIMIT", 10_000)
-    with pytest.raises(LdmError, match="2 paintings make a page of .* fewer guidances or seeds"):
-        fitting_page(model, [painting()] * 2, seeds=1)
+    with pytest.raises(LdmError, match="2 runs make a page of .* fewer guidances or seeds"):
+        make_page(model, [page_run()] * 2, seeds=1)

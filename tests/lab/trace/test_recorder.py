@@ -10,13 +10,13 @@ from ldm.diffusion.level import Level
 from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
-from ldm.lab.trace.recorder import Word, attention_map, guidance_numbers, prompt_words, record
+from ldm.lab.trace.recorder import Word, attention_map, guidance_size_and_angle, prompt_words, record
 from ldm.nn.attention import Attention, attention_weights
 from ldm.text.tokenizer import Tokenizer
 
 
-def paint(model, prompt="red dog", progress=None, **options):
-    r"""A recording of a painting, and its pictures."""
+def generate(model, prompt="red dog", progress=None, **options):
+    r"""A recording, and its images."""
     with record(model, prompt) as recording:
         images = model.generate(
             prompt, progress=recording.watch(progress), **{"seed": 7, "steps": 3, "size": (24, 16)} | options
@@ -36,8 +36,8 @@ def hooks(model):
     return [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
 
 
-def test_a_painting_under_the_recorder_is_the_painting_without_it(model):
-    _, watched = paint(model, batch=2)
+def test_the_images_are_the_same_with_and_without_a_recorder(model):
+    _, watched = generate(model, batch=2)
     plain = model.generate("red dog", seed=7, steps=3, size=(24, 16), batch=2)
     for a, b in zip(watched, plain, strict=True):
         assert np.abs(np.asarray(a).astype(int) - np.asarray(b)).max() <= 1
@@ -65,8 +65,8 @@ def test_only_cross_attention_is_computed_by_hand(model):
     assert hooked and all(name.startswith("unet.") and name.endswith("cross_attn") for name in hooked)
 
 
-def test_the_recorded_painting_is_the_one_with_by_hand_cross_attention_bit_for_bit(model):
-    recording, _ = paint(model)
+def test_the_recorded_run_is_the_one_with_by_hand_cross_attention_bit_for_bit(model):
+    recording, _ = generate(model)
     for layer in cross_attention(model):
         layer.by_hand = True
     steps = []
@@ -77,10 +77,10 @@ def test_the_recorded_painting_is_the_one_with_by_hand_cross_attention_bit_for_b
         size=(24, 16),
         progress=lambda path, _: (steps.append(s) or s for s in path),
     )
-    assert all(torch.equal(m.x_prev, step.x_prev) for m, step in zip(recording.moments, steps, strict=True))
+    assert all(torch.equal(m.x_prev, step.x_prev) for m, step in zip(recording.steps, steps, strict=True))
 
 
-def test_a_moment_is_a_step_of_the_loop_with_its_noise_level(model):
+def test_a_recorded_step_is_one_of_the_loop_with_its_noise_level(model):
     seen = []
 
     def bar(path, steps):
@@ -88,46 +88,46 @@ def test_a_moment_is_a_step_of_the_loop_with_its_noise_level(model):
             seen.append((step, steps))
             yield step
 
-    recording, _ = paint(model, progress=bar, batch=2)
-    assert [m.t for m in recording.moments] == [667, 334, 1] and [steps for _, steps in seen] == [3] * 3
-    for moment, (step, _) in zip(recording.moments, seen, strict=True):
-        assert torch.equal(moment.x_t, step.x_t) and torch.equal(moment.x0, step.x0)
-        assert torch.equal(moment.x_prev, step.x_prev) and moment.t == step.level.t
-        assert moment.alpha_bar == pytest.approx(model.alpha_bar()[moment.t].item(), rel=2e-7)
+    recording, _ = generate(model, progress=bar, batch=2)
+    assert [m.t for m in recording.steps] == [667, 334, 1] and [steps for _, steps in seen] == [3] * 3
+    for kept, (step, _) in zip(recording.steps, seen, strict=True):
+        assert torch.equal(kept.x_t, step.x_t) and torch.equal(kept.x0, step.x0)
+        assert torch.equal(kept.x_prev, step.x_prev) and kept.t == step.level.t
+        assert kept.alpha_bar == pytest.approx(model.alpha_bar()[kept.t].item(), rel=2e-7)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     alpha_bar = np.cumprod(1 - betas)[334]
-    assert recording.moments[1].snr == pytest.approx(alpha_bar / (1 - alpha_bar), rel=1e-4)
+    assert recording.steps[1].snr == pytest.approx(alpha_bar / (1 - alpha_bar), rel=1e-4)
 
 
 def test_the_guidance_vector_worked_by_hand():
-    # Picture 0: from (3, 4) to (4, 3), a difference of sqrt(2) against 5, and a cosine of 24/25. Picture 1: a
+    # Image 0: from (3, 4) to (4, 3), a difference of sqrt(2) against 5, and a cosine of 24/25. Image 1: a
     # right angle from (0, 2) to (4, 0), a difference of sqrt(20) against 2.
     uncond = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
     cond = torch.tensor([[4.0, 3.0], [4.0, 0.0]])
-    size, angle = guidance_numbers(uncond, cond)
+    size, angle = guidance_size_and_angle(uncond, cond)
     assert size == pytest.approx((math.sqrt(2) / 5, math.sqrt(5)), rel=1e-12)
     assert angle == pytest.approx((math.degrees(math.acos(0.96)), 90.0), rel=1e-12)
 
 
 def test_the_recorded_guidance_is_that_of_two_evaluations_of_the_unet(model):
-    recording, _ = paint(model, negative="dog", guidance=3.0, batch=2)
-    moment = recording.moments[1]
+    recording, _ = generate(model, negative="dog", guidance=3.0, batch=2)
+    step = recording.steps[1]
     prompt, negative = model.encode_text(["red dog", "dog"]).detach()
     cond, uncond = (
-        model.unet(moment.x_t[1:], torch.tensor(moment.t), context[None]).detach()[0].double()
+        model.unet(step.x_t[1:], torch.tensor(step.t), context[None]).detach()[0].double()
         for context in (prompt, negative)
     )
     cosine = (cond * uncond).sum() / cond.norm() / uncond.norm()
-    assert moment.guidance_size[1] == pytest.approx(float((cond - uncond).norm() / uncond.norm()), rel=1e-4)
-    assert moment.guidance_angle[1] == pytest.approx(math.degrees(math.acos(cosine)), rel=1e-4)
-    assert moment.guidance_size[0] != moment.guidance_size[1]
+    assert step.guidance_size[1] == pytest.approx(float((cond - uncond).norm() / uncond.norm()), rel=1e-4)
+    assert step.guidance_angle[1] == pytest.approx(math.degrees(math.acos(cosine)), rel=1e-4)
+    assert step.guidance_size[0] != step.guidance_size[1]
 
 
 def test_without_guidance_there_is_no_guidance_vector_but_there_are_maps(model):
-    recording, _ = paint(model, guidance=1.0, batch=2)
-    assert all(m.guidance_size is None and m.guidance_angle is None for m in recording.moments)
-    guided, _ = paint(model, guidance=1 + 1e-6, batch=2)
-    for a, b in zip(recording.moments, guided.moments, strict=True):
+    recording, _ = generate(model, guidance=1.0, batch=2)
+    assert all(m.guidance_size is None and m.guidance_angle is None for m in recording.steps)
+    guided, _ = generate(model, guidance=1 + 1e-6, batch=2)
+    for a, b in zip(recording.steps, guided.steps, strict=True):
         torch.testing.assert_close(a.attention, b.attention, rtol=0, atol=1e-5)
 
 
@@ -143,39 +143,39 @@ def test_a_layers_map_is_the_mean_over_heads_laid_out_as_its_level():
 
 def test_the_map_is_the_mean_over_layers_of_the_conditional_half(model):
     r"""Latent 8 x 12: one level of 4 x 6 with attention, and the middle, also 4 x 6."""
-    recording, _ = paint(model, negative="dog", batch=2, steps=1)
-    moment = recording.moments[0]
+    recording, _ = generate(model, negative="dog", batch=2, steps=1)
+    step = recording.steps[0]
     context = model.encode_text(["red dog"] * 2)
     inputs = {}
     for m in cross_attention(model):
         m.register_forward_hook(lambda m, args, _: inputs.__setitem__(m, args))
-    model.unet(moment.x_t, torch.tensor(moment.t), context)
+    model.unet(step.x_t, torch.tensor(step.t), context)
     assert len(inputs) == 4
     total = 0
     for m, (x, text) in inputs.items():
         q, k = (y.unflatten(-1, (m.heads, -1)).transpose(1, 2) for y in (m.q(x), m.k(text)))
         maps = attention_weights(q, k).mean(1)[..., :4].transpose(1, 2).unflatten(-1, (4, 6))
         total = total + torch.nn.functional.interpolate(maps, (8, 12), mode="bilinear")
-    torch.testing.assert_close(moment.attention, (total / 4).detach(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(step.attention, (total / 4).detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_pixels_weights_on_all_tokens_sum_to_one(model):
     # 30 words of one piece and the two marks fill the context: nothing is left to the padding.
-    recording, _ = paint(model, " ".join(["red"] * 30), steps=1)
-    attention = recording.moments[0].attention
+    recording, _ = generate(model, " ".join(["red"] * 30), steps=1)
+    attention = recording.steps[0].attention
     assert attention.shape == (1, 32, 8, 12) and attention.min() >= 0
     torch.testing.assert_close(attention.sum(1), torch.ones(1, 8, 12))
-    short, _ = paint(model, "red dog", steps=1)
-    assert short.moments[0].attention.shape == (1, 4, 8, 12) and short.moments[0].attention.sum(1).max() < 1
+    short, _ = generate(model, "red dog", steps=1)
+    assert short.steps[0].attention.shape == (1, 4, 8, 12) and short.steps[0].attention.sum(1).max() < 1
 
 
-def test_maps_stay_small_for_large_pictures(model):
-    recording, _ = paint(model, size=(264, 4), steps=1)  # latent 2 x 132
-    assert recording.moments[0].attention.shape[-2:] == (1, 64)
-    assert recording.moments[0].x_t.shape[-2:] == (2, 132)
+def test_maps_stay_small_for_large_images(model):
+    recording, _ = generate(model, size=(264, 4), steps=1)  # latent 2 x 132
+    assert recording.steps[0].attention.shape[-2:] == (1, 64)
+    assert recording.steps[0].x_t.shape[-2:] == (2, 132)
 
 
-def test_words_find_their_pieces():
+def test_words_find_their_tokens():
     tokenizer = Tokenizer([("r", "e"), ("re", "d</w>")], context_length=9)
     assert prompt_words(tokenizer, "Red dog, red") == [
         Word("red", (1,)), Word("dog", (2, 3, 4)), Word(",", (5,)), Word("red", (6,)),
@@ -192,33 +192,33 @@ def test_brackets_are_no_words_unless_they_are_taken_as_text(model):
     assert prompt_words(tokenizer, "(red:1.3) [ox]") == [Word("red", (1,)), Word("ox", (2, 3))]
     assert [word.text for word in prompt_words(tokenizer, "(red)", weighting=False)] == ["(", "red", ")"]
 
-    recording, _ = paint(model, "a (red:1.3) dog", steps=1)
-    assert recording.pieces == ["a</w>", "red</w>", "dog</w>"] and recording.words[1] == Word("red", (2,))
-    assert recording.moments[0].attention.shape[1] == 5  # and the two marks
+    recording, _ = generate(model, "a (red:1.3) dog", steps=1)
+    assert recording.tokens == ["a</w>", "red</w>", "dog</w>"] and recording.words[1] == Word("red", (2,))
+    assert recording.steps[0].attention.shape[1] == 5  # and the two marks
     with record(model, "(red)", weighting=False) as plain:
-        assert plain.pieces == ["(</w>", "red</w>", ")</w>"]
+        assert plain.tokens == ["(</w>", "red</w>", ")</w>"]
 
 
-def test_a_words_heat_is_the_sum_over_its_pieces_and_the_mean_over_moments(model):
-    recording, _ = paint(model, "red ox", steps=2)
+def test_a_words_heat_is_the_sum_over_its_tokens_and_the_mean_over_steps(model):
+    recording, _ = generate(model, "red ox", steps=2)
     ox = recording.words[1]
-    assert ox == Word("ox", (2, 3)) and recording.pieces == ["red</w>", "o", "x</w>"]
-    by_moment = [m.attention[0, 2] + m.attention[0, 3] for m in recording.moments]
-    torch.testing.assert_close(recording.heat_map(ox, moment=1), by_moment[1])
-    torch.testing.assert_close(recording.heat_map(ox), (by_moment[0] + by_moment[1]) / 2)
+    assert ox == Word("ox", (2, 3)) and recording.tokens == ["red</w>", "o", "x</w>"]
+    by_step = [m.attention[0, 2] + m.attention[0, 3] for m in recording.steps]
+    torch.testing.assert_close(recording.heat_map(ox, step=1), by_step[1])
+    torch.testing.assert_close(recording.heat_map(ox), (by_step[0] + by_step[1]) / 2)
 
 
-def test_guesses_are_decoded_on_demand_and_the_last_latent_is_the_picture(model):
-    recording, images = paint(model, batch=2)
-    guesses = recording.pictures("x0", picture=1, batch=2)
+def test_predictions_are_decoded_on_demand_and_the_last_latent_is_the_image(model):
+    recording, images = generate(model, batch=2)
+    guesses = recording.decode("x0", index=1, batch=2)
     assert len(guesses) == 3
-    for guess, moment in zip(guesses, recording.moments, strict=True):
-        [expected] = to_images(model.vae.decode(moment.x0[1:]))
+    for guess, step in zip(guesses, recording.steps, strict=True):
+        [expected] = to_images(model.vae.decode(step.x0[1:]))
         assert np.abs(np.asarray(guess).astype(int) - np.asarray(expected)).max() <= 1
-    [begin] = recording.pictures("x_t", picture=1, moments=[0])
-    [noise] = to_images(model.vae.decode(recording.moments[0].x_t[1:]))
+    [begin] = recording.decode("x_t", index=1, steps=[0])
+    [noise] = to_images(model.vae.decode(recording.steps[0].x_t[1:]))
     assert np.abs(np.asarray(begin).astype(int) - np.asarray(noise)).max() <= 1
-    [last] = to_images(model.vae.decode(recording.moments[-1].x_prev[1:]))
+    [last] = to_images(model.vae.decode(recording.steps[-1].x_prev[1:]))
     assert np.abs(np.asarray(last).astype(int) - np.asarray(images[1])).max() <= 1
 
 
@@ -234,22 +234,22 @@ def test_when_a_step_takes_two_evaluations_the_first_one_counts(model, draw):
     def attention(*evaluations):
         with record(model, "red dog") as recording:
             list(recording.watch()(steps(evaluations), 1))
-        return recording.moments[0].attention
+        return recording.steps[0].attention
 
     once = attention((x, 500))
     assert torch.equal(attention((x, 500), (elsewhere, 400)), once)
     assert not torch.equal(attention((elsewhere, 400), (x, 500)), once)
 
 
-def test_a_second_painting_in_one_recording_is_refused(model):
+def test_a_second_call_in_one_recording_is_refused(model):
     with record(model, "red dog") as recording:
         model.generate("red dog", steps=1, seed=1, progress=recording.watch())
         with pytest.raises(LdmError, match="open a new one"):
             model.generate("red dog", steps=1, seed=1, progress=recording.watch())
 
 
-def test_pictures_of_contexts_of_two_lengths_are_refused(model):
-    with record(model, "red") as recording, pytest.raises(LdmError, match="record them one prompt at a time"):
+def test_images_of_contexts_of_two_lengths_are_refused(model):
+    with record(model, "red") as recording, pytest.raises(LdmError, match="record one prompt at a time"):
         model.generate(["red", "red " * 40], seed=1, long_prompt="chunk", progress=recording.watch())
 
 
