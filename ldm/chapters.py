@@ -184,7 +184,7 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output hashes painting new many unasked again generate look exercise checkpoints measure bench "
+            "arguments output hashes generation new replay generate look exercise checkpoints measure bench "
             "train postcards program",
         ),
     ),

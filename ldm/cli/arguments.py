@@ -7,16 +7,23 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from ldm.diffusion.samplers.table import KARRAS, ROWS
 from ldm.errors import LdmError
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-    Commands = _SubParsersAction[argparse.ArgumentParser]
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], help: str, description: str = ""
+) -> argparse.ArgumentParser:
+    """A command, which calls `run` with its options; the description in its own help is by default the short one."""
+    parser = commands.add_parser(name, help=help, description=description or f"{help[0].upper()}{help[1:]}.")
+    parser.set_defaults(command=run)
+    return parser
 
 
 def add_model(parser: argparse.ArgumentParser, default: str | None = "tiny") -> None:
@@ -24,103 +31,91 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = "tiny") -> 
         "--model",
         default=default,
         metavar="M",
-        help="a name under weights/, a checkpoint's file, or a folder (default: tiny)",
+        help="a name under weights/, a checkpoint file, or a folder (default: tiny)",
     )
 
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
-    """What the files of a model may leave open, or have twice. `loading` reads it."""
+    """How to read model files that leave something open, or hold something twice. `loading` collects these."""
     files = parser.add_argument_group("how to read the model's files")
     files.add_argument(
         "--config",
         type=Path,
         metavar="JSON",
-        help="sizes and settings in the form of config.json, in place of those that were detected",
+        help="a config.json with sizes and settings, instead of detecting them",
     )
     files.add_argument(
-        "--weights", choices=("ema", "live"), help="which, where a file has both (default: ema, the averaged)"
+        "--weights",
+        choices=("ema", "live"),
+        help="which to use if a file has both (default: ema, the averaged)",
     )
     files.add_argument(
-        "--prediction", choices=("eps", "v"), help="what the U-Net predicts, where its file does not tell"
+        "--prediction", choices=("eps", "v"), help="what the U-Net predicts, if its file does not say"
     )
     files.add_argument(
         "--vae",
         metavar="FILE",
-        help="take the VAE of this file or folder: for a checkpoint without one, or with a broken one",
+        help="use the VAE of this file or folder: for a checkpoint without one, or with a broken one",
     )
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
-    """What `add_loading` asked for, as `ldm.load` takes it."""
+    """The options of `add_loading`, as arguments of `ldm.load`."""
     return {name: getattr(options, name) for name in ("config", "weights", "prediction", "vae")}
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: the fastest here)")
-
-
-def add_compile(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
-        "--compile", action="store_true", default=None, help=f"compile the U-Net (torch.compile): {what}"
+        "--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: the fastest available)"
     )
 
 
-def has_compiler() -> bool:
-    """Whether the C++ compiler is there that torch calls on a CPU."""
-    usual = "clang++" if sys.platform == "darwin" else "g++"
-    return shutil.which(os.environ.get("CXX", usual)) is not None
+def add_compile(parser: argparse.ArgumentParser, gain: str) -> None:
+    parser.add_argument(
+        "--compile", action="store_true", default=None, help=f"compile the U-Net (torch.compile): {gain}"
+    )
 
 
 def check_compiler(options: argparse.Namespace) -> None:
-    """Raises `LdmError` if --compile is asked for, and there is no compiler."""
-    if options.compile and not has_compiler():
-        raise LdmError(
-            "--compile needs a C++ compiler, and there is none; install g++, or leave --compile out"
-        )
+    """Raise `LdmError` if --compile is given without the C++ compiler that torch calls on a CPU."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    if options.compile and shutil.which(os.environ.get("CXX", usual)) is None:
+        raise LdmError("--compile needs a C++ compiler; install g++, or leave out --compile")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """How to sample. What is not given is up to the model."""
+    """How to sample; the model has defaults."""
     more = [row for row in ROWS if row.usual_steps]
     parser.add_argument(
         "--sampler",
         metavar="S",
         help=f"{', '.join(f'{row.name} ({row.description})' for row in ROWS)}; "
-        f"from {KARRAS[0].name.removesuffix('_karras')} on also with _karras (default: the model's)",
+        f"{KARRAS[0].name.removesuffix('_karras')} and later also with _karras (default: the model's)",
     )
     parser.add_argument(
         "--steps",
         type=int,
         metavar="N",
         help=f"sampling steps (default: the model's, but at least {more[0].usual_steps} with "
-        f"{' and '.join(row.name for row in more)}, which need more than others)",
+        f"{' and '.join(row.name for row in more)}, which need more)",
     )
     parser.add_argument(
-        "--guidance", type=float, metavar="G", help="how much the prompt counts; 1: no guidance"
+        "--guidance",
+        type=float,
+        metavar="G",
+        help="guidance scale, how closely to follow the prompt; 1: none (default: the model's)",
     )
     parser.add_argument(
         "--seed",
         type=int,
         metavar="N",
-        help="which noise to start from, below 2**32 (default, and -1: one drawn at random, and printed)",
+        help="which noise to start from, below 2**32 (default, or -1: a random one, which is printed)",
     )
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--size", type=width_and_height, metavar="WxH", help="pixels, e.g. 192x128 (default: the model's)"
-    )
-
-
-def add_many(parser: argparse.ArgumentParser) -> None:
-    many = parser.add_argument_group("many prompts")
-    many.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="TXT",
-        help="paint each line of this file (--batch pictures of each; --seed counts on from picture to picture, "
-        "from 0 if not given) into the folder --out. The same command again goes on where it was interrupted; "
-        "torchrun --nproc-per-node N -m ldm generate ... shares the list between N processes",
+        "--size", type=width_and_height, metavar="WxH", help="in pixels, e.g. 192x128 (default: the model's)"
     )
 
 

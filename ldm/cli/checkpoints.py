@@ -1,36 +1,29 @@
-"""`ldm inspect`, `ldm convert`, `ldm export` and `ldm verify`: models that others have trained."""
+"""`ldm inspect`, `ldm convert`, `ldm export` and `ldm verify`: checkpoints, ours and other people's."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ldm.cli.arguments import add_device, add_loading, loading
+from ldm.cli.arguments import Commands, add_command, add_device, add_loading, loading
 from ldm.cli.output import check_folder, tell, writable
 from ldm.errors import LdmError, printable
 
-if TYPE_CHECKING:
-    from ldm.cli.arguments import Commands
-
 MOST_LINES = 20  # Stable Diffusion 2's unused layer of the text encoder fits, by name
-MODEL = "a name under weights/, a checkpoint's file, or a folder"
+MODEL = "a name under weights/, a checkpoint file, or a folder"
 
 
 def inspect_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "inspect",
-        help="say what is in a checkpoint",
-        description="Say what is in a checkpoint and whether it can be loaded. None of its code is run. What shapes do "
-        "not tell is taken from marks and metadata in the file, the JSON of a diffusers folder, a .yaml beside "
-        "the file, or its name; what was assumed is listed.",
+    about = (
+        "Show what is in a checkpoint and whether it can be loaded. None of its code is run. What shapes do not tell "
+        "is taken from marks and metadata in the file, the JSON of a diffusers folder, a .yaml beside the file, or its "
+        "name; assumptions are listed."
     )
-    p.set_defaults(command=inspect)
+    p = add_command(commands, "inspect", inspect, "show what is in a checkpoint", about)
     p.add_argument("model", metavar="FILE-OR-FOLDER", help=MODEL)
-    p.add_argument(
-        "--no-hash", action="store_true", help="leave out the sha256 and the search for NaN: headers only"
-    )
+    p.add_argument("--no-hash", action="store_true", help="read headers only: no sha256, no search for NaN")
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -43,7 +36,7 @@ def inspect(options: argparse.Namespace) -> None:
 
 def find_any(model: str) -> Path:
     """A path, or a name under weights/."""
-    from ldm.cli.painting import readable
+    from ldm.cli.generation import readable
     from ldm.loading import find
 
     with readable(model):
@@ -51,14 +44,10 @@ def find_any(model: str) -> Path:
 
 
 def convert_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "convert",
-        help="write a checkpoint in this project's layout",
-        description="Write a checkpoint as a folder: config.json, tokenizer/, and a .safetensors file per network.",
-    )
-    p.set_defaults(command=convert)
+    about = "Write a checkpoint as a folder: config.json, tokenizer/, and one .safetensors file per network."
+    p = add_command(commands, "convert", convert, "write a checkpoint in this project's layout", about)
     p.add_argument("model", metavar="FILE", help=MODEL)
-    p.add_argument("out", metavar="FOLDER", type=Path, help="such as weights/sd15, then known as sd15")
+    p.add_argument("out", metavar="FOLDER", type=Path, help="such as weights/sd15, which makes its name sd15")
     add_writing(p)
 
 
@@ -73,12 +62,8 @@ def convert(options: argparse.Namespace) -> None:
 
 
 def export_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "export",
-        help="write a model in the layout of other programs",
-        description="Write a model as diffusers or the original program (CompVis) reads it.",
-    )
-    p.set_defaults(command=export)
+    about = "Write a model as diffusers or the original code (CompVis) reads it."
+    p = add_command(commands, "export", export, "write a model in the layout of other programs", about)
     p.add_argument("model", metavar="MODEL", help=MODEL)
     p.add_argument("out", metavar="OUT", type=Path, help="a folder; for compvis a .safetensors file")
     p.add_argument("--to", required=True, choices=("diffusers", "compvis"), help="whose layout")
@@ -96,10 +81,10 @@ def export(options: argparse.Namespace) -> None:
 
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
-    """What `convert` and `export` share. `how_to_write` reads it."""
-    parser.add_argument("--force", action="store_true", help="replace a model that is already there")
+    """The options that `convert` and `export` share. `how_to_write` collects them."""
+    parser.add_argument("--force", action="store_true", help="replace an existing model")
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), help="store numbers so (default: as they are)"
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="the dtype to store (default: unchanged)"
     )
     add_loading(parser)
 
@@ -122,7 +107,7 @@ def say_written(out: Path, dropped: tuple[str, ...]) -> None:
 
 
 def brief(names: tuple[str, ...]) -> Iterator[str]:
-    """The names, but of a whole network only how many there are: of the averaged weights or the live ones."""
+    """The names; of a whole network, such as the averaged weights, only how many there are."""
     networks: dict[str, list[str]] = {}
     for name in names:
         networks.setdefault(name.split(".")[0], []).append(name)
@@ -131,34 +116,28 @@ def brief(names: tuple[str, ...]) -> Iterator[str]:
 
 
 def verify_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "verify",
-        help="compare a model with figures that its publishers and others have published",
-        description="Compute published figures with a model: got, expected, pass or FAIL. "
-        "The exit code is 0 if the model agrees with a release, 1 if with none.",
+    about = (
+        "Compute published figures with a model: got, expected, pass or FAIL. The exit code is 0 if the model agrees "
+        "with a release, 1 if it agrees with none."
     )
-    p.set_defaults(command=verify)
+    p = add_command(commands, "verify", verify, "compare a model with published figures", about)
     p.add_argument("model", metavar="MODEL", help=MODEL)
-    p.add_argument("--release", metavar="R", help="compare with this release alone, such as v1-4")
-    p.add_argument(
-        "--files", type=Path, metavar="DIR", help="where the publishers' files are that some figures need"
-    )
+    p.add_argument("--release", metavar="R", help="compare with this release only, such as v1-4")
+    p.add_argument("--files", type=Path, metavar="DIR", help="the publishers' files, which some figures need")
     add_device(p)
     add_loading(p)
 
 
 def verify(options: argparse.Namespace) -> None:
     if options.files is not None and not options.files.is_dir():
-        raise LdmError(
-            f"--files {options.files}; expected a folder with the publishers' files, or leave it out"
-        )
+        raise LdmError(f"--files {options.files}; expected a folder with the publishers' files, or none")
 
     import torch
 
-    from ldm.cli.painting import load_model
+    from ldm.cli.generation import load_model
     from ldm.lab.verify.run import run, satisfied, table
 
-    # In TF32 a graphics card multiplies numbers of ten binary digits; the figures were made with 23.
+    # TF32 multiplies with 10-bit mantissas; the figures were computed with 23 bits.
     torch.backends.cudnn.allow_tf32 = False
     model = load_model(options.model, "float32", options.device, **loading(options))
     outcomes = run(model, options.release, options.files)

@@ -1,4 +1,4 @@
-"""`ldm exercise`: write a function of this package yourself, and have it checked by the package's own tests."""
+"""`ldm exercise`: write a function of this package yourself; the package's own tests check it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldm.cli.arguments import Commands, add_command
 from ldm.cli.output import write_text
 from ldm.errors import LdmError, printable
 from ldm.files.read_write import LARGEST_CONFIG, read_text
 
 if TYPE_CHECKING:
-    from ldm.cli.arguments import Commands
     from ldm.lab.exercises.exercise import Exercise
 
 ALL = "all"
@@ -19,25 +19,16 @@ FOLDER = Path("outputs/exercises")
 
 
 def exercise_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "exercise",
-        help="write a function yourself, and have it checked",
-        description="Write functions of this package yourself. `start` writes a stub into a folder of yours, `check` "
-        "runs the component's own tests with your function in place (it needs a clone), `solution` prints "
-        "the live code. The source is never touched.",
+    about = (
+        "Write functions of this package yourself. `start` writes a stub into your folder, `check` runs the "
+        "component's tests with your function in place (in a clone of the repository), `solution` prints the package's "
+        "code. The source is never changed."
     )
-    p.set_defaults(command=exercise)
+    p = add_command(commands, "exercise", exercise, "write a function yourself and check it", about)
     p.add_argument("action", choices=("list", "start", "check", "solution"), help="what to do")
-    p.add_argument(
-        "name", nargs="?", metavar="NAME", help="which exercise (start: all, for every one of them)"
-    )
-    p.add_argument(
-        "--out",
-        type=Path,
-        default=FOLDER,
-        metavar="DIR",
-        help=f"the folder of your files ({FOLDER.as_posix()})",
-    )
+    p.add_argument("name", nargs="?", metavar="NAME", help="which exercise (`start all` starts every one)")
+    folder = f"the folder of your files ({FOLDER.as_posix()})"
+    p.add_argument("--out", type=Path, default=FOLDER, metavar="DIR", help=folder)
 
 
 def exercise(options: argparse.Namespace) -> None:
@@ -47,7 +38,7 @@ def exercise(options: argparse.Namespace) -> None:
         show_list(options.out)
         return
     if options.name is None:
-        raise LdmError(f"exercise {options.action} needs a name; `ldm exercise list` tells them")
+        raise LdmError(f"exercise {options.action} needs a name; `ldm exercise list` shows them")
     if options.action == "start":
         start(options.name, options.out)
         return
@@ -67,9 +58,9 @@ def show_list(folder: Path) -> None:
         if exercises:
             print(heading)
         for e in exercises:
-            begun = "*" if (folder / f"{e.name}.py").exists() else " "
-            print(f"{begun} {e.name:<20} {e.task}")
-    print(printable(f"* begun in {folder}; `ldm exercise start NAME` begins one"))
+            started = "*" if (folder / f"{e.name}.py").exists() else " "
+            print(f"{started} {e.name:<20} {e.task}")
+    print(printable(f"* started in {folder}; `ldm exercise start NAME` starts one"))
 
 
 def start(name: str, folder: Path) -> None:
@@ -83,7 +74,7 @@ def start(name: str, folder: Path) -> None:
     for e in chosen:
         path = folder / f"{e.name}.py"
         if path.exists():
-            raise LdmError(f"{path} is there already, and stays as it is; to begin anew, move it away")
+            raise LdmError(f"{path} exists and is kept; to start again, move it away")
         write_text(path, stub(e))  # which prints the path
 
 
@@ -92,7 +83,7 @@ def check(chosen: Exercise, path: Path) -> None:
     from ldm.lab.exercises.cutting import answered
 
     if not path.exists():
-        raise LdmError(f"no {path}; begin with `ldm exercise start {chosen.name}`")
+        raise LdmError(f"there is no {path}; begin with `ldm exercise start {chosen.name}`")
     answer = read_text(path, LARGEST_CONFIG)
     placed = answered(chosen, answer, str(path))
     with open_session([chosen]) as session:

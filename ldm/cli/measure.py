@@ -1,4 +1,4 @@
-"""`ldm demo` and `ldm evaluate`: what a model can do, to look at and in numbers."""
+"""`ldm demo` and `ldm evaluate`: what a model can do, in images and in numbers."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ldm.cli.arguments import add_compile, add_model, check_compiler
+from ldm.cli.arguments import Commands, add_command, add_compile, add_model, check_compiler
 from ldm.cli.output import progress_bar, save_image
-
-if TYPE_CHECKING:
-    from ldm.cli.arguments import Commands
 
 
 def demo_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "demo", help="paint six prompts", description="Paint six prompts, English and French."
-    )
-    p.set_defaults(command=demo)
+    p = add_command(commands, "demo", demo, "generate images of six prompts, English and French")
     add_model(p)
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="the noise that each prompt starts from")
-    p.add_argument("--batch", type=int, default=4, metavar="N", help="how many pictures of each prompt (4)")
-    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where the pictures go")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="the first seed of each prompt (0)")
+    p.add_argument("--batch", type=int, default=4, metavar="N", help="number of images per prompt (4)")
+    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where to write them")
     p.add_argument(
-        "--sheet", type=Path, metavar="PNG", help="where the sheet of all goes (default: DIR/demo.png)"
+        "--sheet", type=Path, metavar="PNG", help="where to write the sheet of all (default: DIR/demo.png)"
     )
 
 
@@ -46,40 +39,32 @@ def demo(options: argparse.Namespace) -> None:
             save_image(image, options.out / f"demo-{i}-{options.seed + k}.png")
     save_image(titled_rows(DEMO_PROMPTS, rows), options.sheet or options.out / "demo.png")
     count, seconds = sum(map(len, rows)), time.monotonic() - started
-    print(f"{count} pictures and a sheet of them in {options.out.resolve()}, {seconds:.1f} s in all")
+    print(f"{count} images and a sheet of them in {options.out.resolve()}, {seconds:.1f} s in all")
 
 
 def evaluate_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "evaluate",
-        help="measure a model",
-        description="Measure what a model can do: adherence, sharpness, understanding, diversity. "
-        "Prints a table; sheets to look at go to a folder.",
-    )
-    p.set_defaults(command=evaluate)
+    about = "Measure adherence, sharpness, understanding and diversity. Prints a table and writes sheets of images."
+    p = add_command(commands, "evaluate", evaluate, "measure the quality of a model", about)
     add_model(p)
     p.add_argument("--judge", default="judge", metavar="J", help="a name under weights/, or a folder")
     p.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    p.add_argument("--quick", action="store_true", help="a tenth of the pictures, and rougher figures")
-    p.add_argument(
-        "--out", type=Path, default=Path("outputs/evaluation"), metavar="DIR", help="where the sheets go"
-    )
-    add_compile(p, "pictures are painted in five sixths of the time, after a minute or two")
-    p.add_argument(
-        "--train-judge", action="store_true", help="train the judge instead, from nothing, into weights/judge"
-    )
+    p.add_argument("--quick", action="store_true", help="a tenth of the images, rougher figures")
+    out = Path("outputs/evaluation")
+    p.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write the sheets")
+    add_compile(p, "images take five sixths of the time, after a minute or two")
+    p.add_argument("--train-judge", action="store_true", help="instead, train the judge into weights/judge")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     check_compiler(options)
 
     from ldm.lab.evaluate import figures, report
-    from ldm.lab.evaluate import judge_training as school
     from ldm.lab.evaluate.bench import FULL, QUICK
+    from ldm.lab.evaluate.judge_training import train_judge
 
     if options.train_judge:
         folder = Path("weights/judge")
-        school.train_judge(folder, Path("runs/judge"))
+        train_judge(folder, Path("runs/judge"))
         print(f"the judge is in {folder}")
         return
     started = time.monotonic()

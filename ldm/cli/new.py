@@ -1,99 +1,200 @@
-"""A new picture, or many: `ldm generate PROMPT`."""
+"""New images: `ldm generate PROMPT`, or `ldm generate --prompts FILE.txt --out DIR` for each line of a file.
+
+Images are generated in groups of four, whatever their number. Generated alone, an image would differ from the same
+seed in a group by up to 1/255, because sums are split differently, so each record says which group its image belongs
+to. In a list the groups depend on the list alone: the images are the same, to the byte, whether one process generates
+them in one go, several share them, or an interrupted run is started again.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.arguments import loading
-from ldm.cli.output import save_output, tell
-from ldm.cli.painting import (
-    check_size,
-    check_words,
-    given_file,
-    load_model,
-    paint,
-    read_given,
-    surroundings,
-)
+from ldm.cli.generation import generate_group, hashed, load_model, read_inputs, surroundings
+from ldm.cli.output import save_new, save_output, tell
 from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
-from ldm.images.metadata import Group, Record
+from ldm.files.read_write import LARGEST_TEXT, read_bounded
+from ldm.images.metadata import Group, Record, read_record
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
+from ldm.text.unknown import unknown_words
+from ldm.train.processes import process_group, rank, world_size
 
-# Pictures painted at once: more fill a processor better, fewer lose less to Ctrl-C and need less memory.
-TOGETHER = 4
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+GROUP_SIZE = 4  # larger groups use a processor better; smaller ones lose less to Ctrl-C and need less memory
+LONGEST_PROMPT = 100_000  # characters; with a longer one a record would be too large to be read again
 
 
-def paint_new(options: argparse.Namespace) -> None:
-    batch = 1 if options.batch is None else options.batch
+def generate_new(options: argparse.Namespace) -> None:
+    """Generate the images of one prompt."""
+    count = batch_size(options)
+    seed = pick_seed(options.seed, count)
+    if seed != options.seed:
+        tell(f"seed {seed}")
+    model, first, inputs = prepare(options, [options.prompt], seed)
+    done = 0
+    try:
+        for group in grouped([replace(first, seed=seed + i) for i in range(count)]):
+            images = generate_group(model, group[0], inputs, options.trace)
+            for record, image in zip(group, images, strict=True):
+                save_output(image, options.out, str(record.seed), done, count, record)
+                done += 1
+    except KeyboardInterrupt:
+        if count == 1:
+            raise
+        raise KeyboardInterrupt(f"interrupted; {done} of {count} images are finished and kept") from None
+
+
+def generate_list(options: argparse.Namespace) -> None:
+    """Generate what is missing of a list. Under torchrun each process takes every n-th group, independently.
+
+    An image is named after its line and its seed: 00003-17.png. Seeds count on through the list, from 0 by default: a
+    random one could not be continued. Long prompts in chunks are generated one by one: how many share an evaluation of
+    the U-Net would depend on the other prompts, which `--from` does not know.
+    """
+    lines, each = read_prompts(options.prompts), batch_size(options)
+    first_seed = pick_seed(options.seed or 0, each * len(lines))
+    folder = options.out or Path("outputs")
+
+    def path(record: Record) -> Path:
+        line, _ = lines[(record.seed - first_seed) // each]
+        return folder / f"{line:05d}-{record.seed}.png"
+
+    with process_group():
+        model, first, inputs = prepare(options, [prompt for _, prompt in lines], first_seed)
+        prompts = [prompt for _, prompt in lines for _ in range(each)]
+        records = [replace(first, prompt=prompt, seed=first_seed + i) for i, prompt in enumerate(prompts)]
+        groups = grouped(records, 1 if first.long_prompt == "chunk" else GROUP_SIZE)[rank() :: world_size()]
+        missing = [[record for record in group if not exists(path(record), record)] for group in groups]
+        count = sum(map(len, groups))
+        if kept := count - sum(map(len, missing)):
+            tell(f"{kept} of {count} images exist already")
+        for group, wanted in zip(groups, missing, strict=True):
+            if wanted:
+                group_prompts = [record.prompt for record in group]
+                images = generate_group(model, group[0], inputs, prompts=group_prompts)
+                for record, image in zip(group, images, strict=True):
+                    if record in wanted:
+                        save_once(image, path(record), record)
+
+
+def batch_size(options: argparse.Namespace) -> int:
+    batch: int = 1 if options.batch is None else options.batch
     if batch < 1:
-        raise LdmError(f"a batch of {batch} pictures; expected at least 1")
-    given, options.seed = options.seed, pick_seed(options.seed, batch)
-    if options.seed != given:
-        tell(f"seed {options.seed}")
+        raise LdmError(f"a batch of {batch} images; expected at least 1")
+    return batch
+
+
+def prepare(
+    options: argparse.Namespace, prompts: Sequence[str], seed: int
+) -> tuple[LatentDiffusion, Record, dict[str, Any]]:
+    """The model, the record of the first image, and what `read_inputs` gives for it."""
     model = load_model(
         options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
     )
-    check_words(model, options.prompt, options.negative or "")
-    check_size(model, options.size)
-    first = describe(options, model)
-    given = read_given(first)
-    first = replace(first, strength=given.get("strength"))
-    done = 0
-    try:
-        for record in groups(first, batch):
-            for image in paint(model, record, given, options.trace):
-                seed, index = first.seed + done, done % TOGETHER
-                one = replace(record, seed=seed, group=replace(record.group, index=index))
-                save_output(image, options.out, str(seed), done, batch, one)
-                done += 1
-    except KeyboardInterrupt:
-        if batch == 1:
-            raise
-        raise KeyboardInterrupt(
-            f"interrupted; {done} of {batch} pictures were finished, and are kept"
-        ) from None
+    first = describe(options, model, prompts[0], seed)
+    if rank() == 0:
+        warn_of_unknown_words(model, *prompts, first.negative)
+        own = model.config.defaults.size
+        if options.size not in (None, (own, own)):
+            tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
+    inputs = read_inputs(first)
+    return model, replace(first, strength=inputs.get("strength")), inputs
 
 
-def describe(options: argparse.Namespace, model: LatentDiffusion) -> Record:
-    """The first picture, with the model's own defaults for what was not said."""
+def describe(options: argparse.Namespace, model: LatentDiffusion, prompt: str, seed: int) -> Record:
+    """The record of the first image; the model's defaults take the place of missing options."""
     defaults, name = model.config.defaults, options.model or "tiny"
     sampler = options.sampler or defaults.sampler
     width, height = options.size or (defaults.size, defaults.size)
-    # The name of somebody else's file may have told what it predicts. Names change, so the record says it outright.
+    # What somebody else's checkpoint predicts may follow from its file name. Names change, so it is recorded.
     predicted = None if is_own_folder(find(name)) else model.config.noise.prediction
     return Record(
-        prompt=options.prompt,
+        prompt=prompt,
         negative=options.negative or "",
-        seed=options.seed,
+        seed=seed,
         sampler=sampler,
         steps=model.default_steps(sampler) if options.steps is None else options.steps,
         guidance=defaults.guidance if options.guidance is None else options.guidance,
         width=width,
         height=height,
         group=Group(0, 1),
-        init=None if options.init is None else given_file(options.init),
+        init=options.init and hashed(options.init),
         strength=options.strength,
-        mask=None if options.mask is None else given_file(options.mask),
+        mask=options.mask and hashed(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
         tile=bool(options.tile),
         compiled=bool(options.compile),
         weighting=not options.no_weighting,
         long_prompt=options.long_prompt or "truncate",
-        config=None if options.config is None else given_file(options.config),
+        config=options.config and hashed(options.config),
         weights=options.weights,
         prediction=options.prediction or predicted,
         **surroundings(model, name, options.vae),
     )
 
 
-def groups(first: Record, batch: int) -> Iterator[Record]:
-    """The first picture of each group, `TOGETHER` pictures in a group, fewer in the last."""
-    for start in range(0, batch, TOGETHER):
-        count = min(TOGETHER, batch - start)
-        yield replace(first, seed=first.seed + start, group=Group(0, count))
+def grouped(records: Sequence[Record], size: int = GROUP_SIZE) -> list[list[Record]]:
+    """The records in groups of `size` (fewer in the last), each with its place in its group."""
+    parts = [records[begin : begin + size] for begin in range(0, len(records), size)]
+    return [[replace(r, group=Group(i, len(part))) for i, r in enumerate(part)] for part in parts]
+
+
+def warn_of_unknown_words(model: LatentDiffusion, *texts: str) -> None:
+    words = list(dict.fromkeys(word for text in texts for word in unknown_words(model.tokenizer, text)))
+    if words:
+        named = ", ".join(word if len(word) <= 40 else f"{word[:40]}..." for word in words[:10])
+        more = f" and {len(words) - 10} more" if len(words) > 10 else ""
+        tell(f"this model was not trained on the words: {named}{more}; they have no reliable effect")
+
+
+def read_prompts(path: Path) -> list[tuple[int, str]]:
+    """The prompts of a text file, each with its line number from 1. Empty lines are counted and skipped."""
+    try:
+        lines = read_bounded(path, LARGEST_TEXT).decode("utf-8-sig").split("\n")
+    except LdmError as error:
+        raise LdmError(f"{error}; give a text file with a prompt on each line") from error
+    except UnicodeDecodeError as error:
+        raise LdmError(f"cannot read {path}: {error}; give a text file in UTF-8") from error
+    for number, line in enumerate(lines, start=1):
+        if len(line) > LONGEST_PROMPT:
+            raise LdmError(
+                f"{path}: line {number} has {len(line):,} characters; expected at most {LONGEST_PROMPT:,}"
+            )
+    prompts = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not prompts:
+        raise LdmError(f"{path} is empty; expected a text file with a prompt on each line")
+    return prompts
+
+
+def save_once(image: Image, path: Path, record: Record) -> None:
+    """Write an image, unless another process has written the same one in the meantime."""
+    while not save_new(image, path.parent, [path.name], record):
+        if exists(path, record):
+            return
+
+
+def exists(path: Path, record: Record) -> bool:
+    """Whether this image was generated before. Files are written whole or not at all, so what exists is finished.
+
+    Raises `LdmError` if there is a different image at its path, as after a change of the list or of an option.
+    """
+    if not path.exists():
+        return False
+    # Another machine may continue what this one began, so only what was asked for must be equal.
+    ignored = ("group", "versions", "device", "threads", "model", "vae")
+    if replace(read_record(path), **{name: getattr(record, name) for name in ignored}) != record:
+        raise LdmError(
+            f"{path} is a different image from the one asked for; give another folder, or remove it"
+        )
+    return True

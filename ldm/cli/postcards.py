@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ldm.cli.arguments import Commands, add_command
 from ldm.cli.output import save_image
 from ldm.errors import LdmError
 
-if TYPE_CHECKING:
-    from ldm.cli.arguments import Commands
-
 
 def postcards_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "postcards", help="draw the captioned world", description="Draw the captioned world."
-    )
-    p.set_defaults(command=postcards)
+    p = add_command(commands, "postcards", postcards, "draw the captioned world")
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--grid", type=Path, metavar="PNG", help="write a contact sheet here")
-    what.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="write single pictures and their captions here, as `ldm train --data DIR` reads them",
-    )
-    p.add_argument("--count", type=int, default=100, metavar="N", help="how many single pictures (100)")
-    p.add_argument("--size", type=int, default=128, metavar="N", help="pixels along each side of a postcard")
+    folder = "write single images and their captions here, as `ldm train --data DIR` reads them"
+    what.add_argument("--folder", type=Path, metavar="DIR", help=folder)
+    p.add_argument("--count", type=int, default=100, metavar="N", help="number of single images (100)")
+    p.add_argument("--size", type=int, default=128, metavar="N", help="width and height in pixels (128)")
 
 
 def postcards(options: argparse.Namespace) -> None:
@@ -43,5 +33,5 @@ def postcards(options: argparse.Namespace) -> None:
         print(options.folder)
         return
     if options.grid.suffix.lower() != ".png":
-        raise LdmError(f"--grid {options.grid}; pictures are written as .png: give such a name")
+        raise LdmError(f"--grid {options.grid}; images are written as .png: give such a name")
     save_image(contact_sheet(options.size), options.grid)

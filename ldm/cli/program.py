@@ -26,31 +26,22 @@ from ldm.cli.train import train_options
 from ldm.errors import LdmError, printable
 from ldm.files.paths import expanded
 
-# In the order in which `ldm --help` lists them. All but parsing is imported by the command that needs it.
+# In the order of `ldm --help`. Everything but parsing is imported by the command that needs it.
 COMMANDS = (
-    generate_options,
-    info_options,
-    explore_options,
-    shapes_options,
-    exercise_options,
-    inspect_options,
-    convert_options,
-    export_options,
-    verify_options,
-    demo_options,
-    train_options,
-    evaluate_options,
-    bench_options,
-    postcards_options,
+    *(generate_options, info_options, explore_options, shapes_options, exercise_options),
+    *(inspect_options, convert_options, export_options, verify_options),
+    *(demo_options, train_options, evaluate_options, bench_options, postcards_options),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C, 141 if whoever reads what it prints
-    stops (2, wrong usage: argparse)."""
+    """Run one command. Returns the exit code: 0, 1 for a failure, 130 after Ctrl-C, 141 if the reading end of a pipe
+    closes. (argparse ends the program with 2 for wrong usage.)"""
     open_closed()
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path may be no text
-    warnings.showwarning = lambda message, *_, **__: tell(str(message))  # a line, without a place in the code
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a path need not be valid text
+    warnings.showwarning = lambda message, *_, **__: tell(
+        str(message)
+    )  # one line, without a place in the code
     given = sys.argv[1:] if arguments is None else arguments
     options = make_parser().parse_args(given or ["--help"])
     keep_heap()
@@ -60,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command(options)
         sys.stdout.flush()
         return 0
-    except BrokenPipeError:  # who reads what we print, such as `head`, has read enough
-        # Python flushes once more at the end, and would fail once more.
+    except BrokenPipeError:
+        # Python flushes once more when it exits, which would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # as a program that the signal SIGPIPE ends
+        return 141  # as for a program that SIGPIPE ends
     except KeyboardInterrupt as stop:
         tell(f"ldm: {str(stop) or 'interrupted'}")
         return 130
@@ -76,64 +67,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def open_closed() -> None:
-    """Whoever started this without a place to print to, as `ldm ... >&-` does, wants to hear nothing."""
+    """Send output to the null device if the program was started with closed streams, as `ldm ... >&-` does."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # to the program's end
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the program ends
 
 
 @contextmanager
 def log_lines() -> Iterator[None]:
-    """What the package logs (what it chose by itself, what it swept up) is told, a line each."""
+    """Print what the package logs (what it chose by itself or cleaned up), a line each."""
     log = logging.getLogger("ldm")
     level = log.level
 
-    def told(record: logging.LogRecord) -> bool:
+    def show(record: logging.LogRecord) -> bool:
         tell(record.getMessage())
-        return False  # it was said, and goes no further
+        return False  # no other handler sees it
 
-    log.addFilter(told)
+    log.addFilter(show)
     log.setLevel(logging.INFO)
     try:
         yield
     finally:
-        log.removeFilter(told)
+        log.removeFilter(show)
         log.setLevel(level)
 
 
 def failure(error: Exception) -> str:
-    """What went wrong, in a line."""
+    """What went wrong, in one line."""
     if isinstance(error, LdmError):
         return str(error)
-    if isinstance(error, OSError):  # the machine's trouble, met where no command expected it
+    if isinstance(error, OSError):  # where no command expected it
         place = f" ({error.filename})" if error.filename else ""
         return f"the system refused: {error.strerror or error}{place}; --debug shows where"
     return (
-        f"a bug of ours: {type(error).__name__}: {error}; run it again with --debug and report what it prints"
+        f"a bug in ldm: {type(error).__name__}: {error}; run it again with --debug and report what it prints"
     )
 
 
 class Parser(argparse.ArgumentParser):
-    """One that cannot drive a terminal, either: it repeats arguments, and the shell may have put file names there."""
+    """A parser whose errors cannot drive a terminal: they repeat arguments, which may be file names."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The grammar of the command line. Each command's options stand in the function before the command."""
+    """The command-line parser. Each command's options stand in the function before the command."""
     parser: argparse.ArgumentParser = Parser(prog="ldm", description="Latent diffusion you can read.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add_options in COMMANDS:
         add_options(commands)
-    add_debug(parser, default=False)
-    for command in commands.choices.values():
-        command.register("type", Path, expanded)  # `~`, which a shell leaves alone after `--out=`
-        add_debug(command, default=argparse.SUPPRESS)  # so that it does not undo `ldm --debug COMMAND`
+    for one, default in ((parser, False), *((c, argparse.SUPPRESS) for c in commands.choices.values())):
+        one.register("type", Path, expanded)  # `~`, which a shell does not expand after `--out=`
+        # SUPPRESS, so that a command does not undo `ldm --debug COMMAND`.
+        one.add_argument(
+            "--debug", action="store_true", default=default, help="show where a failure happened"
+        )
     return parser
-
-
-def add_debug(parser: argparse.ArgumentParser, default: bool | str) -> None:
-    parser.add_argument(
-        "--debug", action="store_true", default=default, help="show where in the code a failure happened"
-    )

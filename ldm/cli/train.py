@@ -1,69 +1,60 @@
-"""`ldm train`: learn the tiny model from nothing."""
+"""`ldm train`: train the tiny model from scratch."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ldm.cli.arguments import add_compile, check_compiler
+from ldm.cli.arguments import Commands, add_command, add_compile, check_compiler
 from ldm.errors import LdmError
-
-if TYPE_CHECKING:
-    from ldm.cli.arguments import Commands
 
 
 def train_options(commands: Commands) -> None:
-    p = commands.add_parser(
-        "train",
-        help="train the tiny model from nothing",
-        description="Train one stage of the tiny model, or all of them, on the captioned world that it draws.",
+    about = (
+        "Train one stage of the tiny model, or all of them, on the captioned world that the package draws."
     )
-    p.set_defaults(command=train)
-    p.add_argument(
-        "stage", choices=("all", "tokenizer", "clip", "vae", "diffusion"), help="all: these four in order"
-    )
+    p = add_command(commands, "train", train, "train the tiny model from scratch", about)
+    stages = ("all", "tokenizer", "clip", "vae", "diffusion")
+    p.add_argument("stage", choices=stages, help="all: these four in order")
     p.add_argument("--out", type=Path, default=Path("weights/mine"), metavar="DIR", help="the model's folder")
     p.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the pictures, the start and the noise"
+        "--seed", type=int, default=0, metavar="N", help="of images, initial weights and noise (0)"
     )
     p.add_argument(
         "--steps",
         type=int,
         metavar="N",
-        help="so many steps instead of the recipe's (not for the tokenizer): few to try things out",
+        help="training steps (default: the recipe's; the tokenizer has none): few to try things out",
     )
     p.add_argument(
         "--preset",
         choices=("quick", "full"),
         default="full",
-        help="quick: recognisable pictures soon, in a smaller world; full: the weights that ship (the default)",
+        help="quick: recognisable images soon, in a smaller world; full: the weights that ship (the default)",
     )
     p.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="your own pictures: images, and metadata.jsonl with file_name and text, or a .txt beside each",
+        help="your own images, with metadata.jsonl (file_name and text), or a .txt file beside each",
     )
     p.add_argument(
         "--without",
         nargs="+",
         choices=("perceptual", "adversarial", "kl"),
         default=(),
-        help="losses that the VAE does without, to see what they are good for",
+        help="losses to leave out of the VAE's, to see what they are for",
     )
     add_compile(
         p,
-        "the U-Net's training steps take four fifths of the time, once some seconds or minutes have passed",
+        "its training steps take four fifths of the time, after a few seconds or minutes",
     )
-    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    p.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
 
 def train(options: argparse.Namespace) -> None:
     if options.stage == "tokenizer" and options.steps is not None:
-        raise LdmError(
-            f"--steps {options.steps}; the tokenizer has no steps, it is learned whole: leave --steps out"
-        )
+        raise LdmError(f"--steps {options.steps}; the tokenizer is not trained in steps: leave out --steps")
 
     check_compiler(options)
 
@@ -84,4 +75,4 @@ def train(options: argparse.Namespace) -> None:
                 bool(options.compile),
             )
         if processes.rank() == 0:
-            print(f"the model is in {options.out}; paint with: ldm generate PROMPT --model {options.out}")
+            print(f"the model is in {options.out}; use it with: ldm generate PROMPT --model {options.out}")

@@ -1,13 +1,13 @@
-r"""What a picture says about how it was made, inside its own PNG file.
+r"""How an image was made, recorded inside its own PNG file.
 
-A PNG may carry texts, each under a key. Ours carry two:
+A PNG can carry texts, each under a key. Ours carries two:
 
-- `parameters`: the lines that AUTOMATIC1111's web interface writes and many programs show. For people; a number may
-  be rounded there, and a prompt that spells "Steps: 5" on a line of its own can confuse its readers.
-- `ldm`: JSON with all that is needed to paint the same bytes again, and the surroundings (versions, threads, hashes of
-  files) that decide whether they will be the same.
+- `parameters`: the lines that AUTOMATIC1111's web interface writes and many programs show. It is meant for people:
+  numbers may be rounded, and a prompt with "Steps: 5" on a line of its own can confuse its readers.
+- `ldm`: JSON with everything that is needed to generate the same bytes again, and the surroundings (versions, threads,
+  hashes of files) that decide whether they will be the same.
 
-Nothing here needs torch: `ldm info` answers at once. Source: PNG specification, third edition, section 11.3.3
+Nothing here imports torch, so `ldm info` answers at once. Source: PNG specification, third edition, section 11.3.3
 (tEXt, iTXt).
 """
 
@@ -27,14 +27,14 @@ from ldm.files.read_write import open_regular
 
 KEY = "ldm"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_CHUNKS = 1000  # before the pixels; ours have four
+MOST_CHUNKS = 1000  # before the pixels; ours has four
 LONGEST_TEXT = 2**22  # bytes of a record; a prompt of 100,000 characters takes at most a quarter
-MOST_TOGETHER = 1000  # pictures in a group; a record that asks for more was not written here
+LARGEST_GROUP = 1000  # a record that names a larger group was not written here
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that a picture depends on: where it was (in the model's folder, for its own), and its bytes' sha256."""
+    """A file that an image depends on: its path (in a model's folder, relative to it) and the sha256 of its bytes."""
 
     path: str
     sha256: str
@@ -42,10 +42,10 @@ class File:
 
 @dataclass(frozen=True)
 class Group:
-    """The pictures painted together: this one is number `index` (from 0) of `count`.
+    """The images generated together: this one is number `index` (from 0) of `count`.
 
-    A picture painted alone differs from the same seed in a group by up to 1 of 255: sums are split in another way
-    and their last bits differ. So whoever wants the same bytes paints the same group.
+    An image generated alone differs from the same seed in a group by up to 1/255: sums are split differently, so their
+    last bits differ. To get the same bytes, generate the same group.
     """
 
     index: int
@@ -57,49 +57,47 @@ class Versions:
     ldm: str
     torch: str
     python: str
-    pillow: str  # it scales pictures to start from, and packs the PNG
+    pillow: str  # it resizes init images and compresses the PNG
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that made one picture."""
+    """Everything that decides what one image looks like."""
 
     prompt: str
     negative: str
-    seed: int  # of this very picture; the group's first is seed - group.index
+    seed: int  # of this image; the group's first is seed - group.index
     sampler: str
     steps: int
     guidance: float
     width: int
     height: int
     group: Group
-    init: File | None  # the picture that it started from
+    init: File | None
     strength: float | None
     mask: File | None
     keep_pixels: bool
     traced: bool  # attention was computed by hand, to be seen: the last bits differ
-    model: str  # a name or a folder, as it was given
+    model: str  # a name or a path, as it was given
     model_files: tuple[File, ...]
     versions: Versions
     dtype: str
     device: str
     threads: int
-    # Younger than the rest: pictures that say nothing of these were painted with the defaults.
+    # Newer fields: images without them were generated with these defaults.
     weighting: bool = True  # brackets in the prompt are weights
     long_prompt: str = "truncate"  # or "chunk"
-    config: File | None = None  # that the model was read with, in place of its own
-    weights: str | None = None  # "ema" or "live", if the caller chose
+    config: File | None = None  # given in place of the model's own
+    weights: str | None = None  # "ema" or "live", if it was chosen
     prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
-    vae: str | None = (
-        None  # whose VAE took the place of the model's own: a name, file or folder, as it was given
-    )
+    vae: str | None = None  # the model whose VAE replaced the model's own, as it was given
     vae_files: tuple[File, ...] = ()
     tile: bool = False  # the VAE worked in tiles
-    compiled: bool = False  # the U-Net was, which rounds in other places
+    compiled: bool = False  # the U-Net was compiled, which rounds differently
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a regular file's bytes, in hexadecimal digits."""
+    """The SHA-256 of a regular file's bytes, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while block := file.read(1 << 20):
@@ -108,23 +106,23 @@ def sha256(path: Path) -> str:
 
 
 def parameters(record: Record, sampler: str | None = None) -> str:
-    r"""The text that AUTOMATIC1111's web interface would write, where the sampler may have another name.
-
-    `Model hash` is that of the U-Net's file.
+    r"""The text that AUTOMATIC1111's web interface would write; `sampler` is its name for the sampler.
 
     a dog with glasses
     Negative prompt: a hat
     Steps: 20, Sampler: Euler a, CFG scale: 4, Seed: 42, Size: 128x128, Model hash: 12d4c5a6f1, Model: tiny
     """
+    unet = tuple(file for file in record.model_files if "unet" in file.path)
     settings = {
         "Steps": record.steps,
         "Sampler": sampler or record.sampler,
         "CFG scale": str(record.guidance).removesuffix(".0"),
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
-        "Model hash": _model_hash(record.model_files),
+        "Model hash": _short_hash(unet)
+        or _short_hash(record.model_files),  # the latter: a checkpoint in one file
         "Model": Path(record.model).name,
-        "VAE hash": _hash(record.vae_files),
+        "VAE hash": _short_hash(record.vae_files),
         "VAE": None if record.vae is None else Path(record.vae).name,
         "Denoising strength": record.strength,
     }
@@ -135,27 +133,21 @@ def parameters(record: Record, sampler: str | None = None) -> str:
     return "\n".join([record.prompt, *negative, last])
 
 
-def _model_hash(files: tuple[File, ...]) -> str:
-    # Or that of a checkpoint, a single file for all.
-    return _hash(tuple(file for file in files if "unet" in file.path)) or _hash(files)
-
-
-def _hash(files: tuple[File, ...]) -> str:
-    """As that interface writes it, of the first file that has weights in it; empty if there is none."""
-    weights = [file for file in files if Path(file.path).suffix not in (".json", ".txt")]
-    return weights[0].sha256[:10] if weights else ""
+def _short_hash(files: tuple[File, ...]) -> str:
+    """The first digits of the hash of the first file with weights; empty if there is none."""
+    return next((file.sha256[:10] for file in files if not file.path.endswith((".json", ".txt"))), "")
 
 
 def _quoted(value: object) -> str:
-    # A value with one of the signs that separate values is written as JSON.
+    # A value that contains a separator is written as JSON.
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if set(text) & set(",:\n") else text
 
 
 def png_texts(record: Record, sampler: str | None = None) -> PngInfo:
-    """Both texts (`sampler`: see `parameters`), for Pillow's `save(..., pnginfo=)`. The same record, the same bytes."""
+    """Both texts for Pillow's `save(..., pnginfo=)`; `sampler` as in `parameters`. Equal records give equal bytes."""
     texts = PngInfo()
-    # Half of a UTF-16 pair and NUL have no place in a PNG's text; the JSON below spells them in ASCII.
+    # A PNG's text can hold neither half of a surrogate pair nor NUL; the JSON below escapes both.
     text = parameters(record, sampler).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     texts.add_text("parameters", text.replace("\0", "\N{REPLACEMENT CHARACTER}"))
     texts.add_text(KEY, json.dumps(asdict(record)))
@@ -163,32 +155,29 @@ def png_texts(record: Record, sampler: str | None = None) -> PngInfo:
 
 
 def read_record(path: Path) -> Record:
-    """What made the picture in a PNG file.
+    """The record in a PNG file. Do not trust it: whoever made the file chose what it says.
 
-    Raises `LdmError` for a file that cannot be read, that is no PNG, or that has no record or a damaged one. Nothing in
-    the record is to be trusted: whoever made the file chose it.
+    Raises `LdmError` for a file that cannot be read, is not a PNG, or has no record or a damaged one.
     """
     text = _read_text(path)
     try:
         record: Record = build(Record, json.loads(text), "record")
+        index, count = record.group.index, record.group.count
+        if not 0 <= index < count <= LARGEST_GROUP:
+            raise LdmError(f"image {index} of {count}")
     except (ValueError, OverflowError, RecursionError, LdmError) as error:
         raise LdmError(
-            f"{path}: the record in it is damaged ({error}); take the file `ldm generate` wrote"
+            f"{path}: its record is damaged ({error}); use the file that `ldm generate` wrote"
         ) from error
-    index, count = record.group.index, record.group.count
-    if not 0 <= index < count <= MOST_TOGETHER:
-        raise LdmError(
-            f"{path}: the record in it is damaged (picture {index} of {count}); take the file `ldm generate` wrote"
-        )
     return record
 
 
 def _read_text(path: Path) -> str:
-    """The text under `KEY`, read chunk by chunk: nothing is unpacked, and nothing large is read."""
+    """The text under `KEY`, read chunk by chunk: nothing is decompressed, and nothing large is read."""
     with open_regular(path) as file:
         try:
             if file.read(8) != SIGNATURE:
-                raise LdmError(f"{path} is no PNG; expected a PNG that `ldm generate` wrote")
+                raise LdmError(f"{path} is not a PNG; expected one that `ldm generate` wrote")
             for _ in range(MOST_CHUNKS):
                 length, kind = struct.unpack(">I4s", file.read(8))
                 if kind in (b"IDAT", b"IEND"):  # texts come before the pixels
@@ -199,44 +188,40 @@ def _read_text(path: Path) -> str:
                     continue
                 if length > LONGEST_TEXT:
                     raise LdmError(
-                        f"{path}: the record in it has {length:,} bytes; expected at most {LONGEST_TEXT:,}"
+                        f"{path}: its record has {length:,} bytes; expected at most {LONGEST_TEXT:,}"
                     )
                 text, checksum = file.read(length - len(begin)), file.read(4)
                 if checksum != struct.pack(">I", zlib.crc32(kind + begin + text)):
-                    raise LdmError(f"{path} is damaged (checksum); copy it again from where it was whole")
+                    raise LdmError(f"{path} is damaged (wrong checksum); copy the original again")
                 return text.decode("latin-1")
         except (OSError, struct.error) as error:
             reason = getattr(error, "strerror", None) or "it ends too early"
-            raise LdmError(f"cannot read {path}: {reason}; copy it again from where it was whole") from error
+            raise LdmError(f"cannot read {path}: {reason}; copy the original again") from error
     raise LdmError(
-        f"{path} does not say what made it; expected a PNG that `ldm generate` wrote, untouched by other programs"
+        f"{path} has no record of how it was made; expected a PNG that `ldm generate` wrote, not edited since"
     )
 
 
 def differences(then: Record, now: Record) -> list[str]:
-    """What surrounds the painting now and did not then: "torch: 2.12.0 then, 2.13.0 now". Empty: the same bytes.
+    """What changed around the image: "torch: 2.12.0 then, 2.13.0 now". If nothing did, the bytes are the same.
 
-    Names and places of files do not count, only their bytes.
+    Paths of files do not count, only their hashes.
     """
-    pairs: list[tuple[str, object, object]]
-    pairs = [(name, value, getattr(now.versions, name)) for name, value in asdict(then.versions).items()]
-    pairs += [(name, getattr(then, name), getattr(now, name)) for name in ("dtype", "device", "threads")]
-    attention = {True: "by hand (--trace)", False: "the fast kernel"}
-    pairs.append(("attention", attention[then.traced], attention[now.traced]))
-    unet = {True: "compiled", False: "as it is written"}
-    pairs.append(("the U-Net", unet[then.compiled], unet[now.compiled]))
-    pairs.append(("painted together", then.group.count, now.group.count))
-    old, new = _hashes(then), _hashes(now)
-    pairs += [(name, old.get(name, "none"), new.get(name, "none")) for name in sorted(old | new)]
-    return [f"{name}: {before} then, {after} now" for name, before, after in pairs if before != after]
+    old, new = _surroundings(then), _surroundings(now)
+    return [
+        f"{name}: {old.get(name, 'none')} then, {new.get(name, 'none')} now"
+        for name in old | new
+        if old.get(name) != new.get(name)
+    ]
 
 
-def _given(record: Record) -> tuple[tuple[str, File | None], ...]:
-    return ("init", record.init), ("mask", record.mask), ("config", record.config)
-
-
-def _hashes(record: Record) -> dict[str, str]:
-    files = {f"the model's {file.path}": file for file in record.model_files}
+def _surroundings(record: Record) -> dict[str, object]:
+    files = {name: getattr(record, name) for name in ("init", "mask", "config")}
+    files |= {f"the model's {file.path}": file for file in record.model_files}
     files |= {f"the VAE's {file.path}": file for file in record.vae_files}
-    files |= {name: file for name, file in _given(record) if file is not None}
-    return {name: f"sha256 {file.sha256[:10]}" for name, file in files.items()}
+    return {
+        **asdict(record.versions),
+        **{name: getattr(record, name) for name in ("dtype", "device", "threads", "traced", "compiled")},
+        "images in the group": record.group.count,
+        **{name: f"sha256 {file.sha256[:10]}" for name, file in files.items() if file is not None},
+    }

@@ -20,7 +20,7 @@ def test_help_names_and_describes_every_sampler():
     told = sampling_help()
     assert all(f"{row.name} ({row.description})" in told for row in ROWS)
     last = [row.name for row in ROWS[-len(KARRAS) :]]
-    assert f"from {last[0]} on also with _karras" in told and [r.name for r in KARRAS] == [
+    assert f"{last[0]} and later also with _karras" in told and [r.name for r in KARRAS] == [
         f"{name}_karras" for name in last
     ]
 

@@ -23,6 +23,6 @@ def test_a_place_that_cannot_be_written_to_is_told_before_anything_is_measured(c
     (work / "folder").mkdir()
     for place, message in (
         ("file/b.json", "ldm: cannot write file/b.json: file is not a folder; give another place"),
-        ("folder", "ldm: --json folder is a folder; give a file's name"),
+        ("folder", "ldm: --json folder is a folder; give a file name"),
     ):
         assert run(capsys, "bench", "--json", place) == (1, "", [message])

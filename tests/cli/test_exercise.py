@@ -24,7 +24,7 @@ def test_start_writes_the_stub_once_and_never_over_a_file(capsys, work):
     assert path.read_text(encoding="utf-8") == stub(EXERCISES["attention"])
     path.write_text("mine", encoding="utf-8")
     code, out, [line] = run(capsys, "exercise", "start", "attention")
-    assert (code, out) == (1, "") and "is there already, and stays as it is" in line
+    assert (code, out) == (1, "") and "exists and is kept" in line
     assert path.read_text(encoding="utf-8") == "mine"
 
 
@@ -85,7 +85,8 @@ def test_checking_what_was_not_begun_says_how_to_begin(capsys):
     code, _, [line] = run(capsys, "exercise", "check", "attention")
     assert (
         code == 1
-        and line == "ldm: no outputs/exercises/attention.py; begin with `ldm exercise start attention`"
+        and line
+        == "ldm: there is no outputs/exercises/attention.py; begin with `ldm exercise start attention`"
     )
 
 

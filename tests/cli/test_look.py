@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from PIL import Image
 
-from ldm.cli import painting
+from ldm.cli import generation
 from ldm.cli.look import rows
 from ldm.cli.output import progress_bar
 from ldm.images.metadata import File, Group
@@ -52,8 +52,8 @@ def test_info_says_from_what_a_picture_was_made(capsys, work):
     )
     told = dict(rows(made))
     assert told["init"] == "dog.png (sha256 cccccccccc), strength 0.5"
-    assert told["mask"] == "mask.png (sha256 dddddddddd), the rest kept to the pixel"
-    assert told["batch"] == "picture 3 of 4 painted together"
+    assert told["mask"] == "mask.png (sha256 dddddddddd), other pixels kept exactly"
+    assert told["group"] == "image 3 of 4 generated together"
     assert told["computed"].endswith("2 threads, traced")
     told = dict(rows(replace(RECORD, compiled=True, tile=True)))
     assert told["computed"].endswith("2 threads, compiled, in tiles")
@@ -61,8 +61,8 @@ def test_info_says_from_what_a_picture_was_made(capsys, work):
     told = dict(rows(replace(read, weighting=False, long_prompt="chunk")))
     assert told["model"] == "tiny, weights live, predicts v"
     assert told["config"] == "c.json (sha256 eeeeeeeeee)"
-    assert told["brackets"] == "taken as text (--no-weighting)"
-    assert told["too long"] == "a prompt is read in pieces (--long-prompt chunk)"
+    assert told["brackets"] == "read as text (--no-weighting)"
+    assert told["long prompt"] == "read in chunks (--long-prompt chunk)"
     write_picture(work / "dog.png", made)
     assert run(capsys, "info", "dog.png")[1].splitlines()[0] == r"prompt      a\n\x1bb"
 
@@ -83,7 +83,7 @@ def test_info_does_not_wait_for_torch(work):
 def test_info_on_a_picture_of_another_program_is_one_clear_line(capsys, work):
     Image.new("RGB", (8, 8)).save(work / "x.png")
     code, out, [line] = run(capsys, "info", "x.png")
-    assert (code, out) == (1, "") and line.startswith("ldm: x.png does not say what made it; ")
+    assert (code, out) == (1, "") and line.startswith("ldm: x.png has no record of how it was made; ")
 
 
 def told(options: dict) -> str:
@@ -94,7 +94,7 @@ def told(options: dict) -> str:
 def inside(monkeypatch):
     r"""Stands in for `ldm.lab.trace`, and notes what it is asked for."""
     asked = []
-    monkeypatch.setattr(painting, "load_model", lambda name, **options: f"the model {name}{told(options)}")
+    monkeypatch.setattr(generation, "load_model", lambda name, **options: f"the model {name}{told(options)}")
     monkeypatch.setitem(sys.modules, "ldm.lab.trace", ModuleType("ldm.lab.trace"))
     explore = SimpleNamespace(explore=lambda *arguments, **options: asked.append((*arguments, options)))
     monkeypatch.setitem(sys.modules, "ldm.lab.trace.explore", explore)

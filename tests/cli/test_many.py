@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import ldm
-from ldm.cli import many, painting
+from ldm.cli import generation, new
 from ldm.images.metadata import Group, read_record
 from tests.cli.terminal import files, pixels, run, wrong
 
@@ -81,21 +81,21 @@ def test_it_goes_on_where_it_was_interrupted_and_paints_the_same_bytes(paint, wo
         if painted:
             raise KeyboardInterrupt
         painted.append(record.seed)
-        return painting.paint(model, record, *args, **kwargs)
+        return generation.generate_group(model, record, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(many, "paint", interrupted)
+        patch.setattr(new, "generate_group", interrupted)
         assert paint()[0] == 130
     assert sorted(contents(work / "out")) == sorted(NAMES[:4])
     (work / "out" / NAMES[1]).unlink()  # nor need what is there be the first
     kept = {name: (work / "out" / name).stat().st_mtime_ns for name in (NAMES[0], *NAMES[2:4])}
     code, out, err = paint()
-    assert (code, err) == (0, ["3 of 6 pictures are there already"])
+    assert (code, err) == (0, ["3 of 6 images exist already"])
     assert out.splitlines() == [f"out/{name}" for name in (NAMES[1], *NAMES[4:])]
     assert {name: (work / "out" / name).stat().st_mtime_ns for name in kept} == kept
     assert contents(work / "out") == contents(work / "whole")
-    monkeypatch.setattr(many, "paint", None)  # and then nothing is left to paint
-    assert paint() == (0, "", ["6 of 6 pictures are there already"])
+    monkeypatch.setattr(new, "generate_group", None)  # and then nothing is left to paint
+    assert paint() == (0, "", ["6 of 6 images exist already"])
 
 
 @pytest.mark.parametrize("other", ["the same", "another"])
@@ -107,20 +107,20 @@ def test_what_another_process_has_written_meanwhile_is_never_replaced(paint, mod
         theirs = work / "theirs" / NAMES[1]
 
     def overtaken(*args, **kwargs):
-        images = painting.paint(*args, **kwargs)
+        images = generation.generate_group(*args, **kwargs)
         (work / "out").mkdir(exist_ok=True)
         if not (work / "out" / NAMES[0]).exists():
             (work / "out" / NAMES[0]).write_bytes(theirs.read_bytes())
         return images
 
-    monkeypatch.setattr(many, "paint", overtaken)
+    monkeypatch.setattr(new, "generate_group", overtaken)
     code, _, err = paint()
     assert (work / "out" / NAMES[0]).read_bytes() == theirs.read_bytes()
     if other == "the same":
         assert code == 0 and contents(work / "out") == contents(work / "theirs")
     else:
         assert code == 1 and err[-1].startswith(
-            f"ldm: out/{NAMES[0]} is another picture than the one asked for"
+            f"ldm: out/{NAMES[0]} is a different image from the one asked for"
         )
 
 
@@ -129,8 +129,8 @@ def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkey
     paint(out="alone")
     shares = []
     for rank in range(world):
-        monkeypatch.setattr(many, "rank", lambda rank=rank: rank)
-        monkeypatch.setattr(many, "world_size", lambda: world)
+        monkeypatch.setattr(new, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(new, "world_size", lambda: world)
         code, out, _ = paint()
         assert code == 0
         shares.append(out.splitlines())
@@ -177,7 +177,7 @@ def test_another_picture_in_its_place_is_an_error_and_is_kept(paint, prompts, wo
         code, out, err = paint(*(() if change == "list" else ("--steps", 3)))
         assert (code, out) == (1, "")
         assert err[-1] == (
-            "ldm: out/00001-7.png is another picture than the one asked for; give another folder, or remove it"
+            "ldm: out/00001-7.png is a different image from the one asked for; give another folder, or remove it"
         )
         prompts.write_text("a dog\n\n  red dog \nred\n")
     assert contents(work / "out") == before
@@ -215,14 +215,14 @@ def test_a_list_in_a_pipe_is_not_waited_for(capsys, model, work):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a dog"], "--prompts paints a list: leave a PROMPT out, or --prompts"),
-        (["--trace", "t"], "--prompts paints a list: leave --trace out, or --prompts"),
-        (["--out", "a.png"], "--prompts paints many pictures: give a folder, not --out a.png"),
+        (["a dog"], "--prompts generates a list: leave out a PROMPT, or --prompts"),
+        (["--trace", "t"], "--prompts generates a list: leave out --trace, or --prompts"),
+        (["--out", "a.png"], "--prompts generates many images: give a folder, not --out a.png"),
         (
             ["--seed", "-1"],
-            "--prompts could not go on later with a seed drawn at random: give another --seed",
+            "--prompts cannot continue later with a random seed: give another --seed",
         ),
-        (["--from", "x.png"], "--from takes that from the picture: leave --prompts out, or --from"),
+        (["--from", "x.png"], "--from reads that from the image: leave out --prompts, or --from"),
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(capsys, arguments, message):
@@ -238,4 +238,4 @@ def test_a_list_whose_seeds_would_run_over_is_an_error_before_anything_is_painte
 
 
 def test_a_batch_of_none_is_an_error(paint):
-    assert paint("--batch", 0) == (1, "", ["ldm: a batch of 0 pictures; expected at least 1"])
+    assert paint("--batch", 0) == (1, "", ["ldm: a batch of 0 images; expected at least 1"])

@@ -16,7 +16,7 @@ def test_the_demo_paints_six_prompts_and_a_sheet(capsys, model, work):
     lines = out.splitlines()
     assert lines[:-2] == [line for prompt, pair in zip(DEMO_PROMPTS, names) for line in (prompt, *pair)]
     assert lines[-2] == "six/demo.png"
-    told = rf"12 pictures and a sheet of them in {re.escape(str(work / 'six'))}, \d+\.\d s in all"
+    told = rf"12 images and a sheet of them in {re.escape(str(work / 'six'))}, \d+\.\d s in all"
     assert re.fullmatch(told, lines[-1])
     painter = ldm.load(model)
     for prompt, pair in zip(DEMO_PROMPTS, names):

@@ -125,7 +125,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--batch", "0"), "a batch of 0 pictures; expected at least 1"),
+        (("--batch", "0"), "a batch of 0 images; expected at least 1"),
         (("--steps", "0"), "0 sampling steps; expected 1 to 1000, the length of the model's noise schedule"),
         (
             ("--steps", "1001"),
@@ -142,7 +142,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         ),
         (
             ("--out", "dog.jpg"),
-            "--out dog.jpg; pictures are written as .png: give such a name, or a folder",
+            "--out dog.jpg; images are written as .png: give such a name, or a folder",
         ),
     ],
 )
@@ -225,7 +225,7 @@ def test_any_prompt_is_painted_and_comes_back_from_the_picture(capsys, model, wo
 def test_the_words_that_the_model_has_never_read_are_named(capsys, model):
     options = ("--model", model, "--seed", 1)
     _, _, [line] = run(capsys, "generate", "red unicorn dog", *options, "--negative", "unicorn \x1b zebra")
-    assert line.startswith("this model has never seen the words: unicorn, zebra; ")
+    assert line.startswith("this model was not trained on the words: unicorn, zebra; ")
     assert run(capsys, "generate", "red dog", *options)[2] == []
     many = " ".join(f"z{letter}" for letter in "abcdefghijkl")
     _, _, [line] = run(capsys, "generate", many, *options)
@@ -308,7 +308,7 @@ def test_ctrl_c_keeps_the_finished_pictures_and_says_so(capsys, model, work, mon
     stop_after(monkeypatch, 4)
     code, out, err = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--batch", 10)
     assert code == 130 and files(work) == out.splitlines() and len(files(work)) == 4
-    assert err == ["ldm: interrupted; 4 of 10 pictures were finished, and are kept"]
+    assert err == ["ldm: interrupted; 4 of 10 images are finished and kept"]
     for path in out.splitlines():
         assert pixels(work / path).shape == (16, 16, 3)
 

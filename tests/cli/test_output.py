@@ -62,15 +62,13 @@ def test_a_folder_without_the_right_to_write_is_an_error(work, monkeypatch):
     monkeypatch.setattr(
         os, "access", lambda place, mode: Path(place).name != "theirs"
     )  # root may write anywhere
-    with pytest.raises(
-        LdmError, match="cannot write theirs/new: theirs may not be written to; give another place"
-    ):
+    with pytest.raises(LdmError, match="cannot write theirs/new: theirs is not writable; give another place"):
         check_place(Path("theirs/new"))
 
 
 def test_pictures_are_written_as_png_alone():
     with pytest.raises(
-        LdmError, match="--out dog.jpeg; pictures are written as .png: give such a name, or a folder"
+        LdmError, match="--out dog.jpeg; images are written as .png: give such a name, or a folder"
     ):
         check_place(Path("dog.jpeg"))
 

@@ -16,7 +16,7 @@ def test_postcards_draws_the_contact_sheet(capsys, work):
 def test_a_contact_sheet_is_a_png(capsys, work):
     code, out, errors = run(capsys, "postcards", "--grid", "sheet.jpg")
     assert (code, out) == (1, "")
-    assert errors == ["ldm: --grid sheet.jpg; pictures are written as .png: give such a name"]
+    assert errors == ["ldm: --grid sheet.jpg; images are written as .png: give such a name"]
 
 
 def test_postcards_are_exported_with_their_captions(capsys, work):

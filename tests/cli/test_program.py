@@ -107,7 +107,7 @@ def failing(monkeypatch, error: BaseException) -> None:
 def test_an_unexpected_error_is_one_line_that_calls_itself_a_bug(monkeypatch, capsys):
     failing(monkeypatch, ZeroDivisionError("division\nby \x1b[0m zero"))
     assert run(capsys, "demo") == (1, "", [
-        r"ldm: a bug of ours: ZeroDivisionError: division\nby \x1b[0m zero; run it again with --debug and report "
+        r"ldm: a bug in ldm: ZeroDivisionError: division\nby \x1b[0m zero; run it again with --debug and report "
         "what it prints"
     ])  # fmt: skip
 

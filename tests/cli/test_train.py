@@ -23,7 +23,7 @@ def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
         assert code == 0
         wanted = (Path("m"), 3, True, 9, "quick", Path("own"), (), compiled)
         assert called == [(stage, *wanted) for stage in expected]
-        assert out == "the model is in m; paint with: ldm generate PROMPT --model m\n"
+        assert out == "the model is in m; use it with: ldm generate PROMPT --model m\n"
 
 
 def test_compiling_needs_a_compiler(capsys, monkeypatch, work):
@@ -62,7 +62,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(capsys, monkeypatch):
     [
         ("tokenizer", ("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**32 - 1"),
         ("vae", ("--steps", "0"), "0 training steps; expected at least 1"),
-        ("tokenizer", ("--steps", "5"), "--steps 5; the tokenizer has no steps"),
+        ("tokenizer", ("--steps", "5"), "--steps 5; the tokenizer is not trained in steps"),
         (
             "tokenizer",
             ("--data", "nowhere"),

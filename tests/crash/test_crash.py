@@ -15,8 +15,8 @@ from torch import nn
 
 import ldm.files.read_write
 from ldm.checkpoints.write import convert, export
-from ldm.cli import main, many
-from ldm.cli.painting import load_model
+from ldm.cli import main, new
+from ldm.cli.generation import load_model
 from ldm.errors import LdmError
 from ldm.files.leftovers import recover
 from ldm.train.loop import Recipe, train
@@ -97,10 +97,10 @@ def training() -> Job:
 def painting(model: str, monkeypatch) -> Job:
     r"""`--prompts`: of four images, the earlier run has painted one."""
     loaded = load_model(model)
-    monkeypatch.setattr(many, "load_model", lambda *_, **__: loaded)
+    monkeypatch.setattr(new, "load_model", lambda *_, **__: loaded)
     monkeypatch.setattr(
-        many,
-        "paint",
+        new,
+        "generate_group",
         lambda model, record, *_, **__: [
             Image.new("RGB", (16, 16), "red") for _ in range(record.group.count)
         ],

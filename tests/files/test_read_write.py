@@ -304,7 +304,7 @@ OWN = {
     "lab/bench/stopwatch.py": "the system, in /proc",
     "backend/cpu.py": "the system, in /proc",
     "train/checkpoint.py": "through the door first, then by torch; and a run's own code",
-    "cli/again.py": "through the door first, for its record",
+    "cli/replay.py": "through the door first, for its record",
     "lab/bench/work.py": "a benchmark's own model",
     "checkpoints/safetensors_file.py": "to write",
     "train/log.py": "to write",

@@ -158,24 +158,24 @@ def damaged(path: Path, text: str) -> str:
         (json.dumps(asdict(RECORD) | {"guidance": 10**400}), "expected float"),
         (json.dumps(asdict(RECORD) | {"init": "dog.png"}), "record.init is 'dog.png'; expected an object"),
         (json.dumps(asdict(RECORD) | {"more": 1}), "record has unknown fields ['more']"),
-        (json.dumps(asdict(RECORD) | {"group": {"index": 4, "count": 4}}), "picture 4 of 4"),
+        (json.dumps(asdict(RECORD) | {"group": {"index": 4, "count": 4}}), "image 4 of 4"),
     ],
 )
 def test_a_damaged_record_is_an_error_that_says_where(tmp_path, text, reason):
     message = damaged(tmp_path / "x.png", text)
-    assert message.startswith(f"{tmp_path}/x.png: the record in it is damaged") and reason in message
+    assert message.startswith(f"{tmp_path}/x.png: its record is damaged") and reason in message
 
 
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
         ("none.png", None, "cannot read {}: No such file or directory"),
-        ("empty.png", b"", "{} is no PNG; expected a PNG that `ldm generate` wrote"),
-        ("text.png", b"hello", "{} is no PNG; expected a PNG that `ldm generate` wrote"),
+        ("empty.png", b"", "{} is not a PNG; expected one that `ldm generate` wrote"),
+        ("text.png", b"hello", "{} is not a PNG; expected one that `ldm generate` wrote"),
         ("n" * 300, None, "cannot read {}: File name too long"),
         ("nul\0.png", None, "cannot read {}: embedded null byte"),
         (".", None, "cannot read {}: it is a folder; expected a regular file"),
-        ("sig.png", SIGNATURE, "cannot read {}: it ends too early; copy it again from where it was whole"),
+        ("sig.png", SIGNATURE, "cannot read {}: it ends too early; copy the original again"),
     ],
 )
 def test_what_is_no_picture_is_an_error(tmp_path, name, data, reason):
@@ -189,11 +189,11 @@ def test_what_is_no_picture_is_an_error(tmp_path, name, data, reason):
 def test_a_picture_that_says_nothing_and_one_of_another_kind_are_errors(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     with pytest.raises(
-        LdmError, match="x.png does not say what made it; expected a PNG that `ldm generate` wrote"
+        LdmError, match="x.png has no record of how it was made; expected a PNG that `ldm generate` wrote"
     ):
         read_record(tmp_path / "x.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
-    with pytest.raises(LdmError, match="x.jpg is no PNG; expected a PNG that `ldm generate` wrote"):
+    with pytest.raises(LdmError, match="x.jpg is not a PNG; expected one that `ldm generate` wrote"):
         read_record(tmp_path / "x.jpg")
 
 
@@ -211,12 +211,15 @@ RECORDED = b"ldm\0" + json.dumps(asdict(RECORD)).encode()
     [
         (
             [chunk(b"tEXt", b"ldm\0" + b" " * LONGEST_TEXT)],
-            "the record in it has 4,194,308 bytes; expected at most",
+            "its record has 4,194,308 bytes; expected at most",
         ),
-        ([chunk(b"tEXt", RECORDED, checksum=0)], "is damaged (checksum)"),
-        ([chunk(b"tEXt", RECORDED)[:-9]], "is damaged (checksum)"),
-        ([chunk(b"none", b"")] * MOST_CHUNKS + [chunk(b"tEXt", RECORDED)], "does not say what made it"),
-        ([chunk(b"IDAT", b""), chunk(b"tEXt", RECORDED)], "does not say what made it"),
+        ([chunk(b"tEXt", RECORDED, checksum=0)], "is damaged (wrong checksum)"),
+        ([chunk(b"tEXt", RECORDED)[:-9]], "is damaged (wrong checksum)"),
+        (
+            [chunk(b"none", b"")] * MOST_CHUNKS + [chunk(b"tEXt", RECORDED)],
+            "has no record of how it was made",
+        ),
+        ([chunk(b"IDAT", b""), chunk(b"tEXt", RECORDED)], "has no record of how it was made"),
         ([struct.pack(">I4s", 2**32 - 1, b"none")], "it ends too early"),
     ],
     ids=["too long", "another checksum", "cut off", "too many chunks", "after the pixels", "a chunk of 4 GB"],
@@ -263,11 +266,11 @@ def test_every_difference_in_the_surroundings_is_named():
         "dtype: float32 then, float64 now",
         "device: cpu then, cuda:0 now",
         "threads: 2 then, 8 now",
-        "attention: the fast kernel then, by hand (--trace) now",
-        "the U-Net: as it is written then, compiled now",
-        "painted together: 1 then, 4 now",
-        "config: sha256 eeeeeeeeee then, none now",
+        "traced: False then, True now",
+        "compiled: False then, True now",
+        "images in the group: 1 then, 4 now",
         "init: sha256 cccccccccc then, sha256 eeeeeeeeee now",
         "mask: sha256 dddddddddd then, none now",
+        "config: sha256 eeeeeeeeee then, none now",
         "the model's config.json: sha256 aaaaaaaaaa then, sha256 ffffffffff now",
     ]

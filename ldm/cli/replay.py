@@ -1,0 +1,187 @@
+r"""The same image again: `ldm generate --from PNG`.
+
+The image may be a stranger's, and its record names files and says how much to compute. Nobody who repeats an image
+expects a private photo to be read, or the machine to be busy for a week. So unless the command line repeats what the
+record asks for,
+
+- files and models are found by plain names only: models under weights/, and anything in the folder of the image;
+- they are used only if their hashes are the recorded ones: whoever made the record already had these bytes;
+- no more is computed than one group of ordinary size.
+
+The images of a record's group are all generated, and one is kept (`ldm.cli.new` says why).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageChops
+
+from ldm.checkpoints.opening import is_own_folder
+from ldm.cli.generation import (
+    MODEL_FILES,
+    VAE_FILES,
+    generate_group,
+    hashed,
+    hashed_files,
+    load_model,
+    read_inputs,
+    surroundings,
+)
+from ldm.cli.output import save_output, tell
+from ldm.errors import LdmError
+from ldm.images.metadata import File, Group, Record, differences, read_record
+from ldm.loading import find, read_device, weights_folders
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+MOST_STEPS = 1000
+MOST_BATCH = 16
+MOST_PIXELS = 2**22  # of all images of a group: four of 1024x1024
+LONGEST_PROMPT = 20_000  # characters of a prompt that is read in chunks: about 60 chunks
+
+
+def replay(options: argparse.Namespace) -> None:
+    """Generate an image from its record; say what differs from then, and whether it shows."""
+    source, then = options.source, read_record(options.source)
+    check_effort(then, options)
+    # Everything is found, and its hash compared, before anything is opened.
+    init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
+    name = options.model or find_recorded("model", then.model, then.model_files, source, MODEL_FILES)
+    vae = options.vae or (then.vae and find_recorded("vae", then.vae, then.vae_files, source, VAE_FILES))
+    compiled = bool(options.compile)
+    model = load_model(
+        name,
+        then.dtype,
+        options.device or available(then.device),
+        compiled,
+        config=config and Path(config.path),
+        weights=None if is_own_folder(find(name)) else then.weights,
+        prediction=then.prediction,
+        vae=vae,
+    )
+    traced = options.trace is not None
+    group = Group(0, 1) if traced else then.group  # a trace shows one image
+    now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
+    now = replace(now, **surroundings(model, name, vae))
+    for difference in differences(then, now):
+        tell(f"differs: {difference}")
+    image = generate_group(model, now, read_inputs(now), options.trace)[now.group.index]
+    save_output(image, options.out, str(now.seed), 0, 1, now)
+    compare(image, source)
+
+
+def available(device: str) -> str | None:
+    """The device, if this machine has it."""
+    try:
+        return str(read_device(device))
+    except LdmError:
+        return None
+
+
+def compare(image: PILImage, path: Path) -> None:
+    """Say how far an image is from the one in a file."""
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            if file.size != image.size:  # and it is not decoded
+                tell(f"{path} was resized after it was generated, so it cannot be compared")
+                return
+            before: PILImage = file.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise LdmError(f"{path} is damaged, so the new image cannot be compared with it ({error})") from error
+    largest = max(ImageChops.difference(image, before).tobytes())
+    tell(
+        f"the same pixels as {path}" if largest == 0 else f"pixels differ from {path} by up to {largest}/255"
+    )
+
+
+def check_effort(record: Record, options: argparse.Namespace) -> None:
+    """Raise `LdmError` if the record asks for a lot of work that `options` do not repeat, or if they contradict it."""
+    size, count = (record.width, record.height), 1 if options.trace is not None else record.group.count
+    long = record.long_prompt == "chunk" and len(record.prompt) + len(record.negative) > LONGEST_PROMPT
+    recorded: dict[str, tuple[object, bool]] = {  # and whether it is too much to compute unasked
+        "steps": (record.steps, record.steps > MOST_STEPS),
+        "size": (size, size[0] * size[1] * count > MOST_PIXELS),
+        "batch": (record.group.count, count > MOST_BATCH),
+        "long_prompt": (record.long_prompt, long),
+        "compile": (record.compiled, False),
+    }
+    missing = []
+    for name, (value, is_much) in recorded.items():
+        option, given = f"--{name.replace('_', '-')}", getattr(options, name)
+        shown = "x".join(map(str, size)) if name == "size" else value
+        if given is None and is_much:
+            missing.append(f"{option} {shown}")
+        elif given not in (None, value):
+            raise LdmError(
+                f"{options.source} records {name} = {shown}, and {option} can only repeat that; leave it out"
+            )
+    if missing:
+        raise LdmError(
+            f"{options.source} asks for more than is computed unasked; to allow it, add {' '.join(missing)}"
+        )
+
+
+def recorded_file(option: str, record: Record, options: argparse.Namespace) -> File | None:
+    """The init image, mask or config of a record: the one on the command line, or the recorded one."""
+    file: File | None = getattr(record, option)
+    given: Path | None = getattr(options, option)
+    if file is None and given is not None:
+        raise LdmError(
+            f"--{option} {given}, but {options.source} was generated without one; leave --{option} out"
+        )
+    if file is None:
+        return None
+    return hashed(given or Path(find_recorded(option, file.path, (file,), options.source)))
+
+
+def find_recorded(
+    option: str, name: str, files: Sequence[File], source: Path, patterns: Sequence[str] | None = None
+) -> str:
+    """Where a file, or a model with files like `patterns`, may be taken from unasked; its bytes are the recorded ones.
+
+    Raises `LdmError` that says how to ask for anything else.
+    """
+    hint = f"add --{option} {shlex.quote(name)} to use it, or say where it is now"
+    place = trusted_place(name, source, find if patterns else Path)
+    if place is None:
+        raise LdmError(
+            f"{source} was made with {name!r}, which is neither a name under weights/ nor beside it; {hint}"
+        )
+    found = hashed_files(place, patterns) if patterns else (hashed(Path(place)),)
+    others = [file.path for file in files if file.sha256 not in {now.sha256 for now in found}]
+    if others or not files:
+        reason = f"{others[0]} has another sha256" if others else "the record lists no files"
+        raise LdmError(f"{place} is not known to be what {source} was made with ({reason}); {hint}")
+    return place
+
+
+def trusted_place(name: str, source: Path, locate: Callable[[str], Path]) -> str | None:
+    """A recorded name, if it means something under weights/, or in the folder of the image with no link out of it."""
+    windows = PureWindowsPath(name)  # which also knows `/`
+    if (
+        windows.drive
+        or windows.root
+        or ".." in windows.parts
+        or set(name) & set(":\0")
+        or name[:1] in ("", "~")
+    ):
+        return None
+    weights = {folder.resolve() for folder in weights_folders()}
+    for place in (name, str(source.parent / Path(name).name)):
+        try:
+            found = locate(place)
+            if not found.exists():
+                continue
+            inside = {folder.resolve() for folder in found.absolute().parents}
+            if weights & inside or source.resolve().parent in found.resolve().parents:
+                return place
+        except (LdmError, OSError, ValueError, RuntimeError):  # too long a name, links in a circle
+            continue
+    return None
