@@ -4,7 +4,6 @@ import pytest
 
 from tests.cli.terminal import wrong
 
-
 INIT = "there is no image to start from: leave out {}, or give --init IMG too"
 FROM = "--from reads that from the image: leave out {}, or --from"
 
