@@ -219,7 +219,7 @@ def supervision() -> str:
 def guidance_forms() -> str:
     """Both formulas on the tiny model's own two predictions."""
     latent, t = noisy_latent(500)
-    cond, uncond = (model().unet(latent, t, model().encode_text([text])) for text in (PROMPT, ""))
+    cond, uncond = (model().unet(latent, t, model().encode_text([text]).context) for text in (PROMPT, ""))
     rows = []
     for g in (0.0, 1.0, 3.0, 7.5):
         w = g - 1
@@ -232,7 +232,7 @@ def guidance_forms() -> str:
 def norm_eps() -> str:
     """What the other small number in the denominators does to the output, beside what rounding does to it."""
     latent, t = noisy_latent(500)
-    clean, context = model().vae.encode(pictures(1))[0], model().encode_text([PROMPT])
+    clean, context = model().vae.encode(pictures(1))[0], model().encode_text([PROMPT]).context
 
     def paint(vae: nn.Module) -> Tensor:
         return vae.decode(clean.to(vae.decoder.conv_out.weight.dtype))

@@ -10,15 +10,20 @@ The package reads in the order in which an image is made; `ldm/chapters.py` is i
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ldm.diffusion.conditioning import Conditioning
     from ldm.loading import load, load_clip
     from ldm.pipeline import LatentDiffusion
 
 __version__ = "0.1.0"
-__all__ = ["LatentDiffusion", "load", "load_clip"]
+__all__ = ["Conditioning", "LatentDiffusion", "load", "load_clip"]
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `import ldm` and `ldm --help` do not wait for torch."""
+    if name == "Conditioning":
+        from ldm.diffusion.conditioning import Conditioning
+
+        return Conditioning
     if name == "LatentDiffusion":
         from ldm.pipeline import LatentDiffusion
 

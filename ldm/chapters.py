@@ -83,7 +83,7 @@ CHAPTERS = (
     Chapter(
         "The pipeline",
         "put the four steps together: text to image, image to image, inpainting",
-        ("diffusion.finite", "repaint", "pipeline"),
+        ("diffusion.conditioning", "diffusion.finite", "image_to_image", "inpaint", "pipeline"),
         ("08_pipeline",),
     ),
 )

@@ -147,6 +147,8 @@ def load(
     ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
     ldm.load("v1-5-pruned-emaonly.safetensors").generate("an astronaut riding a horse")[0].show()
 
+    Its parameters are frozen, so a step outside `torch.no_grad` keeps no graph; to train it, `requires_grad_(True)`.
+
     `dtype` (or its name, such as "bfloat16") and `device` are chosen if not given (`pick_dtype`, `pick_device`), and
     logged. `config`, or the path of a
     config.json, overrides what is detected; `prediction` ("eps" or "v") only what the U-Net is taken to predict.
@@ -167,7 +169,7 @@ def load(
     for name, tensors in made.tensors.items():
         kind = _text_dtype(tensors, dtype, device) if name == "text" else dtype
         _fill(getattr(made.model, name), tensors, made.checkpoint.parts[name].source, kind, device, name)
-    return made.model.eval()
+    return made.model.eval().requires_grad_(False)
 
 
 def _load_own(
@@ -180,7 +182,7 @@ def _load_own(
     model = read_model(folder, dtype, text).to(device)
     for network in (model.unet, model.vae):
         lay_out(network)
-    return accelerate(model)
+    return accelerate(model.requires_grad_(False))
 
 
 def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> torch.dtype:
@@ -246,7 +248,7 @@ def _load_lone(
     found = gather_part(find(path), part)
     dtype, device = _settle(found.checkpoint, dtype, device)
     _fill(found.network, found.part.tensors, found.part.source, dtype, device, part)
-    return found.network.eval()
+    return found.network.eval().requires_grad_(False)
 
 
 @checked
@@ -277,4 +279,4 @@ def load_clip(
 ) -> tuple[CLIP, Tokenizer]:
     """Both encoders of the model's CLIP, with their tokenizer: for similarity and zero-shot classification."""
     clip, tokenizer = read_clip(find(model), read_dtype(dtype))
-    return clip.to(read_device(device)), tokenizer
+    return clip.to(read_device(device)).requires_grad_(False), tokenizer

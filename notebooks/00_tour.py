@@ -59,12 +59,13 @@ assert sizes["unet"] > sizes["text"] + sizes["vae"]
 # %%
 print(model.tokenizer.pieces(prompt))
 print(model.tokenizer(prompt)[0].tolist())
-context = model.encode_text([prompt, ""])  # the empty text as well: guidance needs it
+both = model.encode_text([prompt, ""])  # the empty text as well: guidance needs it
+context = both.context
 print(tuple(context.shape), "= (texts, places, width)")
 
 # %%
 assert context.shape[1] == model.config.text.context_length == 32
-cond, uncond = context[:1], context[1:]
+cond, uncond = both[:1], both[1:]
 
 # %% [markdown]
 # 32, and not four: a mark for the beginning, four words, a mark for the end, and that mark again up to the model's
@@ -108,7 +109,7 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 
 # %%
 levels = model.levels(steps=30, sampler="ddim")
-latent, _ = model.initial_latents(latent, "ddim", levels)
+latent = model.initial_latents(latent, "ddim", levels)
 denoise = model.denoiser(cond, uncond, guidance=4.0)
 steps = list(model.sample(latent, denoise, noise_fn, "ddim", levels))
 first, last = steps[0], steps[-1]

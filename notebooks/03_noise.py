@@ -181,7 +181,7 @@ show.picture(drawn)
 
 # %%
 prompts = [card.caption for card in cards]
-context = model.encode_text(prompts)
+context = model.encode_text(prompts).context
 times = [10, 50, 150, 300, 450, 600, 800, 999]
 errors = {"noise": [], "clean latent": []}
 for t in times:
@@ -271,7 +271,7 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 # <details><summary>Solution</summary>
 #
 # ```python
-# empty = model.encode_text([""]).expand(16, -1, -1)
+# empty = model.encode_text([""]).context.expand(16, -1, -1)
 # for t in times:
 #     x_t = add_noise(x0, eps, alpha_bar[t])
 #     with torch.no_grad():

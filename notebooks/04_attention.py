@@ -29,6 +29,7 @@ import torch
 
 import ldm
 import show
+from ldm.diffusion.conditioning import Conditioning
 from ldm.lab.trace.film import evenly_spaced, resize_to
 from ldm.lab.trace.heat import attention_sheet, overlay
 from ldm.lab.trace.recorder import record
@@ -208,7 +209,7 @@ show.film([overlay(b, m) for b, m in zip(base, maps)], times, side=112)
 # *Predict:* which of the two dogs will wear glasses? Both, one, or neither?
 
 # %%
-with_glasses, dog, empty = model.encode_text(["a dog with glasses", "a dog", ""])
+with_glasses, dog, empty = model.encode_text(["a dog with glasses", "a dog", ""]).context
 place = word.positions[0]
 assert torch.allclose(with_glasses[:3], dog[:3], atol=1e-4)  # "<start> a dog": what comes later is not seen
 put_in = torch.cat([dog[:place], with_glasses[place : place + 1], dog[place + 1 :]])
@@ -218,8 +219,8 @@ taken_out = torch.cat([with_glasses[:place], dog[place : place + 1], with_glasse
 # %%
 def paint(cond):
     noise_fn, levels = model.noise_fn([42], size=(128, 128)), model.levels(steps=30, sampler="ddim")
-    latent, _ = model.initial_latents(noise_fn(), "ddim", levels)
-    denoise = model.denoiser(cond[None], empty[None], guidance=4.0)
+    latent = model.initial_latents(noise_fn(), "ddim", levels)
+    denoise = model.denoiser(Conditioning(cond[None]), Conditioning(empty[None]), guidance=4.0)
     for step in model.sample(latent, denoise, noise_fn, "ddim", levels):
         latent = step.x_prev
     return model.decode(latent)[0]

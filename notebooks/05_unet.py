@@ -91,7 +91,7 @@ show.picture(drawn)
 # %%
 with torch.no_grad():
     for size in ((16, 16), (16, 28), (9, 5)):
-        out = unet(torch.randn(1, 4, *size), torch.tensor(500), model.encode_text(["a lake"]))
+        out = unet(torch.randn(1, 4, *size), torch.tensor(500), model.encode_text(["a lake"]).context)
         assert out.shape[-2:] == size
 
 # %% [markdown]
@@ -125,7 +125,7 @@ def cut(*names):
 
 # %%
 cards = [postcard(i, seed=4, size=128) for i in range(3)]
-context = model.encode_text([card.caption for card in cards])
+context = model.encode_text([card.caption for card in cards]).context
 with torch.no_grad():
     x0 = model.vae.encode(to_pixels([card.image for card in cards]))[0]
 eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))

@@ -45,7 +45,7 @@ from ldm.train.loop import Recipe, learning_rate, optimizer_step
 from ldm.train.vae import latent_std, reconstruction_loss
 from ldm.vae.vae import VAE, kl_divergence, reparametrise
 
-model = ldm.load("tiny").requires_grad_(False)
+model = ldm.load("tiny")
 vae = model.vae
 
 # %% [markdown]
@@ -303,7 +303,7 @@ start, end = (model.noise_fn([seed], (128, 128))()[0] for seed in (3, 4))
 angles = shares * math.pi / 2
 way = torch.stack([angle.cos() * start + angle.sin() * end for angle in angles])
 noise_fn, levels = model.noise_fn(range(5), (128, 128)), model.levels(20, "dpmpp_2m_karras")
-cond, uncond = (model.encode_text([text]).expand(5, -1, -1) for text in (prompt, ""))
+cond, uncond = (model.encode_text([text]) for text in (prompt, ""))
 for step in model.sample(way, model.denoiser(cond, uncond, 3.0), noise_fn, "dpmpp_2m_karras", levels):
     finished = step.x_prev
 display(show.film(model.decode(finished), [f"{share:.0%}" for share in shares], side=64))

@@ -22,7 +22,7 @@
 # - seen what guidance buys, what it costs, and where it breaks;
 # - changed the same twenty lines in two places and so got image to image and inpainting.
 #
-# The code is [`pipeline`](../ldm/pipeline.py) and [`repaint`](../ldm/repaint.py).
+# The code is [`pipeline`](../ldm/pipeline.py) and [`inpaint`](../ldm/inpaint.py).
 
 # %%
 import numpy as np
@@ -36,12 +36,12 @@ from ldm.diffusion.guidance import classifier_free_guidance
 from ldm.diffusion.level import CLEAN
 from ldm.diffusion.predict import x0_and_eps
 from ldm.images.pixels import to_images, to_pixels
+from ldm.inpaint import keep, latents_to_repaint
 from ldm.lab.evaluate.adherence import asks
 from ldm.lab.evaluate.judge import faults, find_judge, read_judge
 from ldm.postcards import Portrait, draw
-from ldm.repaint import keep, latents_to_repaint
 
-model = ldm.load("tiny").requires_grad_(False)
+model = ldm.load("tiny")
 
 # %% [markdown]
 # ## The four steps, one by one
@@ -188,12 +188,12 @@ display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 # %%
 judge = read_judge(find_judge("judge"))
 wanted = asks("seen", 8)
-contexts = torch.cat([model.encode_text([""] * 8), model.encode_text([ask.prompt for ask in wanted])])
+cond, uncond = model.encode_text([ask.prompt for ask in wanted]), model.encode_text([""])
 
 
 def score(guidance):
     noise_fn, sampler = model.noise_fn(range(8), (128, 128)), "dpmpp_2m_karras"
-    denoise = model.denoiser(contexts[8:], contexts[:8], guidance)
+    denoise = model.denoiser(cond, uncond, guidance)
     *_, last = model.sample(noise_fn(), denoise, noise_fn, sampler, model.levels(12, sampler))
     seen = judge.examine(to_pixels(model.decode(last.x_prev)))
     right = sum(not faults(answer, ask.scene) for answer, ask in zip(seen, wanted))

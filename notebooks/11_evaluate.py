@@ -44,7 +44,7 @@ from ldm.lab.evaluate.judge_training import judge_loss, lesson, right_answers
 from ldm.lab.evaluate.understanding import embed_captions, embed_pictures
 from ldm.postcards import draw, postcard
 
-model = ldm.load("tiny").requires_grad_(False)
+model = ldm.load("tiny")
 clip, tokenizer = ldm.load_clip("tiny")
 judge = read_judge(find_judge("judge")).requires_grad_(False)
 

@@ -91,7 +91,7 @@ def test_a_value_is_shown_short():
         ("prompt", ["red", None]),
         ("prompt", {"red": 1}),
         ("negative", None),
-        ("negative", ["dog"]),
+        ("negative", [None]),
         ("steps", "20"),
         ("steps", 20.0),
         ("steps", True),
@@ -101,6 +101,7 @@ def test_a_value_is_shown_short():
         ("seed", 1.5),
         ("seed", "7"),
         ("seed", True),
+        ("seed", [1.5]),
         ("seed", float("nan")),
         ("size", 128),
         ("size", "64x64"),
@@ -118,6 +119,11 @@ def test_a_value_is_shown_short():
         ("weighting", None),
         ("long_prompt", True),
         ("tile", 1),
+        ("eta", "1"),
+        ("spacing", 3),
+        ("latents", np.zeros((1, 4, 4, 4))),
+        ("output", "np"),
+        ("on_step", 3),
         ("progress", True),
         ("progress", None),
     ],
@@ -171,13 +177,11 @@ def test_every_parameter_of_generate_is_one_that_is_checked():
 
     hints = get_type_hints(LatentDiffusion.generate)
     del hints["return"]
-    assert len(hints) == 16 and [name for name, hint in hints.items() if fits(Odd(), hint)] == []
+    assert len(hints) == 21 and [name for name, hint in hints.items() if fits(Odd(), hint)] == []
 
 
 def test_more_than_one_picture_of_each_prompt_of_a_list_is_refused(model):
-    with pytest.raises(
-        LdmError, match="a batch of 2 with a list of prompts, of which each gives one picture"
-    ):
+    with pytest.raises(LdmError, match="a batch of 2 with a list of prompts, each of which gives one image"):
         model.generate(["red", "dog"], batch=2)
 
 

@@ -18,6 +18,7 @@ from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images, to_pixels
 from ldm.images.reading import fit_mask, fit_picture
+from ldm.inpaint import masked_image
 from ldm.pipeline import LatentDiffusion
 from ldm.text.tokenizer import Tokenizer
 from ldm.vae.tiles import TILE
@@ -115,7 +116,7 @@ def test_several_prompts_make_one_picture_of_each(model):
     alone = [model.generate(p, "dog", seed=7 + i)[0] for i, p in enumerate(("red dog", "dog", "red"))]
     assert len(together) == 3 and np.abs(array(together) - array(alone)).max() <= 1
     assert not same(together[:1], model.generate("dog", "dog", seed=7))
-    with pytest.raises(LdmError, match="a batch of 0 pictures"):
+    with pytest.raises(LdmError, match="a batch of 0 images"):
         model.generate([])
 
 
@@ -193,7 +194,7 @@ def test_with_guidance_both_prompts_go_through_in_one_batch_the_negative_first(m
     assert len(seen) == 2
     x, _, context = seen[0]
     assert len(x) == len(context) == 6 and torch.equal(x[:3], x[3:])
-    expected = model.encode_text(["dog"] * 3 + ["red dog"] * 3)
+    expected = model.encode_text(["dog"] * 3 + ["red dog"] * 3).context
     torch.testing.assert_close(context, expected)
 
 
@@ -335,7 +336,7 @@ def test_with_zero_terminal_snr_half_precision_paints_what_float64_does(randomis
 def test_euler_is_fed_and_read_at_levels_between_timesteps(randomise):
     r"""Three steps of 1000, t = 999, 499.5 and 0, written out in sigmas, in float64."""
     model = small_model(randomise).double()
-    context = model.encode_text(["red dog"])
+    context = model.encode_text(["red dog"]).context
     alpha_bar = make_alpha_bar(model.config.noise).double()
     table = ((1 - alpha_bar) / alpha_bar).sqrt()
     sigmas = [table[999], (table[499] + table[500]) / 2, table[0], torch.tensor(0.0).double()]
@@ -354,23 +355,13 @@ def test_a_model_may_ask_for_less_of_guidances_contrast(randomise):
     model.config = replace(model.config, defaults=replace(model.config.defaults, guidance_rescale=0.7))
     assert not same(model.generate("red dog", seed=1, guidance=5.0), plain)
     noise_fn = model.noise_fn([1], (8, 8))
-    x_t, cond, uncond = noise_fn(), *model.encode_text(["red dog", ""]).split(1)
+    x_t, both = noise_fn(), model.encode_text(["red dog", ""])
     level = vp_level(500, model.alpha_bar())
-    out = [model.unet(x_t, torch.tensor(500), context) for context in (cond, uncond)]
+    out = [model.unet(x_t, torch.tensor(500), context) for context in both.context.split(1)]
     guided = rescale_guidance(classifier_free_guidance(out[1], out[0], 5.0), out[0], 0.7)
     expected = x0_and_eps("v", guided, x_t, level)
-    torch.testing.assert_close(model.denoiser(cond, uncond, 5.0)(x_t, level), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_whoever_takes_the_steps_one_by_one_keeps_their_gradient_mode(model):
-    noise_fn = model.noise_fn([1], (8, 8))
-    cond = model.encode_text(["red dog"]).detach()
-    modes = []
-    denoise, levels = model.denoiser(cond, cond, 2.0), model.levels(3, "ddim")
-    for step in model.sample(noise_fn(), denoise, noise_fn, "ddim", levels):
-        modes.append(torch.is_grad_enabled())
-        assert not step.x_prev.requires_grad
-    assert modes == [True] * 3
+    denoise = model.denoiser(both[:1], both[1:], 5.0)
+    torch.testing.assert_close(denoise(x_t, level), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_generating_leaves_gradients_and_the_global_generator_alone(model):
@@ -415,7 +406,7 @@ def test_beginning_with_a_picture_is_its_steps_written_out(randomise, masked):
     r"""DDIM, the last 2 of 4 steps (t = 251, 1), no guidance, in float64; the noise is the seed's first."""
     model = small_model(randomise).double()
     init, alpha_bar = colours((6, 4)), make_alpha_bar(model.config.noise).double()
-    context = model.encode_text(["red dog"])
+    context = model.encode_text(["red dog"]).context
     x0 = model.vae.encode(to_pixels([init]).double())[0]
     eps = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(5)).double()[None]
     mask = Image.new("L", (6, 4))
@@ -476,14 +467,14 @@ def test_the_strength_left_out_is_three_quarters_or_with_a_mask_all(model):
 def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
     init, other = colours((12, 8)), colours((12, 8))
     other.paste("blue", (0, 0, 4, 8))
-    masked = [model.original(picture, left_half((12, 8)), (12, 8)) for picture in (init, other)]
+    masked = [model.init_image(picture, left_half((12, 8)), (12, 8)) for picture in (init, other)]
     eps = torch.randn(1, 4, 4, 6, generator=torch.Generator().manual_seed(0))
     levels = model.levels(3, "ddim")
-    begun = [model.initial_latents(eps, "ddim", levels, original, 1.0)[0] for original in masked]
+    begun = [model.initial_latents(eps, "ddim", levels, start, 1.0) for start in masked]
     assert torch.equal(begun[0], eps) and torch.equal(begun[1], eps)
-    assert not torch.equal(model.initial_latents(eps, "ddim", levels, masked[0], 0.9)[0], eps)
-    unmasked = model.original(init, None, (12, 8))
-    assert not torch.equal(model.initial_latents(eps, "ddim", levels, unmasked, 1.0)[0], eps)
+    assert not torch.equal(model.initial_latents(eps, "ddim", levels, masked[0], 0.9), eps)
+    unmasked = model.init_image(init, None, (12, 8))
+    assert not torch.equal(model.initial_latents(eps, "ddim", levels, unmasked, 1.0), eps)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -505,7 +496,7 @@ def test_after_every_step_what_is_kept_is_the_picture_under_the_same_noise_at_th
     init, told = colours(), []
     alpha_bar = model.alpha_bar()
     model.generate("red dog", seed=3, steps=4, init=init, mask=left_half(), progress=steps_of(told))
-    x0 = model.encode_picture(init)
+    x0 = model.encode_image(to_pixels([init]))
     eps = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(3))[None]
     for step, level in zip(told[1:], alpha_bar[[501, 251, 1, 0]], strict=True):
         kept = level.sqrt() * x0 + (1 - level).sqrt() * eps
@@ -545,7 +536,7 @@ def test_pictures_and_masks_of_any_size_and_mode_are_fitted(model, size):
 
 def test_the_latent_of_a_picture_is_the_same_each_time_and_draws_no_noise(model):
     state = torch.get_rng_state()
-    first, again = (model.encode_picture(colours()) for _ in range(2))
+    first, again = (model.encode_image(to_pixels([colours()])) for _ in range(2))
     assert torch.equal(first, again) and torch.equal(torch.get_rng_state(), state)
 
 
@@ -556,8 +547,8 @@ def test_the_latent_of_a_picture_is_the_same_each_time_and_draws_no_noise(model)
         ({"strength": 1.5}, "a strength of 1.5; expected more than 0"),
         ({"strength": 0.3}, "a strength of 0.3 leaves none of 3 steps; give at least 0.334, or more steps"),
         ({"mask": Image.new("L", (8, 8))}, "all black: nothing to repaint"),
-        ({"init": None, "mask": left_half()}, "a mask, but no picture"),
-        ({"init": None, "strength": 0.5}, "a strength of 0.5, but no picture"),
+        ({"init": None, "mask": left_half()}, "a mask, but no init image"),
+        ({"init": None, "strength": 0.5}, "a strength of 0.5, but no init image"),
         ({"keep_pixels": True}, "pixels to keep, but no mask"),
         ({"size": (9, 8)}, "a size of 9x8 pixels"),
         ({"size": (0, 8)}, "a size of 0x8 pixels"),
@@ -595,7 +586,7 @@ def test_an_inpainting_model_is_its_steps_written_out(randomise, strength):
     r"""DDIM, 4 steps or the last 2 of them, guidance 3, in float64; nothing is put back before the end."""
     model = small_model(randomise, in_channels=9).double()
     init, mask, alpha_bar = colours((6, 4)), uneven((6, 4)), make_alpha_bar(model.config.noise).double()
-    context = model.encode_text(["red dog", "dog"])
+    context = model.encode_text(["red dog", "dog"]).context
     white = torch.from_numpy(np.asarray(mask) == 255)
     pixels = to_pixels([init]).double()
     rest = model.vae.encode(pixels * ~white)[0]
@@ -622,14 +613,16 @@ def test_every_evaluation_of_an_inpainting_model_has_the_same_mask_and_rest_besi
     seen = watch_unet(filler)
     options = {"seed": 3, "batch": 2, "steps": 2, "guidance": 2.0}
     filler.generate("red dog", init=colours(), mask=uneven(), **options)
-    original = filler.original(colours(), uneven(), (8, 8))
+    start = filler.init_image(colours(), uneven(), (8, 8))
     assert [x.shape for x, *_ in seen] == [(4, 9, 4, 4)] * 2  # two pictures, with the prompt and without
     for x, *_ in seen:
-        assert torch.equal(x[:, 4:], original.beside.expand(4, -1, -1, -1))
+        assert torch.equal(x[:, 4:], start.channels.expand(4, -1, -1, -1))
     assert torch.equal(
-        original.beside[:, :1], torch.tensor(np.asarray(uneven())[::2, ::2] / 255)[None, None].float()
+        start.channels[:, :1], torch.tensor(np.asarray(uneven())[::2, ::2] / 255)[None, None].float()
     )
-    assert torch.equal(original.beside[:, 1:], filler.encode_picture(colours(), hole=uneven()))
+    assert torch.equal(
+        start.channels[:, 1:], filler.encode_image(masked_image(to_pixels([colours()]), uneven()))
+    )
 
 
 def test_what_an_inpainting_model_keeps_is_the_reconstruction_or_the_picture_to_the_pixel(filler):
@@ -644,7 +637,7 @@ def test_what_an_inpainting_model_keeps_is_the_reconstruction_or_the_picture_to_
 def test_what_is_in_the_hole_does_not_matter_to_an_inpainting_model(filler):
     init, other = colours(), colours()
     other.paste("blue", mask=uneven())
-    same_rest = [filler.original(picture, uneven(), (8, 8)).beside for picture in (init, other)]
+    same_rest = [filler.init_image(picture, uneven(), (8, 8)).channels for picture in (init, other)]
     assert torch.equal(*same_rest)
     options = {"seed": 1, "steps": 3, "mask": uneven(), "keep_pixels": True}
     images = [filler.generate("red dog", init=picture, **options) for picture in (init, other)]
@@ -655,7 +648,7 @@ def test_what_is_in_the_hole_does_not_matter_to_an_inpainting_model(filler):
 def test_an_inpainting_model_without_a_picture_and_a_mask_is_an_error_that_asks_for_them(filler, options):
     seen = watch_unet(filler)
     with pytest.raises(
-        LdmError, match="an inpainting model.* give it a picture and a mask.* --init and --mask"
+        LdmError, match="an inpainting model.* give it an image and a mask.* --init and --mask"
     ):
         filler.generate("red dog", seed=1, **options)
     assert seen == []
@@ -683,8 +676,8 @@ def test_nan_in_the_unet_is_an_error_that_names_step_and_module(model):
     ("spoiled", "message"),
     [
         ("text.norm_out", "in the text's context, first from text.norm_out;"),
-        ("vae.decoder.mid.res_1", "in the decoded picture, first from vae.decoder.mid.res_1;"),
-        ("vae.encoder.conv_in", "in the picture's latent, first from vae.encoder.conv_in;"),
+        ("vae.decoder.mid.res_1", "in the decoded image, first from vae.decoder.mid.res_1;"),
+        ("vae.encoder.conv_in", "in the image's latent, first from vae.encoder.conv_in;"),
     ],
 )
 def test_nan_in_text_encoder_and_vae_is_an_error_that_names_the_module(model, spoiled, message):
@@ -733,7 +726,7 @@ def test_the_model_is_named_as_its_checkpoint_is(model):
         ({"size": (0, 8)}, "a size of 0x8 pixels"),
         ({"size": (8, -2)}, "a size of 8x-2 pixels"),
         ({"sampler": "eulr"}, r"'eulr'; did you mean 'euler'\? Or one of ddim, ddpm"),
-        ({"batch": 0}, "a batch of 0 pictures; expected at least 1"),
+        ({"batch": 0}, "a batch of 0 images; expected at least 1"),
     ],
 )
 def test_values_the_model_cannot_work_with_are_errors(model, options, message):
@@ -769,7 +762,7 @@ def test_each_part_may_have_a_dtype_of_its_own(randomise, part, others, in_chann
         for tile in (False, True):
             [image] = model.generate("(red:1.3) dog", "dog", tile=tile, **pictures, **options)
             assert image.size == (160, 8)
-        assert model.encode_picture(pictures["init"]).isfinite().all()
+        assert model.encode_image(to_pixels([pictures["init"]])).isfinite().all()
 
 
 def test_a_vae_in_full_precision_decodes_what_a_unet_in_half_precision_made_at_full_precision(randomise):

@@ -67,7 +67,9 @@ def test_inpainting_keeps_a_drawing_outside_the_mask_and_paints_what_is_asked_in
     mask = Image.new("L", card.image.size)
     mask.paste(255, (20, 30, 90, 101))
     white = np.asarray(mask) == 255
-    kept = np.asarray(card.image if keep_pixels else model.decode(model.encode_picture(card.image))[0])
+    kept = np.asarray(
+        card.image if keep_pixels else model.decode(model.encode_image(to_pixels([card.image])))[0]
+    )
     options = {"init": card.image, "mask": mask, "keep_pixels": keep_pixels, "steps": 5}
     painted = paint(model, card.caption, **options)
     assert (painted[~white] == kept[~white]).all()
@@ -95,7 +97,9 @@ def test_the_noise_of_a_noised_drawing_is_named(model, cards):
         latents, _ = model.vae.encode(pixels.batch(np.arange(16)))
         eps = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
         x_t = add_noise(latents, eps, model.alpha_bar()[500])
-        out = model.unet(x_t, torch.tensor(500), model.encode_text([card.caption for card in cards[:16]]))
+        out = model.unet(
+            x_t, torch.tensor(500), model.encode_text([card.caption for card in cards[:16]]).context
+        )
     assert (out - eps).square().mean() < 0.2
 
 
@@ -134,7 +138,7 @@ def test_the_vae_draws_new_pictures_again_and_its_latents_have_unit_variance(mod
 @pytest.mark.long
 def test_a_large_picture_decoded_in_tiles_is_the_whole_one_but_for_a_shade(model):
     [picture] = model.generate("a serene lake with mountains at sunrise", seed=1)
-    latent = model.encode_picture(picture.resize((1024, 1024), Image.Resampling.BICUBIC))
+    latent = model.encode_image(to_pixels([picture.resize((1024, 1024), Image.Resampling.BICUBIC)]))
     whole, tiled = (np.asarray(model.decode(latent, tile)[0]).astype(int) for tile in (False, True))
     assert 0 < np.abs(tiled - whole).mean() <= 2  # of 255
 

@@ -13,6 +13,7 @@ map stored channel by channel before and after. Rearranging the input is enough,
 their file. Results differ in the last bits, because sums are formed in another order.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -41,8 +42,9 @@ class ChannelsLastUNet(UNet):
         x_t: Float[Tensor, "b c_in h w"],
         t: Shaped[Tensor, "b"] | Shaped[Tensor, ""],
         context: Float[Tensor, "b m d"],
+        residuals: Sequence[Tensor] = (),
     ) -> Float[Tensor, "b c_out h w"]:
-        return super().forward(x_t if self.training else channels_last_input(x_t), t, context)
+        return super().forward(x_t if self.training else channels_last_input(x_t), t, context, residuals)
 
 
 class ChannelsLastEncoder(Encoder):

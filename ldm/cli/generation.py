@@ -21,7 +21,7 @@ from ldm.errors import LdmError, printable
 from ldm.images.metadata import File, Record, Versions, sha256
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
-from ldm.repaint import pick_strength
+from ldm.image_to_image import pick_strength
 
 if TYPE_CHECKING:
     from PIL.Image import Image

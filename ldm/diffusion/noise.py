@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ldm.errors import LdmError
 
+MOST_PIXELS = 2**26  # anything larger is a typing mistake: not a sixteenth of it fits on a graphics card
 SEEDS = 2**32  # torch's generator on the CPU reads 32 bits of a seed: 2**32 + 5 would be the same noise as 5
 
 
@@ -39,6 +40,35 @@ def pick_seed(seed: int | None, count: int = 1) -> int:
     return seed
 
 
+def pick_seeds(seed: int | Sequence[int] | None, count: int) -> Sequence[int]:
+    """The seeds of `count` images: a list as it is given (each -1 in it drawn at random), otherwise a row."""
+    if isinstance(seed, Sequence):
+        return [pick_seed(one) for one in seed]
+    first = pick_seed(seed, count)
+    return range(first, first + count)
+
+
+def latent_shape(size: tuple[int, int], channels: int, factor: int) -> tuple[int, int, int]:
+    """The [z, h, w] of the latents of images of `size` (width, height), each covering `factor` x `factor` pixels.
+
+    Raises `LdmError` for a size that is not a multiple of the factor, and for one beyond `MOST_PIXELS`.
+    """
+    width, height = size
+    if width % factor or height % factor or min(size) < factor:
+        near = "x".join(str(max(factor, round(pixels / factor) * factor)) for pixels in size)
+        raise LdmError(
+            f"a size of {width}x{height} pixels; both must be multiples of {factor}, such as {near}"
+        )
+    if width * height > MOST_PIXELS:
+        raise LdmError(f"a size of {width}x{height} pixels; expected at most {MOST_PIXELS:,} pixels in all")
+    return channels, height // factor, width // factor  # tensors: height first
+
+
+def image_size(latents: Tensor, factor: int) -> tuple[int, int]:
+    """The (width, height) in pixels of the images that latents [b, z, h, w] become."""
+    return latents.shape[-1] * factor, latents.shape[-2] * factor
+
+
 def noise_source(
     seeds: Sequence[int], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
 ) -> Callable[[], Float[Tensor, "b *shape"]]:
@@ -55,3 +85,17 @@ def noise_source(
         return torch.stack(images).to(device=device, dtype=dtype)
 
     return draw
+
+
+def in_place_of(drawn: Float[Tensor, "b *shape"], latents: Tensor | None) -> Float[Tensor, "b *shape"]:
+    """Noise that the caller gives in place of what was `drawn`, in its dtype and on its device.
+
+    Raises `LdmError` for another shape.
+    """
+    if latents is None:
+        return drawn
+    if latents.shape != drawn.shape:
+        raise LdmError(
+            f"latents of the shape {list(latents.shape)}; expected {list(drawn.shape)} for these images"
+        )
+    return latents.to(drawn)

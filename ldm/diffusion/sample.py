@@ -24,6 +24,8 @@ Denoise = Callable[[Latent, Level], tuple[Latent, Latent]]
 NoiseFn = Callable[[], Latent]
 # (x, its noise level) -> x, called after each update; its return value replaces x. Inpainting restores the kept region.
 OnStep = Callable[[Latent, Level], Latent]
+# The same from a caller, who may only want to look: None leaves x as it is.
+Callback = Callable[[Latent, Level], Latent | None]
 
 MEMORY = 4  # evaluations that multistep samplers may look back at, the current one included
 
@@ -57,6 +59,16 @@ class Step:
 def identity(x: Latent, level: Level) -> Latent:
     """The `OnStep` that changes nothing."""
     return x
+
+
+def callback_then(callback: Callback, on_step: OnStep) -> OnStep:
+    """First the caller's `callback`, then `on_step`."""
+
+    def both(x: Latent, level: Level) -> Latent:
+        replaced = callback(x, level)
+        return on_step(x if replaced is None else replaced, level)
+
+    return both
 
 
 def in_groups(groups: Sequence[tuple[Sequence[int], Denoise]]) -> Denoise:

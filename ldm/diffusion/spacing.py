@@ -8,6 +8,7 @@ row in `ldm/diffusion/samplers/table.py`.
 
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -151,21 +152,34 @@ def karras_levels(count: int, alpha_bar: Float[Tensor, "T"], whole: bool = False
 
 
 def sampler_levels(
-    sampler: Sampler, count: int, alpha_bar: Float[Tensor, "T"], spacing: str | None = None
+    sampler: Sampler, steps: int | Sequence[Time], alpha_bar: Float[Tensor, "T"], spacing: str | None = None
 ) -> list[Level]:
-    r"""The levels of `count` steps, and the one where the last step ends.
+    r"""The levels of a number of steps, or of the timesteps themselves, and the one where the last step ends.
 
     `spacing`, a name in `SPACINGS`, replaces the sampler's usual levels, Karras's included. The usual spacing of a
     schedule that ends in pure noise ($\bar\alpha = 0$) is trailing, to start there (Lin et al. 2024, section 3.3).
-    Raises `LdmError` for a number of steps that does not fit the schedule.
+    Raises `LdmError` for steps that do not fit the schedule.
     """
     usual = "trailing" if alpha_bar[-1] == 0 else sampler.spacing
-    times = spaced_timesteps(count, len(alpha_bar), spacing or usual)
-    if sampler.karras and spacing is None:
-        levels = karras_levels(count, alpha_bar, whole=sampler.spacing == "linspace_inner")
+    if isinstance(steps, Sequence):
+        levels = spaced_levels(descending(steps, len(alpha_bar), spacing), alpha_bar)
+    elif sampler.karras and spacing is None:
+        spaced_timesteps(steps, len(alpha_bar), usual)  # raises for a number of steps that does not fit
+        levels = karras_levels(steps, alpha_bar, whole=sampler.spacing == "linspace_inner")
     else:
-        levels = spaced_levels(times, alpha_bar)
+        levels = spaced_levels(spaced_timesteps(steps, len(alpha_bar), spacing or usual), alpha_bar)
     return [*levels, CLEAN if sampler.clean_end else vp_level(0, alpha_bar)]
+
+
+def descending(times: Sequence[Time], total: int, spacing: str | None = None) -> list[Time]:
+    """A caller's timesteps. Raises `LdmError` unless they fall from below `total` to 0 or more, without a `spacing`."""
+    if spacing is not None:
+        raise LdmError(f"the spacing {spacing!r} and a list of timesteps; expected one of the two")
+    if not times or not all(b < a for a, b in pairwise([total, *times, -0.5])):
+        raise LdmError(
+            f"the timesteps {list(times)}; expected falling numbers from {total - 1} at most to 0 at least"
+        )
+    return [int(t) if t == int(t) else float(t) for t in times]
 
 
 def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) -> Latent:

@@ -72,22 +72,27 @@ def encode_prompts(
 def same_length(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    negative: str = "",
+    negatives: Sequence[str],
+    count: int,
     weighting: bool = True,
     long_prompt: str = "truncate",
 ) -> list[list[int]]:
-    r"""The prompts in groups, as places in `prompts`, whose contexts are equally long when encoded beside `negative`.
+    r"""The places of `count` images, in groups whose contexts have one length, those of the negative prompts included.
 
-    A batch needs one length, and `encode_prompts` fills up with empty chunks, which cross-attention reads like any
-    other. Encoded group by group, a context depends on its own prompt and the negative one alone.
+    A single prompt or negative prompt serves for all images. A batch needs one length, and `encode_prompts` fills up
+    with empty chunks, which cross-attention reads like any other. Encoded group by group, a context depends on its own
+    prompt and negative prompt alone.
     """
     if long_prompt != "chunk":
-        return [list(range(len(prompts)))]
-    least = chunks(tokenizer, weighted_tokens(tokenizer, negative, weighting))
+        return [list(range(count))]
+    lengths = [
+        [chunks(tokenizer, weighted_tokens(tokenizer, text, weighting)) for text in texts]
+        for texts in (prompts, negatives)
+    ]
     groups: dict[int, list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        count = chunks(tokenizer, weighted_tokens(tokenizer, prompt, weighting))
-        groups.setdefault(max(least, count), []).append(i)
+    for i in range(count):
+        longest = max(texts[i if len(texts) > 1 else 0] for texts in lengths)
+        groups.setdefault(longest, []).append(i)
     return list(groups.values())
 
 

@@ -150,7 +150,7 @@ def batch_loss(
     indices = random_indices(rng, len(data.images), batch)
     captions = drop_captions(data.images.captions(indices, rng), rng, caption_dropout)
     with mixed_precision():
-        context = full_precision(model.encode_text(captions[rank_slice]))
+        context = full_precision(model.encode_text(captions[rank_slice]).context)
     latents = data.sample(indices, generator, rank_slice)
     t = random_timesteps(batch, model.config.noise.steps, generator)[rank_slice].to(device())
     eps = random_noise((batch, *latents.shape[1:]), generator, rank_slice)

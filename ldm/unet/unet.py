@@ -23,6 +23,7 @@ Ronneberger et al. (2015) drew it for segmentation, with ReLU and max pooling; d
 convolutions, and attention. Modules are named in execution order: `up.0` runs first and is the coarsest.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -141,8 +142,12 @@ class UNet(nn.Module):
         x_t: Float[Tensor, "b c_in h w"],
         t: Shaped[Tensor, "b"] | Shaped[Tensor, ""],
         context: Float[Tensor, "b m d"],
+        residuals: Sequence[Tensor] = (),
     ) -> Float[Tensor, "b c_out h w"]:
-        """`t` in [0, T), one for the batch or one per image; `context` from the text encoder; any h and w."""
+        """`t` in [0, T), one for the batch or one per image; `context` from the text encoder; any h and w.
+
+        `residuals`: none, or one to add to each skip connection and a last one for the middle, as a ControlNet makes.
+        """
         if x_t.shape[1] != self.conv_in.in_channels:
             raise LdmError(
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
@@ -157,6 +162,10 @@ class UNet(nn.Module):
             skips += made
 
         h = self.mid(h, time, context)
+
+        if residuals:
+            skips = [skip + residual for skip, residual in zip(skips, residuals[:-1], strict=True)]
+            h = h + residuals[-1]
 
         for level in self.up:
             own = [skips.pop() for _ in range(self.res_per_level + 1)]

@@ -12,7 +12,7 @@ from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import Level
 from ldm.diffusion.predict import training_target, x0_and_eps
 from ldm.diffusion.schedule import add_noise, make_alpha_bar, make_betas, zero_terminal_snr
-from ldm.repaint import keep
+from ldm.inpaint import keep
 from tests.equations.numbers import agree, normal, tensor
 
 A_T = 0.3  # alpha_bar at t

@@ -274,4 +274,4 @@ def test_the_text_encoder_is_used_in_the_same_way_as_when_sampling(folder, tmp_p
     model = read_model(folder)
     assert model.tokenizer.vocab == TOKENIZER.vocab
     with torch.no_grad():
-        torch.testing.assert_close(contexts[0], model.encode_text(texts[0]))
+        torch.testing.assert_close(contexts[0], model.encode_text(texts[0]).context)

@@ -23,7 +23,9 @@ colours of every other image wrong. So they take at least 40 by default (measure
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from ldm.errors import LdmError
@@ -48,6 +50,14 @@ class Sampler:
         file = self.name.removesuffix("_karras")
         # Imported on first use: --help and the records in PNG files need names alone, and do not wait for torch.
         return getattr(import_module(f"ldm.diffusion.samplers.{file}"), file)
+
+    def with_eta(self, eta: float | None) -> Any:
+        """The update, adding the noise that `eta` asks for. Raises `LdmError` if this sampler knows no eta."""
+        if eta is None:
+            return self.update
+        if "eta" not in signature(self.update).parameters:
+            raise LdmError(f"an eta of {eta} with {self.label}, which knows none; leave it out, or take DDIM")
+        return partial(self.update, eta=eta)
 
 
 ROWS = (

@@ -94,7 +94,7 @@ def paint(
             cond, uncond = model.encode_text(some), model.encode_text([""] * len(some))
             denoise = model.denoiser(cond, uncond, defaults.guidance)
             levels = model.levels(defaults.steps, defaults.sampler)
-            latent, _ = model.initial_latents(noise_fn(), defaults.sampler, levels)
+            latent = model.initial_latents(noise_fn(), defaults.sampler, levels)
             for step in model.sample(latent, denoise, noise_fn, defaults.sampler, levels):
                 latent = step.x_prev
             images = model.decode(latent)

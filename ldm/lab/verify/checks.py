@@ -81,7 +81,7 @@ def sampled(
     if last == "first":
         levels = [*levels[:-1], vp_level(0, model.alpha_bar())]
     denoise = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance)
-    x, _ = model.initial_latents(x_T.to(model.sampling_dtype), sampler, levels)
+    x = model.initial_latents(x_T.to(model.sampling_dtype), sampler, levels)
     # None of the samplers with figures draws noise between its steps.
     sampling = model.sample(x, denoise, partial(torch.zeros_like, x), sampler, levels)
     for _, step in zip(range(after), tqdm(sampling, total=after, unit="step", leave=False, disable=None)):

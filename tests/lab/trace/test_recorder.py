@@ -112,7 +112,7 @@ def test_the_guidance_vector_worked_by_hand():
 def test_the_recorded_guidance_is_that_of_two_evaluations_of_the_unet(model):
     recording, _ = generate(model, negative="dog", guidance=3.0, batch=2)
     step = recording.steps[1]
-    prompt, negative = model.encode_text(["red dog", "dog"]).detach()
+    prompt, negative = model.encode_text(["red dog", "dog"]).context.detach()
     cond, uncond = (
         model.unet(step.x_t[1:], torch.tensor(step.t), context[None]).detach()[0].double()
         for context in (prompt, negative)
@@ -145,7 +145,7 @@ def test_the_map_is_the_mean_over_layers_of_the_conditional_half(model):
     r"""Latent 8 x 12: one level of 4 x 6 with attention, and the middle, also 4 x 6."""
     recording, _ = generate(model, negative="dog", batch=2, steps=1)
     step = recording.steps[0]
-    context = model.encode_text(["red dog"] * 2)
+    context = model.encode_text(["red dog"] * 2).context
     inputs = {}
     for m in cross_attention(model):
         m.register_forward_hook(lambda m, args, _: inputs.__setitem__(m, args))
@@ -228,7 +228,7 @@ def test_when_a_step_takes_two_evaluations_the_first_one_counts(model, draw):
     @torch.no_grad()
     def steps(evaluations):
         for place, t in evaluations:
-            model.unet(place, torch.tensor(t), model.encode_text(["red dog"]))
+            model.unet(place, torch.tensor(t), model.encode_text(["red dog"]).context)
         yield Step(Level(500, 0.6, 0.8), x, x, x)
 
     def attention(*evaluations):

@@ -25,9 +25,11 @@ from PIL import Image
 
 from ldm.checkpoints.key_map import from_diffusers, unet_rows, vae_rows
 from ldm.config import Config, Defaults, NoiseConfig, TextConfig
+from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.level import CLEAN
+from ldm.image_to_image import InitImage
+from ldm.inpaint import restore_kept
 from ldm.pipeline import LatentDiffusion
-from ldm.repaint import Original
 from ldm.text.tokenizer import Tokenizer
 from tests.golden import make
 from tests.golden.compare import difference
@@ -150,10 +152,13 @@ def theirs(kind, networks, sampler, noise_fn, steps=STEPS, guidance=GUIDANCE, an
     return out, told
 
 
-def ours(model, sampler, noise_fn, cond, uncond, original, strength, steps=STEPS, guidance=GUIDANCE):
+def ours(model, sampler, noise_fn, cond, uncond, start, strength, steps=STEPS, guidance=GUIDANCE):
     levels = model.levels(steps, sampler, strength)
-    latent, on_step = model.initial_latents(noise_fn(), sampler, levels, original, strength)
-    denoise = model.denoiser(cond, uncond, guidance, original)
+    noise = noise_fn()
+    latent = model.initial_latents(noise, sampler, levels, start, strength)
+    on_step = restore_kept(start, noise, model.vae.factor)
+    channels = None if start is None else start.channels
+    denoise = model.denoiser(Conditioning(cond), Conditioning(uncond), guidance, channels)
     told: list[float] = []
     hook = model.unet.register_forward_pre_hook(lambda _, args: told.append(args[1].item()))
     for step in model.sample(latent, denoise, noise_fn, sampler, levels, on_step):
@@ -182,8 +187,8 @@ def test_image_to_image_equals_diffusers(model, networks, sampler, strength):
         prompt_embeds=cond,
         negative_prompt_embeds=uncond,
     )
-    original = Original(Image.new("RGB", (WIDTH, HEIGHT)), x0)
-    got, told = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, original, strength)
+    start = InitImage(Image.new("RGB", (WIDTH, HEIGHT)), x0)
+    got, told = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, start, strength)
     assert told == pytest.approx(expected_told, abs=1e-3)  # the same start, and as many evaluations
     assert difference(got, expected) <= TOLERANCE
 
@@ -233,8 +238,8 @@ def test_inpainting_equals_diffusers(model, networks, sampler, strength):
         prompt_embeds=cond,
         negative_prompt_embeds=uncond,
     )
-    original = Original(Image.new("RGB", (WIDTH, HEIGHT)), x0, mask)
-    got, _ = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, original, strength)
+    start = InitImage(Image.new("RGB", (WIDTH, HEIGHT)), x0, mask)
+    got, _ = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, start, strength)
     assert difference(got, expected) <= TOLERANCE
     kept = torch.ones(HEIGHT // 4, WIDTH // 4, dtype=torch.bool)
     kept[1:5, 2:7] = False
@@ -268,8 +273,8 @@ def test_an_inpainting_model_equals_diffusers(networks, sampler, strength):
         prompt_embeds=cond,
         negative_prompt_embeds=uncond,
     )
-    original = model.original(picture, mask, (WIDTH, HEIGHT))
+    start = model.init_image(picture, mask, (WIDTH, HEIGHT))
     noise_fn = model.noise_fn(SEEDS, (WIDTH, HEIGHT))
-    got, told = ours(model, sampler, noise_fn, cond, uncond, original, strength, **options)
+    got, told = ours(model, sampler, noise_fn, cond, uncond, start, strength, **options)
     assert told == pytest.approx(expected_told, abs=1e-3)
     assert difference(got, expected) <= TOLERANCE

@@ -1,0 +1,121 @@
+r"""Inpainting: what the mask leaves black stays as it is in the init image.
+
+**With any model** (Lugmayr et al. 2022, RePaint, eq. 8, without its resampling). Every step is taken for the whole
+latent. After it, the kept region is restored: the image's latent, noised to the level just reached. So the network
+always sees a whole image under even noise, and generates what fits its surroundings.
+
+**With an inpainting model** (Rombach et al. 2022, section 4.5), which was trained to fill holes. Its U-Net takes nine
+channels: the latent, the mask, and the latent of the masked image. It sees the kept region at every step, so nothing is
+restored between the steps, and what it generates fits better; but it cannot do anything else.
+
+A latent pixel covers many image pixels, and the decoder reads its neighbours too. So at the end the kept pixels are
+restored as well, from the VAE's reconstruction of the image or from the image itself.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from einops import reduce
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from ldm.diffusion.level import Level
+from ldm.diffusion.sample import OnStep, identity
+from ldm.errors import LdmError
+from ldm.image_to_image import InitImage
+from ldm.images.pixels import to_pixels
+from ldm.images.reading import fit_mask, fit_picture
+
+
+def prepare(
+    init: Image.Image | None,
+    mask: Image.Image | None,
+    size: tuple[int, int],
+    encode: Callable[[Float[Tensor, "1 3 h w"]], Float[Tensor, "1 z h w"]],
+    factor: int,
+    is_inpainting: bool,
+) -> InitImage | None:
+    """The init image and its mask, fitted to `size` and encoded as a model needs them; None without an init image.
+
+    Raises `LdmError` for an inpainting model without an init image or a mask.
+    """
+    if is_inpainting and (init is None or mask is None):
+        raise LdmError(
+            "this is an inpainting model: it fills a hole in an image; give it an image and a mask, white where the "
+            "hole is (`init` and `mask`; --init and --mask)"
+        )
+    if init is None:
+        return None
+    image = fit_picture(init, size)
+    pixels = to_pixels([image])
+    latent = encode(pixels)
+    if mask is None:
+        return InitImage(image, latent)
+    mask = fit_mask(mask, size)
+    if not is_inpainting:
+        return InitImage(image, latent, mask)
+    masked = encode(masked_image(pixels, mask))
+    return InitImage(image, latent, mask, torch.cat([mask_channel(mask, factor).to(masked), masked], dim=1))
+
+
+def restore_kept(start: InitImage | None, noise: Float[Tensor, "b z h w"], factor: int) -> OnStep:
+    """What to do after each step: with a mask, restore the kept region; otherwise nothing.
+
+    An inpainting model sees the kept region for itself, so nothing is restored between its steps.
+    """
+    if start is None or start.mask is None or start.channels is not None:
+        return identity
+    repaint = latents_to_repaint(start.mask, factor).to(noise.device)
+    return keep(start.latent.to(noise.dtype).expand_as(noise), noise, repaint)
+
+
+def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:
+    """True for each latent that covers a white pixel of `mask` (black and white, as from `fit_mask`).
+
+    One white pixel is enough: if its latent were kept, it could not change.
+    """
+    white = np.asarray(mask) > 0
+    return torch.from_numpy(reduce(white, "(h f) (w g) -> 1 1 h w", "max", f=factor, g=factor))
+
+
+def keep(
+    x0: Float[Tensor, "b z h w"], eps: Float[Tensor, "b z h w"], repaint: Bool[Tensor, "1 1 h w"]
+) -> OnStep:
+    r"""What to do after each step: where not to `repaint`, restore the image's latent `x0`, noised like the rest.
+
+    $$x \leftarrow m \odot x + (1 - m) \odot (\alpha\,x_0 + \sigma\,\epsilon)$$
+
+    with the same $\epsilon$ at every level; at a clean level, $x_0$ itself. Source: Lugmayr et al. 2022, eq. 8.
+    """
+
+    def restore(x: Tensor, level: Level) -> Tensor:
+        return torch.where(repaint, x, level.mix(x0, eps))
+
+    return restore
+
+
+def composite(
+    pixels: Float[Tensor, "b 3 h w"], kept: Float[Tensor, "1 3 h w"], mask: Image.Image
+) -> Float[Tensor, "b 3 h w"]:
+    """`pixels` where the mask is white, `kept` where it is black."""
+    return torch.where(_white(mask).to(pixels.device), pixels, kept.to(pixels.device))
+
+
+def masked_image(pixels: Float[Tensor, "b 3 h w"], mask: Image.Image) -> Float[Tensor, "b 3 h w"]:
+    """What an inpainting model sees of the image: grey (0, in the middle of [-1, 1]) where the mask is white."""
+    return torch.where(_white(mask), torch.zeros_like(pixels), pixels)
+
+
+def mask_channel(mask: Image.Image, factor: int) -> Float[Tensor, "1 1 h w"]:
+    """The mask as an inpainting U-Net reads it: 1 where it is white. The first pixel of each latent decides.
+
+    The model saw masks this way in training, so this differs from `latents_to_repaint`. Source: Stable Diffusion's
+    inpainting script and diffusers' pipeline, which shrink the mask with nearest-neighbour interpolation.
+    """
+    return _white(mask)[::factor, ::factor].float()[None, None]
+
+
+def _white(mask: Image.Image) -> Bool[Tensor, "h w"]:
+    return torch.from_numpy(np.asarray(mask) > 0)
