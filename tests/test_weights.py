@@ -13,6 +13,7 @@ from PIL import Image
 
 import ldm
 from ldm.diffusion.schedule import add_noise
+from ldm.images.pixels import to_pixels
 from ldm.postcards import postcard
 from ldm.postcards.attributes import ANIMALS, PLACES, Landscape, Portrait
 from ldm.text.image import preprocess

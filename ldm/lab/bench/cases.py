@@ -15,6 +15,7 @@ import torch
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import quick_products
 from ldm.config import TINY
+from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.level import vp_level
 from ldm.images.pixels import to_pixels
 from ldm.lab.bench.fresh import Case, Numbers, main
@@ -47,7 +48,8 @@ def evaluation(model: LatentDiffusion, sizes: Sizes, guidance: float | None = No
     x_t = random_normal(1, 1, config.vae.latent_channels, side, side, dtype=model.sampling_dtype)
     context = random_normal(2, 2, config.text.context_length, config.text.width, dtype=model.dtype)
     cond, uncond = context.split(1)
-    denoise = model.denoiser(cond, uncond, config.defaults.guidance if guidance is None else guidance)
+    guidance = config.defaults.guidance if guidance is None else guidance
+    denoise = model.denoiser(Conditioning(cond), Conditioning(uncond), guidance)
     return partial(denoise, x_t, vp_level(T, model.alpha_bar()))
 
 
