@@ -102,6 +102,8 @@ def test_a_conditioning_of_two_is_cut_and_joined(draw):
     joined = concatenate(*parts)
     assert torch.equal(joined.context, whole.context) and torch.equal(joined.residuals[0], whole.residuals[0])
     assert torch.equal(joined.channels, whole.channels.expand(2, -1, -1, -1))
+    with pytest.raises(LdmError, match="the conditioning of 2 images for 3; expected that of 1 or of 3"):
+        whole.expand(3)
     with pytest.raises(LdmError, match="conditionings of the shapes"):
         concatenate(whole, Conditioning(whole.context))
 

@@ -18,10 +18,10 @@ from ldm.cli.hashes import cached_sha256
 from ldm.cli.output import progress_bar, tell
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError, printable
+from ldm.image_to_image import pick_strength
 from ldm.images.metadata import File, Record, Versions, sha256
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
-from ldm.image_to_image import pick_strength
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,9 +20,8 @@ class Conditioning:
     """What a batch of images is conditioned on; a field of batch size 1 is the same for every image."""
 
     context: Float[Tensor, "#b n d"]  # cross-attention reads it: the text encoder's states
-    channels: Float[Tensor, "b c h w"] | None = (
-        None  # concatenated to the latent: an inpainting U-Net's extra channels
-    )
+    # Concatenated to the latent: an inpainting U-Net's extra channels.
+    channels: Float[Tensor, "#b c h w"] | None = None
     # Added to the U-Net's skip connections, in the order in which the down path makes them, and last to its middle.
     # Source: Zhang et al. 2023 (ControlNet), section 3.2.
     residuals: tuple[Tensor, ...] = ()
@@ -35,7 +34,11 @@ class Conditioning:
         return self._each(lambda field: field if len(field) == 1 < len(self) else field[images])
 
     def expand(self, count: int) -> "Conditioning":
-        """The same for `count` images, if it is one image's so far."""
+        """The same for `count` images. Raises `LdmError` if it is that of another number, and not of one."""
+        if len(self) not in (1, count):
+            raise LdmError(
+                f"the conditioning of {len(self)} images for {count}; expected that of 1 or of {count}"
+            )
         return self._each(lambda field: field.expand(count, *field.shape[1:]))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Conditioning":
