@@ -35,6 +35,7 @@ def test_start_all_writes_those_that_are_not_there_yet(capsys, work):
     assert files(work) == sorted(f"mine/{name}.py" for name in EXERCISES)
 
 
+@pytest.mark.long
 def test_a_right_and_a_wrong_answer(capsys, work):
     run(capsys, "exercise", "start", "reparametrise")
     path = work / "outputs" / "exercises" / "reparametrise.py"

@@ -226,6 +226,7 @@ def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
     assert len(prompts) == 16 and not any("" in batch for batch in prompts)
 
 
+@pytest.mark.long
 def test_the_stage_writes_the_average_and_measures_it_on_held_out_images(folder, tmp_path, images):
     recipe = Recipe(steps=3, batch=4, lr=1e-3, warmup=1)
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -245,6 +246,7 @@ def test_the_stage_writes_the_average_and_measures_it_on_held_out_images(folder,
     assert other != reached
 
 
+@pytest.mark.long
 def test_the_unet_is_compiled_if_asked_for(folder, tmp_path, images, monkeypatch):
     asked = []  # the compiler does not work with the shape checks of these tests; the benchmark runs it
     monkeypatch.setattr(UNet, "compile", lambda unet: asked.append(unet))

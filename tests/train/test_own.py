@@ -235,6 +235,7 @@ def test_other_pixels_or_other_captions_are_another_identity(tmp_path):
     assert identities[0] == identities[1] and len(set(identities)) == 3
 
 
+@pytest.mark.long
 def test_all_stages_train_on_exported_postcards(tmp_path, monkeypatch, capsys):
     recipes = {name: Recipe(2, 16, 1e-3, warmup=1) for name in STAGES[1:]}  # batches larger than the folder
     monkeypatch.setattr(stages, "PRESETS", {"quick": Preset(CONFIG, 20_000, 2_000, recipes)})

@@ -122,6 +122,7 @@ def test_the_source_is_never_touched(session):
     assert session.run(GUIDE, unchanged(GUIDE)).right  # and the next run does not see it
 
 
+@pytest.mark.long
 def test_an_answer_that_never_ends_is_stopped():
     with open_session([GUIDE]) as session:
         session.run(GUIDE, unchanged(GUIDE))  # torch is imported now
