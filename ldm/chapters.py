@@ -184,8 +184,7 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output hashes generation new replay generate look exercise checkpoints measure bench "
-            "train postcards program",
+            "arguments output generation new replay generate look exercise checkpoints measure train program",
         ),
     ),
 )

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from ldm.diffusion.samplers.table import KARRAS, ROWS
 from ldm.errors import LdmError
 
+DEVICE = "cpu, cuda, cuda:1, mps (default: the fastest available)"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -28,10 +29,7 @@ def add_command(
 
 def add_model(parser: argparse.ArgumentParser, default: str | None = "tiny") -> None:
     parser.add_argument(
-        "--model",
-        default=default,
-        metavar="M",
-        help="a name under weights/, a checkpoint file, or a folder (default: tiny)",
+        "--model", default=default, metavar="M", help="a name under weights/, a file or a folder (tiny)"
     )
 
 
@@ -39,15 +37,10 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     """How to read model files that leave something open, or hold something twice. `loading` collects these."""
     files = parser.add_argument_group("how to read the model's files")
     files.add_argument(
-        "--config",
-        type=Path,
-        metavar="JSON",
-        help="a config.json with sizes and settings, instead of detecting them",
+        "--config", type=Path, metavar="JSON", help="sizes and settings, instead of detecting them"
     )
     files.add_argument(
-        "--weights",
-        choices=("ema", "live"),
-        help="which to use if a file has both (default: ema, the averaged)",
+        "--weights", choices=("ema", "live"), help="for files with both (default: ema, the averaged)"
     )
     files.add_argument(
         "--prediction", choices=("eps", "v"), help="what the U-Net predicts, if its file does not say"
@@ -55,19 +48,13 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--vae",
         metavar="FILE",
-        help="use the VAE of this file or folder: for a checkpoint without one, or with a broken one",
+        help="the file or folder whose VAE to use, if the model's is missing or broken",
     )
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_loading`, as arguments of `ldm.load`."""
     return {name: getattr(options, name) for name in ("config", "weights", "prediction", "vae")}
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: the fastest available)"
-    )
 
 
 def add_compile(parser: argparse.ArgumentParser, gain: str) -> None:
@@ -85,38 +72,17 @@ def check_compiler(options: argparse.Namespace) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How to sample; the model has defaults."""
-    more = [row for row in ROWS if row.usual_steps]
+    samplers = ", ".join(f"{row.name} ({row.description})" for row in ROWS)
+    karras = KARRAS[0].name.removesuffix("_karras")
+    samplers += f"; {karras} and later also with _karras (default: the model's)"
+    parser.add_argument("--sampler", metavar="S", help=samplers)
+    least, more = max(row.usual_steps for row in ROWS), [row.name for row in ROWS if row.usual_steps]
+    steps = f"sampling steps (default: the model's, but at least {least} with {' and '.join(more)}, which need more)"
+    parser.add_argument("--steps", type=int, metavar="N", help=steps)
     parser.add_argument(
-        "--sampler",
-        metavar="S",
-        help=f"{', '.join(f'{row.name} ({row.description})' for row in ROWS)}; "
-        f"{KARRAS[0].name.removesuffix('_karras')} and later also with _karras (default: the model's)",
+        "--guidance", type=float, metavar="G", help="how closely to follow the prompt; 1: no guidance"
     )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        metavar="N",
-        help=f"sampling steps (default: the model's, but at least {more[0].usual_steps} with "
-        f"{' and '.join(row.name for row in more)}, which need more)",
-    )
-    parser.add_argument(
-        "--guidance",
-        type=float,
-        metavar="G",
-        help="guidance scale, how closely to follow the prompt; 1: none (default: the model's)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="which noise to start from, below 2**32 (default, or -1: a random one, which is printed)",
-    )
-
-
-def add_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--size", type=width_and_height, metavar="WxH", help="in pixels, e.g. 192x128 (default: the model's)"
-    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of the noise, below 2**32 (default: random)")
 
 
 def width_and_height(text: str) -> tuple[int, int]:

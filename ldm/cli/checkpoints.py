@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from ldm.cli.arguments import Commands, add_command, add_device, add_loading, loading
-from ldm.cli.output import check_folder, tell, writable
+from ldm.cli.arguments import DEVICE, Commands, add_command, add_loading, loading
+from ldm.cli.output import check_folder, print_path, tell, writable
 from ldm.errors import LdmError, printable
 
 MOST_LINES = 20  # Stable Diffusion 2's unused layer of the text encoder fits, by name
@@ -28,19 +28,11 @@ def inspect_options(commands: Commands) -> None:
 
 def inspect(options: argparse.Namespace) -> None:
     from ldm.checkpoints.inspect import inspect as look
-
-    report = look(find_any(options.model), hash=not options.no_hash)
-    for line in report.text().split("\n"):
-        print(printable(line))
-
-
-def find_any(model: str) -> Path:
-    """A path, or a name under weights/."""
-    from ldm.cli.generation import readable
     from ldm.loading import find
 
-    with readable(model):
-        return find(model)
+    report = look(find(options.model), hash=not options.no_hash)
+    for line in report.text().split("\n"):
+        print(printable(line))
 
 
 def convert_options(commands: Commands) -> None:
@@ -54,11 +46,7 @@ def convert_options(commands: Commands) -> None:
 def convert(options: argparse.Namespace) -> None:
     from ldm.checkpoints.write import convert as write
 
-    check_folder(options.out.parent, options.out)
-    source = find_any(options.model)
-    with writable(options.out):
-        dropped = write(source, options.out, **how_to_write(options))
-    say_written(options.out, dropped)
+    write_model(options, write)
 
 
 def export_options(commands: Commands) -> None:
@@ -73,37 +61,31 @@ def export_options(commands: Commands) -> None:
 def export(options: argparse.Namespace) -> None:
     from ldm.checkpoints.write import export as write
 
-    check_folder(options.out.parent, options.out)
-    source = find_any(options.model)
-    with writable(options.out):
-        dropped = write(source, options.out, options.to, **how_to_write(options))
-    say_written(options.out, dropped)
+    write_model(options, partial(write, to=options.to))
 
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
-    """The options that `convert` and `export` share. `how_to_write` collects them."""
+    """The options that `convert` and `export` share."""
     parser.add_argument("--force", action="store_true", help="replace an existing model")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), help="the dtype to store (default: unchanged)"
-    )
+    dtypes = ("float32", "bfloat16", "float16")
+    parser.add_argument("--dtype", choices=dtypes, help="the dtype to store (default: unchanged)")
     add_loading(parser)
 
 
-def how_to_write(options: argparse.Namespace) -> dict[str, Any]:
-    from ldm.loading import read_config, read_dtype
+def write_model(options: argparse.Namespace, write: Callable[..., tuple[str, ...]]) -> None:
+    """Have `write` write a model where it is asked for; say which tensors it left out."""
+    from ldm.loading import find, read_config, read_dtype
 
-    given = loading(options)
-    dtype = read_dtype(options.dtype) if options.dtype else None
-    vae = None if given["vae"] is None else find_any(given["vae"])
-    return given | {
-        "config": read_config(given["config"]), "vae": vae, "dtype": dtype, "force": options.force
-    }  # fmt: skip
-
-
-def say_written(out: Path, dropped: tuple[str, ...]) -> None:
+    check_folder(options.out.parent, options.out)
+    source, how = find(options.model), loading(options)
+    how["config"] = read_config(how["config"])
+    how["vae"] = None if how["vae"] is None else find(how["vae"])
+    how["dtype"] = options.dtype and read_dtype(options.dtype)
+    with writable(options.out):
+        dropped = write(source, options.out, force=options.force, **how)
     for line in brief(dropped):
         tell(f"not kept: {line}")
-    print(printable(str(out)))
+    print_path(options.out)
 
 
 def brief(names: tuple[str, ...]) -> Iterator[str]:
@@ -124,7 +106,7 @@ def verify_options(commands: Commands) -> None:
     p.add_argument("model", metavar="MODEL", help=MODEL)
     p.add_argument("--release", metavar="R", help="compare with this release only, such as v1-4")
     p.add_argument("--files", type=Path, metavar="DIR", help="the publishers' files, which some figures need")
-    add_device(p)
+    p.add_argument("--device", metavar="D", help=DEVICE)
     add_loading(p)
 
 

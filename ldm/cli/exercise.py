@@ -14,7 +14,6 @@ from ldm.files.read_write import LARGEST_CONFIG, read_text
 if TYPE_CHECKING:
     from ldm.lab.exercises.exercise import Exercise
 
-ALL = "all"
 FOLDER = Path("outputs/exercises")
 
 
@@ -36,17 +35,14 @@ def exercise(options: argparse.Namespace) -> None:
 
     if options.action == "list":
         show_list(options.out)
-        return
-    if options.name is None:
+    elif options.name is None:
         raise LdmError(f"exercise {options.action} needs a name; `ldm exercise list` shows them")
-    if options.action == "start":
+    elif options.action == "start":
         start(options.name, options.out)
-        return
-    chosen = find(options.name)
-    if options.action == "check":
-        check(chosen, options.out / f"{chosen.name}.py")
+    elif options.action == "check":
+        check(find(options.name), options.out / f"{options.name}.py")
     else:
-        show_solution(chosen)
+        show_solution(find(options.name))
 
 
 def show_list(folder: Path) -> None:
@@ -67,15 +63,12 @@ def start(name: str, folder: Path) -> None:
     from ldm.lab.exercises.cutting import stub
     from ldm.lab.exercises.listed import EXERCISES, find
 
-    if name == ALL:
-        chosen = [e for e in EXERCISES.values() if not (folder / f"{e.name}.py").exists()]
-    else:
-        chosen = [find(name)]
-    for e in chosen:
+    for e in EXERCISES.values() if name == "all" else [find(name)]:
         path = folder / f"{e.name}.py"
-        if path.exists():
+        if not path.exists():
+            write_text(path, stub(e))  # which prints the path
+        elif name != "all":
             raise LdmError(f"{path} exists and is kept; to start again, move it away")
-        write_text(path, stub(e))  # which prints the path
 
 
 def check(chosen: Exercise, path: Path) -> None:

@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 
 from ldm.cli.arguments import (
+    DEVICE,
     Commands,
     add_command,
     add_compile,
-    add_device,
     add_loading,
     add_model,
     add_sampling,
-    add_size,
     check_compiler,
+    width_and_height,
 )
 from ldm.cli.output import check_folder, check_place, output_folder
 from ldm.files.leftovers import sweep_folder
@@ -23,8 +23,11 @@ from ldm.files.leftovers import sweep_folder
 # --compile may repeat what the image records: large values are not computed unasked.)
 RECORDED = (
     "prompt", "negative", "sampler", "guidance", "seed", "strength", "keep_pixels",
-    "dtype", "no_weighting", "weights", "prediction", "tile",
+    "dtype", "no_weighting", "weights", "prediction", "tile"
 )  # fmt: skip
+
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
 def generate_options(commands: Commands) -> None:
@@ -36,16 +39,15 @@ def generate_options(commands: Commands) -> None:
         "--no-weighting",
         action="store_true",
         default=None,
-        help="read brackets as text; otherwise (word:1.3) counts more and [word] less",
+        help="brackets are text, not weights such as (word:1.3)",
     )
     p.add_argument(
-        "--long-prompt",
-        choices=("truncate", "chunk"),
-        help="cut off what does not fit (the default), or read the prompt in chunks",
+        "--long-prompt", choices=("truncate", "chunk"), help="cut it (default), or read it in chunks"
     )
     add_model(p, default=None)
     add_sampling(p)
-    add_size(p)
+    size = "in pixels, e.g. 192x128 (default: the model's)"
+    p.add_argument("--size", type=width_and_height, metavar="WxH", help=size)
     p.add_argument("--batch", type=int, metavar="N", help="number of images, with seeds SEED, SEED+1, ...")
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
     p.add_argument("--trace", type=Path, metavar="DIR", help="also write a report on how the image formed")
@@ -53,12 +55,8 @@ def generate_options(commands: Commands) -> None:
         "--tile", action="store_true", default=None, help="encode and decode in tiles, for large images"
     )
     add_compile(p, "worthwhile for many images; for Stable Diffusion on a CPU from about 300 steps on")
-    add_device(p)
-    p.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16", "float64"),
-        help="the dtype to compute in (default: depends on model and device)",
-    )
+    p.add_argument("--device", metavar="D", help=DEVICE)
+    p.add_argument("--dtype", choices=DTYPES, help="to compute in (default: what suits model and device)")
     add_loading(p)
     p.add_argument_group("many prompts").add_argument(
         "--prompts",
@@ -71,10 +69,7 @@ def generate_options(commands: Commands) -> None:
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
     start.add_argument(
-        "--strength",
-        type=float,
-        metavar="S",
-        help="how much to change it, above 0 and up to 1 (default: 0.75, or 1 with a mask)",
+        "--strength", type=float, metavar="S", help="how much to change, up to 1 (0.75, or 1 with a mask)"
     )
     start.add_argument("--mask", type=Path, metavar="IMG", help="change only where this image is white")
     start.add_argument(

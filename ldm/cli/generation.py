@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import PIL
 import torch
+from PIL.Image import Image
 
 import ldm
 from ldm.backend.matmul import quick_products
-from ldm.cli.hashes import cached_sha256
-from ldm.cli.output import progress_bar, tell
+from ldm.cli.output import print_path, progress_bar, tell
 from ldm.diffusion.noise import check_seed
-from ldm.errors import LdmError, printable
+from ldm.errors import LdmError
+from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json
 from ldm.image_to_image import pick_strength
 from ldm.images.metadata import File, Record, Versions, sha256
+from ldm.images.reading import read_mask, read_picture
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from ldm.diffusion.sample import Step
-
-    Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
 # The files of a model's folder that decide what it generates: those of our own layout, then of diffusers'.
 MODEL_FILES = (
     "config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors",
-    "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin",
+    "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"
 )  # fmt: skip
 # Those of its VAE alone, in the folder of a whole model or in a folder of its own.
 VAE_FILES = ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*")
+PASSED_ON = ("steps", "guidance", "sampler", "tile", "weighting", "long_prompt")  # to `generate`, as recorded
+LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 
 def load_model(
@@ -51,25 +49,10 @@ def load_model(
     With `compiled`, torch compiles the U-Net when it is first used.
     """
     quick_products()
-    with readable(name):
-        model = ldm.load(name, dtype=dtype, device=device, **loading)
+    model = ldm.load(name, dtype=dtype, device=device, **loading)
     if compiled:
         model.unet.compile()
     return model
-
-
-@contextmanager
-def readable(name: str) -> Iterator[None]:
-    """Turn what the system says about a model's files into an `LdmError`."""
-    try:
-        yield
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a name that is too long, missing permissions, bytes instead of text
-        raise LdmError(
-            f"cannot read the model {name!r} ({error}); give another, or fetch it again"
-        ) from error
 
 
 def surroundings(model: LatentDiffusion, name: str, vae: str | None = None) -> dict[str, Any]:
@@ -95,6 +78,33 @@ def hashed_files(name: str, patterns: Sequence[str]) -> tuple[File, ...]:
     return tuple(File(path.relative_to(place).as_posix(), cached_sha256(path)) for path in paths)
 
 
+def cached_sha256(path: Path) -> str:
+    """The SHA-256 of a file; of a large one it is cached under path, size and modification time."""
+    stat = path.stat()
+    if stat.st_size < LARGE:
+        return sha256(path)
+    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    try:
+        cache = dict(read_json(cache_file(), LARGEST_TEXT))
+    except (LdmError, TypeError, ValueError):  # missing, or damaged and replaced
+        cache = {}
+    if isinstance(cache.get(key), str):
+        return str(cache[key])
+    tell(f"computing the sha256 of {path} ({stat.st_size / 1e9:.1f} GB) once")
+    digest = sha256(path)
+    try:
+        with atomic_path(cache_file()) as temporary:
+            temporary.write_text(json.dumps(cache | {key: digest}, indent=1), encoding="utf-8")
+    except OSError:
+        pass  # not writable: the hash is computed again next time
+    return digest
+
+
+def cache_file() -> Path:
+    """`$XDG_CACHE_HOME/ldm/sha256.json`, usually in ~/.cache. It can be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ldm" / "sha256.json"
+
+
 def hashed(path: Path) -> File:
     """An init image, a mask or a config, as a record names it."""
     return File(str(path), sha256(path))
@@ -104,8 +114,6 @@ def read_inputs(record: Record) -> dict[str, Any]:
     """The arguments of `generate` that come from the record's init image; empty without one."""
     if record.init is None:
         return {}
-
-    from ldm.images.reading import read_mask, read_picture
 
     inputs: dict[str, Any] = {"keep_pixels": record.keep_pixels}
     for name, file, read in (("init", record.init, read_picture), ("mask", record.mask, read_mask)):
@@ -133,46 +141,26 @@ def generate_group(
 
     `prompts` are the group's prompts where they differ from the record's.
     """
-    size, seed = (record.width, record.height), record.seed - record.group.index
+    seed = record.seed - record.group.index
     check_seed(seed)  # `generate` takes -1 for a random seed
+    with ExitStack() as stack:
+        progress: Any = progress_bar
+        if trace is not None:
+            from ldm.lab.trace import recorder, report
 
-    def generate(progress: Progress) -> list[Image]:
-        return model.generate(
+            recording = stack.enter_context(recorder.record(model, record.prompt, record.weighting))
+            progress = recording.watch(progress_bar)
+        images = model.generate(
             prompts or record.prompt,
             record.negative,
-            steps=record.steps,
-            guidance=record.guidance,
-            sampler=record.sampler,
             seed=seed,
-            size=size,
+            size=(record.width, record.height),
             batch=None if prompts else record.group.count,
-            tile=record.tile,
-            weighting=record.weighting,
-            long_prompt=record.long_prompt,
             progress=progress,
+            **{name: getattr(record, name) for name in PASSED_ON},
             **inputs,
         )
-
-    try:
-        return generate(progress_bar) if trace is None else generate_traced(model, record, generate, trace)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search("memory", str(error), re.IGNORECASE):
-            raise
-        raise LdmError(
-            f"not enough memory for {record.group.count} images of {size[0]}x{size[1]} pixels at once; "
-            "make them smaller or fewer"
-        ) from error
-
-
-def generate_traced(
-    model: LatentDiffusion, what: Record, generate: Callable[[Progress], list[Image]], folder: Path
-) -> list[Image]:
-    """The same images, and a report on how they formed in `folder`."""
-    from ldm.lab.trace.recorder import record
-    from ldm.lab.trace.report import write_report
-
-    with record(model, what.prompt, what.weighting) as recording:
-        images = generate(recording.watch(progress_bar))
-    for path in write_report(recording, images, folder):
-        print(printable(str(path)))
+    if trace is not None:
+        for path in report.write_report(recording, images, trace):
+            print_path(path)
     return images

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.cli.arguments import Commands, add_command, add_loading, add_model, loading
-from ldm.cli.output import check_folder, progress_bar, write_text
+from ldm.cli.output import check_folder, print_path, progress_bar, write_text
 from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
@@ -90,17 +90,10 @@ def explore(options: argparse.Namespace) -> None:
     from ldm.cli.generation import load_model
     from ldm.lab.trace.explore import explore as write_page
 
-    write_page(
-        load_model(options.model, **loading(options)),
-        options.prompt,
-        options.out,
-        versus=options.versus,
-        seed=options.seed,
-        steps=options.steps,
-        guidance=options.guidance,
-        progress=progress_bar,
-    )
-    print(printable(str(options.out)))
+    model = load_model(options.model, **loading(options))
+    given = {name: getattr(options, name) for name in ("versus", "seed", "steps", "guidance")}
+    write_page(model, options.prompt, options.out, progress=progress_bar, **given)
+    print_path(options.out)
 
 
 def shapes_options(commands: Commands) -> None:

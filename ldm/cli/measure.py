@@ -1,4 +1,4 @@
-"""`ldm demo` and `ldm evaluate`: what a model can do, in images and in numbers."""
+"""`ldm demo`, `ldm evaluate` and `ldm bench`: what a model can do, how well, and how fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from ldm.cli.arguments import Commands, add_command, add_compile, add_model, check_compiler
-from ldm.cli.output import progress_bar, save_image
+from ldm.cli.output import check_folder, progress_bar, save_image
+from ldm.errors import LdmError
 
 
 def demo_options(commands: Commands) -> None:
@@ -73,3 +74,24 @@ def evaluate(options: argparse.Namespace) -> None:
     print(figures.as_json(measured) if options.json else figures.table(measured))
     minutes = (time.monotonic() - started) / 60
     print(f"sheets are in {options.out.resolve()}; {minutes:.1f} minutes in all", file=sys.stderr)
+
+
+def bench_options(commands: Commands) -> None:
+    about = (
+        "Measure speed and memory with random weights of Stable Diffusion 1's sizes, each case in its own "
+        "processes, and print a table. It takes long, and 4 GB in the temporary folder (TMPDIR)."
+    )
+    p = add_command(commands, "bench", bench, "measure speed and memory", about)
+    p.add_argument("--quick", action="store_true", help="a narrow model, one process per case: a few minutes")
+    p.add_argument("--json", type=Path, metavar="FILE", help="also write every measurement to this file")
+
+
+def bench(options: argparse.Namespace) -> None:
+    if options.json is not None:
+        check_folder(options.json.parent, options.json)  # before an hour of measuring
+        if options.json.is_dir():
+            raise LdmError(f"--json {options.json} is a folder; give a file name")
+
+    from ldm.lab.bench import run
+
+    print(run.bench(options.quick, options.json), end="")

@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.arguments import loading
@@ -20,15 +20,12 @@ from ldm.cli.generation import generate_group, hashed, load_model, read_inputs, 
 from ldm.cli.output import save_new, save_output, tell
 from ldm.diffusion.noise import pick_seed
 from ldm.errors import LdmError
-from ldm.files.read_write import LARGEST_TEXT, read_bounded
+from ldm.files.read_write import LARGEST_TEXT, read_text
 from ldm.images.metadata import Group, Record, read_record
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.text.unknown import unknown_words
 from ldm.train.processes import process_group, rank, world_size
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 GROUP_SIZE = 4  # larger groups use a processor better; smaller ones lose less to Ctrl-C and need less memory
 LONGEST_PROMPT = 100_000  # characters; with a longer one a record would be too large to be read again
@@ -83,8 +80,8 @@ def generate_list(options: argparse.Namespace) -> None:
                 group_prompts = [record.prompt for record in group]
                 images = generate_group(model, group[0], inputs, prompts=group_prompts)
                 for record, image in zip(group, images, strict=True):
-                    if record in wanted:
-                        save_once(image, path(record), record)
+                    if record in wanted and not save_new(image, folder, [path(record).name], record):
+                        exists(path(record), record)  # written by another process: the same, or an error
 
 
 def batch_size(options: argparse.Namespace) -> int:
@@ -160,12 +157,7 @@ def warn_of_unknown_words(model: LatentDiffusion, *texts: str) -> None:
 
 def read_prompts(path: Path) -> list[tuple[int, str]]:
     """The prompts of a text file, each with its line number from 1. Empty lines are counted and skipped."""
-    try:
-        lines = read_bounded(path, LARGEST_TEXT).decode("utf-8-sig").split("\n")
-    except LdmError as error:
-        raise LdmError(f"{error}; give a text file with a prompt on each line") from error
-    except UnicodeDecodeError as error:
-        raise LdmError(f"cannot read {path}: {error}; give a text file in UTF-8") from error
+    lines = read_text(path, LARGEST_TEXT).removeprefix("\ufeff").split("\n")
     for number, line in enumerate(lines, start=1):
         if len(line) > LONGEST_PROMPT:
             raise LdmError(
@@ -175,13 +167,6 @@ def read_prompts(path: Path) -> list[tuple[int, str]]:
     if not prompts:
         raise LdmError(f"{path} is empty; expected a text file with a prompt on each line")
     return prompts
-
-
-def save_once(image: Image, path: Path, record: Record) -> None:
-    """Write an image, unless another process has written the same one in the meantime."""
-    while not save_new(image, path.parent, [path.name], record):
-        if exists(path, record):
-            return
 
 
 def exists(path: Path, record: Record) -> bool:

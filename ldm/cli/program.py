@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -14,15 +15,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from ldm.backend.allocator import keep_heap
-from ldm.cli.bench import bench_options
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
 from ldm.cli.exercise import exercise_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, shapes_options
-from ldm.cli.measure import demo_options, evaluate_options
+from ldm.cli.measure import bench_options, demo_options, evaluate_options
 from ldm.cli.output import tell
-from ldm.cli.postcards import postcards_options
-from ldm.cli.train import train_options
+from ldm.cli.train import postcards_options, train_options
 from ldm.errors import LdmError, printable
 from ldm.files.paths import expanded
 
@@ -99,6 +98,8 @@ def failure(error: Exception) -> str:
     if isinstance(error, OSError):  # where no command expected it
         place = f" ({error.filename})" if error.filename else ""
         return f"the system refused: {error.strerror or error}{place}; --debug shows where"
+    if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error)):
+        return f"not enough memory ({error}); use smaller or fewer images, or another device"
     return (
         f"a bug in ldm: {type(error).__name__}: {error}; run it again with --debug and report what it prints"
     )

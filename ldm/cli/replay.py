@@ -18,7 +18,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops
 
@@ -37,9 +36,6 @@ from ldm.cli.output import save_output, tell
 from ldm.errors import LdmError
 from ldm.images.metadata import File, Group, Record, differences, read_record
 from ldm.loading import find, read_device, weights_folders
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PILImage
 
 MOST_STEPS = 1000
 MOST_BATCH = 16
@@ -85,14 +81,14 @@ def available(device: str) -> str | None:
         return None
 
 
-def compare(image: PILImage, path: Path) -> None:
+def compare(image: Image.Image, path: Path) -> None:
     """Say how far an image is from the one in a file."""
     try:
         with Image.open(path, formats=("PNG",)) as file:
             if file.size != image.size:  # and it is not decoded
                 tell(f"{path} was resized after it was generated, so it cannot be compared")
                 return
-            before: PILImage = file.convert("RGB")
+            before: Image.Image = file.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise LdmError(f"{path} is damaged, so the new image cannot be compared with it ({error})") from error
     largest = max(ImageChops.difference(image, before).tobytes())
@@ -148,8 +144,8 @@ def find_recorded(
 
     Raises `LdmError` that says how to ask for anything else.
     """
-    hint = f"add --{option} {shlex.quote(name)} to use it, or say where it is now"
     place = trusted_place(name, source, find if patterns else Path)
+    hint = f"add --{option} {shlex.quote(place or name)} to use it, or say where it is now"
     if place is None:
         raise LdmError(
             f"{source} was made with {name!r}, which is neither a name under weights/ nor beside it; {hint}"
@@ -165,13 +161,7 @@ def find_recorded(
 def trusted_place(name: str, source: Path, locate: Callable[[str], Path]) -> str | None:
     """A recorded name, if it means something under weights/, or in the folder of the image with no link out of it."""
     windows = PureWindowsPath(name)  # which also knows `/`
-    if (
-        windows.drive
-        or windows.root
-        or ".." in windows.parts
-        or set(name) & set(":\0")
-        or name[:1] in ("", "~")
-    ):
+    if windows.anchor or ".." in windows.parts or set(name) & set(":\0") or name[:1] in ("", "~"):
         return None
     weights = {folder.resolve() for folder in weights_folders()}
     for place in (name, str(source.parent / Path(name).name)):

@@ -1,4 +1,4 @@
-"""`ldm train`: train the tiny model from scratch."""
+"""`ldm train` and `ldm postcards`: the tiny model, and the captioned world that it learns."""
 
 from __future__ import annotations
 
@@ -6,49 +6,34 @@ import argparse
 from pathlib import Path
 
 from ldm.cli.arguments import Commands, add_command, add_compile, check_compiler
+from ldm.cli.output import save_image
 from ldm.errors import LdmError
 
 
 def train_options(commands: Commands) -> None:
-    about = (
-        "Train one stage of the tiny model, or all of them, on the captioned world that the package draws."
-    )
+    about = "Train one stage of the tiny model, or all of them, on the captioned world drawn by the package."
     p = add_command(commands, "train", train, "train the tiny model from scratch", about)
     stages = ("all", "tokenizer", "clip", "vae", "diffusion")
     p.add_argument("stage", choices=stages, help="all: these four in order")
     p.add_argument("--out", type=Path, default=Path("weights/mine"), metavar="DIR", help="the model's folder")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of data, initial weights and noise (0)")
     p.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of images, initial weights and noise (0)"
+        "--steps", type=int, metavar="N", help="training steps (default: the recipe's); not for the tokenizer"
     )
+    preset = "quick: recognisable images soon, in a smaller world; full: the weights that ship (the default)"
+    p.add_argument("--preset", choices=("quick", "full"), default="full", help=preset)
     p.add_argument(
-        "--steps",
-        type=int,
-        metavar="N",
-        help="training steps (default: the recipe's; the tokenizer has none): few to try things out",
+        "--data", type=Path, metavar="DIR", help="your images, with metadata.jsonl or a .txt file beside each"
     )
-    p.add_argument(
-        "--preset",
-        choices=("quick", "full"),
-        default="full",
-        help="quick: recognisable images soon, in a smaller world; full: the weights that ship (the default)",
-    )
-    p.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="your own images, with metadata.jsonl (file_name and text), or a .txt file beside each",
-    )
+    losses = ("perceptual", "adversarial", "kl")  # of the VAE
     p.add_argument(
         "--without",
         nargs="+",
-        choices=("perceptual", "adversarial", "kl"),
+        choices=losses,
         default=(),
-        help="losses to leave out of the VAE's, to see what they are for",
+        help="losses to leave out, to see what they are for",
     )
-    add_compile(
-        p,
-        "its training steps take four fifths of the time, after a few seconds or minutes",
-    )
+    add_compile(p, "its training steps take four fifths of the time, after a few seconds or minutes")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
 
@@ -76,3 +61,30 @@ def train(options: argparse.Namespace) -> None:
             )
         if processes.rank() == 0:
             print(f"the model is in {options.out}; use it with: ldm generate PROMPT --model {options.out}")
+
+
+def postcards_options(commands: Commands) -> None:
+    p = add_command(commands, "postcards", postcards, "draw the captioned world")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--grid", type=Path, metavar="PNG", help="write a contact sheet here")
+    folder = "write single images and their captions here, as `ldm train --data DIR` reads them"
+    what.add_argument("--folder", type=Path, metavar="DIR", help=folder)
+    p.add_argument("--count", type=int, default=100, metavar="N", help="number of single images (100)")
+    p.add_argument("--size", type=int, default=128, metavar="N", help="width and height in pixels (128)")
+
+
+def postcards(options: argparse.Namespace) -> None:
+    from ldm.postcards import contact_sheet, export
+
+    if options.folder is not None:
+        try:
+            export(options.folder, options.count, options.size)
+        except OSError as error:
+            raise LdmError(
+                f"cannot write to {options.folder}: {error.strerror}; give another folder"
+            ) from error
+        print(options.folder)
+        return
+    if options.grid.suffix.lower() != ".png":
+        raise LdmError(f"--grid {options.grid}; images are written as .png: give such a name")
+    save_image(contact_sheet(options.size), options.grid)

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from ldm.cli import hashes
-from ldm.cli.hashes import cache_file, cached_sha256
+from ldm.cli import generation
+from ldm.cli.generation import cache_file, cached_sha256
 from ldm.images.metadata import sha256
 
 
@@ -14,9 +14,9 @@ from ldm.images.metadata import sha256
 def large(work, monkeypatch):
     r"""A cache of our own, and a file that counts as large; returns it and the files that are read."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(work / "cache"))
-    monkeypatch.setattr(hashes, "LARGE", 10)
+    monkeypatch.setattr(generation, "LARGE", 10)
     read = []
-    monkeypatch.setattr(hashes, "sha256", lambda path: read.append(path.name) or sha256(path))
+    monkeypatch.setattr(generation, "sha256", lambda path: read.append(path.name) or sha256(path))
     path = work / "m.safetensors"
     path.write_bytes(b"abc" * 9)
     return path, read

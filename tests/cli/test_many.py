@@ -188,12 +188,12 @@ def test_another_picture_in_its_place_is_an_error_and_is_kept(paint, prompts, wo
     [
         (
             None,
-            "cannot read list.txt: No such file or directory; give a text file with a prompt on each line",
+            "cannot read list.txt: No such file or directory",
         ),
         (b" \n\n", "list.txt is empty; expected a text file with a prompt on each line"),
         (b"a\n" + b"x" * 100_001, "list.txt: line 2 has 100,001 characters; expected at most 100,000"),
         (b"x" * 16_000_001, "list.txt has 16,000,001 bytes; expected at most 16,000,000"),
-        (b"a d\xf6g", "cannot read list.txt: 'utf-8' codec can't decode byte 0xf6"),
+        (b"a d\xf6g", "list.txt is not a text in UTF-8 ('utf-8' codec can't decode byte 0xf6"),
     ],
 )
 def test_a_list_that_is_none_is_an_error(capsys, model, work, text, message):

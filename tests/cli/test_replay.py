@@ -254,7 +254,7 @@ def test_a_file_beside_it_with_other_bytes_is_not_opened(generate, again, work, 
     assert code == 1 and line.startswith(
         "ldm: got/private.png is not known to be what got/x.png was made with ("
     )
-    assert line.endswith("; add --init private.png to use it, or say where it is now")
+    assert line.endswith("; add --init got/private.png to use it, or say where it is now")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
