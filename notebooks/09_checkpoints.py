@@ -23,8 +23,8 @@
 # - convert a whole model, and prove that no number changed;
 # - list what a pickle asks for without running it, and say why it may ask for anything.
 #
-# The code is [`safe`](../ldm/checkpoints/safetensors_file.py), [`rows`](../ldm/checkpoints/key_map.py),
-# [`names`](../ldm/checkpoints/names.py) and [`pickled`](../ldm/checkpoints/pickle_file.py).
+# The code is [`safetensors_file`](../ldm/checkpoints/safetensors_file.py), [`key_map`](../ldm/checkpoints/key_map.py),
+# [`names`](../ldm/checkpoints/names.py) and [`pickle_file`](../ldm/checkpoints/pickle_file.py).
 
 # %%
 import io
@@ -46,7 +46,7 @@ import show
 from ldm.checkpoints.inspect import inspect
 from ldm.checkpoints.key_map import text_rows, unet_rows, vae_rows
 from ldm.checkpoints.pickle_file import globals_of, list_globals
-from ldm.checkpoints.safetensors_file import map_tensors, read_header, write_safetensors
+from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_safetensors
 from ldm.checkpoints.write import convert, export
 from ldm.config import SD1
 from ldm.errors import LdmError
@@ -85,15 +85,15 @@ assert entry["dtype"] == "F16"
 assert (numbers == map_tensors(path)["conv_in.weight"].numpy()).all()
 
 # %% [markdown]
-# That was a whole reader. `map_tensors` does the same without copying: it maps the file into memory, and the operating
-# system fetches what is touched. From headers alone one can say where a model's parameters are. *Predict:* which part
-# of the U-Net holds most of them: the way down, the middle, or the way up?
+# That was a whole reader. `map_tensors`, by way of the library `safetensors`, does the same without copying: it maps the
+# file into memory, and the operating system fetches what is touched. The header alone says where a model's parameters
+# are. *Predict:* which part of the U-Net holds most of them: the way down, the middle, or the way up?
 
 # %%
 parts = Counter()
-for name, entry in read_header(path).entries.items():
+for name, entry in header.items():
     words = name.split(".")
-    parts[".".join(words[:2]) if words[0] in ("down", "up") else words[0]] += int(np.prod(entry.shape))
+    parts[".".join(words[:2]) if words[0] in ("down", "up") else words[0]] += int(np.prod(entry["shape"]))
 order = ["conv_in", "time_embedding", "down", "mid", "up", "norm_out", "conv_out"]
 names = sorted(parts, key=lambda name: (order.index(name.split(".")[0]), name))
 figure, [axis] = show.figure(width=6.5, height=2.8)
@@ -139,7 +139,7 @@ lies = {
     "beyond the end of the file": lambda fields: fields["a"].update(shape=[4], data_offsets=[0, 16]),
     "two tensors in one place": lambda fields: fields.update(b=fields["a"]),
 }
-answers = {lie: said(read_header, forged(change)) for lie, change in lies.items()}
+answers = {lie: said(map_tensors, forged(change)) for lie, change in lies.items()}
 for lie, answer in answers.items():
     print(f"{lie}\n    {answer[:150]}")
 assert [answer.split(":")[0] for answer in answers.values()] == ["accepted"] + ["refused"] * 3
@@ -212,7 +212,7 @@ for place in sorted((desk / "diffusers").rglob("*")):
 print(f"{(desk / 'compvis.safetensors').stat().st_size:>12,}  compvis.safetensors: everything in one file")
 
 # %%
-names = list(read_header(desk / "compvis.safetensors").entries)
+names = list(map_tensors(desk / "compvis.safetensors"))
 print(Counter(name.split(".")[0] for name in names))
 report = inspect(desk / "compvis.safetensors", hash=False).text().replace(f"{desk}/", "")
 print(*report.splitlines()[:8], sep="\n")
@@ -243,7 +243,7 @@ assert all((np.asarray(image) == np.asarray(painted["ours"])).all() for image in
 # %%
 tensors = map_tensors(desk / "compvis.safetensors")
 renamed = {name.replace("input_blocks.1.0.", "input_blocks.one.0."): t for name, t in tensors.items()}
-metadata = read_header(desk / "compvis.safetensors").metadata
+metadata = read_metadata(desk / "compvis.safetensors")
 write_safetensors(desk / "renamed.safetensors", renamed, metadata)
 answer = said(ldm.load, desk / "renamed.safetensors")
 print(answer[:330], "...")

@@ -10,7 +10,7 @@ from ldm.checkpoints.checkpoint import Checkpoint, Part, split
 from ldm.checkpoints.diffusers_folder import is_diffusers_folder, read_folder, read_single
 from ldm.checkpoints.formats import is_pickled, read_file
 from ldm.checkpoints.locating import locate, lone_file
-from ldm.checkpoints.safetensors_file import map_tensors, read_header
+from ldm.checkpoints.safetensors_file import map_tensors, read_metadata
 from ldm.errors import LdmError
 from ldm.files.paths import expanded
 from ldm.files.read_write import LARGEST_CONFIG, read_text
@@ -39,7 +39,7 @@ def open_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     if found is None:
         raise LdmError(f"there is no {path}; give a checkpoint: a .safetensors or .ckpt file, or a folder")
     if not found.is_dir():
-        metadata: Mapping[str, str] = {} if is_pickled(found) else read_header(found).metadata
+        metadata: Mapping[str, str] = {} if is_pickled(found) else read_metadata(found)
         return replace(split(found, read_file(found), weights), metadata=metadata)
     if is_own_folder(found):
         return _own_folder(found)

@@ -1,6 +1,5 @@
-r"""safetensors by hand: what the library wrote is read and the other way round; a header that lies is caught."""
+r"""safetensors: what the library wrote is read and the other way round; a header that lies is caught."""
 
-import io
 import os
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from ldm.checkpoints import safetensors_file as module
-from ldm.checkpoints.safetensors_file import DTYPES, map_tensors, parse_header, read_header, write_safetensors
+from ldm.checkpoints.safetensors_file import DTYPES, map_tensors, read_metadata, write_safetensors
 from ldm.errors import LdmError
 from tests.checkpoints.made import raw_safetensors
 
@@ -24,7 +23,7 @@ def put(tmp_path, data: bytes):
 
 
 def some_tensors() -> dict[str, torch.Tensor]:
-    made = {str(dtype): (torch.arange(6).reshape(2, 3) % 2).to(dtype) for dtype in DTYPES.values()}
+    made = {str(dtype): (torch.arange(6).reshape(2, 3) % 2).to(dtype) for dtype in DTYPES}
     return made | {"scalar": torch.tensor(2.5), "none": torch.ones(0, 3), "slice": torch.arange(9.0)[::2]}
 
 
@@ -37,7 +36,7 @@ def test_what_the_library_wrote_is_read_the_same(tmp_path):
     save_file(tensors, tmp_path / "x.safetensors", {"a": "b"})
     read = map_tensors(tmp_path / "x.safetensors")
     assert read.keys() == tensors.keys() and all(same(read[name], tensors[name]) for name in tensors)
-    assert read_header(tmp_path / "x.safetensors").metadata == {"a": "b"}
+    assert read_metadata(tmp_path / "x.safetensors") == {"a": "b"}
 
 
 def test_what_we_wrote_is_read_by_the_library(tmp_path):
@@ -92,50 +91,52 @@ LIES = {
         "announces a header of 1,152,921,504,606,846,976",
     ),
     "cut in the header": (raw_safetensors({"a": ENTRY})[:20], "ends within its header, after 20 bytes"),
-    "cut in the data": (raw_safetensors({"a": ENTRY}, bytes(7)), "bytes of .*: the download was cut short"),
-    "more data": (raw_safetensors({"a": ENTRY}, bytes(9)), "has 1 bytes that belong to no tensor"),
-    "overlap": (raw_safetensors({"a": ENTRY, "b": ENTRY}, bytes(8)), "'b' overlaps the tensor before it"),
+    "cut in the data": (raw_safetensors({"a": ENTRY}, bytes(7)), "the download was cut short"),
+    "more data": (raw_safetensors({"a": ENTRY}, bytes(9)), "or something was added"),
+    "overlap": (raw_safetensors({"a": ENTRY, "b": ENTRY}, bytes(8)), "invalid offset for tensor `b`"),
     "gap": (
         raw_safetensors({"a": ENTRY, "b": ENTRY | {"data_offsets": [9, 17]}}, bytes(17)),
-        "'b' follows a gap",
+        "invalid offset for tensor `b`",
     ),
-    "negative": (raw_safetensors({"a": ENTRY | {"data_offsets": [-8, 0]}}), r"has \[-8, 0\] where"),
-    "backwards": (raw_safetensors({"a": ENTRY | {"data_offsets": [8, 0]}}, bytes(8)), "which is no slice"),
-    "one offset": (raw_safetensors({"a": ENTRY | {"data_offsets": [8]}}, bytes(8)), "which is no slice"),
+    "negative": (raw_safetensors({"a": ENTRY | {"data_offsets": [-8, 0]}}), r"integer `-8`"),
+    "backwards": (raw_safetensors({"a": ENTRY | {"data_offsets": [8, 0]}}, bytes(8)), "invalid offset"),
+    "one offset": (raw_safetensors({"a": ENTRY | {"data_offsets": [8]}}, bytes(8)), "invalid length 1"),
     "beyond": (
         raw_safetensors({"a": ENTRY | {"data_offsets": [2**62, 2**62 + 8]}}, bytes(8)),
-        "follows a gap",
+        "invalid offset for tensor `a`",
     ),
-    "shape": (raw_safetensors({"a": ENTRY | {"shape": [3]}}, bytes(8)), r"the shape \[3\] and the offsets"),
-    "huge shape": (raw_safetensors({"a": ENTRY | {"shape": [2**62] * 8}}, bytes(8)), "has the shape"),
-    "axes": (
-        raw_safetensors({"a": ENTRY | {"shape": [1] * 9}}, bytes(8)),
-        "where sizes or offsets are expected",
+    "shape": (raw_safetensors({"a": ENTRY | {"shape": [3]}}, bytes(8)), "invalid shape"),
+    "huge shape": (raw_safetensors({"a": ENTRY | {"shape": [2**62] * 8}}, bytes(8)), "overflow"),
+    "huge shape of nothing": (
+        raw_safetensors({"a": ENTRY | {"shape": [0, 2**62, 2], "data_offsets": [0, 0]}}),
+        "overflow",
     ),
-    "float": (
-        raw_safetensors({"a": ENTRY | {"shape": [2.0]}}, bytes(8)),
-        "where sizes or offsets are expected",
-    ),
-    "true": (raw_safetensors({"a": ENTRY | {"shape": [True, 2]}}, bytes(8)), "where sizes or offsets"),
+    "float": (raw_safetensors({"a": ENTRY | {"shape": [2.0]}}, bytes(8)), "floating point `2.0`"),
+    "true": (raw_safetensors({"a": ENTRY | {"shape": [True, 2]}}, bytes(8)), "boolean `true`"),
     "dtype": (
         raw_safetensors({"a": ENTRY | {"dtype": "F4"}}, bytes(8)),
-        "has the type 'F4', which is none of F64",
+        "invalid shape, data type",
     ),
-    "dtype no text": (raw_safetensors({"a": ENTRY | {"dtype": [1]}}, bytes(8)), "which is none of"),
-    "no offsets": (raw_safetensors({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "describes 'a' by"),
-    "a number": (raw_safetensors({"a": 3}), "describes 'a' by 3"),
-    "a list": (raw_safetensors([ENTRY]), "no table of tensors"),
-    "no JSON": (raw_safetensors(b"{'a': 1}"), "Expecting property name"),
-    "no text": (raw_safetensors(b"{\xff}"), "can.t decode"),
-    "nested": (raw_safetensors(b"[" * 200_000), "nested too deeply"),
-    "twice": (raw_safetensors(b'{"a": 1, "a": 1}'), "one name twice"),
-    "half a character": (raw_safetensors(b'{"\\ud800": {}}'), "surrogates not allowed"),
+    "dtype no text": (raw_safetensors({"a": ENTRY | {"dtype": [1]}}, bytes(8)), "expected string"),
+    "no offsets": (raw_safetensors({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "missing field `data_offsets`"),
+    "a number": (raw_safetensors({"a": 3}), "integer `3`"),
+    "a list": (raw_safetensors([ENTRY]), "invalid type: sequence"),
+    "no JSON": (raw_safetensors(b"{'a': 1}"), "invalid JSON"),
+    "no text": (raw_safetensors(b"{\xff}"), "invalid UTF-8"),
+    "nested": (raw_safetensors(b"[" * 200_000), "invalid type: sequence"),
+    "half a character": (raw_safetensors(b'{"\\ud800": {}}'), "hex escape"),
     "half a character in metadata": (
         raw_safetensors({"__metadata__": {"a": "\ud800"}}),
-        "surrogates not allowed",
+        "hex escape",
     ),
-    "metadata": (raw_safetensors({"__metadata__": {"a": 1}}), "metadata is no table of texts"),
+    "metadata": (raw_safetensors({"__metadata__": {"a": 1}}), "expected a string"),
 }
+
+
+def test_numbers_of_a_type_that_models_do_not_have_are_refused(tmp_path):
+    entry = {"dtype": "F4", "shape": [4], "data_offsets": [0, 2]}
+    with pytest.raises(LdmError, match="'a' has the type torch.float4.*none of F64"):
+        map_tensors(put(tmp_path, raw_safetensors({"a": entry}, bytes(2))))
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -147,7 +148,7 @@ def test_a_header_that_lies_is_an_error_that_says_how(tmp_path, lie):
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(LdmError, match="cannot read .*nowhere.*No such file"):
-        read_header(tmp_path / "nowhere")
+        read_metadata(tmp_path / "nowhere")
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
@@ -171,19 +172,19 @@ GOOD = raw_safetensors(
 
 
 @pytest.mark.long
-@settings(max_examples=8000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4),
     st.integers(-3, 3),
 )
-def test_a_mutated_header_is_read_or_refused_and_never_breaks_the_reader(changes, longer):
+def test_a_mutated_header_is_read_or_refused_and_never_breaks_the_reader(tmp_path_factory, changes, longer):
     data = bytearray(GOOD)
     for place, byte in changes:
         data[place] = byte
-    data = bytes(data[: len(data) + longer]) + bytes(max(0, longer))
+    path = tmp_path_factory.getbasetemp() / "mutated.safetensors"
+    path.write_bytes(bytes(data[: len(data) + longer]) + bytes(max(0, longer)))
     try:
-        header = parse_header(io.BytesIO(data), len(data))
-    except ValueError:  # `read_header` makes it an LdmError
+        tensors = map_tensors(path)
+    except LdmError:
         return
-    start = 8 + int.from_bytes(data[:8], "little")
-    assert all(start <= entry.begin <= entry.end <= len(data) for entry in header.entries.values())
+    assert sum(tensor.nbytes for tensor in tensors.values()) <= path.stat().st_size

@@ -20,7 +20,7 @@ from torch import Tensor
 from ldm.checkpoints.formats import read_file
 from ldm.checkpoints.inspect import inspect
 from ldm.checkpoints.pickle_file import globals_of, read_pickled
-from ldm.checkpoints.safetensors_file import map_tensors, read_header, write_safetensors
+from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_safetensors
 from ldm.errors import LdmError
 from tests.checkpoints.handwritten import zip_archive
 from tests.fuzz.mutate import (
@@ -240,7 +240,7 @@ def read_safe(folder: Path, _: Any) -> tuple[dict[str, Tensor], Any]:
     path = folder / "x.safetensors"
     if zlib.crc32(path.read_bytes()) % 8 == 0:
         inspect(path, hash=False).text()
-    return map_tensors(path), read_header(path).metadata
+    return map_tensors(path), read_metadata(path)
 
 
 def wrong_safe(folder: Path, read: Any, _: Any) -> str | None:
