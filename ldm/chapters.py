@@ -110,13 +110,15 @@ APPENDICES = (
             "images.metadata",
             *under(
                 "checkpoints",
-                "notes names strangers foreign key_map safetensors_file folder archive unpickle",
+                "notes names key_map safetensors_file folder foreign archive unpickle pickle_file formats",
             ),
-            *under("checkpoints", "pickle_file formats checkpoint detect diffusers_folder locating opening"),
             *under(
-                "checkpoints", "infer_sizes schedules settings agreement plain_yaml evidence infer_config"
+                "checkpoints", "checkpoint detect diffusers_folder locating opening infer_sizes schedules"
             ),
-            *under("checkpoints", "validate tokenizer_io collect write known inspect"),
+            *under(
+                "checkpoints", "settings check_settings plain_yaml hints infer_config validate tokenizer_io"
+            ),
+            *under("checkpoints", "collect write known inspect"),
         ),
         ("09_checkpoints",),
     ),

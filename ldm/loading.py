@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from ldm.arguments import checked
 from ldm.backend.accelerate import accelerate
 from ldm.backend.cpu import bfloat16_instructions
-from ldm.backend.memory_format import converted, lay_out
+from ldm.backend.memory_format import converted
 from ldm.checkpoints.checkpoint import Checkpoint
-from ldm.checkpoints.collect import gather, gather_part
-from ldm.checkpoints.folder import read_clip, read_model
+from ldm.checkpoints.collect import collect, collect_part
+from ldm.checkpoints.folder import read_clip
 from ldm.checkpoints.locating import hub_cache, locate
-from ldm.checkpoints.opening import is_own_folder, open_checkpoint, parameters
-from ldm.checkpoints.validate import demand_finite
+from ldm.checkpoints.opening import parameters
+from ldm.checkpoints.validate import check_finite
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.files.leftovers import recover
@@ -35,15 +35,15 @@ DTYPES = {
     str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 }
 
-# Models up to this many numbers run in full precision everywhere: they are fast enough, and it is one worry less.
+# Models of up to this many parameters run in full precision everywhere: they are fast enough, and nothing can overflow.
 SMALL = 100_000_000
 
 
 def find(model: str | Path) -> Path:
     """The folder or file of a model: a path to it, or a name under `weights/`.
 
-    Names are looked for in ./weights, in the repository's weights/, and among the weights that the installed package
-    carries; "organisation/name" in the hub's cache on this machine, too. Nothing is downloaded. Raises `LdmError` that
+    Names are looked up in ./weights, in the repository's weights/, and among the weights that the installed package
+    carries; "organisation/name" also in the hub's cache on this machine. Nothing is downloaded. Raises `LdmError` that
     says what is there instead, or lists those places.
     """
     given = expanded(model)
@@ -62,7 +62,7 @@ def find(model: str | Path) -> Path:
         if found is not None:
             return found
         absent.append(place)
-    if any(recover(place) for place in absent):  # a writer was killed while it replaced that folder
+    if any(recover(place) for place in absent):  # a writer was killed while it was replacing that folder
         return find(model)
     if "://" in str(model):
         raise LdmError(
@@ -82,7 +82,7 @@ def find(model: str | Path) -> Path:
 
 
 def weights_folders() -> list[Path]:
-    """Where the models are that have a name: here, in the repository, and in the installed package."""
+    """Where named models are: here, in the repository, and in the installed package."""
     return [root / "weights" for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
 
 
@@ -99,9 +99,7 @@ def read_device(device: torch.device | str | None) -> torch.device:
         return pick_device()
     try:
         found = torch.empty(1, device=device).device
-    except (
-        Exception
-    ) as error:  # torch raises nearly any type, depending on the device and on how it was built
+    except Exception as error:  # torch raises nearly any type, depending on the device and on its build
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise LdmError(
             f"device {str(device)!r} is not here ({reason}); give another, or none to take the fastest"
@@ -120,10 +118,10 @@ def read_dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 
 def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
-    """What a model of so many parameters runs best in: half precision on a GPU, and on a CPU that computes in bfloat16.
+    """The best dtype for so many parameters: half precision on a GPU, and on a CPU that computes in bfloat16.
 
-    bfloat16 on the CPU, because only that is fast there; float16 on a GPU, because it has three binary digits
-    more. A small model runs in float32 everywhere.
+    On a CPU, bfloat16 is the only fast one; on a GPU, float16 has three more binary digits. A small model runs in
+    float32 everywhere.
     """
     if numbers <= SMALL:
         return torch.float32
@@ -142,7 +140,7 @@ def load(
     prediction: str | None = None,
     vae: str | Path | None = None,
 ) -> LatentDiffusion:
-    """A model ready to paint, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
+    """A model ready to generate, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
     ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
     ldm.load("v1-5-pruned-emaonly.safetensors").generate("an astronaut riding a horse")[0].show()
@@ -150,21 +148,15 @@ def load(
     Its parameters are frozen, so a step outside `torch.no_grad` keeps no graph; to train it, `requires_grad_(True)`.
 
     `dtype` (or its name, such as "bfloat16") and `device` are chosen if not given (`pick_dtype`, `pick_device`), and
-    logged. `config`, or the path of a
-    config.json, overrides what is detected; `prediction` ("eps" or "v") only what the U-Net is taken to predict.
-    `weights` chooses between averaged ("ema") and "live" ones where a file has both. `vae` names a file or folder whose
-    VAE takes the place of the model's own, for checkpoints that come without one. Files are mapped, not read:
-    a tensor that keeps its dtype takes no memory of its own; so on a CPU a text encoder in float32 stays as it is, and
-    only U-Net and VAE get another `dtype`. Raises `LdmError` for what is no such model.
+    logged. `config`, or the path of a config.json, overrides what is detected; `prediction` ("eps" or "v") only what
+    the U-Net is taken to predict. `weights` chooses between averaged ("ema") and "live" ones where a file has both.
+    `vae` names a file or folder whose VAE replaces the model's own, for checkpoints that come without one.
+
+    Files are mapped, not read: a tensor that keeps its dtype takes no memory of its own. On a CPU, therefore, a text
+    encoder in float32 stays as it is, and only U-Net and VAE get another `dtype`. Raises `LdmError` for what is not
+    such a model.
     """
-    path = find(model)
-    if is_own_folder(path) and weights is not None:
-        raise LdmError(
-            f"weights={weights!r}, but {path} is a folder of this project's, which has one set of weights; leave it out"
-        )
-    if is_own_folder(path) and config is None and prediction is None and vae is None:
-        return _load_own(path, dtype, device)
-    made = gather(path, read_config(config), weights, prediction, None if vae is None else find(vae))
+    made = collect(find(model), read_config(config), weights, prediction, None if vae is None else find(vae))
     dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
         kind = _text_dtype(tensors, dtype, device) if name == "text" else dtype
@@ -172,24 +164,11 @@ def load(
     return made.model.eval().requires_grad_(False)
 
 
-def _load_own(
-    folder: Path, dtype: torch.dtype | str | None, device: torch.device | str | None
-) -> LatentDiffusion:
-    """The model of a folder in this project's own layout."""
-    checkpoint = open_checkpoint(folder)
-    dtype, device = _settle(checkpoint, dtype, device)
-    text = _text_dtype(checkpoint.parts["text"].tensors, dtype, device)
-    model = read_model(folder, dtype, text).to(device)
-    for network in (model.unet, model.vae):
-        lay_out(network)
-    return accelerate(model.requires_grad_(False))
-
-
 def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """What the text encoder computes in: on a CPU in float32 rather than less, if that is what its file holds.
+    """The text encoder's dtype: on a CPU float32 rather than less, if that is what its file holds.
 
-    It runs once a picture, so its speed does not count. And mapped from the file, it takes no memory of its own: in
-    bfloat16 that of Stable Diffusion 1 would be a copy of 246 MB.
+    It runs once an image, so its speed does not matter, and mapped from the file it takes no memory of its own: in
+    bfloat16, Stable Diffusion 1's would be a copy of 246 MB.
     """
     full = {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     return torch.float32 if full and device.type == "cpu" and dtype.itemsize < 4 else dtype
@@ -203,25 +182,25 @@ def _fill(
     device: torch.device,
     part: str,
 ) -> None:
-    """Give a network on the meta device its weights: one tensor after another, and none is held twice."""
+    """Give a network on the meta device its weights, one tensor at a time, so that none is held twice."""
     ready = {}
     for name, tensor in tensors.items():
         ready[name] = _aligned(converted(tensor, device, dtype))
-        if ready[name].data_ptr() != tensor.data_ptr():  # read just now; what is only mapped is left in peace
-            demand_finite({name: ready[name]}, source, part)
+        if ready[name].data_ptr() != tensor.data_ptr():  # read just now; what is only mapped stays unread
+            check_finite({name: ready[name]}, source, part)
     network.load_state_dict(ready, assign=True)
     accelerate(network)
 
 
 def _aligned(tensor: Tensor) -> Tensor:
-    """A copy if the numbers do not start at a multiple of their size, as in some old files: kernels expect that."""
+    """A copy if the numbers do not start at a multiple of their size, as in some old files: kernels require that."""
     return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
 
 
 def _settle(
     checkpoint: Checkpoint, dtype: torch.dtype | str | None, device: torch.device | str | None
 ) -> tuple[torch.dtype, torch.device]:
-    """What to compute in and where: as asked for, or chosen here, which is logged (of a small model, for debugging)."""
+    """The dtype and device to compute in: as asked for, or chosen here and logged (for a small model as debug)."""
     place = read_device(device)
     numbers = sum(parameters(part.tensors) for part in checkpoint.parts.values())
     kind = pick_dtype(numbers, place) if dtype is None else read_dtype(dtype)
@@ -239,13 +218,13 @@ def read_config(config: Config | str | Path | None) -> Config | None:
     try:
         return Config.from_json(text)
     except LdmError as error:
-        raise LdmError(f"{config} is no config of a model: {error}") from error
+        raise LdmError(f"{config} is not a model's config: {error}") from error
 
 
 def _load_lone(
     path: str | Path, part: str, dtype: torch.dtype | str | None, device: torch.device | str | None
 ) -> nn.Module:
-    found = gather_part(find(path), part)
+    found = collect_part(find(path), part)
     dtype, device = _settle(found.checkpoint, dtype, device)
     _fill(found.network, found.part.tensors, found.part.source, dtype, device, part)
     return found.network.eval().requires_grad_(False)

@@ -85,9 +85,9 @@ assert entry["dtype"] == "F16"
 assert (numbers == map_tensors(path)["conv_in.weight"].numpy()).all()
 
 # %% [markdown]
-# That was a whole reader. `map_tensors`, by way of the library `safetensors`, does the same without copying: it maps the
-# file into memory, and the operating system fetches what is touched. The header alone says where a model's parameters
-# are. *Predict:* which part of the U-Net holds most of them: the way down, the middle, or the way up?
+# That was a whole reader. `map_tensors`, by way of the library `safetensors`, does the same without copying: it maps
+# the file into memory, and the operating system fetches what is touched. The header alone says where a model's
+# parameters are. *Predict:* which part of the U-Net holds most of them: the way down, the middle, or the way up?
 
 # %%
 parts = Counter()

@@ -4,11 +4,11 @@ r"""Zip archives as torch writes them: records one after another, never compress
     directory                 the name, the size and the place of each record
     end of the directory      where the directory begins; before it torch writes the same again in 64 bits
 
-Zip is a loose format. A file can hold two directories, records that overlap, or a size in the directory and another
-one in the header; each reader then believes something else, and a file that one program has checked is another file to
-the program that opens it. So there is one reader here, for the check and for the use, and it accepts one form only:
-the directory ends the file, nothing is compressed, every size is said once or twice alike, and no byte belongs to two
-records. Source: PKWARE's APPNOTE, version 6.3.10, sections 4.3 and 4.5.3.
+Zip is a loose format. A file can hold two directories, records that overlap, or different sizes in the directory and in
+a header; each reader then believes something else, and the file that one program has checked is not the file that
+another opens. So one reader serves here for the check and for the use, and it accepts one form only: the directory ends
+the file, nothing is compressed, numbers that are given twice are equal, and no byte belongs to two records.
+Source: PKWARE's APPNOTE, version 6.3.10, sections 4.3 and 4.5.3.
 """
 
 import struct
@@ -17,21 +17,22 @@ from dataclasses import dataclass
 NEWEST = 63  # the version of the format, times ten, that a reader may be asked to know
 MOST_RECORDS = 100_000  # Stable Diffusion's checkpoints have some two thousand
 
-_HEADER = struct.Struct("<4s5H3I2H")  # before each record
-_ENTRY = struct.Struct("<4s6H3I5H2I")  # in the directory
+_HEADER = struct.Struct(
+    "<4s2x2H8x2I2H"
+)  # before each record: mark, flags, method, packed size, size, lengths
+_ENTRY = struct.Struct(
+    "<4s2x3H4x3I4H6xI"
+)  # in the directory: also version, CRC, length of a comment, disk, place
 _END = struct.Struct("<4s4H2IH")
-_END64 = struct.Struct("<4sQ2H2I4Q")
+_END64 = struct.Struct("<4sQ4x2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")  # between the two: where the one in 64 bits begins
-_FULL16, _FULL32 = (
-    0xFFFF,
-    0xFFFFFFFF,
-)  # in a field that is too narrow for its number, which then stands elsewhere
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF  # in a field too narrow for its number, which then stands elsewhere
 _ENCRYPTED, _SIZES_FOLLOW = 1, 8  # flags; the latter: the header has no sizes yet, they follow its record
 
 
 @dataclass(frozen=True)
 class Record:
-    """Where the bytes of one record lie in the file, and what the directory says of them."""
+    """Where the bytes of one record are in the file, and what the directory says of them."""
 
     begin: int
     end: int
@@ -39,36 +40,39 @@ class Record:
     plain: bool  # neither compressed nor encrypted: otherwise they may unpack to any size
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """What the directory says about one record."""
-
-    name: bytes
-    flags: int
-    method: int  # of compression; 0: none
-    size: int
-    packed: int  # its size in the file
-    header: int  # where it begins
-    crc32: int
-
-
 def read_directory(data: memoryview) -> dict[str, Record]:
     """All records of an archive, by name. Raises `ValueError` that says what is wrong."""
-    start, size, count = _end(data)
-    entries = _entries(data[start : start + size], count)
+    start, length, count = _end(data)
+    directory, at, entries = data[start : start + length], 0, []
+    for _ in range(count):
+        if length - at < _ENTRY.size:
+            raise ValueError("its directory is cut short")
+        mark, needed, flags, method, crc32, packed, size, *lengths, comment, disk, place = _ENTRY.unpack_from(
+            directory, at
+        )
+        name, extra, at = _name_and_extra(directory, at + _ENTRY.size, *lengths)
+        if mark != b"PK\1\2" or comment or disk or needed > NEWEST or at > length:
+            raise ValueError("its directory is damaged")
+        size, packed, place = _in_64_bits(extra, size, packed, place)
+        plain = not method and not flags & _ENCRYPTED
+        if plain and packed != size:
+            raise ValueError(f"its record {name[:60]!r} has two sizes")
+        entries.append((place, name, flags, method, size, packed, crc32, plain))
+    if at != length:
+        raise ValueError("its directory has more in it than its records")
     records: dict[str, Record] = {}
     free = 0  # the first byte that belongs to no record yet
-    for entry in sorted(entries, key=lambda entry: entry.header):
-        name = entry.name.decode()
-        if name in records:
-            raise ValueError(f"it has two records named {name[:60]!r}")
-        if entry.header < free:
-            raise ValueError(f"its record {name[:60]!r} overlaps the one before it")
-        begin = _begin(data, entry)
-        free = begin + entry.packed
+    for place, name, flags, method, size, packed, crc32, plain in sorted(entries):
+        text = name.decode()
+        if text in records:
+            raise ValueError(f"it has two records named {text[:60]!r}")
+        if place < free:
+            raise ValueError(f"its record {text[:60]!r} overlaps the one before it")
+        begin = _begin(data, place, name, flags, method, size, packed)
+        free = begin + packed
         if free > start:
-            raise ValueError(f"its record {name[:60]!r} reaches into the directory")
-        records[name] = Record(begin, free, entry.crc32, not entry.method and not entry.flags & _ENCRYPTED)
+            raise ValueError(f"its record {text[:60]!r} reaches into the directory")
+        records[text] = Record(begin, free, crc32, plain)
     return records
 
 
@@ -83,7 +87,7 @@ def _end(data: memoryview) -> tuple[int, int, int]:
     if locator >= _END64.size and bytes(data[locator : locator + 4]) == b"PK\6\7":
         end = locator - _END64.size
         _, disk, where, many = _LOCATOR.unpack_from(data, locator)
-        mark, rest, _, _, *disks64, here, count, size, start = _END64.unpack_from(data, end)
+        mark, rest, *disks64, here, count, size, start = _END64.unpack_from(data, end)
         disks += [disk, *disks64]
         if mark != b"PK\6\6" or where != end or rest != _END64.size - 12 or many != 1:
             raise ValueError("the end of its directory in 64 bits is not where it should be")
@@ -98,55 +102,18 @@ def _end(data: memoryview) -> tuple[int, int, int]:
     return start, size, count
 
 
-def _entries(directory: memoryview, count: int) -> list[_Listed]:
-    entries, at = [], 0
-    for _ in range(count):
-        if len(directory) - at < _ENTRY.size:
-            raise ValueError("its directory is cut short")
-        fields = _ENTRY.unpack_from(directory, at)
-        (
-            mark,
-            _,
-            needed,
-            flags,
-            method,
-            _,
-            _,
-            crc32,
-            packed,
-            size,
-            long_name,
-            long_extra,
-            comment,
-            disk,
-            *_,
-        ) = fields
-        header = fields[-1]
-        at += _ENTRY.size
-        name = bytes(directory[at : at + long_name])
-        extra = bytes(directory[at + long_name : at + long_name + long_extra])
-        at += long_name + long_extra
-        if mark != b"PK\1\2" or comment or disk or needed > NEWEST or at > len(directory):
-            raise ValueError("its directory is damaged")
-        size, packed, header = _in_64_bits(extra, size, packed, header)
-        if packed != size and not method and not flags & _ENCRYPTED:
-            raise ValueError(f"its record {name[:60]!r} has two sizes")
-        entries.append(_Listed(name, flags, method, size, packed, header, crc32))
-    if at != len(directory):
-        raise ValueError("its directory has more in it than its records")
-    return entries
+def _name_and_extra(data: memoryview, at: int, name: int, extra: int) -> tuple[bytes, bytes, int]:
+    """A record's name and extra field, of these lengths, and where they end."""
+    middle, end = at + name, at + name + extra
+    return bytes(data[at:middle]), bytes(data[middle:end]), end
 
 
 def _in_64_bits(extra: bytes, *numbers: int) -> list[int]:
     """The numbers, each that is full replaced by the next one from the extra field of kind 1."""
-    at = 0
     wide = b""
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == 1:
-            wide = extra[at + 4 : at + 4 + length]
-            break
-        at += 4 + length
+    while len(extra) >= 4 and not wide:
+        kind, length = struct.unpack_from("<2H", extra)
+        wide, extra = extra[4 : 4 + length] if kind == 1 else b"", extra[4 + length :]
     found = []
     for number in numbers:
         if number == _FULL32:
@@ -157,18 +124,15 @@ def _in_64_bits(extra: bytes, *numbers: int) -> list[int]:
     return found
 
 
-def _begin(data: memoryview, entry: _Listed) -> int:
+def _begin(data: memoryview, at: int, name: bytes, flags: int, method: int, size: int, packed: int) -> int:
     """Where a record begins: after its header, which must say what the directory says."""
-    if entry.header + _HEADER.size > len(data):
-        raise ValueError(f"the header of {entry.name[:60]!r} lies beyond its end")
-    fields = _HEADER.unpack_from(data, entry.header)
-    mark, _, flags, method, _, _, _, packed, size, long_name, long_extra = fields
-    at = entry.header + _HEADER.size
-    name = bytes(data[at : at + long_name])
-    extra = bytes(data[at + long_name : at + long_name + long_extra])
-    if mark != b"PK\3\4" or (name, method, flags) != (entry.name, entry.method, entry.flags):
-        raise ValueError(f"the header of {entry.name[:60]!r} contradicts the directory")
-    sizes = _in_64_bits(extra, size, packed)
-    if sizes != [entry.size, entry.packed] and not (flags & _SIZES_FOLLOW and sizes == [0, 0]):
-        raise ValueError(f"the header of {entry.name[:60]!r} says another size than the directory")
-    return at + long_name + long_extra
+    if at + _HEADER.size > len(data):
+        raise ValueError(f"the header of {name[:60]!r} lies beyond its end")
+    mark, *kind, packed_here, size_here, name_length, extra_length = _HEADER.unpack_from(data, at)
+    same, extra, begin = _name_and_extra(data, at + _HEADER.size, name_length, extra_length)
+    if mark != b"PK\3\4" or (same, kind) != (name, [flags, method]):
+        raise ValueError(f"the header of {name[:60]!r} contradicts the directory")
+    sizes = _in_64_bits(extra, size_here, packed_here)
+    if sizes != [size, packed] and not (flags & _SIZES_FOLLOW and sizes == [0, 0]):
+        raise ValueError(f"the header of {name[:60]!r} says another size than the directory")
+    return begin

@@ -6,9 +6,9 @@ One file of Stable Diffusion holds everything that training held. Prefixes tell 
     first_stage_model.*         the VAE
     cond_stage_model.*          the text encoder
     model_ema.*                 the U-Net again, averaged over training (EMA), without dots in its names
-    betas, alphas_cumprod, ...  what else there is: see `ldm.checkpoints.strangers`
+    betas, alphas_cumprod, ...  everything else: see `ldm.checkpoints.foreign`
 
-The average paints better, so it is taken where there is one; to train on, one takes the "live" weights.
+The average gives better images, so it is taken where there is one; to go on training, take the "live" weights.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,10 +18,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ldm.checkpoints.foreign import INVERSION, is_inversion
+from ldm.checkpoints.foreign import INVERSION, is_harmless, is_inversion
 from ldm.checkpoints.names import Layout
 from ldm.checkpoints.notes import note
-from ldm.checkpoints.strangers import is_harmless
 from ldm.errors import LdmError
 
 PREFIXES = {
@@ -34,8 +33,19 @@ PREFIXES = {
     "conditioner.embedders.1.model.": "text_2",
     "model_ema.": "ema",
 }
-# Marks that tell what shapes cannot: prediction of v, and a schedule that ends in noise alone.
+# A name that only one kind of network has, in a file that holds it alone.
+BARE = {
+    "decoder.conv_in.weight": "vae",
+    "input_blocks.0.0.weight": "unet",
+    "time_embedding.linear_1.weight": "unet",
+    "token_embedding.weight": "text",  # OpenCLIP
+    "text_model.embeddings.token_embedding.weight": "text",
+    "embeddings.token_embedding.weight": "text",  # transformers 5 and later
+}
+MOST_WRAPPERS = 4  # prefixes before every name
+# Marks that tell what shapes cannot: prediction of v, and a schedule with zero terminal SNR.
 MARKS = ("v_pred", "ztsnr")
+BUFFERS = ("alphas_cumprod", "scale_factor")  # what the original code keeps of its settings among the tensors
 
 PART_NAMES = {"text": "text encoder", "vae": "VAE", "unet": "U-Net", "text_2": "second text encoder"}
 
@@ -62,11 +72,11 @@ class Checkpoint:
     form: str  # of the whole, in words
     parts: dict[str, Part]  # "unet", "vae", "text", and for SDXL "text_2"
     dropped: tuple[str, ...] = ()  # names of what is known and not needed
-    strange: tuple[str, ...] = ()  # names of what is not known
+    unknown: tuple[str, ...] = ()  # names of all other tensors
     ema: bool = False  # whether it has both averaged and live weights
     trouble: str | None = None  # why the weights that were asked for cannot be used, and what to do
     marks: tuple[str, ...] = ()
-    alpha_bar: Tensor | None = None  # the table `alphas_cumprod` of its noise schedule
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)  # those of `BUFFERS` that it has
     settings: Mapping[str, Any] = field(default_factory=dict)  # JSON that came with it, by part
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,41 +84,37 @@ class Checkpoint:
 def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None) -> Checkpoint:
     """Sort the tensors of one file into networks.
 
-    `weights`: "ema" or "live" if the file has both; EMA where present if None. Raises `LdmError` when EMA is asked for
-    and there is none.
+    `weights`: "ema" or "live" if the file has both; None takes EMA where present. Raises `LdmError` when EMA is asked
+    for and there is none.
     """
     outer, tensors = unwrap(tensors)
     groups: dict[str, dict[str, Tensor]] = {}
     where: dict[str, str] = {}
-    dropped, strange, marks = [], [], []
+    dropped, unknown = [], []
     for name, tensor in tensors.items():
         prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
-        if name in MARKS:
-            marks.append(name)
-        elif is_harmless(name):
+        if is_harmless(name):
             dropped.append(name)
-        elif prefix is None:
-            strange.append(name)
-        else:
+        elif prefix is not None:
             groups.setdefault(PREFIXES[prefix], {})[name.removeprefix(prefix)] = tensor
             where[PREFIXES[prefix]] = prefix
+        elif name not in MARKS:
+            unknown.append(name)
     if not groups.keys() - {"ema"}:
         return _bare(
-            path, {name: tensors[name] for name in tensors if name not in dropped}, tuple(dropped), outer
+            path, {name: t for name, t in tensors.items() if name not in dropped}, tuple(dropped), outer
         )
     averaged = ema_names(groups.get("unet", ()))
     ema = groups.pop("ema", {})
-    strange += [f"model_ema.{name}" for name in ema.keys() - set(averaged.values())]
+    unknown += [f"model_ema.{name}" for name in ema.keys() - set(averaged.values())]
     ema = {name: ema[other] for name, other in averaged.items() if other in ema}
+    one_set = f"{path} has one set of weights, and nothing in it says"
     if weights == "ema" and not ema:
         raise LdmError(
-            f"{path} has one set of weights, and nothing in it says that they are averaged (EMA); to take them as they "
-            "are, leave out weights='ema'"
+            f"{one_set} that they are averaged (EMA); to take them as they are, leave out weights='ema'"
         )
     if weights == "live" and not ema:
-        note(
-            f"{path} has one set of weights, and nothing in it says whether they are live; taken as they are"
-        )
+        note(f"{one_set} whether they are live; taken as they are")
     trouble, lacking = None, len(averaged) - len(ema)
     if ema and weights != "live" and lacking:
         trouble = (
@@ -125,37 +131,34 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
         "single file (CompVis)",
         {name: Part(group, layout_of(group), path, outer + where[name]) for name, group in groups.items()},
         tuple(dropped),
-        tuple(strange),
+        tuple(unknown),
         bool(ema),
         trouble,
-        tuple(marks),
-        tensors.get("alphas_cumprod"),
+        tuple(name for name in MARKS if name in tensors),
+        {name: tensors[name] for name in BUFFERS if name in tensors},
     )
 
 
 def unwrap(tensors: Mapping[str, Tensor]) -> tuple[str, Mapping[str, Tensor]]:
     """The prefix that stands before every name and means nothing, and the tensors without it.
 
-    torch.compile puts `_orig_mod.` into the names, DistributedDataParallel `module.`, and whoever saved a network as
-    part of a module of their own, that module's name. A prefix is taken off only if all names have it and the
-    rest are those of a network that is known.
+    torch.compile puts `_orig_mod.` into the names, DistributedDataParallel `module.`, and a network that was saved as
+    part of a larger module has that module's name. A prefix is removed only if all names have it and the rest are
+    those of a network that is known.
     """
     plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in tensors.items()}
     if len(plain) < len(tensors):  # the same names with it and without: not for us to choose
         return "", tensors
     prefix, names = "", [name for name in plain if not is_harmless(name)]
     for _ in range(MOST_WRAPPERS):
-        if not names or _is_known(name.removeprefix(prefix) for name in names):
+        rest = [name.removeprefix(prefix) for name in names]
+        if not rest or any(name in BARE or name.startswith(tuple(PREFIXES)) for name in rest):
             return prefix, {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
-        word, dot, _ = names[0].removeprefix(prefix).partition(".")
+        word, dot, _ = rest[0].partition(".")
         prefix += word + dot
         if not dot or not all(name.startswith(prefix) for name in names):
             break
     return "", plain
-
-
-def _is_known(names: Iterable[str]) -> bool:
-    return any(name in BARE or name.startswith(tuple(PREFIXES)) for name in names)
 
 
 def ema_names(names: Iterable[str]) -> dict[str, str]:
@@ -165,28 +168,15 @@ def ema_names(names: Iterable[str]) -> dict[str, str]:
 
 def _bare(path: Path, tensors: dict[str, Tensor], dropped: tuple[str, ...], outer: str) -> Checkpoint:
     """A file of one network, without a prefix."""
-    kind = next((BARE[name] for name in tensors if name in BARE), None)
-    if kind is None:
-        words = is_inversion({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-        return Checkpoint(
-            path, "file", {}, dropped, tuple(tensors), trouble=f"it is {INVERSION}" if words else None
-        )
-    if kind == "vae":  # its training may have left an average of it
+    part = next((BARE[name] for name in tensors if name in BARE), None)
+    if part is None:
+        inversion = is_inversion({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        trouble = f"it is {INVERSION}" if inversion else None
+        return Checkpoint(path, "file", {}, dropped, tuple(tensors), trouble=trouble)
+    if part == "vae":  # its training may have left an average of it
         dropped += tuple(name for name in tensors if name.startswith("model_ema."))
     own = {name: tensor for name, tensor in tensors.items() if name not in dropped}
-    return Checkpoint(path, "file of one network", {kind: Part(own, layout_of(own), path, outer)}, dropped)
-
-
-# A name that only one kind of network has.
-BARE = {
-    "decoder.conv_in.weight": "vae",
-    "input_blocks.0.0.weight": "unet",
-    "time_embedding.linear_1.weight": "unet",
-    "token_embedding.weight": "text",  # OpenCLIP
-    "text_model.embeddings.token_embedding.weight": "text",
-    "embeddings.token_embedding.weight": "text",  # from transformers 5 on
-}
-MOST_WRAPPERS = 4  # prefixes before every name
+    return Checkpoint(path, "file of one network", {part: Part(own, layout_of(own), path, outer)}, dropped)
 
 
 def layout_of(names: Iterable[str]) -> Layout:

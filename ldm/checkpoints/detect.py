@@ -1,7 +1,7 @@
 r"""What is in this file? Which model, or what else that is often taken for one.
 
 The shapes of a few tensors tell the families of Stable Diffusion apart: how many channels the U-Net takes, how wide
-its context is, and whether the maps around its transformers are convolutions (version 1) or linear (version 2).
+its context is, and whether the projections around its transformers are convolutions (version 1) or linear (version 2).
 They cannot tell what the U-Net predicts: versions 2 base and 2 for 768 pixels have the same shapes.
 """
 
@@ -29,10 +29,10 @@ NAMES = {
 }
 SUPPORTED = ("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint")
 
-LARGEST = 2**20  # no side of a tensor of Stable Diffusion comes near
+LARGEST = 2**20  # no dimension of Stable Diffusion's tensors comes near
 
 
-def side(shapes: Shapes, name: str, axis: int) -> int:
+def dimension(shapes: Shapes, name: str, axis: int) -> int:
     """One number of a tensor's shape. Raises `LdmError` if there is no such tensor, or it has another form."""
     if name not in shapes:
         raise LdmError(
@@ -53,17 +53,16 @@ def family(checkpoint: Checkpoint) -> str | None:
         return None
     part = checkpoint.parts["unet"]
     shapes = part.shapes
-    entry = {"compvis": "input_blocks.0.0.weight"}.get(part.layout, "conv_in.weight")
-    channels = side(shapes, entry, 1)
+    entry = "input_blocks.0.0.weight" if part.layout == "compvis" else "conv_in.weight"
+    channels = dimension(shapes, entry, 1)
     if any(name.startswith(("label_emb.", "add_embedding.")) for name in shapes):
         two = "text_2" in checkpoint.parts or "add_embedding.linear_1.weight" in shapes
         return "sdxl" if two else "sdxl-refiner"
     rank = next((len(shape) for name, shape in shapes.items() if name.endswith(".proj_in.weight")), None)
     if rank not in (2, 4):
         raise LdmError(f"{part.source}: the U-Net has no spatial transformer; is it another kind of model?")
-    version = "sd1" if rank == 4 else "sd2"
-    variants = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}
-    found = version + variants.get(channels, f" with {channels} channels")
+    variant = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}.get(channels, f" with {channels} channels")
+    found = ("sd1" if rank == 4 else "sd2") + variant
     if found not in NAMES:
         raise LdmError(
             f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 for an inpainting model"
@@ -78,36 +77,35 @@ CLASSES = {
     "vae": "AutoencoderKL",
     "text_encoder": r"CLIPTextModel(WithProjection)?|CLIPModel",
     "tokenizer": r"CLIPTokenizer(Fast)?",
-    # All that walk along the same noise schedule; which of them is up to `sampler=`.
+    # All that use the same noise schedule; which sampler to take is up to `sampler=`.
     "scheduler": r"(DDIM|DDPM|PNDM|LMS|Heun|Euler|KDPM2|DPMSolver|DEIS|UniPC|SASolver)\w*Scheduler",
 }
-# Those around a whole Stable Diffusion, which opens without what is added to it.
+# Classes around a whole Stable Diffusion, which opens without what they add.
 AROUND = {
     "": r"StableDiffusion(ControlNet|Adapter|PAG|SAG|Panorama|DiffEdit|AttendAndExcite)\w*Pipeline",
     "scheduler": r"(LCM|TCD)Scheduler",
 }
 # Whose classes these are, where that says more than the class.
-FAMILIES = (
-    (r"^Flux", "a Flux model"),
-    (r"^(StableDiffusion3|SD3)", "a Stable Diffusion 3 model"),
-    (r"^StableDiffusionXL", "Stable Diffusion XL"),
-    (r"^StableDiffusionInstructPix2Pix", "InstructPix2Pix"),
-    (r"^(AltDiffusion|Roberta|XLMRoberta)", "AltDiffusion, which reads prompts by another text encoder"),
-    (r"^LatentConsistency", "a latent consistency model, which has a sampler of its own"),
-)
+FAMILIES = {
+    r"^Flux": "a Flux model",
+    r"^(StableDiffusion3|SD3)": "a Stable Diffusion 3 model",
+    r"^StableDiffusionXL": "Stable Diffusion XL",
+    r"^StableDiffusionInstructPix2Pix": "InstructPix2Pix",
+    r"^(AltDiffusion|Roberta|XLMRoberta)": "AltDiffusion, which has another text encoder",
+    r"^LatentConsistency": "a latent consistency model, which has a sampler of its own",
+}
 
 
 def classes_of(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Each part of a diffusers folder with the class that its JSON names; the pipeline, which is "", first."""
-    index = settings.get("", {})
-    named = [(part, index.get(part)) for part in CLASSES if part]
-    own = [(part, settings.get(part, {})) for part in CLASSES]
-    for part, table in own:
+    for part in CLASSES:
+        table = settings.get(part, {})
         if table.get("_class_name") is not None:
             yield part, str(table["_class_name"])
-        for name in table.get("architectures") or [] if isinstance(table.get("architectures"), list) else []:
-            yield part, str(name)
-    for part, pair in named:
+        if isinstance(table.get("architectures"), list):
+            yield from ((part, str(name)) for name in table["architectures"])
+    for part in CLASSES:
+        pair = settings.get("", {}).get(part)  # ["diffusers", "UNet2DConditionModel"]
         if isinstance(pair, list) and len(pair) == 2 and pair[1] is not None:
             yield part, str(pair[1])
 
@@ -115,7 +113,7 @@ def classes_of(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def foreign_class(settings: Mapping[str, Any]) -> str | None:
     """What a folder is, in words, if its JSON names a class that Stable Diffusion is not made of.
 
-    Notes classes around a whole Stable Diffusion, of which that alone is opened.
+    Notes classes around a whole Stable Diffusion, of which only that is opened.
     """
     for part, name in classes_of(settings):
         if re.fullmatch(CLASSES[part], name):
@@ -124,7 +122,7 @@ def foreign_class(settings: Mapping[str, Any]) -> str | None:
             where = part or "model_index.json"
             note(f"its {where} names {name[:80]}: the Stable Diffusion in it is opened, without that")
             continue
-        known = next((words for pattern, words in FAMILIES if re.search(pattern, name)), None)
+        known = next((words for pattern, words in FAMILIES.items() if re.search(pattern, name)), None)
         where = f"its {part}'s config" if part else "its model_index.json"
         return f"{known or 'another kind of model'} ({where} names {name[:80]})"
     return None
@@ -133,8 +131,7 @@ def foreign_class(settings: Mapping[str, Any]) -> str | None:
 def foreign_metadata(metadata: Mapping[str, str]) -> str | None:
     """What a file is, as `modelspec.architecture` in its metadata says, if that is not Stable Diffusion 1 or 2."""
     said = metadata.get("modelspec.architecture", "")
-    if not said or re.fullmatch(
-        r"stable-diffusion-v[12](?![/\w]*/(lora|textual|control))[-/\w]*", said.lower()
-    ):
+    ours = r"stable-diffusion-v[12](?![/\w]*/(lora|textual|control))[-/\w]*"
+    if not said or re.fullmatch(ours, said.lower()):
         return None
     return f"{said[:80]!r}, as its metadata says (modelspec.architecture)"

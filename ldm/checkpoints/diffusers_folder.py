@@ -7,7 +7,7 @@ r"""A diffusers folder: a subfolder for each network, with its weights and a JSO
     scheduler/      scheduler_config.json
     tokenizer/      vocab.json, merges.txt, ...
 
-There may be *variants* beside or instead of a file: `diffusion_pytorch_model.fp16.safetensors`, in half precision, or
+A file may have *variants* beside it or instead of it: `diffusion_pytorch_model.fp16.safetensors`, in half precision, or
 `.non_ema`, the live weights. A large file may be cut into shards, `model-00001-of-00002.safetensors`, with an index
 that says which tensor is in which.
 """
@@ -26,12 +26,11 @@ from ldm.files import read_write as files
 
 FOLDERS = {"unet": "unet", "vae": "vae", "text": "text_encoder", "text_2": "text_encoder_2"}
 # Names of weights, best first, without the variant: safetensors run no code, so they go before .bin.
+_OF_DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_OF_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
 STEMS = {
-    "unet": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
-    "vae": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
-    "text": ("model.safetensors", "pytorch_model.bin"),
-    "text_2": ("model.safetensors", "pytorch_model.bin"),
-}
+    "unet": _OF_DIFFUSERS, "vae": _OF_DIFFUSERS, "text": _OF_TRANSFORMERS, "text_2": _OF_TRANSFORMERS,
+}  # fmt: skip
 
 
 def is_diffusers_folder(folder: Path) -> bool:
@@ -64,18 +63,14 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
         if what := foreign_class(settings):
             raise LdmError(f"{folder} is {what}; expected a checkpoint of Stable Diffusion") from error
         raise
-    both = _has_live(folder / FOLDERS["unet"])
+    unet = folder / FOLDERS["unet"]  # live weights beside others: those are then their average
+    both = unet.is_dir() and any(".non_ema." in file.name for file in unet.iterdir())
     if weights == "ema" and not both:
         raise LdmError(
             f"{folder} has one set of weights, and nothing in it says that they are averaged (EMA); to take them as "
             "they are, leave out weights='ema'"
         )
     return Checkpoint(folder, "diffusers folder", parts, settings=settings, ema=both)
-
-
-def _has_live(folder: Path) -> bool:
-    """Whether there are live weights of a network beside the others, which are then their average."""
-    return folder.is_dir() and any(".non_ema." in file.name for file in folder.iterdir())
 
 
 def read_single(folder: Path) -> Checkpoint | None:
@@ -96,45 +91,32 @@ def read_single(folder: Path) -> Checkpoint | None:
 def read_part(folder: Path, name: str, weights: str | None) -> Part:
     """The tensors of one network, from the best of its files."""
     files = {file.name for file in folder.iterdir()}
-    variants = ["non_ema"] if weights == "live" else ["", "fp16", *sorted(_variants(files) - {"non_ema"})]
+    pattern = r"(?:diffusion_pytorch_model|model|pytorch_model)\.(\w+)\.(?:safetensors|bin)"
+    others = {match[1] for file in files if (match := re.fullmatch(pattern, file))}
+    variants = ["non_ema"] if weights == "live" else ["", "fp16", *sorted(others - {"non_ema"})]
     for variant in variants:
         for stem in STEMS[name]:
-            base, suffix = stem.rsplit(".", 1)
-            plain = f"{base}.{variant}.{suffix}" if variant else stem
-            # Two spellings are in use: the variant before "index", or at the end.
-            indices = {
-                f"{plain}.index.json",
-                f"{stem}.index.{variant}.json" if variant else f"{plain}.index.json",
-            }
+            plain = stem.replace(".", f".{variant}.") if variant else stem
+            # Two spellings are in use: the variant before the suffix, or after "index".
+            indices = {f"{plain}.index.json", f"{stem}.index.{variant}.json" if variant else ""} & files
             if plain in files:
-                return _part(read_file(folder / plain), folder / plain)
-            for index in sorted(indices & files):
-                return _part(_read_shards(folder / index), folder / index)
-    shards = sorted(file for file in files if re.search(r"-\d{5}-of-\d{5}", file))
+                tensors = read_file(folder / plain)
+                return Part(tensors, layout_of(tensors), folder / plain)
+            if indices:
+                tensors = _read_shards(folder / min(indices))
+                return Part(tensors, layout_of(tensors), folder / min(indices))
+    shards = [file for file in files if re.search(r"-\d{5}-of-\d{5}", file)]
     if shards:
         raise LdmError(
             f"{folder} has {len(shards)} shards but no index (*.index.json): fetch it, it says what is where"
         )
     if weights == "live":
         raise LdmError(f"{folder} has no live weights (a .non_ema file); load it without weights='live'")
-    others = sorted(file for file in files if file.endswith((".msgpack", ".onnx", ".h5", ".xml", ".mlmodel")))
-    there = f" in a format that can be read, only {', '.join(others)}" if others else ""
+    others = {file for file in files if file.endswith((".msgpack", ".onnx", ".h5", ".xml", ".mlmodel"))}
+    there = f" in a format that can be read, only {', '.join(sorted(others))}" if others else ""
     raise LdmError(
         f"{folder} has no weights{there}; expected one of {', '.join(STEMS[name])}, or a variant of it"
     )
-
-
-def _variants(files: set[str]) -> set[str]:
-    """Every word between the name and the suffix of a file of weights."""
-    found = (
-        re.match(r"(?:diffusion_pytorch_model|model|pytorch_model)\.(\w+)\.(?:safetensors|bin)$", f)
-        for f in files
-    )
-    return {match[1] for match in found if match}
-
-
-def _part(tensors: dict[str, Tensor], path: Path) -> Part:
-    return Part(tensors, layout_of(tensors), path)
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
@@ -144,16 +126,15 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         raise LdmError(f"{index} has no weight_map, from tensors to shards; fetch it again")
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(where.values())):
+        path = index.parent / file
         if Path(file).name != file:
             raise LdmError(f"{index} names the shard {file!r}; expected a file beside it")
-        if not (index.parent / file).is_file():
-            raise LdmError(f"{index.parent / file} is missing: {index.name} says it is a shard; fetch it")
-        shard = read_file(index.parent / file)
+        if not path.is_file():
+            raise LdmError(f"{path} is missing: {index.name} says it is a shard; fetch it")
+        shard = read_file(path)
         lacking = [name for name, place in where.items() if place == file and name not in shard]
         if lacking:
-            raise LdmError(
-                f"{index.parent / file} lacks {lacking[0]}, which the index says it has; fetch both again"
-            )
+            raise LdmError(f"{path} lacks {lacking[0]}, which the index says it has; fetch both again")
         tensors |= shard
     return tensors
 
@@ -162,5 +143,5 @@ def read_json(path: Path) -> dict[str, Any]:
     """A table from a JSON file. Raises `LdmError` if it is missing, damaged, or something else."""
     table = files.read_json(path, files.LARGEST_TEXT)
     if not isinstance(table, dict):
-        raise LdmError(f"{path} is no JSON table; fetch it again")
+        raise LdmError(f"{path} is not a JSON table; fetch it again")
     return table

@@ -3,11 +3,11 @@ r"""This project's own layout of a model: a folder with one file for each part.
     config.json              every size (`ldm/config.py`)
     tokenizer/               merges and vocabulary, also readable by transformers' CLIPTokenizer
     text.safetensors         the text encoder
-    clip.safetensors         the rest of CLIP: image encoder, projections, temperature (painting does without)
+    clip.safetensors         the rest of CLIP: image encoder, projections, temperature (not needed to generate)
     vae.safetensors
     unet.safetensors
 
-safetensors is a JSON header and raw numbers: to open a file runs no code from it.
+`ldm.checkpoints.collect` opens it like any other checkpoint; here are the pieces that training writes and reads.
 """
 
 from pathlib import Path
@@ -20,7 +20,6 @@ from ldm.checkpoints.safetensors_file import map_tensors, write_safetensors
 from ldm.config import Config, TextConfig
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_CONFIG, atomic_path, read_text
-from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer
 
@@ -42,19 +41,15 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> None:
-    """Write tensors to one safetensors file, as `dtype` (half precision costs a picture nothing visible)."""
+    """Write tensors to one safetensors file, as `dtype` (half precision makes no visible difference to an image)."""
     write_safetensors(path, tensors, dtype=dtype)
 
 
-def read_tensors(path: Path, dtype: torch.dtype | None = torch.float32) -> dict[str, Tensor]:
-    """All tensors of one safetensors file, as `dtype`, or with None as they are: mapped, not read.
-
-    Raises `LdmError` if it is missing or damaged.
-    """
+def read_tensors(path: Path, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """All tensors of one safetensors file, as `dtype`. Raises `LdmError` if it is missing or damaged."""
     if not path.is_file():
         raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
-    tensors = map_tensors(path)
-    return tensors if dtype is None else {name: t.to(dtype) for name, t in tensors.items()}
+    return {name: tensor.to(dtype) for name, tensor in map_tensors(path).items()}
 
 
 def read_tokenizer(folder: Path, config: TextConfig) -> Tokenizer:
@@ -85,26 +80,8 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     module.load_state_dict(tensors, assign=True)
 
 
-def read_model(
-    folder: Path, dtype: torch.dtype | None = torch.float32, text: torch.dtype | None = None
-) -> LatentDiffusion:
-    """Build the model in `folder` and fill it; its text encoder may have a dtype of its own.
-
-    With a `dtype` of None no tensor is read, but everything is checked that is checked otherwise.
-    """
-    config = read_config(folder)
-    tokenizer = read_tokenizer(folder, config.text)
-    with torch.device("meta"):  # no memory and no random numbers for weights that the files replace
-        model = LatentDiffusion(config, tokenizer)
-    for name in ("text", "vae", "unet"):
-        path = folder / f"{name}.safetensors"
-        kind = text if text and name == "text" else dtype
-        fill(getattr(model, name), read_tensors(path, kind), path)
-    return model.eval()
-
-
 def write_clip(folder: Path, clip: CLIP) -> None:
-    """CLIP as two files: the text encoder, which painting needs, and all the rest."""
+    """CLIP as two files: the text encoder, which generating needs, and all the rest."""
     rest = {name: t for name, t in clip.state_dict().items() if not name.startswith("text.")}
     write_tensors(folder / "text.safetensors", clip.text.state_dict())
     write_tensors(folder / "clip.safetensors", rest)
@@ -114,9 +91,9 @@ def read_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[CLIP, T
     """Both halves of the model's CLIP, and the tokenizer that goes with it."""
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
-        raise LdmError(f"{folder}: the model comes without CLIP's image encoder; painting does not need it")
+        raise LdmError(f"{folder}: the model comes without CLIP's image encoder; generating does not need it")
     tokenizer = read_tokenizer(folder, config.text)
-    with torch.device("meta"):
+    with torch.device("meta"):  # no memory and no random numbers for weights that the files replace
         clip = CLIP(config.text, config.image, config.embedding_width)
     text = {f"text.{name}": t for name, t in read_tensors(folder / "text.safetensors", dtype).items()}
     fill(clip, text | read_tensors(folder / "clip.safetensors", dtype), folder / "clip.safetensors")

@@ -1,13 +1,13 @@
-r"""Which config a checkpoint has: detected from its shapes and its JSON, or said by the caller."""
+r"""Which config a checkpoint has: detected from its shapes and its JSON, or given by the caller."""
 
 import logging
 from dataclasses import replace
 
-from ldm.checkpoints.agreement import demand_agreement
+from ldm.checkpoints.check_settings import check_settings
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
-from ldm.checkpoints.evidence import IMPLIED, heard, prediction_in_name
 from ldm.checkpoints.foreign import foreign
+from ldm.checkpoints.hints import IMPLIED, collect_hints, prediction_in_name
 from ldm.checkpoints.infer_sizes import sized_config, text_config, vae_config, whole_folder
 from ldm.checkpoints.names import some
 from ldm.checkpoints.notes import note
@@ -18,9 +18,9 @@ from ldm.errors import LdmError, shown
 
 
 def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
-    """The config of a whole model. `config` is taken instead of what was detected, `prediction` instead of its own.
+    """The config of a whole model. `config` replaces what is detected, `prediction` only what the U-Net predicts.
 
-    Raises `LdmError` for what is no model, or one that this project cannot build yet.
+    Raises `LdmError` for what is not a model, or one that this project cannot build yet.
     """
     if prediction not in (None, "eps", "v"):
         raise LdmError(f"prediction {prediction!r}; expected 'eps' or 'v'")
@@ -61,17 +61,20 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
         )
     if "text_2" in checkpoint.parts:
         note(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
-    settings, sources = heard(checkpoint)
+    settings, sources = collect_hints(checkpoint)
     said = settings.get("scheduler", {}).get("prediction_type")
     if prediction is None and said is not None and found.startswith("sd2"):
-        _say_prediction(checkpoint, said, f"{sources['scheduler', 'prediction_type']} says so")
+        _note_prediction(checkpoint, said, f"{sources['scheduler', 'prediction_type']} says so")
     if found == "sd2":
         predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
         found = "sd2-v" if predicts_v else "sd2-base"
-    told = "num_hidden_layers" in settings.get("text_encoder", {})
-    config = with_settings(sized_config(found, checkpoint.parts, told), settings)
-    demand_agreement(config, settings, found.startswith("sd2"), sources)
+    config = with_settings(sized_config(found, checkpoint.parts, _layers_given(settings)), settings)
+    check_settings(config, settings, found.startswith("sd2"), sources)
     return config
+
+
+def _layers_given(settings: dict[str, dict[str, object]]) -> bool:
+    return "num_hidden_layers" in settings.get("text_encoder", {})
 
 
 def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
@@ -85,17 +88,17 @@ def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
             "taking eps. If the images come out as noise, load it with prediction='v' (--prediction v)"
         )
         return False
-    _say_prediction(checkpoint, said[1], f"the file's name has {said[0]!r} in it")
+    _note_prediction(checkpoint, said[1], f"the file's name has {said[0]!r} in it")
     return said[1] == "v_prediction"
 
 
-def _say_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
+def _note_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
     kind = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), shown(said))
     note(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)", logging.INFO)
 
 
 def refuse_foreign(checkpoint: Checkpoint) -> None:
-    """Raise an `LdmError` for what is no whole model, naming it."""
+    """Raise an `LdmError` for what is not a whole model, saying what it is."""
     what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
     claimed = foreign_metadata(checkpoint.metadata)
     if claimed and all(part in checkpoint.parts for part in OWN_PARTS):
@@ -105,44 +108,39 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
         claimed = None
     if what or claimed:
         raise LdmError(f"{checkpoint.path} is {what or claimed}; expected a checkpoint of Stable Diffusion")
+    unknown = f"{len(checkpoint.unknown)} tensors of an unknown kind ({some(checkpoint.unknown)})"
     if not checkpoint.parts:
-        names = list(checkpoint.strange)
-        raise LdmError(
-            f"{checkpoint.path} has {len(names)} tensors of an unknown kind ({some(names)}); expected a checkpoint "
-            "of Stable Diffusion"
-        )
+        raise LdmError(f"{checkpoint.path} has {unknown}; expected a checkpoint of Stable Diffusion")
     if list(checkpoint.parts) in (["vae"], ["text"]):
-        part = next(iter(checkpoint.parts))
-        if checkpoint.strange:
+        [(part, found)] = checkpoint.parts.items()
+        if checkpoint.unknown:
             raise LdmError(
-                f"{checkpoint.path} holds a {PART_NAMES[part]} and {len(checkpoint.strange)} tensors of an unknown "
-                f"kind ({some(list(checkpoint.strange))}); expected a checkpoint of Stable Diffusion"
+                f"{checkpoint.path} holds a {PART_NAMES[part]} and {unknown}; expected a checkpoint of Stable Diffusion"
             )
+        as_vae = ", or give it to a model with vae=... (--vae FILE)" if part == "vae" else ""
         raise LdmError(
-            f"{checkpoint.path} is only a {PART_NAMES[part]}; open it with ldm.loading.load_{part}"
-            + (", or give it to a model with vae=... (--vae FILE)" if part == "vae" else "")
-            + whole_folder(checkpoint.parts[part].source)
+            f"{checkpoint.path} is only a {PART_NAMES[part]}; open it with ldm.loading.load_{part}{as_vae}"
+            + whole_folder(found.source)
         )
 
 
 def lone_config(checkpoint: Checkpoint) -> VAEConfig | TextConfig:
     """The config of a VAE or text encoder that comes alone, as far as it can be told from its shapes and its JSON."""
     [(name, part)] = checkpoint.parts.items()
-    if CONFIG in checkpoint.metadata and name in ("vae", "text"):  # we wrote it
-        own = Config.from_json(checkpoint.metadata[CONFIG])
-        return own.vae if name == "vae" else own.text
-    config = SD1
-    if name == "vae":
-        config = replace(config, vae=vae_config(part))
-    elif name == "text":
-        config = replace(config, text=_lone_text(checkpoint, part))
-    else:
-        raise LdmError(f"{checkpoint.path} is only a {PART_NAMES[name]}, which paints nothing alone")
-    what = foreign_class(checkpoint.settings)
-    if what:
+    if name not in ("vae", "text"):
+        raise LdmError(f"{checkpoint.path} is only a {PART_NAMES[name]}, which makes no image alone")
+    if CONFIG in checkpoint.metadata:  # we wrote it
+        config = Config.from_json(checkpoint.metadata[CONFIG])
+        return config.vae if name == "vae" else config.text
+    config = (
+        replace(SD1, vae=vae_config(part))
+        if name == "vae"
+        else replace(SD1, text=_lone_text(checkpoint, part))
+    )
+    if what := foreign_class(checkpoint.settings):
         raise LdmError(f"{checkpoint.path} is {what}; expected a {PART_NAMES[name]} of Stable Diffusion")
     config = with_settings(config, checkpoint.settings)
-    demand_agreement(config, checkpoint.settings, linear_projection=False)
+    check_settings(config, checkpoint.settings, linear_projection=False)
     return config.vae if name == "vae" else config.text
 
 
@@ -151,14 +149,12 @@ def _lone_text(checkpoint: Checkpoint, part: Part) -> TextConfig:
 
     Others are taken by their names: OpenCLIP's, or transformers', which both versions have.
     """
-    told = "num_hidden_layers" in checkpoint.settings.get("text_encoder", {})
     width = text_config(part, "sd1").width
-    by_width = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2"}
-    if width in by_width:
-        return text_config(part, by_width[width], told)
-    version = "sd2" if part.layout == "compvis" else "sd1"
-    note(
-        f"{checkpoint.path}: a text encoder {width} wide is neither that of Stable Diffusion 1 ({SD1.text.width}) nor "
-        f"that of 2 ({SD2_BASE.text.width}); taking it as one of {version[-1]}, by the names of its tensors"
-    )
-    return text_config(part, version, told)
+    version = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2"}.get(width)
+    if version is None:
+        version = "sd2" if part.layout == "compvis" else "sd1"
+        note(
+            f"{checkpoint.path}: a text encoder {width} wide is neither that of Stable Diffusion 1 ({SD1.text.width}) "
+            f"nor that of 2 ({SD2_BASE.text.width}); taking it as one of {version[-1]}, by the names of its tensors"
+        )
+    return text_config(part, version, _layers_given(dict(checkpoint.settings)))

@@ -1,28 +1,29 @@
 r"""What is in a checkpoint, told from headers: no code of the file is run.
 
-Numbers are read for two questions only, which can be left out together: a file's hash, and whether NaN is in it. (And a
-table of 1000 numbers, the noise schedule, where a file has one.)
+Numbers are read for two purposes only, which can be left out together: a file's hash, and the search for NaN. (And the
+noise schedule, a table of 1000 numbers, where a file has one.)
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint
-from ldm.checkpoints.collect import gather_from
+from ldm.checkpoints.collect import collect_from
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
-from ldm.checkpoints.folder import read_model
 from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.formats import is_pickled
 from ldm.checkpoints.infer_config import configure, lone_config
 from ldm.checkpoints.known import lookup, sha256_of
 from ldm.checkpoints.locating import locate
 from ldm.checkpoints.names import some
-from ldm.checkpoints.notes import collect_notes
-from ldm.checkpoints.opening import all_names, is_own_folder, open_checkpoint, parameters
+from ldm.checkpoints.notes import collect_notes, note
+from ldm.checkpoints.opening import all_names, open_checkpoint, parameters
 from ldm.checkpoints.pickle_file import REFUSED, globals_of
-from ldm.checkpoints.validate import configs_of, demand_finite, fit, skeletons
+from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_models
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.files.paths import expanded
@@ -44,21 +45,20 @@ class Report:
 
     path: Path
     kind: str  # what it is, in words
-    family: str | None  # a key of `ldm.checkpoints.detect.NAMES`
-    supported: bool  # whether `ldm.load` opens it
     form: str
-    config: Config | None
-    components: tuple[Component, ...]
-    ema: bool  # both averaged and live weights
     globals: dict[str, str]  # that its pickles ask for, each with a verdict
     hashes: dict[str, str]  # file -> SHA-256, if asked for
-    missing: tuple[str, ...] = ()
-    left_over: tuple[str, ...] = ()  # ignored
-    altering: tuple[str, ...] = ()  # would change the numbers
-    misshapen: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
-    trouble: str | None = None  # why it cannot be loaded
+    trouble: str | None  # why `ldm.load` does not open it; None if it does
+    family: str | None = None  # a key of `ldm.checkpoints.detect.NAMES`
+    config: Config | None = None
+    components: tuple[Component, ...] = ()
+    ema: bool = False  # both averaged and live weights
+    compared: Comparison = field(default_factory=lambda: Comparison({}, (), (), (), (), ()))
     notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
+
+    @property
+    def supported(self) -> bool:
+        return self.trouble is None
 
     @property
     def parameters(self) -> int:
@@ -73,38 +73,35 @@ def inspect(path: Path, hash: bool = True) -> Report:
     """Look into a file or folder. `hash`: also compute the SHA-256 of its files and look for NaN; both read all.
 
     Whatever can be opened gets a report, also what cannot be loaded. Raises `LdmError` for a file that is damaged, or
-    is no file of weights at all.
+    not a file of weights at all.
     """
     path = locate(expanded(path)) or path
-    files = weight_files(path)
+    files = [path]
+    if path.is_dir():
+        files = sorted(
+            file for suffix in ("safetensors", "bin", "ckpt") for file in path.rglob(f"*.{suffix}")
+        )
     asked = {
         name: verdict for file in files if is_pickled(file) for name, verdict in globals_of(file).items()
     }
     hashes = {str(file): sha256_of(file) for file in files} if hash else {}
     refused = [name for name, verdict in asked.items() if verdict == REFUSED]
     if refused:
-        return Report(
-            path,
-            "pickle that is refused",
-            None,
-            False,
-            "not opened",
-            None,
-            (),
-            False,
-            asked,
-            hashes,
-            trouble=f"it asks to run {some(refused)}: refused",
-        )
+        why = f"it asks to run {some(refused)}: refused"
+        return Report(path, "pickle that is refused", "not opened", asked, hashes, why)
     with collect_notes() as notes:
         checkpoint = open_checkpoint(path)
         kind, found, config = _identify(checkpoint)
         trouble = _trouble(checkpoint, numbers=hash)
-    report = Report(
-        path, kind, found, trouble is None, checkpoint.form, config, _components(checkpoint), checkpoint.ema, asked,
-        hashes, left_over=checkpoint.strange, dropped=checkpoint.dropped, trouble=trouble, notes=tuple(notes),
+        try:
+            compared = _compare(checkpoint, kind, config)
+        except LdmError as error:
+            compared = _uncompared(checkpoint)
+            trouble = trouble or str(error)
+    return Report(
+        path, kind, checkpoint.form, asked, hashes, trouble, found, config, _components(checkpoint), checkpoint.ema,
+        compared, tuple(notes),
     )  # fmt: skip
-    return _compared(report, checkpoint)
 
 
 def _components(checkpoint: Checkpoint) -> tuple[Component, ...]:
@@ -122,24 +119,24 @@ def _components(checkpoint: Checkpoint) -> tuple[Component, ...]:
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
     """Why `ldm.load` does not open it, None if it does: by the very functions that `load` calls.
 
-    `numbers`: also look for NaN and infinity, which reads all of them.
+    `numbers`: also look for NaN and infinity, which reads all of them. In float32 they are only noted: load looks at
+    numbers when it converts them or moves them to a GPU, and those in float32 it may use as they are.
     """
     try:
-        if is_own_folder(checkpoint.path):
-            read_model(checkpoint.path, dtype=None)
-        made = gather_from(checkpoint)
+        made = collect_from(checkpoint)
         for part, tensors in made.tensors.items() if numbers else ():
-            demand_finite(tensors, checkpoint.parts[part].source, part)
+            for name, tensor in tensors.items():
+                try:
+                    check_finite({name: tensor}, checkpoint.parts[part].source, part)
+                except LdmError as error:
+                    if tensor.dtype != torch.float32:
+                        raise
+                    note(
+                        f"{error}. load refuses it where it converts the numbers, and convert and export always"
+                    )
     except LdmError as error:
         return str(error)
     return None
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The file itself, or every file of weights in a folder."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for suffix in ("safetensors", "bin", "ckpt") for file in path.rglob(f"*.{suffix}"))
 
 
 def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None]:
@@ -161,29 +158,25 @@ def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None]:
     return NAMES.get(config.name, f"model {config.name!r} of this project"), name, config
 
 
-def _compared(report: Report, checkpoint: Checkpoint) -> Report:
-    """The report with the names of tensors that do not fit."""
-    try:
-        if report.config is not None:
-            configs = configs_of(report.config)
-        elif report.kind.endswith(" alone") and "unet" not in checkpoint.parts:
-            configs = {name: lone_config(checkpoint) for name in checkpoint.parts}
-        else:
-            return report
-        found = fit(checkpoint, configs, skeletons(configs))
-    except LdmError as error:
-        return replace(report, supported=False, trouble=report.trouble or str(error))
-    return replace(
-        report, missing=found.missing, left_over=found.left_over, altering=found.altering,
-        misshapen=found.misshapen, dropped=found.dropped,
-    )  # fmt: skip
+def _uncompared(checkpoint: Checkpoint) -> Comparison:
+    return Comparison({}, (), checkpoint.unknown, (), (), checkpoint.dropped)
+
+
+def _compare(checkpoint: Checkpoint, kind: str, config: Config | None) -> Comparison:
+    """Its tensors compared with those of its config, or of the network that it holds alone."""
+    if config is not None:
+        configs = configs_of(config)
+    elif kind.endswith(" alone") and "unet" not in checkpoint.parts:
+        configs = {name: lone_config(checkpoint) for name in checkpoint.parts}
+    else:
+        return _uncompared(checkpoint)
+    return compare(checkpoint, configs, meta_models(configs))
 
 
 def _which(path: Path) -> str:
-    """Whether one set of weights is averaged or live: nothing but its name may tell."""
-    words = set(
-        re.split(r"[^a-z0-9]+", path.name.lower().replace("non-ema", "nonema").replace("no-ema", "nonema"))
-    )
+    """Whether one set of weights is averaged or live: at most its name may tell."""
+    name = path.name.lower().replace("non-ema", "nonema").replace("no-ema", "nonema")
+    words = set(re.split(r"[^a-z0-9]+", name))
     if "nonema" in words:
         return "live by the file's name"
     if words & {"ema", "emaonly"}:
@@ -191,7 +184,7 @@ def _which(path: Path) -> str:
     return "of which nothing says whether they are averaged (EMA) or live"
 
 
-def _lines(report: Report) -> Iterable[str]:
+def _lines(report: Report) -> Iterator[str]:
     yield f"{report.path}: {report.kind}"
     yield f"form        {report.form}"
     for part in report.components:
@@ -210,13 +203,13 @@ def _lines(report: Report) -> Iterable[str]:
         yield f"sha256      {digest}  {Path(file).name}: {said}"
     for name, verdict in report.globals.items():
         yield f"pickle asks for {name}: {verdict}"
+    found = report.compared
     for what, names in (
-        ("missing", report.missing), ("misshapen", report.misshapen), ("not possible", report.altering),
-        ("ignored", report.left_over),
-        ("not needed", report.dropped),
+        ("missing", found.missing), ("misshapen", found.misshapen), ("not possible", found.altering),
+        ("ignored", found.ignored), ("not needed", found.dropped),
     ):  # fmt: skip
         if names:
-            yield f"{what:<11} {len(names)}: {some(list(names))}"
+            yield f"{what:<11} {len(names)}: {some(names)}"
     for line in report.notes:
         yield f"note        {line}"
     if report.components and not report.hashes:

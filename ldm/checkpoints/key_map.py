@@ -4,33 +4,10 @@ The names differ, the numbers are the same (see `ldm.checkpoints.names`). So con
 columns; it is generated from the config, by walking the model in the order in which it runs.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
-from torch import Tensor
-
-from ldm.checkpoints.names import Layout, Row, complain, match, written
-from ldm.config import Config, ImageConfig, TextConfig, UNetConfig, VAEConfig
-from ldm.errors import LdmError
-
-
-def from_diffusers(
-    state: Mapping[str, Tensor], rows: Iterable[Row], extras: Iterable[str] = ()
-) -> dict[str, Tensor]:
-    """A file's tensors under our names; they share memory with the file's.
-
-    Raises `LdmError` for a tensor that is missing, left over (and none of the `extras`), or there twice.
-    """
-    found = match(state, rows, "diffusers", extras)
-    complain(found.missing, found.left_over)
-    return found.tensors
-
-
-def to_diffusers(state: Mapping[str, Tensor], rows: Iterable[Row]) -> dict[str, Tensor]:
-    """The inverse of `from_diffusers`. Raises `LdmError` unless `state` has just the rows' tensors."""
-    return written(state, rows, "diffusers")
-
-
-# --- the pieces --------------------------------------------------------------------------------------------
+from ldm.checkpoints.names import Layout, Row
+from ldm.config import TextConfig, UNetConfig, VAEConfig
 
 # Each of our names with that in diffusers or transformers, and that in the original files.
 UNET_RES = {
@@ -103,26 +80,18 @@ def _clip_layers(prefix: str, layers: range) -> Iterator[Row]:
     for i in layers:
         a, b, c = f"layers.{i}", f"{prefix}encoder.layers.{i}", f"transformer.resblocks.{i}"
         for third, name in enumerate("qkv"):
-            yield Row(
-                f"{a}.attn.{name}.weight", f"{b}.self_attn.{name}_proj.weight", f"{c}.attn.in_proj_weight",
-                third=third,
-            )  # fmt: skip
-            yield Row(
-                f"{a}.attn.{name}.bias", f"{b}.self_attn.{name}_proj.bias", f"{c}.attn.in_proj_bias",
-                third=third,
-            )  # fmt: skip
+            for kind in ("weight", "bias"):
+                theirs, stacked = f"{b}.self_attn.{name}_proj.{kind}", f"{c}.attn.in_proj_{kind}"
+                yield Row(f"{a}.attn.{name}.{kind}", theirs, stacked, third=third)
         for name, (theirs, original) in CLIP_LAYER.items():
             yield from _layer(f"{a}.{name}", f"{b}.{theirs}", f"{c}.{original}")
-
-
-# --- the models --------------------------------------------------------------------------------------------
 
 
 def unet_rows(config: UNetConfig, linear_projection: bool = False) -> list[Row]:
     """`UNet`, diffusers' `UNet2DConditionModel`, and the original's `UNetModel`.
 
-    `linear_projection`: whether a file stores the maps around a spatial transformer as linear maps (Stable
-    Diffusion 2) or as 1x1 convolutions (Stable Diffusion 1). It matters for writing only.
+    `linear_projection`: whether a file stores the projections around a spatial transformer as linear maps
+    (Stable Diffusion 2) or as 1x1 convolutions (Stable Diffusion 1). It matters for writing only.
     """
     return list(_unet(config, conv=() if linear_projection else ("diffusers", "compvis")))
 
@@ -133,9 +102,9 @@ def _unet(config: UNetConfig, conv: tuple[Layout, ...]) -> Iterator[Row]:
     yield from _layer("time_embedding.linear_2", "time_embedding.linear_2", "time_embed.2")
     yield from _layer("conv_in", "conv_in", "input_blocks.0.0")
 
-    n = 1  # the original counts all blocks of a way in one running index
+    n = 1  # the original numbers all blocks of the down path in one running index
     width = config.levels[0].channels
-    skips = [width]  # the channels of each feature map that the way down hands to the way up
+    skips = [width]  # the channels of each feature map that the down path hands to the up path
     for i, level in enumerate(config.levels):
         a, b = f"down.{i}", f"down_blocks.{i}"
         for j in range(count):
@@ -171,9 +140,7 @@ def _unet(config: UNetConfig, conv: tuple[Layout, ...]) -> Iterator[Row]:
                 )
             width = level.channels
             n += 1
-        if (
-            i < last
-        ):  # in the original it belongs to the level's last block, after the attention if there is one
+        if i < last:  # in the original part of the level's last block, after the attention if there is one
             c = f"output_blocks.{n - 1}.{2 if level.depth else 1}"
             yield from _layer(f"{a}.upsample.conv", f"{b}.upsamplers.0.conv", f"{c}.conv")
 
@@ -224,20 +191,17 @@ def text_rows(config: TextConfig) -> list[Row]:
 
     Stable Diffusion 2 has OpenCLIP's names in its original files; Stable Diffusion 1 has those of transformers.
     """
-    prefix = "text_model."
+    b = "text_model.embeddings"
     return [
-        Row("token_embedding.weight", f"{prefix}embeddings.token_embedding.weight", "token_embedding.weight"),
-        Row(
-            "position_embedding.weight", f"{prefix}embeddings.position_embedding.weight",
-            "positional_embedding",
-        ),
-        *_clip_layers(prefix, range(config.layers - (config.output == "penultimate"))),
-        *_layer("norm_out", f"{prefix}final_layer_norm", "ln_final"),
-    ]  # fmt: skip
+        Row("token_embedding.weight", f"{b}.token_embedding.weight", "token_embedding.weight"),
+        Row("position_embedding.weight", f"{b}.position_embedding.weight", "positional_embedding"),
+        *_clip_layers("text_model.", range(config.layers - (config.output == "penultimate"))),
+        *_layer("norm_out", "text_model.final_layer_norm", "ln_final"),
+    ]
 
 
 def text_extras(config: TextConfig, layout: Layout = "diffusers") -> list[str]:
-    """What a text encoder's file may have beside `text_rows`: an unused last layer, and what painting never needs."""
+    """What a text encoder's file may have besides `text_rows`: an unused last layer, and what is never needed here."""
     unused = range(config.layers - (config.output == "penultimate"), config.layers)
     others = {
         "ours": [],
@@ -245,34 +209,3 @@ def text_extras(config: TextConfig, layout: Layout = "diffusers") -> list[str]:
         "compvis": ["text_projection", "logit_scale", "attn_mask"],
     }
     return [*others[layout], *dict.fromkeys(row.name(layout) for row in _clip_layers("text_model.", unused))]
-
-
-def image_rows(config: ImageConfig) -> list[Row]:
-    """`ImageEncoder` and transformers' `CLIPVisionModel`. No file of Stable Diffusion has one."""
-    prefix = "vision_model."
-    return [
-        Row("class_embedding", f"{prefix}embeddings.class_embedding"),
-        Row("patch_embedding.weight", f"{prefix}embeddings.patch_embedding.weight"),
-        Row("position_embedding.weight", f"{prefix}embeddings.position_embedding.weight"),
-        *_layer("norm_in", f"{prefix}pre_layrnorm", ""),  # spelt so
-        *_clip_layers(prefix, range(config.layers)),
-        *_layer("norm_out", f"{prefix}post_layernorm", ""),
-    ]
-
-
-IMAGE_EXTRAS = ["vision_model.embeddings.position_ids"]
-
-
-def clip_rows(config: Config) -> list[Row]:
-    """`CLIP` and transformers' `CLIPModel`. Raises `LdmError` if the config describes no image encoder."""
-    if config.image is None:
-        raise LdmError(
-            f"the config {config.name!r} has no image encoder, so there is no whole CLIP to convert"
-        )
-    return [
-        *(Row(f"text.{row.ours}", row.diffusers) for row in text_rows(config.text)),
-        *(Row(f"image.{row.ours}", row.diffusers) for row in image_rows(config.image)),
-        *_layer("text_projection", "text_projection", "", bias=False),
-        *_layer("image_projection", "visual_projection", "", bias=False),
-        Row("logit_scale", "logit_scale"),
-    ]

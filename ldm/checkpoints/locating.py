@@ -1,4 +1,4 @@
-r"""Where the checkpoint is: what people have is often a folder around it.
+r"""Where the checkpoint is: people often give a folder around it.
 
 models--org--name/        the cache of the Hugging Face hub: a snapshot for each version, refs/main names one
     blobs/                the files, under their hashes
@@ -28,9 +28,8 @@ def locate(place: Path) -> Path | None:
     try:
         mode = os.stat(place).st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         reason = why_unreadable(place, error)
-        if missing and "link" not in reason:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and "link" not in reason:
             return None
         raise LdmError(f"cannot read {place}: {reason}; give another file or folder") from error
     if not stat.S_ISDIR(mode):
@@ -38,8 +37,7 @@ def locate(place: Path) -> Path | None:
     try:
         if (place / "config.json").is_file() or is_diffusers_folder(place):
             return place
-        snapshot = _snapshot(place)
-        return locate(lone_file(place) if snapshot is None else snapshot)
+        return locate(_snapshot(place) or lone_file(place))
     except OSError as error:
         raise LdmError(
             f"cannot read {place}: {error.strerror or error}; give another file or folder"
@@ -64,18 +62,13 @@ def _snapshot(folder: Path) -> Path | None:
     return found[0]
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The files right in a folder that by their names may be checkpoints."""
-    return sorted(
+def lone_file(folder: Path) -> Path:
+    """The only file in a folder that may be a checkpoint by its name. Raises `LdmError` if there is none, or more."""
+    files = sorted(
         file
         for file in folder.iterdir()
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
     )
-
-
-def lone_file(folder: Path) -> Path:
-    """The only checkpoint in a folder. Raises `LdmError` if there is none, or more than one."""
-    files = checkpoints_in(folder)
     if (folder / "unet.safetensors") in files:
         raise LdmError(
             f"{folder} has no config.json, so the model folder is incomplete; fetch or train it again"

@@ -1,14 +1,14 @@
 r"""One tensor, three names: a row of the table in `ldm.checkpoints.key_map`, and files read and written by it.
 
-The numbers are the same everywhere, so converting a checkpoint is no computation. Only three things may have to
-be done to a tensor, besides giving it another name:
+The numbers are the same everywhere, so converting a checkpoint computes nothing. Besides giving a tensor another name,
+only three things may have to be done to it:
 
-- a convolution that looks at one pixel is a linear map, and some files store it so, as [out, in, 1, 1];
-- OpenCLIP stacks the maps to query, key and value into one of three times the height;
+- a 1x1 convolution is a linear map, and some files store it as a convolution, [out, in, 1, 1];
+- OpenCLIP stacks the projections to query, key and value into one tensor of three times the height;
 - some writers leave off a prefix, or use names that older versions of their library had.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Match:
-    """What came of looking for a model's tensors in a file."""
+    """The result of looking for a model's tensors in a file."""
 
     tensors: dict[str, Tensor]  # under our names; they share memory with the file's
     missing: list[str]  # as the file would call them
@@ -46,7 +46,7 @@ class Match:
 
 # What some writers leave off the names of CLIP's tensors (transformers from version 5 on, for one).
 OPTIONAL_PREFIXES = ("text_model.", "vision_model.")
-# What diffusers called the maps of the VAE's attention at first.
+# What diffusers at first called the projections of the VAE's attention.
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -67,16 +67,16 @@ def match(
         full = next((spelling for spelling in _spellings(name) if spelling in known), None)
         if full is None:
             left_over.append(name)
-        elif full in found and _is_copy(tensor, found[full]):
-            dropped.append(name)  # as merging two files leaves it that spell one name in two ways
-        elif full in found:
-            raise LdmError(
-                f"the tensor {full} is in the file twice, with other numbers as {name}; take out one of the two"
-            )
-        else:
+        elif full not in found:
             found[full] = tensor
             if full not in wanted:
                 dropped.append(name)
+        elif _is_copy(tensor, found[full]):
+            dropped.append(name)  # left by merging two files that spell one name in two ways
+        else:
+            raise LdmError(
+                f"the tensor {full} is in the file twice, with other numbers as {name}; take out one of the two"
+            )
     own = {row.ours: _read(found[row.name(layout)], row, layout) for row in rows if row.name(layout) in found}
     return Match(own, [name for name in wanted if name not in found], left_over, dropped)
 
@@ -96,7 +96,7 @@ def _spellings(name: str) -> list[str]:
 
 
 def _read(tensor: Tensor, row: Row, layout: Layout) -> Tensor:
-    """A file's tensor in our form. What should be a 1x1 convolution may as well be the linear map that it is."""
+    """A file's tensor in our form. Where a 1x1 convolution is expected, a linear map is accepted as well."""
     if row.conv and tensor.ndim == 4:
         if tensor.shape[2:] != (1, 1):
             raise LdmError(f"{row.diffusers} has the shape {list(tensor.shape)}; expected [out, in, 1, 1]")
@@ -106,11 +106,8 @@ def _read(tensor: Tensor, row: Row, layout: Layout) -> Tensor:
     return tensor
 
 
-def written(state: Mapping[str, Tensor], rows: Iterable[Row], layout: Layout) -> dict[str, Tensor]:
-    """Our tensors under the names of a layout, in its form. Raises `LdmError` unless they are just the rows' ones."""
-    rows = list(rows)
-    ours = {row.ours for row in rows}
-    complain([r.ours for r in rows if r.ours not in state], [name for name in state if name not in ours])
+def rename(state: Mapping[str, Tensor], rows: Sequence[Row], layout: Layout) -> dict[str, Tensor]:
+    """Our tensors under the names of a layout, in its form: one for each row."""
     stacks: dict[str, list[Tensor]] = {}
     for row in rows:
         tensor = state[row.ours]
@@ -120,14 +117,6 @@ def written(state: Mapping[str, Tensor], rows: Iterable[Row], layout: Layout) ->
     return {name: torch.cat(stack) if len(stack) > 1 else stack[0] for name, stack in stacks.items()}
 
 
-def some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """At most ten of the names, and how many more there are."""
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-def complain(missing: list[str], left_over: list[str], misshapen: list[str] | None = None) -> None:
-    """Raise an `LdmError` that names them, if there are any."""
-    troubles = {"missing": missing, "left over": left_over, "misshapen": misshapen or []}
-    wrong = [f"{what}: {some(names)}" for what, names in troubles.items() if names]
-    if wrong:
-        raise LdmError(f"the tensors do not fit the model; {'; '.join(wrong)}. Is it another kind of model?")

@@ -1,7 +1,4 @@
-r"""What was assumed about a file, or not followed: told to whoever asked for the file.
-
-`ldm.load` logs it. `inspect` collects it for its report.
-"""
+r"""What was assumed about a file, or not followed: `ldm.load` logs it, `inspect` collects it for its report."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +11,7 @@ _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
 def note(message: str, level: int = logging.WARNING) -> None:
-    """Log a line, or add it to the list of the `collect_notes` that is under way."""
+    """Log a line, or add it to the list of the `collect_notes` around this call."""
     notes = _collected.get()
     if notes is None:
         log.log(level, "%s", message)
@@ -24,7 +21,7 @@ def note(message: str, level: int = logging.WARNING) -> None:
 
 @contextmanager
 def collect_notes() -> Iterator[list[str]]:
-    """The lines that are noted meanwhile, in this thread alone; they are not logged."""
+    """The lines noted inside the block, in this thread alone; they are not logged."""
     notes: list[str] = []
     token = _collected.set(notes)
     try:

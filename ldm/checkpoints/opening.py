@@ -31,7 +31,7 @@ def open_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     """What is at a path: a single file, a diffusers folder, a folder of one network, or our own layout.
 
     `weights`: "ema" or "live" of a file that has both. Raises `LdmError` that says what is missing, damaged, refused
-    or no checkpoint at all.
+    or not a checkpoint at all.
     """
     if weights not in (None, "ema", "live"):
         raise LdmError(f"weights {weights!r}; expected 'ema' or 'live'")
@@ -39,13 +39,18 @@ def open_checkpoint(path: Path, weights: str | None = None) -> Checkpoint:
     if found is None:
         raise LdmError(f"there is no {path}; give a checkpoint: a .safetensors or .ckpt file, or a folder")
     if not found.is_dir():
-        metadata: Mapping[str, str] = {} if is_pickled(found) else read_metadata(found)
+        metadata = {} if is_pickled(found) else read_metadata(found)
         return replace(split(found, read_file(found), weights), metadata=metadata)
     if is_own_folder(found):
+        if weights is not None:
+            raise LdmError(
+                f"weights={weights!r}, but {found} is a folder of this project's, which has one set of weights; "
+                "leave it out"
+            )
         return _own_folder(found)
     if is_diffusers_folder(found):
         return read_folder(found, weights)
-    # A config.json that is not of diffusers may as well lie beside a checkpoint.
+    # A config.json that is not diffusers' may also lie beside a checkpoint.
     return read_single(found) or open_checkpoint(lone_file(found), weights)
 
 
@@ -61,12 +66,12 @@ def _own_folder(folder: Path) -> Checkpoint:
 
 
 def all_names(checkpoint: Checkpoint) -> list[str]:
-    """Every name in the file that is not known from the start, for telling what the file is."""
+    """Every name in the file that is not of a whole model's networks: those tell what else the file may be."""
     whole = all(name in checkpoint.parts for name in OWN_PARTS)
     inside = [] if whole else [name for part in checkpoint.parts.values() for name in part.tensors]
-    return [*checkpoint.strange, *inside]
+    return [*checkpoint.unknown, *inside]
 
 
 def parameters(tensors: Mapping[str, Tensor]) -> int:
-    """How many numbers a network has, without the tables that some files carry along."""
+    """How many parameters a network has, without the tables that some files carry along."""
     return sum(t.numel() for name, t in tensors.items() if not name.endswith(("position_ids", "attn_mask")))

@@ -8,9 +8,8 @@ asks for. So:
 
 1. its instructions are *listed*, not run, and every global gets a verdict: one that builds tensors, a harmless
    leftover of training, or refused;
-2. only if none is refused is it run, and then on a machine of our own (`ldm.checkpoints.unpickle`) that calls nothing:
-it
-   notes which record of the archive each tensor is, and its shape. There is no way around this, not even behind a flag.
+2. only if none is refused is it run, on a machine of our own (`ldm.checkpoints.unpickle`) that calls nothing: it
+   records which part of the archive each tensor is, and its shape. No flag gets around this.
 
 The file is opened once, and what was checked is, byte for byte, what is used: no other reader of zip or of pickles
 takes part. Every tensor must lie within its record, and all of them together may not claim much more than the file has.
@@ -37,11 +36,11 @@ from ldm.errors import LdmError
 from ldm.files.read_write import open_regular
 
 LARGEST_PICKLE = 16_000_000  # bytes; the program alone, without the numbers
-# Two names may share their numbers (an average that is the live weights still), so that more is claimed than is there.
-MOST_SHARED = 4
-# Under which training programs keep the tensors, in turn: some nest them.
+# Two names may share their numbers (an average that still equals the live weights), so that more is claimed than is
+# there: at most this many times the file, and any small amount.
+MOST_SHARED, SMALL = 4, 1 << 26
+# The keys under which training programs keep the tensors, in turn: some nest them.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
-ROOM = 1 << 26  # bytes that may be claimed in any case
 
 TENSORS = "builds tensors"
 LEFTOVER = "harmless leftover of training; left out"
@@ -54,6 +53,9 @@ VERDICTS = {
     "numpy.core.multiarray.scalar": LEFTOVER,  # numpy 1
     "numpy._core.multiarray.scalar": LEFTOVER,  # numpy 2
     "numpy.dtype": LEFTOVER,
+    "argparse.Namespace": LEFTOVER,  # a training program's options
+    **dict.fromkeys(("__builtin__.set", "__builtin__.frozenset"), LEFTOVER),  # protocol 2 has Python 2's name
+    **dict.fromkeys(("builtins.set", "builtins.frozenset", "torch.Size", "torch.device"), LEFTOVER),
 }
 LEFTOVERS = frozenset(name for name, verdict in VERDICTS.items() if verdict == LEFTOVER)
 
@@ -61,22 +63,24 @@ LEFTOVERS = frozenset(name for name, verdict in VERDICTS.items() if verdict == L
 def globals_of(path: Path) -> dict[str, str]:
     """Every global that the pickle in a file asks for, with a verdict. None of its instructions is run.
 
-    Raises `LdmError` for an archive that is no checkpoint, or cannot be read.
+    Raises `LdmError` for an archive that is not a checkpoint, or cannot be read.
     """
-    with open_regular(path) as file:
-        if file.read(1) == b"\x80":  # a bare pickle, as torch wrote them before version 1.6
-            file.seek(0)
-            return _verdicts(file.read(LARGEST_PICKLE))
-        data = map_bytes(file, path)
-    return _verdicts(_program(data, path)[0])
-
-
-def _verdicts(program: bytes) -> dict[str, str]:
+    program, _ = _program(path)
     return {name: VERDICTS.get(name, REFUSED) for name in list_globals(program)}
 
 
-def _program(data: Tensor, path: Path) -> tuple[bytes, str, dict[str, Record]]:
-    """The pickle in an archive, the folder that it lies in, and all records."""
+Archive = tuple[
+    Tensor, str, dict[str, Record]
+]  # its bytes, the folder that its pickle is in, and all records
+
+
+def _program(path: Path) -> tuple[bytes, Archive | None]:
+    """The pickle in a file, and the archive around it; None if it is a bare pickle, as before torch 1.6."""
+    with open_regular(path) as file:
+        if file.read(1) == b"\x80":
+            file.seek(0)
+            return file.read(LARGEST_PICKLE), None
+        data = map_bytes(file, path)
     view = data.numpy().data
     try:
         records = read_directory(view)
@@ -102,14 +106,14 @@ def _program(data: Tensor, path: Path) -> tuple[bytes, str, dict[str, Record]]:
         raise LdmError(
             f"{path} was written by a machine of another byte order; save it again on one like this"
         )
-    return program, folder, records
+    return program, (data, folder, records)
 
 
 def list_globals(program: bytes) -> list[str]:
     """The names that a pickle asks for, each once, in their order; nothing is run.
 
-    Protocol 4 takes module and name from its stack. They are followed through its memo as far as that goes with
-    reading alone, and shown for the reader's sake: torch does not write that protocol, and all of it is refused.
+    Protocol 4 takes module and name from its stack. They are followed through its memo as far as reading alone can
+    follow, and only for display: torch does not write that protocol, and all of it is refused.
     """
     names: dict[str, None] = {}
     texts: deque[str] = deque(["?", "?"], maxlen=2)  # the last two that were pushed
@@ -120,7 +124,7 @@ def list_globals(program: bytes) -> list[str]:
         while True:
             for opcode, argument, _ in pickletools.genops(stream):
                 if (steps := steps + 1) > MOST_STEPS:
-                    break  # and `run` would not go on either
+                    break  # `run` would not go on either
                 match opcode.name:
                     case "GLOBAL" | "INST":
                         names[str(argument).replace(" ", ".", 1)] = None
@@ -148,17 +152,19 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
 
     Raises `LdmError` that names what is refused, or says what is damaged.
     """
-    with open_regular(path) as file:
-        if file.read(1) == b"\x80":
-            file.seek(0)
-            _refuse(file.read(LARGEST_PICKLE), path)
-            raise LdmError(
-                f"{path} is in the format of torch before version 1.6, which cannot be opened safely; take the "
-                ".safetensors file of the same model"
-            )
-        data = map_bytes(file, path)
-    program, folder, records = _program(data, path)
-    _refuse(program, path)
+    program, archive = _program(path)
+    refused = [name[:100] for name in list_globals(program) if name not in VERDICTS]
+    if refused:
+        what = f" It looks like {INVERSION}." if b"string_to_param" in program else ""
+        raise LdmError(
+            f"{path} asks to run {', '.join(refused[:10])}{' ...' * (len(refused) > 10)}: refused, and nothing was "
+            f"run. A checkpoint needs none of these; take the .safetensors file of the same model.{what}"
+        )
+    if archive is None:
+        raise LdmError(
+            f"{path} is in the format of torch before version 1.6, which cannot be opened safely; take the "
+            ".safetensors file of the same model"
+        )
     if path.suffix.lower() == ".safetensors":
         raise LdmError(f"{path} is a pickle under the name of another format; rename it to end in .ckpt")
     try:
@@ -167,45 +173,30 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     except ValueError as error:
         raise LdmError(f"{path} is damaged ({str(error)[:200]}); fetch it again") from error
     if not views:
-        keys = [str(key) for key in loaded] if isinstance(loaded, dict) else []
-        what = foreign(keys)
-        raise LdmError(
-            f"{path} {f'is {what}' if what else 'has no tensors with names'}; expected the weights of a model"
-        )
-    found = {
+        kind = foreign(loaded) if isinstance(loaded, dict) else None
+        found = f"is {kind}" if kind else "has no tensors with names"
+        raise LdmError(f"{path} {found}; expected the weights of a model")
+    data, folder, records = archive
+    tensors = {
         name: _tensor(data, view, records.get(f"{folder}data/{view.storage.record}"), path)
         for name, view in views.items()
     }
-    claimed = sum(tensor.nbytes for tensor in found.values())
-    if claimed > MOST_SHARED * len(data) + ROOM:
+    claimed = sum(tensor.nbytes for tensor in tensors.values())
+    if claimed > MOST_SHARED * len(data) + SMALL:
         raise LdmError(
             f"{path} has {len(data):,} bytes, and its tensors claim {claimed:,}: they share their numbers, as no "
             "model's do; take the .safetensors file of the same model"
         )
-    return found
-
-
-def _refuse(program: bytes, path: Path) -> None:
-    refused = [name[:100] for name, verdict in _verdicts(program).items() if verdict == REFUSED]
-    if refused:
-        what = f" It looks like {INVERSION}." if b"string_to_param" in program else ""
-        raise LdmError(
-            f"{path} asks to run {', '.join(refused[:10])}{' ...' * (len(refused) > 10)}: refused, and nothing was "
-            f"run. A checkpoint needs none of these; take the .safetensors file of the same model.{what}"
-        )
+    return tensors
 
 
 def _views(loaded: Any) -> dict[str, View]:
-    """What lies under "state_dict", or a name that others give it; where there is no such thing, all."""
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    for key in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    views = (
-        {name: view for name, view in state.items() if isinstance(view, View)}
-        if isinstance(state, dict)
-        else {}
-    )
+    """The tensors under "state_dict", or a name that others give it; where there is no such thing, all."""
+    for key in ("state_dict", *WRAPPERS):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    table = loaded if isinstance(loaded, dict) else {}
+    views = {name: view for name, view in table.items() if isinstance(view, View)}
     if len(views) > MOST_TENSORS:
         raise ValueError(f"it has {len(views):,} tensors; expected at most {MOST_TENSORS:,}")
     return views

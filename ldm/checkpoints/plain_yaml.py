@@ -5,9 +5,9 @@ r"""The little of YAML that the configs of original checkpoints use: `model.yaml
         parameterization: "v"
         linear_start: 0.00085
 
-becomes {"model.params.parameterization": "v", "model.params.linear_start": 0.00085, ...}. Tables inside one another by
-indentation and plain values are read. Lists are passed over: nothing that is asked for stands in one. Anchors, tags and
-whatever else YAML can do are read as the text that they are, so no file can grow beyond its own length here.
+becomes {"model.params.parameterization": "v", "model.params.linear_start": 0.00085, ...}. Only tables nested by
+indentation and plain values are read. Lists are skipped, because nothing that is needed stands in one. Anchors, tags
+and other features of YAML are read as plain text, so no file can grow beyond its own length here.
 """
 
 import re
@@ -16,7 +16,7 @@ from pathlib import Path
 from ldm.errors import LdmError
 from ldm.files.read_write import read_text
 
-LARGEST = 100_000  # bytes; Stable Diffusion's are of 2000
+LARGEST = 100_000  # bytes; Stable Diffusion's have 2000
 
 Value = str | int | float | bool | None
 
@@ -26,19 +26,17 @@ WORDS: dict[str, Value] = {"true": True, "false": False, "null": None, "~": None
 def read_yaml(path: Path) -> dict[str, Value]:
     """Every plain value of the file, by its path through the tables. Raises `LdmError` that names a line."""
     found: dict[str, Value] = {}
-    tables: list[tuple[int, str]] = []  # those that are open, each with its indentation
-    passed_over: int | None = (
-        None  # the indentation of a list or a long text; all that is further right belongs to it
-    )
+    tables: list[tuple[int, str]] = []  # the open ones, each with its indentation
+    skipped: int | None = None  # the indentation of a list or a long text, to which all further right belongs
     for number, line in enumerate(read_text(path, LARGEST).splitlines(), start=1):
         text = _without_comment(line)
         indent = len(text) - len(text.lstrip(" "))
         text = text.strip()
-        if not text or text == "---" or (passed_over is not None and indent > passed_over):
+        if not text or text == "---" or (skipped is not None and indent > skipped):
             continue
-        passed_over = None
+        skipped = None
         if text[0] in "-]}":  # a list's item, or a closing bracket on a line of its own
-            passed_over = indent if text[0] == "-" else None
+            skipped = indent if text[0] == "-" else None
             continue
         match = re.fullmatch(r"""["']?([^\s"':][^"':]*)["']?\s*:(?:\s+(.*))?""", text)
         if match is None or "\t" in line[: indent + 1]:
@@ -52,7 +50,7 @@ def read_yaml(path: Path) -> dict[str, Value]:
         if not value:
             tables.append((indent, name))
         elif value[0] in "[{|>":
-            passed_over = indent
+            skipped = indent
         else:
             found[name] = _value(value)
     return found

@@ -79,7 +79,11 @@ def _opened(path: Path) -> Iterator[Any]:
             yield opened
     except OSError as error:
         raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
-    except (SafetensorError, RuntimeError, ValueError) as error:  # RuntimeError: torch, of a shape that overflows
+    except (
+        SafetensorError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # RuntimeError: torch, of a shape that overflows
         why = str(error).removeprefix("Error while deserializing header: ")
         if "not fully covered" in why:
             why = "its tensors and its size do not agree: the download was cut short, or something was added"

@@ -17,11 +17,11 @@ from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
 
-LONGEST = 100_000  # steps; the models that people share have 1000
+LONGEST = 100_000  # steps; published models have 1000
 
 
 def schedule_of(alpha_bar: Tensor, noise: NoiseConfig) -> NoiseConfig | None:
-    r"""The config whose $\bar\alpha$ are these, None if there is none.
+    r"""The config whose $\bar\alpha$ these are, None if there is none.
 
     `noise` is tried first, then its betas in the other shapes, each with and without zero terminal SNR. The table may
     have been rounded to half precision, with the rest of its file.
@@ -33,10 +33,9 @@ def schedule_of(alpha_bar: Tensor, noise: NoiseConfig) -> NoiseConfig | None:
     table = alpha_bar.detach().to("cpu", torch.float64)
     # Rounding moves a number by half a unit in its last place; sums in float32 lose a little more.
     rounding = max(torch.finfo(alpha_bar.dtype).eps, 1e-5)
-    shapes = dict.fromkeys((noise.schedule, "scaled_linear", "linear", "cosine"))
     for zero_snr in (noise.zero_snr, not noise.zero_snr):
-        for schedule in shapes:
-            # "v", because with "eps" a schedule of zero terminal SNR is refused; what is predicted says nothing here.
+        for schedule in dict.fromkeys((noise.schedule, "scaled_linear", "linear", "cosine")):
+            # "v", because NoiseConfig refuses "eps" with zero terminal SNR; the table says nothing about it.
             found = replace(noise, steps=len(table), schedule=schedule, prediction="v", zero_snr=zero_snr)
             if torch.allclose(make_alpha_bar(found).double(), table, rtol=rounding, atol=1e-6):
                 return replace(found, prediction=noise.prediction)
@@ -44,7 +43,7 @@ def schedule_of(alpha_bar: Tensor, noise: NoiseConfig) -> NoiseConfig | None:
 
 
 def schedule_of_betas(betas: Any, noise: NoiseConfig) -> NoiseConfig:
-    """The config whose betas are these. Raises `LdmError` for what is no list of betas, or no schedule we know."""
+    """The config whose betas these are. Raises `LdmError` for what is not a list of betas, or no schedule we know."""
     if not isinstance(betas, list) or not all(type(b) in (int, float) and 0 < b <= 1 for b in betas):
         raise LdmError(
             f"scheduler: its config has trained_betas = {json.dumps(betas)[:60]}; expected a list of numbers above 0 "
@@ -52,12 +51,10 @@ def schedule_of_betas(betas: Any, noise: NoiseConfig) -> NoiseConfig:
         )
     if not 2 <= len(betas) <= LONGEST:
         raise LdmError(f"scheduler: its config has {len(betas)} trained_betas; expected 2 to {LONGEST:,}")
-    # Where the list is one of the known shapes, its ends are the schedule's.
-    ends = replace(noise, beta_start=float(betas[0]), beta_end=float(betas[-1]))
     alpha_bar = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32, device="cpu"), dim=0)
-    for candidate in (noise, ends):
-        found = schedule_of(alpha_bar, candidate)
-        if found is not None:
+    # In a known schedule, the first and last beta are the config's.
+    for candidate in (noise, replace(noise, beta_start=float(betas[0]), beta_end=float(betas[-1]))):
+        if found := schedule_of(alpha_bar, candidate):
             return found
     raise LdmError(
         f"scheduler: its config has {len(betas)} trained_betas from {betas[0]} to {betas[-1]} (their sum is "

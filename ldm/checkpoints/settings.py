@@ -1,7 +1,7 @@
 r"""What shapes cannot tell, as diffusers and transformers write it in JSON beside the weights; and back.
 
 Their files also switch on variants of the architecture that Stable Diffusion does not use, and repeat what the tensors
-say: that all of it agrees with the model is checked by `ldm.checkpoints.agreement`.
+say; `ldm.checkpoints.check_settings` checks that all of it agrees with the model.
 """
 
 import json
@@ -16,32 +16,32 @@ from ldm.errors import LdmError, shown
 SCHEDULES = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
+# Part of our config -> folder of theirs, and our names -> theirs for what is taken over as it is.
+SAME = {
+    "unet": ("unet", {"groups": "norm_num_groups"}),
+    "vae": ("vae", {"groups": "norm_num_groups", "scale": "scaling_factor"}),
+    "text": ("text_encoder", {"heads": "num_attention_heads", "activation": "hidden_act"}),
+    "noise": ("scheduler", {
+        "steps": "num_train_timesteps", "beta_start": "beta_start", "beta_end": "beta_end",
+        "zero_snr": "rescale_betas_zero_snr",
+    }),
+}  # fmt: skip
+
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     """The config with what the JSON of a diffusers folder says about it. Raises `LdmError` for what we cannot build."""
-    unet, vae, text = (settings.get(part, {}) for part in ("unet", "vae", "text_encoder"))
-    noise = settings.get("scheduler", {})
+    unet, text, noise = (settings.get(part, {}) for part in ("unet", "text_encoder", "scheduler"))
     # As plain tables, so that everything from outside passes the checks of `Config.from_json`.
     table = json.loads(config.to_json())
-    _take(table["unet"], unet, {"groups": "norm_num_groups"})
-    _take(table["vae"], vae, {"groups": "norm_num_groups", "scale": "scaling_factor"})
-    _take(table["text"], text, {"heads": "num_attention_heads", "activation": "hidden_act"})
-    _take(
-        table["noise"],
-        noise,
-        {
-            "steps": "num_train_timesteps",
-            "beta_start": "beta_start",
-            "beta_end": "beta_end",
-            "zero_snr": "rescale_betas_zero_snr",
-        },
-    )
+    for part, (folder, names) in SAME.items():
+        theirs = settings.get(folder, {})
+        table[part] |= {ours: theirs[other] for ours, other in names.items() if other in theirs}
     if "beta_schedule" in noise:
         table["noise"]["schedule"] = _ours(SCHEDULES, noise["beta_schedule"])
     if "prediction_type" in noise:
         table["noise"]["prediction"] = _ours(PREDICTIONS, noise["prediction_type"])
     if unet.get("sample_size") is not None:
-        table["defaults"]["size"] = _side(unet["sample_size"]) * config.vae.factor
+        table["defaults"]["size"] = _square(unet["sample_size"]) * config.vae.factor
     table["defaults"] |= settings.get("defaults", {})
     if "num_hidden_layers" in text:
         table["text"]["layers"] = _layers(text["num_hidden_layers"], config)
@@ -58,8 +58,8 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
     return found
 
 
-def _side(size: Any) -> int:
-    """Of a latent, in its numbers: one number, or height and width, which must be equal here."""
+def _square(size: Any) -> int:
+    """The side of a latent: one number, or height and width, which must be equal here."""
     sides = size if isinstance(size, list) else [size]
     if not sides or not all(type(side) is int and side == sides[0] for side in sides):
         raise LdmError(f"unet: its config has sample_size = {shown(size)}; expected one whole number")
@@ -67,7 +67,7 @@ def _side(size: Any) -> int:
 
 
 def _layers(number: Any, config: Config) -> int:
-    """Of the text encoder, whose file may have more: transformers, too, leaves out those beyond this number."""
+    """Layers of the text encoder. Its file may have more; transformers, too, leaves out those beyond this number."""
     unbuilt = config.text.output == "penultimate"  # the last layer counts here, though it is not in the file
     if type(number) is not int or not 0 < number <= config.text.layers - unbuilt:
         raise LdmError(
@@ -75,11 +75,6 @@ def _layers(number: Any, config: Config) -> int:
             f"{config.text.layers - unbuilt}"
         )
     return number + unbuilt
-
-
-def _take(ours: dict[str, Any], theirs: Mapping[str, Any], names: dict[str, str]) -> None:
-    """Take over what their table says, under our names."""
-    ours |= {name: theirs[other] for name, other in names.items() if other in theirs}
 
 
 def _ours(table: dict[str, str], theirs: Any) -> Any:
@@ -91,101 +86,78 @@ def _ours(table: dict[str, str], theirs: Any) -> Any:
 
 def settings_of(config: Config, linear_projection: bool) -> dict[str, dict[str, Any]]:
     """The JSON of a diffusers folder, by part: what `StableDiffusionPipeline.from_pretrained` builds our model from."""
-    return {
-        "": _index(config),
-        "unet": _unet(config, linear_projection),
-        "vae": _vae(config),
-        "text_encoder": _text(config),
-        "scheduler": {
-            "_class_name": "DDIMScheduler",
-            "num_train_timesteps": config.noise.steps,
-            "beta_start": config.noise.beta_start,
-            "beta_end": config.noise.beta_end,
-            "beta_schedule": SCHEDULES[config.noise.schedule],
-            "prediction_type": PREDICTIONS[config.noise.prediction],
-            "rescale_betas_zero_snr": config.noise.zero_snr,
-            "timestep_spacing": "trailing" if config.noise.zero_snr else "leading",
-            # As the row of DDIM has it (`ldm.diffusion.samplers.table`): the last step goes from t = 1 to t = 0.
-            "clip_sample": False,
-            "set_alpha_to_one": False,
-            "steps_offset": 1,
-        },
-    }
-
-
-def _index(config: Config) -> dict[str, Any]:
-    inpaint = "Inpaint" if config.unet.in_channels == 9 else ""
-    return {
-        "_class_name": f"StableDiffusion{inpaint}Pipeline",
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "safety_checker": [None, None],
-        "feature_extractor": [None, None],
-        "requires_safety_checker": False,
-    }
-
-
-def _unet(config: Config, linear_projection: bool) -> dict[str, Any]:
-    unet = config.unet
+    unet, vae, text, noise = config.unet, config.vae, config.text, config.noise
     depths = [level.depth for level in unet.levels]
     if depths[-1] not in (0, unet.mid_depth):
         raise LdmError(
             f"diffusers gives the middle the depth of the last level, {depths[-1]}; this model's has {unet.mid_depth}"
         )
-    # A depth of 0 is a block without cross-attention; the number is then read for the middle only.
-    transformers = [
-        depth or (unet.mid_depth if i == len(depths) - 1 else 1) for i, depth in enumerate(depths)
-    ]
     return {
-        "_class_name": "UNet2DConditionModel",
-        "sample_size": config.defaults.size // config.vae.factor,
-        "in_channels": unet.in_channels,
-        "out_channels": unet.out_channels,
-        "block_out_channels": [level.channels for level in unet.levels],
-        "layers_per_block": unet.res_per_level,
-        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
-        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
-        "transformer_layers_per_block": transformers,
-        "attention_head_dim": [level.heads for level in unet.levels],  # the number of heads, despite its name
-        "cross_attention_dim": unet.context_width,
-        "norm_num_groups": unet.groups,
-        "use_linear_projection": linear_projection,
-    }
-
-
-def _vae(config: Config) -> dict[str, Any]:
-    vae = config.vae
-    return {
-        "_class_name": "AutoencoderKL",
-        "sample_size": config.defaults.size,
-        "block_out_channels": list(vae.channels),
-        "down_block_types": ["DownEncoderBlock2D"] * len(vae.channels),
-        "up_block_types": ["UpDecoderBlock2D"] * len(vae.channels),
-        "layers_per_block": vae.res_per_level,
-        "latent_channels": vae.latent_channels,
-        "norm_num_groups": vae.groups,
-        "scaling_factor": vae.scale,
-    }
-
-
-def _text(config: Config) -> dict[str, Any]:
-    text = config.text
-    return {
-        "architectures": ["CLIPTextModel"],
-        "model_type": "clip_text_model",
-        "vocab_size": text.vocab_size,
-        "max_position_embeddings": text.context_length,
-        "hidden_size": text.width,
-        "intermediate_size": 4 * text.width,
-        "num_hidden_layers": text.layers
-        - (text.output == "penultimate"),  # the unused layer is not in the file
-        "num_attention_heads": text.heads,
-        "hidden_act": text.activation,
-        "layer_norm_eps": 1e-5,
-        "projection_dim": config.embedding_width or text.width,
-        "bos_token_id": text.vocab_size - 2,
-        "eos_token_id": text.vocab_size - 1,
-    }
+        "": {
+            "_class_name": f"StableDiffusion{'Inpaint' * (unet.in_channels == 9)}Pipeline",
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+            "safety_checker": [None, None],
+            "feature_extractor": [None, None],
+            "requires_safety_checker": False,
+        },
+        "unet": {
+            "_class_name": "UNet2DConditionModel",
+            "sample_size": config.defaults.size // vae.factor,
+            "in_channels": unet.in_channels,
+            "out_channels": unet.out_channels,
+            "block_out_channels": [level.channels for level in unet.levels],
+            "layers_per_block": unet.res_per_level,
+            "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
+            "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
+            # At a level without cross-attention (depth 0) the number is not read, but the last is also the middle's.
+            "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or unet.mid_depth],
+            "attention_head_dim": [level.heads for level in unet.levels],  # the number of heads, despite its name
+            "cross_attention_dim": unet.context_width,
+            "norm_num_groups": unet.groups,
+            "use_linear_projection": linear_projection,
+        },
+        "vae": {
+            "_class_name": "AutoencoderKL",
+            "sample_size": config.defaults.size,
+            "block_out_channels": list(vae.channels),
+            "down_block_types": ["DownEncoderBlock2D"] * len(vae.channels),
+            "up_block_types": ["UpDecoderBlock2D"] * len(vae.channels),
+            "layers_per_block": vae.res_per_level,
+            "latent_channels": vae.latent_channels,
+            "norm_num_groups": vae.groups,
+            "scaling_factor": vae.scale,
+        },
+        "text_encoder": {
+            "architectures": ["CLIPTextModel"],
+            "model_type": "clip_text_model",
+            "vocab_size": text.vocab_size,
+            "max_position_embeddings": text.context_length,
+            "hidden_size": text.width,
+            "intermediate_size": 4 * text.width,
+            "num_hidden_layers": text.layers - (text.output == "penultimate"),  # the unused one is not in the file
+            "num_attention_heads": text.heads,
+            "hidden_act": text.activation,
+            "layer_norm_eps": 1e-5,
+            "projection_dim": config.embedding_width or text.width,
+            "bos_token_id": text.vocab_size - 2,
+            "eos_token_id": text.vocab_size - 1,
+        },
+        "scheduler": {
+            "_class_name": "DDIMScheduler",
+            "num_train_timesteps": noise.steps,
+            "beta_start": noise.beta_start,
+            "beta_end": noise.beta_end,
+            "beta_schedule": SCHEDULES[noise.schedule],
+            "prediction_type": PREDICTIONS[noise.prediction],
+            "rescale_betas_zero_snr": noise.zero_snr,
+            "timestep_spacing": "trailing" if noise.zero_snr else "leading",
+            # As the row of DDIM has it (`ldm.diffusion.samplers.table`): the last step goes from t = 1 to t = 0.
+            "clip_sample": False,
+            "set_alpha_to_one": False,
+            "steps_offset": 1,
+        },
+    }  # fmt: skip

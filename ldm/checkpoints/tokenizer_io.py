@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.notes import note
-from ldm.checkpoints.opening import CONFIG, TOKENIZER
+from ldm.checkpoints.opening import CONFIG, TOKENIZER, is_own_folder
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.files.read_write import parse_json
@@ -14,7 +14,7 @@ from ldm.text.tokenizer import Tokenizer
 
 
 def tokenizer_text(tokenizer: Tokenizer) -> str:
-    """All that makes a tokenizer, as JSON; short enough to travel in the metadata of a file of weights."""
+    """A whole tokenizer as JSON; short enough for the metadata of a file of weights."""
     options = {"context_length": tokenizer.context_length, "pad": tokenizer.pad, "clean": tokenizer.clean}
     return json.dumps({"merges": tokenizer.merges, **options}, ensure_ascii=False)
 
@@ -25,7 +25,7 @@ def tokenizer_from_text(text: str) -> Tokenizer:
         fields = parse_json(text, "the tokenizer in the file's metadata")
         merges = [(left, right) for left, right in fields.pop("merges")]
         if not all(isinstance(piece, str) for pair in merges for piece in pair):
-            raise TypeError("a merge is no pair of texts")
+            raise TypeError("a merge is not a pair of texts")
         return Tokenizer(merges, **fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LdmError(f"the tokenizer in the file's metadata is damaged ({str(error)[:100]})") from error
@@ -33,33 +33,30 @@ def tokenizer_from_text(text: str) -> Tokenizer:
 
 def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Tokenizer]:
     """The checkpoint's tokenizer, and the config with its padding. Raises `LdmError` if its ids are not the model's."""
-    folder = checkpoint.path / "tokenizer"
-    if folder.is_dir():
+    path, folder = checkpoint.path, checkpoint.path / "tokenizer"
+    if folder.is_dir() or is_own_folder(path):
         tokenizer = Tokenizer.load(folder)
     elif TOKENIZER in checkpoint.metadata:
         tokenizer = tokenizer_from_text(checkpoint.metadata[TOKENIZER])
     else:
         tokenizer = Tokenizer.clip(pad=config.text.pad)
-        if checkpoint.path.is_dir():
-            note(
-                f"{checkpoint.path} has no tokenizer/; taking CLIP's own, as its kind was trained with",
-                logging.INFO,
-            )
+        if path.is_dir():
+            note(f"{path} has no tokenizer/; taking CLIP's own, as its kind was trained with", logging.INFO)
     expected = (config.text.vocab_size, config.text.context_length)
     if (tokenizer.vocab_size, tokenizer.context_length) != expected:
         raise LdmError(
-            f"{checkpoint.path}: the text encoder has (vocabulary, length) {expected}, the tokenizer "
+            f"{path}: the text encoder has (vocabulary, length) {expected}, the tokenizer "
             f"{(tokenizer.vocab_size, tokenizer.context_length)}; give a folder with the model's own tokenizer/ in it"
         )
     if tokenizer.pad != config.text.pad:
         if CONFIG in checkpoint.metadata:  # both are ours, and one of them is wrong
             raise LdmError(
-                f"{checkpoint.path}: its config says that prompts are padded with {config.text.pad!r}, its tokenizer "
+                f"{path}: its config says that prompts are padded with {config.text.pad!r}, its tokenizer "
                 f"{tokenizer.pad!r}; fetch both again, from one place"
             )
         note(
-            f"{checkpoint.path}: its tokenizer pads prompts with {tokenizer.pad!r}, where models of its kind were "
-            f"trained with {config.text.pad!r}; taking the tokenizer's",
+            f"{path}: its tokenizer pads prompts with {tokenizer.pad!r}, where models of its kind were trained with "
+            f"{config.text.pad!r}; taking the tokenizer's",
             logging.INFO,
         )
     return replace(config, text=replace(config.text, pad=tokenizer.pad)), tokenizer

@@ -1,6 +1,6 @@
-r"""A pickle is a program for a small machine with a stack. This is that machine, with nothing behind its words.
+r"""A pickle is a program for a small machine with a stack. This is such a machine, and it calls nothing.
 
-To say that "b" is a tensor of two numbers, torch writes some forty instructions. Shortened, with the stack after each:
+To say that "b" is a tensor of two numbers, torch writes about forty instructions. Shortened, with the stack after each:
 
     EMPTY_DICT                                    {}
     BINUNICODE  b                                 {} "b"
@@ -10,9 +10,9 @@ To say that "b" is a tensor of two numbers, torch writes some forty instructions
     SETITEM                                       {"b": <view>}
     STOP
 
-Python's own machine looks the global up and calls it, whatever it is. This one keeps its name; and to "call" one of the
-few that a checkpoint needs makes a note of what was asked for. Nothing is imported, nothing of torch is touched, and
-the numbers are not looked at. A program that does anything else ends in a `ValueError`.
+Python's own machine looks the global up and calls it, whatever it is. This one keeps its name, and "calling" one of the
+few that a checkpoint needs only records what was asked for. Nothing is imported, nothing of torch is touched, and the
+numbers are not read. A program that does anything else ends in a `ValueError`.
 
 The work is bounded by the length of the program: no instruction copies more than it takes off the stack. (In Python's
 machine a few hundred bytes are enough to write 16 GB, or to compute for years.)
@@ -23,7 +23,7 @@ Source: CPython's Lib/pickletools.py, which describes every instruction.
 import math
 import pickletools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,17 +34,11 @@ MOST_ARGUMENTS = 8
 MOST_AXES = 8
 
 DTYPES = {
-    "torch.DoubleStorage": torch.float64,
-    "torch.FloatStorage": torch.float32,
-    "torch.HalfStorage": torch.float16,
-    "torch.BFloat16Storage": torch.bfloat16,
-    "torch.LongStorage": torch.int64,
-    "torch.IntStorage": torch.int32,
-    "torch.ShortStorage": torch.int16,
-    "torch.CharStorage": torch.int8,
-    "torch.ByteStorage": torch.uint8,
+    "torch.DoubleStorage": torch.float64, "torch.FloatStorage": torch.float32, "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16, "torch.LongStorage": torch.int64, "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16, "torch.CharStorage": torch.int8, "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ class Global:
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers in a row: which record of the archive has them, and how many there are."""
+    """A row of numbers: which record of the archive has them, and how many there are."""
 
     record: str
     dtype: torch.dtype
@@ -65,7 +59,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class View:
-    """A tensor: how to read one out of a storage. It stays within it, and claims no number twice."""
+    """A tensor: how to read it from a storage. It stays within it, and claims no number twice."""
 
     storage: Storage
     offset: int  # in numbers, as the strides
@@ -74,7 +68,7 @@ class View:
 
 
 class Leftover:
-    """What the program made that is no tensor, and that nobody here will look at."""
+    """What the program made that is not a tensor, and that is never used here."""
 
 
 LEFTOVER = Leftover()
@@ -83,23 +77,17 @@ LEFTOVER = Leftover()
 def run(program: bytes, leftovers: frozenset[str]) -> Any:
     """What a program builds: dicts, lists, tuples, texts and numbers, and a `View` for each tensor.
 
-    `leftovers`: the globals beside those of `CALLS` that it may call, to no effect. Keys of a dict that are no text are
+    `leftovers`: the globals besides those of `CALLS` that it may call, to no effect. Dict keys that are not texts are
     left out. Raises `ValueError` for a program that is damaged, too long, or does anything else.
     """
     machine = _Machine(leftovers)
-    for name, argument in decode(program):
-        if name == "STOP":
-            return machine.pop()
-        machine.step(name, argument)
-    raise ValueError("its pickle has no end")
-
-
-def decode(program: bytes) -> Iterator[tuple[str, Any]]:
-    """The instructions, each with its argument. Raises `ValueError` for what is none, or after too many."""
     for steps, (opcode, argument, _) in enumerate(pickletools.genops(program)):
         if steps == MOST_STEPS:
             raise ValueError(f"its pickle has more than {MOST_STEPS:,} instructions")
-        yield opcode.name, argument
+        if opcode.name == "STOP":
+            return machine.pop()
+        machine.step(opcode.name, argument)
+    raise ValueError("its pickle has no end")
 
 
 class _Machine:
@@ -144,7 +132,7 @@ class _Machine:
                 self.stack = []
             case "TUPLE":
                 items = self.pop_to_mark()
-                self.stack.append(tuple(items))
+                self.stack.append(tuple(items))  # `push` belongs to the stack above the mark
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 push(tuple(reversed([self.pop() for _ in range(int(name[-1]))])))
             case "GLOBAL":
@@ -154,11 +142,8 @@ class _Machine:
                 push(self.call(function, arguments))
             case "NEWOBJ":  # for classes only
                 arguments, kind = self.pop(), self.pop()
-                if not isinstance(kind, Global) or kind.name not in {
-                    "collections.OrderedDict",
-                    *self.leftovers,
-                }:
-                    raise ValueError("its pickle makes an object of what is no class")
+                if getattr(kind, "name", None) not in {"collections.OrderedDict", *self.leftovers}:
+                    raise ValueError("its pickle makes an object of what is not a class")
                 push(self.call(kind, arguments))
             case "BINPERSID":
                 push(_storage(self.pop()))
@@ -168,24 +153,28 @@ class _Machine:
                 push({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[name]())
             case "SETITEM" | "SETITEMS":
                 items = self.pop_to_mark() if name == "SETITEMS" else [self.pop(), self.pop()][::-1]
-                _set_items(self.top(dict), items)
+                if len(items) % 2:
+                    raise ValueError("its pickle puts a name without a value into a dict")
+                # Only texts as keys: hashing a tuple of tuples of ... takes as long as its maker likes.
+                pairs = zip(items[::2], items[1::2])
+                self.top(dict).update({key: value for key, value in pairs if isinstance(key, str)})
             case "APPEND" | "APPENDS":
                 items = self.pop_to_mark() if name == "APPENDS" else [self.pop()]
                 self.top(list).extend(items)
             case (
                 "BUILD"
-            ):  # the attributes of an object: an OrderedDict may have some, and what do leftovers care
+            ):  # sets attributes of an object: those of an OrderedDict or a leftover are not needed
                 self.pop()
                 self.top((OrderedDict, Leftover))
             case "SHORT_BINSTRING":
-                push(argument.encode("latin1").decode())  # as torch does: the first Python's texts
+                push(argument.encode("latin1").decode())  # Python 2's texts, read as torch reads them
             case "PROTO" if argument <= 5:
                 pass
             case _:
                 raise ValueError(f"its pickle has the instruction {name}, which torch does not write")
 
     def call(self, function: Any, arguments: Any) -> Any:
-        """What a call would make. Of a global that is not known, or of anything else, it is an error."""
+        """What a call would make. Raises `ValueError` for a global that is not known, and for anything else."""
         name = function.name if isinstance(function, Global) else ""
         if name in self.leftovers and isinstance(arguments, tuple):
             return LEFTOVER
@@ -199,15 +188,6 @@ class _Machine:
             raise ValueError(f"its pickle calls {name} with the wrong arguments") from error
 
 
-def _set_items(table: dict[str, Any], items: list[Any]) -> None:
-    if len(items) % 2:
-        raise ValueError("its pickle puts a name without a value into a dict")
-    for key, value in zip(items[::2], items[1::2]):
-        # To look up a key is to hash it, and a tuple of tuples of ... takes as long as its maker likes.
-        if isinstance(key, str):
-            table[key] = value
-
-
 def _whole(*numbers: Any) -> bool:
     return all(type(n) is int and 0 <= n < 2**62 for n in numbers)
 
@@ -217,20 +197,20 @@ def _storage(identity: Any) -> Storage:
     match identity:
         case ("storage", Global(name), str(record), _, count) if name in DTYPES and _whole(count):
             return Storage(record, DTYPES[name], count)
-    raise ValueError("its pickle asks for something that is no storage of numbers")
+    raise ValueError("its pickle asks for something that is not a storage of numbers")
 
 
 def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, _meta: Any = None
 ) -> View:
-    shapes = (
+    tuples = (
         isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides) <= MOST_AXES
     )
-    if not isinstance(storage, Storage) or not shapes or not _whole(offset, *shape, *strides):
-        raise ValueError("its pickle builds a tensor of what is no storage, or without sizes")
+    if not isinstance(storage, Storage) or not tuples or not _whole(offset, *shape, *strides):
+        raise ValueError("its pickle builds a tensor from something else than a storage and sizes")
     if (
         math.prod(side or 1 for side in shape) >= 2**62
-    ):  # of an empty tensor, too, torch multiplies the other sides
+    ):  # torch multiplies the other sides of an empty tensor, too
         raise ValueError(f"its pickle builds a tensor of shape {list(shape)}")
     # No stride of 0 along a side longer than 1, and the like: those would claim more numbers than there are.
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides))
@@ -244,14 +224,14 @@ def _tensor(
 
 def _parameter(view: Any, _grad: Any, _hooks: Any) -> View:
     if not isinstance(view, View):
-        raise ValueError("its pickle builds a parameter of what is no tensor")
+        raise ValueError("its pickle builds a parameter from what is not a tensor")
     return view
 
 
 def _encoded(text: Any, encoding: Any) -> Leftover:
-    """Bytes, as the second protocol writes them. Their place is in leftovers, so they are not made."""
+    """Bytes, as the second protocol writes them. Only leftovers have any, so they are not made."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise ValueError("its pickle encodes a text in another way than as latin1")
+        raise ValueError("its pickle encodes a text otherwise than as latin1")
     return LEFTOVER
 
 

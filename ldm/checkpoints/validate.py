@@ -2,7 +2,7 @@ r"""Whether a checkpoint's tensors are those of a config: each one there, once, 
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
+from ldm.checkpoints.foreign import alteration
 from ldm.checkpoints.key_map import text_extras, text_rows, unet_rows, vae_rows
-from ldm.checkpoints.names import Match, Row, match, some
+from ldm.checkpoints.names import Row, match, some
 from ldm.checkpoints.opening import OWN_PARTS
-from ldm.checkpoints.strangers import meaning, top
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.text.encoder import TextEncoder
@@ -25,17 +25,17 @@ log = logging.getLogger("ldm")
 M = TypeVar("M", bound=nn.Module)
 
 PART_CLASSES: dict[str, Any] = {"text": TextEncoder, "vae": VAE, "unet": UNet}
-# Beside what `text_extras` names: what the text half of CLIP needs to be compared with pictures.
+# Besides what `text_extras` names: what the text half of CLIP needs to be compared with images.
 TEXT_EXTRAS = ("text_projection.weight", "logit_scale")
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How well a checkpoint's tensors fit a config."""
+class Comparison:
+    """How a checkpoint's tensors compare with those of a config. Names are the file's, but for those of `tensors`."""
 
     tensors: dict[str, dict[str, Tensor]]  # by part, under our names; they share memory with the file's
-    missing: tuple[str, ...]  # under the file's names, from here on
-    left_over: tuple[str, ...]  # ignored
+    missing: tuple[str, ...]
+    ignored: tuple[str, ...]
     altering: tuple[str, ...]  # not asked for either, but to ignore these would change the numbers
     misshapen: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -50,58 +50,60 @@ def on_meta(what: str, build: Callable[[], M]) -> M:
         raise LdmError(f"its sizes make no {what} ({error}); give a config that fits") from error
 
 
-def skeleton(part: str, config: Any) -> nn.Module:
+def meta_model(part: str, config: Any) -> nn.Module:
     """One network of that config, on the meta device."""
     return on_meta(PART_NAMES[part], lambda: PART_CLASSES[part](config))
 
 
-def fit(checkpoint: Checkpoint, configs: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Fit:
+def meta_models(configs: Mapping[str, Any]) -> dict[str, nn.Module]:
+    return {part: meta_model(part, config) for part, config in configs.items()}
+
+
+def compare(
+    checkpoint: Checkpoint, configs: Mapping[str, Any], networks: Mapping[str, nn.Module]
+) -> Comparison:
     """Compare a checkpoint's tensors with those of networks, of these configs ("unet": a `UNetConfig`, ...)."""
-    fits = {name: _fit_part(name, checkpoint.parts[name], configs[name], networks[name]) for name in configs}
-    unused = [name for found, _, _ in fits.values() for name in found.left_over] + list(checkpoint.strange)
-    of_networks = {name for _, own, _ in fits.values() for name in own}
-    altering = [name for name in unused if name in of_networks or meaning(name)]
-    return Fit(
-        {name: found.tensors for name, (found, _, _) in fits.items()},
-        tuple(name for found, _, _ in fits.values() for name in found.missing),
-        tuple(name for name in unused if name not in altering),
-        tuple(altering),
-        tuple(line for _, _, misshapen in fits.values() for line in misshapen),
-        (*checkpoint.dropped, *(name for found, _, _ in fits.values() for name in found.dropped)),
-    )
+    tensors: dict[str, dict[str, Tensor]] = {}
+    left_over, dropped = list(checkpoint.unknown), list(checkpoint.dropped)
+    missing: list[str] = []
+    altering: list[str] = []
+    misshapen: list[str] = []
+    for name, config in configs.items():
+        part = checkpoint.parts[name]
+        rows, extras = part_rows(name, config), []
+        if name == "text" and part.layout != "ours":
+            extras = [*text_extras(config, part.layout), *TEXT_EXTRAS]
+        found = match(part.tensors, rows, part.layout, extras)
+        tensors[name] = found.tensors
+        missing += [part.prefix + key for key in found.missing]
+        dropped += [part.prefix + key for key in found.dropped]
+        # A tensor in one of the modules that a network is built of is part of its computation, whatever it is.
+        modules = {_module(row.name(part.layout)) for row in rows}
+        for key in found.left_over:
+            inside = part.layout == "ours" or _module(key) in modules
+            (altering if inside else left_over).append(part.prefix + key)
+        misshapen += _misshapen(part, rows, found.tensors, networks[name])
+    altering += filter(alteration, left_over)
+    ignored = tuple(name for name in left_over if not alteration(name))
+    return Comparison(tensors, tuple(missing), ignored, tuple(altering), tuple(misshapen), tuple(dropped))
 
 
-def skeletons(configs: Mapping[str, Any]) -> dict[str, nn.Module]:
-    return {part: skeleton(part, config) for part, config in configs.items()}
+def _module(name: str) -> str:
+    """The module of a network that a tensor belongs to: `down_blocks` of "down_blocks.0.resnets.0...."."""
+    return name.removeprefix("text_model.").partition(".")[0]
 
 
-def _fit_part(name: str, part: Part, config: Any, network: nn.Module) -> tuple[Match, set[str], list[str]]:
-    """The tensors of one network; those in its modules that it does not use; and those of a wrong shape or type."""
-    rows, extras = part_rows(name, config), []
-    if name == "text" and part.layout != "ours":
-        extras = [*text_extras(config, part.layout), *TEXT_EXTRAS]
-    found = match(part.tensors, rows, part.layout, extras)
-    expected = {key: list(tensor.shape) for key, tensor in network.named_parameters()}
+def _misshapen(part: Part, rows: list[Row], tensors: Mapping[str, Tensor], network: nn.Module) -> list[str]:
+    """The tensors of a wrong shape or type, each with what is wrong."""
     theirs = {row.ours: part.prefix + row.name(part.layout) for row in rows}
-    misshapen = {
-        theirs[key]: f"{theirs[key]} {list(tensor.shape)} instead of {expected[key]}"
-        for key, tensor in found.tensors.items()
-        if list(tensor.shape) != expected[key]
-    }
-    misshapen |= {
-        theirs[key]: f"{theirs[key]} in {str(tensor.dtype)[6:]} instead of floating point (quantised?)"
-        for key, tensor in found.tensors.items()
-        if not tensor.is_floating_point()
-    }
-    modules = {top(row.name(part.layout)) for row in rows}
-    full = replace(
-        found,
-        missing=[part.prefix + key for key in found.missing],
-        left_over=[part.prefix + key for key in found.left_over],
-        dropped=[part.prefix + key for key in found.dropped],
-    )
-    own = {part.prefix + key for key in found.left_over if top(key) in modules}
-    return full, own, list(misshapen.values())
+    wrong = []
+    for key, parameter in network.named_parameters():
+        tensor = tensors.get(key, parameter)
+        if not tensor.is_floating_point():
+            wrong.append(f"{theirs[key]} in {str(tensor.dtype)[6:]} instead of floating point (quantised?)")
+        elif tensor.shape != parameter.shape:
+            wrong.append(f"{theirs[key]} {list(tensor.shape)} instead of {list(parameter.shape)}")
+    return wrong
 
 
 def part_rows(part: str, config: Any, linear_projection: bool = False) -> list[Row]:
@@ -116,47 +118,43 @@ def configs_of(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in OWN_PARTS}
 
 
-def demand(found: Fit, checkpoint: Checkpoint) -> None:
+def check(found: Comparison, checkpoint: Checkpoint) -> None:
     """Raise an `LdmError` unless every needed tensor is there, in its shape, and none that changes the numbers."""
     troubles = {"missing": found.missing, "misshapen": found.misshapen}
-    wrong = [f"{len(names)} {what}: {some(list(names))}" for what, names in troubles.items() if names]
+    wrong = [f"{len(names)} {what}: {some(names)}" for what, names in troubles.items() if names]
     if wrong:
         what = "model" if len(checkpoint.parts) > 1 else PART_NAMES[next(iter(checkpoint.parts))]
         raise LdmError(f"{checkpoint.path} is no whole {what}; {'; '.join(wrong)}")
     if found.altering:
+        kinds = filter(None, map(alteration, found.altering))
         raise LdmError(
-            f"{checkpoint.path} has {reason(found)}, which is not supported: ignoring "
-            f"{some(list(found.altering))} would give wrong images; take another file of this model"
+            f"{checkpoint.path} has {next(kinds, 'layers that this model does not have')}, which is not supported: "
+            f"ignoring {some(found.altering)} would give wrong images; take another file of this model"
         )
     if found.dropped:
-        log.debug("%s: left out %s", checkpoint.path, some(list(found.dropped)))
+        log.debug("%s: left out %s", checkpoint.path, some(found.dropped))
 
 
 def warn_ignored(names: tuple[str, ...], path: Path) -> None:
-    """Say which tensors of a file are ignored, if any."""
+    """Log which tensors of a file are ignored, if any."""
     if names:
         count = f"{len(names)} tensor{'s' * (len(names) > 1)}"
-        log.warning("%s: ignored %s that no part of the model uses: %s", path, count, some(list(names)))
+        log.warning("%s: ignored %s that no part of the model uses: %s", path, count, some(names))
 
 
-def reason(found: Fit) -> str:
-    """What the tensors are that would change the numbers."""
-    return next(filter(None, map(meaning, found.altering)), "layers that this model does not have")
-
-
-def demand_finite(tensors: Mapping[str, Tensor], source: Path, part: str = "") -> None:
+def check_finite(tensors: Mapping[str, Tensor], source: Path, part: str = "") -> None:
     """Raise an `LdmError` that names a tensor with NaN or infinity in it. It reads them all.
 
-    `part`: which network they are of. A model can do with another VAE, and for some published ones it has to.
+    `part`: which network they are of. A model can take another VAE, and some published ones need one.
     """
     for name, tensor in tensors.items():
-        # A sum has no room to hide one, and takes no memory; it can overflow by itself, so look again then. (Half
-        # precision is added up in float32 anyway. If told to, torch widens all numbers first, which is far slower.)
-        # Numbers of one byte (fp8) torch only converts.
+        # NaN and infinity survive a sum, which takes no memory; but a sum can also overflow, so look again then. (Half
+        # precision is summed in float32 anyway. If told to, torch converts all numbers first, which is far slower.)
+        # Numbers of one byte (fp8) torch can only convert.
         wide = tensor.half() if tensor.itemsize == 1 else tensor
         if not wide.sum().isfinite() and not wide.isfinite().all():
             raise LdmError(
-                f"{source}: the tensor {name} has NaN or infinity in it ({tensor.dtype}); the file is spoilt, or the "
+                f"{source}: the tensor {name} has NaN or infinity in it ({tensor.dtype}); the file is corrupt, or the "
                 "dtype too narrow for it"
                 + ("; another VAE can take its place: vae=... (--vae FILE)" if part == "vae" else "")
             )

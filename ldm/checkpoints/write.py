@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm.checkpoints.collect import Gathered, gather
+from ldm.checkpoints.collect import Collected, collect
 from ldm.checkpoints.diffusers_folder import FOLDERS, STEMS, is_diffusers_folder
 from ldm.checkpoints.folder import write_config
-from ldm.checkpoints.names import Layout, written
+from ldm.checkpoints.names import Layout, rename
 from ldm.checkpoints.opening import CONFIG, TOKENIZER, is_own_folder
 from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.settings import settings_of
 from ldm.checkpoints.tokenizer_io import tokenizer_text
-from ldm.checkpoints.validate import demand_finite, part_rows
+from ldm.checkpoints.validate import check_finite, part_rows
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.files.leftovers import sweep
@@ -42,15 +42,15 @@ def convert(
     """Write a checkpoint to our own layout; returns the names of what a model does not keep.
 
     The numbers stay as they are unless another `dtype` is asked for. An existing folder is kept unless `force` is
-    given. Raises `LdmError` for a checkpoint that is none, for NaN in it, and for a disk that is full; then, as after
-    a kill, there is no folder, or still the old one.
+    given. Raises `LdmError` for what is not a checkpoint, for NaN in it, and for a full disk; then, as after a kill,
+    there is no folder, or still the old one.
     """
-    made = gather(source, config, weights, prediction, vae)
+    made = collect(source, config, weights, prediction, vae)
     for part, tensors in made.tensors.items():
-        demand_finite(tensors, made.checkpoint.parts[part].source, part)
+        check_finite(tensors, made.checkpoint.parts[part].source, part)
     with _replacing(folder, force) as place:
-        write_config(place, _painter(made.config))
-        made.tokenizer.save(place / "tokenizer")
+        write_config(place, _without_images(made.model.config))
+        made.model.tokenizer.save(place / "tokenizer")
         for part, tensors in made.tensors.items():
             write_safetensors(place / f"{part}.safetensors", tensors, dtype=dtype)
     return made.dropped
@@ -76,10 +76,10 @@ def export(
         raise LdmError(f"export to {to!r}; expected 'diffusers' or 'compvis'")
     if to == "compvis" and out.suffix != ".safetensors":
         raise LdmError(f"{out}: the original layout is one file; give a name that ends in .safetensors")
-    made = gather(source, config, weights, prediction, vae)
+    made = collect(source, config, weights, prediction, vae)
     if to == "diffusers":
         with _replacing(out, force) as place:
-            write_diffusers(place, made.config, made.tokenizer, made.tensors, dtype)
+            write_diffusers(place, made.model.config, made.model.tokenizer, made.tensors, dtype)
     else:
         sweep(out)
         if out.exists() and not force:
@@ -90,22 +90,19 @@ def export(
 
 @contextmanager
 def _replacing(folder: Path, force: bool) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` at the end. Never of one that holds something else."""
+    """A temporary folder that replaces `folder` at the end. Never one that holds something else."""
     try:
         sweep(folder)
         if folder.exists():
-            ours = folder.is_dir() and (
-                is_own_folder(folder) or is_diffusers_folder(folder) or not any(folder.iterdir())
-            )
-            if not force or not ours:
-                raise LdmError(
-                    f"{folder} exists and is kept; "
-                    + (
-                        "to replace it, use force=True (--force)"
-                        if ours
-                        else "it holds no model: give another name"
-                    )
+            is_model = is_own_folder(folder) or is_diffusers_folder(folder)
+            replaceable = folder.is_dir() and (is_model or not any(folder.iterdir()))
+            if not force or not replaceable:
+                remedy = (
+                    "to replace it, use force=True (--force)"
+                    if replaceable
+                    else "it holds no model: give another name"
                 )
+                raise LdmError(f"{folder} exists and is kept; {remedy}")
         with atomic_folder(folder) as place:
             yield place
     except OSError as error:
@@ -114,13 +111,13 @@ def _replacing(folder: Path, force: bool) -> Iterator[Path]:
         ) from error
 
 
-def _painter(config: Config) -> Config:
-    """The config of what painting needs: without CLIP's image half, which no layout of a checkpoint has."""
+def _without_images(config: Config) -> Config:
+    """The config without CLIP's image half, which generating does not need and no layout of a checkpoint has."""
     return replace(config, image=None, embedding_width=None)
 
 
 def _is_second(config: Config) -> bool:
-    """Whether the model is of Stable Diffusion 2's kind, whose files have linear projections and OpenCLIP's names."""
+    """Whether it is of Stable Diffusion 2's kind, whose files have linear projections and OpenCLIP's names."""
     return config.text.output == "penultimate"
 
 
@@ -133,8 +130,7 @@ def write_diffusers(
 ) -> None:
     """Write a model's tensors, by part under our names, to an empty `folder` in diffusers' layout."""
     second = _is_second(config)
-    settings = settings_of(config, linear_projection=second)
-    for name, table in settings.items():
+    for name, table in settings_of(config, linear_projection=second).items():
         file = {"": "model_index.json", "scheduler": "scheduler_config.json"}.get(name, "config.json")
         with atomic_path(folder / name / file) as path:
             path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
@@ -143,27 +139,26 @@ def write_diffusers(
         rows = part_rows(part, getattr(config, part), second)
         path = folder / FOLDERS[part] / STEMS[part][0]
         # transformers opens only files that say which library wrote them
-        write_safetensors(path, written(own, rows, "diffusers"), {"format": "pt"}, dtype)
+        write_safetensors(path, rename(own, rows, "diffusers"), {"format": "pt"}, dtype)
 
 
-def _write_compvis(out: Path, made: Gathered, dtype: torch.dtype | None) -> None:
-    second = _is_second(made.config)
+def _write_compvis(out: Path, made: Collected, dtype: torch.dtype | None) -> None:
+    config, second = made.model.config, _is_second(made.model.config)
     homes: dict[str, tuple[str, Layout]] = {
         "unet": ("model.diffusion_model.", "compvis"),
         "vae": ("first_stage_model.", "compvis"),
         # Version 1 took transformers' text encoder as it was, names and all.
-        "text": ("cond_stage_model.model.", "compvis")
-        if second
-        else ("cond_stage_model.transformer.", "diffusers"),
+        "text": ("cond_stage_model.transformer.", "diffusers"),
     }
-    tensors = {}
+    if second:
+        homes["text"] = ("cond_stage_model.model.", "compvis")
+    tensors: dict[str, Tensor] = {}
     for part, (prefix, layout) in homes.items():
-        rows = part_rows(part, getattr(made.config, part), second)
-        for name, tensor in written(made.tensors[part], rows, layout).items():
-            tensors[prefix + name] = tensor
+        own = rename(made.tensors[part], part_rows(part, getattr(config, part), second), layout)
+        tensors |= {prefix + name: tensor for name, tensor in own.items()}
     metadata = {
         "format": "pt",
-        CONFIG: _painter(made.config).to_json(),
-        TOKENIZER: tokenizer_text(made.tokenizer),
+        CONFIG: _without_images(config).to_json(),
+        TOKENIZER: tokenizer_text(made.model.tokenizer),
     }
     write_safetensors(out, tensors, metadata, dtype)

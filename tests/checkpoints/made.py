@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm.checkpoints.names import written
+from ldm.checkpoints.names import rename
 from ldm.checkpoints.opening import TOKENIZER
 from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.tokenizer_io import tokenizer_text
-from ldm.checkpoints.validate import configs_of, part_rows, skeleton
+from ldm.checkpoints.validate import configs_of, meta_model, part_rows
 from ldm.config import SD1, SD1_INPAINT, SD2_BASE, SD2_INPAINT, SD2_V, Config, Level
 from ldm.text.tokenizer import Tokenizer
 from tests.small import MERGES
@@ -64,7 +64,7 @@ def random_tensors(
     return {
         part: {
             name: torch.randn(p.shape, generator=generator).to(dtype)
-            for name, p in skeleton(part, sizes).named_parameters()
+            for name, p in meta_model(part, sizes).named_parameters()
         }
         for part, sizes in configs_of(config).items()
     }
@@ -76,16 +76,16 @@ def single_file(config: Config, tensors: dict[str, dict[str, Tensor]]) -> dict[s
     file: dict[str, Tensor] = {"betas": torch.ones(4), "model_ema.decay": torch.tensor(0.9)}
     for part, prefix in (("unet", "model.diffusion_model."), ("vae", "first_stage_model.")):
         rows = part_rows(part, getattr(config, part), second)
-        file |= {prefix + name: t for name, t in written(tensors[part], rows, "compvis").items()}
+        file |= {prefix + name: t for name, t in rename(tensors[part], rows, "compvis").items()}
     rows, width = part_rows("text", config.text), config.text.width
     if not second:
         prefix = "cond_stage_model.transformer."
-        file |= {prefix + name: t for name, t in written(tensors["text"], rows, "diffusers").items()}
+        file |= {prefix + name: t for name, t in rename(tensors["text"], rows, "diffusers").items()}
         return file | {
             prefix + "text_model.embeddings.position_ids": torch.arange(config.text.context_length)[None]
         }
     prefix = "cond_stage_model.model."
-    text = written(tensors["text"], rows, "compvis")
+    text = rename(tensors["text"], rows, "compvis")
     last = f"transformer.resblocks.{config.text.layers - 1}."
     text |= {
         last + name.removeprefix("transformer.resblocks.0."): t + 1

@@ -24,8 +24,8 @@ def test_the_networks_are_told_apart_and_nothing_is_lost():
         "text": "diffusers",
     }
     assert sum(len(part.tensors) for part in found.parts.values()) + len(found.dropped) == len(FILE)
-    assert found.dropped == ("betas", "model_ema.decay") and found.strange == () and not found.ema
-    assert split(PATH, FILE | {"novelty": torch.ones(1)}).strange == ("novelty",)
+    assert found.dropped == ("betas", "model_ema.decay") and found.unknown == () and not found.ema
+    assert split(PATH, FILE | {"novelty": torch.ones(1)}).unknown == ("novelty",)
 
 
 def test_the_average_of_a_weight_is_called_by_its_name_without_dots():
@@ -49,7 +49,7 @@ def test_averaged_weights_are_taken_where_there_are_any_and_live_ones_on_request
 
 
 def test_an_average_of_nothing_is_left_over():
-    assert split(PATH, with_ema(FILE) | {"model_ema.novelty": torch.ones(1)}).strange == (
+    assert split(PATH, with_ema(FILE) | {"model_ema.novelty": torch.ones(1)}).unknown == (
         "model_ema.novelty",
     )
 
@@ -74,7 +74,7 @@ def test_a_prefix_before_every_name_is_taken_off(prefix):
     assert {n: p.tensors.keys() for n, p in named.parts.items()} == {
         n: p.tensors.keys() for n, p in plain.parts.items()
     }
-    assert named.strange == () and named.dropped == plain.dropped
+    assert named.unknown == () and named.dropped == plain.dropped
     assert named.parts["vae"].prefix == prefix.replace("_orig_mod.", "") + "first_stage_model."
 
 
@@ -93,7 +93,7 @@ def test_what_torch_compile_writes_inside_the_names_is_taken_out():
 def test_a_prefix_before_some_names_only_is_left_alone_and_shown():
     file = {f"{'ab'[i % 2]}.{name}": t for i, (name, t) in enumerate(FILE.items())}
     found = split(PATH, file)
-    assert not found.parts and found.strange[:2] == tuple(list(file)[:2])
+    assert not found.parts and found.unknown[:2] == tuple(list(file)[:2])
 
 
 def test_names_of_very_many_words_take_no_time():

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ldm.checkpoints.checkpoint import split
 from ldm.checkpoints.detect import family
-from ldm.checkpoints.evidence import IMPLIED, prediction_in_name
 from ldm.checkpoints.foreign import foreign
+from ldm.checkpoints.hints import IMPLIED, prediction_in_name
 from ldm.checkpoints.infer_config import configure
 from ldm.checkpoints.opening import CONFIG, parameters
-from ldm.checkpoints.validate import configs_of, demand, fit, skeletons
+from ldm.checkpoints.validate import check, compare, configs_of, meta_models
 from ldm.config import PRESETS, SD2_V, NoiseConfig
 from ldm.errors import LdmError
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
@@ -34,9 +34,9 @@ def real(name: str) -> dict[str, torch.Tensor]:
         return {key: torch.empty(shape, device="meta") for key, shape in json.load(file).items()}
 
 
-def compare(checkpoint, config):
+def compared(checkpoint, config):
     configs = configs_of(config)
-    return fit(checkpoint, configs, skeletons(configs))
+    return compare(checkpoint, configs, meta_models(configs))
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_a_real_list_of_keys_is_the_preset_and_every_key_is_used_or_known(name, 
     for part in ("text", "vae", "unet", "noise", "defaults"):
         assert getattr(config, part) == getattr(expected, part)
     assert config.name == preset
-    found = compare(checkpoint, config)
-    demand(found, checkpoint)
+    found = compared(checkpoint, config)
+    check(found, checkpoint)
     second = name.startswith("sd2")
     # Of OpenCLIP: twelve tensors of its last layer, its projection, its temperature. Of transformers: the positions.
     assert len(found.dropped) == (14 if second else 1)
@@ -85,14 +85,14 @@ def test_a_key_less_or_more_or_misshapen_is_named():
         change(file)
         checkpoint = split(Path("x"), file)
         with pytest.raises(LdmError, match=message):
-            demand(compare(checkpoint, configure(checkpoint)), checkpoint)
+            check(compared(checkpoint, configure(checkpoint)), checkpoint)
 
 
 def test_of_many_missing_keys_ten_are_named():
     tensors = {name: t for name, t in real("sd1").items() if "decoder.up" not in name}
     checkpoint = split(Path("x"), tensors)
     with pytest.raises(LdmError, match="106 missing: (.*, ){9}.* and 96 more"):
-        demand(compare(checkpoint, configure(checkpoint)), checkpoint)
+        check(compared(checkpoint, configure(checkpoint)), checkpoint)
 
 
 @pytest.mark.parametrize(("name", "found", "parts"), [
@@ -257,6 +257,6 @@ def test_of_a_mutated_list_of_keys_only_our_own_error_comes_out(reshaped, remove
             return
     try:
         checkpoint = split(Path("x-base"), tensors)
-        demand(compare(checkpoint, configure(checkpoint)), checkpoint)
+        check(compared(checkpoint, configure(checkpoint)), checkpoint)
     except LdmError:
         pass

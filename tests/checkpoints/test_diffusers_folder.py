@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ldm.checkpoints.collect import gather
+from ldm.checkpoints.collect import collect
 from ldm.checkpoints.diffusers_folder import read_folder
 from ldm.checkpoints.opening import open_checkpoint
 from ldm.checkpoints.write import export
@@ -35,8 +35,8 @@ def folder(exported, tmp_path):
 
 
 def assert_same(path, weights=None) -> None:
-    found = gather(path, weights=weights)
-    assert found.config == CONFIG
+    found = collect(path, weights=weights)
+    assert found.model.config == CONFIG
     for part, tensors in TENSORS.items():
         assert found.tensors[part].keys() == tensors.keys()
         assert all(torch.equal(found.tensors[part][name], tensor) for name, tensor in tensors.items())
@@ -170,28 +170,28 @@ def test_settings_that_make_another_network_are_errors(folder, file, key, value,
     path = folder / file / ("scheduler_config.json" if file == "scheduler" else "config.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(LdmError, match=message):
-        gather(folder)
+        collect(folder)
 
 
 def test_what_a_diffusers_folder_lacks_is_named(folder):
     (folder / "vae/config.json").write_text("{")
     with pytest.raises(LdmError, match="vae/config.json is not valid JSON"):
-        gather(folder)
+        collect(folder)
     (folder / "vae/config.json").unlink()
     with pytest.raises(LdmError, match="cannot read .*vae/config.json"):
-        gather(folder)
+        collect(folder)
     for file in (folder / "vae").iterdir():
         file.unlink()
     (folder / "vae").rmdir()
     with pytest.raises(LdmError, match="there is no VAE in it; give one with vae="):
-        gather(folder)
+        collect(folder)
 
 
 def test_one_network_in_a_folder_of_its_own_is_found(folder):
     found = open_checkpoint(folder / "vae")
     assert list(found.parts) == ["vae"] and found.parts["vae"].layout == "diffusers"
     with pytest.raises(LdmError, match="vae is only a VAE; open it with ldm.loading.load_vae"):
-        gather(folder / "vae")
+        collect(folder / "vae")
     assert list(open_checkpoint(folder / "text_encoder").parts) == ["text"]
     with pytest.raises(LdmError, match="is a folder with no checkpoint in it"):
         open_checkpoint(folder / "scheduler")
@@ -219,7 +219,7 @@ def test_one_network_in_a_folder_of_its_own_is_found(folder):
 def test_a_folder_of_other_classes_is_named(folder, file, changes, message):
     (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
     with pytest.raises(LdmError, match=message):
-        gather(folder)
+        collect(folder)
 
 
 @pytest.mark.parametrize("damage", ["unet", "text_encoder/model.safetensors", "text_encoder/config.json"])
@@ -228,7 +228,7 @@ def test_a_folder_of_another_family_is_named_whatever_else_it_lacks(folder, dama
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
     shutil.rmtree(folder / damage) if (folder / damage).is_dir() else (folder / damage).unlink()
     with pytest.raises(LdmError, match="is a Flux model"):
-        gather(folder)
+        collect(folder)
 
 
 @pytest.mark.parametrize(
@@ -269,13 +269,13 @@ def test_a_second_text_encoder_that_nothing_reads_is_said(folder, caplog):
 
 
 def test_the_tokenizer_json_of_today_is_enough(folder):
-    expected = gather(folder).tokenizer
+    expected = collect(folder).model.tokenizer
     table = one_table(expected)
     for name in ("vocab.json", "merges.txt", "special_tokens_map.json"):
         (folder / "tokenizer" / name).unlink()
     (folder / "tokenizer/tokenizer.json").write_text(json.dumps(table))
     assert_same(folder)
-    assert gather(folder).tokenizer("a red dog!").tolist() == expected("a red dog!").tolist()
+    assert collect(folder).model.tokenizer("a red dog!").tolist() == expected("a red dog!").tolist()
 
 
 def test_averaged_weights_are_those_that_have_live_ones_beside_them(folder):
@@ -290,11 +290,11 @@ def test_fewer_layers_in_the_json_than_in_the_file_are_read_as_transformers_read
     # The test's encoder has two layers in the file, of three; with one less, the state after the first is read.
     path = folder / "text_encoder/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 1}))
-    found = gather(folder)
-    assert found.config.text.layers == 2 and any("layers.1." in name for name in found.dropped)
+    found = collect(folder)
+    assert found.model.config.text.layers == 2 and any("layers.1." in name for name in found.dropped)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 10**9}))
     with pytest.raises(LdmError, match="num_hidden_layers = 1000000000; its tensors make 2"):
-        gather(folder)
+        collect(folder)
 
 
 def test_a_network_of_another_class_in_a_folder_of_its_own_is_named(folder):

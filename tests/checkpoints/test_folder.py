@@ -10,17 +10,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ldm.checkpoints import folder as module
-from ldm.checkpoints.folder import (
-    fill,
-    read_clip,
-    read_config,
-    read_model,
-    read_tensors,
-    write_config,
-    write_tensors,
-)
+from ldm.checkpoints.folder import fill, read_clip, read_config, read_tensors, write_config, write_tensors
 from ldm.errors import LdmError
+from ldm.loading import load
+from ldm.pipeline import LatentDiffusion
 from tests.small import CONFIG, TOKENIZER, write_small_model
+
+
+def read_model(folder: Path, dtype: torch.dtype = torch.float32) -> LatentDiffusion:
+    return load(folder, dtype=dtype, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +100,9 @@ def test_a_model_without_an_image_encoder_paints_but_has_no_clip(model_folder):
 
 
 def test_a_folder_without_a_config_is_no_model(tmp_path):
-    with pytest.raises(LdmError, match="no config.json; expected a model folder"):
-        read_model(tmp_path)
-    with pytest.raises(LdmError, match="no config.json"):
-        read_clip(tmp_path / "nowhere")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(LdmError, match="no config.json; expected a model folder"):
+            read_clip(folder)
 
 
 @pytest.mark.parametrize("name", ["text", "vae", "unet"])
@@ -145,20 +142,18 @@ def change(path: Path, edit) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t: t.pop("conv_in.bias"), "lacks conv_in.bias"),
-        (lambda t: t.update(extra=torch.ones(1)), "has, but the model has not, extra"),
-        (lambda t: t.update({"conv_in.bias": torch.ones(9)}), "has in another shape conv_in.bias"),
+        (lambda t: t.pop("conv_in.bias"), "is no whole model; 1 missing: conv_in.bias"),
+        (lambda t: t.update(extra=torch.ones(1)), "ignoring extra would give wrong images"),
+        (lambda t: t.update({"conv_in.bias": torch.ones(9)}), r"1 misshapen: conv_in.bias \[9\] instead of"),
         (
             lambda t: t.update({"extra": t.pop("conv_in.bias"), "conv_out.bias": torch.ones(9)}),
-            "lacks conv_in.bias; has, but the model has not, extra; has in another shape conv_out.bias",
+            "1 missing: conv_in.bias; 1 misshapen: conv_out.bias",
         ),
     ],
 )
 def test_keys_that_do_not_fit_are_named(model_folder, edit, message):
     change(model_folder / "unet.safetensors", edit)
-    with pytest.raises(
-        LdmError, match=f"unet.safetensors {message}. It must belong to the config.json beside"
-    ):
+    with pytest.raises(LdmError, match=message):
         read_model(model_folder)
 
 
@@ -178,15 +173,15 @@ def test_of_many_keys_ten_are_named_and_the_others_counted():
 )
 def test_a_tokenizer_whose_ids_the_text_encoder_does_not_know_is_an_error(model_folder, text):
     write_config(model_folder, replace(CONFIG, text=replace(CONFIG.text, **text)))
-    message = r"the tokenizer has .*, 32, 'eos'\), config.json says .* fetch both"
-    for read in (read_model, read_clip):
-        with pytest.raises(LdmError, match=message):
-            read(model_folder)
+    with pytest.raises(LdmError, match=r"the tokenizer has .*, 32, 'eos'\), config.json says .* fetch both"):
+        read_clip(model_folder)
+    with pytest.raises(LdmError, match="model's own tokenizer|padded with 'zero', its tokenizer 'eos'"):
+        read_model(model_folder)
 
 
 def test_weights_of_another_config_do_not_fit(model_folder):
     write_config(model_folder, replace(CONFIG, unet=replace(CONFIG.unet, context_width=24)))
-    with pytest.raises(LdmError, match="another shape .*cross_attn"):
+    with pytest.raises(LdmError, match="they belong to different models|misshapen: .*cross_attn"):
         read_model(model_folder)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ldm.checkpoints.collect import gather
+from ldm.checkpoints.collect import collect
 from ldm.checkpoints.validate import configs_of, part_rows
 from ldm.config import SD1, SD2_BASE, Level, TextConfig, UNetConfig, VAEConfig
 from ldm.text.tokenizer import Tokenizer
@@ -84,8 +84,8 @@ def write(folder: Path, files: dict, pad: str) -> dict[str, dict[str, torch.Tens
 def test_a_folder_as_the_libraries_write_it_is_opened_whole(tmp_path, name):
     version = "sd2" if name == "sd2-v" else "sd1"
     made = write(tmp_path, LAYOUTS["folders"][name], "zero" if version == "sd2" else "eos")
-    found = gather(tmp_path)
-    config = found.config
+    found = collect(tmp_path)
+    config = found.model.config
     assert (config.name, config.noise.prediction) == (
         {"sd1": "sd1", "sd2": "sd2-v"}[version],
         "v" if version == "sd2" else "eps",

@@ -9,7 +9,7 @@ from ldm.checkpoints.checkpoint import Checkpoint, Part, split
 from ldm.checkpoints.infer_config import configure, lone_config
 from ldm.checkpoints.infer_sizes import text_config, unet_config, vae_config
 from ldm.checkpoints.key_map import text_rows
-from ldm.checkpoints.names import written
+from ldm.checkpoints.names import rename
 from ldm.checkpoints.notes import collect_notes
 from ldm.errors import LdmError
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
@@ -23,7 +23,7 @@ def test_the_sizes_of_a_narrow_model_are_read_from_both_layouts(name):
     config, tensors = FAMILIES[name], random_tensors(FAMILIES[name])
     path = Path("768-v.ckpt" if name == "sd2-v" else "512-base.ckpt")
     assert configure(split(path, FILES[name])) == config
-    theirs = Part(written(tensors["text"], text_rows(config.text), "diffusers"), "diffusers", path)
+    theirs = Part(rename(tensors["text"], text_rows(config.text), "diffusers"), "diffusers", path)
     assert text_config(theirs, name[:3]) == config.text
 
 

@@ -58,7 +58,7 @@ def test_a_whole_file_is_told_with_exact_counts(tmp_path):
         numbers = sum(t.numel() for t in PARTS[part].values())
         assert counts[name][0] == numbers
     assert counts["U-Net"][1] == ("float16",) and report.ema
-    assert report.missing == report.left_over == report.misshapen == ()
+    assert report.compared.missing == report.compared.ignored == report.compared.misshapen == ()
     assert report.globals["torch.HalfStorage"] == TENSORS and REFUSED not in report.globals.values()
     digest = hashlib.sha256((tmp_path / "x.ckpt").read_bytes()).hexdigest()
     assert report.hashes == {str(tmp_path / "x.ckpt"): digest}
@@ -105,8 +105,10 @@ def test_what_is_missing_left_over_and_misshapen_is_named(tmp_path):
     file["model.diffusion_model.out.2.bias"] = torch.ones(5)
     save_file(file, tmp_path / "x.safetensors")
     report = inspect(tmp_path / "x.safetensors", hash=False)
-    assert report.missing == ("first_stage_model.quant_conv.bias",) and report.left_over == ("novelty",)
-    [misshapen] = report.misshapen
+    assert report.compared.missing == ("first_stage_model.quant_conv.bias",) and report.compared.ignored == (
+        "novelty",
+    )
+    [misshapen] = report.compared.misshapen
     assert (
         misshapen.startswith("model.diffusion_model.out.2.bias [5] instead of [4]") or "conv_out" in misshapen
     )
@@ -122,7 +124,10 @@ def test_a_network_alone_is_told(tmp_path, prefix, kind):
     save_file(own, tmp_path / "x.safetensors")
     report = inspect(tmp_path / "x.safetensors", hash=False)
     assert report.kind == kind and len(report.components) == 1
-    assert report.missing == report.left_over == report.misshapen == () and "load_" in report.trouble
+    assert (
+        report.compared.missing == report.compared.ignored == report.compared.misshapen == ()
+        and "load_" in report.trouble
+    )
 
 
 def test_a_lora_is_told(tmp_path):

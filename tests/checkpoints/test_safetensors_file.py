@@ -93,7 +93,7 @@ LIES = {
     "cut in the header": (raw_safetensors({"a": ENTRY})[:20], "ends within its header, after 20 bytes"),
     "cut in the data": (raw_safetensors({"a": ENTRY}, bytes(7)), "the download was cut short"),
     "more data": (raw_safetensors({"a": ENTRY}, bytes(9)), "or something was added"),
-    "overlap": (raw_safetensors({"a": ENTRY, "b": ENTRY}, bytes(8)), "invalid offset for tensor `b`"),
+    "overlap": (raw_safetensors({"a": ENTRY, "b": ENTRY}, bytes(8)), "invalid offset for tensor `[ab]`"),
     "gap": (
         raw_safetensors({"a": ENTRY, "b": ENTRY | {"data_offsets": [9, 17]}}, bytes(17)),
         "invalid offset for tensor `b`",
@@ -118,7 +118,10 @@ LIES = {
         "invalid shape, data type",
     ),
     "dtype no text": (raw_safetensors({"a": ENTRY | {"dtype": [1]}}, bytes(8)), "expected string"),
-    "no offsets": (raw_safetensors({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "missing field `data_offsets`"),
+    "no offsets": (
+        raw_safetensors({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)),
+        "missing field `data_offsets`",
+    ),
     "a number": (raw_safetensors({"a": 3}), "integer `3`"),
     "a list": (raw_safetensors([ENTRY]), "invalid type: sequence"),
     "no JSON": (raw_safetensors(b"{'a': 1}"), "invalid JSON"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ldm.checkpoints.agreement import FOR_OTHERS
+from ldm.checkpoints.check_settings import FOR_OTHERS
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.infer_config import configure
 from ldm.checkpoints.notes import collect_notes

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import ldm.files.read_write
-from ldm.checkpoints.collect import gather
+from ldm.checkpoints.collect import collect
 from ldm.checkpoints.write import convert, export
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_folder
@@ -58,8 +58,8 @@ def test_there_and_back_through_every_layout_is_the_identity(tmp_path, family):
     export(tmp_path / "one.safetensors", tmp_path / "theirs again", "diffusers")
     convert(tmp_path / "theirs again", tmp_path / "ours again")
     for place in ("ours", "theirs", "one.safetensors", "theirs again", "ours again"):
-        found = gather(tmp_path / place)
-        assert found.config == config, place
+        found = collect(tmp_path / place)
+        assert found.model.config == config, place
         assert same(found.tensors, tensors), place
 
 
@@ -72,14 +72,14 @@ def test_numbers_come_through_every_layout_unrounded(tmp_path, dtype):
     export(tmp_path / "768-v.safetensors", tmp_path / "theirs", "diffusers")
     export(tmp_path / "768-v.safetensors", tmp_path / "one.safetensors", "compvis")
     for place in ("ours", "theirs", "one.safetensors"):
-        assert same(gather(tmp_path / place).tensors, tensors), place
+        assert same(collect(tmp_path / place).tensors, tensors), place
 
 
 def test_a_file_that_was_written_has_every_name_of_the_one_it_came_from(tmp_path, family):
     path, _, _ = family
     export(path, tmp_path / "one.safetensors", "compvis")
     before, after = load_file(path), load_file(tmp_path / "one.safetensors")
-    dropped = set(gather(path).dropped)
+    dropped = set(collect(path).dropped)
     assert after.keys() == before.keys() - dropped
     assert all(torch.equal(after[name], before[name]) for name in after)
 
@@ -105,7 +105,7 @@ def test_the_other_of_averaged_and_live_weights_is_listed(tmp_path):
     assert "model_ema.diffusion_modelout2bias" in convert(
         tmp_path / "x.safetensors", tmp_path / "live", weights="live"
     )
-    ema, live = (gather(tmp_path / name).tensors["unet"]["conv_out.bias"] for name in ("ema", "live"))
+    ema, live = (collect(tmp_path / name).tensors["unet"]["conv_out.bias"] for name in ("ema", "live"))
     assert not torch.equal(ema, live)
 
 
@@ -113,20 +113,20 @@ def test_a_small_model_of_our_own_keeps_its_config_and_its_words_in_one_file(tmp
     folder = write_small_model(tmp_path / "small")
     dropped = export(folder, tmp_path / "one.safetensors", "compvis")
     assert dropped == ("clip.safetensors",)
-    found = gather(tmp_path / "one.safetensors")
-    assert found.config == replace(CONFIG, image=None, embedding_width=None)
-    assert found.tokenizer.vocab == TOKENIZER.vocab and found.tokenizer.context_length == 32
-    assert same(found.tensors, gather(folder).tensors)
+    found = collect(tmp_path / "one.safetensors")
+    assert found.model.config == replace(CONFIG, image=None, embedding_width=None)
+    assert found.model.tokenizer.vocab == TOKENIZER.vocab and found.model.tokenizer.context_length == 32
+    assert same(found.tensors, collect(folder).tensors)
 
 
 def test_a_small_model_of_our_own_keeps_its_sizes_in_a_diffusers_folder(tmp_path):
     folder = write_small_model(tmp_path / "small")
     export(folder, tmp_path / "theirs", "diffusers")
-    found = gather(tmp_path / "theirs")
+    found = collect(tmp_path / "theirs")
     for part in ("text", "vae", "unet", "noise"):
-        assert getattr(found.config, part) == getattr(CONFIG, part)
-    assert found.config.defaults.size == CONFIG.defaults.size
-    assert same(found.tensors, gather(folder).tensors)
+        assert getattr(found.model.config, part) == getattr(CONFIG, part)
+    assert found.model.config.defaults.size == CONFIG.defaults.size
+    assert same(found.tensors, collect(folder).tensors)
 
 
 def test_another_dtype_is_written_on_request(tmp_path, single):
@@ -217,7 +217,7 @@ def test_a_kill_leaves_no_half_model_and_the_next_run_cleans_up(tmp_path, single
         pytest.skip("one file is renamed over another: nothing is exchanged")
     name, write = WRITERS[writer]
     write(single, tmp_path / name)
-    whole = gather(tmp_path / name).tensors
+    whole = collect(tmp_path / name).tensors
     child = os.fork()
     if not child:
         place = ldm.files.read_write if at == "exchange" else os
@@ -241,10 +241,10 @@ def test_a_kill_leaves_no_half_model_and_the_next_run_cleans_up(tmp_path, single
     left = set(os.listdir(tmp_path)) - {name, "v1.safetensors"}
     assert left
     if writer == "compvis" or at != "replace":
-        assert same(gather(tmp_path / name).tensors, whole)  # the old one is there, whole
+        assert same(collect(tmp_path / name).tensors, whole)  # the old one is there, whole
     write(single, tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == sorted([name, "v1.safetensors"])
-    assert same(gather(tmp_path / name).tensors, whole)
+    assert same(collect(tmp_path / name).tensors, whole)
     assert all(file in caplog.text for file in left)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ldm.checkpoints.collect import Gathered, gather
+from ldm.checkpoints.collect import Collected, collect
 from ldm.checkpoints.opening import CONFIG, TOKENIZER
 from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.tokenizer_io import tokenizer_text
-from ldm.checkpoints.validate import configs_of, skeletons
+from ldm.checkpoints.validate import configs_of, meta_models
 from ldm.checkpoints.write import export
 from ldm.config import Config
 from ldm.loading import read_config
@@ -44,7 +44,7 @@ def make_config(folder: Path) -> str:
 def read_own_config(folder: Path, _: Any) -> Config:
     config = read_config(folder / "config.json")
     assert config is not None
-    skeletons(configs_of(config))
+    meta_models(configs_of(config))
     return config
 
 
@@ -63,14 +63,14 @@ class Original:
     tensors: dict[str, Tensor]
 
 
-def flat(found: Gathered) -> dict[str, Tensor]:
+def flat(found: Collected) -> dict[str, Tensor]:
     return {f"{part}.{name}": t for part, tensors in found.tensors.items() for name, t in tensors.items()}
 
 
 def original(folder: Path, path: str, files: list[Path]) -> Original:
-    found = gather(folder / path)
+    found = collect(folder / path)
     texts = {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8") for file in files}
-    return Original(path, texts, found.config, {name: t.clone() for name, t in flat(found).items()})
+    return Original(path, texts, found.model.config, {name: t.clone() for name, t in flat(found).items()})
 
 
 def make_own(folder: Path) -> Original:
@@ -101,11 +101,11 @@ def mutate_texts(rng: Random, base: Original) -> Files:
     return {name: change(rng, base.files[name])}
 
 
-def read_model(folder: Path, base: Original) -> Gathered:
-    return gather(folder / base.path)
+def read_model(folder: Path, base: Original) -> Collected:
+    return collect(folder / base.path)
 
 
-def wrong_tensors(read: Gathered, base: Original) -> str | None:
+def wrong_tensors(read: Collected, base: Original) -> str | None:
     found = flat(read)
     if found.keys() != base.tensors.keys() or not all(
         same(t, base.tensors[name]) for name, t in found.items()
@@ -114,9 +114,9 @@ def wrong_tensors(read: Gathered, base: Original) -> str | None:
     return None
 
 
-def wrong_own(folder: Path, read: Gathered, base: Original) -> str | None:
+def wrong_own(folder: Path, read: Collected, base: Original) -> str | None:
     parsed = json.loads((folder / "own/config.json").read_bytes())
-    return wrong_tensors(read, base) or (None if said(parsed, asdict(read.config)) else "another config")
+    return wrong_tensors(read, base) or (None if said(parsed, asdict(read.model.config)) else "another config")
 
 
 # Where the files of a diffusers folder say what we read in them.
@@ -132,14 +132,14 @@ THEIRS: dict[tuple[str, str], Callable[[Config], Any]] = {
 }
 
 
-def wrong_diffusers(folder: Path, read: Gathered, base: Original) -> str | None:
+def wrong_diffusers(folder: Path, read: Collected, base: Original) -> str | None:
     scheduler = json.loads((folder / "theirs/scheduler/scheduler_config.json").read_bytes())
     for (name, key), value in THEIRS.items():
         parsed = json.loads((folder / "theirs" / name).read_bytes())
         if scheduler.get("trained_betas") is not None and name.startswith("scheduler"):
             continue
-        if parsed.get(key) is not None and parsed[key] != value(read.config):
-            return f"{key} is {value(read.config)} instead of {parsed[key]}"
+        if parsed.get(key) is not None and parsed[key] != value(read.model.config):
+            return f"{key} is {value(read.model.config)} instead of {parsed[key]}"
     return wrong_tensors(read, base)
 
 
@@ -175,18 +175,18 @@ def mutate_single(rng: Random, base: Original) -> Files:
     return {base.path: struct.pack("<Q", len(text)) + text + data[8 + length :]}
 
 
-def wrong_single(folder: Path, read: Gathered, base: Original) -> str | None:
+def wrong_single(folder: Path, read: Collected, base: Original) -> str | None:
     data = (folder / base.path).read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     metadata = json.loads(data[8 : 8 + length])["__metadata__"]
     if CONFIG in metadata:
         parsed = json.loads(metadata[CONFIG])
         parsed.get("text", {}).pop("pad", None)  # the tokenizer says it, too, and is followed
-        if not said(parsed, asdict(read.config)):
+        if not said(parsed, asdict(read.model.config)):
             return "another config than its metadata say"
     if TOKENIZER in metadata:
         merges = [tuple(pair) for pair in json.loads(metadata[TOKENIZER])["merges"]]
-        if merges != list(read.tokenizer.merges):
+        if merges != list(read.model.tokenizer.merges):
             return "other merges than its metadata say"
     return wrong_tensors(read, base)
 
@@ -224,7 +224,7 @@ def make_yaml(folder: Path) -> Original:
     return original(folder, "two.safetensors", [folder / "two.yaml"])
 
 
-def wrong_yaml(folder: Path, read: Gathered, base: Original) -> str | None:
+def wrong_yaml(folder: Path, read: Collected, base: Original) -> str | None:
     return wrong_tensors(read, base)
 
 

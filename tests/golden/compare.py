@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ldm.checkpoints.key_map import Row, from_diffusers, to_diffusers
+from ldm.checkpoints.names import Row
+from tests.golden.clip_rows import from_diffusers, to_diffusers
 from tests.golden.weights import draw
 
 

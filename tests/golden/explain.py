@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ldm.checkpoints.key_map import Row
+from ldm.checkpoints.names import Row
 from tests.golden.compare import golden
 from tests.golden.watching import unpacked, watched
 from tests.mutants.mistakes import MISTAKES

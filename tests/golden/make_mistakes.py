@@ -13,7 +13,8 @@ from unittest import mock
 
 from torch import nn
 
-from ldm.checkpoints.key_map import Row, text_rows, unet_rows, vae_rows
+from ldm.checkpoints.key_map import text_rows, unet_rows, vae_rows
+from ldm.checkpoints.names import Row
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
 from ldm.text.encoder import TextEncoder

@@ -83,7 +83,7 @@ MISTAKES = (
         "4c",
         "the unused last layer taken off a file that has not got it",
         "checkpoints/infer_sizes.py",
-        'layers=layers if family.output == "last" else _layers_with_the_unread(part, width, layers, told)',
+        'layers=layers if family.output == "last" else _with_unread_layer(part, width, layers, layers_given)',
         "layers=layers",
     ),
     Mistake(
@@ -414,7 +414,7 @@ MISTAKES = (
     Mistake(
         "20e",
         "a whole network dropped for its prefix",
-        "checkpoints/strangers.py",
+        "checkpoints/foreign.py",
         r'r"(loss|embedding_manager)\..*|',
         r'r"(loss|embedding_manager|model_ema|cond_stage_model\.model)\..*|',
     ),
@@ -436,8 +436,8 @@ MISTAKES = (
         "20h",
         "weights rounded to half precision when they are exported",
         "checkpoints/write.py",
-        'written(own, rows, "diffusers"), {"format": "pt"}, dtype)',
-        'written(own, rows, "diffusers"), {"format": "pt"}, dtype or torch.float16)',
+        'rename(own, rows, "diffusers"), {"format": "pt"}, dtype)',
+        'rename(own, rows, "diffusers"), {"format": "pt"}, dtype or torch.float16)',
     ),
     Mistake(
         "20i",

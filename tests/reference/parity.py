@@ -19,15 +19,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from ldm.checkpoints.key_map import (
-    Row,
-    clip_rows,
-    from_diffusers,
-    text_extras,
-    text_rows,
-    unet_rows,
-    vae_rows,
-)
+from ldm.checkpoints.key_map import text_extras, text_rows, unet_rows, vae_rows
+from ldm.checkpoints.names import Row
 from ldm.config import SD1, SD2_BASE, TINY, NoiseConfig
 from ldm.diffusion.guidance import classifier_free_guidance
 from ldm.diffusion.level import Level
@@ -44,6 +37,7 @@ from ldm.vae.vae import VAE
 from tests.diffusion.test_golden import ddim_like_the_reference, solve
 from tests.diffusion.test_golden import run as run_ours
 from tests.golden import make
+from tests.golden.clip_rows import clip_rows, from_diffusers
 from tests.golden.compare import difference
 from tests.golden.explain import first_difference, told
 from tests.golden.watching import watched

@@ -23,7 +23,7 @@ from diffusers import (
 )
 from PIL import Image
 
-from ldm.checkpoints.key_map import from_diffusers, unet_rows, vae_rows
+from ldm.checkpoints.key_map import unet_rows, vae_rows
 from ldm.config import Config, Defaults, NoiseConfig, TextConfig
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.level import CLEAN
@@ -32,6 +32,7 @@ from ldm.inpaint import restore_kept
 from ldm.pipeline import LatentDiffusion
 from ldm.text.tokenizer import Tokenizer
 from tests.golden import make
+from tests.golden.clip_rows import from_diffusers
 from tests.golden.compare import difference
 from tests.unet.test_golden import SIZES as UNETS
 from tests.vae.test_golden import SIZES as VAES

@@ -10,7 +10,7 @@ pytest.importorskip("diffusers")
 
 import diffusers
 
-from ldm.checkpoints.collect import gather
+from ldm.checkpoints.collect import collect
 from ldm.checkpoints.schedules import schedule_of
 from ldm.checkpoints.write import export
 from ldm.diffusion.samplers import find_sampler
@@ -48,7 +48,7 @@ def test_alpha_bar_and_timesteps_are_those_of_the_scheduler_in_the_folder(
         steps_offset=1,
     )
     theirs.save_pretrained(folder / "scheduler")
-    alpha_bar = make_alpha_bar(gather(folder).config.noise)
+    alpha_bar = make_alpha_bar(collect(folder).model.config.noise)
     assert torch.allclose(alpha_bar, theirs.alphas_cumprod, rtol=1e-6, atol=1e-9)
     assert (alpha_bar[-1] == 0) == zero_snr
     theirs.set_timesteps(20)
@@ -67,7 +67,7 @@ def test_trained_betas_are_those_of_the_scheduler(folder, zero_snr):
         table |= {"beta_start": 0.001, "beta_end": 0.02}
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(table))
     theirs = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler")
-    alpha_bar = make_alpha_bar(gather(folder).config.noise)
+    alpha_bar = make_alpha_bar(collect(folder).model.config.noise)
     assert torch.allclose(alpha_bar, theirs.alphas_cumprod, rtol=1e-5, atol=1e-7)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm.checkpoints.names import written
-from ldm.checkpoints.validate import configs_of, part_rows, skeleton
+from ldm.checkpoints.names import rename
+from ldm.checkpoints.validate import configs_of, meta_model, part_rows
 from ldm.config import SD1, Config, Level, NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar, make_betas
 
@@ -38,10 +38,10 @@ def narrow() -> Config:
 def shapes(config: Config) -> Iterator[tuple[str, torch.Size]]:
     r"""Name and shape of each tensor of a Stable Diffusion 1 file."""
     with torch.device("meta"):
-        modules = {part: skeleton(part, sizes) for part, sizes in configs_of(config).items()}
+        modules = {part: meta_model(part, sizes) for part, sizes in configs_of(config).items()}
     for part, (prefix, layout) in HOMES.items():
         rows = part_rows(part, getattr(config, part))
-        for name, tensor in written(dict(modules[part].named_parameters()), rows, layout).items():
+        for name, tensor in rename(dict(modules[part].named_parameters()), rows, layout).items():
             yield prefix + name, tensor.shape
 
 

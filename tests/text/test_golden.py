@@ -5,11 +5,12 @@ from functools import partial
 
 import pytest
 
-from ldm.checkpoints.key_map import clip_rows, image_rows, text_rows
+from ldm.checkpoints.key_map import text_rows
 from ldm.config import TINY, ImageConfig, TextConfig
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.image import ImageEncoder
+from tests.golden.clip_rows import clip_rows, image_rows
 from tests.golden.compare import assert_same, filled, golden
 from tests.golden.explain import explain
 

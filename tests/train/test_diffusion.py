@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.checkpoints.folder import fill, read_model, read_tensors
+from ldm.checkpoints.folder import fill, read_tensors
 from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
+from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.train import diffusion as stage
 from ldm.train.diffusion import (
@@ -273,7 +274,7 @@ def test_the_text_encoder_is_used_in_the_same_way_as_when_sampling(folder, tmp_p
     )
     recipe = Recipe(steps=1, batch=4, lr=1e-3)
     train_diffusion(folder, tmp_path / "run", images(8), images(8), recipe, 0, False)
-    model = read_model(folder)
+    model = load(folder, dtype="float32", device="cpu")
     assert model.tokenizer.vocab == TOKENIZER.vocab
     with torch.no_grad():
         torch.testing.assert_close(contexts[0], model.encode_text(texts[0]).context)

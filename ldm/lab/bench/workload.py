@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm.checkpoints.validate import configs_of, skeleton
+from ldm.checkpoints.validate import configs_of, meta_model
 from ldm.checkpoints.write import write_diffusers
 from ldm.config import SD1, Config, Level
 from ldm.text.tokenizer import Tokenizer
@@ -64,6 +64,6 @@ def write_model(folder: Path, config: Config, tokenizer: Tokenizer) -> None:
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for part, sizes in configs_of(config).items():
-        shapes = {name: tuple(p.shape) for name, p in skeleton(part, sizes).named_parameters()}
+        shapes = {name: tuple(p.shape) for name, p in meta_model(part, sizes).named_parameters()}
         tensors[part] = {name: random_weights(name, shape, generator) for name, shape in shapes.items()}
     write_diffusers(folder, config, tokenizer, tensors)

@@ -10,7 +10,7 @@ import torch
 from ldm.backend.accelerate import plain
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import quick_products
-from ldm.checkpoints.collect import gather
+from ldm.checkpoints.collect import collect
 from ldm.lab.bench.cases import decode, evaluation, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
 from ldm.lab.bench.stopwatch import seconds
@@ -66,7 +66,7 @@ def load_plainly(folder: Path, sizes: Sizes) -> Numbers:
     r"""Build networks with torch's random initialisation, then copy the file's weights over it."""
     read_through(folder)
     begin = time.perf_counter()
-    made = gather(folder)
+    made = collect(folder)
     config = made.model.config
     for network, name in (
         (TextEncoder(config.text), "text"),

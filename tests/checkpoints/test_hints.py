@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ldm.checkpoints.checkpoint import split
-from ldm.checkpoints.evidence import from_modelspec, from_original
+from ldm.checkpoints.hints import from_modelspec, from_original
 from ldm.checkpoints.infer_config import configure
 from ldm.checkpoints.notes import collect_notes
 from ldm.config import NoiseConfig

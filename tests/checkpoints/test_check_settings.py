@@ -2,7 +2,7 @@ r"""Every key of a JSON is followed, compared with the tensors, or named."""
 
 import pytest
 
-from ldm.checkpoints.agreement import FOR_OTHERS, demand_agreement
+from ldm.checkpoints.check_settings import FOR_OTHERS, check_settings
 from ldm.checkpoints.notes import collect_notes
 from ldm.checkpoints.settings import settings_of
 from ldm.errors import LdmError
@@ -14,7 +14,7 @@ WRITTEN = settings_of(CONFIG, linear_projection=True)
 
 def notes_of(**settings) -> list[str]:
     with collect_notes() as notes:
-        demand_agreement(CONFIG, settings, linear_projection=True)
+        check_settings(CONFIG, settings, linear_projection=True)
     return notes
 
 
@@ -83,7 +83,7 @@ def test_switches_at_rest_and_values_for_all_levels_at_once_are_nothing_to_speak
 )
 def test_what_would_make_another_network_is_an_error(part, key, value, message):
     with pytest.raises(LdmError, match=f"{part}: its config has .*{message}"):
-        demand_agreement(CONFIG, {part: {key: value}}, linear_projection=True)
+        check_settings(CONFIG, {part: {key: value}}, linear_projection=True)
 
 
 def test_the_depth_at_a_level_without_transformers_is_free():
