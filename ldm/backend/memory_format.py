@@ -6,7 +6,7 @@ transformers want their tokens that way: `b c h w -> b (h w) c` then moves nothi
 
 In bfloat16 on a CPU convolutions gain a lot: a step of Stable Diffusion 1's U-Net took 12% less time with AMX and 8%
 less with AVX-512. CUDA's tensor cores prefer the same order in half precision, according to PyTorch's tutorial on
-memory formats (not measured here). There `lay_out` rearranges the weights, and the activations follow.
+memory formats (not measured here). There `converted` rearranges the weights, and the activations follow.
 
 In float32 on a CPU it saves memory rather than time: oneDNN's convolutions use a blocked order of their own, and copy a
 map stored channel by channel before and after. Rearranging the input is enough, so the weights may stay mapped from
@@ -14,11 +14,10 @@ their file. Results differ in the last bits, because sums are formed in another 
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldm.unet.unet import UNet
 from ldm.vae.decoder import Decoder
@@ -27,8 +26,6 @@ from ldm.vae.encoder import Encoder
 # Where convolutions in half precision want their channels last.
 HALF_PRECISION = (("cpu", torch.bfloat16), ("cuda", torch.float16), ("cuda", torch.bfloat16))
 KERNELS = 64  # converted at a time; with 1280 channels, 1.5 MB in half precision
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class ChannelsLastUNet(UNet):
@@ -68,25 +65,9 @@ def channels_last_input(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]
     return x
 
 
-def channels_last(network: nn.Module) -> None:
-    """Store the weights of the network's convolutions with their channels last; the activations follow.
-
-    The weights are copied, one tensor at a time, so they are no longer mapped from their file.
-    """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def lay_out(network: Network) -> Network:
-    """Give a network the memory format that is fastest for its dtype and device; returns the same network."""
-    weight = next(network.parameters())
-    if (weight.device.type, weight.dtype) in HALF_PRECISION:
-        channels_last(network)
-    return network
-
-
 @torch.no_grad()
 def converted(weight: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """One weight on that device, in that dtype and the format of `lay_out`: the same tensor, or a copy.
+    """One weight on that device, in that dtype and the fastest format for both: the same tensor, or a copy.
 
     `KERNELS` kernels at a time are rounded and then rearranged while they are in cache. Doing both at once takes twice
     as long, because torch has no fast code for it.

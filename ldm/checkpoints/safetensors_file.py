@@ -79,12 +79,9 @@ def _opened(path: Path) -> Iterator[Any]:
             yield opened
     except OSError as error:
         raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
-    except (
-        SafetensorError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # RuntimeError: torch, of a shape that overflows
-        why = str(error).removeprefix("Error while deserializing header: ")
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        # (torch raises several of these for absurd shapes.)
+        why = str(error).splitlines()[0].removeprefix("Error while deserializing header: ")
         if "not fully covered" in why:
             why = "its tensors and its size do not agree: the download was cut short, or something was added"
         raise LdmError(f"{path} is damaged ({why[:200]}); fetch or train it again") from error

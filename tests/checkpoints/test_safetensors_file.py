@@ -111,6 +111,10 @@ LIES = {
         raw_safetensors({"a": ENTRY | {"shape": [0, 2**62, 2], "data_offsets": [0, 0]}}),
         "overflow",
     ),
+    "a side beyond 64 bits": (
+        raw_safetensors({"a": ENTRY | {"shape": [0, 2**64 - 1], "data_offsets": [0, 0]}}),
+        "reshape",
+    ),
     "float": (raw_safetensors({"a": ENTRY | {"shape": [2.0]}}, bytes(8)), "floating point `2.0`"),
     "true": (raw_safetensors({"a": ENTRY | {"shape": [True, 2]}}, bytes(8)), "boolean `true`"),
     "dtype": (

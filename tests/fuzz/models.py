@@ -116,7 +116,9 @@ def wrong_tensors(read: Collected, base: Original) -> str | None:
 
 def wrong_own(folder: Path, read: Collected, base: Original) -> str | None:
     parsed = json.loads((folder / "own/config.json").read_bytes())
-    return wrong_tensors(read, base) or (None if said(parsed, asdict(read.model.config)) else "another config")
+    return wrong_tensors(read, base) or (
+        None if said(parsed, asdict(read.model.config)) else "another config"
+    )
 
 
 # Where the files of a diffusers folder say what we read in them.
