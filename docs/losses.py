@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ldm.checkpoints.folder import fill, read_clip, read_config, read_tensors, write_config
 from ldm.images.pixels import to_images
-from ldm.lab.evaluate.images import psnr, ssim
+from ldm.lab.evaluate.reconstruction import psnr, ssim
 from ldm.lab.evaluate.sheets import titled_rows
 from ldm.train.data import CaptionedImages, draw_postcards
 from ldm.train.perceptual import perceptual_loss

@@ -6,13 +6,12 @@ no fault in any of them. Each result is written to outputs/samplers.json as it c
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import ldm
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.files.read_write import atomic_path
-from ldm.lab.evaluate.adherence import asks, judged, paint, share_right
+from ldm.lab.evaluate.adherence import fraction_correct, generate_images, judge_images, scene_prompts
 from ldm.lab.evaluate.judge import find_judge, read_judge
 
 DONE = Path("outputs/samplers.json")
@@ -38,16 +37,16 @@ def measure() -> dict[str, dict[str, float]]:
     """For each sampler the share of images that are right, by the number of steps."""
     found: dict[str, dict[str, float]] = json.loads(DONE.read_text()) if DONE.exists() else {}
     model, judge = ldm.load("tiny"), read_judge(find_judge("judge"))
-    wanted, config = asks("seen", PROMPTS), model.config
+    targets = scene_prompts("seen", PROMPTS)
     for name in SAMPLERS:
         shares = found.setdefault(name, {})
         for steps in STEPS:
             if 1 in shares.values():
                 break
             if str(steps) not in shares:
-                model.config = replace(config, defaults=replace(config.defaults, sampler=name, steps=steps))
-                images = paint(model, [ask.prompt for ask in wanted], range(PROMPTS))
-                shares[str(steps)] = share_right(list(judged(judge, wanted, images)))
+                prompts = [target.prompt for target in targets]
+                images = generate_images(model, prompts, sampler=name, steps=steps)
+                shares[str(steps)] = fraction_correct(list(judge_images(judge, targets, images)))
                 print(f"{name}, {steps} steps: {shares[str(steps)]:.1%} right", file=sys.stderr)
                 with atomic_path(DONE) as temporary:
                     temporary.write_text(json.dumps(found))

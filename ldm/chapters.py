@@ -161,8 +161,8 @@ APPENDICES = (
         "say how good a model is, and how each measure can mislead you",
         under(
             "lab.evaluate",
-            "judge judge_training adherence images understanding clipscore frechet diversity figures sheets bench "
-            "chapters report",
+            "judge judge_training adherence reconstruction understanding clipscore frechet diversity metrics "
+            "sheets setup measurements report",
         ),
         ("11_evaluate",),
     ),

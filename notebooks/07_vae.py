@@ -38,7 +38,7 @@ import ldm
 import show
 from ldm.config import VAEConfig
 from ldm.images.pixels import to_images, to_pixels
-from ldm.lab.evaluate.images import psnr
+from ldm.lab.evaluate.reconstruction import psnr
 from ldm.postcards import postcard
 from ldm.train.data import CaptionedImages
 from ldm.train.loop import Recipe, learning_rate, optimizer_step

@@ -37,8 +37,8 @@ from ldm.diffusion.level import CLEAN
 from ldm.diffusion.predict import x0_and_eps
 from ldm.images.pixels import to_images, to_pixels
 from ldm.inpaint import keep, latents_to_repaint
-from ldm.lab.evaluate.adherence import asks
-from ldm.lab.evaluate.judge import faults, find_judge, read_judge
+from ldm.lab.evaluate.adherence import scene_prompts
+from ldm.lab.evaluate.judge import find_judge, read_judge, wrong_answers
 from ldm.postcards import Portrait, draw
 
 model = ldm.load("tiny")
@@ -187,7 +187,7 @@ display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
 # %%
 judge = read_judge(find_judge("judge"))
-wanted = asks("seen", 8)
+wanted = scene_prompts("seen", 8)
 cond, uncond = model.encode_text([ask.prompt for ask in wanted]), model.encode_text([""])
 
 
@@ -195,8 +195,8 @@ def score(guidance):
     noise_fn, sampler = model.noise_fn(range(8), (128, 128)), "dpmpp_2m_karras"
     denoise = model.denoiser(cond, uncond, guidance)
     *_, last = model.sample(noise_fn(), denoise, noise_fn, sampler, model.levels(12, sampler))
-    seen = judge.examine(to_pixels(model.decode(last.x_prev)))
-    right = sum(not faults(answer, ask.scene) for answer, ask in zip(seen, wanted))
+    seen = judge.predict(to_pixels(model.decode(last.x_prev)))
+    right = sum(not wrong_answers(answer, ask.scene) for answer, ask in zip(seen, wanted))
     return right, last.x_prev.std().item()
 
 

@@ -34,14 +34,14 @@ from PIL import ImageFilter
 import ldm
 import show
 from ldm.images.pixels import to_images, to_pixels
-from ldm.lab.evaluate.adherence import asks, judged, share_right, shuffled
-from ldm.lab.evaluate.chapters import accuracy, class_states
+from ldm.lab.evaluate.adherence import fraction_correct, judge_images, scene_prompts, shuffled_baseline
 from ldm.lab.evaluate.clipscore import clip_score
 from ldm.lab.evaluate.diversity import mean_pairwise_distance, thumbnails
 from ldm.lab.evaluate.frechet import frechet_distance
-from ldm.lab.evaluate.judge import answers, find_judge, read_judge
-from ldm.lab.evaluate.judge_training import judge_loss, lesson, right_answers
-from ldm.lab.evaluate.understanding import embed_captions, embed_pictures
+from ldm.lab.evaluate.judge import correct_answers, find_judge, read_judge
+from ldm.lab.evaluate.judge_training import example, judge_loss, labels
+from ldm.lab.evaluate.measurements import accuracy, class_tokens
+from ldm.lab.evaluate.understanding import embed_captions, embed_images
 from ldm.postcards import draw, postcard
 
 model = ldm.load("tiny")
@@ -57,9 +57,9 @@ judge = read_judge(find_judge("judge")).requires_grad_(False)
 # seen.
 
 # %%
-lessons = [lesson(i, series=5000) for i in range(100)]
+lessons = [example(i, series=5000) for i in range(100)]
 exam = to_pixels([draw(scene, rng, 128, doubled) for scene, doubled, rng in lessons])
-marks = accuracy(judge, exam, [answers(scene, doubled) for scene, doubled, _ in lessons])
+marks = accuracy(judge, exam, [correct_answers(scene, doubled) for scene, doubled, _ in lessons])
 print({question: f"{mark:.0%}" for question, mark in marks.items()})
 assert min(marks.values()) > 0.9
 
@@ -69,12 +69,12 @@ assert min(marks.values()) > 0.9
 
 # %%
 N = 24
-wanted = asks("seen", N)
+wanted = scene_prompts("seen", N)
 prompts = [ask.prompt for ask in wanted]
 painted = model.generate(prompts, seed=0, steps=12, sampler="dpmpp_2m_karras")
 display(show.film(painted[:6], prompts[:6], side=108))
-verdicts = list(judged(judge, wanted, painted))
-right, floor = share_right(verdicts), shuffled(verdicts)
+verdicts = list(judge_images(judge, wanted, painted))
+right, floor = fraction_correct(verdicts), shuffled_baseline(verdicts)
 print(f"right: {right:.0%}; against the next prompt: {floor:.0%}")
 assert right > 0.7 and floor < 0.2
 
@@ -101,7 +101,7 @@ other = next(i for i, (scene, _, _) in enumerate(lessons) if type(scene) is not 
 halves[..., 64:] = exam[other : other + 1, ..., 64:]
 strange = torch.cat([noise, halves])
 captions = []
-for i, seen in enumerate(judge.examine(strange)):
+for i, seen in enumerate(judge.predict(strange)):
     sure = judge(strange[i : i + 1])["kind"].softmax(dim=1).max().item()
     captions.append(f"{seen['kind']}, {sure:.0%} sure; {seen['animal']}; {seen['place']}")
 display(show.film(to_images(strange), captions, side=120))
@@ -116,7 +116,7 @@ display(show.film(to_images(strange), captions, side=120))
 # %%
 def please(scenes, steps=20):
     """Noise, changed until the judge sees these scenes in it."""
-    right = right_answers([(scene, False) for scene in scenes])
+    right = labels([(scene, False) for scene in scenes])
     generator = torch.Generator().manual_seed(1)
     pixels = (0.2 * torch.randn(len(scenes), 3, 128, 128, generator=generator)).requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=0.03)
@@ -130,7 +130,7 @@ def please(scenes, steps=20):
 
 # %%
 pleasing = please([ask.scene for ask in wanted])
-pleased = share_right(list(judged(judge, wanted, pleasing)))
+pleased = fraction_correct(list(judge_images(judge, wanted, pleasing)))
 display(show.film(pleasing[:3], prompts[:3], side=84))
 print(f"judged right: {pleased:.0%}")
 assert pleased > 0.8
@@ -152,7 +152,7 @@ texts = embed_captions(clip, tokenizer, prompts)
 
 
 def scores(images, texts=texts):
-    return clip_score(embed_pictures(clip, to_pixels(images)), texts)
+    return clip_score(embed_images(clip, to_pixels(images)), texts)
 
 
 table = {"painted": scores(painted), "drawn": scores(drawn)}
@@ -182,7 +182,7 @@ assert values[0] > max(values) - 0.2 and values[-1] < values[0] - 0.5
 # %%
 blurred = [image.filter(ImageFilter.GaussianBlur(1.5)) for image in painted]
 display(show.grid([painted[:5], blurred[:5]], left=["painted", "blurred"], side=72))
-kept = share_right(list(judged(judge, wanted, blurred)))
+kept = fraction_correct(list(judge_images(judge, wanted, blurred)))
 print(
     f"CLIP score {scores(painted).mean():.2f} -> {scores(blurred).mean():.2f}; adherence {right:.0%} -> {kept:.0%}"
 )
@@ -205,7 +205,7 @@ assert scores(blurred).mean() > 0.85 * scores(painted).mean()
 # with 16 pictures each, and with 512?
 
 # %%
-states = [class_states(clip, to_pixels([postcard(i, s, 64).image for i in range(512)])) for s in (31, 32)]
+states = [class_tokens(clip, to_pixels([postcard(i, s, 64).image for i in range(512)])) for s in (31, 32)]
 sizes = [16, 32, 64, 128, 256, 512]
 floors = [frechet_distance(states[0][:n], states[1][:n]) for n in sizes]
 lines = {"same source": floors}
@@ -226,7 +226,7 @@ assert all(a > b for a, b in zip(floors, floors[1:])) and floors[0] > 4 * floors
 
 # %%
 def crowd_of(images):
-    return class_states(clip, to_pixels(images))
+    return class_tokens(clip, to_pixels(images))
 
 
 reference = crowd_of(drawn)
@@ -243,7 +243,7 @@ crowds = {
 # %%
 rows = {}
 for name, images in crowds.items():
-    adherence = share_right(list(judged(judge, wanted, images)))
+    adherence = fraction_correct(list(judge_images(judge, wanted, images)))
     far = max(0.0, frechet_distance(crowd_of(images), reference))  # rounding may leave -1e-9
     rows[name] = adherence, scores(images).mean().item(), far
 print(f"{'':30} adherence  CLIP score  Fréchet distance")
@@ -318,7 +318,7 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # ```python
 # for radius in (1, 2, 4, 8):
 #     soft = [image.filter(ImageFilter.GaussianBlur(radius)) for image in painted]
-#     adherence = share_right(list(judged(judge, wanted, soft)))
+#     adherence = fraction_correct(list(judge_images(judge, wanted, soft)))
 #     print(radius, f"{adherence:.0%} {scores(soft).mean():.2f} {frechet_distance(crowd_of(soft), reference):.2f}")
 # ```
 # </details>
@@ -334,7 +334,7 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # lakes = [image for ask, image in zip(wanted, again) if isinstance(ask.scene, Landscape)]
 # half = [im if isinstance(ask.scene, Landscape) else lakes[i % len(lakes)]
 #         for i, (ask, im) in enumerate(zip(wanted, again))]
-# print(share_right(list(judged(judge, wanted, half))), scores(half).mean())
+# print(fraction_correct(list(judge_images(judge, wanted, half))), scores(half).mean())
 # print(frechet_distance(crowd_of(half), reference))
 # ```
 #

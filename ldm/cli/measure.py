@@ -59,9 +59,10 @@ def evaluate_options(commands: Commands) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     check_compiler(options)
 
-    from ldm.lab.evaluate import figures, report
-    from ldm.lab.evaluate.bench import FULL, QUICK
+    from ldm.lab.evaluate import report
     from ldm.lab.evaluate.judge_training import train_judge
+    from ldm.lab.evaluate.metrics import metrics_json, metrics_table
+    from ldm.lab.evaluate.setup import FULL, QUICK
 
     if options.train_judge:
         folder = Path("weights/judge")
@@ -71,7 +72,7 @@ def evaluate(options: argparse.Namespace) -> None:
     started = time.monotonic()
     counts = QUICK if options.quick else FULL
     measured = report.evaluate(options.model, options.judge, options.out, counts, bool(options.compile))
-    print(figures.as_json(measured) if options.json else figures.table(measured))
+    print(metrics_json(measured) if options.json else metrics_table(measured))
     minutes = (time.monotonic() - started) / 60
     print(f"sheets are in {options.out.resolve()}; {minutes:.1f} minutes in all", file=sys.stderr)
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ldm.lab.evaluate.frechet import frechet_distance
-from ldm.lab.evaluate.images import psnr, ssim
+from ldm.lab.evaluate.reconstruction import psnr, ssim
 from ldm.lab.evaluate.understanding import embed_captions, scene_captions, scene_directions
 from ldm.postcards import SCENES
 from tests.equations.numbers import agree, normal, tensor

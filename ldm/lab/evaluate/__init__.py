@@ -1,4 +1,4 @@
-r"""Measuring a model: whether it paints what it is asked, how sharply, how variedly, and what it understands.
+r"""Evaluate a model: prompt adherence, sharpness, diversity, and what it understands.
 
-Every chapter says how its figure can fool you.
+Every module says how its metric can mislead you.
 """

@@ -1,32 +1,32 @@
-r"""Adherence: does the model paint what it is asked?
+r"""Adherence: does the image show what the prompt describes?
 
-A picture is right when *every* attribute of its prompt is, and nothing stands there twice. Prompts are full captions,
-which say what is there and, by silence, what is not; every seed counts.
+An image is correct if *every* attribute of its prompt is correct and nothing appears twice. Prompts are full captions,
+which mention all attributes (what they leave out is absent), and no seed is skipped.
 
-How it can fool you: the judge errs too (its own accuracy is printed beside), in both directions; and prompts that we
-drew are easier than prompts that you think of. Shuffled prompts give the floor: what a model reaches that paints
-lovely pictures and does not listen.
+How it can mislead you: the judge makes mistakes in both directions (its own accuracy is reported beside it), and our
+drawn prompts are easier than yours. Shuffled prompts give the baseline: the result of a model that generates lovely
+images and ignores the prompt.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ldm.images.pixels import to_pixels
-from ldm.lab.evaluate.judge import Judge, faults
+from ldm.lab.evaluate.judge import Judge, wrong_answers
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import Scene, caption, sample_scene, withheld_caption
 from ldm.train.loop import mixed_precision
 
-SERIES = 900  # of the prompts: no drawing and no caption of any training comes from it
+SERIES = 900  # of the prompts: no training drawing or caption comes from it
 BATCH = 32
 
-# Each set of prompts: the scenes it asks for, and in which language (None: either). "wordings" are synonyms in
-# company that training withheld from them.
+# Each set of prompts: the split of its scenes and its language (None: either). "wordings" are synonyms in contexts from
+# which training withheld them.
 SETS: dict[str, tuple[str, str | None]] = {
     "seen": ("train", "en"),
     "held-out": ("held_out", "en"),
@@ -36,32 +36,32 @@ SETS: dict[str, tuple[str, str | None]] = {
 
 
 @dataclass(frozen=True)
-class Ask:
-    r"""A prompt, and the scene that it describes in full."""
+class ScenePrompt:
+    r"""A prompt and the scene that it describes in full."""
 
     prompt: str
     scene: Scene
 
 
 @dataclass(frozen=True)
-class Painted:
-    r"""What was asked for, what was painted from which seed, and what the judge sees there."""
+class JudgedImage:
+    r"""A generated image, what it should show, and the judge's answers."""
 
-    ask: Ask
+    target: ScenePrompt
     seed: int
     image: Image.Image
-    seen: dict[str, str]
+    answers: dict[str, str]
 
     @property
-    def faults(self) -> dict[str, str]:
-        r"""Where the picture is not what was asked for; empty when it is right."""
-        return faults(self.seen, self.ask.scene)
+    def errors(self) -> dict[str, str]:
+        r"""The judge's answers that differ from the prompt; empty if the image is correct."""
+        return wrong_answers(self.answers, self.target.scene)
 
 
-def asks(name: str, count: int) -> list[Ask]:
+def scene_prompts(name: str, count: int) -> list[ScenePrompt]:
     r"""The first `count` prompts of a set, one of `SETS`."""
     split, language = SETS[name]
-    found: list[Ask] = []
+    found: list[ScenePrompt] = []
     index = 0
     while len(found) < count:
         rng = np.random.default_rng([SERIES, index])
@@ -71,68 +71,57 @@ def asks(name: str, count: int) -> list[Ask]:
             if name == "wordings"
             else caption(scene, rng, language, partial=False)
         )
-        if prompt is not None:  # not every scene has a wording that training withheld from it
-            found.append(Ask(prompt, scene))
+        if prompt is not None:  # some scenes have no withheld wording
+            found.append(ScenePrompt(prompt, scene))
         index += 1
     return found
 
 
-@torch.no_grad()
-def paint(
-    model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], batch: int = BATCH
+def generate_images(
+    model: LatentDiffusion, prompts: Sequence[str], batch: int = BATCH, **options: Any
 ) -> Iterator[Image.Image]:
-    r"""Paint prompt i from seed i, all at the model's own size, steps, sampler and guidance; yields the pictures.
+    r"""Yield an image of each prompt; prompt i has seed i. `options` are those of `LatentDiffusion.generate`.
 
-    As `LatentDiffusion.generate` does, but a batch holds different prompts, and the networks run in bfloat16 where that
-    is quicker (the sampler's sums do not): a picture may differ in its last bits.
+    The networks run in bfloat16 where that is faster, so images may differ from `generate`'s in their last bits.
     """
-    defaults = model.config.defaults
     for i in range(0, len(prompts), batch):
-        some = prompts[i : i + batch]
-        noise_fn = model.noise_fn(seeds[i : i + batch], (defaults.size, defaults.size))
         with mixed_precision():
-            cond, uncond = model.encode_text(some), model.encode_text([""] * len(some))
-            denoise = model.denoiser(cond, uncond, defaults.guidance)
-            levels = model.levels(defaults.steps, defaults.sampler)
-            latent = model.initial_latents(noise_fn(), defaults.sampler, levels)
-            for step in model.sample(latent, denoise, noise_fn, defaults.sampler, levels):
-                latent = step.x_prev
-            images = model.decode(latent)
+            images = model.generate(prompts[i : i + batch], seed=i, **options)
         yield from images
 
 
-def judged(
-    judge: Judge, wanted: Sequence[Ask], images: Iterable[Image.Image], batch: int = BATCH
-) -> Iterator[Painted]:
-    r"""The painted pictures in order (number i is of seed i), each with what the judge sees; images may stream in."""
+def judge_images(
+    judge: Judge, targets: Sequence[ScenePrompt], images: Iterable[Image.Image], batch: int = BATCH
+) -> Iterator[JudgedImage]:
+    r"""Judge the images, which may be an iterator, in order; image i has seed i."""
     waiting: list[Image.Image] = []
     first = 0
     for image in images:
         waiting.append(image)
-        if len(waiting) == batch or first + len(waiting) == len(wanted):
-            for k, seen in enumerate(judge.examine(to_pixels(waiting))):
-                yield Painted(wanted[first + k], first + k, waiting[k], seen)
+        if len(waiting) == batch or first + len(waiting) == len(targets):
+            for k, answers in enumerate(judge.predict(to_pixels(waiting))):
+                yield JudgedImage(targets[first + k], first + k, waiting[k], answers)
             first, waiting = first + len(waiting), []
 
 
-def share_right(painted: Sequence[Painted]) -> float:
-    r"""The share of pictures without any fault."""
-    return sum(not picture.faults for picture in painted) / len(painted)
+def fraction_correct(judged: Sequence[JudgedImage]) -> float:
+    r"""The fraction of images without errors."""
+    return sum(not image.errors for image in judged) / len(judged)
 
 
-def share_by_question(painted: Sequence[Painted]) -> dict[str, float]:
-    r"""For each question that ever went wrong the share of pictures that got it wrong, the most frequent first."""
-    wrong = Counter(question for picture in painted for question in picture.faults)
-    return {question: count / len(painted) for question, count in wrong.most_common()}
+def error_rates(judged: Sequence[JudgedImage]) -> dict[str, float]:
+    r"""The fraction of images with an error, for each question with errors, the most frequent first."""
+    wrong = Counter(question for image in judged for question in image.errors)
+    return {question: count / len(judged) for question, count in wrong.most_common()}
 
 
-def shuffled(painted: Sequence[Painted]) -> float:
-    r"""The floor: the share that would be right had each picture been painted for the next prompt of the set."""
-    others = [*painted[1:], painted[0]]
-    return sum(not faults(p.seen, other.ask.scene) for p, other in zip(painted, others)) / len(painted)
+def shuffled_baseline(judged: Sequence[JudgedImage]) -> float:
+    r"""The fraction of images that would be correct for the next prompt of the set."""
+    targets = [image.target for image in [*judged[1:], judged[0]]]
+    return sum(not wrong_answers(j.answers, t.scene) for j, t in zip(judged, targets)) / len(judged)
 
 
-def fault_caption(picture: Painted) -> str:
-    r"""Prompt, seed and faults in one line, for a sheet."""
-    wrong = ", ".join(f"{question}: {seen}" for question, seen in picture.faults.items())
-    return f"{picture.ask.prompt} #{picture.seed} [{wrong}]"
+def error_caption(image: JudgedImage) -> str:
+    r"""Prompt, seed and errors in one line, for a sheet."""
+    wrong = ", ".join(f"{question}: {answer}" for question, answer in image.errors.items())
+    return f"{image.target.prompt} #{image.seed} [{wrong}]"

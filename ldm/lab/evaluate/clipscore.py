@@ -1,16 +1,16 @@
-r"""CLIP score: does the picture fit its prompt, in the eyes of CLIP?
+r"""CLIP score: how well does the image fit its prompt, according to CLIP?
 
-How it can fool you: it is a cosine, so it has no natural unit (a wrong prompt does not score 0: compare with shuffled
-prompts and with drawings); and our painter listens to this very CLIP's text encoder, so it is judged by its own
-teacher. The judge (`judge.py`) has no such ties.
+How it can mislead you: it is a cosine without a natural unit (a wrong prompt does not score 0: compare with shuffled
+prompts and with drawings); and our model is conditioned on the text encoder of this very CLIP, so the metric is not
+independent. The judge (`judge.py`) is.
 """
 
 from jaxtyping import Float
 from torch import Tensor
 
-WEIGHT = 2.5  # Hessel et al. 2021 stretch the scores to about [0, 1]
+WEIGHT = 2.5  # Hessel et al. 2021 scale the scores to about [0, 1]
 
 
 def clip_score(images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
-    r"""$2.5 \max(\cos(u, v), 0)$ for unit vectors of pictures and of their texts (Hessel et al. 2021, section 3)."""
+    r"""$2.5 \max(\cos(u, v), 0)$ for unit embeddings of images and of their texts (Hessel et al. 2021, section 3)."""
     return WEIGHT * (images * texts).sum(dim=1).clamp(min=0)

@@ -1,8 +1,8 @@
-r"""Diversity: does one prompt give many pictures? And are they new, or pictures from the training?
+r"""Diversity: does one prompt give many different images? And are they new, or copies of training images?
 
-How it can fool you: noise is diverse, and so are wrong pictures; the figure means something only beside adherence. And
-a nearest neighbour in pixels is near when large areas agree (a sky, a wall): whether the rest was copied is for
-eyes to see, on the sheet.
+How it can mislead you: noise is diverse, and so are wrong images, so the number means something only beside adherence.
+And a nearest neighbour in pixel space agrees in large areas (a sky, a wall); whether the rest was copied is for you to
+see on the sheet.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ldm.errors import LdmError
 
-THUMBNAIL = 32  # pixels along each side when pictures are compared pixel by pixel
+THUMBNAIL = 32  # the side in pixels when images are compared in pixel space
 
 
 def mean_pairwise_distance(features: Float[Tensor, "n d"]) -> float:
@@ -23,12 +23,12 @@ def mean_pairwise_distance(features: Float[Tensor, "n d"]) -> float:
 
 
 def thumbnails(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-    r"""Square pictures as vectors of 32 x 32 pixels, in which details do not count but places and colours do."""
+    r"""Square images as vectors of 32 x 32 pixels, which keep positions and colours but no details."""
     small = F.interpolate(pixels, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
     return small.flatten(1)
 
 
 def nearest(queries: Float[Tensor, "n d"], library: Float[Tensor, "m d"]) -> tuple[Int[Tensor, "n"], Tensor]:
-    r"""For each query the index of the nearest vector of the library, and the distance to it."""
+    r"""For each query, the index of the nearest vector of the library and the distance to it."""
     distances, indices = torch.cdist(queries, library).min(dim=1)
     return indices, distances

@@ -1,11 +1,11 @@
-r"""The judge: a small network that looks at a picture and says what it shows, attribute by attribute, and how many.
+r"""The judge: a small classifier that predicts every attribute of an image, and whether an object appears twice.
 
-It has learned from drawings only (see `school.py`), and no painter has ever learned from it: a painter that is
-trained on its judge's opinion learns to please the judge, not to paint.
+It is trained on drawings only (see `judge_training.py`), and no generator is trained on it: never optimise against the
+metric.
 
-How it can fool you: it answers within its world only. A picture that is half lake and half bear gets a confident
-answer to every question, and a fault that no question asks about (a sun in front of a mountain) goes unseen. So
-people look at the sheets as well.
+How it can mislead you: it knows only its own world. It answers every question confidently about an image that is half
+lake and half bear, and it misses an error that no question covers (a sun in front of a mountain). So look at the sheets
+as well.
 """
 
 from dataclasses import astuple, fields
@@ -31,9 +31,9 @@ from ldm.postcards.attributes import (
 )
 
 FILE = "judge.safetensors"
-SIZE = 128  # pixels along each side of what the judge looks at; other pictures are resized
+SIZE = 128  # the side in pixels of the judge's input; other images are resized
 
-# Each question with its possible answers: two for every picture, four for landscapes, four for portraits.
+# Each question with its possible answers: two for every image, four for landscapes, four for portraits.
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "kind": ("landscape", "portrait"),
     "count": ("single", "doubled"),
@@ -48,18 +48,18 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def answers(scene: Scene, doubled: bool = False) -> dict[str, str]:
-    r"""The right answer to every question that makes sense for the scene."""
+def correct_answers(scene: Scene, doubled: bool = False) -> dict[str, str]:
+    r"""The correct answer to every question that applies to the scene."""
     kind = "landscape" if isinstance(scene, Landscape) else "portrait"
     named = dict(zip((field.name for field in fields(scene)), astuple(scene), strict=True))
     return {"kind": kind, "count": "doubled" if doubled else "single", **named}
 
 
 class Judge(nn.Module):
-    r"""Strided convolutions from 128 x 128 pixels to 8 x 8 places, then one linear layer a question.
+    r"""Strided convolutions from 128 x 128 pixels to 8 x 8 positions, then one linear layer per question.
 
-    The last features are summarised by their mean and by their maximum over the places: how much there is of
-    something, and whether it is anywhere.
+    The last features are pooled by their mean (how much there is of something) and their maximum (whether it is
+    anywhere).
     """
 
     def __init__(self, channels: tuple[int, ...] = (64, 128, 192)):
@@ -79,41 +79,41 @@ class Judge(nn.Module):
         )
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b _"]]:
-        r"""Square pictures in [-1, 1], resized if they are not 128 wide: the logits of each question's answers."""
+        r"""The logits of each question's answers for square images in [-1, 1], resized if they are not 128 wide."""
         if pixels.shape[-1] != SIZE:
             pixels = F.interpolate(pixels, (SIZE, SIZE), mode="bicubic", antialias=True).clamp(-1, 1)
-        seen = self.look(pixels)
-        summary = torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1)
-        return {question: head(summary) for question, head in self.heads.items()}
+        features = self.look(pixels)
+        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+        return {question: head(pooled) for question, head in self.heads.items()}
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
     @torch.no_grad()
-    def examine(self, pixels: Float[Tensor, "b 3 h w"]) -> list[dict[str, str]]:
-        r"""The likeliest answer to every question, sensible or not, one dictionary a picture."""
-        told = self(pixels.to(self.device))
-        chosen = {question: logits.argmax(dim=1).tolist() for question, logits in told.items()}
+    def predict(self, pixels: Float[Tensor, "b 3 h w"]) -> list[dict[str, str]]:
+        r"""The most likely answer to every question, whether it applies or not, in a dictionary for each image."""
+        logits = self(pixels.to(self.device))
+        chosen = {question: values.argmax(dim=1).tolist() for question, values in logits.items()}
         return [
             {question: QUESTIONS[question][indices[i]] for question, indices in chosen.items()}
             for i in range(len(pixels))
         ]
 
 
-def faults(seen: dict[str, str], scene: Scene) -> dict[str, str]:
-    r"""Where a picture is not what was asked for: question -> what the judge saw instead.
+def wrong_answers(answers: dict[str, str], scene: Scene) -> dict[str, str]:
+    r"""The judge's answers that differ from the correct ones for `scene`.
 
-    A landscape where a portrait was asked for is one fault, of kind, whatever else it shows.
+    A landscape instead of a portrait is one error, of kind, whatever else it shows.
     """
-    asked = answers(scene)
-    if seen["kind"] != asked["kind"]:
-        return {"kind": seen["kind"]}
-    return {question: seen[question] for question, right in asked.items() if seen[question] != right}
+    correct = correct_answers(scene)
+    if answers["kind"] != correct["kind"]:
+        return {"kind": answers["kind"]}
+    return {question: answers[question] for question, right in correct.items() if answers[question] != right}
 
 
 def find_judge(judge: str | Path) -> Path:
-    r"""The judge's folder: a path to it, or its name under `weights/`. Raises `LdmError` that lists where it looked."""
+    r"""The judge's folder, from its path or its name under `weights/`. Raises `LdmError` with the places searched."""
     package = Path(__file__).parents[2]
     places = [Path(judge), *(root / "weights" / judge for root in (Path.cwd(), package.parent, package))]
     for place in places:

@@ -1,7 +1,7 @@
-r"""How the judge learns: drawings of every combination, many of them with a deliberate double.
+r"""Train the judge on drawings of every combination of attributes, many of them with a doubled object.
 
-The drawings are of a series of their own, fresh ones, which no painter was trained on. They are blurred, shifted and
-spoiled a little, so that a painter's soft edge is not held against what it paints.
+The drawings come from a series of their own, which no generator is trained on. They are augmented with blur, shifts and
+noise, so that the judge tolerates the soft edges of generated images.
 """
 
 import multiprocessing
@@ -18,18 +18,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm.checkpoints.folder import write_tensors
-from ldm.lab.evaluate.judge import FILE, QUESTIONS, SIZE, Judge, answers
+from ldm.lab.evaluate.judge import FILE, QUESTIONS, SIZE, Judge, correct_answers
 from ldm.postcards import SCENES, Landscape, Scene, draw
 from ldm.train.loop import Recipe, mixed_precision, train
 
-COUNT_WEIGHT = 4.0  # a double hides in a few pixels; what a picture shows fills it
-LESSONS, SERIES = 12_000, 77  # how many drawings, and the series that they are of
-DOUBLED = 0.4  # the share of drawings with a double
+COUNT_WEIGHT = 4.0  # a doubled object changes few pixels, other attributes many
+EXAMPLES, SERIES = 12_000, 77  # the number of drawings, and their series
+DOUBLED = 0.4  # the fraction of drawings with a doubled object
 RECIPE = Recipe(steps=1200, batch=64, lr=2e-3, warmup=100, ema=0.99, weight_decay=0.05)
 
 
-def lesson(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Generator]:
-    r"""What drawing `index` of a series shows, whether doubled, and the generator to draw it with."""
+def example(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Generator]:
+    r"""The scene of drawing `index` of a series, whether it is doubled, and the generator to draw it with."""
     rng = np.random.default_rng([series, index])
     kind = rng.integers(2)
     scenes = _LANDSCAPES if kind else _PORTRAITS
@@ -40,34 +40,34 @@ def lesson(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Gen
     return scene, doubled, rng
 
 
-def draw_lessons(
+def draw_examples(
     path: Path, count: int, series: int = SERIES, workers: int = 2
 ) -> UInt8[np.ndarray, "n s s 3"]:
-    r"""The first `count` drawings of a series, from the file at `path` if they were drawn before."""
+    r"""The first `count` drawings of a series, kept in the file at `path`."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             drawn = pool.map(partial(_draw, series=series), range(count), chunksize=64)
-            np.save(path, np.stack(list(tqdm(drawn, total=count, desc="drawing", unit="picture"))))
+            np.save(path, np.stack(list(tqdm(drawn, total=count, desc="drawing", unit="image"))))
     return np.load(path)
 
 
 def _draw(index: int, series: int) -> np.ndarray:
-    scene, doubled, rng = lesson(index, series)
+    scene, doubled, rng = example(index, series)
     return np.asarray(draw(scene, rng, SIZE, doubled))
 
 
-def right_answers(scenes: list[tuple[Scene, bool]]) -> dict[str, Int[Tensor, "n"]]:
-    r"""For each question the index of the right answer, -1 where the question makes no sense."""
-    told = [answers(scene, doubled) for scene, doubled in scenes]
+def labels(scenes: list[tuple[Scene, bool]]) -> dict[str, Int[Tensor, "n"]]:
+    r"""For each question the indices of the correct answers, -1 where the question does not apply."""
+    correct = [correct_answers(scene, doubled) for scene, doubled in scenes]
     return {
-        question: torch.tensor([choices.index(t[question]) if question in t else -1 for t in told])
+        question: torch.tensor([choices.index(c[question]) if question in c else -1 for c in correct])
         for question, choices in QUESTIONS.items()
     }
 
 
-def spoil(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:
-    r"""What a painter may do without painting something else: a blur, a shift, other brightness, some noise."""
+def augment(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:
+    r"""Random changes that leave the content as it is: blur, shift, contrast, brightness, noise."""
     size = pixels.shape[-1]
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -88,17 +88,17 @@ def spoil(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float
 
 
 def judge_loss(
-    judge: Judge, pixels: Float[Tensor, "b 3 s s"], right: dict[str, Int[Tensor, "b"]]
+    judge: Judge, pixels: Float[Tensor, "b 3 s s"], labels: dict[str, Int[Tensor, "b"]]
 ) -> Float[Tensor, ""]:
-    r"""The cross-entropies of all questions, summed; each a mean over the pictures for which it makes sense."""
+    r"""The sum of the cross-entropies of all questions, each averaged over the images to which it applies."""
     with mixed_precision():
-        told = judge(pixels.to(judge.device))
+        logits = judge(pixels.to(judge.device))
     loss = torch.zeros((), device=judge.device)
-    for question, indices in right.items():
+    for question, indices in labels.items():
         if (indices >= 0).any():
             weight = COUNT_WEIGHT if question == "count" else 1.0
             loss = loss + weight * F.cross_entropy(
-                told[question].float(), indices.to(judge.device), ignore_index=-1
+                logits[question].float(), indices.to(judge.device), ignore_index=-1
             )
     return loss
 
@@ -107,24 +107,22 @@ def train_judge(
     folder: Path,
     run: Path,
     recipe: Recipe = RECIPE,
-    count: int = LESSONS,
+    count: int = EXAMPLES,
     seed: int = 0,
     resume: bool = False,
 ) -> Judge:
-    r"""Train the judge from nothing and write it to `folder`; `run` keeps the drawings, the log and the checkpoint."""
-    drawings = draw_lessons(run / f"lessons-{SERIES}-{count}.npy", count)
-    right = right_answers([lesson(i)[:2] for i in range(count)])
+    r"""Train the judge from scratch and write it to `folder`; `run` keeps the drawings, the log and the checkpoint."""
+    drawings = draw_examples(run / f"lessons-{SERIES}-{count}.npy", count)
+    correct = labels([example(i)[:2] for i in range(count)])
     torch.manual_seed(seed)
     judge = Judge()
 
     def loss_at(step: int) -> Tensor:
         indices = np.random.default_rng([seed, step]).integers(count, size=recipe.batch)
-        pixels = (
-            rearrange(torch.from_numpy(drawings[indices]), "b h w c -> b c h w").contiguous().float() / 127.5
-            - 1
-        )
+        chosen = rearrange(torch.from_numpy(drawings[indices]), "b h w c -> b c h w")
+        pixels = chosen.contiguous().float() / 127.5 - 1
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
-        return judge_loss(judge, spoil(pixels, generator), {q: t[indices] for q, t in right.items()})
+        return judge_loss(judge, augment(pixels, generator), {q: t[indices] for q, t in correct.items()})
 
     average = train(judge, loss_at, recipe, run, resume)
     write_tensors(folder / FILE, average.state_dict())

@@ -1,47 +1,47 @@
-r"""The whole report: every figure of every chapter, from one model folder and one judge.
+r"""All metrics of a model, with one judge.
 
-All draws are fixed (series and seeds stand in the chapters), so the same weights give the same figures, up to the
-last bits of a machine's arithmetic.
+All random numbers are fixed (see the series and seeds in each module), so the same weights give the same metrics, up to
+rounding.
 """
 
 from pathlib import Path
 
 from ldm.lab.evaluate.adherence import SETS
-from ldm.lab.evaluate.bench import Bench, Counts, drawings
-from ldm.lab.evaluate.chapters import (
-    adherence_figures,
-    clip_figures,
-    crowd_figures,
-    diversity_figures,
-    judge_figures,
-    paint_set,
-    reconstruct,
-    vae_figures,
-)
-from ldm.lab.evaluate.figures import Figure
 from ldm.lab.evaluate.judge import find_judge, read_judge
+from ldm.lab.evaluate.measurements import (
+    adherence_metrics,
+    clip_metrics,
+    distribution_metrics,
+    diversity_metrics,
+    generate_set,
+    judge_metrics,
+    reconstruct,
+    vae_metrics,
+)
+from ldm.lab.evaluate.metrics import Metric
+from ldm.lab.evaluate.setup import Counts, Setup, drawings
 from ldm.loading import load, load_clip
 
 
 def evaluate(
-    model: str | Path, judge: str | Path, out: Path, counts: Counts, compiled: bool = False
-) -> list[Figure]:
-    r"""Measure everything; sheets go to `out`. Raises `LdmError` if the model or the judge is missing.
+    model_name: str | Path, judge_name: str | Path, out: Path, counts: Counts, compiled: bool = False
+) -> list[Metric]:
+    r"""Compute all metrics and write sheets to `out`. Raises `LdmError` if the model or the judge is missing.
 
-    `compiled` has torch compile the U-Net, which changes the last bits of what it paints.
+    `compiled` compiles the U-Net with torch.compile, which changes rounding.
     """
-    examiner = read_judge(find_judge(judge))
-    painter = load(model)
+    judge = read_judge(find_judge(judge_name))
+    model = load(model_name)
     if compiled:
-        painter.unet.compile()
-    clip, tokenizer = load_clip(model)
-    bench = Bench(painter, clip, tokenizer, examiner.to(painter.device), out, counts)
-    seen, held_out = (drawings(split, counts.drawings, bench.size) for split in ("train", "held_out"))
-    rebuilt = reconstruct(painter, held_out)
-    figures = [*judge_figures(bench, rebuilt), *vae_figures(bench, held_out, rebuilt)]
-    figures += clip_figures(bench, seen, held_out)
-    painted = {}
+        model.unet.compile()
+    clip, tokenizer = load_clip(model_name)
+    setup = Setup(model, clip, tokenizer, judge.to(model.device), out, counts)
+    seen, held_out = (drawings(split, counts.drawings, setup.size) for split in ("train", "held_out"))
+    rebuilt = reconstruct(model, held_out)
+    metrics = [*judge_metrics(setup, rebuilt), *vae_metrics(setup, held_out, rebuilt)]
+    metrics += clip_metrics(setup, seen, held_out)
+    judged = {}
     for name in SETS:
-        painted[name] = paint_set(bench, name)
-        figures += adherence_figures(name, painted[name])
-    return [*figures, *crowd_figures(bench, painted["seen"]), *diversity_figures(bench, painted["seen"])]
+        judged[name] = generate_set(setup, name)
+        metrics += adherence_metrics(name, judged[name])
+    return [*metrics, *distribution_metrics(setup, judged["seen"]), *diversity_metrics(setup, judged["seen"])]

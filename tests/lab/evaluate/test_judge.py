@@ -1,11 +1,19 @@
-r"""The judge: which questions it is asked, how its answers become faults, and its file."""
+r"""The judge: which questions it is asked, how its answers become errors, and its file."""
 
 import pytest
 import torch
 
 from ldm.checkpoints.folder import write_tensors
 from ldm.errors import LdmError
-from ldm.lab.evaluate.judge import FILE, QUESTIONS, Judge, answers, faults, find_judge, read_judge
+from ldm.lab.evaluate.judge import (
+    FILE,
+    QUESTIONS,
+    Judge,
+    correct_answers,
+    find_judge,
+    read_judge,
+    wrong_answers,
+)
 from ldm.postcards import SCENES, Landscape, Portrait
 
 LAKE = Landscape("lake", "hills", "night", "boat")
@@ -13,7 +21,7 @@ CAT = Portrait("cat", "grey", "hat", "red")
 
 
 def test_the_right_answers_are_the_attributes_the_kind_and_the_count():
-    assert answers(LAKE) == {
+    assert correct_answers(LAKE) == {
         "kind": "landscape",
         "count": "single",
         "place": "lake",
@@ -21,7 +29,7 @@ def test_the_right_answers_are_the_attributes_the_kind_and_the_count():
         "time": "night",
         "feature": "boat",
     }
-    assert answers(CAT, doubled=True) == {
+    assert correct_answers(CAT, doubled=True) == {
         "kind": "portrait",
         "count": "doubled",
         "animal": "cat",
@@ -32,21 +40,23 @@ def test_the_right_answers_are_the_attributes_the_kind_and_the_count():
 
 
 def test_every_answer_to_every_scene_is_one_of_the_choices():
-    assert all(answer in QUESTIONS[question] for s in SCENES for question, answer in answers(s).items())
+    assert all(
+        answer in QUESTIONS[question] for s in SCENES for question, answer in correct_answers(s).items()
+    )
 
 
-def test_a_fault_is_an_attribute_that_is_not_as_asked_or_a_double():
-    seen = answers(LAKE) | {q: QUESTIONS[q][0] for q in ("animal", "fur", "accessory", "background")}
-    assert faults(seen, LAKE) == {}
-    assert faults(seen | {"time": "sunset", "count": "doubled"}, LAKE) == {
+def test_an_error_is_an_attribute_that_is_not_as_asked_or_a_double():
+    seen = correct_answers(LAKE) | {q: QUESTIONS[q][0] for q in ("animal", "fur", "accessory", "background")}
+    assert wrong_answers(seen, LAKE) == {}
+    assert wrong_answers(seen | {"time": "sunset", "count": "doubled"}, LAKE) == {
         "time": "sunset",
         "count": "doubled",
     }
-    assert faults(seen | {"fur": "white"}, LAKE) == {}  # of a landscape nobody asks that
+    assert wrong_answers(seen | {"fur": "white"}, LAKE) == {}  # this question does not apply to a landscape
 
 
-def test_the_wrong_kind_is_one_fault_whatever_else_is_wrong():
-    assert faults(answers(LAKE), CAT) == {"kind": "landscape"}
+def test_the_wrong_kind_is_one_error_whatever_else_is_wrong():
+    assert wrong_answers(correct_answers(LAKE), CAT) == {"kind": "landscape"}
 
 
 @pytest.fixture
@@ -57,20 +67,20 @@ def judge():
 
 def test_the_likeliest_answer_is_given(judge):
     pixels = torch.rand(3, 3, 128, 128) * 2 - 1
-    seen, logits = judge.examine(pixels), judge(pixels)
+    seen, logits = judge.predict(pixels), judge(pixels)
     for question, choices in QUESTIONS.items():
         assert logits[question].shape == (3, len(choices))
         assert [s[question] for s in seen] == [choices[i] for i in logits[question].argmax(dim=1)]
 
 
-def test_each_picture_is_judged_alone(judge):
+def test_each_image_is_judged_alone(judge):
     pixels = torch.rand(2, 3, 128, 128) * 2 - 1
     both, second = judge(pixels), judge(pixels[1:])
     for question in QUESTIONS:
         torch.testing.assert_close(both[question][1:], second[question])
 
 
-def test_pictures_of_another_size_are_resized(judge):
+def test_images_of_another_size_are_resized(judge):
     small = torch.full((1, 3, 40, 40), 0.25)
     large = torch.full((1, 3, 128, 128), 0.25)
     for question in QUESTIONS:

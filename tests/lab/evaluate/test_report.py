@@ -1,4 +1,4 @@
-r"""The whole report on a model that cannot paint: every chapter is there, every sheet is written."""
+r"""The whole report on an untrained model: every chapter is there, every sheet is written."""
 
 import json
 
@@ -10,15 +10,14 @@ from PIL import Image
 from ldm import cli
 from ldm.checkpoints.folder import write_tensors
 from ldm.errors import LdmError
-from ldm.lab.evaluate import judge_training as school
-from ldm.lab.evaluate import report
-from ldm.lab.evaluate.bench import QUICK, Counts, drawings, save
-from ldm.lab.evaluate.figures import Figure
+from ldm.lab.evaluate import judge_training, report
 from ldm.lab.evaluate.judge import FILE, Judge
+from ldm.lab.evaluate.metrics import Metric
+from ldm.lab.evaluate.setup import QUICK, Counts, drawings, save
 from ldm.unet.unet import UNet
 from tests.small import write_small_model
 
-FEW = Counts(prompts=3, drawings=8, lessons=6, variety=(2, 3), neighbours=2, training=3)
+FEW = Counts(prompts=3, drawings=8, examples=6, variety=(2, 3), neighbours=2, training=3)
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +31,17 @@ def folders(tmp_path_factory):
 
 @pytest.mark.long
 def test_every_chapter_is_measured_and_every_sheet_written(folders, tmp_path):
-    figures = report.evaluate(*folders, tmp_path, FEW)
-    chapters = list(dict.fromkeys(figure.chapter.split(",")[0].split(":")[0] for figure in figures))
-    assert chapters == ["the judge", "the VAE", "CLIP", "adherence", "crowds of 3 pictures", "diversity"]
-    assert all(np.isfinite(figure.value) for figure in figures)
-    assert all(0 <= figure.value <= 1 for figure in figures if figure.unit == "%")
-    with_goals = [figure for figure in figures if figure.goal is not None]
+    metrics = report.evaluate(*folders, tmp_path, FEW)
+    chapters = list(dict.fromkeys(metric.chapter.split(",")[0].split(":")[0] for metric in metrics))
+    assert chapters == ["the judge", "the VAE", "CLIP", "adherence", "distributions of 3 images", "diversity"]
+    assert all(np.isfinite(metric.value) for metric in metrics)
+    assert all(0 <= metric.value <= 1 for metric in metrics if metric.unit == "%")
+    with_goals = [metric for metric in metrics if metric.goal is not None]
     assert len([f for f in with_goals if f.chapter.startswith("adherence")]) == 4
     sheets = {path.name for path in tmp_path.iterdir()}
     assert {"reconstructions.png", "similarity.png", "nearest.png"} <= sheets
     assert any(name.startswith("failures-") for name in sheets)
-    assert report.evaluate(*folders, tmp_path, FEW) == figures
+    assert report.evaluate(*folders, tmp_path, FEW) == metrics
 
 
 def test_drawings_are_the_postcards_of_our_series():
@@ -68,7 +67,7 @@ def test_the_command_prints_a_table_or_json(capsys, monkeypatch, tmp_path):
 
     def measured(*arguments):
         asked.append(arguments)
-        return [Figure("sharp", "PSNR", 28.5, "dB", 28.0)]
+        return [Metric("sharp", "PSNR", 28.5, "dB", 28.0)]
 
     monkeypatch.setattr(report, "evaluate", measured)
     assert cli.main(["evaluate", "--out", str(tmp_path)]) == 0
@@ -95,7 +94,7 @@ def stop(*_):
     raise InterruptedError
 
 
-def test_a_compiled_unet_is_compiled_before_it_paints(folders, tmp_path, monkeypatch):
+def test_a_compiled_unet_is_compiled_before_it_is_used(folders, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(isinstance(module, UNet)))
     monkeypatch.setattr(report, "drawings", stop)  # the first that is done with a model
@@ -107,6 +106,8 @@ def test_a_compiled_unet_is_compiled_before_it_paints(folders, tmp_path, monkeyp
 
 def test_the_judge_is_trained_on_demand(capsys, monkeypatch):
     trained = []
-    monkeypatch.setattr(school, "train_judge", lambda *folders: trained.append([str(f) for f in folders]))
+    monkeypatch.setattr(
+        judge_training, "train_judge", lambda *folders: trained.append([str(f) for f in folders])
+    )
     assert cli.main(["evaluate", "--train-judge"]) == 0
     assert trained == [["weights/judge", "runs/judge"]] and "weights/judge" in capsys.readouterr().out

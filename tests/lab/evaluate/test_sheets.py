@@ -1,9 +1,9 @@
-r"""Sheets: every picture in its place, with its words."""
+r"""Sheets: every image in its place, with its words."""
 
 import numpy as np
 from PIL import Image
 
-from ldm.lab.evaluate.sheets import captioned, similarity_grid, titled_rows
+from ldm.lab.evaluate.sheets import captioned, paired_rows, titled_rows
 
 
 def flat(colour: str, size: int = 16) -> Image.Image:
@@ -19,7 +19,7 @@ def test_a_title_stands_over_each_row():
         assert np.asarray(sheet)[top : top + 26].min() < 100  # ink
 
 
-def test_a_captioned_sheet_has_each_picture_over_its_words():
+def test_a_captioned_sheet_has_each_image_over_its_words():
     images = [flat("red", 64), flat("lime", 64), flat("blue", 64)]
     sheet = captioned(images, ["a red one", "", "a blue one"], columns=2)
     wide, high = 64 + 6, 64 + 6 * 14 + 6
@@ -30,14 +30,12 @@ def test_a_captioned_sheet_has_each_picture_over_its_words():
     assert words[:, 6:70].min() < 128 and words[:, 6 + wide :].min() == 255
 
 
-def test_in_the_grid_a_pair_is_the_brighter_the_higher_its_cosine():
-    cosines = np.array([[0.9, 0.1], [0.2, 0.8]])  # [picture, caption]
-    sheet = similarity_grid([flat("red"), flat("blue")], ["red", "blue"], cosines, cell=96)
-    assert sheet.size == (260 + 2 * 96, 3 * 96)
-    assert sheet.getpixel((260 + 10, 10)) == (255, 0, 0) and sheet.getpixel((260 + 96 + 10, 10)) == (
-        0,
-        0,
-        255,
-    )
-    corners = [[sheet.getpixel((260 + 96 * c + 2, 96 * (r + 1) + 2))[0] for c in range(2)] for r in range(2)]
-    assert corners == [[255, 32], [0, 223]]  # 255 (0.2 - 0.1) / 0.8 = 32, and 255 (0.8 - 0.1) / 0.8 = 223
+def test_a_sheet_has_each_original_over_its_reconstruction():
+    colours = ["red", "lime", "blue"]
+    above = [Image.new("RGB", (8, 8), c) for c in colours]
+    below = [Image.new("RGB", (8, 8), c) for c in ("cyan", "magenta", "yellow")]
+    sheet = paired_rows(above, below, columns=2)
+    assert sheet.size == (2 * 12 + 4, 4 * 12 + 4)
+    middles = [[sheet.getpixel((8 + 12 * c, 8 + 12 * r)) for c in range(2)] for r in range(4)]
+    assert middles[0] == [(255, 0, 0), (0, 255, 0)] and middles[1] == [(0, 255, 255), (255, 0, 255)]
+    assert middles[2] == [(0, 0, 255), (255, 255, 255)] and middles[3] == [(255, 255, 0), (255, 255, 255)]

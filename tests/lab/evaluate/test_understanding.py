@@ -7,7 +7,7 @@ import torch
 from ldm.lab.evaluate import understanding
 from ldm.lab.evaluate.understanding import (
     embed_captions,
-    embed_pictures,
+    embed_images,
     retrieval,
     scene_captions,
     scene_directions,
@@ -36,8 +36,8 @@ def test_scene_captions_are_of_that_scene():
 
 def test_embedding_in_batches_is_embedding_one_by_one(clip):
     pixels = torch.rand(5, 3, 24, 24) * 2 - 1
-    together = embed_pictures(clip, pixels, batch=2)
-    torch.testing.assert_close(together, torch.cat([embed_pictures(clip, p[None]) for p in pixels]))
+    together = embed_images(clip, pixels, batch=2)
+    torch.testing.assert_close(together, torch.cat([embed_images(clip, p[None]) for p in pixels]))
     texts = ["red", "dog", "red dog"]
     alone = torch.cat([embed_captions(clip, TOKENIZER, [text]) for text in texts])
     torch.testing.assert_close(embed_captions(clip, TOKENIZER, texts, batch=2), alone)

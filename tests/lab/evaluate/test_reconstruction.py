@@ -3,10 +3,9 @@ r"""PSNR and SSIM: numbers by hand, and SSIM once more, window by window, in num
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ldm.errors import LdmError
-from ldm.lab.evaluate.images import over_and_under, psnr, ssim
+from ldm.lab.evaluate.reconstruction import psnr, ssim
 
 
 def test_psnr_by_hand():
@@ -17,7 +16,7 @@ def test_psnr_by_hand():
 
 
 def slow_ssim(a: np.ndarray, b: np.ndarray) -> float:
-    r"""Equation 13 of Wang et al. 2004 as it is printed, for one picture [3, h, w] in [0, 1]."""
+    r"""Equation 13 of Wang et al. 2004 as it is printed, for one image [3, h, w] in [0, 1]."""
     offsets = np.arange(-5, 6)
     window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
     window /= window.sum()
@@ -42,30 +41,19 @@ def test_ssim_is_the_printed_equation():
     np.testing.assert_allclose(got, [slow_ssim(*pair) for pair in zip(a, b)], rtol=1e-9)
 
 
-def test_ssim_of_two_flat_pictures_compares_their_brightness_alone():
+def test_ssim_of_two_flat_images_compares_their_brightness_alone():
     a, b = (torch.full((1, 3, 16, 16), value, dtype=torch.float64) for value in (0.0, 0.6))
     # As values in [0, 1]: 0.5 and 0.8.
     expected = (2 * 0.5 * 0.8 + 1e-4) / (0.5**2 + 0.8**2 + 1e-4)
     assert ssim(a, b).item() == pytest.approx(expected, abs=1e-9)
 
 
-def test_ssim_is_one_for_a_picture_and_itself_and_negative_for_its_negative(draw):
+def test_ssim_is_one_for_an_image_and_itself_and_negative_for_its_negative(draw):
     a = draw(2, 3, 16, 16).clamp(-1, 1)
     torch.testing.assert_close(ssim(a, a), torch.ones(2, dtype=torch.float64))
     assert (ssim(a, -a) < 0).all()
 
 
-def test_pictures_smaller_than_the_window_are_refused():
+def test_images_smaller_than_the_window_are_refused():
     with pytest.raises(LdmError, match="at least 11"):
         ssim(torch.zeros(1, 3, 10, 20), torch.zeros(1, 3, 10, 20))
-
-
-def test_a_sheet_has_each_original_over_its_reconstruction():
-    colours = ["red", "lime", "blue"]
-    above = [Image.new("RGB", (8, 8), c) for c in colours]
-    below = [Image.new("RGB", (8, 8), c) for c in ("cyan", "magenta", "yellow")]
-    sheet = over_and_under(above, below, columns=2)
-    assert sheet.size == (2 * 12 + 4, 4 * 12 + 4)
-    middles = [[sheet.getpixel((8 + 12 * c, 8 + 12 * r)) for c in range(2)] for r in range(4)]
-    assert middles[0] == [(255, 0, 0), (0, 255, 0)] and middles[1] == [(0, 255, 255), (255, 0, 255)]
-    assert middles[2] == [(0, 0, 255), (255, 255, 255)] and middles[3] == [(255, 255, 0), (255, 255, 255)]

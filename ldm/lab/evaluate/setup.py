@@ -1,4 +1,4 @@
-r"""What every chapter needs: the models, drawings to compare with, how much to measure, and where sheets go."""
+r"""What all measurements share: the models, drawings for comparison, the sample sizes, and the folder for sheets."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,28 +19,30 @@ from ldm.postcards import Scene, postcard
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer
 
-SERIES = 902  # of the drawings that figures are measured on; the next numbers are taken as well (see `chapters.py`)
+SERIES = (
+    902  # of the drawings that metrics are computed on; `measurements.py` uses the following numbers as well
+)
 
 
 @dataclass(frozen=True)
 class Counts:
-    r"""How much of everything is measured."""
+    r"""The sample sizes."""
 
     prompts: int = 1000  # of each set
     drawings: int = 1024
-    lessons: int = 2000  # drawings, some doubled, for the judge's own accuracy
-    variety: tuple[int, int] = (12, 24)  # prompts, and pictures of each
+    examples: int = 2000  # drawings, some with doubled objects, for the judge's own accuracy
+    variety: tuple[int, int] = (12, 24)  # prompts, and images of each
     neighbours: int = 16
-    training: int = 50_000  # drawings to look for neighbours among: what the shipped model was trained on
+    training: int = 50_000  # drawings in which to search neighbours: the training set of the shipped model
 
 
 FULL = Counts()
-QUICK = Counts(prompts=100, drawings=256, lessons=400, variety=(4, 12), training=2000)
+QUICK = Counts(prompts=100, drawings=256, examples=400, variety=(4, 12), training=2000)
 
 
 @dataclass(frozen=True)
-class Bench:
-    r"""The models under test, the judge, and the folder for sheets."""
+class Setup:
+    r"""The models to evaluate, the judge, and the folder for sheets."""
 
     model: LatentDiffusion
     clip: CLIP
@@ -51,7 +53,7 @@ class Bench:
 
     @property
     def size(self) -> int:
-        r"""The model's own size of pictures, in pixels along each side."""
+        r"""The side of the model's images in pixels."""
         return self.model.config.defaults.size
 
 
@@ -65,20 +67,22 @@ class Drawings:
 
 def drawings(split: str, count: int, size: int) -> Drawings:
     r"""The first `count` postcards of our series."""
-    cards = [postcard(i, SERIES, size, split) for i in watched(range(count), count, f"drawing ({split})")]
+    cards = [
+        postcard(i, SERIES, size, split) for i in with_progress(range(count), count, f"drawing ({split})")
+    ]
     return Drawings([card.scene for card in cards], to_pixels([card.image for card in cards]))
 
 
 Item = TypeVar("Item")
 
 
-def watched(items: Iterable[Item], total: int, what: str, unit: str = "picture") -> Iterator[Item]:
+def with_progress(items: Iterable[Item], total: int, what: str, unit: str = "image") -> Iterator[Item]:
     r"""The same items, with a progress bar."""
     yield from tqdm(items, total=total, desc=what, unit=unit, leave=False)
 
 
 def save(image: Image.Image, path: Path) -> None:
-    r"""Write a sheet as PNG. Raises `LdmError` where that is not possible."""
+    r"""Write a sheet as PNG. Raises `LdmError` if that is not possible."""
     try:
         with atomic_path(path) as temporary:
             image.save(temporary, format="PNG")

@@ -1,0 +1,194 @@
+r"""The measurements of the report: each computes some metrics and may write a sheet."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ldm.images.pixels import to_images, to_pixels
+from ldm.lab.evaluate import adherence, diversity, understanding
+from ldm.lab.evaluate.adherence import JudgedImage, generate_images, judge_images, scene_prompts
+from ldm.lab.evaluate.clipscore import clip_score
+from ldm.lab.evaluate.frechet import frechet_distance
+from ldm.lab.evaluate.judge import QUESTIONS, SIZE, Judge, correct_answers
+from ldm.lab.evaluate.judge_training import example
+from ldm.lab.evaluate.metrics import Metric
+from ldm.lab.evaluate.reconstruction import psnr, ssim
+from ldm.lab.evaluate.setup import SERIES, Drawings, Setup, save, with_progress
+from ldm.lab.evaluate.sheets import captioned, paired_rows
+from ldm.lab.evaluate.understanding import embed_captions, embed_images
+from ldm.pipeline import LatentDiffusion
+from ldm.postcards import caption, draw, postcard
+from ldm.text.clip import CLIP
+from ldm.text.image import fit
+from ldm.train.plot import plot_similarity
+
+TRAINING_SERIES = 0  # of the postcards that the shipped model is trained on
+GOALS = {"seen": 0.99, "held-out": 0.97, "french": 0.97, "wordings": 0.97}
+
+
+def accuracy(
+    judge: Judge, pixels: Float[Tensor, "n 3 s s"], correct: Sequence[dict[str, str]]
+) -> dict[str, float]:
+    r"""The judge's accuracy for each question, over the images to which it applies."""
+    hits: dict[str, list[bool]] = {question: [] for question in QUESTIONS}
+    for start in range(0, len(correct), 100):
+        part = slice(start, start + 100)
+        for answers, right in zip(judge.predict(pixels[part]), correct[part]):
+            for question, answer in right.items():
+                hits[question].append(answers[question] == answer)
+    return {question: sum(h) / len(h) for question, h in hits.items() if h}
+
+
+def judge_metrics(setup: Setup, rebuilt: Drawings) -> list[Metric]:
+    r"""The judge's own accuracy on new drawings, and on `rebuilt` ones, which went through the VAE."""
+    count = setup.counts.examples
+    examples = [example(i, SERIES + 1) for i in range(count)]
+    bar = with_progress(examples, count, "drawing (judge)")
+    pixels = to_pixels([draw(scene, rng, SIZE, doubled) for scene, doubled, rng in bar])
+    on_drawings = accuracy(setup.judge, pixels, [correct_answers(s, doubled) for s, doubled, _ in examples])
+    on_rebuilt = accuracy(setup.judge, rebuilt.pixels, [correct_answers(scene) for scene in rebuilt.scenes])
+    new = "the judge, on drawings of all combinations, many of them doubled"
+    vae = "the judge, on the VAE's reconstructions of held-out combinations"
+    metrics = [Metric(new, question, share, "%", 0.99) for question, share in on_drawings.items()]
+    return metrics + [Metric(vae, question, share, "%") for question, share in on_rebuilt.items()]
+
+
+@torch.no_grad()
+def reconstruct(model: LatentDiffusion, drawn: Drawings, batch: int = 50) -> Drawings:
+    r"""Encode to the mean and decode, with 8 bits per channel as in a saved image."""
+    parts = []
+    batches = with_progress(
+        drawn.pixels.split(batch), -(-len(drawn.scenes) // batch), "reconstructing", "batch"
+    )
+    for part in batches:
+        mean, _ = model.vae.encode(part.to(model.device))
+        parts.append(to_pixels(to_images(model.vae.decode(mean))))
+    return Drawings(drawn.scenes, torch.cat(parts))
+
+
+def vae_metrics(setup: Setup, drawn: Drawings, rebuilt: Drawings) -> list[Metric]:
+    r"""The quality of the VAE's reconstructions."""
+    sheet = paired_rows(to_images(drawn.pixels[:16]), to_images(rebuilt.pixels[:16]))
+    save(sheet, setup.out / "reconstructions.png")
+    chapter = "the VAE, on held-out combinations"
+    pairs = list(zip(drawn.pixels.split(50), rebuilt.pixels.split(50), strict=True))
+    decibels, similarity = (
+        torch.cat([measure(a, b) for a, b in pairs]).mean().item() for measure in (psnr, ssim)
+    )
+    return [Metric(chapter, "PSNR", decibels, "dB", 28.0), Metric(chapter, "SSIM", similarity)]
+
+
+def clip_metrics(setup: Setup, seen: Drawings, held_out: Drawings) -> list[Metric]:
+    r"""CLIP's zero-shot accuracy and retrieval on new drawings."""
+    metrics = []
+    directions = understanding.scene_directions(setup.clip, setup.tokenizer)
+    scale = setup.clip.logit_scale.exp().item()
+    for name, some in (("seen", seen), ("held-out", held_out)):
+        rng = np.random.default_rng([SERIES, len(name)])
+        captions = [caption(scene, rng, partial=False) for scene in some.scenes]
+        images = embed_images(setup.clip, some.pixels)
+        texts = embed_captions(setup.clip, setup.tokenizer, captions)
+        chapter = f"CLIP, new drawings of {name} combinations"
+        shares = understanding.zero_shot(images, some.scenes, directions, scale)
+        metrics += [Metric(chapter, f"zero-shot: {q}", share, "%", 0.98) for q, share in shares.items()]
+        found = understanding.retrieval(images, texts, some.scenes)
+        metrics.append(Metric(chapter, "retrieval among 256", found, "%", 0.95))
+        if name == "seen":
+            cosines = texts[:8] @ images[:8].T
+            plot_similarity(to_images(some.pixels[:8]), captions[:8], cosines, setup.out / "similarity.png")
+    return metrics
+
+
+def generate_set(setup: Setup, name: str) -> list[JudgedImage]:
+    r"""Generate the prompts of one set with the seeds 0, 1, 2, ... and judge them; a sheet shows all errors."""
+    targets = scene_prompts(name, setup.counts.prompts)
+    images = generate_images(setup.model, [target.prompt for target in targets])
+    judged = judge_images(setup.judge, targets, images)
+    result = list(with_progress(judged, len(targets), f"generating ({name})"))
+    wrong = [image for image in result if image.errors]
+    if wrong:
+        sheet = captioned([image.image for image in wrong], [adherence.error_caption(i) for i in wrong])
+        save(sheet, setup.out / f"failures-{name}.png")
+    return result
+
+
+def adherence_metrics(name: str, judged: Sequence[JudgedImage]) -> list[Metric]:
+    r"""How often the image shows what the prompt describes, and what is wrong if not."""
+    chapter = f"adherence, {name}: {len(judged)} prompts"
+    metrics = [Metric(chapter, "every attribute right", adherence.fraction_correct(judged), "%", GOALS[name])]
+    rates = adherence.error_rates(judged)
+    metrics += [Metric(chapter, f"wrong: {question}", share, "%") for question, share in rates.items()]
+    if name == "seen":
+        baseline = adherence.shuffled_baseline(judged)
+        metrics.append(Metric(chapter, "shuffled prompts (the floor)", baseline, "%"))
+    return metrics
+
+
+def distribution_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Metric]:
+    r"""The distribution of generated images compared with drawings of the same scenes, and their CLIP scores."""
+    sets = {"generated": to_pixels([image.image for image in judged])}
+    for k, name in enumerate(("drawn", "drawn again")):
+        generators = [np.random.default_rng([SERIES + 2 + k, i]) for i in range(len(judged))]
+        pairs = zip(judged, generators)
+        sets[name] = to_pixels([draw(image.target.scene, rng, setup.size) for image, rng in pairs])
+    features = {name: class_tokens(setup.clip, pixels) for name, pixels in sets.items()}
+    images = {name: embed_images(setup.clip, pixels) for name, pixels in sets.items()}
+    texts = embed_captions(setup.clip, setup.tokenizer, [image.target.prompt for image in judged])
+    chapter = f"distributions of {len(judged)} images"
+    metrics = [
+        Metric(chapter, f"Frechet distance, {a} and {b}", frechet_distance(features[a], features[b]))
+        for a, b in (("generated", "drawn"), ("drawn", "drawn again"))
+    ]
+    scores = {
+        "generated": clip_score(images["generated"], texts),
+        "drawn": clip_score(images["drawn"], texts),
+        "generated, next prompt": clip_score(images["generated"], texts.roll(-1, 0)),
+    }
+    return metrics + [Metric(chapter, f"CLIP score, {name}", s.mean().item()) for name, s in scores.items()]
+
+
+@torch.no_grad()
+def class_tokens(clip: CLIP, pixels: Float[Tensor, "n 3 h w"], batch: int = 100) -> Float[Tensor, "n d"]:
+    r"""The state of CLIP's class token before the projection: the features of our Frechet distance."""
+    device = clip.logit_scale.device
+    return torch.cat([clip.image(fit(part.to(device), clip.image_size)) for part in pixels.split(batch)])
+
+
+def diversity_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Metric]:
+    r"""Many images of one prompt, compared with drawings; and a sheet of the nearest training drawings."""
+    prompts, each = setup.counts.variety
+    ratios: dict[str, list[float]] = {"CLIP": [], "pixels": []}
+    targets = with_progress(scene_prompts("seen", prompts), prompts, "generating (variety)")
+    for k, target in enumerate(targets):
+        generators = [np.random.default_rng([SERIES + 4, k, i]) for i in range(each)]
+        drawn = to_pixels([draw(target.scene, rng, setup.size) for rng in generators])
+        images = to_pixels(list(generate_images(setup.model, [target.prompt] * each)))
+        for name, features in (
+            ("CLIP", [embed_images(setup.clip, some) for some in (images, drawn)]),
+            ("pixels", [diversity.thumbnails(some) for some in (images, drawn)]),
+        ):
+            ours, theirs = map(diversity.mean_pairwise_distance, features)
+            ratios[name].append(ours / theirs)
+    nearest_sheet(setup, judged[: setup.counts.neighbours])
+    chapter = f"diversity, {prompts} prompts x {each} seeds, as a share of the drawings'"
+    goals = {"CLIP": 0.8, "pixels": None}
+    return [
+        Metric(chapter, f"mean pairwise distance, {name}", sum(found) / len(found), "", goals[name])
+        for name, found in ratios.items()
+    ]
+
+
+def nearest_sheet(setup: Setup, judged: Sequence[JudgedImage]) -> None:
+    r"""Each generated image above the nearest training drawing, compared as 32 x 32 pixels."""
+    count = setup.counts.training
+    library = [
+        diversity.thumbnails(to_pixels([postcard(i, TRAINING_SERIES, diversity.THUMBNAIL).image]))
+        for i in with_progress(range(count), count, "drawing (training)")
+    ]
+    images = [image.image for image in judged]
+    indices, _ = diversity.nearest(diversity.thumbnails(to_pixels(images)), torch.cat(library))
+    twins = [postcard(i, TRAINING_SERIES, setup.size).image for i in indices.tolist()]
+    save(paired_rows(images, twins), setup.out / "nearest.png")
