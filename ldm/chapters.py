@@ -179,7 +179,7 @@ APPENDICES = (
     Chapter(
         "Exercises",
         "turn a function of your own into an exercise with tests and hints",
-        under("lab.exercises", "exercise in_text in_diffusion in_networks listed cutting checking"),
+        under("lab.exercises", "exercise patching checking"),
     ),
     Chapter(
         "The command line",

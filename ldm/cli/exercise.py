@@ -31,7 +31,7 @@ def exercise_options(commands: Commands) -> None:
 
 
 def exercise(options: argparse.Namespace) -> None:
-    from ldm.lab.exercises.listed import find
+    from ldm.lab.exercises.exercise import find_exercise
 
     if options.action == "list":
         show_list(options.out)
@@ -40,14 +40,14 @@ def exercise(options: argparse.Namespace) -> None:
     elif options.action == "start":
         start(options.name, options.out)
     elif options.action == "check":
-        check(find(options.name), options.out / f"{options.name}.py")
+        check(find_exercise(options.name), options.out / f"{options.name}.py")
     else:
-        show_solution(find(options.name))
+        show_solution(find_exercise(options.name))
 
 
 def show_list(folder: Path) -> None:
     from ldm.chapters import headings
-    from ldm.lab.exercises.listed import exercises_in
+    from ldm.lab.exercises.exercise import exercises_in
 
     for heading, chapter in headings():
         exercises = [e for module in chapter.full_names for e in exercises_in(module)]
@@ -60,10 +60,10 @@ def show_list(folder: Path) -> None:
 
 
 def start(name: str, folder: Path) -> None:
-    from ldm.lab.exercises.cutting import stub
-    from ldm.lab.exercises.listed import EXERCISES, find
+    from ldm.lab.exercises.exercise import EXERCISES, find_exercise
+    from ldm.lab.exercises.patching import stub
 
-    for e in EXERCISES.values() if name == "all" else [find(name)]:
+    for e in EXERCISES.values() if name == "all" else [find_exercise(name)]:
         path = folder / f"{e.name}.py"
         if not path.exists():
             write_text(path, stub(e))  # which prints the path
@@ -73,23 +73,23 @@ def start(name: str, folder: Path) -> None:
 
 def check(chosen: Exercise, path: Path) -> None:
     from ldm.lab.exercises.checking import explain, open_session, recognise
-    from ldm.lab.exercises.cutting import answered
+    from ldm.lab.exercises.patching import with_answer
 
     if not path.exists():
         raise LdmError(f"there is no {path}; begin with `ldm exercise start {chosen.name}`")
     answer = read_text(path, LARGEST_CONFIG)
-    placed = answered(chosen, answer, str(path))
+    patched = with_answer(chosen, answer, str(path))
     with open_session([chosen]) as session:
-        found = session.run(chosen, placed)
+        found = session.run(chosen, patched)
         known = None if found.right or found.is_unwritten else recognise(session, chosen, found)
-    for line in explain(chosen, placed, path, found, known):
+    for line in explain(chosen, patched, path, found, known):
         print("    " + printable(line.strip()) if line.startswith(" ") else printable(line))
     if not found.right:
         raise LdmError(f"{chosen.name} does not pass its tests yet")
 
 
 def show_solution(chosen: Exercise) -> None:
-    from ldm.lab.exercises.cutting import solution
+    from ldm.lab.exercises.patching import solution
 
     first, last, text = solution(chosen)
     print(f"# {chosen.file}, lines {first} to {last}")

@@ -2,8 +2,8 @@ r"""`ldm exercise`."""
 
 import pytest
 
-from ldm.lab.exercises.cutting import live_source, stub
-from ldm.lab.exercises.listed import EXERCISES
+from ldm.lab.exercises.exercise import EXERCISES
+from ldm.lab.exercises.patching import live_source, stub
 from tests.cli.terminal import files, run, wrong
 
 

@@ -11,7 +11,7 @@ from annotated.links import internal_link
 from annotated.names import Names
 from annotated.papers import Paper
 from ldm.chapters import contents
-from ldm.lab.exercises.listed import EXERCISES
+from ldm.lab.exercises.exercise import EXERCISES
 
 
 class Chapters(SphinxDirective):

@@ -22,7 +22,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 from annotated.names import Module, Names
 from annotated.rows import Row, split_rows
-from ldm.lab.exercises.listed import exercises_in
+from ldm.lab.exercises.exercise import exercises_in
 from tests.components import component_files, count_tests, shortest
 
 

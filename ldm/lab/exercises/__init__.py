@@ -1,6 +1,5 @@
 r"""Write it yourself: functions of this package as exercises, checked by the package's own tests.
 
-Nothing is kept twice. A stub is cut from the live source when it is asked for, the tests are those of the component,
-and the solution is the live code. `ldm/lab/exercises/listed.py` says which functions there are, with the answers that
-are typically wrong.
+Nothing is kept twice: a stub is cut from the live source on demand, the tests are the component's own, and the solution
+is the live code. `exercises.json` lists the functions with their typical mistakes.
 """

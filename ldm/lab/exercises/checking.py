@@ -1,10 +1,10 @@
-r"""Checking an answer: the component's own tests, with the answer in place of the live function.
+r"""Check an answer with the component's own tests.
 
-The tests run in a process of their own, in whose memory alone the function is exchanged: no file is touched, and an
-answer that never ends can be stopped. `tests/session.py` is what runs there.
+The tests run in another process (`tests/session.py`), which replaces the function in its own memory only: no file is
+changed, and an answer that never returns can be stopped.
 
-How is a mistake recognised? By what it does, not by how it is written: the typical wrong answers run through the same
-tests, and if one of them fails the same tests with the same numbers, the answer makes that mistake.
+A mistake is recognised by what it does, not by how it is written: the typical mistakes run through the same tests, and
+if one fails the same tests with the same numbers, the answer makes that mistake.
 """
 
 import json
@@ -19,39 +19,35 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
-from typing import Any
 
 from ldm.errors import LdmError
-from ldm.lab.exercises.cutting import ROOT, Placed, mistaken
-from ldm.lab.exercises.exercise import Exercise, Wrong
+from ldm.lab.exercises.exercise import Exercise, Mistake
+from ldm.lab.exercises.patching import ROOT, PatchedModule, with_mistake
 
 NEEDED = ("pytest", "beartype", "hypothesis")  # the extra `exercises`, which `make demo` installs
-SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-}  # only the plugins that it asks for
-LIMIT = 60.0  # seconds that one run of an exercise's tests may take; they take about one, and starting three
+SETTINGS = {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+LIMIT = 60.0  # the most seconds for one run of an exercise's tests; they take about one, and starting three
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A test that did not pass: its name in pytest, the exception's class and first line."""
+    """A failed test: its name in pytest, the exception's class and first line."""
 
-    test: str  # empty if no test could run, because the answer's file raises an exception by itself
+    test: str  # empty if the answer's file raises an exception when it is imported
     kind: str
     message: str
-    line: int | None  # of the patched module, if the exception came out of it
+    line: int | None  # in the patched module, if the exception was raised there
 
     @property
     def symptom(self) -> tuple[str, str, str]:
-        """What tells one mistake from another. Torch's complaints about shapes are telling; other exceptions speak of
-        names and lines, which differ however alike the mistakes are."""
+        """What distinguishes one mistake from another. torch's messages about shapes do; those of other exceptions
+        contain names and lines, which differ even for the same mistake."""
         return self.test, self.kind, self.message if self.kind in ("AssertionError", "RuntimeError") else ""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of the tests; none failed and none passed if they did not come to an end."""
+class CheckResult:
+    """The result of the tests."""
 
     passed: int
     failures: tuple[Failure, ...]
@@ -65,23 +61,23 @@ class Outcome:
     def is_unwritten(self) -> bool:
         return any(failure.kind == "NotImplementedError" for failure in self.failures)
 
-    def looks_like(self, other: "Outcome") -> bool:
+    def looks_like(self, other: "CheckResult") -> bool:
         mine, theirs = ({failure.symptom for failure in o.failures} for o in (self, other))
         return bool(mine) and mine == theirs
 
 
 class Session:
-    """A process that runs tests with one function exchanged. `open_session` starts and ends it."""
+    """A process that runs tests with one function replaced. `open_session` starts and ends it."""
 
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
         self.process, self.log = process, log
 
-    def run(self, exercise: Exercise, placed: Placed, limit: float = LIMIT) -> Outcome:
+    def run(self, exercise: Exercise, patched: PatchedModule, limit: float = LIMIT) -> CheckResult:
         """Run the exercise's tests. Raises `LdmError` if they take longer than `limit` or cannot run at all."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         job = {"module": exercise.module, "function": exercise.function, "tests": exercise.tests}
-        job |= {"file": str(ROOT / exercise.file), "source": placed.source, "also": placed.also}
+        job |= {"file": str(ROOT / exercise.file), "source": patched.source, "also": patched.also}
         late = Timer(limit, self.process.kill)
         late.start()
         try:
@@ -94,14 +90,16 @@ class Session:
             in_time = late.is_alive()
             late.cancel()
         if answer:
-            found = outcome(json.loads(answer))
+            reply = json.loads(answer)
+            failures = tuple(Failure(**failure) for failure in reply["failures"])
+            found = CheckResult(reply["passed"], failures, reply["seconds"])
             if not found.passed and not found.failures:
                 raise LdmError(f"no tests of {exercise.name} were found: {', '.join(exercise.tests)}")
             return found
         if in_time:
             raise LdmError(f"the tests of {exercise.name} could not run: {self.complaint()}")
         raise LdmError(
-            f"{exercise.name}: the tests did not come to an end within {limit:.0f} seconds; does a loop never end?"
+            f"{exercise.name}: the tests did not finish within {limit:.0f} seconds; is there an endless loop?"
         )
 
     def complaint(self) -> str:
@@ -111,17 +109,12 @@ class Session:
         return lines[-1] if lines else f"the process ended with {self.process.returncode}"
 
 
-def outcome(answer: dict[str, Any]) -> Outcome:
-    failures = tuple(Failure(**failure) for failure in answer["failures"])
-    return Outcome(answer["passed"], failures, answer["seconds"])
-
-
 @contextmanager
 def open_session(exercises: Iterable[Exercise], root: Path = ROOT) -> Iterator[Session]:
-    """A `Session` for the tests of some exercises. Raises `LdmError` if the tests, or what they need, are not there."""
+    """A `Session` for the tests of some exercises. Raises `LdmError` if the tests or their requirements are missing."""
     if not (root / "tests" / "session.py").is_file():
         raise LdmError(
-            "the tests that check an answer are not here: clone the repository, and check in its environment"
+            "the tests that check an answer are missing: clone the repository and run the check in its environment"
         )
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -150,16 +143,18 @@ def open_session(exercises: Iterable[Exercise], root: Path = ROOT) -> Iterator[S
                 process.communicate()
 
 
-def recognise(session: Session, exercise: Exercise, found: Outcome) -> Wrong | None:
-    """The typical wrong answer that fails as this one did, if there is one."""
-    for wrong in exercise.wrong:
-        if session.run(exercise, mistaken(exercise, wrong)).looks_like(found):
-            return wrong
+def recognise(session: Session, exercise: Exercise, found: CheckResult) -> Mistake | None:
+    """The typical mistake that fails in the same way, if there is one."""
+    for mistake in exercise.mistakes:
+        if session.run(exercise, with_mistake(exercise, mistake)).looks_like(found):
+            return mistake
     return None
 
 
-def explain(exercise: Exercise, placed: Placed, path: Path, found: Outcome, known: Wrong | None) -> list[str]:
-    """In plain words, a line each: what the tests say of an answer in the file `path`."""
+def explain(
+    exercise: Exercise, patched: PatchedModule, path: Path, found: CheckResult, known: Mistake | None
+) -> list[str]:
+    """The result for an answer in the file `path`, in plain words, line by line."""
     total = found.passed + len(found.failures)
     if found.right:
         return [
@@ -169,7 +164,7 @@ def explain(exercise: Exercise, placed: Placed, path: Path, found: Outcome, know
     if found.is_unwritten:
         return [f"{exercise.name}: not written yet. {path} still raises NotImplementedError."]
     first = found.failures[0]
-    line = placed.lines.get(first.line or 0)
+    line = patched.lines.get(first.line or 0)
     where = f" ({path}, line {line})" if line else ""
     what = (
         first.message
@@ -182,5 +177,5 @@ def explain(exercise: Exercise, placed: Placed, path: Path, found: Outcome, know
         f"{exercise.name}: not yet. {len(found.failures)} of {total} tests fail.",
         f"The first is {first.test.rpartition('::')[2]}, in {first.test.partition('::')[0]}:",
         f"    {what}",
-        *([f"This {known.says}."] if known else []),
+        *([f"This {known.description}."] if known else []),
     ]

@@ -1,36 +1,66 @@
-"""What an exercise is: a function of this package, the tests that hold it right, and how people get it wrong."""
+"""An exercise: a function of this package, its tests, and the mistakes that people typically make.
 
+`exercises.json` lists them. Each mistake has a description and changes to the live function that make it:
+
+    "divides by d instead of sqrt(d)": {"** -0.5": "** -1.0"}
+"""
+
+import json
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ldm.chapters import reading_order
+from ldm.errors import LdmError
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """A typical wrong answer: what it does, and how it is made from the live code.
+class Mistake:
+    """A typical wrong answer, made from the live code by replacing each passage wherever it occurs."""
 
-    Each of `changes` is a passage of the function and what takes its place, wherever it stands in the function.
-    """
-
-    says: str  # goes on after "This": "divides by d instead of sqrt(d)"
-    changes: tuple[tuple[str, str], ...]
+    description: str  # continues a sentence that begins with "This"
+    changes: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """`function` of `module` is to be written; `tests` are pytest's names for the tests that then must pass."""
+    """Write `function` of `module` so that `tests`, named as in pytest, pass."""
 
     name: str
     task: str
     module: str
-    function: str  # with its class, if it is a method: "FeedForward.forward"
+    function: str  # with its class for a method: "FeedForward.forward"
     tests: tuple[str, ...]
-    wrong: tuple[Wrong, ...]
+    mistakes: tuple[Mistake, ...]
 
     @property
     def file(self) -> str:
-        """Where the function stands, from the repository's root: "ldm/nn/attention.py"."""
+        """The function's file relative to the repository's root: "ldm/nn/attention.py"."""
         return self.module.replace(".", "/") + ".py"
 
 
-def wrong(says: str, *changes: str) -> Wrong:
-    """A `Wrong` from pairs in a row: `wrong("adds it twice", "x", "2 * x", "y", "2 * y")`."""
-    return Wrong(says, tuple(zip(changes[::2], changes[1::2], strict=True)))
+def _exercise(entry: dict[str, Any]) -> Exercise:
+    mistakes = tuple(Mistake(*item) for item in entry["mistakes"].items())
+    name, task, module, function = (entry[key] for key in ("name", "task", "module", "function"))
+    return Exercise(name, task, module, function, tuple(entry["tests"]), mistakes)
+
+
+_ENTRIES = json.loads((Path(__file__).parent / "exercises.json").read_text(encoding="utf-8"))
+_PLACE = {module: i for i, module in enumerate(reading_order())}
+# In the order of the chapters.
+EXERCISES = {e.name: e for e in sorted(map(_exercise, _ENTRIES), key=lambda e: _PLACE[e.module])}
+
+
+def find_exercise(name: str) -> Exercise:
+    """The exercise of this name. Raises `LdmError` if there is none."""
+    if name not in EXERCISES:
+        near = get_close_matches(name, EXERCISES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(EXERCISES)}"
+        raise LdmError(f"exercise {name!r}; {hint}")
+    return EXERCISES[name]
+
+
+def exercises_in(module: str) -> list[Exercise]:
+    """The exercises whose function is in this module ("ldm.nn.attention")."""
+    return [exercise for exercise in EXERCISES.values() if exercise.module == module]

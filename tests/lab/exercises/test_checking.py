@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 from ldm.errors import LdmError
-from ldm.lab.exercises.checking import NEEDED, Failure, Outcome, explain, open_session, recognise
-from ldm.lab.exercises.cutting import ROOT, answered, live_source, mistaken, solution, stub, unchanged
-from ldm.lab.exercises.listed import EXERCISES
+from ldm.lab.exercises.checking import NEEDED, CheckResult, Failure, explain, open_session, recognise
+from ldm.lab.exercises.exercise import EXERCISES
+from ldm.lab.exercises.patching import (
+    ROOT,
+    live_source,
+    solution,
+    stub,
+    unpatched,
+    with_answer,
+    with_mistake,
+)
 
 EACH = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 GUIDE = EXERCISES["guidance"]
@@ -27,19 +35,21 @@ def session():
 def test_the_live_code_is_right_every_stub_is_not_and_each_wrong_answer_is_told_from_the_others(
     exercise, session
 ):
-    live = session.run(exercise, unchanged(exercise))
+    live = session.run(exercise, unpatched(exercise))
     assert live.right, live.failures[:1]
-    begun = session.run(exercise, answered(exercise, stub(exercise), "mine.py"))
+    begun = session.run(exercise, with_answer(exercise, stub(exercise), "mine.py"))
     assert begun.is_unwritten and not begun.right
-    outcomes = [session.run(exercise, mistaken(exercise, wrong)) for wrong in exercise.wrong]
+    outcomes = [session.run(exercise, with_mistake(exercise, wrong)) for wrong in exercise.mistakes]
     for i, outcome in enumerate(outcomes):
-        assert outcome.failures and not outcome.is_unwritten, exercise.wrong[i].says
+        assert outcome.failures and not outcome.is_unwritten, exercise.mistakes[i].description
         # `recognise` takes the first that looks alike, so none before may.
-        assert [other.looks_like(outcome) for other in outcomes].index(True) == i, exercise.wrong[i].says
+        assert [other.looks_like(outcome) for other in outcomes].index(True) == i, exercise.mistakes[
+            i
+        ].description
 
 
 def answer(body, helper=""):
-    return answered(
+    return with_answer(
         GUIDE, f"{helper}def classifier_free_guidance(uncond, cond, scale):\n    {body}\n", "mine.py"
     )
 
@@ -57,14 +67,14 @@ def test_a_typical_mistake_in_other_words_is_named_with_what_was_got_and_expecte
     placed = answer("return (1 + scale) * cond - scale * uncond")
     found = session.run(GUIDE, placed)
     known = recognise(session, GUIDE, found)
-    assert known is GUIDE.wrong[0]
+    assert known is GUIDE.mistakes[0]
     lines = explain(GUIDE, placed, Path("mine.py"), found, known)
     total = found.passed + len(found.failures)
     assert lines == [
         f"guidance: not yet. {len(found.failures)} of {total} tests fail.",
         "The first is test_guidance_by_hand, in tests/diffusion/test_guidance.py:",
         "    got 14, expected 11",  # 5 + 3 * (5 - 2)
-        f"This {known.says}.",
+        f"This {known.description}.",
     ]
 
 
@@ -73,14 +83,14 @@ def test_an_answer_may_call_its_parent_in_either_way(session):
     _, _, text = solution(padding)
     old_fashioned = text.replace("super()", "super(EncoderLevel, self)")
     assert old_fashioned != text
-    placed = answered(padding, f"class EncoderLevel:\n{old_fashioned}", "mine.py")
+    placed = with_answer(padding, f"class EncoderLevel:\n{old_fashioned}", "mine.py")
     assert session.run(padding, placed).right
-    assert session.run(padding, unchanged(padding)).right
+    assert session.run(padding, unpatched(padding)).right
 
 
 def test_the_example_in_the_docs_is_what_is_answered(session):
     attention = EXERCISES["attention"]
-    placed = mistaken(attention, attention.wrong[0])
+    placed = with_mistake(attention, attention.mistakes[0])
     found = session.run(attention, placed)
     lines = explain(attention, placed, Path("mine.py"), found, recognise(session, attention, found))
     text = (ROOT / "docs" / "exercises.md").read_text(encoding="utf-8")
@@ -106,11 +116,11 @@ def test_a_helper_that_cannot_even_be_defined_is_told_with_its_line(session):
         "guidance: not yet. mine.py cannot be run:",
         "    NameError: name 'nowhere' is not defined (mine.py, line 2)",
     ]
-    assert session.run(GUIDE, unchanged(GUIDE)).right
+    assert session.run(GUIDE, unpatched(GUIDE)).right
 
 
 def test_a_stub_is_told_to_be_unwritten(session):
-    placed = answered(GUIDE, stub(GUIDE), "mine.py")
+    placed = with_answer(GUIDE, stub(GUIDE), "mine.py")
     lines = explain(GUIDE, placed, Path("mine.py"), session.run(GUIDE, placed), None)
     assert lines == ["guidance: not written yet. mine.py still raises NotImplementedError."]
 
@@ -119,14 +129,14 @@ def test_the_source_is_never_touched(session):
     before = live_source(GUIDE)
     session.run(GUIDE, answer("return cond"))
     assert live_source(GUIDE) == before
-    assert session.run(GUIDE, unchanged(GUIDE)).right  # and the next run does not see it
+    assert session.run(GUIDE, unpatched(GUIDE)).right  # and the next run does not see it
 
 
 @pytest.mark.long
 def test_an_answer_that_never_ends_is_stopped():
     with open_session([GUIDE]) as session:
-        session.run(GUIDE, unchanged(GUIDE))  # torch is imported now
-        with pytest.raises(LdmError, match="guidance: the tests did not come to an end within 1 seconds"):
+        session.run(GUIDE, unpatched(GUIDE))  # torch is imported now
+        with pytest.raises(LdmError, match="guidance: the tests did not finish within 1 seconds"):
             session.run(GUIDE, answer("while True:\n        pass"), limit=1.0)
 
 
@@ -156,11 +166,11 @@ def test_the_extra_that_make_demo_installs_is_what_checking_needs():
 
 def test_outcomes_look_alike_by_numbers_of_assertions_but_not_by_the_words_of_exceptions():
     def one(kind, message):
-        return Outcome(3, (Failure("test_a", kind, message, None),), 0.1)
+        return CheckResult(3, (Failure("test_a", kind, message, None),), 0.1)
 
     assert one("AssertionError", "got 1, expected 2").looks_like(one("AssertionError", "got 1, expected 2"))
     assert not one("AssertionError", "got 1, expected 2").looks_like(
         one("AssertionError", "got 3, expected 2")
     )
     assert one("NameError", "a is not defined").looks_like(one("NameError", "b is not defined"))
-    assert not Outcome(1, (), 0.1).looks_like(Outcome(1, (), 0.1))
+    assert not CheckResult(1, (), 0.1).looks_like(CheckResult(1, (), 0.1))

@@ -1,7 +1,7 @@
-r"""Cutting a stub from the live source, and putting an answer in its place.
+r"""Cut a stub from the live source, and patch an answer into a copy of it.
 
-All of it is text: `ast` says on which lines a function stands, and lines are exchanged. So comments and layout survive,
-and a line of the patched module can be traced back to the line of the learner's file that it came from.
+Both work on text: `ast` finds the lines of a function, and these lines are replaced. So comments and layout survive,
+and each line of the patched module can be traced to the learner's file.
 """
 
 import ast
@@ -10,21 +10,21 @@ from pathlib import Path
 from textwrap import dedent, indent
 
 from ldm.errors import LdmError
-from ldm.lab.exercises.exercise import Exercise, Wrong
+from ldm.lab.exercises.exercise import Exercise, Mistake
 
 ROOT = Path(__file__).resolve().parents[3]
 Function = ast.FunctionDef
-# What of a learner's file goes along with the answer: helpers, constants, imports.
+# The statements of a learner's file that are taken with the answer: helpers, constants, imports.
 CARRIED = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom)
 
 
 @dataclass(frozen=True)
-class Placed:
+class PatchedModule:
     """A module's source with an answer in it."""
 
     source: str
-    also: tuple[str, ...] = ()  # the names of the helpers that came with the answer
-    lines: dict[int, int] = field(default_factory=dict)  # of the source -> of the learner's file
+    also: tuple[str, ...] = ()  # the names of the helpers taken with the answer
+    lines: dict[int, int] = field(default_factory=dict)  # line number in the source -> in the learner's file
 
 
 def live_source(exercise: Exercise) -> str:
@@ -32,7 +32,7 @@ def live_source(exercise: Exercise) -> str:
 
 
 def find_function(tree: ast.Module, name: str) -> tuple[Function, ast.stmt] | None:
-    """A function or method, and the statement at the top of the file that it belongs to: itself, or its class."""
+    """A function or method, and the top-level statement that contains it: itself or its class."""
     owner, _, last = name.rpartition(".")
     for top in tree.body:
         body = [top] if not owner else top.body if isinstance(top, ast.ClassDef) and top.name == owner else []
@@ -43,30 +43,30 @@ def find_function(tree: ast.Module, name: str) -> tuple[Function, ast.stmt] | No
 
 
 def first_line(node: ast.stmt) -> int:
-    """Where a definition begins: at its first decorator."""
+    """The first line of a definition, including decorators."""
     return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
 
 
 def live_function(exercise: Exercise) -> tuple[Function, ast.stmt]:
-    """The function in the live code. Raises `LdmError` if the list of exercises has lost touch with it."""
+    """The function in the live code. Raises `LdmError` if it no longer exists."""
     found = find_function(ast.parse(live_source(exercise)), exercise.function)
     if found is None:
-        raise LdmError(f"{exercise.file} has no {exercise.function}; bring ldm/lab/exercises up to date")
+        raise LdmError(f"{exercise.file} has no {exercise.function}; update ldm/lab/exercises/exercises.json")
     return found
 
 
 def solution(exercise: Exercise) -> tuple[int, int, str]:
-    """The live code of the function: its first line, its last line, its text."""
+    """The live code of the function: its first and last line number and its text."""
     node, _ = live_function(exercise)
     start, stop = first_line(node), node.end_lineno or node.lineno
     return start, stop, "".join(live_source(exercise).splitlines(keepends=True)[start - 1 : stop])
 
 
-# --- from the live code to a stub --------------------------------------------------------------------------
+# --- from the live code to a stub ---------------------------------------------------------------------------
 
 
 def stub(exercise: Exercise) -> str:
-    """The file that a learner begins with: what to do, the imports, and the function without its body."""
+    """The learner's first file: instructions, imports, and the function without its body."""
     source = live_source(exercise)
     lines = source.splitlines()
     node, top = live_function(exercise)
@@ -74,9 +74,7 @@ def stub(exercise: Exercise) -> str:
     blank = f'{" " * (node.col_offset + 4)}raise NotImplementedError("write {exercise.function} here")'
     kept = [*lines[start - 1 : head_end], blank, *lines[(node.end_lineno or node.lineno) : top.end_lineno]]
     if node is not top:
-        kept.insert(
-            0, f"# Your `{node.name}` alone is taken from this class; the rest of it is here to be read."
-        )
+        kept.insert(0, f"# Only `{node.name}` is taken from this class; the rest is for reading.")
     return "\n".join([*_header(exercise), *_imports(source, top, exercise), "", "", *kept]) + "\n"
 
 
@@ -94,7 +92,7 @@ def _header(exercise: Exercise) -> list[str]:
     return [
         f'r"""Exercise {exercise.name}: {exercise.task}.',
         "",
-        f"Write the body of `{exercise.function}`. Helpers and imports of your own may go into this file, too. Then:",
+        f"Write the body of `{exercise.function}`. You may add helpers and imports to this file. Then:",
         "",
         f"    ldm exercise check {exercise.name}",
         "",
@@ -105,7 +103,7 @@ def _header(exercise: Exercise) -> list[str]:
 
 
 def _imports(source: str, shown: ast.stmt, exercise: Exercise) -> list[str]:
-    """The module's imports, as far as the function or its class needs them, and what it uses of the module itself."""
+    """The imports that the function or its class needs, including names from the module itself."""
     used = {node.id for node in ast.walk(shown) if isinstance(node, ast.Name)}
     imports: list[str] = []
     own: list[str] = []
@@ -123,7 +121,7 @@ def _imports(source: str, shown: ast.stmt, exercise: Exercise) -> list[str]:
 
 
 def _defined(node: ast.stmt) -> list[str]:
-    """The names that a statement at the top of a file gives to something."""
+    """The names that a top-level statement defines."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
     if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -133,38 +131,37 @@ def _defined(node: ast.stmt) -> list[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
-# --- and from an answer back into the module ---------------------------------------------------------------
+# --- from an answer to a patched module ---------------------------------------------------------------------
 
 
-def unchanged(exercise: Exercise) -> Placed:
-    return Placed(live_source(exercise))
+def unpatched(exercise: Exercise) -> PatchedModule:
+    return PatchedModule(live_source(exercise))
 
 
-def mistaken(exercise: Exercise, wrong: Wrong) -> Placed:
-    """The module with a typical wrong answer. Raises `LdmError` if a passage to change is not there any more."""
+def with_mistake(exercise: Exercise, mistake: Mistake) -> PatchedModule:
+    """The module with a typical mistake. Raises `LdmError` if a passage to change no longer exists."""
     start, stop, text = solution(exercise)
-    for before, after in wrong.changes:
+    for before, after in mistake.changes.items():
         if before not in text:
             raise LdmError(
-                f"{exercise.function} does not hold {before!r} any more; bring ldm/lab/exercises up to date"
+                f"{exercise.function} no longer contains {before!r}; update ldm/lab/exercises/exercises.json"
             )
         text = text.replace(before, after)
     lines = live_source(exercise).splitlines(keepends=True)
-    return Placed("".join([*lines[: start - 1], text, *lines[stop:]]))
+    return PatchedModule("".join([*lines[: start - 1], text, *lines[stop:]]))
 
 
-def answered(exercise: Exercise, answer: str, path: str) -> Placed:
-    """The module with the function of a learner's file, and with the file's helpers before it.
+def with_answer(exercise: Exercise, answer: str, path: str) -> PatchedModule:
+    """The module with the function of a learner's file and, before it, the file's helpers.
 
-    Raises `LdmError` for a file that is no Python, that imports `*`, that has lost the function, or that gives it other
-    arguments.
+    Raises `LdmError` if the file is not valid Python, imports `*`, or lacks the function or its arguments.
     """
     node, top = live_function(exercise)
     tree = _parsed(answer, path)
     found = find_function(tree, exercise.function)
     if found is None:
         raise LdmError(
-            f"{path} has no {exercise.function}; begin anew with `ldm exercise start {exercise.name}`"
+            f"{path} has no {exercise.function}; start again with `ldm exercise start {exercise.name}`"
         )
     mine, my_top = found
     if _arguments(mine) != _arguments(node):
@@ -189,21 +186,21 @@ def answered(exercise: Exercise, answer: str, path: str) -> Placed:
     patched += theirs[first_line(top) - 1 : first_line(node) - 1]
     take(mine, node.col_offset)
     patched += theirs[node.end_lineno or node.lineno :]
-    return Placed("".join(patched), tuple(name for helper in helpers for name in _defined(helper)), numbers)
+    return PatchedModule(
+        "".join(patched), tuple(name for helper in helpers for name in _defined(helper)), numbers
+    )
 
 
 def _parsed(answer: str, path: str) -> ast.Module:
     try:
         tree = ast.parse(answer)
     except SyntaxError as error:
-        raise LdmError(f"{path}, line {error.lineno}: this is no Python: {error.msg}") from error
+        raise LdmError(f"{path}, line {error.lineno}: not valid Python: {error.msg}") from error
     except ValueError as error:
-        raise LdmError(f"{path}: this is no Python: {error}") from error
+        raise LdmError(f"{path}: not valid Python: {error}") from error
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-            raise LdmError(
-                f"{path}, line {node.lineno}: `import *` does not say what comes along; name what you need"
-            )
+            raise LdmError(f"{path}, line {node.lineno}: `import *` is not supported; name what you need")
     return tree
 
 
@@ -213,12 +210,12 @@ def _arguments(node: Function) -> list[str]:
 
 
 def _is_given(node: ast.stmt, exercise: Exercise) -> bool:
-    """Whether an import has its place in the module anyway: what the module itself defines."""
+    """Whether an import is unnecessary in the module, because it defines the names itself."""
     return isinstance(node, ast.ImportFrom) and node.module in (exercise.module, "__future__")
 
 
 def _moved(lines: list[str], column: int, to: int) -> list[str]:
-    """Lines of code, brought from one indentation to another; each ends in a line end."""
+    """Lines of code, moved from one indentation to another; each ends with a newline."""
     text = "".join(lines)
     if column != to:
         text = indent(dedent(text), " " * to)

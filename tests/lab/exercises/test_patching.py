@@ -1,21 +1,20 @@
-r"""Stubs, solutions and answers: text that is cut out of the source and put back."""
+r"""Stubs, solutions and answers: text that is cut from the source and patched into it."""
 
 import ast
 
 import pytest
 
 from ldm.errors import LdmError
-from ldm.lab.exercises.cutting import (
-    answered,
+from ldm.lab.exercises.exercise import EXERCISES, Mistake
+from ldm.lab.exercises.patching import (
     find_function,
     live_source,
-    mistaken,
     solution,
     stub,
-    unchanged,
+    unpatched,
+    with_answer,
+    with_mistake,
 )
-from ldm.lab.exercises.exercise import Wrong
-from ldm.lab.exercises.listed import EXERCISES
 
 EACH = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 
@@ -68,23 +67,23 @@ def test_the_live_code_put_in_its_own_place_is_the_live_code(exercise):
     _, _, text = solution(exercise)
     owner = exercise.function.partition(".")[0]
     answer = f"class {owner}:\n{text}" if "." in exercise.function else text
-    assert answered(exercise, answer, "mine.py").source == live_source(exercise) == unchanged(exercise).source
+    assert (
+        with_answer(exercise, answer, "mine.py").source == live_source(exercise) == unpatched(exercise).source
+    )
 
 
 @EACH
 def test_every_typical_wrong_answer_can_still_be_made_and_is_python(exercise):
-    assert exercise.wrong
-    for wrong in exercise.wrong:
-        source = mistaken(exercise, wrong).source
+    assert exercise.mistakes
+    for wrong in exercise.mistakes:
+        source = with_mistake(exercise, wrong).source
         ast.parse(source)
         assert source != live_source(exercise)
 
 
 def test_a_wrong_answer_that_the_code_has_outgrown_is_an_error():
-    with pytest.raises(
-        LdmError, match="classifier_free_guidance does not hold 'what never stood there' any more"
-    ):
-        mistaken(EXERCISES["guidance"], Wrong("is old", (("what never stood there", ""),)))
+    with pytest.raises(LdmError, match="classifier_free_guidance no longer contains 'what never was there'"):
+        with_mistake(EXERCISES["guidance"], Mistake("is old", {"what never was there": ""}))
 
 
 GUIDE = EXERCISES["guidance"]
@@ -111,7 +110,7 @@ print("not taken")
 
 
 def test_helpers_go_along_and_each_line_is_known_by_its_number_in_the_learners_file():
-    placed = answered(GUIDE, ANSWER, "mine.py")
+    placed = with_answer(GUIDE, ANSWER, "mine.py")
     lines, mine = placed.source.splitlines(), ANSWER.splitlines()
     taken = {lines[n - 1]: mine[number - 1] for n, number in placed.lines.items()}
     assert all(theirs == ours for theirs, ours in taken.items())
@@ -126,7 +125,7 @@ def test_helpers_go_along_and_each_line_is_known_by_its_number_in_the_learners_f
 
 
 def test_constants_that_are_unpacked_go_along():
-    placed = answered(GUIDE, "a, (b, *c) = 1, (2, 3)\nd = e = a\n" + ANSWER, "mine.py")
+    placed = with_answer(GUIDE, "a, (b, *c) = 1, (2, 3)\nd = e = a\n" + ANSWER, "mine.py")
     assert placed.also[:5] == ("a", "b", "c", "d", "e")
 
 
@@ -134,7 +133,7 @@ def test_a_method_is_taken_alone_and_moved_to_its_indentation():
     answer = (
         "class FeedForward:\n  def __init__(self):\n    rubbish\n\n  def forward(self, x):\n    return x\n"
     )
-    placed = answered(EXERCISES["geglu"], answer, "mine.py")
+    placed = with_answer(EXERCISES["geglu"], answer, "mine.py")
     assert "    def forward(self, x):\n      return x\n" in placed.source and "rubbish" not in placed.source
     ast.parse(placed.source)
 
@@ -144,14 +143,17 @@ def test_a_method_is_taken_alone_and_moved_to_its_indentation():
     [
         (
             "def classifier_free_guidance(uncond, cond, scale)\n    return 1\n",
-            r"mine.py, line 1: this is no Python",
+            r"mine.py, line 1: not valid Python",
         ),
         ("\0", "mine.py"),
         (
             "from math import *\ndef classifier_free_guidance(uncond, cond, scale):\n    return 1\n",
-            r"mine.py, line 1: `import \*` does not say what comes along; name what you need",
+            r"mine.py, line 1: `import \*` is not supported; name what you need",
         ),
-        ("x = 1\n", "mine.py has no classifier_free_guidance; begin anew with `ldm exercise start guidance`"),
+        (
+            "x = 1\n",
+            "mine.py has no classifier_free_guidance; start again with `ldm exercise start guidance`",
+        ),
         (
             "def classifier_free_guidance(cond, uncond):\n    return 1\n",
             r"takes \(cond, uncond\); the tests call it with \(uncond, cond, scale\)",
@@ -160,4 +162,4 @@ def test_a_method_is_taken_alone_and_moved_to_its_indentation():
 )
 def test_an_answer_that_cannot_be_put_in_place_is_an_error(answer, message):
     with pytest.raises(LdmError, match=message):
-        answered(GUIDE, answer, "mine.py")
+        with_answer(GUIDE, answer, "mine.py")
