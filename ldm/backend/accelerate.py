@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ldm.backend.allocator import large_blocks_apart
+from ldm.backend.allocator import mmap_large_blocks
 from ldm.backend.chunked_attention import ChunkedAttention
 from ldm.backend.fused_upsample import FusedUpsample
 from ldm.backend.memory_format import ChannelsLastDecoder, ChannelsLastEncoder, ChannelsLastUNet
@@ -29,7 +29,7 @@ class LeanDecoder(ChannelsLastDecoder):
     def enlarge(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         if torch.is_grad_enabled():  # in training the next step needs the same memory again
             return super().enlarge(h)
-        with large_blocks_apart():
+        with mmap_large_blocks():
             return super().enlarge(h)
 
 

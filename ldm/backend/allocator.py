@@ -1,37 +1,36 @@
-r"""Memory that a process has used once, kept for the next time.
+r"""Memory that the process has used once is kept for the next time.
 
-A feature map of some megabytes comes from the system and, when it is done with, goes straight back: so does glibc, the
-C library of most Linux systems, with every large block. The next one then comes as pages that the system has to clear
-and hand over one by one: some 190,000 times in a step of Stable Diffusion 1's U-Net, and under 1,000 when the memory is
-kept. The step took 7% less time in bfloat16, and 7 to 10% in float32.
+glibc, the C library of most Linux systems, requests every large block (a feature map of some megabytes) from the system
+and returns it when it is freed. The next one then comes as pages that the system has to clear and hand over one by one:
+about 190,000 times in a step of Stable Diffusion 1's U-Net, and under 1,000 when the memory is kept. The step took 7%
+less time in bfloat16, and 7 to 10% in float32.
 
-What is kept is lost to other programs until this one ends. So it is for a program to decide, and never for an import.
+Memory that is kept is lost to other programs until this one ends, so a program has to ask for it; no import does.
 
-And a kept heap breaks: among the blocks that are free again lie small ones in use, and the next large one does not fit
-between. A step's maps have 5 to 40 MB, and twenty steps leave a good deal of that unused; the VAE's last have up to
-134 MB. While it decodes, those come from the system and go back, as everywhere else: that takes longer, but it happens
-once a picture, when memory is at its peak.
+A kept heap also fragments: small blocks in use lie between the free ones, and the next large block does not fit between
+them. A step's feature maps have 5 to 40 MB, and twenty steps leave much of that unused; the VAE's last ones have up to
+134 MB. While it decodes, those are requested and returned as usual: that takes longer, but happens once an image, when
+memory use is at its peak.
 """
 
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
-from ldm.backend.threads import WhileNeeded
+from ldm.backend.threads import SharedSetting
 
 # From glibc's malloc.h. Source: the manual page mallopt(3).
-M_TRIM_THRESHOLD = -1  # free memory at the end of the heap, in bytes, from which on it is given back
-M_MMAP_THRESHOLD = -3  # bytes of a block from which on it is asked of the system, outside the heap
+M_TRIM_THRESHOLD = -1  # bytes of free memory at the end of the heap from which on it is returned
+M_MMAP_THRESHOLD = -3  # bytes of a block from which on it is requested from the system, outside the heap
 M_MMAP_MAX = -4  # how many such blocks there may be
-MOST = 2**31 - 1  # what fits a C int
+MOST = 2**31 - 1  # the largest C int
 LARGE = 2**25  # bytes: the most that M_MMAP_THRESHOLD may be
-BLOCKS = 2**16  # as many as glibc allows if it is not told otherwise
+BLOCKS = 2**16  # glibc's default for M_MMAP_MAX
 
 _kept = False
 
 
 def keep_heap() -> bool:
-    """From now on, keep what was allocated once. Returns whether the C library here can do that."""
+    """Keep memory that was allocated once, from now on. Returns whether the C library here can do that."""
     global _kept
     mallopt = _of_glibc("mallopt")
     if mallopt is None:
@@ -40,16 +39,7 @@ def keep_heap() -> bool:
     return _kept
 
 
-def large_blocks_apart() -> AbstractContextManager[None]:
-    """While it lasts, a heap that is kept holds no block above 32 MiB; first, what is free in it goes back.
-
-    Nothing happens where the heap is not kept. There is one heap for all threads: large blocks are apart until no
-    thread wants it any more.
-    """
-    return _apart()
-
-
-def _set_apart() -> Callable[[], object]:
+def _mmap_large_blocks() -> Callable[[], object]:
     mallopt, trim = _of_glibc("mallopt"), _of_glibc("malloc_trim")
     if not _kept or mallopt is None or trim is None:
         return lambda: None
@@ -59,11 +49,13 @@ def _set_apart() -> Callable[[], object]:
     return lambda: mallopt(M_MMAP_MAX, 0)
 
 
-_apart = WhileNeeded(_set_apart)
+# Inside `with mmap_large_blocks():` a kept heap holds no block above 32 MiB; first, what is free in it is returned.
+# Without `keep_heap` it has no effect. All threads share one heap, so this lasts until no thread needs it any more.
+mmap_large_blocks = SharedSetting(_mmap_large_blocks)
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:
-    """A function of the C library; None on other systems, and of other libraries that lack it."""
+    """A function of the C library; None on other systems, and where the library lacks it."""
     if not sys.platform.startswith("linux"):
         return None
     import ctypes  # only here: it takes some milliseconds

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ldm.backend.cpu import bfloat16_instructions
-from ldm.backend.matmul import products_by_onednn, rounded_by_onednn
+from ldm.backend.matmul import onednn_matmul, onednn_rounds
 from ldm.nn.attention import Attention
 
 CHUNK_SIZE = 2**21  # weights in a chunk, e.g. of 512 queries and 4096 keys: as float32 scores they take 8 MB
@@ -65,7 +65,7 @@ def is_faster(q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float
 @cache
 def loses_nothing() -> bool:
     """Whether oneDNN leaves float32 as it is. If not, the products of other threads would be rounded meanwhile, too."""
-    return not rounded_by_onednn()
+    return not onednn_rounds()
 
 
 def chunked_attention(
@@ -78,7 +78,7 @@ def chunked_attention(
     weights = v.new_empty(scores.shape)
     mixed = v.new_empty(*q.shape[:-1], v.shape[-1])
     heads = (rearrange(t, "b h n d -> (b h) n d") for t in (q.float(), k.float(), v, mixed))
-    with products_by_onednn():
+    with onednn_matmul():
         for head_q, head_k, head_v, head_mixed in zip(*heads, strict=True):
             for chunk, result in zip(head_q.split(queries), head_mixed.split(queries), strict=True):
                 s, w = scores[: len(chunk)], weights[: len(chunk)]

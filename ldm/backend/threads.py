@@ -1,7 +1,7 @@
-r"""A setting that all threads of a process share, changed for a while.
+r"""A process-wide setting, changed for a while.
 
-It cannot be changed for one thread alone. So the first thread that needs it changes it, and the last one changes it
-back: were each to put back what it found, a thread that came second and left last would leave it changed for good.
+Such a setting cannot be changed for one thread alone. So the first thread that needs the change makes it, and the last
+one undoes it: if each restored what it found, a thread that came second and left last would leave it changed for good.
 """
 
 import threading
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class WhileNeeded:
-    """A change that is in force for as long as any thread is inside of `with changed():`."""
+class SharedSetting:
+    """A change that is in force while any thread is inside `with changed():`."""
 
     def __init__(self, change: Callable[[], Callable[[], object]]):
-        """`change` makes the change, and returns what undoes it."""
+        """`change` makes the change, and returns a function that undoes it."""
         self._change = change
         self._lock = threading.Lock()
         self._inside = 0

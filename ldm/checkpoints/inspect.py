@@ -197,9 +197,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"weights     {'both averaged (EMA) and live' if report.ema else 'one set, ' + _which(report.path)}"
     for file, digest in report.hashes.items():
         known = lookup(digest)
-        said = (
-            f"known: {known.name} of {known.repository}" if known else "not in the list of well-known files"
-        )
+        said = f"known: {known.name} of {known.repository}" if known else "not a well-known file"
         yield f"sha256      {digest}  {Path(file).name}: {said}"
     for name, verdict in report.globals.items():
         yield f"pickle asks for {name}: {verdict}"

@@ -161,9 +161,7 @@ class _Machine:
             case "APPEND" | "APPENDS":
                 items = self.pop_to_mark() if name == "APPENDS" else [self.pop()]
                 self.top(list).extend(items)
-            case (
-                "BUILD"
-            ):  # sets attributes of an object: those of an OrderedDict or a leftover are not needed
+            case "BUILD":  # attributes of an OrderedDict or a leftover: not needed
                 self.pop()
                 self.top((OrderedDict, Leftover))
             case "SHORT_BINSTRING":
@@ -203,14 +201,11 @@ def _storage(identity: Any) -> Storage:
 def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, _meta: Any = None
 ) -> View:
-    tuples = (
-        isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides) <= MOST_AXES
-    )
+    tuples = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
     if not isinstance(storage, Storage) or not tuples or not _whole(offset, *shape, *strides):
         raise ValueError("its pickle builds a tensor from something else than a storage and sizes")
-    if (
-        math.prod(side or 1 for side in shape) >= 2**62
-    ):  # torch multiplies the other sides of an empty tensor, too
+    # torch multiplies the other sides of an empty tensor, too.
+    if len(shape) > MOST_AXES or math.prod(side or 1 for side in shape) >= 2**62:
         raise ValueError(f"its pickle builds a tensor of shape {list(shape)}")
     # No stride of 0 along a side longer than 1, and the like: those would claim more numbers than there are.
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,32 +29,9 @@ from ldm.files.read_write import atomic_folder, atomic_path
 from ldm.text.tokenizer import Tokenizer
 
 
-def convert(
-    source: Path,
-    folder: Path,
-    *,
-    config: Config | None = None,
-    weights: str | None = None,
-    prediction: str | None = None,
-    vae: Path | None = None,
-    dtype: torch.dtype | None = None,
-    force: bool = False,
-) -> tuple[str, ...]:
-    """Write a checkpoint to our own layout; returns the names of what a model does not keep.
-
-    The numbers stay as they are unless another `dtype` is asked for. An existing folder is kept unless `force` is
-    given. Raises `LdmError` for what is not a checkpoint, for NaN in it, and for a full disk; then, as after a kill,
-    there is no folder, or still the old one.
-    """
-    made = collect(source, config, weights, prediction, vae)
-    for part, tensors in made.tensors.items():
-        check_finite(tensors, made.checkpoint.parts[part].source, part)
-    with _replacing(folder, force) as place:
-        write_config(place, _without_images(made.model.config))
-        made.model.tokenizer.save(place / "tokenizer")
-        for part, tensors in made.tensors.items():
-            write_safetensors(place / f"{part}.safetensors", tensors, dtype=dtype)
-    return made.dropped
+def convert(source: Path, folder: Path, **options: Any) -> tuple[str, ...]:
+    """Write a checkpoint to a folder in our own layout; options, result and errors are those of `export`."""
+    return export(source, folder, "ours", **options)
 
 
 def export(
@@ -68,23 +46,34 @@ def export(
     dtype: torch.dtype | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
-    """Write a model as a diffusers folder or as one file in the original layout; returns what is not kept.
+    """Write a model in our layout ("ours"), as a diffusers folder or as one file in the original layout ("compvis").
 
-    Options and errors are those of `convert`; `out` is a folder for "diffusers", a .safetensors file for "compvis".
+    Returns the names of what is not kept. `out` is a folder, or for "compvis" a .safetensors file. The numbers stay as
+    they are unless another `dtype` is asked for. What exists is kept unless `force` is given. Raises `LdmError` for
+    what is not a checkpoint, for NaN in it, and for a full disk; then, as after a kill, there is nothing, or still the
+    old model.
     """
-    if to not in ("diffusers", "compvis"):
+    if to not in ("ours", "diffusers", "compvis"):
         raise LdmError(f"export to {to!r}; expected 'diffusers' or 'compvis'")
     if to == "compvis" and out.suffix != ".safetensors":
         raise LdmError(f"{out}: the original layout is one file; give a name that ends in .safetensors")
     made = collect(source, config, weights, prediction, vae)
-    if to == "diffusers":
-        with _replacing(out, force) as place:
-            write_diffusers(place, made.model.config, made.model.tokenizer, made.tensors, dtype)
-    else:
+    for part, tensors in made.tensors.items():
+        check_finite(tensors, made.checkpoint.parts[part].source, part)
+    if to == "compvis":
         sweep(out)
         if out.exists() and not force:
             raise LdmError(f"{out} exists and is kept; to replace it, use force=True (--force)")
         _write_compvis(out, made, dtype)
+        return made.dropped
+    with _replacing(out, force) as place:
+        if to == "diffusers":
+            write_diffusers(place, made.model.config, made.model.tokenizer, made.tensors, dtype)
+        else:
+            write_config(place, _without_images(made.model.config))
+            made.model.tokenizer.save(place / "tokenizer")
+            for part, tensors in made.tensors.items():
+                write_safetensors(place / f"{part}.safetensors", tensors, dtype=dtype)
     return made.dropped
 
 
@@ -95,14 +84,10 @@ def _replacing(folder: Path, force: bool) -> Iterator[Path]:
         sweep(folder)
         if folder.exists():
             is_model = is_own_folder(folder) or is_diffusers_folder(folder)
-            replaceable = folder.is_dir() and (is_model or not any(folder.iterdir()))
-            if not force or not replaceable:
-                remedy = (
-                    "to replace it, use force=True (--force)"
-                    if replaceable
-                    else "it holds no model: give another name"
-                )
-                raise LdmError(f"{folder} exists and is kept; {remedy}")
+            if not (folder.is_dir() and (is_model or not any(folder.iterdir()))):
+                raise LdmError(f"{folder} exists and is kept; it holds no model: give another name")
+            if not force:
+                raise LdmError(f"{folder} exists and is kept; to replace it, use force=True (--force)")
         with atomic_folder(folder) as place:
             yield place
     except OSError as error:

@@ -15,7 +15,7 @@ import torch
 from PIL.Image import Image
 
 import ldm
-from ldm.backend.matmul import quick_products
+from ldm.backend.matmul import use_onednn_matmul
 from ldm.cli.output import print_path, progress_bar, tell
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
@@ -48,7 +48,7 @@ def load_model(
 
     With `compiled`, torch compiles the U-Net when it is first used.
     """
-    quick_products()
+    use_onednn_matmul()
     model = ldm.load(name, dtype=dtype, device=device, **loading)
     if compiled:
         model.unet.compile()

@@ -1,9 +1,8 @@
-r"""Temporary files and folders, and the left-overs of processes that were killed while they wrote.
+r"""Temporary files and folders, and what is left of them by processes that were killed while they wrote.
 
 Beside `unet.safetensors` a writer makes `.unet.safetensors.ldm-x3k9_q2a.safetensors`, and holds a lock on it (flock).
 The kernel releases the lock when the process ends, however it ends. So a temporary file that nobody has locked is a
-left-over. A process id could not tell that: it is given to other processes later, and containers start with the same
-ids again and again.
+left-over. A process id could not tell: ids are reused later, and containers start with the same ids again and again.
 
 Where there are no such locks (on Windows and on some network file systems), nothing is ever taken for a left-over.
 """
@@ -35,70 +34,56 @@ AT_FDCWD = -100
 
 
 @contextmanager
-def temporary_file(path: Path) -> Iterator[Path]:
-    """A new, empty, locked file beside `path` with the same suffix; it is gone when the block ends, unless renamed."""
+def temporary(path: Path, folder: bool = False) -> Iterator[Path]:
+    """A new, empty, locked file (of the same suffix) or folder beside `path`; removed after the block if it is there."""
+    prefix = f".{path.name}{MARK}"
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=path.suffix)
-        try:
-            if _lock_held(handle, Path(name)):
-                break
-        except BaseException:
-            os.close(handle)
-            remove(Path(name))
-            raise
-        os.close(handle)  # a sweep came between: once more
-    try:
-        yield Path(name)
-    finally:
-        remove(Path(name))
-        _unlock(handle)
-
-
-@contextmanager
-def temporary_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder."""
-    while True:
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=".partial"))
-        handle = _open(folder)
-        if handle is None and folder.exists():  # this system has no locks for folders
+        if folder:
+            made = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=".partial"))
+        else:
+            number, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
+            os.close(number)
+            made = Path(name)
+        handle = _open(made)
+        if handle is None and made.exists():  # this system has no locks
             break
         if handle is not None:
-            if _lock_held(handle, folder):
+            if _lock_held(handle, made):
                 break
-            os.close(handle)
+            os.close(handle)  # a sweep removed it first: once more
     try:
-        yield folder
+        yield made
     finally:
-        remove(folder)
+        remove(made)
         if handle is not None:
             _unlock(handle)
 
 
 def sweep(path: str | os.PathLike[str]) -> list[Path]:
-    """Remove what writers of `path` left beside it when they were killed; returns and logs what it was.
+    """Remove what killed writers of `path` left beside it; returns and logs what it was.
 
     An older folder that was moved aside for a new one that never came is put back.
     """
-    path = Path(path)
-    return [left for left in _ours(path.parent) if _target(left) == path and _sweep(left, path)]
+    return [
+        left for left, target in _ours(Path(path).parent) if target == Path(path) and _sweep(left, target)
+    ]
 
 
 def sweep_folder(folder: str | os.PathLike[str]) -> list[Path]:
-    """Remove what writers of anything in `folder` left there when they were killed, as `sweep` does."""
-    return [left for left in _ours(Path(folder)) if _sweep(left, _target(left))]
+    """Remove what killed writers of anything in `folder` left there, as `sweep` does."""
+    return [left for left, target in _ours(Path(folder)) if _sweep(left, target)]
 
 
 def recover(path: Path) -> bool:
-    """Put back the older folder of `path` that was moved aside for a new one; True if there is a folder now, as
-    there was none before.
+    """Put back the older folder of `path` that was moved aside for a new one. True if there was no folder, and now is.
 
     Only where a file system cannot exchange two folders is there a moment without any. If the writer is still at
     work, this waits for it.
     """
     if not path.name or os.path.lexists(path):
         return False
-    for left in _ours(path.parent):
-        if left.name.endswith(".old") and _target(left) == path:
+    for left, target in _ours(path.parent):
+        if left.name.endswith(".old") and target == path:
             with locked(left):
                 if not path.exists():
                     _sweep_locked(left, path)
@@ -132,7 +117,7 @@ def rename_new(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:  # a file system without links
-        if os.path.lexists(target):  # somebody may still come between; there is no better way
+        if os.path.lexists(target):  # another process may still come between; there is no better way
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
         os.rename(source, target)
     else:
@@ -149,9 +134,8 @@ def remove(path: Path) -> None:
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool:
     """Linux's rename with a flag; False where the system or the file system does not know it."""
-    rename = (
-        getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
-    )
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    rename = getattr(libc, "renameat2", None)
     if rename is None:
         return False
     if rename(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), flag) == 0:
@@ -162,42 +146,33 @@ def _renameat2(source: Path, target: Path, flag: int) -> bool:
     raise OSError(code, os.strerror(code), str(source), None, str(target))
 
 
-def _prefix(path: Path) -> str:
-    return f".{path.name}{MARK}"
-
-
-def _ours(folder: Path) -> list[Path]:
-    """All that carries a name of ours, whether it is being written or left over."""
+def _ours(folder: Path) -> list[tuple[Path, Path]]:
+    """All that has a name of ours, whether it is being written or left over, each with the path that it is for."""
     try:
-        return sorted(path for path in folder.iterdir() if OURS.fullmatch(path.name))
+        names = [match for path in sorted(folder.iterdir()) if (match := OURS.fullmatch(path.name))]
     except (OSError, ValueError):  # no folder, or one that may not be read
         return []
+    return [(folder / match[0], folder / match["name"]) for match in names]
 
 
-def _target(left: Path) -> Path:
-    match = OURS.fullmatch(left.name)
-    assert match is not None
-    return left.with_name(match["name"])
-
-
-def _sweep(left: Path, path: Path) -> bool:
+def _sweep(left: Path, target: Path) -> bool:
     handle = _open(left)
     if handle is None:
         return False
     try:
-        return _lock(handle, wait=False) and _sweep_locked(left, path)
-    except OSError:  # somebody else's, say: what needs the place will tell why it cannot have it
+        return _lock(handle, wait=False) and _sweep_locked(left, target)
+    except OSError:  # another user's, say: whoever needs the place will be told why they cannot have it
         return False
     finally:
         _unlock(handle)
 
 
-def _sweep_locked(left: Path, path: Path) -> bool:
+def _sweep_locked(left: Path, target: Path) -> bool:
     if not left.exists():  # its writer finished, or another process swept it
         return False
-    if left.name.endswith(".old") and not path.exists():
-        os.rename(left, path)
-        log.warning("%s was moved aside by a run that was cut short; it is back as %s", left, path)
+    if left.name.endswith(".old") and not target.exists():
+        os.rename(left, target)
+        log.warning("%s was moved aside by a run that was cut short; it is back as %s", left, target)
     else:
         remove(left)
         log.warning("removed %s, left behind by a run that was cut short", left)
@@ -205,7 +180,7 @@ def _sweep_locked(left: Path, path: Path) -> bool:
 
 
 def _open(path: Path) -> int | None:
-    """A handle to lock; None where files or folders cannot be opened for that, or for a link."""
+    """A handle to lock; None for a link, and where files or folders cannot be opened or locked."""
     if fcntl is None:
         return None
     try:
@@ -215,9 +190,7 @@ def _open(path: Path) -> int | None:
 
 
 def _lock(handle: int, wait: bool) -> bool:
-    """Lock a file or folder; False if somebody else holds the lock, or there are no locks here."""
-    if fcntl is None:
-        return False
+    """Lock a file or folder; False if another process holds the lock, or there are no locks here."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
@@ -226,7 +199,7 @@ def _lock(handle: int, wait: bool) -> bool:
 
 
 def _lock_held(handle: int, path: Path) -> bool:
-    """Lock what was just made; False if a sweep took it for a left-over before the lock was there."""
+    """Lock what was just made; False if a sweep took it for a left-over before it was locked."""
     _lock(handle, wait=True)
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
@@ -235,10 +208,9 @@ def _lock_held(handle: int, path: Path) -> bool:
 
 
 def _unlock(handle: int) -> None:
-    """Give the lock back and close the handle. Closing alone would not do if a child process has inherited it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_UN)
-        except OSError:
-            pass  # no locks here
+    """Release the lock and close the handle. Closing is not enough if a child process has inherited it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    except OSError:
+        pass  # no locks here
     os.close(handle)

@@ -1,7 +1,7 @@
 """Files are written whole or not at all, and read only if they are regular files of a bounded size.
 
-A path may lead anywhere: to `/dev/zero`, which never ends, to a named pipe, on which opening alone waits forever, or
-to a file with a hole of 6 GB. Whatever reads a file that somebody else may have made goes through `open_regular`.
+A path may lead anywhere: to `/dev/zero`, which never ends, to a named pipe, which waits forever when it is opened, or
+to a file with a hole of 6 GB. Code that reads a file that somebody else may have made uses `open_regular`.
 """
 
 import itertools
@@ -15,29 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from ldm.errors import LdmError
-from ldm.files.leftovers import exchange, locked, remove, rename_new, temporary_file, temporary_folder
+from ldm.files.leftovers import exchange, locked, remove, rename_new, temporary
 from ldm.files.paths import why_unreadable
 
-DEEPEST = 64  # tables and lists inside one another in a JSON file; tokenizer.json, the deepest known, has 6
-LARGEST_CONFIG = 1_000_000  # bytes; Stable Diffusion's are of a few thousand
-LARGEST_TEXT = 16_000_000  # bytes, of what may be longer: a vocabulary, an index of shards, a log
+DEEPEST = 64  # nested tables and lists in a JSON file; tokenizer.json, the deepest known, has 6
+LARGEST_CONFIG = 1_000_000  # bytes; Stable Diffusion's have a few thousand
+LARGEST_TEXT = 16_000_000  # bytes of longer texts: a vocabulary, an index of shards, a log
 
 
 def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BufferedReader:
     """Open a regular file of at most `limit` bytes for reading, in binary.
 
-    Raises `LdmError` for a file that is missing, unreadable or larger, and for whatever else a path may name: a
-    folder, a device, a named pipe, a socket.
+    Raises `LdmError` for a file that is missing, unreadable or larger, and for a folder, device, named pipe or socket.
     """
     try:
-        _demand_regular(path, os.stat(path).st_mode)  # before it is opened: opening a device may do something
-        # O_NONBLOCK: should it become a named pipe in between, opening does not wait for somebody to write to it.
+        _check_regular(path, os.stat(path).st_mode)  # before opening it: that may make a device do something
+        # O_NONBLOCK: if a named pipe takes its place in between, opening does not wait for a writer.
         file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise LdmError(f"cannot read {path}: {why_unreadable(path, error)}") from error
     try:
         found = os.fstat(file.fileno())
-        _demand_regular(path, found.st_mode)
+        _check_regular(path, found.st_mode)
         if limit is not None and found.st_size > limit:
             raise LdmError(
                 f"{path} has {found.st_size:,} bytes; expected at most {limit:,}: is this the right file?"
@@ -48,7 +47,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Buff
     return file
 
 
-def _demand_regular(path: str | os.PathLike[str], mode: int) -> None:
+def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
         kind = kinds.get(stat.S_IFMT(mode), "a device")
@@ -62,7 +61,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
             data = file.read(limit + 1)
         except OSError as error:
             raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > limit:  # it has grown, or is one of those that claim a size of 0, as in /proc
+    if len(data) > limit:  # it has grown, or claims a size of 0, as files in /proc do
         raise LdmError(
             f"{path} has more than {limit:,} bytes; expected at most {limit:,}: is this the right file?"
         )
@@ -70,7 +69,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], limit: int) -> str:
-    """The text of a small file in UTF-8. Raises `LdmError` as `read_bounded` does, and for what is not UTF-8."""
+    """The text of a small UTF-8 file. Raises `LdmError` as `read_bounded` does, and for what is not UTF-8."""
     try:
         return read_bounded(path, limit).decode()
     except UnicodeDecodeError as error:
@@ -85,7 +84,7 @@ def read_json(path: str | os.PathLike[str], limit: int = LARGEST_CONFIG) -> Any:
 def parse_json(text: str | bytes, name: str) -> Any:
     """What a JSON text says. Raises `LdmError`, with `name`, for whatever cannot be parsed.
 
-    That includes numbers of thousands of digits, and tables nested so deeply that the parser, or whatever compares or
+    That includes numbers of thousands of digits, and tables nested so deeply that the parser, or code that compares or
     prints the value later, would run out of stack.
     """
     try:
@@ -100,7 +99,7 @@ def parse_json(text: str | bytes, name: str) -> Any:
 
 
 def _depth(value: Any) -> int:
-    """How many tables and lists lie inside one another, at most."""
+    """How deeply tables and lists are nested."""
     depth, level = 0, [value]
     while level := [item for item in level if isinstance(item, dict | list)]:
         depth += 1
@@ -112,36 +111,35 @@ def _depth(value: Any) -> int:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     r"""Give a temporary path beside `path`; rename it over `path` if the block ends well.
 
-    The rename is one indivisible operation of the file system, so whoever opens `path`, at any moment and
-    after any crash, sees either the old file or the whole new one. If the block raises, the temporary file
-    is removed and `path` is left as it was.
+    The rename is one indivisible operation of the file system: whoever opens `path`, at any moment and after any
+    crash, sees either the old file or the whole new one. If the block raises, `path` stays as it was.
 
         with atomic_path("config.json") as temporary:
             temporary.write_text("{}")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as temporary:
-        yield temporary
-        _finish(temporary)
-        os.replace(temporary, path)
+    with temporary(path) as made:
+        yield made
+        _finish(made)
+        os.replace(made, path)
 
 
 def write_new(folder: Path, names: Iterable[str], write: Callable[[Path], object]) -> Path | None:
     r"""Have `write` write a file in `folder`, under the first of the `names` that is free; None if all are taken.
 
-    The whole file gets its name in one step. So two processes never get the same name, and neither leaves an empty
-    file under it, whatever happens to it.
+    The whole file gets its name in one step, so two processes never get the same name, and neither leaves an empty
+    file under it, whatever happens.
     """
     names = iter(names)
     path = folder / next(names)
     folder.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as temporary:
-        write(temporary)
-        _finish(temporary)
+    with temporary(path) as made:
+        write(made)
+        _finish(made)
         for candidate in itertools.chain([path], (folder / name for name in names)):
             try:
-                rename_new(temporary, candidate)
+                rename_new(made, candidate)
                 return candidate
             except FileExistsError:
                 continue
@@ -157,36 +155,36 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(path) as temporary:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
+    with temporary(path, folder=True) as made:
+        yield made
+        made.chmod(0o777 & ~_umask())
         if not os.path.lexists(path):
-            os.replace(temporary, path)
+            os.replace(made, path)
         elif not exchange(
-            temporary, path
-        ):  # else the older one is the temporary one now, and removed as such
-            _replace_in_two_steps(temporary, path)
+            made, path
+        ):  # otherwise the older one is the temporary one now, and removed as such
+            _replace_in_two_steps(made, path)
 
 
-def _replace_in_two_steps(temporary: Path, path: Path) -> None:
-    aside = temporary.with_suffix(".old")
-    with locked(path):  # whoever finds it moved aside waits for the new one
+def _replace_in_two_steps(made: Path, path: Path) -> None:
+    aside = made.with_suffix(".old")
+    with locked(path):  # a reader that finds it moved aside waits for the new one
         os.replace(path, aside)
         try:
-            os.replace(temporary, path)
+            os.replace(made, path)
         except BaseException:
             os.replace(aside, path)
             raise
         remove(aside)
 
 
-def _finish(temporary: Path) -> None:
-    with open(temporary, "r+b") as file:
+def _finish(made: Path) -> None:
+    with open(made, "r+b") as file:
         os.fsync(file.fileno())  # the bytes reach the disk before the name does
-    temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; ours are ordinary ones
+    made.chmod(0o666 & ~_umask())  # mkstemp makes private files; ours are ordinary ones
 
 
 def _umask() -> int:
-    mask = os.umask(0)  # it can only be read by setting it
+    mask = os.umask(0)  # reading it means setting it
     os.umask(mask)
     return mask

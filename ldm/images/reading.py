@@ -1,9 +1,9 @@
-r"""Pictures that somebody hands in: files of any kind, made into what a model can begin with.
+r"""Images that somebody hands in: files of any kind, made into what a model can begin with.
 
-A picture may come from a phone (lying on its side, with a note in its EXIF data that says so), a scanner (16 bits), a
-printer's folder (CMYK) or the web (a palette, holes). Here it becomes upright, opaque, 8-bit RGB of the size asked for.
+An image may come from a phone (lying on its side, with a note in its EXIF data that says so), a scanner (16 bits), a
+print shop (CMYK) or the web (a palette, transparency). Here it becomes upright, opaque, 8-bit RGB of a given size.
 
-Left out: colour profiles. Numbers are taken as sRGB, whatever a profile in the file says.
+Colour profiles are ignored: numbers are taken as sRGB, whatever a profile in the file says.
 """
 
 import os
@@ -18,27 +18,22 @@ from ldm.errors import LdmError
 from ldm.files.paths import expanded
 from ldm.files.read_write import open_regular
 
-# What Pillow decodes itself. Others it hands to programs (an .eps starts Ghostscript): not with strangers' files.
+# Only formats that Pillow decodes itself; EPS would start Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "TGA", "ICO")
-# The kinds of a file that begins as a video does, by the brand that it names. Not every Pillow decodes them.
+# Formats of files that begin as a video does, by the brand that they name. Not every build of Pillow decodes them.
 BRANDS = {
-    b"avif": "AVIF",
-    b"avis": "AVIF",
-    b"heic": "HEIF",
-    b"heix": "HEIF",
-    b"mif1": "HEIF",
-    b"msf1": "HEIF",
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"mif1", b"msf1"), "HEIF"),
 }
 EIGHT_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # of 16; 65535 / 257 = 255
 STRIP = 256  # rows
 WHITE = 128  # a mask's grey from here on is white
-_warnings = (
-    threading.Lock()
-)  # which warnings are errors is up to the whole process: one thread at a time changes it
+# Which warnings are errors is a process-wide setting: one thread at a time changes it.
+_warnings = threading.Lock()
 
 
 def read_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """A file as an upright RGB picture of its own size; of an animation the first frame, transparency on white.
+    """A file as an upright RGB image of its own size: of an animation the first frame, transparency on white.
 
     Raises `LdmError` for a file that is missing, unreadable, empty, damaged, cut off or too large (89 million pixels:
     a small file that unpacks to gigabytes is an old trick).
@@ -47,28 +42,28 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def read_mask(path: str | os.PathLike[str]) -> Image.Image:
-    """A file as a mask of its own size, mode "L": 255 where the picture is to be repainted, 0 where it is kept.
+    """A file as a mask of its own size, mode "L": 255 where the image is regenerated, 0 where it is kept.
 
-    Greys are rounded to black or white. Transparent parts count as black, so that strokes of white on a transparent
-    layer are a mask. Raises `LdmError` as `read_picture` does, and for a mask with nothing white in it.
+    Greys are rounded to black or white. Transparent parts count as black, so white strokes on a transparent layer are
+    a mask. Raises `LdmError` as `read_picture` does, and for a mask with nothing white in it.
     """
     return _some_white(_black_and_white(_read(path, "black")), f"the mask {Path(path)}")
 
 
 def fit_picture(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture, of any mode and size, in RGB and of `size` (width, height).
+    """The image, of any mode and size, in RGB and of `size` (width, height).
 
-    It is resized to cover that size, and what juts out is cut off evenly on both sides. Nothing is resized or cut
-    if `image.size` is `size` already (of an upright picture, as from `read_picture`).
+    It is resized to cover that size, and what exceeds it is cropped evenly on both sides. An upright image of that
+    size already, as from `read_picture`, is neither resized nor cropped.
     """
     return _cover(_flat(image, "white"), size)
 
 
 def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The mask as `fit_picture` would make its picture, in black and white as from `read_mask`.
+    """The mask, resized and cropped as `fit_picture` does with its image, in black and white as from `read_mask`.
 
-    So a mask drawn on the picture as it was, or on the picture as `fit_picture` makes it, covers the same spot. Raises
-    `LdmError` if nothing white is left: the cut may have taken it, or it was thinner than a pixel of `size`.
+    So it makes no difference whether a mask is drawn before or after `fit_picture`. Raises `LdmError` if nothing white
+    is left: it may have been cropped, or it was thinner than a pixel of `size`.
     """
     return _some_white(
         _black_and_white(_cover(_flat(mask, "black"), size)), f"the mask, at {size[0]}x{size[1]} pixels,"
@@ -83,7 +78,7 @@ def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
         if path.is_file() and path.stat().st_size == 0:
             raise LdmError(f"{path} is empty (0 bytes); expected a picture: save or copy it again")
         with _warnings, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd notes in EXIF data, say
+            warnings.simplefilter("ignore")  # about odd EXIF data, say
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with open_regular(path) as file, Image.open(file, formats=formats()) as image:
                 return _flat(image, background)
@@ -100,7 +95,7 @@ def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
             ) from error
         kinds = ", ".join(formats())
         raise LdmError(f"{path} is not a picture that can be read; expected one of {kinds}") from error
-    except Exception as error:  # Pillow's decoders meet damaged bytes with nearly any type of error
+    except Exception as error:  # Pillow's decoders raise nearly any type of error for damaged bytes
         reason = getattr(error, "strerror", None) or error
         raise LdmError(
             f"cannot read {path} ({reason}); it may be damaged or cut off: save or copy it again"
@@ -108,7 +103,7 @@ def _read(path: str | os.PathLike[str], background: str) -> Image.Image:
 
 
 def formats() -> tuple[str, ...]:
-    """What is read on this machine: AVIF where Pillow was built with it, HEIF where a plugin for it is registered."""
+    """The formats read on this machine: also AVIF if Pillow was built with it, HEIF if a plugin is registered."""
     avif = "avif" in features.modules and features.check_module("avif")
     return FORMATS + ("AVIF",) * avif + ("HEIF",) * ("HEIF" in Image.OPEN)
 
@@ -122,20 +117,20 @@ def _brand(path: Path) -> str | None:
 def _flat(image: Image.Image, background: str) -> Image.Image:
     """Upright, opaque, 8-bit RGB."""
     given = image
-    image.load()  # some formats turn the picture upright by themselves here
+    image.load()  # some formats turn the image upright by themselves here
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode == "La":  # Pillow knows only this way out of premultiplied greys
+    if image.mode == "La":  # Pillow has no other conversion from premultiplied greys
         image = image.convert("LA")
     if image.mode == "I" and image.format not in ("PNG", "PPM"):  # 32 bits; in those formats, 16
         raise LdmError(
             "a picture with 32 bits a number, of which none says what is white: save it with 8 or 16"
         )
-    if image.mode.startswith("I"):  # 16 bits, greyscale: Pillow itself would cut off above 255
+    if image.mode.startswith("I"):  # 16 bits, greyscale: Pillow itself would clip at 255
         image = Image.fromarray(EIGHT_BITS[np.clip(np.asarray(image), 0, 65535)])
     if image.has_transparency_data:
         image = _opaque(image, background)
-    if image.mode in ("F", "LAB"):  # which number is white is anybody's guess; a conversion of its own
+    if image.mode in ("F", "LAB"):  # F does not define what is white, and LAB needs another conversion
         raise LdmError(
             f"a picture in Pillow's mode {image.mode!r}; expected colours or greys of 8 or 16 bits: save it as PNG"
         )
@@ -143,7 +138,7 @@ def _flat(image: Image.Image, background: str) -> Image.Image:
 
 
 def _opaque(image: Image.Image, background: str) -> Image.Image:
-    """Strip by strip: at 89 million pixels every further copy of the whole would take 350 MB."""
+    """The image on a background, strip by strip: at 89 million pixels each copy of the whole would take 350 MB."""
     flat = Image.new("RGB", image.size)
     for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")

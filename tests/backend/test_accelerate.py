@@ -58,7 +58,7 @@ def test_the_decoder_keeps_large_maps_out_of_the_heap_except_in_training(monkeyp
         yield
         seen.append("back")
 
-    monkeypatch.setattr(module, "large_blocks_apart", apart)
+    monkeypatch.setattr(module, "mmap_large_blocks", apart)
     vae = accelerate(randomise(VAE(CONFIG.vae)))
     vae.decoder.up[0].register_forward_hook(lambda *_: seen.append("up"))
     vae.decode(draw(1, 4, 2, 2))

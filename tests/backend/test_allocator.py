@@ -56,7 +56,7 @@ def test_other_systems_are_left_alone(monkeypatch):
 APART = (
     COUNT.split("def fill")[0]
     + """
-from ldm.backend.allocator import large_blocks_apart
+from ldm.backend.allocator import mmap_large_blocks
 def faults(size):
     def fill():
         block = libc.malloc(size)
@@ -67,7 +67,7 @@ def faults(size):
     for _ in range(8):
         fill()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-with large_blocks_apart():
+with mmap_large_blocks():
     print(faults(2**26), faults(2**24))
 print(faults(2**26))
 """
@@ -91,11 +91,11 @@ def test_a_heap_that_nobody_keeps_is_left_alone(monkeypatch):
     monkeypatch.setattr(
         allocator, "_of_glibc", lambda name: lambda *numbers: told.append((name, numbers)) or 1
     )
-    with allocator.large_blocks_apart():
+    with allocator.mmap_large_blocks():
         assert told == []
     assert told == []
     allocator.keep_heap()
-    with allocator.large_blocks_apart():
+    with allocator.mmap_large_blocks():
         pass
     names = [name for name, _ in told]
     assert names == ["mallopt"] * 2 + ["malloc_trim"] + ["mallopt"] * 3
@@ -106,6 +106,6 @@ def test_the_heap_is_as_before_after_an_error(monkeypatch):
     told = []
     monkeypatch.setattr(allocator, "_kept", True)
     monkeypatch.setattr(allocator, "_of_glibc", lambda name: lambda *numbers: told.append(numbers) or 1)
-    with pytest.raises(KeyError), allocator.large_blocks_apart():
+    with pytest.raises(KeyError), allocator.mmap_large_blocks():
         raise KeyError
     assert told[-1] == (allocator.M_MMAP_MAX, 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ldm.backend import matmul
-from ldm.backend.matmul import products_by_onednn, quick_products, rounded
+from ldm.backend.matmul import matmul_rounds, onednn_matmul, use_onednn_matmul
 
 SETTING = torch.backends.mkldnn.matmul
 
@@ -19,7 +19,7 @@ def as_it_was():
 
 def test_no_digit_is_lost_whatever_this_cpu_can(draw):
     a, b = draw(300, 200).float(), draw(200, 100).float()
-    quick_products()
+    use_onednn_matmul()
     exact = a.double() @ b.double()
     assert float((a @ b - exact).norm() / exact.norm()) < 1e-6
 
@@ -40,22 +40,22 @@ def test_torch_is_told_where_it_is_quicker_and_loses_nothing(
     asked_under = []
     monkeypatch.setattr(matmul, "bfloat16_instructions", lambda: instructions)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
-    monkeypatch.setattr(matmul, "rounded", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
-    assert quick_products() is (expected == "bf16")
+    monkeypatch.setattr(matmul, "matmul_rounds", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
+    assert use_onednn_matmul() is (expected == "bf16")
     assert SETTING.fp32_precision == expected
     assert asked_under == (["bf16"] if instructions == "AVX-512" and not card else [])
 
 
 @pytest.mark.parametrize("digits", [torch.bfloat16, torch.float16])
 def test_lost_digits_are_noticed(monkeypatch, digits):
-    assert not rounded()
+    assert not matmul_rounds()
     times = torch.Tensor.__matmul__
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: times(a.to(digits), b.to(digits)).float())
-    assert rounded()
+    assert matmul_rounds()
 
 
 def test_what_torch_was_told_is_taken_back_whatever_happens():
-    with pytest.raises(RuntimeError, match="oh"), products_by_onednn():
+    with pytest.raises(RuntimeError, match="oh"), onednn_matmul():
         assert SETTING.fp32_precision == "bf16"
         raise RuntimeError("oh")
     assert SETTING.fp32_precision == "none"

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from ldm.backend import allocator
-from ldm.backend.matmul import products_by_onednn
-from ldm.backend.threads import WhileNeeded
+from ldm.backend.matmul import onednn_matmul
+from ldm.backend.threads import SharedSetting
 from ldm.diffusion.finite import first_bad_module
 from ldm.images.reading import read_picture
 from ldm.lab.trace.recorder import record
@@ -83,7 +83,7 @@ def test_a_hook_answers_to_the_thread_that_added_it():
 
 def test_a_change_lasts_until_the_last_thread_has_left():
     told = []
-    changed = WhileNeeded(lambda: told.append("made") or (lambda: told.append("undone")))
+    changed = SharedSetting(lambda: told.append("made") or (lambda: told.append("undone")))
     for _ in overlap(changed(), changed()):
         assert told == ["made"]
     assert told == ["made", "undone"]
@@ -97,7 +97,7 @@ def test_the_setting_of_products_is_as_before_when_two_threads_have_changed_it()
     before = setting.fp32_precision
     setting.fp32_precision = "none"
     try:
-        for _ in overlap(products_by_onednn(), products_by_onednn()):
+        for _ in overlap(onednn_matmul(), onednn_matmul()):
             assert setting.fp32_precision == "bf16"
         assert setting.fp32_precision == "none"
     finally:
@@ -109,7 +109,7 @@ def test_large_blocks_are_apart_until_the_last_thread_has_decoded(monkeypatch):
     monkeypatch.setattr(allocator, "_kept", True)
     monkeypatch.setattr(allocator, "_of_glibc", lambda name: lambda *numbers: told.append(numbers) or 1)
     kept = (allocator.M_MMAP_MAX, 0)
-    for _ in overlap(allocator.large_blocks_apart(), allocator.large_blocks_apart()):
+    for _ in overlap(allocator.mmap_large_blocks(), allocator.mmap_large_blocks()):
         assert kept not in told
     assert told[-1] == kept
 

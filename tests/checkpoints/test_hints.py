@@ -104,6 +104,14 @@ def test_a_table_of_another_schedule_is_followed_or_said_not_to_be():
     assert any("alphas_cumprod is none of the schedules known here" in note for note in notes)
 
 
+def test_the_scale_of_the_latents_is_the_one_that_training_measured():
+    for scale, expected in ((0.5, 0.5), (0.18215, 0.18215), (float("nan"), 0.18215), (0.0, 0.18215)):
+        config, notes = found("sd1", scale_factor=torch.tensor(scale))
+        assert config.vae.scale == expected and notes == []
+    # In half precision 0.18215 would be 0.1821.
+    assert found("sd1", scale_factor=torch.tensor(0.18215).half())[0].vae.scale == 0.18215
+
+
 @pytest.mark.parametrize("suffix", [".yaml", ".yml"])
 def test_a_config_of_the_original_code_beside_the_file_is_believed(tmp_path, suffix):
     path = tmp_path / "mine.ckpt"

@@ -151,7 +151,7 @@ def test_a_damaged_file_is_an_error(tmp_path):
 def test_a_well_known_file_is_known_by_its_hash(tmp_path, monkeypatch):
     save_file(FILE, tmp_path / "x.safetensors")
     digest = hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
-    assert "not in the list of well-known files" in inspect(tmp_path / "x.safetensors").text()
+    assert "not a well-known file" in inspect(tmp_path / "x.safetensors").text()
     monkeypatch.setattr(module, "lookup", {digest: KnownFile("x", "somebody/x", "sd1", digest)}.get)
     assert "known: x of somebody/x" in inspect(tmp_path / "x.safetensors").text()
 
@@ -259,6 +259,24 @@ def test_nan_is_found_where_numbers_are_read_and_it_is_said_where_they_are_not(t
         load(tmp_path / "x.safetensors", device="cpu")
     report = inspect(tmp_path / "x.safetensors", hash=False)
     assert report.supported and "not looked at" in report.text()
+
+
+def test_nan_in_full_precision_is_noted_because_load_may_use_it_as_it_is(tmp_path):
+    file = {name: tensor.float() for name, tensor in FILE.items()}
+    file["model.diffusion_model.out.2.bias"].fill_(float("nan"))
+    path = tmp_path / "x.safetensors"
+    save_file(file, path)
+    report = inspect(path)
+    assert report.supported and "conv_out.bias has NaN" in report.text() and "opens it" in report.text()
+    load(path, dtype="float32", device="cpu")
+    with pytest.raises(LdmError, match="conv_out.bias has NaN"):
+        load(path, dtype="float64", device="cpu")
+    for write in (
+        lambda: convert(path, tmp_path / "ours"),
+        lambda: export(path, tmp_path / "d", "diffusers"),
+    ):
+        with pytest.raises(LdmError, match="conv_out.bias has NaN"):
+            write()
 
 
 def test_what_was_assumed_stands_in_the_report_and_is_not_logged(tmp_path, caplog):

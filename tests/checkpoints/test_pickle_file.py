@@ -1,5 +1,6 @@
 r"""`.ckpt` files: every global is named, none is run, and only tensors come out."""
 
+import argparse
 import io
 import os
 import pickle
@@ -137,6 +138,15 @@ def test_leftovers_of_training_are_named_and_left_out(tmp_path):
     assert set(verdicts.values()) == {LEFTOVER, TENSORS}
     read = read_pickled(path)
     assert read.keys() == STATE.keys() and torch.equal(read["a.weight"], STATE["a.weight"])
+
+
+def test_sets_sizes_and_options_of_a_training_program_are_left_out_too(tmp_path):
+    options = argparse.Namespace(lr=1e-4, layers={1, 2}, frozen=frozenset("ab"))
+    left = {"options": options, "size": torch.Size([2]), "device": torch.device("cpu"), "seen": {"x"}}
+    torch.save({"state_dict": STATE, **left}, tmp_path / "x.ckpt")
+    verdicts = globals_of(tmp_path / "x.ckpt")
+    assert verdicts["argparse.Namespace"] == verdicts["__builtin__.set"] == LEFTOVER
+    assert read_pickled(tmp_path / "x.ckpt").keys() == STATE.keys()
 
 
 def test_a_zip_that_is_no_checkpoint_is_an_error(tmp_path):

@@ -29,7 +29,7 @@ def test_inspect_says_what_is_in_it_and_runs_nothing(capsys, model):
     assert (code, err) == (0, []) and lines[0] == f"{model}: model 'small' of this project"
     assert lines[-1] == "ldm.load    opens it"
     unet = sha256(Path(model) / "unet.safetensors")
-    assert f"sha256      {unet}  unet.safetensors: not in the list of well-known files" in lines
+    assert f"sha256      {unet}  unet.safetensors: not a well-known file" in lines
 
 
 def test_inspect_without_hash_reads_no_file_whole(capsys, model, monkeypatch):

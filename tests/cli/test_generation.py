@@ -210,7 +210,7 @@ def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
 
 def test_a_model_is_loaded_with_the_quicker_products(monkeypatch, model):
     asked, load = [], ldm.load
-    monkeypatch.setattr(generation, "quick_products", lambda: asked.append("products"))
+    monkeypatch.setattr(generation, "use_onednn_matmul", lambda: asked.append("products"))
     monkeypatch.setattr(ldm, "load", lambda *given, **named: asked.append("load") or load(*given, **named))
     generation.load_model(str(model))
     assert asked == ["products", "load"]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ldm.backend.allocator import keep_heap
-from ldm.backend.matmul import quick_products
+from ldm.backend.matmul import use_onednn_matmul
 from ldm.config import TINY
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.level import vp_level
@@ -291,5 +291,5 @@ ROWS = (
 
 if __name__ == "__main__":
     keep_heap()  # as the `ldm` command does
-    quick_products()
+    use_onednn_matmul()
     main(CASES)

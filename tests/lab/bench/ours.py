@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ldm.backend.allocator import keep_heap
-from ldm.backend.matmul import quick_products
+from ldm.backend.matmul import use_onednn_matmul
 from ldm.lab.bench import cases
 from ldm.lab.bench.cases import compile_unet, decode, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
@@ -44,5 +44,5 @@ CASES: dict[str, Case] = cases.CASES | {
 
 if __name__ == "__main__":
     keep_heap()
-    quick_products()
+    use_onednn_matmul()
     main(CASES)

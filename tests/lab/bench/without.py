@@ -9,7 +9,7 @@ import torch
 
 from ldm.backend.accelerate import plain
 from ldm.backend.allocator import keep_heap
-from ldm.backend.matmul import quick_products
+from ldm.backend.matmul import use_onednn_matmul
 from ldm.checkpoints.collect import collect
 from ldm.lab.bench.cases import decode, evaluation, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
@@ -103,5 +103,5 @@ if __name__ == "__main__":
     if sys.argv[1] not in NO_HEAP:
         keep_heap()
     if sys.argv[1] != "gain-products":
-        quick_products()
+        use_onednn_matmul()
     main(CASES)
