@@ -169,7 +169,7 @@ APPENDICES = (
     Chapter(
         "Comparing with what others published",
         "prove that a model computes what the reference computes",
-        under("lab.verify", "philox figures inputs checks run"),
+        under("lab.verify", "philox references inputs checks compare"),
     ),
     Chapter(
         "Measuring speed and memory",

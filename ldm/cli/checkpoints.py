@@ -117,13 +117,14 @@ def verify(options: argparse.Namespace) -> None:
     import torch
 
     from ldm.cli.generation import load_model
-    from ldm.lab.verify.run import run, satisfied, table
+    from ldm.lab.verify.compare import agrees, comparison_table
+    from ldm.lab.verify.compare import verify as compare
 
     # TF32 multiplies with 10-bit mantissas; the figures were computed with 23 bits.
     torch.backends.cudnn.allow_tf32 = False
     model = load_model(options.model, "float32", options.device, **loading(options))
-    outcomes = run(model, options.release, options.files)
-    print(table(outcomes))
-    if not satisfied(outcomes, options.release):
+    comparisons = compare(model, options.release, options.files)
+    print(comparison_table(comparisons))
+    if not agrees(comparisons, options.release):
         of = "any release that was compared" if options.release is None else options.release
         raise LdmError(f"{options.model} does not agree with {of}; the table shows what was got and expected")

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 import ldm
 from ldm.cli.checkpoints import brief
 from ldm.images.metadata import sha256
-from ldm.lab.verify.figures import Figure
-from ldm.lab.verify.run import Outcome
+from ldm.lab.verify.compare import Comparison
+from ldm.lab.verify.references import Reference
 from tests.cli.terminal import files, pixels, run, wrong
 
 
@@ -135,7 +135,9 @@ def test_how_to_read_the_files_reaches_the_writers(capsys, model, work):
     assert "the following arguments are required: --to" in wrong(capsys, "export", model, "out")
 
 
-FIGURE = Figure("a slice", ("v1-4",), expected=(0.5,), tolerance=0.01, source="there", component="latent")
+REFERENCE = Reference(
+    "a slice", ("v1-4",), expected=(0.5,), tolerance=0.01, source="there", component="latent"
+)
 
 
 @pytest.fixture
@@ -146,9 +148,9 @@ def measured(monkeypatch):
     def say(got):
         def compute(model, release, folder):
             asked.append((model.dtype, release, folder))
-            return [Outcome(FIGURE, got)]
+            return [Comparison(REFERENCE, got)]
 
-        monkeypatch.setattr("ldm.lab.verify.run.run", compute)
+        monkeypatch.setattr("ldm.lab.verify.compare.verify", compute)
         return asked
 
     return say

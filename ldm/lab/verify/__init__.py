@@ -1,5 +1,5 @@
-r"""Is it the model that it claims to be, and does it compute what it should?
+r"""Compare a model with published outputs: is it what it claims to be, and does it compute what it should?
 
-Others have run Stable Diffusion and published a few of the numbers that came out. Here they are run again: what comes
-out now is held beside what came out then.
+The developers of diffusers ran Stable Diffusion and published a few numbers of its outputs. Here the same computations
+are repeated and the results compared.
 """

@@ -1,8 +1,8 @@
-r"""What is measured: one function for each part of the model that figures were published for.
+r"""The computations that values were published for, one function for each part of the model.
 
-Each is called with the model and a figure's inputs, and returns the whole output; the figure then looks at a few of
-its numbers. Published batches hold up to four pictures and the figure shows one of them. Pictures of a batch do not see
-one another, so that one alone is computed.
+Each is called with the model and a reference's inputs and returns the whole output, of which the reference has a slice.
+Published batches contain up to four images, and the slice is of one of them. Images of a batch do not affect one
+another, so only that one is computed.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from ldm.diffusion.level import vp_level
 from ldm.errors import LdmError
-from ldm.lab.verify.figures import Figure
 from ldm.lab.verify.inputs import is_recipe, make_input
+from ldm.lab.verify.references import Reference
 from ldm.pipeline import LatentDiffusion
 from ldm.vae.vae import reparametrise
 
@@ -27,9 +27,9 @@ from ldm.vae.vae import reparametrise
 def vae_decode(
     model: LatentDiffusion, latent: Float[Tensor, "1 z h w"], scale: float
 ) -> Float[Tensor, "1 3 h2 w2"]:
-    r"""Pixels of a latent as the publisher counts them: unscaled.
+    r"""The pixels of an unscaled latent.
 
-    The scale is the published one, not the model's own, which would cancel out: a model with a wrong one is to fail.
+    The scale is the published one. The model's own would cancel out, and a model with a wrong one should fail.
     """
     return model.vae.decode(scale * latent)
 
@@ -40,7 +40,7 @@ def vae_encode(
     scale: float,
     noise: Float[Tensor, "1 z h2 w2"] | None = None,
 ) -> Float[Tensor, "1 z h2 w2"]:
-    """The unscaled latent of a picture in [-1, 1]: a sample of the encoder's Gaussian, or without noise its mean."""
+    """The unscaled latent of an image in [-1, 1]: a sample of the encoder's Gaussian, or without noise its mean."""
     mean, logvar = model.vae.encode(pixels)
     return (mean if noise is None else reparametrise(mean, logvar, noise)) / scale
 
@@ -51,7 +51,7 @@ def vae_round_trip(
     scale: float,
     noise: Float[Tensor, "1 z h2 w2"] | None = None,
 ) -> Float[Tensor, "1 3 h w"]:
-    """A picture in [-1, 1] through encoder and decoder."""
+    """An image in [-1, 1] through encoder and decoder."""
     return vae_decode(model, vae_encode(model, pixels, scale, noise), scale)
 
 
@@ -62,7 +62,7 @@ def unet(
     return model.unet(x_t, torch.tensor([t], device=x_t.device), context)
 
 
-def sampled(
+def latent(
     model: LatentDiffusion,
     x_T: Float[Tensor, "1 z h w"],
     prompt: str,
@@ -74,15 +74,15 @@ def sampled(
 ) -> Float[Tensor, "1 z h w"]:
     r"""The latent after the first `after` of `steps` steps, with an empty negative prompt.
 
-    `last` is the noise level where the last step ends: the sampler's own, or "first", that of t = 0. There diffusers'
-    DPM++ ended until 2024, and its figures have stayed (as `final_sigmas_type="sigma_min"`).
+    `last` is the noise level at which the last step ends: the sampler's own, or "first", that of t = 0, where
+    diffusers' DPM++ ended until 2024; its published values still do (`final_sigmas_type="sigma_min"`).
     """
     levels = model.levels(steps, sampler)
     if last == "first":
         levels = [*levels[:-1], vp_level(0, model.alpha_bar())]
     denoise = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance)
     x = model.initial_latents(x_T.to(model.sampling_dtype), sampler, levels)
-    # None of the samplers with figures draws noise between its steps.
+    # None of the samplers with published values draws noise between its steps.
     sampling = model.sample(x, denoise, partial(torch.zeros_like, x), sampler, levels)
     for _, step in zip(range(after), tqdm(sampling, total=after, unit="step", leave=False, disable=None)):
         x = step.x_prev
@@ -90,10 +90,9 @@ def sampled(
 
 
 def image(model: LatentDiffusion, steps: int, **inputs: Any) -> Float[Tensor, "1 h w 3"]:
-    """A finished picture with values in [0, 1], not yet rounded to 8 bits, as the publisher has it."""
-    latent = sampled(model, steps=steps, after=steps, **inputs)
-    latent = latent.to(model.dtype)
-    return rearrange((model.vae.decode(latent) / 2 + 0.5).clamp(0, 1), "b c h w -> b h w c")
+    """A finished image in [0, 1], not rounded to 8 bits."""
+    finished = latent(model, steps=steps, after=steps, **inputs)
+    return rearrange((model.vae.decode(finished.to(model.dtype)) / 2 + 0.5).clamp(0, 1), "b c h w -> b h w c")
 
 
 COMPONENTS: Mapping[str, Callable[..., Tensor]] = {
@@ -101,14 +100,14 @@ COMPONENTS: Mapping[str, Callable[..., Tensor]] = {
     "vae.encode": vae_encode,
     "vae.round_trip": vae_round_trip,
     "unet": unet,
-    "latent": sampled,
+    "latent": latent,
     "image": image,
 }
 WITH_UNET = "unet", "latent", "image"
 
 
-def slices(part: str) -> tuple[int | slice, ...]:
-    """ "-1, -2:, :2" to what goes between the brackets of a tensor. Raises ValueError for anything else."""
+def parse_slices(part: str) -> tuple[int | slice, ...]:
+    """Parse an index such as "-1, -2:, :2". Raises ValueError for anything else."""
 
     def one(text: str) -> int | slice:
         bounds = [int(bound) if bound.strip() else None for bound in text.split(":")]
@@ -118,17 +117,17 @@ def slices(part: str) -> tuple[int | slice, ...]:
 
 
 @torch.no_grad()
-def measure(model: LatentDiffusion, figure: Figure, folder: Path | None = None) -> tuple[float, ...]:
-    """The numbers that this model gives in place of `figure.expected`; files are looked for in `folder`."""
-    if figure.component not in COMPONENTS:
+def compute(model: LatentDiffusion, reference: Reference, folder: Path | None = None) -> tuple[float, ...]:
+    """This model's numbers for `reference`; files are read from `folder`."""
+    if reference.component not in COMPONENTS:
         raise LdmError(
-            f"{figure.name}: component {figure.component!r}; expected one of {', '.join(COMPONENTS)}"
+            f"{reference.name}: component {reference.component!r}; expected one of {', '.join(COMPONENTS)}"
         )
-    picture, *where = slices(figure.part)
+    index, *where = parse_slices(reference.part)
     inputs = {}
-    for name, value in figure.inputs.items():
-        if is_recipe(value):  # the whole batch is made: a picture's numbers depend on its place in it
-            value = make_input(value, folder)[[picture]].to(device=model.device, dtype=model.dtype)
+    for name, value in reference.inputs.items():
+        if is_recipe(value):  # the whole batch is made, because an image's noise depends on its index
+            value = make_input(value, folder)[[index]].to(device=model.device, dtype=model.dtype)
         inputs[name] = value
-    output = COMPONENTS[figure.component](model, **inputs)[0]
+    output = COMPONENTS[reference.component](model, **inputs)[0]
     return tuple(output[tuple(where)].flatten().tolist())

@@ -1,4 +1,4 @@
-r"""The small model of `tests/golden/make_figures.py`, built from `ldm`, and its figures, recorded with diffusers."""
+r"""The small model of `tests/golden/make_figures.py`, built from `ldm`, and its references, recorded with diffusers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from ldm.checkpoints.key_map import text_rows, unet_rows, vae_rows
 from ldm.config import Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
-from ldm.lab.verify.figures import read_figures
+from ldm.lab.verify.references import read_references
 from ldm.pipeline import LatentDiffusion
 from ldm.text.tokenizer import Tokenizer
 from tests.golden.compare import filled
@@ -40,8 +40,8 @@ def build():
 
 @pytest.fixture(scope="session")
 def recorded():
-    r"""All figures of the small model, with either prediction."""
-    return read_figures(Path(__file__).parents[2] / "golden" / "figures.json")
+    r"""All references of the small model, with either prediction."""
+    return read_references(Path(__file__).parents[2] / "golden" / "figures.json")
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,6 @@ def test_the_noise_is_normal_and_each_seed_has_its_own():
     assert abs(np.corrcoef(a[1:], a[:-1])[0, 1]) < 0.02
 
 
-def test_noise_whose_order_depends_on_the_card_is_refused():
-    with pytest.raises(LdmError, match="65537 numbers.*at most 65536.*depends on the card"):
+def test_noise_whose_order_depends_on_the_device_is_refused():
+    with pytest.raises(LdmError, match="65537 numbers.*at most 65536.*depends on the device"):
         cuda_noise((ONE_PASS + 1,), 0)
