@@ -37,7 +37,7 @@ CHAPTERS = (
     Chapter(
         "From text to tokens",
         "split a prompt into tokens by hand, and learn a vocabulary from a text",
-        under("text", "pretokenize merges tokenizer_files tokenizer bpe unknown"),
+        under("text", "pretokenize merges bpe fast_bpe tokenizer_files tokenizer unknown"),
         ("01_tokenizer",),
     ),
     Chapter(

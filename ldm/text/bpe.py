@@ -1,7 +1,7 @@
-r"""Learning byte-pair merges from a corpus.
+r"""Byte-pair encoding: learning merges from a corpus, and applying them to a word.
 
-Start with every word split into single bytes. Count all adjacent pairs, weighting each word by how often it occurs;
-merge the most frequent pair everywhere; repeat. The ordered list of merges is the whole model.
+**Learning.** Start with every word split into single bytes. Count all adjacent pairs, weighting each word by how often
+it occurs; merge the most frequent pair everywhere; repeat. The ordered list of merges is the whole model.
 
 Worked example, with "low" seen five times, "lower" twice and "newer" six times (`_` is the end-of-word mark `</w>`):
 
@@ -14,21 +14,86 @@ Worked example, with "low" seen five times, "lower" twice and "newer" six times 
     l o w_ x5      l o wer_ x2        n e wer_ x6
     merge 2: l o       (7), and so on, until each word is a single token
 
-Frequent words become short, and rare ones can still be spelled out: that is the whole idea of byte-pair encoding.
+Frequent words become short, and rare ones can still be spelled out: that is the whole idea of byte-pair encoding. Pairs
+never cross word boundaries, so each distinct word is processed only once, however often it occurs.
 
-Pairs never cross word boundaries. Each distinct word is therefore processed once, which is also what makes this fast:
-a hundred thousand captions made of a few hundred distinct words cost as much as those few hundred words.
+**Applying.** Split a new word into bytes, and as long as any learned pair is left, merge the one that was learned
+first. With the three merges above, "lowest", which the corpus does not contain:
+
+    l o w e s t_       merges 0 and 1 do not occur
+    lo w e s t_        merge 2: l o; no learned pair is left, so these are its five tokens
+
+Left out: speed. Learning counts every pair again for each merge, and applying looks through the whole word again for
+each merge. `ldm.text.fast_bpe` does the same in less time; a test checks that the results are equal.
 
 Source: Sennrich, Haddow and Birch 2016, algorithm 1.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from ldm.errors import LdmError
 from ldm.text.merges import Pair
 from ldm.text.pretokenize import BOS, EOS, Clean, split_words, word_symbols
-from ldm.text.tokenizer import merge_pair
+
+
+def merge_pair(symbols: Sequence[str], pair: Pair) -> tuple[str, ...]:
+    r"""Merge every occurrence of a pair, left to right: ("a", "a", "a") with ("a", "a") -> ("aa", "a")."""
+    merged: list[str] = []
+    position = 0
+    while position < len(symbols):
+        if tuple(symbols[position : position + 2]) == pair:
+            merged.append(pair[0] + pair[1])
+            position += 2
+        else:
+            merged.append(symbols[position])
+            position += 1
+    return tuple(merged)
+
+
+def merge_word(symbols: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str, ...]:
+    r"""Merge a word until no learned pair is left. `ranks` says when each pair was learned: {("l", "o"): 0, ...}.
+
+    The pair that was learned first is merged first, not the leftmost or the longest.
+    """
+    word = tuple(symbols)
+    while present := [pair for pair in zip(word, word[1:]) if pair in ranks]:
+        word = merge_pair(word, min(present, key=lambda pair: ranks[pair]))
+    return word
+
+
+def learn_merges(words: Mapping[str, int] | Iterable[str], size: int | None = None) -> list[Pair]:
+    r"""Merges for `ldm.text.tokenizer.Tokenizer`, the most frequent first.
+
+    `words` are word counts ({"low": 5}) or plain texts, which `count_words` counts first. Learning stops after `size`
+    merges, or when no pair occurs twice; with `size=None`, every word seen at least twice has then become a single
+    token. Ties go to the alphabetically first pair, so the result depends only on the counts. Raises `LdmError` for a
+    negative size or count.
+    """
+    counts, spelling = spell_words(words, size)
+    merges: list[Pair] = []
+    while size is None or len(merges) < size:
+        pair_counts: Counter[Pair] = Counter()
+        for word, symbols in spelling.items():
+            for pair in zip(symbols, symbols[1:]):
+                pair_counts[pair] += counts[word]
+        best = min(pair_counts, key=lambda pair: (-pair_counts[pair], pair), default=None)
+        if best is None or pair_counts[best] < 2:
+            break
+        merges.append(best)
+        spelling = {word: merge_pair(symbols, best) for word, symbols in spelling.items()}
+    return merges
+
+
+def spell_words(
+    words: Mapping[str, int] | Iterable[str], size: int | None
+) -> tuple[Mapping[str, int], dict[str, tuple[str, ...]]]:
+    r"""What learning begins with: the counts of the words, and each word as single bytes."""
+    counts = words if isinstance(words, Mapping) else count_words(words)
+    lowest = min(counts.values(), default=0)
+    if (size or 0) < 0 or lowest < 0:
+        raise LdmError(f"size {size}, lowest count {lowest}: expected none below zero")
+    return counts, {word: word_symbols(word) for word in counts if word not in ("", BOS, EOS)}
 
 
 def count_words(texts: Iterable[str], clean: Clean = "openai") -> Counter[str]:
@@ -41,42 +106,3 @@ def count_words(texts: Iterable[str], clean: Clean = "openai") -> Counter[str]:
         for word in split_words(text, clean):
             counts[word] += times
     return counts
-
-
-def learn_merges(words: Mapping[str, int] | Iterable[str], size: int | None = None) -> list[Pair]:
-    r"""Merges for `ldm.text.tokenizer.Tokenizer`, the most frequent first.
-
-    `words` are word counts ({"low": 5}) or plain texts, which `count_words` counts first. Learning stops after `size`
-    merges, or when no pair occurs twice; with `size=None`, every word seen at least twice has then become a single
-    token. Ties go to the alphabetically first pair, so the result depends only on the counts. Raises `LdmError` for a
-    negative size or count.
-    """
-    counts = words if isinstance(words, Mapping) else count_words(words)
-    if (size is not None and size < 0) or min(counts.values(), default=0) < 0:
-        raise LdmError(
-            f"size {size}, lowest count {min(counts.values(), default=0)}: expected none below zero"
-        )
-    spelling = {word: word_symbols(word) for word in counts if word not in ("", BOS, EOS)}
-    pair_counts: Counter[Pair] = Counter()
-    found_in: defaultdict[Pair, set[str]] = defaultdict(set)
-    for word, symbols in spelling.items():
-        for pair in zip(symbols, symbols[1:]):
-            pair_counts[pair] += counts[word]
-            found_in[pair].add(word)
-
-    merges: list[Pair] = []
-    while pair_counts and (size is None or len(merges) < size):
-        best = min(pair_counts, key=lambda pair: (-pair_counts[pair], pair))
-        if pair_counts[best] < 2:
-            break
-        merges.append(best)
-        # Only words that contain the pair change: remove their old pairs from the counts and add their new ones.
-        for word in found_in[best]:
-            old, spelling[word] = spelling[word], merge_pair(spelling[word], best)
-            for pair in zip(old, old[1:]):
-                pair_counts[pair] -= counts[word]
-            for pair in zip(spelling[word], spelling[word][1:]):
-                pair_counts[pair] += counts[word]
-                found_in[pair].add(word)
-        del pair_counts[best]
-    return merges

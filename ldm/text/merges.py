@@ -1,7 +1,7 @@
 r"""Merge files. A merge joins two adjacent tokens into one: "l o" becomes "lo".
 
-A file lists one merge per line, in the order they were learned, after a version note. `ldm.text.tokenizer` uses them,
-`ldm.text.bpe` learns them, and CLIP's own file comes with this package.
+A file lists one merge per line, in the order they were learned, after a version note. `ldm.text.bpe` learns them,
+`ldm.text.tokenizer` uses them, and CLIP's own file comes with this package.
 """
 
 import gzip

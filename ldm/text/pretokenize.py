@@ -1,15 +1,15 @@
-r"""Text to words, and words to byte symbols: what comes before byte-pair encoding.
+r"""Text to words, and words to byte symbols: the steps before byte-pair encoding.
 
-Two programs that clean a prompt differently feed the same network different ids. So the recipe belongs to the
-weights, and there are two here:
+Programs that clean a prompt differently feed different ids to the same network. So the cleaning belongs to the weights,
+and there are two kinds here:
 
-- `"openai"`, the default: CLIP's own, and what Stable Diffusion's weights were trained with (version 1 by way
-  of transformers' slow tokenizer with ftfy, version 2 by open_clip's copy of OpenAI's).
-- `"hf"`: what transformers' tokenizer does today, for comparing with programs built on it.
+- `"openai"`, the default: CLIP's own, with which Stable Diffusion was trained (version 1 through transformers' slow
+  tokenizer with ftfy, version 2 through open_clip's copy of OpenAI's).
+- `"hf"`: what transformers' tokenizer does today, to compare with programs built on it.
 
-On plain prompts they agree, accents, Hindi, Chinese and digits included. They part on what `"openai"` mends:
-curly quotes, ligatures and full-width letters, broken encodings, control characters, HTML entities; and on
-the Greek final sigma.
+On plain prompts they agree, including accents, Hindi, Chinese and digits. They differ in what `"openai"` repairs (curly
+quotes, ligatures, full-width letters, broken encodings, control characters, HTML entities), and in the Greek final
+sigma.
 """
 
 import html
@@ -27,8 +27,8 @@ Clean = Literal["openai", "hf"]
 
 BOS, EOS, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 
-# English endings, runs of letters, single digits, runs of anything else. Digits stay alone so that any number
-# can be read from ten pieces, and "1990" is not an entry with nothing in common with "1991".
+# English endings, runs of letters, single digits, runs of anything else. Digits stay separate so that ten tokens spell
+# any number, and "1990" and "1991" share three of them.
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _WORD_OR_SPECIAL = f"{regex.escape(BOS)}|{regex.escape(EOS)}|{_WORD}"
 _WORDS_ANY_CASE = regex.compile(_WORD_OR_SPECIAL, regex.IGNORECASE)
@@ -36,44 +36,44 @@ _WORDS, _PLAIN_WORDS = regex.compile(_WORD_OR_SPECIAL), regex.compile(_WORD)
 
 
 def clean_openai(text: str) -> str:
-    r"""Repair, unescape and lower a text as OpenAI's CLIP does: " Tom &amp;amp; “Jerry” " -> 'tom & "jerry"'.
+    r"""Repair, unescape and lowercase a text as OpenAI's CLIP does: " Tom &amp;amp; “Jerry” " -> 'tom & "jerry"'.
 
-    ftfy mends broken encodings, straightens curly quotes, opens ligatures and full-width letters, and drops
-    control characters. HTML entities are then opened twice, because captions from the web are often escaped
-    twice. Runs of white space become one space; letters become small.
+    ftfy repairs broken encodings, straightens curly quotes, expands ligatures, replaces full-width letters and removes
+    control characters. HTML entities are unescaped twice, because captions from the web are often escaped twice. Runs
+    of white space become one space.
     """
     text = ftfy.fix_text(_without_surrogates(text))
     try:
         text = html.unescape(html.unescape(text))
     except ValueError:
-        pass  # an entity of thousands of digits, which Python refuses to read as a number: left as it is
+        pass  # an entity with thousands of digits, which Python refuses to parse: unchanged
     return regex.sub(r"\s+", " ", text.strip()).lower()
 
 
 def clean_hf(text: str) -> str:
-    r"""Normalise a text as transformers 5's `CLIPTokenizer` does: accents composed, one space, small letters.
+    r"""Normalise a text as transformers 5's `CLIPTokenizer` does: accents composed, single spaces, lowercase.
 
-    It mends nothing. Small letters are taken one character at a time, so that a Greek word keeps its sigma at
-    the end, where `str.lower` writes a final one.
+    It repairs nothing. Characters are lowercased one by one, so a Greek word ends in an ordinary sigma, where
+    `str.lower` would write a final one.
     """
     text = unicodedata.normalize("NFC", _without_surrogates(text))
     return "".join(character.lower() for character in regex.sub(r"\s+", " ", text))
 
 
 def _without_surrogates(text: str) -> str:
-    # Half of a UTF-16 pair is no character and has no UTF-8. Two halves that meet are joined; a lone one
-    # becomes U+FFFD, the replacement character (OpenAI leaves that to ftfy, transformers raises an error).
+    # A lone half of a UTF-16 surrogate pair has no UTF-8, so it becomes U+FFFD, the replacement character (OpenAI
+    # leaves that to ftfy, transformers raises an error). Two matching halves are joined.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def split_words(text: str, clean: Clean = "openai", special: Sequence[str] = (BOS, EOS)) -> list[str]:
-    r"""Clean a text and cut it into words: "A cat's 42!" -> ["a", "cat", "'s", "4", "2", "!"].
+    r"""Clean a text and split it into words: "A cat's 42!" -> ["a", "cat", "'s", "4", "2", "!"].
 
-    A literal `<|startoftext|>` or `<|endoftext|>` stays whole and later becomes that special id, as in both
-    references. OpenAI's looks for them in the cleaned text, so capitals count too; transformers looks for all
-    its special tokens in the raw one.
+    A literal `<|startoftext|>` or `<|endoftext|>` stays whole and becomes that special id, as in both references.
+    OpenAI's searches the cleaned text, so capitals match too; transformers searches the raw text for all `special`
+    tokens.
 
-    Raises `LdmError` for an unknown recipe, or for what is no string.
+    Raises `LdmError` for an unknown cleaning, or for anything but a string.
     """
     if not isinstance(text, str):
         raise LdmError(f"cannot tokenize {type(text).__name__}: expected a string (decode bytes first)")
@@ -85,7 +85,7 @@ def split_words(text: str, clean: Clean = "openai", special: Sequence[str] = (BO
     for part in regex.split("(" + "|".join(map(regex.escape, special)) + ")", text):
         if part in special:
             words.append(part)
-        else:  # cut twice, as transformers does: a special token in capitals ends up in three words, not one
+        else:  # split twice, as transformers does: a special token in capitals becomes three words, not one
             words += [word for run in _WORDS.findall(clean_hf(part)) for word in _PLAIN_WORDS.findall(run)]
     return words
 
@@ -94,14 +94,14 @@ def split_words(text: str, clean: Clean = "openai", special: Sequence[str] = (BO
 def byte_alphabet() -> tuple[str, ...]:
     r"""The printable character that stands for each byte: `byte_alphabet()[0x61] == "a"`.
 
-    Merges are stored as text, separated by spaces and line ends, so no byte may look like a space or a
-    control character. The 188 printable bytes of Latin-1 stand for themselves; the other 68, in order, borrow
-    the characters from U+0100 on: the space (0x20) becomes "Ġ", the line feed (0x0A) "Ċ". "é", two
-    bytes in UTF-8 (C3 A9), reads "Ã©". Source: Radford et al. 2019 (GPT-2), the released encoder.
+    Merges are stored as text, separated by spaces and line ends, so no byte may look like a space or a control
+    character. The 188 printable bytes of Latin-1 stand for themselves; the other 68, in order, are written as the
+    characters from U+0100 on: the space (0x20) as "Ġ", the line feed (0x0A) as "Ċ". "é", two bytes in UTF-8 (C3 A9),
+    reads "Ã©". Source: Radford et al. 2019 (GPT-2), the released encoder.
     """
     printable = _printable_bytes()
-    borrowed = (byte for byte in range(256) if byte not in printable)
-    table = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(borrowed)}
+    others = (byte for byte in range(256) if byte not in printable)
+    table = {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
     return tuple(table[byte] for byte in range(256))
 
 
@@ -113,7 +113,7 @@ def _printable_bytes() -> list[int]:
 def base_symbols() -> list[str]:
     r"""The 512 symbols every vocabulary starts with: each byte inside a word, then each byte ending one.
 
-    CLIP numbers the printable bytes first, therefore "!" (0x21) is id 0 and "a" is id 64, not 97.
+    CLIP numbers the printable bytes first, so "!" (0x21) is id 0 and "a" is id 64, not 97.
     """
     printable = _printable_bytes()
     order = [*printable, *(byte for byte in range(256) if byte not in printable)]
@@ -128,7 +128,7 @@ def word_symbols(word: str) -> tuple[str, ...]:
 
 
 def symbol_bytes(symbol: str) -> bytes:
-    r"""The bytes a symbol or merged piece stands for, without the end mark: "Ã©</w>" -> b"\xc3\xa9"."""
+    r"""The bytes that a symbol or token stands for, without the end mark: "Ã©</w>" -> b"\xc3\xa9"."""
     return bytes(_byte_of()[character] for character in symbol.removesuffix(END_OF_WORD))
 
 

@@ -1,13 +1,13 @@
-r"""A tokenizer's folder as transformers writes it: which pieces, numbered how, and how a text is cut and padded.
+r"""A tokenizer's folder as transformers writes it: the vocabulary, the merges, and how texts are split and padded.
 
 There are two forms, and a folder may have either or both:
 
-    vocab.json, merges.txt     piece -> id, and the merges one a line
-    tokenizer.json             both in one table, and every step from a text to its ids in words (the only one that
-                               transformers writes from version 5 on)
+    vocab.json, merges.txt     token -> id, and one merge per line
+    tokenizer.json             both in one table, with a description of every step from a text to its ids (the only form
+                               that transformers writes from version 5 on)
 
-Beside them, `tokenizer_config.json` and `special_tokens_map.json` name the marks and the padding. Only what CLIP's
-tokenizer does is supported; what a file says otherwise is an error, because the ids would be wrong.
+Beside them, `tokenizer_config.json` and `special_tokens_map.json` name the special tokens. Only CLIP's tokenizer is
+supported: a file that describes anything else is an error, because the ids would be wrong.
 """
 
 import logging
@@ -27,7 +27,7 @@ LARGEST = 16_000_000  # bytes; CLIP's tokenizer.json has 3.6 million
 CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 OPTIONS = ("special_tokens_map.json", "tokenizer_config.json")
 
-# How tokenizer.json describes CLIP's cleaning (transformers' form of it) and cutting.
+# How tokenizer.json describes CLIP's cleaning (transformers' version of it) and splitting.
 NORMALIZERS = ["NFC", "Replace", "Lowercase"]
 WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 MODEL = {
@@ -44,13 +44,13 @@ MODEL = {
 class TokenizerFiles:
     """What a folder says."""
 
-    vocab: Mapping[
-        str, Any
-    ]  # ids as they stand in the file, not yet compared with those that the merges make
+    vocab: Mapping[str, Any]  # ids as in the file, not yet compared with those that the merges give
     merges: tuple[Pair, ...]
     context_length: int
-    pad: str  # the text of the padding
-    clean: str | None  # this project's own word; else "hf" if tokenizer.json describes transformers' cleaning
+    pad: str  # the padding token
+    clean: (
+        str | None
+    )  # this project's own entry; otherwise "hf" if tokenizer.json describes transformers' cleaning
 
 
 def read_tokenizer_files(folder: Path) -> TokenizerFiles:
@@ -68,7 +68,7 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         pairs = parse_merges(lines[1:], str(two[1]))
         if one.exists() and (pairs != merges or {**vocab, **other} != vocab):
             raise LdmError(
-                f"{one} has other pieces than vocab.json and merges.txt beside it; take out the wrong ones"
+                f"{one} has other tokens than vocab.json and merges.txt beside it; remove the wrong files"
             )
         vocab, merges = vocab or other, pairs
     options = _read_options(folder)
@@ -77,7 +77,7 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
     if added:
         raise _words_were_added(extra, added)
     length = options.get("model_max_length", 77)
-    if type(length) is not int or length > 10_000:  # transformers writes 1e30 where nobody set it
+    if type(length) is not int or length > 10_000:  # transformers writes 1e30 for "not set"
         raise LdmError(f"{folder}: model_max_length {shown(length)}, expected a whole number such as 77")
     clean = options.get("clean", clean)
     if not isinstance(clean, str | None):
@@ -90,7 +90,7 @@ def _read_one(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:
     whole = _read_table(path)
     model = whole.get("model")
     if not isinstance(model, dict):
-        raise LdmError(f"{path} has no model in it; fetch it again")
+        raise LdmError(f"{path} has no model; fetch it again")
     for key, good in MODEL.items():
         if key in model and model[key] not in good:
             raise LdmError(
@@ -99,45 +99,45 @@ def _read_one(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:
     vocab, merges = model.get("vocab"), model.get("merges")
     if not isinstance(vocab, dict) or not isinstance(merges, list):
         raise LdmError(f"{path}: its model has no vocab and merges; fetch it again")
-    _demand_clip_steps(path, whole)
-    lines = (line if isinstance(line, str) else _joined(path, line) for line in merges)
+    _check_steps(path, whole)
+    lines = []
+    for merge in merges:  # newer versions write a list of two tokens, older ones a line
+        tokens = merge if isinstance(merge, list) else [merge]
+        if not all(isinstance(token, str) for token in tokens):
+            raise LdmError(f"{path}: it has a merge {str(merge)[:60]}; expected two tokens")
+        lines.append(" ".join(tokens))
     pairs = parse_merges(lines, f"{path}, its merges")
-    return vocab | _added(path, whole, vocab), pairs, "hf"
+    return vocab | _special_tokens(path, whole, vocab), pairs, "hf"
 
 
-def _joined(path: Path, pair: Any) -> str:
-    """A merge that is a list of two pieces, as a line. (Newer versions write it so, older ones a line.)"""
-    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(piece, str) for piece in pair):
-        raise LdmError(f"{path}: it has a merge {str(pair)[:60]}; expected two pieces")
-    return " ".join(pair)
-
-
-def _demand_clip_steps(path: Path, whole: Mapping[str, Any]) -> None:
-    """Raise an `LdmError` if a text is cleaned or cut otherwise than CLIP's are."""
+def _check_steps(path: Path, whole: Mapping[str, Any]) -> None:
+    """Raise `LdmError` unless texts are cleaned and split as CLIP's are."""
     cleaning = [str(step.get("type")) for step in _steps(whole.get("normalizer"), "normalizers")]
     if cleaning != NORMALIZERS:
         found, expected = ", ".join(cleaning) or "nothing", ", ".join(NORMALIZERS)
-        raise LdmError(f"{path}: it cleans texts by {found[:80]}; expected {expected}")
-    cutting = _steps(whole.get("pre_tokenizer"), "pretokenizers")
-    split = cutting[0].get("pattern") if cutting else None
+        raise LdmError(f"{path}: it cleans texts with {found[:80]}; expected {expected}")
+    splitting = _steps(whole.get("pre_tokenizer"), "pretokenizers")
+    split = splitting[0].get("pattern") if splitting else None
     pattern = split.get("Regex") if isinstance(split, dict) else None
-    if not isinstance(pattern, str) or not pattern.endswith(WORD) or cutting[-1].get("type") != "ByteLevel":
-        raise LdmError(f"{path}: it cuts texts by {str(pattern)[:80]!r}; expected CLIP's pattern, then bytes")
+    if not isinstance(pattern, str) or not pattern.endswith(WORD) or splitting[-1].get("type") != "ByteLevel":
+        raise LdmError(
+            f"{path}: it splits texts at {str(pattern)[:80]!r}; expected CLIP's pattern, then bytes"
+        )
 
 
 def _steps(step: Any, inside: str) -> list[dict[str, Any]]:
-    """The steps of a Sequence, or a single one as a list."""
+    """The steps of a Sequence, or a single step, as a list."""
     if isinstance(step, dict) and step.get("type") == "Sequence":
         step = step.get(inside)
     steps = step if isinstance(step, list) else [step]
     return [step for step in steps if isinstance(step, dict)]
 
 
-def _added(path: Path, whole: Mapping[str, Any], vocab: Mapping[str, Any]) -> dict[str, Any]:
-    """The marks, which are found in a text before it is cut: bos, eos, and "!" where that is the padding."""
+def _special_tokens(path: Path, whole: Mapping[str, Any], vocab: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokens that are found in a text before it is split: bos, eos, and "!" if that is the padding."""
     tokens = whole.get("added_tokens") or []
     if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
-        raise LdmError(f"{path}: its added_tokens are no list of tables; fetch it again")
+        raise LdmError(f"{path}: its added_tokens are not a list of tables; fetch it again")
     ids = {str(token.get("content")): token.get("id") for token in tokens}
     added = [word for word in ids if word not in (BOS, EOS, "!")]
     if added:
@@ -145,8 +145,8 @@ def _added(path: Path, whole: Mapping[str, Any], vocab: Mapping[str, Any]) -> di
     wrong = [word for word, number in ids.items() if vocab.get(word, number) != number]
     if wrong:
         raise LdmError(
-            f"{path}: {wrong[0]!r} has the id {shown(ids[wrong[0]])} among the marks, and "
-            f"{shown(vocab[wrong[0]])} in its vocabulary"
+            f"{path}: {wrong[0]!r} has the id {shown(ids[wrong[0]])} in added_tokens and "
+            f"{shown(vocab[wrong[0]])} in the vocabulary; fetch it again"
         )
     return ids
 
@@ -167,21 +167,21 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _read_options(folder: Path) -> dict[str, Any]:
-    """Both tables of options; a mark's text is taken out of its table. `pad_token` is there in any case.
+    """The options of both files; special tokens as plain strings, `pad_token` always among them.
 
-    Where the two differ, `special_tokens_map.json` is followed, as transformers does: in the folders of Stable
-    Diffusion 2 it alone says that "!" is the padding.
+    Where the files differ, `special_tokens_map.json` wins, as in transformers: in Stable Diffusion 2's folders only
+    this file says that "!" is the padding.
     """
     options: dict[str, Any] = {}
     for name in OPTIONS:
         if not (folder / name).exists():
             continue
         for key, value in _read_table(folder / name).items():
-            # transformers also writes {"content": "!", "lstrip": false, ...}
+            # a special token may be a table: {"content": "!", "lstrip": false, ...}
             value = value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
             if options.setdefault(key, value) != value:
                 theirs, mine = shown(value), shown(options[key])
-                log.info("%s: %s has %s = %s; taking %s of %s", folder, name, key, theirs, mine, OPTIONS[0])
+                log.info("%s: %s has %s = %s; using %s from %s", folder, name, key, theirs, mine, OPTIONS[0])
     expected = {"bos_token": (BOS,), "eos_token": (EOS,), "pad_token": (EOS, "!"), "tokenizer_class": CLASSES}
     for key, good in expected.items():
         if options.setdefault(key, good[0]) not in good:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from ldm.checkpoints.folder import read_config, write_config
 from ldm.config import Config
 from ldm.postcards import caption, sample_scene
-from ldm.text.bpe import learn_merges
+from ldm.text.fast_bpe import learn_merges_fast
 from ldm.text.tokenizer import Tokenizer
 
 
@@ -34,7 +34,8 @@ def train_tokenizer(config: Config, folder: Path, texts: Sequence[str]) -> Confi
     # Keep what later stages may have written to it, such as the VAE's scale.
     if (folder / "config.json").exists():
         config = read_config(folder)
-    tokenizer = Tokenizer(learn_merges(texts), context_length=config.text.context_length, pad=config.text.pad)
+    merges = learn_merges_fast(texts)
+    tokenizer = Tokenizer(merges, context_length=config.text.context_length, pad=config.text.pad)
     config = replace(config, text=replace(config.text, vocab_size=tokenizer.vocab_size))
     tokenizer.save(folder / "tokenizer")
     write_config(folder, config)
