@@ -1,24 +1,24 @@
-r"""Syntax of other programs in a prompt, which is read here as plain words.
+r"""Syntax of other programs in a prompt, which is read as plain words here.
 
-Prompts are copied along with what they told another program:
+Prompts are often copied with instructions to another program:
 
     <lora:name:0.8>          load a LoRA
     a cat BREAK a dog        begin a new chunk of 75 tokens
     a cat AND a dog          two prompts, whose predictions are added
-    [cat:dog:0.5] [cat|dog]  another prompt from a step on, or at every other step
+    [cat:dog:0.5] [cat|dog]  change the prompt at some step, or at every step
     embedding:name           a textual inversion
-    {red|blue} __color__     draw one of several
+    {red|blue} __color__     pick one at random
     --ar 16:9                options on a command line
 
-None of it does anything here, except that its words are read as words. So whoever uses it is told. Weights,
-`(word:1.3)` and `[word]`, are not among them: those work (`ldm.text.weighting`).
+None of this has an effect here, except that it is read as words, so it causes a warning. Weights, `(word:1.3)` and
+`[word]`, do work (`ldm.text.weighting`).
 """
 
 import re
 import warnings
 from collections.abc import Iterable
 
-# Every passage has a longest form: so a long text is read in a time proportional to its length.
+# Every repetition is bounded, so the time is proportional to the length of the text.
 _PASSAGE = re.compile(
     r"""
     <\s?(?:lora|lyco|hypernet|embedding|segment)\s?:[^<>]{0,200}>
@@ -31,53 +31,47 @@ _PASSAGE = re.compile(
     """,
     re.VERBOSE,
 )
-_SHOUTED_BEFORE, _SHOUTED_AFTER = re.compile(r"(?<!\w)[A-Z]+\W+$"), re.compile(r"\W+[A-Z]+(?!\w)")
+_CAPITALS_BEFORE, _CAPITALS_AFTER = re.compile(r"(?<!\w)[A-Z]+\W+$"), re.compile(r"\W+[A-Z]+(?!\w)")
 _WHEN = re.compile(
     r":\s?(?:[0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})\s?\]$"
-)  # the step, or the share of the steps
-LONGEST, MOST = 40, 5  # characters of one passage that are shown, and passages
+)  # a step, or a fraction of the steps
+LONGEST, MOST = 40, 5  # characters shown of a passage, and passages
 
 
 def foreign_syntax(text: str) -> list[str]:
     r"""The passages that mean something to other programs, each once: "BREAK <lora:x:1>" -> ["BREAK", "<lora:x:1>"].
 
-    "and" and "break" are words; so are those in capitals among words in capitals, as in "the title WAR AND PEACE".
+    "and" and "break" are words, and so are "AND" and "BREAK" between words in capitals: "the title WAR AND PEACE".
     """
     found: dict[str, None] = {}
     for match in _PASSAGE.finditer(text):
-        before, after = (
-            text[max(0, match.start() - 100) : match.start()],
-            text[match.end() : match.end() + 100],
-        )
-        if _means_something(match.group(), before, after):
+        before = text[max(0, match.start() - 100) : match.start()]
+        if _is_syntax(match.group(), before, text[match.end() : match.end() + 100]):
             found[match.group()] = None
     return list(found)
 
 
-def _means_something(passage: str, before: str, after: str) -> bool:
+def _is_syntax(passage: str, before: str, after: str) -> bool:
     match passage[0]:
-        case "[":  # one prompt instead of another at every other step, or from a step on
-            return (
-                "|" in passage
-                or re.search(r":\s?(?:[0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})\s?\]$", passage) is not None
-            )
+        case "[":
+            return "|" in passage or _WHEN.search(passage) is not None
         case "{":
             return "|" in passage
         case "_":
             return passage.strip("_") != ""
         case "B" | "A":
-            return not (_SHOUTED_BEFORE.search(before) and _SHOUTED_AFTER.match(after))
+            return not (_CAPITALS_BEFORE.search(before) and _CAPITALS_AFTER.match(after))
         case _:
             return True
 
 
 def warn_of_syntax(prompts: Iterable[str]) -> None:
-    """Warn, once for all of these prompts, of what in them is read as plain words."""
+    """Warn, once for all of these prompts, of syntax that is read as plain words."""
     found = list(dict.fromkeys(passage for prompt in prompts for passage in foreign_syntax(prompt)))
     if found:
         shown = ", ".join(word if len(word) <= LONGEST else f"{word[:LONGEST]}..." for word in found[:MOST])
         more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
         warnings.warn(
-            f"read as plain words: {shown}{more}. That is syntax of other programs, and does nothing here",
+            f"read as plain words: {shown}{more}. This is syntax of other programs, and has no effect here",
             stacklevel=2,
         )

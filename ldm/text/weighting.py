@@ -6,15 +6,15 @@ r"""Brackets in a prompt that say how much a word counts: `a (red:1.3) [dog]`.
     ((word))     brackets multiply: 1.21
     \(word\)     brackets, taken literally
 
-The syntax is that of A1111's web interface, in which thousands of prompts were written. It forgives everything: a
-bracket that is never closed counts up to the end, one that was never opened is text, and a colon without a number and
-a closing bracket after it is text. So every string means something, and nothing here raises.
+The syntax is that of A1111's web interface, for which thousands of prompts were written. Every string is valid: a
+bracket that is never closed extends to the end, a closing bracket that was never opened is text, and so is a colon that
+is not followed by a number and a closing bracket. Nothing here raises.
 
-Left out, of the same interface: `[from:to:0.5]`, which changes the prompt while a picture is painted, `BREAK` and
-`AND`; whoever uses them is told (`ldm.text.syntax`). One departure: a backslash that is not before a bracket stays what
-it is (there it vanishes, and `\\` is one).
+Left out of the same interface: `[from:to:0.5]`, which changes the prompt during sampling, `BREAK` and `AND`; they cause
+a warning (`ldm.text.syntax`). One departure: a backslash that is not before a bracket is kept (there it is removed, and
+`\\` stands for one).
 
-What becomes of the weights: `ldm.text.prompt`. Source: A1111's `prompt_parser.parse_prompt_attention` and its
+How the weights are used: `ldm.text.prompt`. Source: A1111's `prompt_parser.parse_prompt_attention` and its
 documentation.
 """
 
@@ -23,19 +23,19 @@ from itertools import groupby
 
 UP, DOWN = 1.1, 1 / 1.1
 
-# Backslashes and the bracket after them; the weight that closes a bracket; a bracket. Everything else is text.
+# Backslashes with the bracket after them; a weight with its closing bracket; a bracket. Everything else is text.
 _MARK = re.compile(r"\\+[()\[\]]|:\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)\s*\)|[()\[\]]")
 
 
 def weighted_parts(text: str) -> list[tuple[str, float]]:
     r"""The parts of a prompt, each with its weight: "a (red:1.3) dog" -> [("a ", 1.0), ("red", 1.3), (" dog", 1.0)].
 
-    The parts are in order, and neighbours of the same weight are one. A text without brackets is one part of weight 1.
+    Neighbouring parts of equal weight are joined. A text without brackets is one part of weight 1.
     """
     tokens = _tokens(text)
     factor = _factors(tokens)
     parts: list[tuple[str, float]] = []
-    # Round and square brackets may cross, "(a [b) c]"; among themselves each kind is nested. Hence two stacks.
+    # Round and square brackets may cross, "(a [b) c]", but each kind on its own is nested. So there are two stacks.
     products = {"(": [1.0], "[": [1.0]}
     for i, (literal, token) in enumerate(tokens):
         if i in factor:
@@ -53,16 +53,14 @@ def weighted_parts(text: str) -> list[tuple[str, float]]:
 
 
 def _tokens(text: str) -> list[tuple[bool, str]]:
-    r"""The text cut into (literal?, token): pieces of text, and the brackets that have a partner or open one."""
+    r"""The text as pairs (is it text?, token): pieces of text, opening brackets, and closing ones that match."""
     tokens: list[tuple[bool, str]] = []
     opened = {"(": 0, "[": 0}
     position = 0
     for mark in _MARK.finditer(text):
         tokens.append((True, text[position : mark.start()]))
         position, token = mark.end(), mark.group()
-        if (
-            token[0] == "\\"
-        ):  # pairs of backslashes are backslashes; one that is left over makes the bracket text
+        if token[0] == "\\":  # two backslashes are one; an odd one makes the bracket text
             backslashes, token = len(token) - 1, token[-1]
             tokens.append((True, "\\" * (backslashes // 2)))
             if backslashes % 2:
@@ -82,7 +80,7 @@ def _tokens(text: str) -> list[tuple[bool, str]]:
 
 
 def _factors(tokens: list[tuple[bool, str]]) -> dict[int, float]:
-    r"""The place of each opening bracket among the tokens, and what it multiplies by: only its partner may tell."""
+    r"""By what each opening bracket multiplies, by its index in `tokens`; the closing bracket may say it."""
     factor: dict[int, float] = {}
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for i, (literal, token) in enumerate(tokens):

@@ -67,7 +67,7 @@ def test_long_texts_take_no_time():
 
 
 def test_generating_warns_once_and_says_what_is_read_as_words():
-    with pytest.warns(UserWarning, match="read as plain words: <lora:x:1>, BREAK. That is syntax") as caught:
+    with pytest.warns(UserWarning, match="read as plain words: <lora:x:1>, BREAK. This is syntax") as caught:
         encode_prompts(TEXT, TOKENIZER, ["<lora:x:1> red dog", "<lora:x:1> red", "dog BREAK"])
     assert len(caught) == 1
     with warnings.catch_warnings():
