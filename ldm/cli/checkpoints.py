@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from ldm.cli.arguments import DEVICE, Commands, add_command, add_loading, loading
@@ -37,16 +36,11 @@ def inspect(options: argparse.Namespace) -> None:
 
 def convert_options(commands: Commands) -> None:
     about = "Write a checkpoint as a folder: config.json, tokenizer/, and one .safetensors file per network."
-    p = add_command(commands, "convert", convert, "write a checkpoint in this project's layout", about)
+    p = add_command(commands, "convert", export, "write a checkpoint in this project's layout", about)
     p.add_argument("model", metavar="FILE", help=MODEL)
     p.add_argument("out", metavar="FOLDER", type=Path, help="such as weights/sd15, which makes its name sd15")
+    p.set_defaults(to="ours")
     add_writing(p)
-
-
-def convert(options: argparse.Namespace) -> None:
-    from ldm.checkpoints.write import convert as write
-
-    write_model(options, write)
 
 
 def export_options(commands: Commands) -> None:
@@ -58,12 +52,6 @@ def export_options(commands: Commands) -> None:
     add_writing(p)
 
 
-def export(options: argparse.Namespace) -> None:
-    from ldm.checkpoints.write import export as write
-
-    write_model(options, partial(write, to=options.to))
-
-
 def add_writing(parser: argparse.ArgumentParser) -> None:
     """The options that `convert` and `export` share."""
     parser.add_argument("--force", action="store_true", help="replace an existing model")
@@ -72,8 +60,9 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
     add_loading(parser)
 
 
-def write_model(options: argparse.Namespace, write: Callable[..., tuple[str, ...]]) -> None:
-    """Have `write` write a model where it is asked for; say which tensors it left out."""
+def export(options: argparse.Namespace) -> None:
+    """Write a model in the layout `options.to`; say which tensors are left out."""
+    from ldm.checkpoints.write import export as write
     from ldm.loading import find, read_config, read_dtype
 
     check_folder(options.out.parent, options.out)
@@ -82,7 +71,7 @@ def write_model(options: argparse.Namespace, write: Callable[..., tuple[str, ...
     how["vae"] = None if how["vae"] is None else find(how["vae"])
     how["dtype"] = options.dtype and read_dtype(options.dtype)
     with writable(options.out):
-        dropped = write(source, options.out, force=options.force, **how)
+        dropped = write(source, options.out, options.to, force=options.force, **how)
     for line in brief(dropped):
         tell(f"not kept: {line}")
     print_path(options.out)
