@@ -73,7 +73,7 @@ def cuda_noise(shape: Sequence[int], seed: int) -> Float32[np.ndarray, "..."]:
     count = math.prod(shape)
     if count > ONE_PASS:
         raise LdmError(
-            f"{count} numbers of CUDA noise; expected at most {ONE_PASS}, because the order of more depends on the device"
+            f"{count} numbers of CUDA noise; expected at most {ONE_PASS}, since the order of more depends on the device"
         )
     counter = np.zeros((4, count), np.uint64)
     counter[2] = np.arange(count)
