@@ -17,12 +17,8 @@ from dataclasses import dataclass
 NEWEST = 63  # the version of the format, times ten, that a reader may be asked to know
 MOST_RECORDS = 100_000  # Stable Diffusion's checkpoints have some two thousand
 
-_HEADER = struct.Struct(
-    "<4s2x2H8x2I2H"
-)  # before each record: mark, flags, method, packed size, size, lengths
-_ENTRY = struct.Struct(
-    "<4s2x3H4x3I4H6xI"
-)  # in the directory: also version, CRC, length of a comment, disk, place
+_HEADER = struct.Struct("<4s2x2H8x2I2H")  # before a record: mark, flags, method, packed size, size, lengths
+_ENTRY = struct.Struct("<4s2x3H4x3I4H6xI")  # in the directory: also version, CRC, comment, disk, place
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ4x2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")  # between the two: where the one in 64 bits begins

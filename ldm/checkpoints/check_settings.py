@@ -91,9 +91,8 @@ SAMPLING: dict[str, tuple[Any, ...]] = {
     **_each("clip_sample set_alpha_to_one thresholding euler_at_final", False),
     **_each("steps_offset", 1),
     **_each("skip_prk_steps lower_order_final predict_x0", True),
-    **_each(
-        "use_karras_sigmas use_exponential_sigmas use_beta_sigmas use_lu_lambdas use_flow_sigmas", False, None
-    ),
+    **_each("use_karras_sigmas use_exponential_sigmas use_beta_sigmas", False, None),
+    **_each("use_lu_lambdas use_flow_sigmas", False, None),
     **_each("interpolation_type", "linear"),
     **_each("timestep_type", "discrete"),
     **_each("final_sigmas_type", "zero"),
@@ -143,9 +142,7 @@ def check_settings(
             elif value not in (None, False, [], {}):
                 unknown.append(f"{part}'s {key} = {str(value)[:40]}")
     if unknown:
-        note(
-            f"{some(unknown)}: not known here and not followed; if it changes the network, the images are not right"
-        )
+        note(f"{some(unknown)}: not known here and not followed; if it changes the network, images are wrong")
     _note_sampling(config, settings.get("scheduler", {}))
 
 

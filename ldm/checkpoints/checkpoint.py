@@ -101,18 +101,14 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
         elif name not in MARKS:
             unknown.append(name)
     if not groups.keys() - {"ema"}:
-        return _bare(
-            path, {name: t for name, t in tensors.items() if name not in dropped}, tuple(dropped), outer
-        )
+        return _bare(path, {n: t for n, t in tensors.items() if n not in dropped}, tuple(dropped), outer)
     averaged = ema_names(groups.get("unet", ()))
     ema = groups.pop("ema", {})
     unknown += [f"model_ema.{name}" for name in ema.keys() - set(averaged.values())]
     ema = {name: ema[other] for name, other in averaged.items() if other in ema}
     one_set = f"{path} has one set of weights, and nothing in it says"
     if weights == "ema" and not ema:
-        raise LdmError(
-            f"{one_set} that they are averaged (EMA); to take them as they are, leave out weights='ema'"
-        )
+        raise LdmError(f"{one_set} that they are averaged (EMA); to take them as is, leave out weights='ema'")
     if weights == "live" and not ema:
         note(f"{one_set} whether they are live; taken as they are")
     trouble, lacking = None, len(averaged) - len(ema)

@@ -84,9 +84,7 @@ def collect_part(path: Path, name: str) -> CollectedPart:
     if "unet" in checkpoint.parts and CONFIG not in checkpoint.metadata:
         whole = family(checkpoint) or ""
         if whole.startswith("sdxl"):  # other latents, another text encoder, under the same names
-            raise LdmError(
-                f"{path} is {NAMES[whole]}; expected a {PART_NAMES[name]} of Stable Diffusion 1 or 2"
-            )
+            raise LdmError(f"{path} is {NAMES[whole]}; expected a {PART_NAMES[name]} of Stable Diffusion 1/2")
     part = checkpoint.parts[name]
     settings = {key: value for key, value in checkpoint.settings.items() if key == FOLDERS[name]}
     alone = replace(checkpoint, parts={name: part}, settings=settings, unknown=(), dropped=())
@@ -100,15 +98,13 @@ def collect_part(path: Path, name: str) -> CollectedPart:
 
 def _with_vae(checkpoint: Checkpoint, vae: CollectedPart) -> Checkpoint:
     """The checkpoint with another VAE. The scale of the latents is the model's own, unless the VAE's file says one."""
-    says_scale = CONFIG in vae.checkpoint.metadata or "scaling_factor" in vae.checkpoint.settings.get(
-        "vae", {}
-    )
+    scaled = CONFIG in vae.checkpoint.metadata or "scaling_factor" in vae.checkpoint.settings.get("vae", {})
     metadata, settings = dict(checkpoint.metadata), dict(checkpoint.settings)
     if CONFIG in metadata:
         config = Config.from_json(metadata[CONFIG])
-        scale = vae.config.scale if says_scale else config.vae.scale
+        scale = vae.config.scale if scaled else config.vae.scale
         metadata[CONFIG] = replace(config, vae=replace(vae.config, scale=scale)).to_json()
-    said = {"scaling_factor": vae.config.scale} if says_scale else settings.get("vae", {})
+    said = {"scaling_factor": vae.config.scale} if scaled else settings.get("vae", {})
     scales = {key: value for key, value in said.items() if key == "scaling_factor"}
     settings["vae"] = {"norm_num_groups": vae.config.groups} | scales
     parts = {**checkpoint.parts, "vae": vae.part}

@@ -35,9 +35,7 @@ LARGEST = 2**20  # no dimension of Stable Diffusion's tensors comes near
 def dimension(shapes: Shapes, name: str, axis: int) -> int:
     """One number of a tensor's shape. Raises `LdmError` if there is no such tensor, or it has another form."""
     if name not in shapes:
-        raise LdmError(
-            f"there is no tensor {name}, which tells the model's size; is it another kind of model?"
-        )
+        raise LdmError(f"there is no tensor {name}, which tells its size; is it another kind of model?")
     shape = shapes[name]
     if axis >= len(shape) or not 0 < shape[axis] <= LARGEST:
         raise LdmError(f"{name} has the shape {list(shape)}; expected a model's")
@@ -64,9 +62,7 @@ def family(checkpoint: Checkpoint) -> str | None:
     variant = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}.get(channels, f" with {channels} channels")
     found = ("sd1" if rank == 4 else "sd2") + variant
     if found not in NAMES:
-        raise LdmError(
-            f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 for an inpainting model"
-        )
+        raise LdmError(f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 to inpaint")
     return found
 
 

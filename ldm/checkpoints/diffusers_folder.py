@@ -56,9 +56,7 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
         if (folder / "scheduler").is_dir():
             settings["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
         if not parts:
-            raise LdmError(
-                f"{folder} has none of {', '.join(FOLDERS.values())}: it is an incomplete diffusers folder"
-            )
+            raise LdmError(f"{folder} has none of {', '.join(FOLDERS.values())}: the folder is incomplete")
     except LdmError as error:  # what it lacks does not matter if it is another kind of model
         if what := foreign_class(settings):
             raise LdmError(f"{folder} is {what}; expected a checkpoint of Stable Diffusion") from error
@@ -80,9 +78,7 @@ def read_single(folder: Path) -> Checkpoint | None:
     name = {"AutoencoderKL": "vae", "UNet2DConditionModel": "unet"}.get(str(kind), "text")
     if name == "text" and "architectures" not in settings:
         if kind is not None:
-            raise LdmError(
-                f"{folder} is a network of another kind ({str(kind)[:80]}); expected Stable Diffusion's"
-            )
+            raise LdmError(f"{folder} is another kind of network ({str(kind)[:80]}), not Stable Diffusion's")
         return None
     part = read_part(folder, name, None)
     return Checkpoint(folder, "diffusers folder", {name: part}, settings={FOLDERS[name]: settings})
@@ -107,16 +103,12 @@ def read_part(folder: Path, name: str, weights: str | None) -> Part:
                 return Part(tensors, layout_of(tensors), folder / min(indices))
     shards = [file for file in files if re.search(r"-\d{5}-of-\d{5}", file)]
     if shards:
-        raise LdmError(
-            f"{folder} has {len(shards)} shards but no index (*.index.json): fetch it, it says what is where"
-        )
+        raise LdmError(f"{folder} has {len(shards)} shards but no index (*.index.json): fetch that, too")
     if weights == "live":
         raise LdmError(f"{folder} has no live weights (a .non_ema file); load it without weights='live'")
     others = {file for file in files if file.endswith((".msgpack", ".onnx", ".h5", ".xml", ".mlmodel"))}
     there = f" in a format that can be read, only {', '.join(sorted(others))}" if others else ""
-    raise LdmError(
-        f"{folder} has no weights{there}; expected one of {', '.join(STEMS[name])}, or a variant of it"
-    )
+    raise LdmError(f"{folder} has no weights{there}; expected one of {', '.join(STEMS[name])}, or a variant")
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:

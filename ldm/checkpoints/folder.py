@@ -73,9 +73,7 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     troubles = {"lacks": missing, "has, but the model has not,": left_over, "has in another shape": wrong}
     found = [f"{what} {some(names)}" for what, names in troubles.items() if names]
     if found:
-        raise LdmError(
-            f"{source} {'; '.join(found)}. It must belong to the config.json beside it: fetch both again"
-        )
+        raise LdmError(f"{source} {'; '.join(found)}. It must belong to config.json: fetch both again")
     # assign=True keeps the tensors themselves: nothing is allocated twice, and a meta module becomes real.
     module.load_state_dict(tensors, assign=True)
 

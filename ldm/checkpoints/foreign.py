@@ -80,9 +80,7 @@ def alteration(name: str) -> str | None:
 def foreign(names: Iterable[str]) -> str | None:
     """What a file with tensors of these names is if it is not one of our models, in words."""
     names = list(names)
-    return next(
-        (what for pattern, what in _FOREIGN.items() if any(re.search(pattern, n) for n in names)), None
-    )
+    return next((what for words, what in _FOREIGN.items() if any(re.search(words, n) for n in names)), None)
 
 
 def is_inversion(shapes: Mapping[str, tuple[int, ...]]) -> bool:

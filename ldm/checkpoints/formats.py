@@ -52,7 +52,7 @@ def is_pickled(path: Path) -> bool:
     if text and not binary and len(text.encode()) >= len(head) // 2:
         known = next((what for begin, what in TEXTS.items() if text.lower().startswith(begin)), None)
         raise LdmError(
-            f"{path} is {known or f'a text file, which begins with {text[:40]!r}'}; expected a file of weights"
+            f"{path} is {known or f'a text file, which begins with {text[:40]!r}'}; expected weights"
         )
     if head[257:262] == b"ustar":
         raise LdmError(

@@ -160,9 +160,7 @@ def from_original(path: Path) -> Settings:
     return found
 
 
-def _translated(
-    path: Path, key: str, said: Mapping[str, Value], words: Mapping[str, str], default: str
-) -> str:
+def _translated(path: Path, key: str, said: Mapping[str, Value], words: dict[str, str], default: str) -> str:
     word = str(said.get(key, default)).lower()
     if word not in words:
         raise LdmError(f"{path} has {key}: {word[:60]!r}; expected one of {', '.join(words)}")

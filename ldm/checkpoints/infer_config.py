@@ -56,9 +56,7 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
     found = family(checkpoint)
     if found not in SUPPORTED:
         name = NAMES.get(found or "", found)
-        raise LdmError(
-            f"{checkpoint.path} is {name}, which is not supported yet; expected Stable Diffusion 1 or 2"
-        )
+        raise LdmError(f"{checkpoint.path} is {name}, which is not supported yet; expected version 1 or 2")
     if "text_2" in checkpoint.parts:
         note(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
     settings, sources = collect_hints(checkpoint)
@@ -102,9 +100,7 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
     what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
     claimed = foreign_metadata(checkpoint.metadata)
     if claimed and all(part in checkpoint.parts for part in OWN_PARTS):
-        note(
-            f"{checkpoint.path} is {claimed}; its tensors are those of a whole Stable Diffusion, and opened as that"
-        )
+        note(f"{checkpoint.path} is {claimed}; its tensors are a whole Stable Diffusion's, and opened so")
         claimed = None
     if what or claimed:
         raise LdmError(f"{checkpoint.path} is {what or claimed}; expected a checkpoint of Stable Diffusion")

@@ -23,7 +23,7 @@ from ldm.checkpoints.names import some
 from ldm.checkpoints.notes import collect_notes, note
 from ldm.checkpoints.opening import all_names, open_checkpoint, parameters
 from ldm.checkpoints.pickle_file import REFUSED, globals_of
-from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_models
+from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_model
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.files.paths import expanded
@@ -78,12 +78,8 @@ def inspect(path: Path, hash: bool = True) -> Report:
     path = locate(expanded(path)) or path
     files = [path]
     if path.is_dir():
-        files = sorted(
-            file for suffix in ("safetensors", "bin", "ckpt") for file in path.rglob(f"*.{suffix}")
-        )
-    asked = {
-        name: verdict for file in files if is_pickled(file) for name, verdict in globals_of(file).items()
-    }
+        files = sorted(f for suffix in ("safetensors", "bin", "ckpt") for f in path.rglob(f"*.{suffix}"))
+    asked = {name: verdict for f in files if is_pickled(f) for name, verdict in globals_of(f).items()}
     hashes = {str(file): sha256_of(file) for file in files} if hash else {}
     refused = [name for name, verdict in asked.items() if verdict == REFUSED]
     if refused:
@@ -93,11 +89,7 @@ def inspect(path: Path, hash: bool = True) -> Report:
         checkpoint = open_checkpoint(path)
         kind, found, config = _identify(checkpoint)
         trouble = _trouble(checkpoint, numbers=hash)
-        try:
-            compared = _compare(checkpoint, kind, config)
-        except LdmError as error:
-            compared = _uncompared(checkpoint)
-            trouble = trouble or str(error)
+        compared = _compare(checkpoint, kind, config)
     return Report(
         path, kind, checkpoint.form, asked, hashes, trouble, found, config, _components(checkpoint), checkpoint.ema,
         compared, tuple(notes),
@@ -131,9 +123,7 @@ def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
                 except LdmError as error:
                     if tensor.dtype != torch.float32:
                         raise
-                    note(
-                        f"{error}. load refuses it where it converts the numbers, and convert and export always"
-                    )
+                    note(f"{error}. load refuses it if it converts the numbers, convert and export always")
     except LdmError as error:
         return str(error)
     return None
@@ -158,19 +148,15 @@ def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None]:
     return NAMES.get(config.name, f"model {config.name!r} of this project"), name, config
 
 
-def _uncompared(checkpoint: Checkpoint) -> Comparison:
-    return Comparison({}, (), checkpoint.unknown, (), (), checkpoint.dropped)
-
-
 def _compare(checkpoint: Checkpoint, kind: str, config: Config | None) -> Comparison:
-    """Its tensors compared with those of its config, or of the network that it holds alone."""
-    if config is not None:
-        configs = configs_of(config)
-    elif kind.endswith(" alone") and "unet" not in checkpoint.parts:
-        configs = {name: lone_config(checkpoint) for name in checkpoint.parts}
-    else:
-        return _uncompared(checkpoint)
-    return compare(checkpoint, configs, meta_models(configs))
+    """Its tensors compared with those of its config, or of the network that it holds alone, if it can be compared."""
+    try:
+        configs = configs_of(config) if config else {}
+        if kind.endswith(" alone") and "unet" not in checkpoint.parts:
+            configs = {name: lone_config(checkpoint) for name in checkpoint.parts}
+        return compare(checkpoint, configs, {name: meta_model(name, configs[name]) for name in configs})
+    except LdmError:  # `_trouble` says it
+        return compare(checkpoint, {}, {})
 
 
 def _which(path: Path) -> str:

@@ -39,9 +39,7 @@ def locate(place: Path) -> Path | None:
             return place
         return locate(_snapshot(place) or lone_file(place))
     except OSError as error:
-        raise LdmError(
-            f"cannot read {place}: {error.strerror or error}; give another file or folder"
-        ) from error
+        raise LdmError(f"cannot read {place}: {error.strerror or error}; give another path") from error
 
 
 def _snapshot(folder: Path) -> Path | None:
@@ -70,9 +68,7 @@ def lone_file(folder: Path) -> Path:
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
     )
     if (folder / "unet.safetensors") in files:
-        raise LdmError(
-            f"{folder} has no config.json, so the model folder is incomplete; fetch or train it again"
-        )
+        raise LdmError(f"{folder} has no config.json, so the folder is incomplete; fetch or train it again")
     if not files:
         raise LdmError(
             f"{folder} is a folder with no checkpoint in it (no config.json, no model_index.json, no file in "
@@ -80,7 +76,7 @@ def lone_file(folder: Path) -> Path:
         )
     if len(files) > 1:
         raise LdmError(
-            f"{folder} has {len(files)} checkpoints in it: {some([file.name for file in files])}; give one of them"
+            f"{folder} has {len(files)} checkpoints: {some([f.name for f in files])}; give one of them"
         )
     return files[0]
 

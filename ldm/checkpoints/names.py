@@ -75,7 +75,7 @@ def match(
             dropped.append(name)  # left by merging two files that spell one name in two ways
         else:
             raise LdmError(
-                f"the tensor {full} is in the file twice, with other numbers as {name}; take out one of the two"
+                f"the tensor {full} is in the file twice, with other numbers as {name}; remove one"
             )
     own = {row.ours: _read(found[row.name(layout)], row, layout) for row in rows if row.name(layout) in found}
     return Match(own, [name for name in wanted if name not in found], left_over, dropped)
@@ -110,10 +110,8 @@ def rename(state: Mapping[str, Tensor], rows: Sequence[Row], layout: Layout) -> 
     """Our tensors under the names of a layout, in its form: one for each row."""
     stacks: dict[str, list[Tensor]] = {}
     for row in rows:
-        tensor = state[row.ours]
-        stacks.setdefault(row.name(layout), []).append(
-            tensor[:, :, None, None] if layout in row.conv else tensor
-        )
+        own = state[row.ours]
+        stacks.setdefault(row.name(layout), []).append(own[:, :, None, None] if layout in row.conv else own)
     return {name: torch.cat(stack) if len(stack) > 1 else stack[0] for name, stack in stacks.items()}
 
 

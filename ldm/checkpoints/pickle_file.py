@@ -31,7 +31,7 @@ from torch import Tensor
 from ldm.checkpoints.archive import Record, read_directory
 from ldm.checkpoints.foreign import INVERSION, foreign
 from ldm.checkpoints.safetensors_file import MOST_TENSORS, map_bytes
-from ldm.checkpoints.unpickle import CALLS, DTYPES, MOST_STEPS, View, run
+from ldm.checkpoints.unpickle import CALLS, DTYPES, LEFTOVERS, MOST_STEPS, View, run
 from ldm.errors import LdmError
 from ldm.files.read_write import open_regular
 
@@ -46,18 +46,7 @@ TENSORS = "builds tensors"
 LEFTOVER = "harmless leftover of training; left out"
 REFUSED = "REFUSED"
 
-VERDICTS = {
-    **dict.fromkeys((*CALLS, *DTYPES), TENSORS),
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": LEFTOVER,
-    "pytorch_lightning.callbacks.early_stopping.EarlyStopping": LEFTOVER,
-    "numpy.core.multiarray.scalar": LEFTOVER,  # numpy 1
-    "numpy._core.multiarray.scalar": LEFTOVER,  # numpy 2
-    "numpy.dtype": LEFTOVER,
-    "argparse.Namespace": LEFTOVER,  # a training program's options
-    **dict.fromkeys(("__builtin__.set", "__builtin__.frozenset"), LEFTOVER),  # protocol 2 has Python 2's name
-    **dict.fromkeys(("builtins.set", "builtins.frozenset", "torch.Size", "torch.device"), LEFTOVER),
-}
-LEFTOVERS = frozenset(name for name, verdict in VERDICTS.items() if verdict == LEFTOVER)
+VERDICTS = dict.fromkeys((*CALLS, *DTYPES), TENSORS) | dict.fromkeys(LEFTOVERS, LEFTOVER)
 
 
 def globals_of(path: Path) -> dict[str, str]:
@@ -69,9 +58,8 @@ def globals_of(path: Path) -> dict[str, str]:
     return {name: VERDICTS.get(name, REFUSED) for name in list_globals(program)}
 
 
-Archive = tuple[
-    Tensor, str, dict[str, Record]
-]  # its bytes, the folder that its pickle is in, and all records
+# Its bytes, the folder that its pickle is in, and all records.
+Archive = tuple[Tensor, str, dict[str, Record]]
 
 
 def _program(path: Path) -> tuple[bytes, Archive | None]:
@@ -103,9 +91,7 @@ def _program(path: Path) -> tuple[bytes, Archive | None]:
     folder = programs[0].removesuffix("data.pkl")
     order = records.get(folder + "byteorder")
     if order and bytes(view[order.begin : order.end]) != b"little":
-        raise LdmError(
-            f"{path} was written by a machine of another byte order; save it again on one like this"
-        )
+        raise LdmError(f"{path} is from a machine of another byte order; save it again on one like this")
     return program, (data, folder, records)
 
 
@@ -168,7 +154,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     if path.suffix.lower() == ".safetensors":
         raise LdmError(f"{path} is a pickle under the name of another format; rename it to end in .ckpt")
     try:
-        loaded = run(program, LEFTOVERS)
+        loaded = run(program)
         views = _views(loaded)
     except ValueError as error:
         raise LdmError(f"{path} is damaged ({str(error)[:200]}); fetch it again") from error

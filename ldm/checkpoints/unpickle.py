@@ -74,13 +74,13 @@ class Leftover:
 LEFTOVER = Leftover()
 
 
-def run(program: bytes, leftovers: frozenset[str]) -> Any:
+def run(program: bytes) -> Any:
     """What a program builds: dicts, lists, tuples, texts and numbers, and a `View` for each tensor.
 
-    `leftovers`: the globals besides those of `CALLS` that it may call, to no effect. Dict keys that are not texts are
-    left out. Raises `ValueError` for a program that is damaged, too long, or does anything else.
+    It may call the globals of `CALLS`, and those of `LEFTOVERS` to no effect. Dict keys that are not texts are left
+    out. Raises `ValueError` for a program that is damaged, too long, or does anything else.
     """
-    machine = _Machine(leftovers)
+    machine = _Machine()
     for steps, (opcode, argument, _) in enumerate(pickletools.genops(program)):
         if steps == MOST_STEPS:
             raise ValueError(f"its pickle has more than {MOST_STEPS:,} instructions")
@@ -93,11 +93,10 @@ def run(program: bytes, leftovers: frozenset[str]) -> Any:
 class _Machine:
     """The stack, the stacks below the marks, and the memo of values to be used again."""
 
-    def __init__(self, leftovers: frozenset[str]) -> None:
+    def __init__(self) -> None:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self.leftovers = leftovers
 
     def pop(self) -> Any:
         if not self.stack:
@@ -142,7 +141,7 @@ class _Machine:
                 push(self.call(function, arguments))
             case "NEWOBJ":  # for classes only
                 arguments, kind = self.pop(), self.pop()
-                if getattr(kind, "name", None) not in {"collections.OrderedDict", *self.leftovers}:
+                if getattr(kind, "name", None) not in {"collections.OrderedDict", *LEFTOVERS}:
                     raise ValueError("its pickle makes an object of what is not a class")
                 push(self.call(kind, arguments))
             case "BINPERSID":
@@ -174,7 +173,7 @@ class _Machine:
     def call(self, function: Any, arguments: Any) -> Any:
         """What a call would make. Raises `ValueError` for a global that is not known, and for anything else."""
         name = function.name if isinstance(function, Global) else ""
-        if name in self.leftovers and isinstance(arguments, tuple):
+        if name in LEFTOVERS and isinstance(arguments, tuple):
             return LEFTOVER
         if name not in CALLS or not isinstance(arguments, tuple):
             raise ValueError(f"its pickle calls {name[:60] or 'what is no function'}")
@@ -235,4 +234,12 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "_codecs.encode": _encoded,
+}
+# Leftovers of training that need not be opened to use the weights; calling one makes a `LEFTOVER`.
+LEFTOVERS = {
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"),  # numpy 1 and 2
+    *("argparse.Namespace", "torch.Size", "torch.device"),
+    *("__builtin__.set", "__builtin__.frozenset", "builtins.set", "builtins.frozenset"),  # in Python 2 and 3
 }

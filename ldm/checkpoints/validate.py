@@ -55,10 +55,6 @@ def meta_model(part: str, config: Any) -> nn.Module:
     return on_meta(PART_NAMES[part], lambda: PART_CLASSES[part](config))
 
 
-def meta_models(configs: Mapping[str, Any]) -> dict[str, nn.Module]:
-    return {part: meta_model(part, config) for part, config in configs.items()}
-
-
 def compare(
     checkpoint: Checkpoint, configs: Mapping[str, Any], networks: Mapping[str, nn.Module]
 ) -> Comparison:

@@ -92,7 +92,7 @@ def _replacing(folder: Path, force: bool) -> Iterator[Path]:
             yield place
     except OSError as error:
         raise LdmError(
-            f"cannot write {folder}: {error.strerror or error}; make room or give another place"
+            f"cannot write {folder}: {error.strerror or error}; make room or go elsewhere"
         ) from error
 
 

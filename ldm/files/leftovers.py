@@ -35,7 +35,7 @@ AT_FDCWD = -100
 
 @contextmanager
 def temporary(path: Path, folder: bool = False) -> Iterator[Path]:
-    """A new, empty, locked file (of the same suffix) or folder beside `path`; removed after the block if it is there."""
+    """A new, empty, locked file (of the same suffix) or folder beside `path`; removed when the block ends."""
     prefix = f".{path.name}{MARK}"
     while True:
         if folder:
@@ -64,9 +64,7 @@ def sweep(path: str | os.PathLike[str]) -> list[Path]:
 
     An older folder that was moved aside for a new one that never came is put back.
     """
-    return [
-        left for left, target in _ours(Path(path).parent) if target == Path(path) and _sweep(left, target)
-    ]
+    return [left for left, to in _ours(Path(path).parent) if to == Path(path) and _sweep(left, to)]
 
 
 def sweep_folder(folder: str | os.PathLike[str]) -> list[Path]:

@@ -39,7 +39,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Buff
         _check_regular(path, found.st_mode)
         if limit is not None and found.st_size > limit:
             raise LdmError(
-                f"{path} has {found.st_size:,} bytes; expected at most {limit:,}: is this the right file?"
+                f"{path} has {found.st_size:,} bytes; expected at most {limit:,}; is it the right file?"
             )
     except BaseException:
         file.close()
@@ -62,9 +62,7 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
         except OSError as error:
             raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > limit:  # it has grown, or claims a size of 0, as files in /proc do
-        raise LdmError(
-            f"{path} has more than {limit:,} bytes; expected at most {limit:,}: is this the right file?"
-        )
+        raise LdmError(f"{path} has more than {limit:,} bytes, the most expected: is it the right file?")
     return data
 
 
@@ -160,9 +158,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         made.chmod(0o777 & ~_umask())
         if not os.path.lexists(path):
             os.replace(made, path)
-        elif not exchange(
-            made, path
-        ):  # otherwise the older one is the temporary one now, and removed as such
+        elif not exchange(made, path):  # else the older one is the temporary one now, and removed
             _replace_in_two_steps(made, path)
 
 

@@ -16,7 +16,7 @@ from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.hints import IMPLIED, prediction_in_name
 from ldm.checkpoints.infer_config import configure
 from ldm.checkpoints.opening import CONFIG, parameters
-from ldm.checkpoints.validate import check, compare, configs_of, meta_models
+from ldm.checkpoints.validate import check, compare, configs_of, meta_model
 from ldm.config import PRESETS, SD2_V, NoiseConfig
 from ldm.errors import LdmError
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
@@ -36,7 +36,7 @@ def real(name: str) -> dict[str, torch.Tensor]:
 
 def compared(checkpoint, config):
     configs = configs_of(config)
-    return compare(checkpoint, configs, meta_models(configs))
+    return compare(checkpoint, configs, {name: meta_model(name, configs[name]) for name in configs})
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_folder_with_one_checkpoint_in_it_is_that_checkpoint(home):
 def test_of_several_checkpoints_in_a_folder_one_is_to_be_chosen(home):
     for name in ("a.ckpt", "b.safetensors"):
         (home / name).write_text("x")
-    with pytest.raises(LdmError, match="has 2 checkpoints in it: a.ckpt, b.safetensors; give one of them"):
+    with pytest.raises(LdmError, match="has 2 checkpoints: a.ckpt, b.safetensors; give one of them"):
         find(home)
 
 
@@ -131,7 +131,7 @@ def test_a_folder_with_none_and_one_of_ours_without_its_config_are_told_apart(ho
         find(home)
     write_small_model(home / "toy")
     (home / "toy" / "config.json").unlink()
-    with pytest.raises(LdmError, match="toy has no config.json, so the model folder is incomplete"):
+    with pytest.raises(LdmError, match="toy has no config.json, so the folder is incomplete"):
         find(home / "toy")
 
 

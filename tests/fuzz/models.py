@@ -15,7 +15,7 @@ from ldm.checkpoints.collect import Collected, collect
 from ldm.checkpoints.opening import CONFIG, TOKENIZER
 from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.tokenizer_io import tokenizer_text
-from ldm.checkpoints.validate import configs_of, meta_models
+from ldm.checkpoints.validate import configs_of, meta_model
 from ldm.checkpoints.write import export
 from ldm.config import Config
 from ldm.loading import read_config
@@ -44,7 +44,8 @@ def make_config(folder: Path) -> str:
 def read_own_config(folder: Path, _: Any) -> Config:
     config = read_config(folder / "config.json")
     assert config is not None
-    meta_models(configs_of(config))
+    for part, sizes in configs_of(config).items():
+        meta_model(part, sizes)
     return config
 
 

@@ -442,8 +442,8 @@ MISTAKES = (
     Mistake(
         "20i",
         "a checkpoint refused for what Lightning left in it",
-        "checkpoints/pickle_file.py",
-        '    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint": LEFTOVER,\n',
+        "checkpoints/unpickle.py",
+        '    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",\n',
         "",
     ),
     Mistake(
