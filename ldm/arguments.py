@@ -1,10 +1,10 @@
-r"""Wrong arguments, told in the project's own error before anything is computed.
+r"""Arguments of the wrong type, reported before anything is computed.
 
-A function that is `@checked` compares what it is given with its own annotations: `size=128` where the signature says
-`tuple[int, int] | None` is an `LdmError` that says so, and not an `AttributeError` from deep within. Which *values*
-make sense is up to the function itself.
+A `@checked` function compares its arguments with its annotations: `size=128` where the signature says
+`tuple[int, int] | None` raises an `LdmError` that says so, not an `AttributeError` from deep inside. Which *values* make
+sense is up to the function itself.
 
-Numbers of numpy and torch count as numbers, True and False do not.
+Numbers from numpy and torch count as numbers; True and False do not.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from ldm.errors import LdmError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What each simple annotation is called in an error.
+# The names of simple annotations in errors.
 NAMES: dict[object, str] = {
     bool: "True or False",
     int: "a whole number",
@@ -39,10 +39,10 @@ NAMES: dict[object, str] = {
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Have `function` raise `LdmError` for arguments that do not fit its annotations."""
+    """Make `function` raise `LdmError` for arguments that do not fit its annotations."""
     signature = inspect.signature(function)
 
-    @cache  # resolved at the first call, when everything that annotations name has been imported
+    @cache  # at the first call, when all modules that annotations name have been imported
     def hints() -> dict[str, object]:
         return get_type_hints(function)
 
@@ -51,14 +51,14 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             hint = hints().get(name, Any)
             if not fits(value, hint):
-                raise LdmError(f"{name} is {shown(value)}; expected {described(hint)}")
+                raise LdmError(f"{name} is {with_type(value)}; expected {described(hint)}")
         return function(*args, **kwargs)
 
     return check_and_call
 
 
 def fits(value: object, hint: object) -> bool:
-    """Whether a value is what an annotation asks for; True for annotations that are no type, such as `Any`."""
+    """Whether a value fits an annotation. True for annotations that are not types, such as `Any`."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
@@ -75,7 +75,8 @@ def fits(value: object, hint: object) -> bool:
     if hint is bool:
         return isinstance(value, bool | np.bool_)
     if hint is int:
-        return is_number(value) and hasattr(value, "__index__") and not is_tensor_of_floats(value)
+        is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return is_number(value) and hasattr(value, "__index__") and not is_float
     if hint is float:
         return is_number(value)
     if hint is Path:
@@ -85,14 +86,10 @@ def fits(value: object, hint: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number: Python's, numpy's, or a tensor of a single one."""
+    """Whether a value is a real number, from Python or numpy, or a tensor that holds one."""
     if isinstance(value, torch.Tensor):
         return value.ndim == 0 and value.dtype not in (torch.bool, torch.complex64, torch.complex128)
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def is_tensor_of_floats(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def described(hint: object) -> str:
@@ -111,9 +108,9 @@ def described(hint: object) -> str:
     return NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def shown(value: object, most: int = 60) -> str:
-    """A value as an error names it: its type where its text would be long, or says nothing."""
+def with_type(value: object) -> str:
+    """A value and its type as an error names them; the type alone if the text would be long or say nothing."""
     text = repr(value)
-    if isinstance(value, Image.Image) or len(text) > most or "\n" in text:
+    if isinstance(value, Image.Image) or len(text) > 60 or "\n" in text:
         return f"of type {type(value).__name__}"
     return f"{text} (of type {type(value).__name__})" if value is not None else text

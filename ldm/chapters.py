@@ -1,4 +1,4 @@
-"""The table of contents: which modules to read, in which order, and what each chapter is good for.
+"""The table of contents: which modules to read, in which order, and what you can do afterwards.
 
 The chapters follow an image from the prompt to the pixels. The appendices explain everything around that: how files are
 read, how a model is trained, measured and made fast. README, the site, `ldm exercise list` and `make test C=3` all take
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Chapter:
-    """Some modules to be read together."""
+    """Modules to read together."""
 
     title: str
-    goal: str  # what you can do after reading it: goes on after "You can"
+    goal: str  # completes the sentence "Afterwards you can ..."
     modules: tuple[str, ...]  # without the leading "ldm.", each after those of the chapters that it imports
-    notebooks: tuple[str, ...] = ()  # to work through beside it, by number and name
+    notebooks: tuple[str, ...] = ()  # that go with it
 
     @property
     def full_names(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ CHAPTERS = (
     ),
 )
 
-# Every chapter may use what stands here, without having explained it.
+# Every chapter may use these modules without explaining them.
 GROUND = Chapter(
     "The ground floor: errors, files, images",
     "look up how the package checks arguments, reads and writes files, and handles images",

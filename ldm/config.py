@@ -1,11 +1,11 @@
 r"""The sizes of every model, as plain frozen dataclasses.
 
-Stable Diffusion 1.x, 2.x and the tiny model trained here are *values* of the same classes: no code below
-this file asks "which model is this?", it only reads sizes. A preset at the end of the file is therefore a short and
-complete description of a model.
+Stable Diffusion 1.x, 2.x and the tiny model trained here are *values* of the same classes: no other code asks "which
+model is this?", it only reads sizes. A preset at the end of this file is therefore a short and complete description of
+a model.
 
-Left out on purpose: anything about training (see `ldm/train/`) and anything a caller chooses for each
-picture (prompt, seed); only the *defaults* for a picture are the model's own.
+Left out on purpose: anything about training (see `ldm/train/`), and what a caller chooses for each image (prompt,
+seed); only the *defaults* for an image belong to the model.
 """
 
 import json
@@ -18,16 +18,16 @@ from ldm.files.read_write import parse_json
 
 
 class Between(NamedTuple):
-    """The least and the most that a number (or the length of a list) can sensibly be. Far wider than any known model:
+    """The limits of a number, or of the length of a list or text. They are far wider than any known model needs.
 
-    a config may come from a stranger's file, and 10**9 layers would keep the machine busy for days.
+    A config may come from a stranger's file, and 10**9 layers would keep the machine busy for days.
     """
 
     least: float
     most: float
 
 
-Width: TypeAlias = Annotated[int, Between(1, 2**16)]  # of a layer: its channels
+Width: TypeAlias = Annotated[int, Between(1, 2**16)]  # channels of a layer
 Count: TypeAlias = Annotated[int, Between(1, 1000)]  # of heads, of groups
 Pixels: TypeAlias = Annotated[int, Between(1, 8192)]  # along each side
 Text: TypeAlias = Annotated[str, Between(1, 100)]  # printable
@@ -43,8 +43,10 @@ class TextConfig:
     layers: Annotated[int, Between(1, 100)]
     heads: Count
     activation: Literal["quick_gelu", "gelu"]
-    output: Literal["last", "penultimate"] = "last"  # whose state is the context; later layers are not built
-    pad: Literal["eos", "zero"] = "eos"  # what fills a prompt up to context_length
+    output: Literal["last", "penultimate"] = (
+        "last"  # the layer that gives the context; none is built after it
+    )
+    pad: Literal["eos", "zero"] = "eos"  # fills a prompt up to context_length
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class ImageConfig:
     """A CLIP image encoder: a vision transformer (Dosovitskiy et al. 2021)."""
 
     size: Pixels
-    patch: Pixels  # of a patch
+    patch: Pixels
     width: Width
     layers: Annotated[int, Between(1, 100)]
     heads: Count
@@ -66,14 +68,12 @@ class VAEConfig:
     channels: Annotated[tuple[Width, ...], Between(1, 8)]  # one entry a level, the finest first
     res_per_level: Annotated[int, Between(1, 16)]  # in the encoder; the decoder has one more
     latent_channels: Count
-    scale: Annotated[
-        float, Between(1e-6, 1e6)
-    ]  # latents leave the encoder multiplied by this, so that their variance is near one
+    scale: Annotated[float, Between(1e-6, 1e6)]  # multiplies latents, to give them a variance near 1
     groups: Count = 32
 
     @property
     def factor(self) -> int:
-        """Pixels per latent along each side: every level but the last halves the picture."""
+        """Pixels per latent along each side: every level but the last halves the image."""
         return 2 ** (len(self.channels) - 1)
 
 
@@ -101,27 +101,25 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """The forward process, and what the U-Net is asked to predict."""
+    """The forward process, and what the U-Net predicts."""
 
     steps: Annotated[int, Between(1, 100_000)] = 1000
     schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear"
     beta_start: Annotated[float, Between(1e-9, 0.9999)] = 0.00085
     beta_end: Annotated[float, Between(1e-9, 0.9999)] = 0.012
     prediction: Literal["eps", "v", "x0"] = "eps"
-    zero_snr: bool = False  # the last step is noise alone (Lin et al. 2024); not for "eps"
+    zero_snr: bool = False  # the last step is pure noise (Lin et al. 2024); not for "eps"
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """How this model likes to be sampled when the caller does not say."""
+    """Default sampling parameters."""
 
     size: Pixels
     sampler: Text = "ddim"
     steps: Annotated[int, Between(1, 10_000)] = 50
     guidance: Annotated[float, Between(0, 1000)] = 7.5
-    guidance_rescale: Annotated[float, Between(0, 1)] = (
-        0.0  # share of its contrast taken back, 0 to 1 (Lin et al. 2024)
-    )
+    guidance_rescale: Annotated[float, Between(0, 1)] = 0.0  # undoes its contrast (Lin et al. 2024)
 
 
 @dataclass(frozen=True)
@@ -134,11 +132,11 @@ class Config:
     unet: UNetConfig
     noise: NoiseConfig
     defaults: Defaults
-    image: ImageConfig | None = None  # the other half of CLIP; painting does not need it
-    embedding_width: Width | None = None  # of the space that text and image share
+    image: ImageConfig | None = None  # the other half of CLIP; generating does not need it
+    embedding_width: Width | None = None  # of the space shared by text and image
 
     def __post_init__(self) -> None:
-        """Raises `LdmError` for a value that makes no model."""
+        """Raise `LdmError` for values that make no model."""
         _check(Config, self, "config")
         blocks = self.unet.res_per_level * 2 + 1
         layers = sum(level.depth * blocks for level in self.unet.levels) + self.unet.mid_depth
@@ -152,7 +150,7 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
-        """Read what `to_json` wrote. Raises `LdmError` when a field is missing, misspelt or makes no model."""
+        """Read what `to_json` wrote. Raises `LdmError` for missing, unknown or impossible fields."""
         config: Config = build(cls, parse_json(text, "config.json"), "config")
         return config
 
@@ -161,36 +159,36 @@ MOST_TRANSFORMERS = 500  # layers in a U-Net; Stable Diffusion XL has 70
 
 
 def build(kind: Any, value: Any, where: str) -> Any:
-    """Turn parsed JSON into the annotated type: dataclasses, tuples of them, optional ones, or a leaf."""
-    if isinstance(kind, type) and is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise LdmError(
-                f"{where} is {shown(value)}; expected an object with the fields of {kind.__name__}"
-            )
-        hints = get_type_hints(kind)
-        unknown = sorted(value.keys() - hints.keys())
-        if unknown:
-            raise LdmError(f"{where} has unknown fields {shown(unknown)}; expected some of {sorted(hints)}")
-        missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
-        if missing:
-            raise LdmError(f"{where} lacks the fields {missing}; restore the original file")
-        return kind(**{name: build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-    arguments = get_args(kind)
-    if get_origin(kind) is Literal:
-        if value not in arguments:
-            raise LdmError(f"{where} is {shown(value)}; expected one of {list(arguments)}")
-        return value
-    if get_origin(kind) is tuple:
+    """Turn parsed JSON into an annotated type: a dataclass, a tuple, an optional or a plain value.
+
+    Raises `LdmError`, with `where`, for a value that does not fit its annotation.
+    """
+    built = _convert(kind, value, where)
+    _check(kind, built, where)
+    return built
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """Objects become dataclasses, lists tuples, and integers floats where those are expected."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
         if not isinstance(value, list):
             raise LdmError(f"{where} is {shown(value)}; expected a list")
-        return tuple(build(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if arguments:  # X | None
-        return None if value is None else build(arguments[0], value, where)
-    if kind is float and type(value) is int and abs(value) < 2**1000:  # beyond that there is no such float
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise LdmError(f"{where} is {shown(value)}; expected {kind.__name__}")
-    return value
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if arguments and origin is not Literal and value is not None:  # Annotated, or X | None
+        return _convert(arguments[0], value, where)
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return float(value) if kind is float and _is_number(value) else value
+    if not isinstance(value, dict):
+        raise LdmError(f"{where} is {shown(value)}; expected an object with the fields of {kind.__name__}")
+    hints = _hints(kind)
+    unknown = sorted(value.keys() - hints.keys())
+    if unknown:
+        raise LdmError(f"{where} has unknown fields {shown(unknown)}; expected some of {sorted(hints)}")
+    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
+    if missing:
+        raise LdmError(f"{where} lacks the fields {missing}; restore the original file")
+    return kind(**{name: _convert(hints[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
 @lru_cache
@@ -198,8 +196,12 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)  # floats go no further
+
+
 def _check(kind: Any, value: Any, where: str) -> None:
-    """Raise an `LdmError` unless a value is of the annotated type, and `Between` what is said there."""
+    """Raise `LdmError` unless a value has the annotated type and lies within its limits."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         _check(arguments[0], value, where)
@@ -208,6 +210,8 @@ def _check(kind: Any, value: Any, where: str) -> None:
         if not least <= size <= most:  # NaN is never between
             what = "" if size is value else "of length "
             raise LdmError(f"{where} is {shown(value)}; expected {what}{least:,} to {most:,}")
+        if isinstance(value, str) and not value.isprintable():
+            raise LdmError(f"{where} is {shown(value)}; expected printable text")
     elif origin is Literal:
         if value not in arguments:
             raise LdmError(f"{where} is {shown(value)}; expected one of {list(arguments)}")
@@ -220,19 +224,12 @@ def _check(kind: Any, value: Any, where: str) -> None:
         if value is not None:
             _check(arguments[0], value, where)
     else:
-        _check_leaf(kind, value, where)
-
-
-def _check_leaf(kind: Any, value: Any, where: str) -> None:
-    fits = type(value) in (int, float) if kind is float else isinstance(value, kind)
-    if not fits or (kind is int and isinstance(value, bool)):
-        raise LdmError(f"{where} is {shown(value)}; expected {kind.__name__}")
-    if kind is str and not value.isprintable():
-        raise LdmError(f"{where} is {shown(value)}; expected a text that can be printed")
-    nested = is_dataclass(kind)
-    if nested:
-        for name, hint in _hints(kind).items():
-            _check(hint, getattr(value, name), f"{where}.{name}")
+        fits = _is_number(value) if kind is float else isinstance(value, kind)
+        if not fits or (kind is int and isinstance(value, bool)):
+            raise LdmError(f"{where} is {shown(value)}; expected {kind.__name__}")
+        if isinstance(kind, type) and is_dataclass(kind):
+            for name, hint in _hints(kind).items():
+                _check(hint, getattr(value, name), f"{where}.{name}")
 
 
 # --- presets -----------------------------------------------------------------------------------------------
@@ -265,13 +262,13 @@ SD2_BASE = Config(
     defaults=Defaults(size=512),
 )
 SD2_V = replace(SD2_BASE, name="sd2-v", noise=NoiseConfig(prediction="v"), defaults=Defaults(size=768))
-# Inpainting models are fed the latent (4), the mask (1) and the latent of the masked picture (4).
+# Inpainting models read the latent (4), the mask (1) and the latent of the masked image (4).
 SD1_INPAINT = replace(SD1, name="sd1-inpaint", unet=replace(SD1.unet, in_channels=9))
 SD2_INPAINT = replace(SD2_BASE, name="sd2-inpaint", unet=replace(SD2_BASE.unet, in_channels=9))
 
 TINY = Config(
     name="tiny",
-    # Two sizes are only known after training, and are written to the model's own config.json then: the
+    # Two values are known only after training, and are then in the model's own config.json: the size of the
     # vocabulary, learned from the captions, and the VAE's scale, measured on its latents.
     text=TextConfig(1024, 32, width=192, layers=4, heads=4, activation="quick_gelu"),
     vae=VAEConfig(channels=(16, 32, 96, 160), res_per_level=1, latent_channels=4, scale=1.0, groups=4),

@@ -1,22 +1,22 @@
-"""The one family of errors that this project raises on purpose."""
+"""The one type of error that this project raises on purpose."""
 
 import reprlib
 from typing import Any
 
 
 class LdmError(Exception):
-    """Something the caller can put right.
+    """Something the caller can fix.
 
-    The message says what was got, what was expected and what to do. The command line prints it as one
-    line; anything that is *not* an `LdmError` is a bug of ours, or the machine's own trouble (an `OSError`).
+    The message says what was got, what was expected and what to do. The command line prints it as one line. Any other
+    exception is a bug in this project, or comes from the system (an `OSError`).
     """
 
 
 def shown(value: Any) -> str:
-    """A value as an error message shows it: like `repr`, but cut to what fits into a line."""
+    """A value as an error message shows it: its `repr`, shortened to fit on a line."""
     try:
         text = _REPR.repr(value)
-    except (ValueError, RecursionError):  # a number of more than 4,300 digits, say
+    except (ValueError, RecursionError):  # for example a number with more than 4,300 digits
         return f"a {type(value).__name__} that is too large to show"
     return text if len(text) <= 200 else text[:200] + "..."
 
@@ -28,5 +28,5 @@ _REPR.maxlevel = 3
 
 
 def printable(text: str) -> str:
-    r"""Text that is one line and cannot drive a terminal: a line end becomes `\n`, an escape `\x1b`."""
+    r"""Text on one line that cannot control a terminal: a line end becomes `\n`, an escape `\x1b`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

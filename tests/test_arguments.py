@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import ldm
-from ldm.arguments import checked, fits, shown
+from ldm.arguments import checked, fits, with_type
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.lab.trace.explore import explore
@@ -75,11 +75,11 @@ def test_the_error_names_the_argument_what_was_got_and_what_was_expected():
 
 def test_a_value_is_shown_short():
     assert (
-        shown("x.png") == "'x.png' (of type str)"
-        and shown(None) == "None"
-        and shown(PICTURE) == "of type Image"
+        with_type("x.png") == "'x.png' (of type str)"
+        and with_type(None) == "None"
+        and with_type(PICTURE) == "of type Image"
     )
-    assert shown(list(range(1000))) == "of type list" and shown(torch.zeros(3, 3)) == "of type Tensor"
+    assert with_type(list(range(1000))) == "of type list" and with_type(torch.zeros(3, 3)) == "of type Tensor"
 
 
 @pytest.mark.parametrize(
