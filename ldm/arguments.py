@@ -1,8 +1,8 @@
 r"""Arguments of the wrong type, reported before anything is computed.
 
 A `@checked` function compares its arguments with its annotations: `size=128` where the signature says
-`tuple[int, int] | None` raises an `LdmError` that says so, not an `AttributeError` from deep inside. Which *values* make
-sense is up to the function itself.
+`tuple[int, int] | None` raises an `LdmError` that says so, not an `AttributeError` from deep inside. Which *values*
+make sense is up to the function itself.
 
 Numbers from numpy and torch count as numbers; True and False do not.
 """
