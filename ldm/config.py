@@ -78,7 +78,7 @@ class VAEConfig:
 
 
 @dataclass(frozen=True)
-class Level:
+class UNetLevel:
     """One resolution of the U-Net."""
 
     channels: Width
@@ -90,7 +90,7 @@ class Level:
 class UNetConfig:
     """The denoiser (Rombach et al. 2022, appendix E; Ho et al. 2020, appendix B)."""
 
-    levels: Annotated[tuple[Level, ...], Between(1, 8)]  # the finest first
+    levels: Annotated[tuple[UNetLevel, ...], Between(1, 8)]  # the finest first
     context_width: Width
     in_channels: Count = 4
     out_channels: Count = 4
@@ -246,7 +246,9 @@ SD1 = Config(
     text=CLIP_L_TEXT,
     vae=SD_VAE,
     # Eight heads at every level, so their width grows: 40, 80, 160.
-    unet=UNetConfig((Level(320, 8, 1), Level(640, 8, 1), Level(1280, 8, 1), Level(1280, 8, 0)), 768),
+    unet=UNetConfig(
+        (UNetLevel(320, 8, 1), UNetLevel(640, 8, 1), UNetLevel(1280, 8, 1), UNetLevel(1280, 8, 0)), 768
+    ),
     noise=NoiseConfig(),
     defaults=Defaults(size=512),
     image=CLIP_L_IMAGE,
@@ -257,7 +259,9 @@ SD2_BASE = Config(
     text=OPENCLIP_H_TEXT,
     vae=SD_VAE,
     # Heads of width 64 at every level, so their number grows.
-    unet=UNetConfig((Level(320, 5, 1), Level(640, 10, 1), Level(1280, 20, 1), Level(1280, 20, 0)), 1024),
+    unet=UNetConfig(
+        (UNetLevel(320, 5, 1), UNetLevel(640, 10, 1), UNetLevel(1280, 20, 1), UNetLevel(1280, 20, 0)), 1024
+    ),
     noise=NoiseConfig(),
     defaults=Defaults(size=512),
 )
@@ -272,7 +276,7 @@ TINY = Config(
     # vocabulary, learned from the captions, and the VAE's scale, measured on its latents.
     text=TextConfig(1024, 32, width=192, layers=4, heads=4, activation="quick_gelu"),
     vae=VAEConfig(channels=(16, 32, 96, 160), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
-    unet=UNetConfig((Level(96, 4, 0), Level(192, 6, 1), Level(256, 8, 1)), 192, res_per_level=1),
+    unet=UNetConfig((UNetLevel(96, 4, 0), UNetLevel(192, 6, 1), UNetLevel(256, 8, 1)), 192, res_per_level=1),
     noise=NoiseConfig(),
     defaults=Defaults(size=128, sampler="euler_ancestral", steps=20, guidance=4.0),
     image=ImageConfig(64, patch=16, width=192, layers=4, heads=4, activation="quick_gelu"),

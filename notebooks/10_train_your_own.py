@@ -37,7 +37,16 @@ from PIL import Image
 import ldm
 import show
 from ldm.checkpoints.folder import read_clip, read_config
-from ldm.config import Config, Defaults, ImageConfig, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.config import (
+    Config,
+    Defaults,
+    ImageConfig,
+    NoiseConfig,
+    TextConfig,
+    UNetConfig,
+    UNetLevel,
+    VAEConfig,
+)
 from ldm.images.pixels import to_images
 from ldm.postcards import DEMO_PROMPTS, postcard
 from ldm.train.clip import retrieval_accuracy, train_clip
@@ -74,7 +83,7 @@ config = Config(
     name="pocket",
     text=TextConfig(1024, 32, width=64, layers=2, heads=2, activation="quick_gelu"),
     vae=VAEConfig(channels=(16, 32, 32), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
-    unet=UNetConfig((Level(48, 2, 0), Level(96, 4, 1)), context_width=64, res_per_level=1, groups=16),
+    unet=UNetConfig((UNetLevel(48, 2, 0), UNetLevel(96, 4, 1)), context_width=64, res_per_level=1, groups=16),
     noise=NoiseConfig(),
     defaults=Defaults(size=32, sampler="dpmpp_2m_karras", steps=15, guidance=3.0),
     image=ImageConfig(32, patch=8, width=64, layers=2, heads=2, activation="quick_gelu"),

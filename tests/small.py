@@ -5,7 +5,16 @@ from pathlib import Path
 import torch
 
 from ldm.checkpoints.folder import write_clip, write_config, write_tensors
-from ldm.config import Config, Defaults, ImageConfig, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.config import (
+    Config,
+    Defaults,
+    ImageConfig,
+    NoiseConfig,
+    TextConfig,
+    UNetConfig,
+    UNetLevel,
+    VAEConfig,
+)
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer
@@ -16,7 +25,7 @@ CONFIG = Config(
     name="small",
     text=TextConfig(TOKENIZER.vocab_size, 32, width=16, layers=1, heads=2, activation="quick_gelu"),
     vae=VAEConfig(channels=(8, 16), res_per_level=1, latent_channels=4, scale=0.5, groups=4),
-    unet=UNetConfig((Level(8, 2, 0), Level(16, 2, 1)), context_width=16, res_per_level=1, groups=4),
+    unet=UNetConfig((UNetLevel(8, 2, 0), UNetLevel(16, 2, 1)), context_width=16, res_per_level=1, groups=4),
     noise=NoiseConfig(),
     defaults=Defaults(size=16, steps=2, guidance=2.0),
     image=ImageConfig(16, patch=8, width=16, layers=1, heads=2, activation="quick_gelu"),

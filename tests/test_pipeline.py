@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.config import Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.config import Config, Defaults, NoiseConfig, TextConfig, UNetConfig, UNetLevel, VAEConfig
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import vp_level
 from ldm.diffusion.predict import x0_and_eps
@@ -33,7 +33,7 @@ def small_model(randomise, prediction="eps", in_channels=4):
         text=TextConfig(tokenizer.vocab_size, 6, width=8, layers=1, heads=2, activation="quick_gelu"),
         vae=VAEConfig(channels=(4, 8), res_per_level=1, latent_channels=4, scale=0.5, groups=2),
         unet=UNetConfig(
-            (Level(8, 2, 0), Level(8, 2, 1)),
+            (UNetLevel(8, 2, 0), UNetLevel(8, 2, 1)),
             context_width=8,
             in_channels=in_channels,
             res_per_level=1,

@@ -11,7 +11,17 @@ from pathlib import Path
 from ldm.checkpoints.checkpoint import PART_NAMES, Part
 from ldm.checkpoints.detect import Shapes, dimension
 from ldm.checkpoints.notes import note
-from ldm.config import SD1, SD2_BASE, Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.config import (
+    SD1,
+    SD2_BASE,
+    Config,
+    Defaults,
+    NoiseConfig,
+    TextConfig,
+    UNetConfig,
+    UNetLevel,
+    VAEConfig,
+)
 from ldm.errors import LdmError
 
 HEAD_WIDTH = 64  # of every head of Stable Diffusion 2, and of both text encoders
@@ -38,7 +48,7 @@ def unet_config(part: Part, version: str) -> UNetConfig:
     to_k = next((name for name in shapes if name.endswith(f"transformer_blocks.0.{ending}")), ending)
     return UNetConfig(
         tuple(
-            Level(width, _heads(width, version, part.source), depth)
+            UNetLevel(width, _heads(width, version, part.source), depth)
             for _, (width, depth) in dict(zip(levels, sizes)).items()
         ),
         context_width=dimension(shapes, to_k, 1),

@@ -13,7 +13,7 @@ import torch
 
 from ldm.backend.cpu import cpu_name
 from ldm.checkpoints.folder import read_config
-from ldm.config import TINY, Config, ImageConfig, Level, UNetConfig
+from ldm.config import TINY, Config, ImageConfig, UNetConfig, UNetLevel
 from ldm.errors import LdmError
 from ldm.files.leftovers import sweep_folder
 from ldm.files.read_write import atomic_path, read_json
@@ -53,7 +53,7 @@ SMALL = replace(
     text=replace(TINY.text, width=128, layers=3),
     image=ImageConfig(64, patch=16, width=128, layers=3, heads=4, activation="quick_gelu"),
     vae=replace(TINY.vae, channels=(16, 32, 64)),
-    unet=UNetConfig((Level(64, 4, 0), Level(128, 4, 1), Level(192, 6, 1)), 128, res_per_level=1),
+    unet=UNetConfig((UNetLevel(64, 4, 0), UNetLevel(128, 4, 1), UNetLevel(192, 6, 1)), 128, res_per_level=1),
     defaults=replace(TINY.defaults, size=64),
 )
 

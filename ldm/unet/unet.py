@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from ldm.config import Level, UNetConfig
+from ldm.config import UNetConfig, UNetLevel
 from ldm.errors import LdmError
 from ldm.nn.resnet import Downsample, ResBlock, Upsample
 from ldm.unet.embedding import TimeEmbedding
@@ -41,7 +41,7 @@ from ldm.unet.transformer import SpatialTransformer
 class DownLevel(nn.Module):
     """Residual blocks (each followed by a transformer if the level has attention), then a downsample."""
 
-    def __init__(self, config: UNetConfig, level: Level, in_channels: int, downsample: bool):
+    def __init__(self, config: UNetConfig, level: UNetLevel, in_channels: int, downsample: bool):
         super().__init__()
         widths = [in_channels] + [level.channels] * config.res_per_level
         self.res = nn.ModuleList(_res(config, a, b) for a, b in pairwise(widths))
@@ -67,7 +67,7 @@ class DownLevel(nn.Module):
 class MidLevel(nn.Module):
     """At the coarsest resolution: residual block, transformer, residual block."""
 
-    def __init__(self, config: UNetConfig, level: Level):
+    def __init__(self, config: UNetConfig, level: UNetLevel):
         super().__init__()
         self.res_1 = _res(config, level.channels, level.channels)
         self.attn = _attn(config, level, config.mid_depth)
@@ -82,7 +82,9 @@ class MidLevel(nn.Module):
 class UpLevel(nn.Module):
     """Residual blocks that each take one skip as well, then an upsample."""
 
-    def __init__(self, config: UNetConfig, level: Level, in_channels: int, skips: list[int], upsample: bool):
+    def __init__(
+        self, config: UNetConfig, level: UNetLevel, in_channels: int, skips: list[int], upsample: bool
+    ):
         super().__init__()
         widths = [in_channels] + [level.channels] * (len(skips) - 1)
         self.res = nn.ModuleList(
@@ -181,5 +183,5 @@ def _res(config: UNetConfig, in_channels: int, out_channels: int) -> ResBlock:
     return ResBlock(in_channels, out_channels, groups=config.groups, eps=1e-5, time_width=time_width)
 
 
-def _attn(config: UNetConfig, level: Level, depth: int) -> SpatialTransformer:
+def _attn(config: UNetConfig, level: UNetLevel, depth: int) -> SpatialTransformer:
     return SpatialTransformer(level.channels, level.heads, depth, config.context_width, config.groups)

@@ -15,7 +15,7 @@ from ldm.checkpoints.opening import TOKENIZER
 from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.tokenizer_io import tokenizer_text
 from ldm.checkpoints.validate import configs_of, meta_model, part_rows
-from ldm.config import SD1, SD1_INPAINT, SD2_BASE, SD2_INPAINT, SD2_V, Config, Level
+from ldm.config import SD1, SD1_INPAINT, SD2_BASE, SD2_INPAINT, SD2_V, Config, UNetLevel
 from ldm.text.tokenizer import Tokenizer
 from tests.small import MERGES
 
@@ -35,7 +35,9 @@ def small(config: Config) -> Config:
     r"""The same family, as narrow as detection without a config can bear, and of few words."""
     second = config.text.output == "penultimate"
     words = tokenizer(config)
-    levels = (Level(64, 1, 1), Level(128, 2, 0)) if second else (Level(32, 8, 1), Level(64, 8, 0))
+    levels = (
+        (UNetLevel(64, 1, 1), UNetLevel(128, 2, 0)) if second else (UNetLevel(32, 8, 1), UNetLevel(64, 8, 0))
+    )
     return replace(
         config,
         text=replace(

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from ldm.checkpoints.collect import collect
 from ldm.checkpoints.validate import configs_of, part_rows
-from ldm.config import SD1, SD2_BASE, Level, TextConfig, UNetConfig, VAEConfig
+from ldm.config import SD1, SD2_BASE, TextConfig, UNetConfig, UNetLevel, VAEConfig
 from ldm.text.tokenizer import Tokenizer
 from tests.small import MERGES
 
@@ -23,8 +23,8 @@ with gzip.open(Path(__file__).parents[1] / "golden" / "layouts.json.gz") as stor
     LAYOUTS = json.load(stored)
 VAE = VAEConfig((32, 64), res_per_level=1, latent_channels=4, scale=0.18215)
 UNETS = {
-    "sd1": UNetConfig((Level(64, 8, 1), Level(128, 8, 0)), context_width=16, res_per_level=1),
-    "sd2": UNetConfig((Level(64, 1, 1), Level(128, 2, 0)), context_width=16, res_per_level=1),
+    "sd1": UNetConfig((UNetLevel(64, 8, 1), UNetLevel(128, 8, 0)), context_width=16, res_per_level=1),
+    "sd2": UNetConfig((UNetLevel(64, 1, 1), UNetLevel(128, 2, 0)), context_width=16, res_per_level=1),
 }
 TEXTS = {
     "sd1": TextConfig(518, 32, width=16, layers=2, heads=2, activation="quick_gelu"),

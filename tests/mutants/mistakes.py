@@ -24,8 +24,8 @@ MISTAKES = (
         "1a",
         "SD1 with heads of width 64 instead of 8 heads",
         "config.py",
-        "(Level(320, 8, 1), Level(640, 8, 1), Level(1280, 8, 1), Level(1280, 8, 0)), 768",
-        "(Level(320, 5, 1), Level(640, 10, 1), Level(1280, 20, 1), Level(1280, 20, 0)), 768",
+        "(UNetLevel(320, 8, 1), UNetLevel(640, 8, 1), UNetLevel(1280, 8, 1), UNetLevel(1280, 8, 0)), 768",
+        "(UNetLevel(320, 5, 1), UNetLevel(640, 10, 1), UNetLevel(1280, 20, 1), UNetLevel(1280, 20, 0)), 768",
     ),
     Mistake(
         "1b",

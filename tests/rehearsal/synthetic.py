@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ldm.checkpoints.names import rename
 from ldm.checkpoints.validate import configs_of, meta_model, part_rows
-from ldm.config import SD1, Config, Level, NoiseConfig
+from ldm.config import SD1, Config, NoiseConfig, UNetLevel
 from ldm.diffusion.schedule import make_alpha_bar, make_betas
 
 HOMES = {
@@ -31,7 +31,9 @@ def narrow() -> Config:
         SD1,
         text=replace(SD1.text, width=8, layers=2, heads=1),
         vae=replace(SD1.vae, channels=(32, 64), res_per_level=1),
-        unet=replace(SD1.unet, levels=(Level(32, 8, 1), Level(64, 8, 0)), context_width=8, res_per_level=1),
+        unet=replace(
+            SD1.unet, levels=(UNetLevel(32, 8, 1), UNetLevel(64, 8, 0)), context_width=8, res_per_level=1
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ldm.checkpoints.write import convert
-from ldm.config import SD1, Level
+from ldm.config import SD1, UNetLevel
 from tests.rehearsal.__main__ import CKPT, OURS, SLACK, STAGES, Goal, goals
 from tests.rehearsal.memory import STATUS, Cost, cost
 from tests.rehearsal.synthetic import narrow, numbers_of, write_checkpoint
@@ -62,7 +62,7 @@ def test_an_error_in_the_work_comes_out_and_the_watch_ends():
 CONFIG = replace(
     narrow(),
     vae=replace(narrow().vae, channels=(64, 128)),
-    unet=replace(narrow().unet, levels=(Level(192, 8, 1), Level(384, 8, 0))),
+    unet=replace(narrow().unet, levels=(UNetLevel(192, 8, 1), UNetLevel(384, 8, 0))),
 )
 
 

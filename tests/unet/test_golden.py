@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ldm.checkpoints.key_map import unet_rows
-from ldm.config import Level, UNetConfig
+from ldm.config import UNetConfig, UNetLevel
 from ldm.unet import embedding
 from ldm.unet.unet import UNet
 from tests.golden.compare import assert_same, filled, golden
@@ -18,10 +18,12 @@ from tests.golden.explain import explain
 
 SIZES = {
     # The same number of heads at every level, and 1x1 convolutions around the transformers.
-    "sd1": UNetConfig((Level(16, 4, 1), Level(32, 4, 1), Level(48, 4, 0)), 24, groups=8),
+    "sd1": UNetConfig((UNetLevel(16, 4, 1), UNetLevel(32, 4, 1), UNetLevel(48, 4, 0)), 24, groups=8),
     # The same width of heads at every level, and linear maps around the transformers; one is two layers deep.
-    "sd2": UNetConfig((Level(16, 2, 1), Level(32, 4, 2), Level(48, 6, 0)), 32, groups=8),
-    "tiny": UNetConfig((Level(24, 4, 0), Level(48, 6, 1), Level(64, 8, 1)), 24, res_per_level=1, groups=8),
+    "sd2": UNetConfig((UNetLevel(16, 2, 1), UNetLevel(32, 4, 2), UNetLevel(48, 6, 0)), 32, groups=8),
+    "tiny": UNetConfig(
+        (UNetLevel(24, 4, 0), UNetLevel(48, 6, 1), UNetLevel(64, 8, 1)), 24, res_per_level=1, groups=8
+    ),
 }
 
 

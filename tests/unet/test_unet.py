@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ldm.config import SD1, SD1_INPAINT, SD2_BASE, SD2_INPAINT, SD2_V, Level, UNetConfig
+from ldm.config import SD1, SD1_INPAINT, SD2_BASE, SD2_INPAINT, SD2_V, UNetConfig, UNetLevel
 from ldm.errors import LdmError
 from ldm.nn.resnet import ResBlock
 from ldm.unet.transformer import SpatialTransformer
 from ldm.unet.unet import UNet
 
-SMALL = UNetConfig((Level(8, 2, 0), Level(12, 3, 1), Level(16, 4, 2)), context_width=6, groups=4)
+SMALL = UNetConfig((UNetLevel(8, 2, 0), UNetLevel(12, 3, 1), UNetLevel(16, 4, 2)), context_width=6, groups=4)
 TIGHT = {"rtol": 0, "atol": 1e-12}
 T = torch.tensor([3, 700])
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ldm.checkpoints.validate import configs_of, meta_model
 from ldm.checkpoints.write import write_diffusers
-from ldm.config import SD1, Config, Level
+from ldm.config import SD1, Config, UNetLevel
 from ldm.text.tokenizer import Tokenizer
 
 # About 190 characters, as people write them. "painting number i" makes each prompt new.
@@ -40,7 +40,8 @@ QUICK = Sizes(
         text=replace(SD1.text, layers=2),
         vae=replace(SD1.vae, channels=(32, 64, 128, 128)),
         unet=replace(
-            SD1.unet, levels=(Level(64, 8, 1), Level(128, 8, 1), Level(256, 8, 1), Level(256, 8, 0))
+            SD1.unet,
+            levels=(UNetLevel(64, 8, 1), UNetLevel(128, 8, 1), UNetLevel(256, 8, 1), UNetLevel(256, 8, 0)),
         ),
     ),
     side=128,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ldm.checkpoints.key_map import text_rows, unet_rows, vae_rows
-from ldm.config import Config, Defaults, Level, NoiseConfig, TextConfig, UNetConfig, VAEConfig
+from ldm.config import Config, Defaults, NoiseConfig, TextConfig, UNetConfig, UNetLevel, VAEConfig
 from ldm.lab.verify.references import read_references
 from ldm.pipeline import LatentDiffusion
 from ldm.text.tokenizer import Tokenizer
@@ -17,7 +17,7 @@ CONFIG = Config(
     name="small",
     text=TextConfig(49408, 77, width=32, layers=2, heads=4, activation="quick_gelu"),
     vae=VAEConfig((16, 32), res_per_level=1, latent_channels=4, scale=0.18215, groups=8),
-    unet=UNetConfig((Level(16, 4, 1), Level(32, 4, 0)), 32, res_per_level=1, groups=8),
+    unet=UNetConfig((UNetLevel(16, 4, 1), UNetLevel(32, 4, 0)), 32, res_per_level=1, groups=8),
     noise=NoiseConfig(),
     defaults=Defaults(size=16),
 )

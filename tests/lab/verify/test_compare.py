@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ldm.config import PRESETS, SD1, SD1_INPAINT, SD2_BASE, SD2_V, Level, NoiseConfig
+from ldm.config import PRESETS, SD1, SD1_INPAINT, SD2_BASE, SD2_V, NoiseConfig, UNetLevel
 from ldm.errors import LdmError
 from ldm.lab.verify import compare as module
 from ldm.lab.verify.compare import (
@@ -79,7 +79,7 @@ def test_a_model_whose_vae_scale_is_lost_fails(build, recorded, files):
 
 
 def test_a_model_with_the_wrong_number_of_heads_fails(build, recorded, files):
-    unet = replace(build().config.unet, levels=(Level(16, 2, 1), Level(32, 4, 0)))
+    unet = replace(build().config.unet, levels=(UNetLevel(16, 2, 1), UNetLevel(32, 4, 0)))
     comparisons = compare(build(unet=unet), recorded.for_family("small-eps"), files)
     assert failed(comparisons) == {"unet", "latent", "image"}
 
