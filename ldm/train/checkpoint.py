@@ -32,12 +32,12 @@ def fingerprint(*inputs: Path | bytes | object) -> str:
     for item in inputs:
         content = item.read_bytes() if isinstance(item, Path) and item.exists() else item
         if not isinstance(content, bytes):
-            content = json.dumps(content, default=as_json, sort_keys=True).encode()
+            content = json.dumps(content, default=_jsonable, sort_keys=True).encode()
         digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()[:16]
 
 
-def as_json(value: object) -> object:
+def _jsonable(value: object) -> object:
     return vars(value) if hasattr(value, "__dataclass_fields__") else str(value)
 
 

@@ -14,7 +14,7 @@ from ldm.text.clip import CLIP, contrastive_loss
 from ldm.text.image import fit
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.checkpoint import Identity, fingerprint
-from ldm.train.data import CaptionedImages, random_indices
+from ldm.train.data import CaptionedImages
 from ldm.train.loop import Recipe, full_precision, mixed_precision, train
 from ldm.train.plot import plot_similarity
 from ldm.train.processes import all_gather, device, rank, slice_for_rank
@@ -24,7 +24,7 @@ def clip_loss(
     clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, batch: int, rng: np.random.Generator
 ) -> Float[Tensor, ""]:
     """The contrastive loss of one batch: every image against every caption, across all processes."""
-    indices = random_indices(rng, len(images), batch)
+    indices = rng.integers(len(images), size=batch)
     captions, rank_slice = images.captions(indices, rng), slice_for_rank(batch)
     ids = tokenizer(captions[rank_slice])
     # Attention is causal and the text embedding is read at the end token, so padding after the longest text has no
@@ -55,7 +55,8 @@ def retrieval_accuracy(
         captions = images.captions(indices, np.random.default_rng([1, i]), partial=False)
         pixels, ids = fit(images.batch(indices), clip.image_size), tokenizer(captions).to(device())
         found = clip.similarity(pixels, ids).argmax(dim=-1).tolist()
-        hits += sum(images.same(int(indices[j]), int(indices[k])) for k, j in enumerate(found))
+        scenes = [images.scenes[j] for j in indices.tolist()]
+        hits += sum(scenes[j] == scenes[k] for k, j in enumerate(found))
     return hits / (batch * batches)
 
 
@@ -107,10 +108,10 @@ def train_clip(
     if rank() > 0:
         return {}
     write_clip(folder, average)
-    among = f"retrieval among {min(64, len(images))}"
+    sets = (("seen", images), ("held-out", held_out))
     return {
-        f"{among}, seen combinations": retrieval_accuracy(average, tokenizer, images),
-        f"retrieval among {min(64, len(held_out))}, held-out combinations": retrieval_accuracy(
-            average, tokenizer, held_out
-        ),
+        f"retrieval among {min(64, len(some))}, {name} combinations": retrieval_accuracy(
+            average, tokenizer, some
+        )
+        for name, some in sets
     }

@@ -8,7 +8,7 @@ import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -60,10 +60,6 @@ class CaptionedImages:
         scenes = [self.scenes[i] for i in indices]
         return [s if isinstance(s, str) else caption(s, rng, partial=partial) for s in scenes]
 
-    def same(self, i: int, j: int) -> bool:
-        """Whether images i and j show the same scene, so that either caption describes both."""
-        return self.scenes[i] == self.scenes[j]
-
 
 def draw_postcards(
     folder: Path, split: str, count: int, size: int, seed: int = 0, subjects: Sequence[str] = SUBJECTS
@@ -76,7 +72,8 @@ def draw_postcards(
     suffix = "" if set(subjects) == set(SUBJECTS) else "-".join(("", *sorted(subjects)))
     path = folder / f"{split}{suffix}-{count}-{size}-{seed}-{drawing_code()}.npy"
     if rank() == 0 and not path.exists():
-        drawn = _draw_all(split, count, size, seed, subjects)
+        draw_one = partial(_draw, seed=seed, size=size, split=split, subjects=tuple(subjects))
+        drawn = draw_in_parallel(draw_one, count, size, f"drawing ({split})")
         with atomic_path(path) as temporary:
             np.save(temporary, drawn)
     barrier()
@@ -101,12 +98,11 @@ def drawing_code() -> str:
     return fingerprint(*sources)[:8]
 
 
-def _draw_all(
-    split: str, count: int, size: int, seed: int, subjects: Sequence[str]
+def draw_in_parallel(
+    draw_one: Callable[[int], np.ndarray], count: int, size: int, what: str
 ) -> UInt8[np.ndarray, "n s s 3"]:
-    """Draw the postcards on all cores."""
+    """Draw images 0 ... count - 1 on all cores; `draw_one` must be picklable."""
     drawn = np.empty((count, size, size, 3), dtype=np.uint8)
-    draw_one = partial(_draw, seed=seed, size=size, split=split, subjects=tuple(subjects))
     workers = min(os.cpu_count() or 1, math.ceil(count / CHUNK))
     # "spawn", because a forked process may hang if its parent runs torch's threads.
     context = multiprocessing.get_context("spawn")
@@ -115,7 +111,7 @@ def _draw_all(
     with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore) as pool:
         drawings = pool.map(draw_one, range(count), chunksize=CHUNK)
         try:
-            for i, drawing in enumerate(tqdm(drawings, total=count, desc=f"drawing ({split})", unit="image")):
+            for i, drawing in enumerate(tqdm(drawings, total=count, desc=what, unit="image")):
                 drawn[i] = drawing
         except BaseException:
             pool.shutdown(cancel_futures=True)  # otherwise the `with` block waits for all pending tasks
@@ -125,11 +121,6 @@ def _draw_all(
 
 def _draw(index: int, seed: int, size: int, split: str, subjects: Sequence[str]) -> np.ndarray:
     return np.asarray(postcard(index, seed, size, split, subjects=subjects).image)
-
-
-def random_indices(rng: np.random.Generator, count: int, batch: int) -> np.ndarray:
-    """`batch` indices below `count`, drawn uniformly with replacement."""
-    return rng.integers(count, size=batch)
 
 
 def random_noise(shape: Sequence[int], generator: torch.Generator, rank_slice: slice) -> Float[Tensor, "..."]:

@@ -21,7 +21,7 @@ from ldm.files.read_write import atomic_path
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import DEMO_PROMPTS, grid
 from ldm.train.checkpoint import Identity, fingerprint
-from ldm.train.data import CaptionedImages, random_indices, random_noise
+from ldm.train.data import CaptionedImages, random_noise
 from ldm.train.loop import Recipe, full_precision, mixed_precision, train
 from ldm.train.processes import device, rank, slice_for_rank
 from ldm.unet.unet import UNet
@@ -95,11 +95,6 @@ def diffusion_loss(
     return (weight * error.square().mean(dim=(1, 2, 3))).mean()
 
 
-def drop_captions(captions: list[str], rng: np.random.Generator, probability: float) -> list[str]:
-    """The captions, each emptied with probability `probability`."""
-    return [caption if rng.random() >= probability else "" for caption in captions]
-
-
 class EncodedImages:
     """Images and their latents, encoded once: the mean and log-variance of each."""
 
@@ -147,8 +142,9 @@ def batch_loss(
     """
     seed, step = key
     rng, generator = np.random.default_rng([seed, step]), torch.Generator().manual_seed(seed * 10**9 + step)
-    indices = random_indices(rng, len(data.images), batch)
-    captions = drop_captions(data.images.captions(indices, rng), rng, caption_dropout)
+    indices = rng.integers(len(data.images), size=batch)
+    captions = data.images.captions(indices, rng)
+    captions = [caption if rng.random() >= caption_dropout else "" for caption in captions]
     with mixed_precision():
         context = full_precision(model.encode_text(captions[rank_slice]).context)
     latents = data.sample(indices, generator, rank_slice)

@@ -8,7 +8,7 @@ import torch
 
 from ldm.files.read_write import atomic_path
 from ldm.train.checkpoint import explaining_write_errors
-from ldm.train.plot import plot_loss
+from ldm.train.plot import plot_losses
 from ldm.train.processes import rank
 
 HEADER = "step,loss,seconds\n"
@@ -56,7 +56,7 @@ class Log:
     def plot(self) -> None:
         """Update loss.png if there are new lines."""
         if len(self.lines) > self.plotted:
-            plot_loss([line[:2] for line in self.lines], self.run.name, self.run / "loss.png")
+            plot_losses([self.run], self.run / "loss.png")
             self.plotted = len(self.lines)
 
 

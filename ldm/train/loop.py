@@ -142,8 +142,11 @@ def train(
     )
     first, log = checkpointer.restore(resume)
 
+    # The bar shows samples per second, not steps.
+    options = {"unit": unit, "unit_scale": recipe.batch, "disable": rank() > 0}
+    bar = tqdm(desc=run.name, initial=first, total=recipe.steps, **options)
     module.train()
-    with graceful_interrupt() as interrupted, progress_bar(run.name, first, recipe, unit) as bar:
+    with graceful_interrupt() as interrupted, bar:
         for step in range(first, recipe.steps):
             loss = loss_at(step)
             norm = optimizer_step(module, optimizer, loss, learning_rate(recipe, step))
@@ -157,13 +160,6 @@ def train(
             bar.update()
             checkpointer.save_if_due(step + 1, log, stop > 0)
     return average
-
-
-def progress_bar(name: str, first: int, recipe: Recipe, unit: str) -> tqdm:
-    """A progress bar in samples, not steps, that shows samples per second; only process 0 shows it."""
-    return tqdm(
-        desc=name, initial=first, total=recipe.steps, unit=unit, unit_scale=recipe.batch, disable=rank() > 0
-    )
 
 
 class Checkpointer:

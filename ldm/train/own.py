@@ -46,7 +46,8 @@ def read_image_folder(folder: Path, size: int) -> tuple[CaptionedImages, Caption
     squares, texts = [], []
     for name, text in sorted(captions.items()):
         try:
-            squares.append(read_square(folder / name, size))
+            # Read as `--init` reads it, cropped to the central square.
+            squares.append(np.asarray(fit_picture(read_picture(folder / name), (size, size))))
             texts.append(text)
         except LdmError:
             unusable["an image that cannot be read"].append(name)
@@ -126,11 +127,6 @@ def decode_text(content: bytes) -> str:
     """Decode UTF-8, or the encoding that the byte order mark names; the mark is removed."""
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
     return content.decode(encoding)
-
-
-def read_square(path: Path, size: int) -> np.ndarray:
-    """An image, read as `--init` reads it and cropped to its central square."""
-    return np.asarray(fit_picture(read_picture(path), (size, size)))
 
 
 def print_report(folder: Path, usable: int, unusable: Unusable) -> None:

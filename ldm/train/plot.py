@@ -1,4 +1,4 @@
-r"""CaptionedImages of training: loss curves, and the similarities of captions and images."""
+r"""Plots of training: loss curves, and the similarities of captions and images."""
 
 import csv
 from collections.abc import Sequence
@@ -13,24 +13,22 @@ from torch import Tensor
 from ldm.files.read_write import atomic_path, open_regular
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def plot_loss(points: Sequence[tuple[int, float]], title: str, path: Path) -> None:
-    """Plot the loss over the steps as a PNG."""
-    figure = _figure(6.0, 4.0)
-    _draw_curve(figure.subplots(), points, title)
-    _write(figure, path)
-
-
 def plot_losses(runs: Sequence[Path], path: Path) -> None:
-    """Plot the loss curves of several runs side by side, read from their log.csv."""
+    """Plot the loss curves of one or more runs side by side, read from their log.csv, as a PNG."""
     figure = _figure(5.0 * len(runs), 4.0)
     for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs):
         with TextIOWrapper(open_regular(run / "log.csv"), encoding="utf-8", newline="") as file:
             points = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
-        _draw_curve(axes, points, run.name)
+        axes.plot([step for step, _ in points], [loss for _, loss in points], linewidth=1)
+        # A logarithmic axis also shows the slow part of the decrease. A loss with an adversarial term may be negative
+        # and stays on a linear axis.
+        if points and min(loss for _, loss in points) > 0:
+            axes.set_yscale("log")
+        axes.set(title=run.name, xlabel="step", ylabel="loss")
+        axes.grid(alpha=0.3, which="both")
     _write(figure, path)
 
 
@@ -50,16 +48,6 @@ def plot_similarity(
         thumbnail.imshow(images[i])
         thumbnail.axis("off")
     _write(figure, path)
-
-
-def _draw_curve(axes: "Axes", points: Sequence[tuple[int, float]], title: str) -> None:
-    axes.plot([step for step, _ in points], [loss for _, loss in points], linewidth=1)
-    # A logarithmic axis also shows the slow part of the decrease. A loss with an adversarial term may be negative and
-    # stays on a linear axis.
-    if points and min(loss for _, loss in points) > 0:
-        axes.set_yscale("log")
-    axes.set(title=title, xlabel="step", ylabel="loss")
-    axes.grid(alpha=0.3, which="both")
 
 
 def _figure(width: float, height: float) -> "Figure":

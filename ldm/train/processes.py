@@ -33,13 +33,8 @@ from torch import Tensor, nn
 
 from ldm.errors import LdmError
 
-TORCHRUN = (
-    "RANK",
-    "WORLD_SIZE",
-    "LOCAL_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)  # the variables that torchrun sets
+# The variables that torchrun sets.
+TORCHRUN = "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"
 
 
 @contextmanager

@@ -124,7 +124,10 @@ def train_stage(
         started = time.monotonic()
         if rank() == 0:  # the other processes read what it wrote
             config = PRESETS[preset].config
-            texts = postcard_captions(CAPTIONS, seed) if data is None else folder_captions(data, config)
+            if data is None:
+                texts = postcard_captions(CAPTIONS, seed)
+            else:
+                texts = [str(text) for text in read_image_folder(data, config.defaults.size)[0].scenes]
             vocabulary = train_tokenizer(config, folder, texts).text.vocab_size
             write_report(folder, stage, {"vocabulary": float(vocabulary)}, time.monotonic() - started, preset)
     else:
@@ -141,7 +144,8 @@ def train_stage(
         metrics = runs[stage](folder, where, images, held_out, recipe, seed, resume)
         if rank() == 0:
             write_report(folder, stage, metrics, seconds_spent(where), preset)
-            plot_curves(folder)
+            logged = [folder / "runs" / s for s in STAGES if (folder / "runs" / s / "log.csv").exists()]
+            plot_losses(logged, folder / "runs" / "curves.png")
     barrier()
 
 
@@ -191,33 +195,17 @@ def load_images(
     )
 
 
-def folder_captions(data: Path, config: Config) -> list[str]:
-    images, _ = read_image_folder(data, config.defaults.size)
-    return [str(text) for text in images.scenes]
-
-
-def plot_curves(folder: Path) -> None:
-    """Plot the loss curves of all stages trained so far, side by side."""
-    runs = [folder / "runs" / stage for stage in STAGES]
-    plot_losses([run for run in runs if (run / "log.csv").exists()], folder / "runs" / "curves.png")
-
-
 def write_report(folder: Path, stage: str, metrics: dict[str, float], seconds: float, preset: str) -> None:
-    """Print the metrics of a stage and add them to report.json."""
+    """Print the metrics of a stage and add them to report.json, with the hardware and torch's version."""
     path = folder / "runs" / "report.json"
     report = read_json(path) if path.exists() else {}
     metrics = metrics | {"minutes": seconds / 60}
     for name, value in metrics.items():
         print(f"{stage}: {name}: {value:.4g}")
-    report[stage] = metrics | {"preset": preset, "machine": machine()}
+    kind = (
+        torch.cuda.get_device_name() if device().type == "cuda" else f"{cpu_name()}, {os.cpu_count()} cores"
+    )
+    machine = f"{world_size()} x {kind}, torch {torch.__version__}"
+    report[stage] = metrics | {"preset": preset, "machine": machine}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def machine() -> str:
-    """A description of the hardware and of the torch version."""
-    if device().type == "cuda":
-        kind = torch.cuda.get_device_name()
-    else:
-        kind = f"{cpu_name()}, {os.cpu_count()} cores"
-    return f"{world_size()} x {kind}, torch {torch.__version__}"

@@ -11,8 +11,7 @@ after its release, and every U-Net trained before still works with it (sd-vae-ft
 squared error, and a tenth of the perceptual loss).
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from ldm.postcards import grid
 from ldm.text.clip import CLIP
 from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_loss, frozen_logits
 from ldm.train.checkpoint import Identity, fingerprint
-from ldm.train.data import CaptionedImages, random_indices, random_noise
+from ldm.train.data import CaptionedImages, random_noise
 from ldm.train.loop import Recipe, full_precision, mixed_precision, train, use_plain_attention
 from ldm.train.perceptual import perceptual_loss
 from ldm.train.processes import device, rank, slice_for_rank
@@ -134,7 +133,7 @@ def random_crops(
 
     Every process draws the random numbers of the whole batch.
     """
-    indices = random_indices(rng, len(images), batch)
+    indices = rng.integers(len(images), size=batch)
     corners = rng.integers(images.pixels.shape[1] - side, size=(batch, 2), endpoint=True)
     return crop_at(images.batch(indices[rank_slice]), corners[rank_slice], side)
 
@@ -151,15 +150,20 @@ def latent_std(vae: VAE, images: CaptionedImages, count: int = 2000) -> float:
     return torch.cat(means).std().item()
 
 
+def reconstructions(vae: VAE, images: CaptionedImages, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `count` images and their reconstructions, in batches."""
+    count = min(count, len(images))
+    for i in range(0, count, 50):
+        pixels = images.batch(np.arange(i, min(i + 50, count)))
+        yield pixels, vae.decode(vae.encode(pixels)[0]).clamp(-1, 1)
+
+
 @torch.no_grad()
 def reconstruction_psnr(vae: VAE, images: CaptionedImages, count: int = 1000) -> float:
     """The peak signal-to-noise ratio of the reconstructions in dB, averaged over images."""
-    ratios, count = [], min(count, len(images))
-    for i in range(0, count, 50):
-        pixels = images.batch(np.arange(i, min(i + 50, count)))
-        error = (vae.decode(vae.encode(pixels)[0]).clamp(-1, 1) - pixels).square().mean(dim=(1, 2, 3))
-        ratios += [10 * math.log10(2**2 / e) for e in error.tolist()]  # the range of [-1, 1] is 2
-    return sum(ratios) / len(ratios)
+    pairs = reconstructions(vae, images, count)
+    errors = torch.cat([(a - b).square().mean(dim=(1, 2, 3)) for a, b in pairs]).double()
+    return (10 * (2**2 / errors).log10()).mean().item()  # the range of [-1, 1] is 2
 
 
 @torch.no_grad()
@@ -168,12 +172,11 @@ def slope_ratio(vae: VAE, images: CaptionedImages, count: int = 1000) -> float:
 
     It complements PSNR, which prefers a blurred edge to one that is off by one pixel. It cannot tell edges from noise.
     """
-    slopes, count = [0.0, 0.0], min(count, len(images))
-    for i in range(0, count, 50):
-        pixels = images.batch(np.arange(i, min(i + 50, count)))
-        for k, x in enumerate((vae.decode(vae.encode(pixels)[0]).clamp(-1, 1), pixels)):
+    slopes = [0.0, 0.0]
+    for pair in reconstructions(vae, images, count):
+        for k, x in enumerate(pair):
             slopes[k] += (x.diff(dim=-1).abs().sum() + x.diff(dim=-2).abs().sum()).item()
-    return slopes[0] / slopes[1]
+    return slopes[1] / slopes[0]
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ldm.train.loop import Recipe, train
-from ldm.train.plot import plot_loss
+from ldm.train.plot import plot_losses
 
 RECIPE = Recipe(
     steps=400,  # on a single core, few of the moments it waits for are observed
@@ -81,7 +81,9 @@ def main(folder: Path) -> None:
     os.fsync = lambda file: None  # against power cuts, not kills: what the kernel was given, it keeps
     # The first call of each imports a lot, so call them here once and not in each attempt.
     torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
-    plot_loss([(1, 1.0)], "", folder / "first.png")
+    (folder / "first").mkdir(parents=True)
+    (folder / "first" / "log.csv").write_text("step,loss,seconds\n1,1.0,1\n")
+    plot_losses([folder / "first"], folder / "first.png")
     assert os.waitpid(attempt(folder / "whole"), 0)[1] == 0
     cut, rng = folder / "cut", random.Random(0)
     kills, while_writing = 0, 0

@@ -10,7 +10,7 @@ from ldm.errors import LdmError
 from ldm.postcards import caption, held_out, postcard
 from ldm.postcards.attributes import subject
 from ldm.train import data
-from ldm.train.data import CaptionedImages, draw_postcards, random_indices
+from ldm.train.data import CaptionedImages, draw_postcards
 
 
 class InThisProcess(Executor):
@@ -163,10 +163,3 @@ def test_captions_are_those_of_the_scenes_and_new_at_every_step(images):
     rng = np.random.default_rng(1)
     full = [caption(eight.scenes[i], rng, partial=False) for i in indices]
     assert full == eight.captions(indices, np.random.default_rng(1), partial=False)
-
-
-def test_every_index_is_drawn_and_none_too_high():
-    drawn = random_indices(np.random.default_rng(0), 5, 1000)
-    counts = np.bincount(drawn, minlength=5)
-    assert len(drawn) == 1000 and len(counts) == 5
-    assert counts.min() > 150 and counts.max() < 250  # 200 each, give or take 12.6 (one standard deviation)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ldm.train.log import Log, seconds_spent
 from ldm.train.loop import Recipe, train
-from ldm.train.plot import plot_loss, plot_losses, plot_similarity
+from ldm.train.plot import plot_losses, plot_similarity
 
 
 @pytest.fixture
@@ -28,12 +28,16 @@ def png(path) -> np.ndarray:
 
 
 def test_a_curve_goes_through_its_points(tmp_path, figures):
-    plot_loss([(20, 4.0), (40, 2.0)], "vae", tmp_path / "loss.png")
+    (tmp_path / "vae").mkdir()
+    log = tmp_path / "vae" / "log.csv"
+    log.write_text("step,loss,seconds\n20,4.0,1\n40,2.0,2\n")
+    plot_losses([tmp_path / "vae"], tmp_path / "loss.png")
     [axes] = figures[0].axes
     assert axes.lines[0].get_xydata().tolist() == [[20, 4], [40, 2]]
     assert axes.get_yscale() == "log" and axes.get_title() == "vae"
     assert png(tmp_path / "loss.png").std() > 5
-    plot_loss([(20, 4.0), (40, -2.0)], "vae", tmp_path / "loss.png")  # which has no logarithm
+    log.write_text("step,loss,seconds\n20,4.0,1\n40,-2.0,2\n")  # which has no logarithm
+    plot_losses([tmp_path / "vae"], tmp_path / "loss.png")
     assert figures[1].axes[0].get_yscale() == "linear"
 
 

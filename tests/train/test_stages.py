@@ -90,7 +90,7 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
     monkeypatch.setattr(stages, "train_diffusion", note)
     monkeypatch.setattr(stages, "write_report", lambda *_: None)
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
-    monkeypatch.setattr(stages, "plot_curves", lambda _: None)
+    monkeypatch.setattr(stages, "plot_losses", lambda *_: None)
     train_stage("tokenizer", tmp_path)
     for name in ("text", "clip", "vae"):
         (tmp_path / f"{name}.safetensors").touch()
@@ -177,7 +177,7 @@ def test_what_a_preset_leaves_out_adds_to_what_is_asked_to_be_left_out(tmp_path,
     monkeypatch.setattr(stages, "train_vae", lambda *_, **options: given.append(options) or {})
     monkeypatch.setattr(stages, "write_report", lambda *_: None)
     monkeypatch.setattr(stages, "seconds_spent", lambda _: 0.0)
-    monkeypatch.setattr(stages, "plot_curves", lambda _: None)
+    monkeypatch.setattr(stages, "plot_losses", lambda *_: None)
     stages.PRESETS["full"] = replace(stages.PRESETS["full"], without=("adversarial",), crop=16)
     train_stage("tokenizer", tmp_path)
     for name in ("text", "clip"):

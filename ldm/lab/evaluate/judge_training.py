@@ -4,8 +4,6 @@ The drawings come from a series of their own, which no generator is trained on. 
 noise, so that the judge tolerates the soft edges of generated images.
 """
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +13,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from ldm.checkpoints.folder import write_tensors
 from ldm.lab.evaluate.judge import FILE, QUESTIONS, SIZE, Judge, correct_answers
 from ldm.postcards import SCENES, Landscape, Scene, draw
+from ldm.train.data import draw_in_parallel
 from ldm.train.loop import Recipe, mixed_precision, train
 
 COUNT_WEIGHT = 4.0  # a doubled object changes few pixels, other attributes many
@@ -40,15 +38,11 @@ def example(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Ge
     return scene, doubled, rng
 
 
-def draw_examples(
-    path: Path, count: int, series: int = SERIES, workers: int = 2
-) -> UInt8[np.ndarray, "n s s 3"]:
+def draw_examples(path: Path, count: int, series: int = SERIES) -> UInt8[np.ndarray, "n s s 3"]:
     r"""The first `count` drawings of a series, kept in the file at `path`."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            drawn = pool.map(partial(_draw, series=series), range(count), chunksize=64)
-            np.save(path, np.stack(list(tqdm(drawn, total=count, desc="drawing", unit="image"))))
+        np.save(path, draw_in_parallel(partial(_draw, series=series), count, SIZE, "drawing"))
     return np.load(path)
 
 

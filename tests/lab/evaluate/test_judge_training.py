@@ -37,7 +37,7 @@ def test_examples_show_all_combinations_and_many_doubles_but_none_of_nothing():
 
 def test_examples_are_drawn_once(tmp_path):
     path = tmp_path / "deep" / "examples.npy"
-    drawn = draw_examples(path, 3, workers=1)
+    drawn = draw_examples(path, 3)
     assert drawn.shape == (3, 128, 128, 3) and drawn.std() > 10
     np.save(path, drawn[:2])
     assert len(draw_examples(path, 3)) == 2
