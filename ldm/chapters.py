@@ -135,7 +135,7 @@ APPENDICES = (
     ),
     Chapter(
         "Looking inside",
-        "watch an image form, and see where each word was read",
+        "watch an image form, and see which word each position attends to",
         under("lab.trace", "recorder film heat latents report summary shapes page explore"),
     ),
     Chapter(

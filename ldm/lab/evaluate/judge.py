@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ldm.checkpoints.folder import fill, read_tensors
 from ldm.errors import LdmError
+from ldm.loading import weights_folders
 from ldm.postcards import Landscape, Scene
 from ldm.postcards.attributes import (
     ACCESSORIES,
@@ -114,13 +115,12 @@ def wrong_answers(answers: dict[str, str], scene: Scene) -> dict[str, str]:
 
 def find_judge(judge: str | Path) -> Path:
     r"""The judge's folder, from its path or its name under `weights/`. Raises `LdmError` with the places searched."""
-    package = Path(__file__).parents[2]
-    places = [Path(judge), *(root / "weights" / judge for root in (Path.cwd(), package.parent, package))]
+    places = [Path(judge), *(folder / judge for folder in weights_folders())]
     for place in places:
         if (place / FILE).is_file():
             return place
-    looked = ", ".join(str(place) for place in places)
-    raise LdmError(f"no judge: no {FILE} in any of {looked}; train one with `ldm evaluate --train-judge`")
+    searched = ", ".join(str(place) for place in places)
+    raise LdmError(f"no judge: no {FILE} in any of {searched}; train one with `ldm evaluate --train-judge`")
 
 
 def read_judge(folder: Path) -> Judge:

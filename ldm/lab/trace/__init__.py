@@ -1,1 +1,1 @@
-"""Seeing inside: what each step of sampling did, where each word looked, and the shapes on the way."""
+"""Look inside the model: every sampling step, the cross-attention to each word, and the shapes of all modules."""

@@ -8,9 +8,9 @@ function render() {
   const when = kept === last ? `after all ${last} steps` : `t = ${Math.round(data.steps[kept].t)}, after ${kept} of ${last} steps`;
   show($("flow-now"), data.runs[0], "x_t", position, `The latent ${when}`);
   show($("now-x_t"), run, "x_t", position, `The latent, decoded, ${when}`);
-  show($("now-x0"), run, "x0", position, `The guess of the finished picture, ${when}`);
-  $("caption-x_t").textContent = `the latent, made visible: ${when}`;
-  $("caption-x0").textContent = done ? "the finished picture" : "the guess from there";
+  show($("now-x0"), run, "x0", position, `The prediction of the finished image, ${when}`);
+  $("caption-x_t").textContent = `the latent, decoded: ${when}`;
+  $("caption-x0").textContent = done ? "the finished image" : "the prediction from it";
   showHeat(run);
   for (const [i, chip] of [...$("chips").children].entries()) chip.setAttribute("aria-pressed", String(i === state.word));
   $("all-steps").setAttribute("aria-pressed", String(state.average));
@@ -18,7 +18,7 @@ function render() {
   moveOnCurve(along(position), share);
   $("signal").textContent = percent(share, 1);
   $("noise").textContent = percent(1 - share, 1);
-  $("mixture").textContent = `${Math.sqrt(share).toFixed(2)} · picture + ${Math.sqrt(1 - share).toFixed(2)} · noise`;
+  $("mixture").textContent = `${Math.sqrt(share).toFixed(2)} · image + ${Math.sqrt(1 - share).toFixed(2)} · noise`;
   if (moveOnInfluence) {
     const step = Math.min(position, last - 1);
     moveOnInfluence(step);
@@ -28,7 +28,7 @@ function render() {
     button.setAttribute("aria-pressed", String(Number(button.dataset.run) === state.run));
   }
   for (const rival of [0, data.versus]) {
-    show($(`rival-${rival}`), data.runs[rival], "x0", position, `The guess for ${name(data.runs[rival])}, ${when}`);
+    show($(`rival-${rival}`), data.runs[rival], "x0", position, `The prediction for ${name(data.runs[rival])}, ${when}`);
     showStrip($(`strip-${rival}`), data.runs[rival]);
   }
   const where = done ? "finished" : `step ${position + 1} of ${last}`;
@@ -92,7 +92,7 @@ function onKey(event) {
   event.preventDefault();
 }
 
-// Drag or swipe sideways over a picture: its whole width is the whole run.
+// Drag or swipe sideways over an image: its width is the whole run.
 function makeScrubbed(area) {
   let from = null;
   area.addEventListener("pointerdown", (event) => {
@@ -100,7 +100,7 @@ function makeScrubbed(area) {
   });
   area.addEventListener("pointermove", (event) => {
     if (!from || Math.abs(event.clientX - from.x) < 4) return;
-    area.setPointerCapture(event.pointerId); // not before: it would take the click away from a button inside
+    area.setPointerCapture(event.pointerId); // not before: it would take the click from a button inside
     play(false);
     goTo(from.position + ((event.clientX - from.x) / area.clientWidth) * last);
   });
@@ -147,7 +147,7 @@ function makeRivals() {
     return element("figure", {}, title, element("canvas", { id: `rival-${index}` }));
   }));
   $("strips").replaceChildren(...rivals.map((index) => {
-    const label = `Film strip of the guesses for ${name(data.runs[index])}`;
+    const label = `Film strip of the predictions for ${name(data.runs[index])}`;
     const strip = element("canvas", { id: `strip-${index}`, class: "strip", role: "img", "aria-label": label });
     makeSought(strip, (x) => stripPositions[Math.max(0, Math.min(9, Math.floor(10 * x)))]);
     return strip;
@@ -166,7 +166,7 @@ function makeOverview() {
   $("latent").textContent = data.latent.join(" × ");
   $("pixels").textContent = data.size.join(" × ");
   show($("flow-noise"), run, "x_t", 0, "The noise, decoded");
-  show($("flow-picture"), run, "x0", last, "The finished picture");
+  show($("flow-picture"), run, "x0", last, "The finished image");
 }
 
 function listen() {

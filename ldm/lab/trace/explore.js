@@ -1,6 +1,6 @@
 "use strict";
 // One clock, `state.position`, drives the whole page: `render` draws everything from `state`, and every control only
-// changes `state`. Position k is the moment before step k + 1; the last position is the finished picture.
+// changes `state`. Position k is the moment before step k + 1; the last position is the finished image.
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const last = data.steps.length;
@@ -15,7 +15,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// --- pictures: each run carries two sprites (x_t and x0), all kept frames of a run in one image ---------------------
+// --- images: each run carries two sprites (x_t and x0), all kept frames of a run in one image ---------------------
 
 async function loadImage(source) {
   const image = new Image();
@@ -33,7 +33,7 @@ async function loadRun(run) {
   run.maps.pixels = context.getImageData(0, 0, maps.width, maps.height);
 }
 
-// The newest kept frame that is not newer than the position (of some runs only a few moments are kept).
+// The newest kept frame that is not newer than the position (only a few frames of some runs are kept).
 function frameAt(run, position) {
   let frame = 0;
   while (frame + 1 < run.kept.length && run.kept[frame + 1] <= position) frame += 1;
@@ -54,7 +54,7 @@ function show(canvas, run, kind, position, label) {
   canvas.setAttribute("aria-label", label);
 }
 
-// A film strip of ten guesses: those that are still to come are pale, the newest has a frame.
+// A film strip of ten predictions: later ones are pale, the current one has a frame.
 const stripPositions = Array.from({ length: 10 }, (_, i) => Math.round((i * last) / 9));
 
 function showStrip(canvas, run) {
@@ -105,14 +105,14 @@ function showHeat(run) {
   const name = run.words[state.word];
   const when = state.average ? `mean of ${rows} steps` : `step ${run.kept[now] + 1}`;
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Where ${name} was read, ${when}`);
-  show($("heat-picture"), run, "x0", state.average ? last : state.position, "The picture, in grey");
+  canvas.setAttribute("aria-label", `The attention to ${name}, ${when}`);
+  show($("heat-picture"), run, "x0", state.average ? last : state.position, "The image, in grey");
   $("heat-caption").replaceChildren(
-    element("b", {}, name), `, ${when}: from ${percent(low, 1)} (grey) to ${percent(high, 1)} (bright) of a place's attention`,
+    element("b", {}, name), `, ${when}: from ${percent(low, 1)} (grey) to ${percent(high, 1)} (bright) of a position's attention`,
   );
 }
 
-// How the attention of all places together is shared out among the words.
+// The mean attention to each word over all positions.
 function showShares(run, shares) {
   const most = Math.max(...shares);
   $("shares").replaceChildren(...run.words.flatMap((word, i) => {
@@ -168,9 +168,9 @@ function makePlot(holder, label, points, marks, ends) {
 const alphaBar = (position) => (position < last ? data.steps[position].alpha_bar : data.curve[0][1]);
 const along = (position) => 1 - (position < last ? data.steps[position].t : 0) / (data.levels - 1);
 const moveOnCurve = makePlot(
-  $("curve"), "The share of signal, from pure noise on the left to the picture on the right",
+  $("curve"), "The share of signal, from pure noise on the left to the image on the right",
   data.curve.map(([t, share]) => [1 - t / (data.levels - 1), share]).reverse(), data.steps.map((_, i) => along(i)),
-  [`t = ${data.levels - 1}, noise`, "t = 0, picture"],
+  [`t = ${data.levels - 1}, noise`, "t = 0, image"],
 );
 let moveOnInfluence = null;
 
@@ -180,6 +180,6 @@ function makeInfluence(run) {
   if (!run.influence) return;
   const top = 1.1 * Math.max(...run.influence) || 1;
   const points = run.influence.map((size, i) => [last > 1 ? i / (last - 1) : 0, size / top]);
-  const move = makePlot($("influence"), "How much the words change the prediction at each step", points, [], ["first step", "last step"]);
+  const move = makePlot($("influence"), "How much the prompt changes the prediction at each step", points, [], ["first step", "last step"]);
   moveOnInfluence = (step) => move(...points[step]);
 }
