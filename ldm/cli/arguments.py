@@ -28,28 +28,21 @@ def add_command(
 
 
 def add_model(parser: argparse.ArgumentParser, default: str | None = "tiny") -> None:
-    parser.add_argument(
-        "--model", default=default, metavar="M", help="a name under weights/, a file or a folder (tiny)"
-    )
+    what = "a name under weights/, a checkpoint file, or a folder (default: tiny)"
+    parser.add_argument("--model", default=default, metavar="M", help=what)
 
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """How to read model files that leave something open, or hold something twice. `loading` collects these."""
     files = parser.add_argument_group("how to read the model's files")
-    files.add_argument(
-        "--config", type=Path, metavar="JSON", help="sizes and settings, instead of detecting them"
-    )
-    files.add_argument(
-        "--weights", choices=("ema", "live"), help="for files with both (default: ema, the averaged)"
-    )
-    files.add_argument(
-        "--prediction", choices=("eps", "v"), help="what the U-Net predicts, if its file does not say"
-    )
-    files.add_argument(
-        "--vae",
-        metavar="FILE",
-        help="the file or folder whose VAE to use, if the model's is missing or broken",
-    )
+    config = "a config.json with sizes and settings, instead of detecting them"
+    files.add_argument("--config", type=Path, metavar="JSON", help=config)
+    weights = "which weights to use if a file has both (default: ema, the averaged ones)"
+    files.add_argument("--weights", choices=("ema", "live"), help=weights)
+    prediction = "what the U-Net predicts, if its file does not say"
+    files.add_argument("--prediction", choices=("eps", "v"), help=prediction)
+    vae = "use the VAE of this file or folder: for a checkpoint without one, or with a broken one"
+    files.add_argument("--vae", metavar="FILE", help=vae)
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
@@ -79,10 +72,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     least, more = max(row.usual_steps for row in ROWS), [row.name for row in ROWS if row.usual_steps]
     steps = f"sampling steps (default: the model's, but at least {least} with {' and '.join(more)}, which need more)"
     parser.add_argument("--steps", type=int, metavar="N", help=steps)
-    parser.add_argument(
-        "--guidance", type=float, metavar="G", help="how closely to follow the prompt; 1: no guidance"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="of the noise, below 2**32 (default: random)")
+    guidance = "guidance scale, how closely to follow the prompt; 1: no guidance (default: the model's)"
+    parser.add_argument("--guidance", type=float, metavar="G", help=guidance)
+    seed = "seed of the noise, below 2**32 (default, or -1: a random one, which is printed)"
+    parser.add_argument("--seed", type=int, metavar="N", help=seed)
 
 
 def width_and_height(text: str) -> tuple[int, int]:

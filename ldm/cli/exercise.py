@@ -77,8 +77,7 @@ def check(chosen: Exercise, path: Path) -> None:
 
     if not path.exists():
         raise LdmError(f"there is no {path}; begin with `ldm exercise start {chosen.name}`")
-    answer = read_text(path, LARGEST_CONFIG)
-    patched = with_answer(chosen, answer, str(path))
+    patched = with_answer(chosen, read_text(path, LARGEST_CONFIG), str(path))
     with open_session([chosen]) as session:
         found = session.run(chosen, patched)
         known = None if found.right or found.is_unwritten else recognise(session, chosen, found)

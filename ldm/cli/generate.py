@@ -35,15 +35,10 @@ def generate_options(commands: Commands) -> None:
     p.set_defaults(wrong_usage=p.error)
     p.add_argument("prompt", nargs="?", help='what to generate, e.g. "a dog with glasses"')
     p.add_argument("--negative", metavar="T", help="what to avoid")
-    p.add_argument(
-        "--no-weighting",
-        action="store_true",
-        default=None,
-        help="brackets are text, not weights such as (word:1.3)",
-    )
-    p.add_argument(
-        "--long-prompt", choices=("truncate", "chunk"), help="cut it (default), or read it in chunks"
-    )
+    brackets = "read brackets as text; otherwise (word:1.3) counts more and [word] less"
+    p.add_argument("--no-weighting", action="store_true", default=None, help=brackets)
+    long = "cut off what does not fit (the default), or read the prompt in chunks"
+    p.add_argument("--long-prompt", choices=("truncate", "chunk"), help=long)
     add_model(p, default=None)
     add_sampling(p)
     size = "in pixels, e.g. 192x128 (default: the model's)"
@@ -51,12 +46,11 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--batch", type=int, metavar="N", help="number of images, with seeds SEED, SEED+1, ...")
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
     p.add_argument("--trace", type=Path, metavar="DIR", help="also write a report on how the image formed")
-    p.add_argument(
-        "--tile", action="store_true", default=None, help="encode and decode in tiles, for large images"
-    )
+    tile = "encode and decode in tiles, which saves memory for large images"
+    p.add_argument("--tile", action="store_true", default=None, help=tile)
     add_compile(p, "worthwhile for many images; for Stable Diffusion on a CPU from about 300 steps on")
     p.add_argument("--device", metavar="D", help=DEVICE)
-    p.add_argument("--dtype", choices=DTYPES, help="to compute in (default: what suits model and device)")
+    p.add_argument("--dtype", choices=DTYPES, help="dtype to compute in (default: by model and device)")
     add_loading(p)
     p.add_argument_group("many prompts").add_argument(
         "--prompts",
@@ -68,9 +62,8 @@ def generate_options(commands: Commands) -> None:
     )
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
-    start.add_argument(
-        "--strength", type=float, metavar="S", help="how much to change, up to 1 (0.75, or 1 with a mask)"
-    )
+    strength = "how much to change it, above 0 and up to 1 (default: 0.75, or 1 with a mask)"
+    start.add_argument("--strength", type=float, metavar="S", help=strength)
     start.add_argument("--mask", type=Path, metavar="IMG", help="change only where this image is white")
     start.add_argument(
         "--keep-pixels", action="store_true", default=None, help="elsewhere, keep the exact pixels of --init"

@@ -26,13 +26,12 @@ from ldm.images.reading import read_mask, read_picture
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 
-# The files of a model's folder that decide what it generates: those of our own layout, then of diffusers'.
-MODEL_FILES = (
-    "config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors",
-    "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"
-)  # fmt: skip
-# Those of its VAE alone, in the folder of a whole model or in a folder of its own.
-VAE_FILES = ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*")
+# The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
+PATTERNS = {
+    "model": ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors",
+              "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
+    "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
+}  # fmt: skip
 PASSED_ON = ("steps", "guidance", "sampler", "tile", "weighting", "long_prompt")  # to `generate`, as recorded
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
@@ -59,9 +58,9 @@ def surroundings(model: LatentDiffusion, name: str, vae: str | None = None) -> d
     """The part of a `Record` that was not chosen for the image: files, versions, and the machine."""
     return {
         "model": name,
-        "model_files": hashed_files(name, MODEL_FILES),
+        "model_files": hashed_files(name, "model"),
         "vae": vae,
-        "vae_files": () if vae is None else hashed_files(vae, VAE_FILES),
+        "vae_files": () if vae is None else hashed_files(vae, "vae"),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -69,12 +68,12 @@ def surroundings(model: LatentDiffusion, name: str, vae: str | None = None) -> d
     }
 
 
-def hashed_files(name: str, patterns: Sequence[str]) -> tuple[File, ...]:
-    """The files of a model with their hashes: a single file itself, or those of a folder that match a pattern."""
+def hashed_files(name: str, kind: str) -> tuple[File, ...]:
+    """The files of a model or a VAE with their hashes: a single file, or those of a folder that match a pattern."""
     place = find(name)
     if place.is_file():
         return (File(place.name, cached_sha256(place)),)
-    paths = sorted({path for pattern in patterns for path in place.glob(pattern)})
+    paths = sorted({path for pattern in PATTERNS[kind] for path in place.glob(pattern)})
     return tuple(File(path.relative_to(place).as_posix(), cached_sha256(path)) for path in paths)
 
 

@@ -22,16 +22,7 @@ from pathlib import Path, PureWindowsPath
 from PIL import Image, ImageChops
 
 from ldm.checkpoints.opening import is_own_folder
-from ldm.cli.generation import (
-    MODEL_FILES,
-    VAE_FILES,
-    generate_group,
-    hashed,
-    hashed_files,
-    load_model,
-    read_inputs,
-    surroundings,
-)
+from ldm.cli.generation import generate_group, hashed, hashed_files, load_model, read_inputs, surroundings
 from ldm.cli.output import save_output, tell
 from ldm.errors import LdmError
 from ldm.images.metadata import File, Group, Record, differences, read_record
@@ -49,8 +40,8 @@ def replay(options: argparse.Namespace) -> None:
     check_effort(then, options)
     # Everything is found, and its hash compared, before anything is opened.
     init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
-    name = options.model or find_recorded("model", then.model, then.model_files, source, MODEL_FILES)
-    vae = options.vae or (then.vae and find_recorded("vae", then.vae, then.vae_files, source, VAE_FILES))
+    name = options.model or find_recorded("model", then.model, then.model_files, source)
+    vae = options.vae or (then.vae and find_recorded("vae", then.vae, then.vae_files, source))
     compiled = bool(options.compile)
     model = load_model(
         name,
@@ -137,20 +128,19 @@ def recorded_file(option: str, record: Record, options: argparse.Namespace) -> F
     return hashed(given or Path(find_recorded(option, file.path, (file,), options.source)))
 
 
-def find_recorded(
-    option: str, name: str, files: Sequence[File], source: Path, patterns: Sequence[str] | None = None
-) -> str:
-    """Where a file, or a model with files like `patterns`, may be taken from unasked; its bytes are the recorded ones.
+def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -> str:
+    """Where a recorded file, model or VAE may be taken from unasked. Its bytes are the recorded ones.
 
     Raises `LdmError` that says how to ask for anything else.
     """
-    place = trusted_place(name, source, find if patterns else Path)
+    is_model = option in ("model", "vae")
+    place = trusted_place(name, source, find if is_model else Path)
     hint = f"add --{option} {shlex.quote(place or name)} to use it, or say where it is now"
     if place is None:
         raise LdmError(
             f"{source} was made with {name!r}, which is neither a name under weights/ nor beside it; {hint}"
         )
-    found = hashed_files(place, patterns) if patterns else (hashed(Path(place)),)
+    found = hashed_files(place, option) if is_model else (hashed(Path(place)),)
     others = [file.path for file in files if file.sha256 not in {now.sha256 for now in found}]
     if others or not files:
         reason = f"{others[0]} has another sha256" if others else "the record lists no files"

@@ -22,17 +22,11 @@ def train_options(commands: Commands) -> None:
     )
     preset = "quick: recognisable images soon, in a smaller world; full: the weights that ship (the default)"
     p.add_argument("--preset", choices=("quick", "full"), default="full", help=preset)
-    p.add_argument(
-        "--data", type=Path, metavar="DIR", help="your images, with metadata.jsonl or a .txt file beside each"
-    )
+    data = "your own images, with metadata.jsonl (file_name and text), or a .txt file beside each"
+    p.add_argument("--data", type=Path, metavar="DIR", help=data)
     losses = ("perceptual", "adversarial", "kl")  # of the VAE
-    p.add_argument(
-        "--without",
-        nargs="+",
-        choices=losses,
-        default=(),
-        help="losses to leave out, to see what they are for",
-    )
+    without = "losses to leave out, to see what they are for"
+    p.add_argument("--without", nargs="+", choices=losses, default=(), help=without)
     add_compile(p, "its training steps take four fifths of the time, after a few seconds or minutes")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
