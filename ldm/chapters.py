@@ -96,7 +96,7 @@ GROUND = Chapter(
         "chapters",
         "errors",
         "arguments",
-        *under("files", "paths leftovers read_write"),
+        *under("files", "paths leftovers read_write typed_json"),
         *under("images", "pixels reading lettering"),
         "nn.hooks",
     ),

@@ -1,61 +1,61 @@
 r"""The sizes of every model, as plain frozen dataclasses.
 
-Stable Diffusion 1.x, 2.x and the tiny model trained here are *values* of the same classes: no other code asks "which
-model is this?", it only reads sizes. A preset at the end of this file is therefore a short and complete description of
-a model.
+Stable Diffusion 1.x, 2.x and the tiny model trained here are *values* of the same classes: no other code asks which
+model it has; it only reads sizes. A preset at the end of the file is therefore a short and complete description of a
+model.
 
-Left out on purpose: anything about training (see `ldm/train/`), and what a caller chooses for each image (prompt,
-seed); only the *defaults* for an image belong to the model.
+Not here: anything about training (see `ldm/train/`), and anything a caller chooses for each image (prompt, seed). The
+*defaults* for an image are here, since they belong to the model.
+
+An image is made in four steps. The text encoder turns the prompt into vectors, the *context* (`TextConfig`). A latent,
+the VAE's small stand-in for an image, starts as random noise (`NoiseConfig`). The U-Net removes the noise step by step
+while it reads the context (`UNetConfig`). The VAE's decoder turns the clean latent into pixels (`VAEConfig`).
 """
 
 import json
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
-from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Literal, TypeAlias
 
-from ldm.errors import LdmError, shown
+from ldm.errors import LdmError
 from ldm.files.read_write import parse_json
+from ldm.files.typed_json import Between, check, from_json_value
 
-
-class Between(NamedTuple):
-    """The limits of a number, or of the length of a list or text. They are far wider than any known model needs.
-
-    A config may come from a stranger's file, and 10**9 layers would keep the machine busy for days.
-    """
-
-    least: float
-    most: float
-
-
-Width: TypeAlias = Annotated[int, Between(1, 2**16)]  # channels of a layer
-Count: TypeAlias = Annotated[int, Between(1, 1000)]  # of heads, of groups
-Pixels: TypeAlias = Annotated[int, Between(1, 8192)]  # along each side
-Text: TypeAlias = Annotated[str, Between(1, 100)]  # printable
+# The limits are far wider than any known model needs. A config may come from a stranger's file, and 10**9 layers would
+# keep the machine busy for days.
+Width: TypeAlias = Annotated[int, Between(1, 2**16)]  # number of channels of a layer
+Count: TypeAlias = Annotated[int, Between(1, 1000)]  # number of heads, groups or channels
+Pixels: TypeAlias = Annotated[int, Between(1, 8192)]  # along one side
+Name: TypeAlias = Annotated[str, Between(1, 100)]
+Scale: TypeAlias = Annotated[float, Between(1e-6, 1e6)]
+Variance: TypeAlias = Annotated[float, Between(1e-9, 0.9999)]
+MAX_TRANSFORMER_LAYERS = 500  # in a U-Net; Stable Diffusion XL has 70
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """A CLIP text transformer (Radford et al. 2021, section 2.4)."""
+    """The text encoder, CLIP's transformer (Radford et al. 2021, section 2.4): a prompt to one vector per token.
 
-    vocab_size: Annotated[int, Between(2, 2**20)]
-    context_length: Annotated[int, Between(2, 10_000)]  # tokens per prompt, start and end marks included
-    width: Width
+    These vectors are the *context*, which the U-Net reads.
+    """
+
+    vocab_size: Annotated[int, Between(2, 2**20)]  # number of different tokens
+    context_length: Annotated[int, Between(2, 10_000)]  # tokens per prompt, start and end tokens included
+    width: Width  # of each token's vector
     layers: Annotated[int, Between(1, 100)]
-    heads: Count
-    activation: Literal["quick_gelu", "gelu"]
-    output: Literal["last", "penultimate"] = (
-        "last"  # the layer that gives the context; none is built after it
-    )
-    pad: Literal["eos", "zero"] = "eos"  # fills a prompt up to context_length
+    heads: Count  # attention heads, each with width / heads channels
+    activation: Literal["quick_gelu", "gelu"]  # quick_gelu: x * sigmoid(1.702 x), an approximation of gelu
+    output: Literal["last", "penultimate"] = "last"  # layer that gives the context; none is built after it
+    # What fills a short prompt up to context_length, and is read like the rest: the end token again, or token 0.
+    pad: Literal["eos", "zero"] = "eos"
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """A CLIP image encoder: a vision transformer (Dosovitskiy et al. 2021)."""
+    """CLIP's image encoder, a vision transformer (Dosovitskiy et al. 2021)."""
 
-    size: Pixels
-    patch: Pixels
-    width: Width
+    size: Pixels  # of the image
+    patch: Pixels  # of one patch; the image is cut into (size / patch)^2 of them
+    width: Width  # of each patch's vector
     layers: Annotated[int, Between(1, 100)]
     heads: Count
     activation: Literal["quick_gelu", "gelu"]
@@ -65,84 +65,96 @@ class ImageConfig:
 class VAEConfig:
     """The autoencoder between pixels and latents (Rombach et al. 2022, appendix G)."""
 
-    channels: Annotated[tuple[Width, ...], Between(1, 8)]  # one entry a level, the finest first
-    res_per_level: Annotated[int, Between(1, 16)]  # in the encoder; the decoder has one more
-    latent_channels: Count
-    scale: Annotated[float, Between(1e-6, 1e6)]  # multiplies latents, to give them a variance near 1
-    groups: Count = 32
+    channels: Annotated[tuple[Width, ...], Between(1, 8)]  # one entry per level, finest first
+    res_per_level: Annotated[int, Between(1, 16)]  # residual blocks of the encoder; the decoder has one more
+    latent_channels: Count  # numbers per latent pixel
+    scale: Scale  # the encoder's output times this is the latent, with a variance near one
+    groups: Count = 32  # of every GroupNorm: how many groups its channels are split into
 
     @property
     def factor(self) -> int:
-        """Pixels per latent along each side: every level but the last halves the image."""
+        """Pixels per latent pixel, along one side: every level but the last halves the image."""
         return 2 ** (len(self.channels) - 1)
 
 
 @dataclass(frozen=True)
 class UNetLevel:
-    """One resolution of the U-Net."""
+    """One resolution of the U-Net. (A *noise* level is something else: `ldm.diffusion.level.Level`.)"""
 
     channels: Width
-    heads: Count
-    depth: Annotated[int, Between(0, 64)]  # transformer layers after each residual block; 0: none
+    heads: Count  # their number; diffusers' configs call it `attention_head_dim`
+    depth: Annotated[int, Between(0, 64)]  # transformer layers after each residual block; 0: no attention
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """The denoiser (Rombach et al. 2022, appendix E; Ho et al. 2020, appendix B)."""
 
-    levels: Annotated[tuple[UNetLevel, ...], Between(1, 8)]  # the finest first
-    context_width: Width
-    in_channels: Count = 4
-    out_channels: Count = 4
-    res_per_level: Annotated[int, Between(1, 16)] = 2  # on the way down; one more on the way up
-    mid_depth: Annotated[int, Between(0, 64)] = 1
-    groups: Count = 32
+    levels: Annotated[tuple[UNetLevel, ...], Between(1, 8)]  # finest first, each half as large as the last
+    context_width: Width  # of the vectors that cross-attention reads: the text encoder's width
+    in_channels: Count = 4  # the latent's, and for inpainting five more
+    out_channels: Count = 4  # the latent's
+    res_per_level: Annotated[int, Between(1, 16)] = 2  # residual blocks of the down path; one more going up
+    mid_depth: Annotated[int, Between(0, 64)] = 1  # transformer layers at the bottom, between down and up
+    groups: Count = 32  # of every GroupNorm
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """The forward process, and what the U-Net predicts."""
+    r"""How noise is added in training (the forward process, `ldm/diffusion/schedule.py`), and what the U-Net predicts.
 
-    steps: Annotated[int, Between(1, 100_000)] = 1000
-    schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear"
-    beta_start: Annotated[float, Between(1e-9, 0.9999)] = 0.00085
-    beta_end: Annotated[float, Between(1e-9, 0.9999)] = 0.012
+    At timestep t of T, the latent $x_0$ of a training image and standard normal noise $\epsilon$ are mixed:
+
+    $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon,
+      \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$$
+
+    where $\beta_s$ is the variance of the noise that step s adds. From $x_t$ the U-Net predicts one of three things,
+    each of which gives the others (`ldm/diffusion/predict.py`): the noise "eps", the clean latent "x0", or the mixture
+    "v" $= \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\,x_0$.
+    """
+
+    steps: Annotated[int, Between(1, 100_000)] = 1000  # T, the timesteps in training; sampling takes fewer
+    schedule: Literal["scaled_linear", "linear", "cosine"] = "scaled_linear"  # the curve on which beta rises
+    beta_start: Variance = 0.00085  # beta at the first timestep ("cosine" needs neither this nor beta_end)
+    beta_end: Variance = 0.012  # beta at the last timestep
     prediction: Literal["eps", "v", "x0"] = "eps"
-    zero_snr: bool = False  # the last step is pure noise (Lin et al. 2024); not for "eps"
+    # Whether the last timestep is pure noise, with a signal-to-noise ratio (SNR) of 0 (Lin et al. 2024). With "eps"
+    # it cannot be: pure noise says nothing about the image.
+    zero_snr: bool = False
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """Default sampling parameters."""
+    """The settings for generating an image, where the caller gives none."""
 
-    size: Pixels
-    sampler: Text = "ddim"
-    steps: Annotated[int, Between(1, 10_000)] = 50
-    guidance: Annotated[float, Between(0, 1000)] = 7.5
-    guidance_rescale: Annotated[float, Between(0, 1)] = 0.0  # undoes its contrast (Lin et al. 2024)
+    size: Pixels  # of each side of the image
+    sampler: Name = "ddim"
+    steps: Annotated[int, Between(1, 10_000)] = 50  # of the sampler, far fewer than the timesteps in training
+    guidance: Annotated[float, Between(0, 1000)] = 7.5  # how far the prompt is exaggerated; 1: not at all
+    guidance_rescale: Annotated[float, Between(0, 1)] = 0.0  # how much of the contrast it adds is removed
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything needed to build a latent diffusion model."""
 
-    name: Text
+    name: Name
     text: TextConfig
     vae: VAEConfig
     unet: UNetConfig
     noise: NoiseConfig
     defaults: Defaults
-    image: ImageConfig | None = None  # the other half of CLIP; generating does not need it
-    embedding_width: Width | None = None  # of the space shared by text and image
+    image: ImageConfig | None = None  # CLIP's image encoder; generating images does not need it
+    embedding_width: Width | None = None  # of the vectors that CLIP compares, of a text and of an image
 
     def __post_init__(self) -> None:
-        """Raise `LdmError` for values that make no model."""
-        _check(Config, self, "config")
+        """Raises `LdmError` for a value that no model can have."""
+        check(Config, self, "config")
         blocks = self.unet.res_per_level * 2 + 1
         layers = sum(level.depth * blocks for level in self.unet.levels) + self.unet.mid_depth
-        if layers > MOST_TRANSFORMERS:
+        if layers > MAX_TRANSFORMER_LAYERS:
             raise LdmError(
-                f"config.unet has {layers:,} transformer layers; expected at most {MOST_TRANSFORMERS}"
+                f"config.unet has {layers:,} transformer layers; expected at most {MAX_TRANSFORMER_LAYERS}"
             )
 
     def to_json(self) -> str:
@@ -150,86 +162,9 @@ class Config:
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
-        """Read what `to_json` wrote. Raises `LdmError` for missing, unknown or impossible fields."""
-        config: Config = build(cls, parse_json(text, "config.json"), "config")
+        """Read what `to_json` wrote. Raises `LdmError` for a missing, unknown or impossible field."""
+        config: Config = from_json_value(cls, parse_json(text, "config.json"), "config")
         return config
-
-
-MOST_TRANSFORMERS = 500  # layers in a U-Net; Stable Diffusion XL has 70
-
-
-def build(kind: Any, value: Any, where: str) -> Any:
-    """Turn parsed JSON into an annotated type: a dataclass, a tuple, an optional or a plain value.
-
-    Raises `LdmError`, with `where`, for a value that does not fit its annotation.
-    """
-    built = _convert(kind, value, where)
-    _check(kind, built, where)
-    return built
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    """Objects become dataclasses, lists tuples, and integers floats where those are expected."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise LdmError(f"{where} is {shown(value)}; expected a list")
-        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if arguments and origin is not Literal and value is not None:  # Annotated, or X | None
-        return _convert(arguments[0], value, where)
-    if not (isinstance(kind, type) and is_dataclass(kind)):
-        return float(value) if kind is float and _is_number(value) else value
-    if not isinstance(value, dict):
-        raise LdmError(f"{where} is {shown(value)}; expected an object with the fields of {kind.__name__}")
-    hints = _hints(kind)
-    unknown = sorted(value.keys() - hints.keys())
-    if unknown:
-        raise LdmError(f"{where} has unknown fields {shown(unknown)}; expected some of {sorted(hints)}")
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
-    if missing:
-        raise LdmError(f"{where} lacks the fields {missing}; restore the original file")
-    return kind(**{name: _convert(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-@lru_cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)  # floats go no further
-
-
-def _check(kind: Any, value: Any, where: str) -> None:
-    """Raise `LdmError` unless a value has the annotated type and lies within its limits."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        _check(arguments[0], value, where)
-        least, most = arguments[1]
-        size = value if isinstance(value, int | float) else len(value)
-        if not least <= size <= most:  # NaN is never between
-            what = "" if size is value else "of length "
-            raise LdmError(f"{where} is {shown(value)}; expected {what}{least:,} to {most:,}")
-        if isinstance(value, str) and not value.isprintable():
-            raise LdmError(f"{where} is {shown(value)}; expected printable text")
-    elif origin is Literal:
-        if value not in arguments:
-            raise LdmError(f"{where} is {shown(value)}; expected one of {list(arguments)}")
-    elif origin is tuple:
-        if not isinstance(value, tuple):
-            raise LdmError(f"{where} is {shown(value)}; expected a tuple")
-        for i, item in enumerate(value):
-            _check(arguments[0], item, f"{where}[{i}]")
-    elif arguments:  # X | None
-        if value is not None:
-            _check(arguments[0], value, where)
-    else:
-        fits = _is_number(value) if kind is float else isinstance(value, kind)
-        if not fits or (kind is int and isinstance(value, bool)):
-            raise LdmError(f"{where} is {shown(value)}; expected {kind.__name__}")
-        if isinstance(kind, type) and is_dataclass(kind):
-            for name, hint in _hints(kind).items():
-                _check(hint, getattr(value, name), f"{where}.{name}")
 
 
 # --- presets -----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ presets = pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS)
 
 
 def test_every_level_of_the_vae_but_the_last_halves_the_picture():
-    # Stable Diffusion: 4 levels, 3 halvings, 2 * 2 * 2 = 8. Tiny: 3 levels, 2 * 2 = 4.
+    # Both have 4 levels, so 3 halvings: 2 * 2 * 2 = 8. One level alone halves nothing.
     assert SD1.vae.factor == 8
     assert TINY.vae.factor == 8
     assert replace(TINY.vae, channels=(32,)).factor == 1

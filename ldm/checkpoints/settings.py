@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from ldm.checkpoints.schedules import schedule_of_betas
-from ldm.config import Config, build
+from ldm.config import Config
 from ldm.errors import LdmError, shown
+from ldm.files.typed_json import from_json_value
 
 SCHEDULES = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
 PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
@@ -52,7 +53,7 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
         raise LdmError(f"unet: its config has heads for {len(each)} levels; its tensors make {len(levels)}")
     for level, number in zip(levels, each):
         level["heads"] = level["heads"] if number is None else number
-    found: Config = build(Config, table, "config")
+    found: Config = from_json_value(Config, table, "config")
     if noise.get("trained_betas") is not None:
         found = replace(found, noise=schedule_of_betas(noise["trained_betas"], found.noise))
     return found

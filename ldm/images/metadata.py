@@ -21,9 +21,9 @@ from pathlib import Path
 
 from PIL.PngImagePlugin import PngInfo
 
-from ldm.config import build
 from ldm.errors import LdmError
 from ldm.files.read_write import open_regular
+from ldm.files.typed_json import from_json_value
 
 KEY = "ldm"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -161,7 +161,7 @@ def read_record(path: Path) -> Record:
     """
     text = _read_text(path)
     try:
-        record: Record = build(Record, json.loads(text), "record")
+        record: Record = from_json_value(Record, json.loads(text), "record")
         index, count = record.group.index, record.group.count
         if not 0 <= index < count <= LARGEST_GROUP:
             raise LdmError(f"image {index} of {count}")
