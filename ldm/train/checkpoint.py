@@ -105,19 +105,14 @@ def read_checkpoint(path: Path, identity: Identity, parts: Mapping[str, Any]) ->
 
 
 def _check_format(state: Any) -> None:
-    """Raise `ValueError` unless `state` has the parts that `write_checkpoint` writes, with the right types."""
-    if not isinstance(state, dict) or state.keys() != PARTS:
-        raise ValueError(
-            f"parts {sorted(map(str, state))}" if isinstance(state, dict) else type(state).__name__
-        )
-    for name in PARTS - {"step"}:
-        if not isinstance(state[name], dict):
-            raise ValueError(f"{name} is of type {type(state[name]).__name__}")
-    if type(state["step"]) is not int or state["step"] < 1:
-        raise ValueError(f"step {state['step']!r}")
+    """Raise an error unless `state` has the parts that `write_checkpoint` writes, with the right types."""
+    if state.keys() != PARTS:
+        raise ValueError(f"parts {sorted(map(str, state))}")
+    types = dict.fromkeys(PARTS, dict) | {"step": int}
+    wrong = [name for name, kind in types.items() if not isinstance(state[name], kind)]
+    if wrong or state["step"] < 1:
+        raise ValueError(f"unexpected {', '.join(sorted(wrong)) or 'step'}")
     log = state["log"]
-    if log.keys() != {"lines", "recent", "seconds"}:
-        raise ValueError(f"a log of {sorted(map(str, log))}")
     numbers = [*log["recent"], log["seconds"], *(number for line in log["lines"] for number in line)]
     if not all(len(line) == 3 for line in log["lines"]) or not all(type(n) in (int, float) for n in numbers):
         raise ValueError("its log is not a table of numbers")
