@@ -65,8 +65,8 @@ def page(found: dict[str, dict[str, float]]) -> str:
         guidance=defaults.guidance,
         one=1 / PROMPTS,
         usual=defaults.steps,
-        plms=SAMPLERS["plms"].usual_steps,
-        lms=SAMPLERS["lms"].usual_steps,
+        plms=SAMPLERS["plms"].min_default_steps,
+        lms=SAMPLERS["lms"].min_default_steps,
         table="\n".join(f"| {' | '.join(row)} |" for row in rows),
     )
 

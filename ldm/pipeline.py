@@ -27,7 +27,7 @@ from ldm.diffusion.conditioning import Conditioning, concatenate, count_images
 from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
-from ldm.diffusion.noise import image_size, in_place_of, latent_shape, noise_source, pick_seeds
+from ldm.diffusion.noise import given_or_drawn, image_size, latent_shape, noise_source, pick_seeds
 from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.sample import (
     Callback,
@@ -148,7 +148,7 @@ class LatentDiffusion(nn.Module):
         )
         # 2. A latent of pure noise, or an init image's latent under noise. (A sampler that needs more noise draws it
         # from the same generators.)
-        noise = in_place_of(noise_fn(), latents)
+        noise = given_or_drawn(latents, noise_fn())
         x = self.initial_latents(noise, sampler, levels, start, strength)
         restore = restore_kept(start, noise, self.vae.factor)
         # 3. The noise is removed, step by step.
@@ -230,7 +230,7 @@ class LatentDiffusion(nn.Module):
         defaults, asked = self.config.defaults, find_sampler(sampler)
         if asked is find_sampler(defaults.sampler):  # these two were chosen together
             return defaults.steps
-        return max(defaults.steps, min(asked.usual_steps, self.config.noise.steps - 1))
+        return max(defaults.steps, min(asked.min_default_steps, self.config.noise.steps - 1))
 
     def initial_latents(
         self,

@@ -719,8 +719,8 @@ def test_the_model_is_named_as_its_checkpoint_is(model):
     [
         ({"steps": 0}, "0 sampling steps; expected 1 to 1000"),
         ({"steps": 1001}, "1001 sampling steps"),
-        ({"size": (9, 8)}, "a size of 9x8 pixels; both must be multiples of 2, such as 8x8"),
-        ({"size": (0, -5)}, "a size of 0x-5 pixels; both must be multiples of 2, such as 2x2"),
+        ({"size": (9, 8)}, "a size of 9x8 pixels; both sides must be multiples of 2, such as 8x8"),
+        ({"size": (0, -5)}, "a size of 0x-5 pixels; both sides must be multiples of 2, such as 2x2"),
         ({"size": (9998, 9998)}, "a size of 9998x9998 pixels; expected at most 67,108,864 pixels in all"),
         ({"size": (8, 7)}, "a size of 8x7 pixels"),
         ({"size": (0, 8)}, "a size of 0x8 pixels"),

@@ -69,7 +69,8 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     karras = KARRAS[0].name.removesuffix("_karras")
     samplers += f"; {karras} and later also with _karras (default: the model's)"
     parser.add_argument("--sampler", metavar="S", help=samplers)
-    least, more = max(row.usual_steps for row in ROWS), [row.name for row in ROWS if row.usual_steps]
+    least = max(row.min_default_steps for row in ROWS)
+    more = [row.name for row in ROWS if row.min_default_steps]
     steps = f"sampling steps (default: the model's, but at least {least} with {' and '.join(more)}, which need more)"
     parser.add_argument("--steps", type=int, metavar="N", help=steps)
     guidance = "guidance scale, how closely to follow the prompt; 1: no guidance (default: the model's)"

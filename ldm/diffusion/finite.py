@@ -1,9 +1,9 @@
-r"""Where the first NaN came from.
+r"""Find the module that produced the first NaN: a debugging aid, which the pipeline can be read without.
 
-One number that is not a number (0/0; or beyond float16's 65504, infinity minus infinity) spreads through a network to
-every output, and becomes a black image. So outputs are checked, which costs next to nothing. Only when one is bad is
-the same call run again, with a forward hook on every module, to find the first non-finite output. (A GPU works ahead of
-Python; the check makes Python wait for it, once a step.)
+A single NaN (from 0/0, or from infinity minus infinity once a value exceeds float16's 65504) spreads through a network
+to every output and gives a black image. So outputs are checked, which costs little: on a GPU, one synchronisation per
+step. Only if an output is not finite is the same call run again, with a forward hook on every module, to find the first
+non-finite output.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from ldm.nn.hooks import add_hook
 def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | None:
     """Run `compute` and return the dotted name of the first module of `model` with a non-finite output, or None.
 
-    Hooks fire innermost first, so the first name recorded is the culprit.
+    Hooks fire innermost first, so that is the innermost module in which it appears.
     """
     bad: list[str] = []
 
@@ -40,10 +40,10 @@ def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | N
 
 
 def not_finite(where: str, model: nn.Module, *calls: Callable[[], object]) -> LdmError:
-    """The error to raise: `where` it was seen, and in which module it first appears when `calls` are run again."""
+    """The error to raise: `where` it was seen, and the module in which it first appears when `calls` are repeated."""
     name = next(filter(None, (first_bad_module(model, call) for call in calls)), None)
     if name is None:
-        source = "from no module, so from the arithmetic between them"
+        source = "from arithmetic outside all modules"
     elif any(not p.isfinite().all() for p in model.get_submodule(name).parameters(recurse=False)):
         source = f"from {name}, whose weights are not finite themselves"
     else:
@@ -56,7 +56,7 @@ def not_finite(where: str, model: nn.Module, *calls: Callable[[], object]) -> Ld
 
 
 def finite(compute: Callable[[], Float[Tensor, "..."]], model: nn.Module, where: str) -> Float[Tensor, "..."]:
-    """What `compute` gives. Raises `LdmError` if it is not all finite, naming the module of `model` to blame."""
+    """The output of `compute`. Raises `LdmError` if it is not all finite, naming the module of `model` to blame."""
     out = compute()
     if not out.isfinite().all():
         raise not_finite(where, model, compute)
@@ -68,8 +68,8 @@ def finite_steps(
 ) -> Iterator[Step]:
     """The steps of `sampling(denoise)`, `count` of them. Raises `LdmError` at the first one that is not finite.
 
-    A step may evaluate the network more than once, and at other points than x_t: `sampling` is given a `denoise` that
-    remembers its evaluations since the last good step.
+    A step may evaluate the network more than once, not only at x_t: `sampling` is given a `denoise` that remembers the
+    evaluations since the last finite step.
     """
     evaluations: list[tuple[Tensor, Level]] = []
 

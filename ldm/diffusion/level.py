@@ -4,11 +4,12 @@ A noisy latent is a weighted sum of a clean latent $x_0$ and standard normal noi
 
 $$x = \alpha\,x_0 + \sigma\,\epsilon$$
 
-Families of diffusion models differ in how the two weights are tied together:
+(This $\alpha$ is not DDPM's, where $\alpha_t = 1 - \beta_t$.) Families of diffusion models differ in how the two weights
+depend on one another:
 
 - variance preserving (VP; DDPM, Stable Diffusion): $\alpha = \sqrt{\bar\alpha}$ and $\sigma = \sqrt{1 - \bar\alpha}$,
-  so a latent of variance 1 keeps variance 1; with zero terminal SNR the last level is noise alone, $\alpha = 0$;
-- variance exploding (VE; Karras et al. 2022): $\alpha = 1$;
+  so a latent of variance 1 keeps variance 1; with zero terminal SNR the last level is pure noise, $\alpha = 0$;
+- variance exploding (VE; Song et al. 2021b; Karras et al. 2022 sample in this form): $\alpha = 1$;
 - rectified flow (Liu et al. 2023): $\alpha = 1 - \sigma$.
 
 A sampler gets a list of levels and never asks which family they belong to.
@@ -26,7 +27,7 @@ Time = int | float  # a timestep, or a point between two timesteps
 
 @dataclass(frozen=True)
 class Level:
-    """A noise level, and the time that the network is told for it."""
+    """A noise level, and the timestep that the network is given with it."""
 
     t: Time
     alpha: float  # the weight of the signal
@@ -38,15 +39,15 @@ class Level:
 
     @property
     def ve_sigma(self) -> float:
-        r"""The noise level of the same latent in VE form, $x / \alpha = x_0 + (\sigma / \alpha)\,\epsilon$.
+        r"""The noise level of this latent in VE form, $x / \alpha = x_0 + (\sigma / \alpha)\,\epsilon$.
 
-        Papers and programs in the wake of Karras et al. 2022 call this ratio sigma: from 0 (clean) to 14.6 in Stable
-        Diffusion; infinite for pure noise.
+        This ratio is the sigma of Karras et al. 2022, k-diffusion and diffusers. In Stable Diffusion it rises from
+        0.029 at t = 0 to 14.6 at t = 999; it is 0 for a clean latent and infinite for pure noise.
         """
         return self.sigma / self.alpha if self.alpha else math.inf
 
     @property
-    def log_snr(self) -> float:
+    def half_log_snr(self) -> float:
         r"""Half the log of the signal-to-noise ratio; it rises as noise is removed, from $-\infty$ to $\infty$:
 
         $$\lambda = \log\frac{\alpha}{\sigma} = \tfrac12 \log\frac{\alpha^2}{\sigma^2}$$
@@ -56,7 +57,8 @@ class Level:
         return math.log(self.alpha / self.sigma)
 
 
-CLEAN = Level(0, 1.0, 0.0)  # a finished latent
+# A clean latent. The network is never evaluated here, so t has no meaning: timestep 0 is still slightly noisy.
+CLEAN = Level(0, 1.0, 0.0)
 
 
 def vp_level(t: int, alpha_bar: Float[Tensor, "T"]) -> Level:
@@ -76,7 +78,8 @@ def vp_level_of(t: Time, ve_sigma: float) -> Level:
 def flow_levels(count: int) -> list[Level]:
     r"""The levels of a rectified flow, for `count` steps: $\sigma = t$ falls evenly from 1 to 0, $\alpha = 1 - \sigma$.
 
-    On the straight line from noise to data, $x_t = (1 - t)\,x_0 + t\,\epsilon$. Source: Liu et al. 2023, eq. 1, whose
-    t runs the other way.
+    The latent moves on a straight line from noise to data, $x_t = (1 - t)\,x_0 + t\,\epsilon$, with t between 0 and 1.
+    Levels only: `predict.py` does not know a flow's velocity. Source: Liu et al. 2023, eq. 1, whose t runs the other
+    way.
     """
     return [Level(t, 1 - t, t) for t in (1 - i / count for i in range(count + 1))]

@@ -1,11 +1,12 @@
 r"""Prediction types: what the U-Net's output means.
 
 A network that sees $x_t = \alpha\,x_0 + \sigma\,\epsilon$ may predict the noise $\epsilon$, the clean latent $x_0$, or
-the mixture v. Since $x_t$ is known, each of them determines the others. Samplers need $x_0$ and $\epsilon$, and never
-learn which one was predicted.
+the velocity v, a mixture of the two (see `training_target`). Since $x_t$ is known, each of them determines the others.
+Samplers are given $x_0$ and $\epsilon$, whichever was predicted.
 
-Why three? Close to pure noise, $\epsilon$ says almost nothing about $x_0$: recovering $x_0$ from it divides by
-$\alpha \to 0$. Close to a clean latent, $x_0$ says almost nothing about $\epsilon$. v is well scaled at both ends.
+Why three? Near pure noise, an estimate of $\epsilon$ says almost nothing about $x_0$: recovering $x_0$ divides by
+$\alpha \to 0$, which magnifies its errors. Near a clean latent, $x_0$ says as little about $\epsilon$. v is useful at
+both ends: nearly $\epsilon$ for a clean latent, nearly $-x_0$ for pure noise.
 """
 
 from jaxtyping import Float
@@ -52,7 +53,7 @@ def training_target(
     eps: Float[Tensor, "b *shape"],
     alpha_bar_t: Float[Tensor, "b"],
 ) -> Float[Tensor, "b *shape"]:
-    r"""What the network should predict: the training target that `x0_and_eps` inverts.
+    r"""What the network is trained to predict; `x0_and_eps` recovers $x_0$ and $\epsilon$ from it.
 
     The noise, the clean latent, or for "v" the mixture
 

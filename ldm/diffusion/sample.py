@@ -1,13 +1,16 @@
 r"""The reverse process: the loop that every sampler shares.
 
-A sampler is given a list of noise levels, from the noisiest to the last one, which is (nearly) clean. At each level but
-the last it evaluates the network, and an update takes the latent to the next level:
+Sampling visits a list of noise levels, from the noisiest to the last one, which is (nearly) clean. At each level but
+the last, the loop evaluates the network; then the sampler's *update* takes the latent to the next level:
 
     for step in sample(update, denoise, x, levels, noise_fn):
         x = step.x_prev
 
+The next latent is called `x_prev` because papers count t upwards as noise is added: t - 1, the *previous* timestep, is
+the next one that sampling visits. (`x0_prev` and `prev_level` belong to the previous *evaluation*, at a noisier level.)
+
 `sample` is a generator that yields what happened at each step, so a progress bar and a plain `for` can consume the same
-loop. The updates are in `ldm/diffusion/samplers/`, one a file; the levels come from `ldm/diffusion/spacing.py`.
+loop. The updates are in `ldm/diffusion/samplers/`, one per file; the levels come from `ldm/diffusion/spacing.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +25,15 @@ from ldm.diffusion.level import Latent, Level
 Denoise = Callable[[Latent, Level], tuple[Latent, Latent]]
 # () -> fresh standard normal noise of the latent's shape.
 NoiseFn = Callable[[], Latent]
-# (x, its noise level) -> x, called after each update; its return value replaces x. Inpainting restores the kept region.
+# (x, its noise level) -> x, called after each update; its return value replaces x. Inpainting keeps a region with it.
 OnStep = Callable[[Latent, Level], Latent]
-# The same from a caller, who may only want to look: None leaves x as it is.
+# An `OnStep` given by the user; it may return None to leave x unchanged.
 Callback = Callable[[Latent, Level], Latent | None]
 
-MEMORY = 4  # evaluations that multistep samplers may look back at, the current one included
+MEMORY = 4  # evaluations that a multistep sampler may use, the current one included
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """One evaluation of the network: at the latent x_t, with the estimates x0 and eps."""
 
@@ -46,14 +49,14 @@ Ahead = Sequence[Level]  # the levels still to come; ahead[0] is the next one
 Update = Callable[[Past, Ahead, Denoise, NoiseFn], Latent]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """What happened at one step of sampling. The last step's `x_prev` is the finished latent."""
 
     level: Level  # the noise level of x_t
     x_t: Latent  # the latent before the step
-    x0: Latent  # the estimate, from x_t, of the finished latent
-    x_prev: Latent  # the latent after the step ("prev": at a lower t, as the forward process counts)
+    x0: Latent  # the estimate of the clean latent (pred_original_sample in diffusers)
+    x_prev: Latent  # the latent after the step, at the next, lower noise level
 
 
 def identity(x: Latent, level: Level) -> Latent:
@@ -72,13 +75,13 @@ def callback_then(callback: Callback, on_step: OnStep) -> OnStep:
 
 
 def in_groups(groups: Sequence[tuple[Sequence[int], Denoise]]) -> Denoise:
-    """A `Denoise` for a batch that is denoised group by group: of each group its places in the batch, and by what."""
+    """A `Denoise` that splits a batch into groups, each with its indices and own `Denoise`, and joins the results."""
     if len(groups) == 1:
         return groups[0][1]
-    order = torch.tensor([place for places, _ in groups for place in places], device="cpu").argsort()
+    order = torch.tensor([i for indices, _ in groups for i in indices], device="cpu").argsort()
 
     def denoise(x_t: Latent, level: Level) -> tuple[Latent, Latent]:
-        estimates = [one(x_t[places], level) for places, one in groups]
+        estimates = [one(x_t[indices], level) for indices, one in groups]
         x0, eps = (torch.cat(parts)[order.to(x_t.device)] for parts in zip(*estimates, strict=True))
         return x0, eps
 
@@ -95,8 +98,8 @@ def sample(
 ) -> Iterator[Step]:
     """Take the latent x from the first level to the last, one step at a time.
 
-    The network is never evaluated at the last level. Evaluations at pure noise (alpha = 0) are not remembered: eps is
-    x itself there, and the direction in which VE latents move has no finite length.
+    The network is never evaluated at the last level. An evaluation at pure noise (alpha = 0) is used for its own step
+    only: the formulas of multistep samplers divide by alpha.
     """
     past: list[Evaluation] = []
     for i, (level, next_level) in enumerate(pairwise(levels), start=1):

@@ -1,9 +1,9 @@
 r"""Which noise levels a sampler visits: timestep spacings and sigma schedules.
 
-A model is trained on some thousand noise levels; a sampler visits a few of them, from the noisiest to the end. A
-*spacing* picks timesteps, and the schedule gives their levels. A *sigma schedule* picks the levels themselves, and the
-time that the network is told follows from them. Both are plain functions here, and each sampler's usual ones are in its
-row in `ldm/diffusion/samplers/table.py`.
+A model is trained on a thousand noise levels; a sampler visits a few of them, from the noisiest to the end. A *spacing*
+picks timesteps, and the noise schedule gives their levels. A *sigma schedule* picks the levels themselves, and the
+timesteps given to the network follow from them. Both are plain functions here; each sampler's default is in its row in
+`ldm/diffusion/samplers/table.py`.
 """
 
 import warnings
@@ -19,25 +19,25 @@ from ldm.diffusion.samplers import Sampler
 from ldm.errors import LdmError
 
 Numbers = Float[np.ndarray, "n"]
-MOST_SIGNAL = (
-    0.02  # of a latent's variance, in noise to start from; at Stable Diffusion's last timestep it is 0.0047
-)
-LARGEST_SIGMA = 4096.0  # stands for infinity, as in the reference, where a formula needs a finite noise level
+# Pure noise is a bad start where more of the latent's variance than this should be image. (At Stable Diffusion's last
+# timestep: 0.0047.)
+MAX_SIGNAL_AT_START = 0.02
+LARGEST_SIGMA = 4096.0  # stands for infinity where a finite sigma is needed, as in diffusers
 
 # --- spacings: (number of steps, length of the schedule) -> timesteps, in ascending order --------------------
 
 
 def leading(count: int, total: int) -> list[Time]:
-    """1, 51, ..., 901, 951 for 20 of 1000: Stable Diffusion's, whose training code had the offset of 1."""
+    """1, 51, ..., 901, 951 for 20 of 1000: Stable Diffusion's, whose DDIM code adds 1 (diffusers' `steps_offset`)."""
     return [t + 1 for t in leading_from_0(count, total)]
 
 
 def leading_from_0(count: int, total: int) -> list[Time]:
-    """0, 50, ..., 900, 950 for 20 of 1000: DDPM's.
+    """0, 50, ..., 900, 950 for 20 of 1000: "leading" without an offset, the default of diffusers' DDPM.
 
-    The reference's steps all have total // count timesteps, rounded down; for 334 of 1000 they would end at 666, with
-    nothing removed above. Where an eighth of the schedule or more would be left out, the steps are as even as whole
-    timesteps allow instead: 0, 2, 5, ..., 994, 997.
+    In diffusers every step spans total // count timesteps. For 334 of 1000 that is 2, and the grid would end at 666:
+    the noisiest third of the schedule would be skipped. Where an eighth or more would be skipped, we depart from
+    diffusers and space the steps as evenly as whole timesteps allow: 0, 2, 5, ..., 994, 997.
     """
     stride = total // count
     if count * stride > total * 7 / 8:
@@ -51,13 +51,13 @@ def trailing(count: int, total: int) -> list[Time]:
 
 
 def linspace(count: int, total: int) -> list[Time]:
-    """0, 52.6, ..., 946.4, 999 for 20 of 1000: both ends, and points between timesteps as they come; k-diffusion's."""
+    """0, 52.6, ..., 946.4, 999 for 20 of 1000: k-diffusion's. It includes both ends; other points may be fractional."""
     times: list[Time] = np.linspace(total - 1, 0, count)[::-1].tolist()
     return times
 
 
-def linspace_inner(count: int, total: int) -> list[Time]:
-    """50, 100, ..., 949, 999 for 20 of 1000: whole timesteps; of count + 1 the lowest, 0, is left out. DPM-Solver's."""
+def linspace_without_0(count: int, total: int) -> list[Time]:
+    """50, 100, ..., 949, 999 for 20 of 1000: count + 1 whole timesteps, without the lowest, 0. DPM-Solver's."""
     if count >= total:
         raise LdmError(
             f"{count} sampling steps; with this sampler the model's schedule allows at most {total - 1}"
@@ -67,14 +67,14 @@ def linspace_inner(count: int, total: int) -> list[Time]:
 
 
 SPACINGS: dict[str, Callable[[int, int], list[Time]]] = {
-    spacing.__name__: spacing for spacing in (leading, leading_from_0, trailing, linspace, linspace_inner)
+    spacing.__name__: spacing for spacing in (leading, leading_from_0, trailing, linspace, linspace_without_0)
 }
 
 
 def spaced_timesteps(count: int, total: int, spacing: str = "leading") -> list[Time]:
     """The timesteps that a sampler visits when it takes `count` steps through a schedule of `total`, noisiest first.
 
-    Raises `LdmError` unless 1 <= count <= total, and where a spacing leads past the end of the schedule.
+    Raises `LdmError` unless 1 <= count <= total, or if the spacing would go past the end of the schedule.
     """
     if not 1 <= count <= total:
         raise LdmError(
@@ -95,7 +95,7 @@ def spaced_timesteps(count: int, total: int, spacing: str = "leading") -> list[T
 
 
 def karras_sigmas(count: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Numbers:
-    r"""`count` noise levels from `sigma_max` down to `sigma_min`, ever closer together:
+    r"""`count` noise levels from `sigma_max` down to `sigma_min`, closer and closer together:
 
     $$\sigma_i = \left(\sigma_{\max}^{1/\rho} + \tfrac{i}{n-1} \left(\sigma_{\min}^{1/\rho}
                  - \sigma_{\max}^{1/\rho}\right)\right)^{\rho}, \qquad i = 0 \ldots n-1$$
@@ -115,9 +115,9 @@ def sigma_table(alpha_bar: Float[Tensor, "T"]) -> Float[np.ndarray, "T"]:
 
 
 def time_of(sigma: Numbers, table: Float[np.ndarray, "T"]) -> Numbers:
-    r"""The time whose noise level is sigma: the table inverted, with $\log\sigma$ linear between timesteps.
+    r"""The (fractional) timestep whose noise level is sigma, interpolating $\log\sigma$ linearly in the table.
 
-    k-diffusion does the same, to evaluate at levels in between a network that was trained on whole timesteps.
+    k-diffusion does the same, so that a network trained on whole timesteps can be evaluated at levels between them.
     """
     return np.interp(np.log(sigma), np.log(table), np.arange(len(table)))
 
@@ -126,9 +126,10 @@ def time_of(sigma: Numbers, table: Float[np.ndarray, "T"]) -> Numbers:
 
 
 def spaced_levels(times: Sequence[Time], alpha_bar: Float[Tensor, "T"]) -> list[Level]:
-    r"""The VP levels of these times. Between two timesteps, $\sigma / \alpha$ is linear.
+    r"""The VP levels of these timesteps. Between whole ones $\sigma / \alpha$ is interpolated linearly.
 
-    Raises IndexError for a whole timestep outside the schedule.
+    diffusers does the same; k-diffusion interpolates the logarithm, as `time_of` does. Raises IndexError for a whole
+    timestep outside the schedule.
     """
     table, alpha_bar = sigma_table(alpha_bar), alpha_bar.cpu()
     sigmas = np.interp(times, np.arange(len(table)), table)
@@ -138,60 +139,61 @@ def spaced_levels(times: Sequence[Time], alpha_bar: Float[Tensor, "T"]) -> list[
     ]
 
 
-def karras_levels(count: int, alpha_bar: Float[Tensor, "T"], whole: bool = False) -> list[Level]:
+def karras_levels(count: int, alpha_bar: Float[Tensor, "T"], round_timesteps: bool = False) -> list[Level]:
     r"""The VP levels of `karras_sigmas`, over the whole range of the schedule.
 
-    With `whole` the network is told the nearest timestep, although the level lies beside it: so does the reference's
-    DPM++ 2M.
+    With `round_timesteps`, t is rounded to a whole timestep although sigma is not, as in diffusers' DPM++ 2M.
     """
     table = sigma_table(alpha_bar)
     sigmas = karras_sigmas(count, table[0], table[-1])
-    times = time_of(sigmas, table)
-    told: list[Time] = times.round().astype(int).tolist() if whole else times.tolist()
-    return [vp_level_of(t, sigma) for t, sigma in zip(told, sigmas.tolist())]
+    fractional = time_of(sigmas, table)
+    times: list[Time] = fractional.round().astype(int).tolist() if round_timesteps else fractional.tolist()
+    return [vp_level_of(t, sigma) for t, sigma in zip(times, sigmas.tolist())]
 
 
 def sampler_levels(
     sampler: Sampler, steps: int | Sequence[Time], alpha_bar: Float[Tensor, "T"], spacing: str | None = None
 ) -> list[Level]:
-    r"""The levels of a number of steps, or of the timesteps themselves, and the one where the last step ends.
+    r"""The levels for `steps` (a number of sampling steps, or a list of timesteps), followed by the final level.
 
-    `spacing`, a name in `SPACINGS`, replaces the sampler's usual levels, Karras's included. The usual spacing of a
-    schedule that ends in pure noise ($\bar\alpha = 0$) is trailing, to start there (Lin et al. 2024, section 3.3).
-    Raises `LdmError` for steps that do not fit the schedule.
+    `spacing`, a name in `SPACINGS`, replaces the sampler's default levels, also Karras levels. For a schedule that ends
+    in pure noise ($\bar\alpha = 0$) the default is "trailing", which starts exactly there (Lin et al. 2024, section
+    3.3). Raises `LdmError` for steps that do not fit the schedule.
     """
-    usual = "trailing" if alpha_bar[-1] == 0 else sampler.spacing
+    default = "trailing" if alpha_bar[-1] == 0 else sampler.spacing
     if isinstance(steps, Sequence):
-        levels = spaced_levels(descending(steps, len(alpha_bar), spacing), alpha_bar)
+        levels = spaced_levels(check_timesteps(steps, len(alpha_bar), spacing), alpha_bar)
     elif sampler.karras and spacing is None:
-        spaced_timesteps(steps, len(alpha_bar), usual)  # raises for a number of steps that does not fit
-        levels = karras_levels(steps, alpha_bar, whole=sampler.spacing == "linspace_inner")
+        spaced_timesteps(steps, len(alpha_bar), default)  # raises for a number of steps that does not fit
+        levels = karras_levels(steps, alpha_bar, sampler.round_timesteps)
     else:
-        levels = spaced_levels(spaced_timesteps(steps, len(alpha_bar), spacing or usual), alpha_bar)
+        levels = spaced_levels(spaced_timesteps(steps, len(alpha_bar), spacing or default), alpha_bar)
     return [*levels, CLEAN if sampler.clean_end else vp_level(0, alpha_bar)]
 
 
-def descending(times: Sequence[Time], total: int, spacing: str | None = None) -> list[Time]:
-    """A caller's timesteps. Raises `LdmError` unless they fall from below `total` to 0 or more, without a `spacing`."""
+def check_timesteps(times: Sequence[Time], total: int, spacing: str | None = None) -> list[Time]:
+    """A list of timesteps, whole ones as int.
+
+    Raises `LdmError` unless they decrease and lie in [0, total - 1], and if a `spacing` is given as well.
+    """
     if spacing is not None:
         raise LdmError(f"the spacing {spacing!r} and a list of timesteps; expected one of the two")
-    if not times or not all(b < a for a, b in pairwise([total, *times, -0.5])):
-        raise LdmError(
-            f"the timesteps {list(times)}; expected falling numbers from {total - 1} at most to 0 at least"
-        )
+    if not (times and times[0] <= total - 1 and times[-1] >= 0 and all(b < a for a, b in pairwise(times))):
+        raise LdmError(f"the timesteps {list(times)}; expected decreasing numbers between {total - 1} and 0")
     return [int(t) if t == int(t) else float(t) for t in times]
 
 
 def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) -> Latent:
-    r"""Where an image from noise starts: at noise of variance 1, or of variance $\sigma^2$ (see `Sampler`).
+    r"""The latents that sampling starts from: noise of standard deviation 1 or $\sigma$ (see `Sampler.unit_start`).
 
-    Warns where the network expects a part of the image at the first level, since pure noise has none.
+    diffusers calls this factor `init_noise_sigma`, in VE units. Warns if the network expects part of an image at the
+    first level, since pure noise has none.
     """
     first = levels[0]
-    if first.alpha**2 > MOST_SIGNAL:
+    if first.alpha**2 > MAX_SIGNAL_AT_START:
         warnings.warn(
             f"the first of {len(levels) - 1} sampling steps is at t = {first.t:g}, where {first.alpha**2:.0%} of the "
-            "latent's variance should be image, but it starts from pure noise: expect faults. Take more steps, or a "
+            "latent's variance should be image, but it starts from pure noise: expect artefacts. Use more steps, or a "
             "sampler that starts at the noisiest timestep (euler, dpmpp_2m)",
             stacklevel=2,
         )

@@ -50,5 +50,5 @@ def test_the_home_folder_is_expanded_in_every_path_of_every_command(monkeypatch,
 
 
 def test_help_names_the_samplers_that_take_more_steps_than_the_models_default():
-    more = {name: s.usual_steps for name, s in SAMPLERS.items() if s.usual_steps}
+    more = {name: s.min_default_steps for name, s in SAMPLERS.items() if s.min_default_steps}
     assert set(more.values()) == {40} and f"at least 40 with {' and '.join(more)}," in sampling_help()

@@ -134,7 +134,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 2.0"),
         (
             ("--seed", "-2"),
-            "seed -2; expected a whole number from 0 to 2**32 - 1, or -1 to draw one at random",
+            "seed -2; expected a whole number from 0 to 2**32 - 1",
         ),
         (
             ("--seed", "4294967295", "--batch", "6"),
@@ -187,7 +187,7 @@ def test_a_sampler_that_is_not_known_is_exit_code_1(capsys, model, work):
 def test_a_size_that_the_model_cannot_make_is_exit_code_1(capsys, model, work, size):
     code, out, lines = run(capsys, "generate", "a dog", "--model", model, "--seed", 1, "--size", size)
     assert (code, out) == (1, "") and files(work) == []
-    assert lines[-1].startswith(f"ldm: a size of {size} pixels; both must be multiples of 2, such as ")
+    assert lines[-1].startswith(f"ldm: a size of {size} pixels; both sides must be multiples of 2, such as ")
 
 
 def test_an_empty_prompt_is_painted_without_guidance_by_words(capsys, model, work):

@@ -77,7 +77,7 @@ def test_weights_that_are_not_finite_are_told_apart():
 
 
 def test_arithmetic_outside_of_all_modules_is_said_to_be_it():
-    with pytest.raises(LdmError, match="first from no module, so from the arithmetic between them"):
+    with pytest.raises(LdmError, match="first from arithmetic outside all modules"):
         finite(lambda: torch.tensor([torch.inf]), network(), "here")
 
 

@@ -55,15 +55,15 @@ def test_a_vp_level_is_found_by_its_ve_sigma(sigma):
     assert level.alpha**2 + level.sigma**2 == pytest.approx(1, abs=1e-12)
 
 
-def test_log_snr_by_hand():
+def test_half_log_snr_by_hand():
     # alpha_bar 0.8: alpha / sigma = sqrt(0.8 / 0.2) = 2. As much noise as signal: 0.
-    assert vp(0.8).log_snr == pytest.approx(math.log(2), abs=1e-12)
-    assert vp(0.5).log_snr == pytest.approx(0, abs=1e-12)
+    assert vp(0.8).half_log_snr == pytest.approx(math.log(2), abs=1e-12)
+    assert vp(0.5).half_log_snr == pytest.approx(0, abs=1e-12)
 
 
 def test_pure_noise_and_a_clean_latent_are_the_two_ends():
     noise = Level(999, 0.0, 1.0)
-    assert (noise.log_snr, CLEAN.log_snr) == (-math.inf, math.inf)
+    assert (noise.half_log_snr, CLEAN.half_log_snr) == (-math.inf, math.inf)
     assert (noise.ve_sigma, CLEAN.ve_sigma) == (math.inf, 0.0)
     x0, eps = one(3), one(5)
     assert noise.mix(x0, eps).item() == 5 and CLEAN.mix(x0, eps).item() == 3

@@ -41,7 +41,7 @@ def test_twenty_steps_in_the_published_spacings():
     assert spaced_timesteps(20, 1000, "leading_from_0") == list(range(950, -1, -50))
     assert spaced_timesteps(20, 1000, "trailing") == list(range(999, 48, -50))
     assert spaced_timesteps(20, 1000, "linspace") == pytest.approx([999 - i * 999 / 19 for i in range(20)])
-    inner = spaced_timesteps(20, 1000, "linspace_inner")
+    inner = spaced_timesteps(20, 1000, "linspace_without_0")
     assert inner[:3] == [999, 949, 899] and inner[-1] == 50
 
 
@@ -51,7 +51,7 @@ def test_four_steps_of_ten_by_hand():
     assert spaced_timesteps(4, 10, "leading") == [8, 6, 3, 1]
     assert spaced_timesteps(4, 10, "trailing") == [9, 7, 4, 1]
     assert spaced_timesteps(4, 10, "linspace") == [9, 6, 3, 0]
-    assert spaced_timesteps(4, 10, "linspace_inner") == [9, 7, 4, 2]
+    assert spaced_timesteps(4, 10, "linspace_without_0") == [9, 7, 4, 2]
 
 
 def test_the_references_leading_steps_are_equally_long_unless_they_leave_out_an_eighth_of_the_schedule():
@@ -89,7 +89,7 @@ def test_spacings_that_cannot_use_every_timestep_say_so():
     with pytest.raises(LdmError, match="starts its grid at 1.*at most 999"):
         spaced_timesteps(1000, 1000, "leading")
     with pytest.raises(LdmError, match="1000 sampling steps; .*at most 999"):
-        spaced_timesteps(1000, 1000, "linspace_inner")
+        spaced_timesteps(1000, 1000, "linspace_without_0")
 
 
 def test_an_unknown_spacing_is_an_error():
@@ -159,7 +159,7 @@ def test_levels_lead_from_the_noisiest_one_to_a_clean_latent(name, count):
     path = levels(name, count)
     assert len(path) == count + 1 and path[0].t == pytest.approx(999)
     assert path[0].ve_sigma == pytest.approx(sigma_table(ALPHA_BAR)[-1])
-    assert all(a.log_snr < b.log_snr for a, b in zip(path, path[1:]))
+    assert all(a.half_log_snr < b.half_log_snr for a, b in zip(path, path[1:]))
     assert path[-1] == CLEAN
 
 

@@ -156,7 +156,7 @@ def test_every_sampler_takes_by_default_as_many_steps_as_make_samplers_found_eno
     assert {row[0] for row in table} == set(SAMPLERS)
     for name, *shares in table:
         enough = min(count for count, share in zip(counts, shares) if share == "100%")
-        assert enough == max(TINY_STEPS, SAMPLERS[name].usual_steps), name
+        assert enough == max(TINY_STEPS, SAMPLERS[name].min_default_steps), name
     right = {row[0]: row[1].replace("%", " %") for row in table}
     card = flat(text(TINY / "README.md"))
     assert f"PLMS gets {right['plms']} of 32 images right in 20 steps" in card

@@ -49,8 +49,8 @@ def test_vp_level_of_a_ratio():
 def test_ddim_noise():
     r"""Two forms of the same at VP levels; the first one at any.
 
-    $$\sigma_t = \eta\,\sigma' \sqrt{1 - \left(\frac{\alpha\,\sigma'}{\alpha'\,\sigma}\right)^2}
-               = \eta \sqrt{\frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}}$$
+    $$\sigma_\eta = \eta\,\sigma' \sqrt{1 - \left(\frac{\alpha\,\sigma'}{\alpha'\,\sigma}\right)^2}
+                = \eta \sqrt{\frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}}$$
     """
     for eta in (0.0, 0.4, 1.0):
         agree(
@@ -64,7 +64,7 @@ def test_ddim_noise():
 def test_ddim_update():
     r"""With noise; without, in the tour (and at VP levels).
 
-    $$x' = \alpha'\,\hat x_0 + \sqrt{\sigma'^2 - \sigma_t^2}\;\hat\epsilon + \sigma_t\, z$$
+    $$x' = \alpha'\,\hat x_0 + \sqrt{\sigma'^2 - \sigma_\eta^2}\;\hat\epsilon + \sigma_\eta\, z$$
 
     $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
     """
@@ -108,7 +108,7 @@ def test_posterior():
 def test_ddpm_step():
     r"""With either of the two variances.
 
-    $$x' = \tilde\mu(x_t, \hat x_0) + \sigma z$$
+    $$x' = \tilde\mu(x_t, \hat x_0) + \sqrt{w}\, z$$
     """
     x_t, x0, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
     beta = 1 - A_T / A_PREV
@@ -229,7 +229,7 @@ def test_lms_step():
 def test_plms_extrapolation():
     r"""From two, three and four guesses; index 0 is the newest.
 
-    $$\epsilon' = \tfrac12 (3\epsilon_0 - \epsilon_1), \quad
+    $$\bar\epsilon = \tfrac12 (3\epsilon_0 - \epsilon_1), \quad
       \tfrac1{12} (23\epsilon_0 - 16\epsilon_1 + 5\epsilon_2), \quad
       \tfrac1{24} (55\epsilon_0 - 59\epsilon_1 + 37\epsilon_2 - 9\epsilon_3)$$
     """
@@ -240,13 +240,13 @@ def test_plms_extrapolation():
     agree(extrapolated_eps(oldest_first), (55 * e[0] - 59 * e[1] + 37 * e[2] - 9 * e[3]) / 24)
 
 
-def test_log_snr():
+def test_half_log_snr():
     r"""Half the logarithm of the signal-to-noise ratio.
 
     $$\lambda = \log\frac{\alpha}{\sigma} = \tfrac12 \log\frac{\alpha^2}{\sigma^2}$$
     """
-    agree(HERE.log_snr, np.log(A_T / (1 - A_T)) / 2)
-    agree(ANY.log_snr, np.log(ANY.alpha / ANY.sigma))
+    agree(HERE.half_log_snr, np.log(A_T / (1 - A_T)) / 2)
+    agree(ANY.half_log_snr, np.log(ANY.alpha / ANY.sigma))
 
 
 def test_dpmpp_2m_update():

@@ -1,8 +1,8 @@
 r"""Euler ancestral ("Euler a"): steps below the target noise level, then adds noise back up to it.
 
-How far below? Such that the step has the mean and the variance of DDPM's step back from $x_t$ given $x_0$ ("ancestral"
-sampling). As there, errors of one step are not carried along forever; and the image goes on changing, however many
-steps there are. It is DDIM with eta = 1, at Euler's levels.
+How far below? Just so far that the step has the mean and variance of $q(x' \mid x_t, x_0)$, DDPM's step ("ancestral"
+sampling). As in DDPM, fresh noise overwrites earlier errors; and the image does not converge: with more steps it
+becomes a different image. It is DDIM with eta = 1, at Euler's levels.
 
 Source: k-diffusion's `sample_euler_ancestral`; the variance is that of Ho et al. 2020, eq. 7.
 """
@@ -14,7 +14,7 @@ from ldm.diffusion.sample import Ahead, Denoise, NoiseFn, Past
 
 
 def down_and_up(level: Level, next_level: Level) -> tuple[float, float]:
-    r"""How much noise Euler's step leaves, and how much fresh noise then leads up to $\sigma'$:
+    r"""How much noise is left after Euler's step down, and how much fresh noise then brings it back up to $\sigma'$:
 
     $$\sigma_{down} = \sigma' \cdot \frac{\alpha\,\sigma'}{\alpha'\,\sigma}, \qquad
       \sigma_{up}^2 = \sigma'^2 - \sigma_{down}^2$$

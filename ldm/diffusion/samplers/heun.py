@@ -1,9 +1,8 @@
-r"""Heun: look ahead, then take the mean of both directions.
+r"""Heun: take a trial step, then step along the mean of the directions at its start and end.
 
-Euler's method goes in the direction of the level it comes from. Heun's method goes there too, evaluates the network
-again where it arrives, and then repeats the step from its start, in the mean of the two directions. That is twice the
-work, but the error falls with the square of the number of steps: halving Euler's steps halves its error, halving Heun's
-quarters it.
+Euler's method follows the direction at the start of the step. Heun's method takes that step as a trial, evaluates the
+network again at its end, and then takes the step from the start along the mean of the two directions. That is twice the
+work, but the error falls with the square of the step size: twice as many steps halve Euler's error and quarter Heun's.
 
 Source: Karras et al. 2022, algorithm 1 (and k-diffusion's `sample_heun`).
 """
@@ -27,9 +26,9 @@ def heun_step(x_t: Latent, eps: Latent, eps_next: Latent, level: Level, next_lev
 
 
 def heun(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn) -> Latent:
-    r"""Heun's update. n steps take 2n - 1 evaluations: the last step is Euler's.
+    r"""Heun's update. The last step is Euler's, so n steps take 2n - 1 evaluations.
 
-    So is the first one if it starts from pure noise, where the step in $\sigma / \alpha$ is infinitely long.
+    The first step is Euler's too if it starts from pure noise, where the step in $\sigma / \alpha$ is infinitely long.
     """
     now, next_level = past[-1], ahead[0]
     x_euler = euler(past, ahead, denoise, noise_fn)

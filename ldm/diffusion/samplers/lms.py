@@ -1,10 +1,10 @@
-r"""LMS: a polynomial through the last directions, integrated over the coming step.
+r"""LMS (linear multistep): a polynomial through the last directions, integrated over the coming step.
 
 The same idea as PLMS (`ldm/diffusion/samplers/plms.py`), applied to $dy/ds = \hat\epsilon$ (see `euler.py`) with steps
-of any length: the weights of the remembered directions are not fixed numbers but integrals over the levels visited.
+of any length: the weights of the earlier directions are not constants but depend on the levels visited.
 
 Source: the Adams-Bashforth formulas for uneven steps (Hairer, Norsett & Wanner 1993, section III.5), as in
-k-diffusion's `sample_lms`, which integrates numerically; for a polynomial that is not needed.
+k-diffusion's `sample_lms`, which integrates numerically; here the polynomials are integrated exactly.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def lms_weights(sigmas: Sequence[float], next_sigma: float) -> list[float]:
     the integral of Lagrange's polynomial that is 1 at level j and 0 at the others. `sigmas` are the VE noise levels of
     the directions, the newest last, all different.
     """
-    # Relative to the step's start: far from 0, powers of sigma would be differences of large numbers.
+    # Measured from the step's start; with large sigmas the integral would be a small difference of large numbers.
     nodes, length = [s - sigmas[-1] for s in sigmas], next_sigma - sigmas[-1]
     weights = []
     for j, node in enumerate(nodes):

@@ -1,12 +1,12 @@
-r"""PLMS: DDIM with Adams-Bashforth multistep. Stable Diffusion 1's own default.
+r"""PLMS (pseudo linear multistep): DDIM that extrapolates from its last estimates, by Adams-Bashforth formulas.
 
-DDIM goes straight on in the direction of the noise estimated now, and lands beside a path that bends. The estimates of
+DDIM goes straight on in the direction of the noise estimated now, and so leaves a path that curves. The estimates of
 the last steps tell how the direction has been turning: a line, a parabola or a cubic through them predicts its mean
-over the coming step. This takes no more evaluations of the network, except one at the first step, where there is
-nothing to look back at.
+over the coming step. This needs no extra evaluations of the network, apart from one at the first step, where there are
+no earlier estimates.
 
 Source: Liu et al. 2022 (PNDM), section 3, where these steps follow a start of three costly Runge-Kutta steps; Stable
-Diffusion's `plms.py` omits them, and that variant is the one here.
+Diffusion's `plms.py` omits them (in diffusers: `PNDMScheduler` with `skip_prk_steps`), and so do we.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ from ldm.diffusion.samplers.euler import euler
 
 
 def extrapolated_eps(eps: Sequence[Latent]) -> Latent:
-    r"""The mean noise to expect over the coming step, from the estimates of the last ones, the newest last:
+    r"""The mean noise to expect over the coming step, from the estimates of the last steps (`eps`, oldest first):
 
-    $$\epsilon' = \tfrac12 (3\epsilon_0 - \epsilon_1), \quad
+    $$\bar\epsilon = \tfrac12 (3\epsilon_0 - \epsilon_1), \quad
       \tfrac1{12} (23\epsilon_0 - 16\epsilon_1 + 5\epsilon_2), \quad
       \tfrac1{24} (55\epsilon_0 - 59\epsilon_1 + 37\epsilon_2 - 9\epsilon_3)$$
 
-    with $\epsilon_i$ from i steps ago, for two, three and four of them; a single one is returned as it is. (Each is the
-    integral of the polynomial through the points: the Adams-Bashforth formulas.) Source: Liu et al. 2022, section 3,
-    for four.
+    for two, three and four estimates, where $\epsilon_i$ is the one from i steps ago; a single one is returned as it
+    is. (Each formula integrates the polynomial through the points: Adams-Bashforth.) Source: Liu et al. 2022, section
+    3, for four.
     """
     weights = {1: (1,), 2: (3, -1), 3: (23, -16, 5), 4: (55, -59, 37, -9)}[len(eps)]
     newest_first = list(reversed(eps))
@@ -37,7 +37,7 @@ def extrapolated_eps(eps: Sequence[Latent]) -> Latent:
 
 
 def plms_step(x_t: Latent, eps: Latent, level: Level, next_level: Level) -> Latent:
-    r"""One step along a given noise: Euler's, with the $\hat x_0$ that this noise leaves of $x_t$.
+    r"""Euler's step with a given noise estimate: $\hat x_0$ is what remains of $x_t$ after removing it.
 
     Source: Liu et al. 2022, section 3, whose "transfer part" is DDIM's step (Song et al. 2021, eq. 12) in other
     symbols.
@@ -49,9 +49,10 @@ def plms_step(x_t: Latent, eps: Latent, level: Level, next_level: Level) -> Late
 def plms(past: Past, ahead: Ahead, denoise: Denoise, noise_fn: NoiseFn) -> Latent:
     r"""PLMS's update. The first step takes two evaluations: at its start, and where it would land.
 
-    Their mean is the direction of that step (Heun's method), and the second one is not remembered. From a v-prediction,
-    its noise is remembered, as in Stable Diffusion's code; diffusers remembers v instead. A step that starts from pure
-    noise is Euler's, since no estimate of the noise determines $x_0$ there; the one after it is then the first.
+    Their mean is the direction of that step (Heun's method), and the second one is not remembered. If the network
+    predicts v, the noise computed from it is remembered, as in Stable Diffusion's code; diffusers remembers v instead.
+    A step that starts from pure noise is Euler's, since an estimate of the noise does not determine $x_0$ there; the
+    next step then counts as the first.
     """
     now, next_level = past[-1], ahead[0]
     if now.level.alpha == 0:

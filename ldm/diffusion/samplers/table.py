@@ -1,7 +1,7 @@
 r"""The samplers by name: the one list from which `--help`, the docs and the records in PNG files are made.
 
-A sampler is one row here and one file in this folder, named alike; the file's function of that name is the update (see
-`ldm/diffusion/sample.py`). An image from noise is
+A sampler is a row here and a file of the same name in this folder, whose function of that name is the update (see
+`ldm/diffusion/sample.py`). Generating from noise is
 
     sampler = find_sampler("dpmpp_2m_karras")
     levels = sampler_levels(sampler, steps, alpha_bar)
@@ -9,7 +9,7 @@ A sampler is one row here and one file in this folder, named alike; the file's f
     for step in sample(sampler.update, denoise, x, levels, noise_fn, on_step):
         x = step.x_prev
 
-and image to image starts further down, at that level's noise:
+Image to image starts at a later, less noisy level, from the image's latent noised to that level:
 
     levels = levels[start:]
     x = levels[0].mix(latent, noise_fn())
@@ -17,8 +17,8 @@ and image to image starts further down, at that level's noise:
 with `sampler_levels` and `initial_latents` from `ldm/diffusion/spacing.py`.
 
 How many steps? A model has a default number (`config.defaults.steps`), at which most samplers work. PLMS and LMS
-extrapolate from the last steps, which is inaccurate when steps are long: with 20 steps of the tiny model PLMS gets the
-colours of every other image wrong. So they take at least 40 by default (measured: `docs/samplers.md`).
+extrapolate from the last steps, which is inaccurate when steps are long: with 20 steps, PLMS gets the colours of about
+half the tiny model's images wrong. So they take at least 40 by default (measured: `docs/samplers.md`).
 """
 
 from dataclasses import dataclass, replace
@@ -33,30 +33,34 @@ from ldm.errors import LdmError
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler and the levels it usually visits."""
+    """A sampler and its default levels."""
 
-    name: str  # ComfyUI's (`plms` is ours); also that of the file and of the update in it
-    label: str  # AUTOMATIC1111's
+    # The name as in the program ComfyUI (but `plms` is ours); with "_karras", its scheduler "karras".
+    name: str
+    label: str  # the name in AUTOMATIC1111's web interface
     description: str
-    spacing: str = "linspace"  # of its timesteps: see `spacing.py`
-    karras: bool = False  # the levels of Karras et al. 2022 in place of that spacing
-    clean_end: bool = True  # to alpha = 1; otherwise to the first timestep's level, as in Stable Diffusion
-    unit_start: bool = True  # from noise of variance 1; otherwise of sigma^2, k-diffusion's (0.2 % less)
-    usual_steps: int = 0  # by default, where the model's own default is fewer; measured: docs/samplers.md
+    spacing: str = "linspace"  # a spacing of timesteps in `spacing.py`
+    karras: bool = False  # use the levels of Karras et al. 2022 instead of a spacing
+    round_timesteps: bool = False  # to whole ones at Karras levels, as diffusers' DPM++ 2M does
+    # The last step ends at a clean latent (diffusers' `set_alpha_to_one`); if False, at the level of timestep 0.
+    clean_end: bool = True
+    # The initial noise has standard deviation 1; if False, the first level's sigma (k-diffusion; 0.998 at t = 999).
+    unit_start: bool = True
+    min_default_steps: int = 0  # the default number of steps is at least this; measured: docs/samplers.md
 
     @property
     def update(self) -> Any:
         """The function that takes the latent from one level to the next: an `Update` of `ldm/diffusion/sample.py`."""
         file = self.name.removesuffix("_karras")
-        # Imported on first use: --help and the records in PNG files need names alone, and do not wait for torch.
+        # Imported on first use: --help and the records in PNG files need only names, and do not wait for torch.
         return getattr(import_module(f"ldm.diffusion.samplers.{file}"), file)
 
     def with_eta(self, eta: float | None) -> Any:
-        """The update, adding the noise that `eta` asks for. Raises `LdmError` if this sampler knows no eta."""
+        """The update with its `eta` set, if one is given. Raises `LdmError` if this sampler has none."""
         if eta is None:
             return self.update
         if "eta" not in signature(self.update).parameters:
-            raise LdmError(f"an eta of {eta} with {self.label}, which knows none; leave it out, or take DDIM")
+            raise LdmError(f"eta={eta} with {self.label}, which has no eta; leave it out, or use DDIM")
         return partial(self.update, eta=eta)
 
 
@@ -66,20 +70,26 @@ ROWS = (
     Sampler(
         "plms",
         "PLMS",
-        "DDIM with multistep; Stable Diffusion 1's own",
+        "DDIM with multistep",
         "leading",
         clean_end=False,
-        usual_steps=40,
+        min_default_steps=40,
     ),
     Sampler("euler", "Euler", "DDIM at evenly spaced levels, to the end", unit_start=False),
     Sampler("euler_ancestral", "Euler a", "Euler with fresh noise at each step", unit_start=False),
-    Sampler("heun", "Heun", "second order, two evaluations a step", unit_start=False),
-    Sampler("lms", "LMS", "linear multistep, up to fourth order", unit_start=False, usual_steps=40),
-    Sampler("dpmpp_2m", "DPM++ 2M", "second order, multistep: good in 15 to 25 steps", "linspace_inner"),
+    Sampler("heun", "Heun", "second order, two evaluations per step", unit_start=False),
+    Sampler("lms", "LMS", "linear multistep, up to fourth order", unit_start=False, min_default_steps=40),
+    Sampler(
+        "dpmpp_2m",
+        "DPM++ 2M",
+        "second order, multistep: good in 15 to 25 steps",
+        "linspace_without_0",
+        round_timesteps=True,
+    ),
 )
-# k-diffusion's samplers solve an equation and may visit any levels.
+# k-diffusion's samplers solve a differential equation in sigma, and may visit any levels.
 KARRAS = tuple(
-    replace(row, name=f"{row.name}_karras", label=f"{row.label} Karras", karras=True, usual_steps=0)
+    replace(row, name=f"{row.name}_karras", label=f"{row.label} Karras", karras=True, min_default_steps=0)
     for row in ROWS
     if row.spacing.startswith("linspace")
 )
@@ -88,7 +98,7 @@ ALIASES = {row.label.lower(): row.name for row in SAMPLERS.values() if row.label
 
 
 def find_sampler(name: str) -> Sampler:
-    """The sampler of a name, ours or AUTOMATIC1111's, in any case. Raises `LdmError` for another, with the nearest."""
+    """Look a sampler up by our name or AUTOMATIC1111's, ignoring case. Raises `LdmError` for an unknown name."""
     known = name.lower()
     known = ALIASES.get(known, known)
     if known in SAMPLERS:
