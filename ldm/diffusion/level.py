@@ -4,8 +4,8 @@ A noisy latent is a weighted sum of a clean latent $x_0$ and standard normal noi
 
 $$x = \alpha\,x_0 + \sigma\,\epsilon$$
 
-(This $\alpha$ is not DDPM's, where $\alpha_t = 1 - \beta_t$.) Families of diffusion models differ in how the two weights
-depend on one another:
+(This $\alpha$ is not DDPM's, where $\alpha_t = 1 - \beta_t$.) Families of diffusion models differ in how
+the two weights depend on one another:
 
 - variance preserving (VP; DDPM, Stable Diffusion): $\alpha = \sqrt{\bar\alpha}$ and $\sigma = \sqrt{1 - \bar\alpha}$,
   so a latent of variance 1 keeps variance 1; with zero terminal SNR the last level is pure noise, $\alpha = 0$;

@@ -1,7 +1,7 @@
 r"""Euler: the simplest way to solve a differential equation, and DDIM under another name.
 
-Write a latent in VE form, $y = x / \alpha = x_0 + s\,\epsilon$ with $s = \sigma / \alpha$. As s falls, y follows an ordinary
-differential equation, the *probability flow ODE*, along the estimated noise:
+Write a latent in VE form, $y = x / \alpha = x_0 + s\,\epsilon$ with $s = \sigma / \alpha$. As s falls, y follows an
+ordinary differential equation, the *probability flow ODE*, along the estimated noise:
 
 $$\frac{dy}{ds} = \frac{y - \hat x_0(y, s)}{s} = \hat\epsilon$$
 
