@@ -89,16 +89,15 @@ def encoded_parts(prompt: str, weighting: bool) -> list[str]:
 def prompt_words(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Word]:
     """The words of the prompt with the positions of their tokens; words that are truncated away are left out."""
     parts = encoded_parts(prompt, weighting)
-    pieces, words, position = iter([piece for part in parts for piece in tokenizer.pieces(part)]), [], 1
+    tokens, words, position = iter([token for part in parts for token in tokenizer.pieces(part)]), [], 1
     for text in [word for part in parts for word in tokenizer.words(part)]:
         first = position
-        for piece in pieces:
+        for token in tokens:
             position += 1
-            if piece.endswith(END_OF_WORD) or piece == text:  # a special token has no end-of-word mark
+            if token.endswith(END_OF_WORD) or token == text:  # a special token has no end-of-word mark
                 break
-        kept = range(
-            first, min(position, tokenizer.context_length - 1)
-        )  # the last position is for the end token
+        # The last position is for the end token.
+        kept = range(first, min(position, tokenizer.context_length - 1))
         if kept:
             words.append(Word(text, tuple(kept)))
     return words
@@ -132,17 +131,16 @@ class Recording:
 
     def __init__(self, model: LatentDiffusion, prompt: str, weighting: bool = True):
         self.prompt = prompt
-        tokens = [
-            token for part in encoded_parts(prompt, weighting) for token in model.tokenizer.pieces(part)
-        ]
-        self.tokens = tokens[: model.tokenizer.context_length - 2]
-        self.words = prompt_words(model.tokenizer, prompt, weighting)
+        parts, tokenizer = encoded_parts(prompt, weighting), model.tokenizer
+        tokens = [token for part in parts for token in tokenizer.pieces(part)]
+        self.tokens = tokens[: tokenizer.context_length - 2]
+        self.words = prompt_words(tokenizer, prompt, weighting)
         self.steps: list[RecordedStep] = []
         self._model = model
         self._evaluation: _Evaluation | None = None
 
     def watch(self, progress: Progress | None = None) -> Progress:
-        """A `progress` for `generate` that records each step and passes it on to `progress`, if there is one."""
+        """Returns a `progress` for `generate` that records each step and passes it on to another one, if given."""
 
         def watched(sampling: Iterator[Step], count: int) -> Iterable[Step]:
             if self.steps:
