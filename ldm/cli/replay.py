@@ -41,7 +41,9 @@ def replay(options: argparse.Namespace) -> None:
     # Everything is found, and its hash compared, before anything is opened.
     init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
     name = options.model or find_recorded("model", then.model, then.model_files, source)
-    vae = options.vae or (then.vae and find_recorded("vae", then.vae, then.vae_files, source))
+    vae: str | None = options.vae
+    if vae is None and then.vae is not None:
+        vae = find_recorded("vae", then.vae, then.vae_files, source)
     compiled = bool(options.compile)
     model = load_model(
         name,

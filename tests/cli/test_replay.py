@@ -279,6 +279,14 @@ def test_a_model_elsewhere_is_named_and_not_opened(generate, again, work, monkey
     assert code == 1 and "which is neither a name under weights/ nor beside it; add --model " in line
 
 
+@pytest.mark.parametrize("name", ["", ".", "other"])
+def test_a_vae_elsewhere_is_named_and_not_opened(generate, again, work, unopened, name):
+    (work / "other").symlink_to(work / "weights/small")
+    rewrite(generate(), vae=name)
+    code, [line] = again()
+    assert code == 1 and f"was made with {name!r}, which is neither a name under weights/ nor beside" in line
+
+
 def test_a_model_in_the_working_folder_is_not_mistaken_for_one_under_weights(generate, again, work, unopened):
     generate()
     (work / "small").symlink_to(work / "weights/small")
