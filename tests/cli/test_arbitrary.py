@@ -76,7 +76,7 @@ REPEATABLE = settings(
 
 @pytest.fixture
 def folder(tmp_path, model, monkeypatch):
-    r"""A folder with pictures, good and broken, and a model that is loaded once."""
+    r"""A folder with images, good and broken, and a model that is loaded once."""
     real = ldm.load
     load = cache(lambda **options: real(model, **options))
     monkeypatch.setattr(

@@ -68,7 +68,7 @@ def test_what_is_not_there_is_one_clear_line(capsys, work, command):
     assert (code, out, files(work)) == (1, "", []) and "model" in line and "bug" not in line
 
 
-def test_a_converted_and_an_exported_model_paint_the_same_picture(capsys, model, work):
+def test_a_converted_and_an_exported_model_generate_the_same_image(capsys, model, work):
     expected = paint(capsys, model, "a.png")
     assert run(capsys, "export", model, "one.safetensors", "--to", "compvis")[:2] == (0, "one.safetensors\n")
     assert paint(capsys, "one.safetensors", "b.png") == expected

@@ -1,4 +1,4 @@
-r"""What painting needs: a model, a device, pictures to start from; and how each can be missing."""
+r"""What generating needs: a model, a device, images to start from; and how each can be missing."""
 
 import contextlib
 import hashlib
@@ -23,7 +23,7 @@ from tests.cli.terminal import run, wrong
 from tests.small import CONFIG, write_small_model
 
 
-def test_a_picture_too_large_for_the_memory_is_one_clear_line(capsys, model, monkeypatch):
+def test_an_image_too_large_for_the_memory_is_one_clear_line(capsys, model, monkeypatch):
     def generate(self, *_, **__):
         raise RuntimeError(
             "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"
@@ -123,7 +123,7 @@ def inputs(monkeypatch):
     return seen
 
 
-def test_a_picture_to_start_from_and_a_mask_reach_the_model_and_the_record(capsys, model, work, inputs):
+def test_an_image_to_start_from_and_a_mask_reach_the_model_and_the_record(capsys, model, work, inputs):
     Image.new("RGB", (16, 16), "red").save(work / "dog.png")
     Image.new("L", (24, 16), "white").save(work / "mask.png")
     given = ("--init", "dog.png", "--strength", 0.5, "--mask", "mask.png", "--keep-pixels")
@@ -167,14 +167,14 @@ def test_a_strength_that_was_left_out_is_recorded_as_what_was_taken(
     assert read_record(work / "a.png").strength == inputs["strength"] == strength
 
 
-def test_a_picture_to_start_from_that_is_not_there_is_one_clear_line(capsys, model, work):
+def test_an_image_to_start_from_that_is_not_there_is_one_clear_line(capsys, model, work):
     for options in (("--init", "no.png"), ("--init", "no.png", "--mask", "no.png")):
         code, _, [line] = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, *options)
         assert code == 1 and line == "ldm: cannot read no.png: No such file or directory"
 
 
 @pytest.mark.parametrize(("brackets", "expected"), [((), True), (("--no-weighting",), False)])
-def test_a_traced_picture_is_painted_under_the_recorder_and_its_report_is_named(
+def test_a_traced_image_is_generated_under_the_recorder_and_its_report_is_named(
     capsys, model, work, monkeypatch, brackets, expected
 ):
     class Recording:

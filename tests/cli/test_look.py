@@ -1,4 +1,4 @@
-r"""`ldm info`, `ldm explore`, `ldm shapes`: looking at a picture, and inside."""
+r"""`ldm info`, `ldm explore`, `ldm shapes`: looking at an image, and inside."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from tests.images.test_metadata import RECORD, write_picture
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_info_says_what_made_a_picture(capsys, work):
+def test_info_says_what_made_an_image(capsys, work):
     write_picture(work / "dog.png", RECORD)
     code, out, err = run(capsys, "info", "dog.png")
     assert (code, err) == (0, [])
@@ -38,7 +38,7 @@ def test_info_says_what_made_a_picture(capsys, work):
     ]
 
 
-def test_info_says_from_what_a_picture_was_made(capsys, work):
+def test_info_says_from_what_an_image_was_made(capsys, work):
     init, mask = File("dog.png", "c" * 64), File("mask.png", "d" * 64)
     made = replace(
         RECORD,
@@ -80,7 +80,7 @@ def test_info_does_not_wait_for_torch(work):
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr
 
 
-def test_info_on_a_picture_of_another_program_is_one_clear_line(capsys, work):
+def test_info_on_an_image_of_another_program_is_one_clear_line(capsys, work):
     Image.new("RGB", (8, 8)).save(work / "x.png")
     code, out, [line] = run(capsys, "info", "x.png")
     assert (code, out) == (1, "") and line.startswith("ldm: x.png has no record of how it was made; ")

@@ -1,4 +1,4 @@
-r"""`ldm generate --prompts`: the pictures of a list, however often interrupted and however many paint it."""
+r"""`ldm generate --prompts`: the images of a list, however often interrupted, in however many processes."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_list_becomes_pictures_named_after_line_and_seed(paint, model, work):
+def test_a_list_becomes_images_named_after_line_and_seed(paint, model, work):
     code, out, err = paint()
     assert (code, err) == (0, []) and out.splitlines() == [f"out/{name}" for name in NAMES]
     # The seeds count on through the list, four pictures in a group: the fifth begins the second one.
@@ -49,7 +49,7 @@ def test_a_list_becomes_pictures_named_after_line_and_seed(paint, model, work):
     assert (record.prompt, record.seed, record.group) == ("red", 11, Group(0, 2))
 
 
-def test_each_picture_is_the_one_of_its_prompt_and_seed_alone(paint, model, work):
+def test_each_image_is_the_one_of_its_prompt_and_seed_alone(paint, model, work):
     paint()
     alone = np.asarray(ldm.load(model).generate("red dog", seed=10)[0]).astype(int)
     assert np.abs(pixels(work / "out/00003-10.png") - alone).max() <= 1
@@ -62,7 +62,7 @@ def test_the_strength_that_was_taken_is_recorded(paint, work):
     assert read_record(work / "out" / NAMES[0]).strength == 0.75
 
 
-def test_a_picture_painted_again_alone_does_not_miss_a_longer_prompt_beside_it(
+def test_an_image_generated_again_alone_does_not_miss_a_longer_prompt_beside_it(
     capsys, model, paint, prompts, work
 ):
     prompts.write_text("a dog\n" + "red dog " * 20)  # chunks make contexts longer, of a whole group
@@ -73,7 +73,7 @@ def test_a_picture_painted_again_alone_does_not_miss_a_longer_prompt_beside_it(
     assert (code, err) == (0, ["the same pixels as out/00001-7.png"])
 
 
-def test_it_goes_on_where_it_was_interrupted_and_paints_the_same_bytes(paint, work, monkeypatch):
+def test_it_goes_on_where_it_was_interrupted_and_generates_the_same_bytes(paint, work, monkeypatch):
     paint(out="whole")
     painted = []
 
@@ -125,7 +125,7 @@ def test_what_another_process_has_written_meanwhile_is_never_replaced(paint, mod
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkeypatch, world):
+def test_processes_share_the_groups_and_generate_the_same_bytes(paint, work, monkeypatch, world):
     paint(out="alone")
     shares = []
     for rank in range(world):
@@ -139,7 +139,7 @@ def test_processes_share_the_groups_and_paint_the_same_bytes(paint, work, monkey
 
 
 @pytest.mark.long
-def test_under_torchrun_two_processes_paint_what_one_paints(paint, model, prompts, work):
+def test_under_torchrun_two_processes_generate_what_one_generates(paint, model, prompts, work):
     paint(out="alone")
     torchrun = (
         "-m",
@@ -168,7 +168,7 @@ def test_without_a_seed_it_is_the_same_one_each_time(capsys, model, prompts, wor
     assert files(work) == ["list.txt", *out.splitlines()]
 
 
-def test_another_picture_in_its_place_is_an_error_and_is_kept(paint, prompts, work):
+def test_another_image_in_its_place_is_an_error_and_is_kept(paint, prompts, work):
     paint()
     before = contents(work / "out")
     for change in ("list", "option"):
@@ -229,7 +229,7 @@ def test_options_that_do_not_go_together_are_wrong_usage(capsys, arguments, mess
     assert wrong(capsys, "generate", "--prompts", "l.txt", *arguments) == f"ldm generate: error: {message}"
 
 
-def test_a_list_whose_seeds_would_run_over_is_an_error_before_anything_is_painted(paint, work):
+def test_a_list_whose_seeds_would_run_over_is_an_error_before_anything_is_generated(paint, work):
     code, out, [line] = paint("--seed", 2**32 - 5)
     assert (code, out) == (1, "") and line.startswith(
         "ldm: seed 4294967291 and the 5 after it; the largest is"

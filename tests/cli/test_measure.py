@@ -9,7 +9,7 @@ from ldm.postcards import DEMO_PROMPTS
 from tests.cli.terminal import files, pixels, run
 
 
-def test_the_demo_paints_six_prompts_and_a_sheet(capsys, model, work):
+def test_the_demo_generates_six_prompts_and_a_sheet(capsys, model, work):
     code, out, _ = run(capsys, "demo", "--model", model, "--seed", 4, "--batch", 2, "--out", "six")
     names = [[f"six/demo-{i}-{seed}.png" for seed in (4, 5)] for i in range(1, 7)]
     assert code == 0 and files(work) == sorted([*sum(names, []), "six/demo.png"])

@@ -15,7 +15,7 @@ from ldm.images.metadata import read_record
 from tests.cli.terminal import files, pixels, run, wrong
 
 
-def test_a_picture_goes_to_outputs_and_its_path_alone_is_printed(capsys, model, work):
+def test_an_image_goes_to_outputs_and_its_path_alone_is_printed(capsys, model, work):
     assert run(capsys, "generate", "a dog", "--model", model, "--seed", 42) == (
         0,
         "outputs/00001-42.png\n",
@@ -26,7 +26,7 @@ def test_a_picture_goes_to_outputs_and_its_path_alone_is_printed(capsys, model, 
     assert (pixels(work / "outputs/00001-42.png") == np.asarray(expected)).all()
 
 
-def test_the_next_picture_gets_the_next_number_also_after_a_gap(capsys, model, work):
+def test_the_next_image_gets_the_next_number_also_after_a_gap(capsys, model, work):
     (work / "outputs").mkdir()
     for name in ("00007-1.png", "notes.txt", "demo.png", "12-3.png"):
         (work / "outputs" / name).touch()
@@ -42,7 +42,7 @@ def test_a_batch_has_the_seeds_that_follow(capsys, model, work):
     assert np.abs(pixels(work / "outputs/00003-7.png").astype(int) - np.asarray(alone)).max() <= 1
 
 
-def test_another_size_is_painted_with_a_word_of_warning(capsys, model, work):
+def test_another_size_is_generated_with_a_word_of_warning(capsys, model, work):
     own = ldm.load(model).config.defaults.size
     for size, warned in ((f"{own}x{own}", False), (f"{2 * own}x{own}", True)):
         code, _, err = run(
@@ -167,7 +167,7 @@ def test_a_place_that_cannot_be_written_to_is_exit_code_1(capsys, model, work, o
     assert files(work) == ["taken"]
 
 
-def test_a_disk_that_is_full_leaves_no_half_picture(capsys, model, work, monkeypatch):
+def test_a_disk_that_is_full_leaves_no_half_image(capsys, model, work, monkeypatch):
     def save(self, path, format, pnginfo):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
@@ -190,7 +190,7 @@ def test_a_size_that_the_model_cannot_make_is_exit_code_1(capsys, model, work, s
     assert lines[-1].startswith(f"ldm: a size of {size} pixels; both sides must be multiples of 2, such as ")
 
 
-def test_an_empty_prompt_is_painted_without_guidance_by_words(capsys, model, work):
+def test_an_empty_prompt_is_generated_without_guidance_by_words(capsys, model, work):
     code, out, err = run(capsys, "generate", "", "--model", model, "--seed", 1)
     assert (code, out, err) == (0, "outputs/00001-1.png\n", [])
     assert (pixels(work / out.strip()) == np.asarray(ldm.load(model).generate("", seed=1)[0])).all()
@@ -215,7 +215,7 @@ def test_an_empty_prompt_is_painted_without_guidance_by_words(capsys, model, wor
         "bytes that are no text",
     ],
 )
-def test_any_prompt_is_painted_and_comes_back_from_the_picture(capsys, model, work, prompt):
+def test_any_prompt_is_generated_and_comes_back_from_the_image(capsys, model, work, prompt):
     code, out, _ = run(capsys, "generate", prompt, "--model", model, "--seed", 1, "--out", "a.png")
     assert (code, out) == (0, "a.png\n")
     assert read_record(work / "a.png").prompt == prompt
@@ -235,7 +235,7 @@ def test_the_words_that_the_model_has_never_read_are_named(capsys, model):
     assert "y" * 40 + "...; " in line and "y" * 41 not in line
 
 
-def test_many_pictures_are_painted_four_at_a_time_each_with_its_own_record(capsys, model, work):
+def test_many_images_are_generated_four_at_a_time_each_with_its_own_record(capsys, model, work):
     code, out, _ = run(capsys, "generate", "red dog", "--model", model, "--seed", 5, "--batch", 6)
     assert code == 0 and len(out.splitlines()) == 6
     records = [read_record(work / path) for path in out.splitlines()]
@@ -244,7 +244,7 @@ def test_many_pictures_are_painted_four_at_a_time_each_with_its_own_record(capsy
     ]  # fmt: skip
 
 
-def test_the_record_holds_every_setting_and_what_surrounded_the_painting(capsys, model, work):
+def test_the_record_holds_every_setting_and_what_surrounded_it(capsys, model, work):
     run(
         capsys,
         "generate",
@@ -287,7 +287,7 @@ def test_the_same_command_writes_the_same_bytes(capsys, model, work):
 
 
 def stop_after(monkeypatch, pictures: int) -> None:
-    r"""Press Ctrl-C in the middle of the painting that begins when so many pictures are finished."""
+    r"""Press Ctrl-C during the group that begins when so many images are finished."""
     whole, done = ldm.LatentDiffusion.generate, []
 
     def generate(self, *arguments, progress, batch, **options):
@@ -304,7 +304,7 @@ def stop_after(monkeypatch, pictures: int) -> None:
     monkeypatch.setattr(ldm.LatentDiffusion, "generate", generate)
 
 
-def test_ctrl_c_keeps_the_finished_pictures_and_says_so(capsys, model, work, monkeypatch):
+def test_ctrl_c_keeps_the_finished_images_and_says_so(capsys, model, work, monkeypatch):
     stop_after(monkeypatch, 4)
     code, out, err = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--batch", 10)
     assert code == 130 and files(work) == out.splitlines() and len(files(work)) == 4
@@ -313,7 +313,7 @@ def test_ctrl_c_keeps_the_finished_pictures_and_says_so(capsys, model, work, mon
         assert pixels(work / path).shape == (16, 16, 3)
 
 
-def test_ctrl_c_during_the_only_picture_leaves_nothing(capsys, model, work, monkeypatch):
+def test_ctrl_c_during_the_only_image_leaves_nothing(capsys, model, work, monkeypatch):
     stop_after(monkeypatch, 0)
     assert run(capsys, "generate", "red dog", "--model", model, "--seed", 1) == (
         130,

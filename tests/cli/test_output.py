@@ -1,4 +1,4 @@
-r"""Where pictures go, and what is told meanwhile."""
+r"""Where images go, and what is told meanwhile."""
 
 import os
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_a_place_that_can_be_made_passes_and_nothing_is_made(work, out):
         ("nul\0/x.png", "embedded null byte"),
     ],
 )
-def test_a_place_that_cannot_be_made_is_an_error_before_painting(work, out, reason):
+def test_a_place_that_cannot_be_made_is_an_error_before_generating(work, out, reason):
     (work / "taken").touch()
     with pytest.raises(LdmError) as caught:
         check_place(Path(out))
@@ -66,7 +66,7 @@ def test_a_folder_without_the_right_to_write_is_an_error(work, monkeypatch):
         check_place(Path("theirs/new"))
 
 
-def test_pictures_are_written_as_png_alone():
+def test_images_are_written_as_png_alone():
     with pytest.raises(
         LdmError, match="--out dog.jpeg; images are written as .png: give such a name, or a folder"
     ):

@@ -1,4 +1,4 @@
-r"""`ldm postcards`: a sheet, or single pictures with captions."""
+r"""`ldm postcards`: a sheet, or single images with captions."""
 
 import json
 

@@ -53,7 +53,7 @@ def test_a_record_comes_back_as_it_was(tmp_path, record):
     assert read_record(tmp_path / "x.png") == record
 
 
-def test_a_picture_from_before_weighting_was_painted_with_todays_defaults(tmp_path):
+def test_an_image_from_before_weighting_was_generated_with_todays_defaults(tmp_path):
     younger = ("weighting", "long_prompt", "config", "weights", "prediction", "vae", "vae_files")
     texts = PngInfo()
     texts.add_text("ldm", json.dumps({k: v for k, v in asdict(RECORD).items() if k not in younger}))
@@ -178,7 +178,7 @@ def test_a_damaged_record_is_an_error_that_says_where(tmp_path, text, reason):
         ("sig.png", SIGNATURE, "cannot read {}: it ends too early; copy the original again"),
     ],
 )
-def test_what_is_no_picture_is_an_error(tmp_path, name, data, reason):
+def test_what_is_no_image_is_an_error(tmp_path, name, data, reason):
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(LdmError) as caught:
@@ -186,7 +186,7 @@ def test_what_is_no_picture_is_an_error(tmp_path, name, data, reason):
     assert str(caught.value) == reason.format(tmp_path / name)
 
 
-def test_a_picture_that_says_nothing_and_one_of_another_kind_are_errors(tmp_path):
+def test_an_image_that_says_nothing_and_one_of_another_kind_are_errors(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     with pytest.raises(
         LdmError, match="x.png has no record of how it was made; expected a PNG that `ldm generate` wrote"
