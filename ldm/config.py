@@ -103,14 +103,12 @@ class UNetConfig:
 class NoiseConfig:
     r"""How noise is added in training (the forward process, `ldm/diffusion/schedule.py`), and what the U-Net predicts.
 
-    At timestep t of T, the latent $x_0$ of a training image and standard normal noise $\epsilon$ are mixed:
-
-    $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon,
-      \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)$$
-
-    where $\beta_s$ is the variance of the noise that step s adds. From $x_t$ the U-Net predicts one of three things,
-    each of which gives the others (`ldm/diffusion/predict.py`): the noise "eps", the clean latent "x0", or the mixture
-    "v" $= \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\,x_0$.
+    At timestep t of T, the latent $x_0$ of a training image and standard normal noise $\epsilon$ are mixed to
+    $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon$. The share $\bar\alpha_t$ falls from nearly 1
+    to nearly 0 as t grows: it is the product of all $1 - \beta_s$ up to t, where $\beta_s$ is the variance of the noise
+    that step s adds. From $x_t$ the U-Net predicts one of three things, each of which gives the others
+    (`ldm/diffusion/predict.py`): the noise "eps", the clean latent "x0", or the mixture
+    $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\,x_0$.
     """
 
     steps: Annotated[int, Between(1, 100_000)] = 1000  # T, the timesteps in training; sampling takes fewer

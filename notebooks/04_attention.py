@@ -262,14 +262,14 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # </details>
 #
 # **2.** Which head reads what? Take a layer, such as `model.unet.up[1].attn[0].layers[0].cross_attn`, let it attend in
-# the open form (`by_hand = True`), put a hook on its `weights`, and show one map for each of its heads.
+# the open form (`by_hand = True`), put a hook on its `weights_probe`, and show one map for each of its heads.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # layer = model.unet.up[1].attn[0].layers[0].cross_attn
 # layer.by_hand, seen = True, []
-# handle = layer.weights.register_forward_hook(lambda module, given, out: seen.append(out))
+# handle = layer.weights_probe.register_forward_hook(lambda module, given, out: seen.append(out))
 # model.generate("a dog with glasses", seed=42, steps=30, sampler="ddim")
 # handle.remove()
 # layer.by_hand = False

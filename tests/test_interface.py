@@ -180,7 +180,7 @@ def test_residuals_are_added_to_the_skips_and_the_middle(model, draw):
     only = Conditioning(context.context, residuals=(*(torch.zeros_like(s) for s in skips), middle))
     torch.testing.assert_close(model.predict(x, level, only), expected, rtol=0, atol=1e-14)
     # The last skip's: the same as a hook that adds it to what the lowest level hands over and returns.
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(LdmError, match="2 residuals; expected one for each of the 4 skips"):
         model.predict(x, level, Conditioning(context.context, residuals=(skips[0], middle)))
 
 

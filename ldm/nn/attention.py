@@ -1,16 +1,16 @@
 r"""Attention: every position of a sequence gathers information from all positions, weighted by relevance.
 
 Each position of a sequence has a *query*; each position of the same sequence (self-attention) or of another one
-(cross-attention) has a *key* and a *value*. The output is an average of the values, weighted by how well each key
-matches the query (Vaswani et al. 2017, eq. 1):
+(cross-attention) has a *key* and a *value*. The output for a query is a weighted average of the values; a value counts
+more the better its key matches the query (Vaswani et al. 2017, eq. 1):
 
 $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
 
-The dot product of two vectors of $d$ independent entries of mean 0 and variance 1 has standard
+If the entries of two vectors of length $d$ are independent, with mean 0 and variance 1, their dot product has standard
 deviation $\sqrt d$; dividing by it keeps the softmax from saturating at the start of training.
 
-One class serves all of Stable Diffusion: CLIP's causal self-attention, the U-Net's self-attention over
-pixels, its cross-attention from pixels to words, and the VAE's single-head attention.
+One class serves all of Stable Diffusion: CLIP's causal self-attention, the U-Net's self-attention over the positions of
+a feature map, its cross-attention from these to the tokens of the prompt, and the VAE's single-head attention.
 """
 
 import torch
@@ -28,9 +28,9 @@ def attention(
     v: Float[Tensor, "b h m d"],
     causal: bool = False,
 ) -> Float[Tensor, "b h n d"]:
-    """Attention by torch's fused kernel, which never stores the n x m weights.
+    """Attention by torch's fused kernels, most of which never store the n x m weights.
 
-    `causal` hides everything after position i from position i (n must equal m).
+    With `causal`, position i attends only to positions up to i (n must equal m).
     """
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
@@ -40,7 +40,7 @@ def attention_weights(
 ) -> Float[Tensor, "b h n m"]:
     r"""The weights $\mathrm{softmax}(QK^\top / \sqrt d)$ by hand: non-negative, and each row sums to one.
 
-    `causal` hides everything after position i from position i, with `hide_future`.
+    With `causal`, position i attends only to positions up to i (see `hide_future`).
     """
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
     if causal:
@@ -61,8 +61,8 @@ class Attention(nn.Module):
     """Multi-head attention over sequences, with its four linear maps.
 
     Two implementations; a test checks that they agree. By default the fused kernel runs. With `by_hand = True` the
-    weights are computed explicitly and pass through the submodule `weights`, an identity: a forward hook on it sees
-    them, shape [b, heads, n, m].
+    weights are computed explicitly and pass through the submodule `weights_probe`, an identity: a forward hook on it
+    sees them, shape [b, heads, n, m].
     """
 
     def __init__(self, width: int, heads: int, context_width: int | None = None, qkv_bias: bool = True):
@@ -76,7 +76,7 @@ class Attention(nn.Module):
         self.v = nn.Linear(context_width or width, width, bias=qkv_bias)
         self.out = nn.Linear(width, width)
         self.by_hand = False
-        self.weights = nn.Identity()
+        self.weights_probe = nn.Identity()
 
     def forward(
         self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None, causal: bool = False
@@ -99,5 +99,5 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b h n d"]:
         """All heads at once."""
         if self.by_hand:
-            return self.weights(attention_weights(q, k, causal)) @ v
+            return self.weights_probe(attention_weights(q, k, causal)) @ v
         return attention(q, k, v, causal)

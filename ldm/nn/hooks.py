@@ -1,6 +1,6 @@
 r"""Forward hooks on a network that other threads may be running at the same time.
 
-A hook is called in whichever thread runs the module. One that is added here answers to its own thread alone.
+torch calls a hook in whichever thread runs the module. A hook added here runs only in the thread that added it.
 """
 
 import threading
@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-# torch numbers hooks with a counter that is not safe beside other threads: two hooks of one number replace each other.
+# torch numbers hooks with a counter that is not thread-safe: two threads may get the same number, and then one hook
+# replaces the other.
 _adding = threading.Lock()
 
 
 def add_hook(module: nn.Module, hook: Callable[..., Any], before: bool = False) -> RemovableHandle:
-    """Add a forward hook to a module (`before`: a pre-hook) that does nothing in other threads than this one."""
+    """Add a forward hook (`before`: a forward pre-hook) to a module that does nothing in any other thread."""
     here = threading.get_ident()
 
     def hook_here(*args: Any) -> Any:

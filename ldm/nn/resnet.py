@@ -1,8 +1,8 @@
 r"""The residual block, downsampling and upsampling: the convolutional building blocks of the U-Net and the VAE.
 
-A residual block adds a correction to its input, $x + f(x)$ (He et al. 2016), so that gradients reach the first layer
-along a path on which nothing multiplies them. (The original diffusion code also initialises the last convolution of
-each block to zero, so that a deep stack starts as the identity. We keep torch's defaults, which train well here.)
+A residual block adds a correction to its input, $x + f(x)$ (He et al. 2016), so that gradients can bypass $f$ on their
+way to the first layer. (The original diffusion code also initialises the last convolution of each block to zero, so
+that a deep stack starts as the identity. We keep torch's defaults, which train well here.)
 """
 
 import torch.nn.functional as F
@@ -33,13 +33,13 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"] | None = None
+        self, x: Float[Tensor, "b c h w"], time_emb: Float[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b d h w"]:
         h = self.conv_1(F.silu(self.norm_1(x)))
         if self.time_proj is not None:
-            if time is None:
+            if time_emb is None:
                 raise LdmError("this residual block was built with a time_width: it needs the time embedding")
-            h = h + self.time_proj(F.silu(time))[:, :, None, None]  # one value per channel
+            h = h + self.time_proj(F.silu(time_emb))[:, :, None, None]  # one value per channel
         h = self.conv_2(F.silu(self.norm_2(h)))
         return self.skip(x) + h
 
@@ -62,9 +62,9 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double height and width: repeat each pixel (nearest neighbour), then smooth the result with a 3x3 convolution.
+    """Double height and width: repeat each pixel (nearest neighbour), then apply a 3x3 convolution.
 
-    (A learned transposed convolution would do both at once, but leaves checkerboard artefacts: Odena et al. 2016.)
+    (A transposed convolution would do both at once, but tends to leave checkerboard artefacts: Odena et al. 2016.)
     """
 
     def __init__(self, channels: int):

@@ -1,4 +1,4 @@
-r"""How the U-Net is told the noise level of its input.
+r"""How the U-Net receives the noise level of its input.
 
 One network handles all noise levels, so the timestep is one of its inputs. A single number would be hard for a network
 to use; sines and cosines of it at many frequencies are easy to read, like a clock with many hands.
@@ -19,7 +19,7 @@ def timestep_embedding(t: Shaped[Tensor, "b"], width: int) -> Float[Tensor, "b {
 
     Source: Vaswani et al. 2017, section 3.5, where sines and cosines alternate; this order is Stable Diffusion's.
     Computed in float32 whatever the model's dtype: near 999 the spacing of bfloat16 numbers is 4 and that of float16
-    numbers 0.5, which would turn the fast sines into noise. `t` in [0, T), whole or fractional; `width` even.
+    numbers 0.5, which would make the high frequencies useless. `t` in [0, T), whole or fractional; `width` even.
     """
     half = width // 2
     exponent = -math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half

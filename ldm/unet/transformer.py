@@ -1,8 +1,8 @@
 r"""The spatial transformer: where the image reads the prompt.
 
-A feature map of h x w pixels becomes a sequence of h*w tokens. In each layer every pixel attends to all pixels
-(self-attention: the left eye should match the right one), then to the words of the prompt (cross-attention: queries
-from pixels, keys and values from text), and finally a feed-forward layer processes each pixel separately.
+A feature map of h x w positions becomes a sequence of h*w tokens. In each block every position attends to all positions
+(self-attention: the left eye should match the right one), then to the tokens of the prompt (cross-attention: queries
+from the image, keys and values from the text), and finally a feed-forward layer processes each position separately.
 
 Source: Rombach et al. 2022, section 3.3 and appendix E.2.1.
 """
@@ -34,8 +34,8 @@ class FeedForward(nn.Module):
         return self.proj_out(value * F.gelu(gate))
 
 
-class TransformerLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward; each reads a normalised input and adds its output to it."""
+class BasicTransformerBlock(nn.Module):
+    """Self-attention, cross-attention, feed-forward: each reads its input normalised, and adds its output to it."""
 
     def __init__(self, width: int, heads: int, context_width: int):
         super().__init__()
@@ -53,13 +53,18 @@ class TransformerLayer(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """`depth` transformer layers between two linear maps; the result is added to the input."""
+    """`depth` transformer blocks between two linear maps; the result is added to the input.
+
+    (Stable Diffusion 1's files hold the linear maps as 1x1 convolutions, which compute the same.)
+    """
 
     def __init__(self, channels: int, heads: int, depth: int, context_width: int, groups: int):
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6)  # 1e-6 here, 1e-5 in the residual blocks
         self.proj_in = nn.Linear(channels, channels)
-        self.layers = nn.ModuleList(TransformerLayer(channels, heads, context_width) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            BasicTransformerBlock(channels, heads, context_width) for _ in range(depth)
+        )
         self.proj_out = nn.Linear(channels, channels)
 
     def forward(

@@ -15,10 +15,10 @@ of the down path to the up path. So the coarsest level sees the whole image, and
              |                                                      ^
              +----------------> mid (res_1, attn, res_2) -----------+
 
-The up path has one more block per level, because the down path hands over more than the outputs of its blocks: those of
-conv_in and of every downsample, too. (A downsample's output is already coarse, so the next level down consumes it.)
+The up path has one more block per level, because the skips are not only the outputs of the blocks, but also those of
+conv_in and of every downsample. (A downsample's output is already coarse: it is a skip of the next coarser level.)
 
-Ronneberger et al. (2015) drew it for segmentation, with ReLU and max pooling; diffusion's U-Net (Ho et al.
+Ronneberger et al. (2015) introduced it for segmentation, with ReLU and max pooling; diffusion's U-Net (Ho et al.
 2020, appendix B; Dhariwal & Nichol 2021; Rombach et al. 2022) has SiLU, GroupNorm, residual blocks, strided
 convolutions, and attention. Modules are named in execution order: `up.0` runs first and is the coarsest.
 """
@@ -49,12 +49,12 @@ class DownLevel(nn.Module):
         self.downsample = Downsample(level.channels, pad=(1, 1, 1, 1)) if downsample else None
 
     def forward(
-        self, h: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"], context: Float[Tensor, "b m e"]
+        self, h: Float[Tensor, "b c h w"], time_emb: Float[Tensor, "b t"], context: Float[Tensor, "b m e"]
     ) -> tuple[Float[Tensor, "b d h2 w2"], list[Tensor]]:
-        """Returns the output, and every feature map made here, which become the skips of the up path."""
+        """Returns the output, and every feature map computed here: the skips of the up path."""
         skips = []
         for j, res in enumerate(self.res):
-            h = res(h, time)
+            h = res(h, time_emb)
             if self.attn:
                 h = self.attn[j](h, context)
             skips.append(h)
@@ -74,21 +74,22 @@ class MidLevel(nn.Module):
         self.res_2 = _res(config, level.channels, level.channels)
 
     def forward(
-        self, h: Float[Tensor, "b c h w"], time: Float[Tensor, "b t"], context: Float[Tensor, "b m e"]
+        self, h: Float[Tensor, "b c h w"], time_emb: Float[Tensor, "b t"], context: Float[Tensor, "b m e"]
     ) -> Float[Tensor, "b c h w"]:
-        return self.res_2(self.attn(self.res_1(h, time), context), time)
+        return self.res_2(self.attn(self.res_1(h, time_emb), context), time_emb)
 
 
 class UpLevel(nn.Module):
-    """Residual blocks that each take one skip as well, then an upsample."""
+    """Residual blocks, each of which reads one skip concatenated to its input, then an upsample."""
 
     def __init__(
-        self, config: UNetConfig, level: UNetLevel, in_channels: int, skips: list[int], upsample: bool
+        self, config: UNetConfig, level: UNetLevel, in_channels: int, skip_channels: list[int], upsample: bool
     ):
         super().__init__()
-        widths = [in_channels] + [level.channels] * (len(skips) - 1)
+        widths = [in_channels] + [level.channels] * (len(skip_channels) - 1)
         self.res = nn.ModuleList(
-            _res(config, width + skip, level.channels) for width, skip in zip(widths, skips, strict=True)
+            _res(config, width + skip, level.channels)
+            for width, skip in zip(widths, skip_channels, strict=True)
         )
         self.attn = nn.ModuleList(_attn(config, level, level.depth) for _ in self.res if level.depth)
         self.upsample = Upsample(level.channels) if upsample else None
@@ -97,20 +98,20 @@ class UpLevel(nn.Module):
         self,
         h: Float[Tensor, "b c h w"],
         skips: list[Tensor],
-        time: Float[Tensor, "b t"],
+        time_emb: Float[Tensor, "b t"],
         context: Float[Tensor, "b m e"],
         size: tuple[int, int],
     ) -> Float[Tensor, "b d h2 w2"]:
-        """`skips` are those of this level, in the order of use; `size` is the (h, w) of the next level."""
+        """`skips`: those of this level, in order of use. `size`: the (h, w) of the next level."""
         for j, (res, skip) in enumerate(zip(self.res, skips, strict=True)):
-            h = res(torch.cat([h, skip], dim=1), time)
+            h = res(torch.cat([h, skip], dim=1), time_emb)
             if self.attn:
                 h = self.attn[j](h, context)
         return h if self.upsample is None else self.upsample(h, size)
 
 
 class UNet(nn.Module):
-    """Predicts the noise in a latent (or v, or x0, whichever it was trained to; see `diffusion/predict.py`)."""
+    """Predicts the noise in a latent (or v or x0, if it was trained to predict that; see `diffusion/predict.py`)."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -120,19 +121,19 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(config.in_channels, first.channels, 3, padding=1)
 
         width = first.channels
-        skips = [width]  # the channels of every feature map that the down path hands over
+        skip_channels = [width]
         self.down = nn.ModuleList()
         for i, level in enumerate(config.levels):
-            halve = i < len(config.levels) - 1
-            self.down.append(DownLevel(config, level, width, downsample=halve))
+            downsample = i < len(config.levels) - 1
+            self.down.append(DownLevel(config, level, width, downsample))
             width = level.channels
-            skips += [width] * (config.res_per_level + halve)
+            skip_channels += [width] * (config.res_per_level + downsample)
 
         self.mid = MidLevel(config, last)
 
         self.up = nn.ModuleList()
         for i, level in enumerate(reversed(config.levels)):
-            own = [skips.pop() for _ in range(config.res_per_level + 1)]  # last in, first out
+            own = [skip_channels.pop() for _ in range(config.res_per_level + 1)]  # last in, first out
             self.up.append(UpLevel(config, level, width, own, upsample=i < len(config.levels) - 1))
             width = level.channels
 
@@ -148,32 +149,37 @@ class UNet(nn.Module):
     ) -> Float[Tensor, "b c_out h w"]:
         """`t` in [0, T), one for the batch or one per image; `context` from the text encoder; any h and w.
 
-        `residuals`: none, or one to add to each skip connection and a last one for the middle, as a ControlNet makes.
+        `residuals`, a ControlNet's outputs: one tensor to add to each skip connection, and one for the mid level's
+        output. Raises `LdmError` for a wrong number of channels or residuals.
         """
         if x_t.shape[1] != self.conv_in.in_channels:
             raise LdmError(
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
-        time = self.time_embedding(t.expand(len(x_t)))
+        time_emb = self.time_embedding(t.expand(len(x_t)))
         h = self.conv_in(x_t)
 
         skips = [h]
         for level in self.down:
-            h, made = level(h, time, context)
-            skips += made
+            h, level_skips = level(h, time_emb, context)
+            skips += level_skips
 
-        h = self.mid(h, time, context)
+        h = self.mid(h, time_emb, context)
 
         if residuals:
+            if len(residuals) != len(skips) + 1:
+                raise LdmError(
+                    f"{len(residuals)} residuals; expected one for each of the {len(skips)} skips, one for the middle"
+                )
             skips = [skip + residual for skip, residual in zip(skips, residuals[:-1], strict=True)]
             h = h + residuals[-1]
 
         for level in self.up:
-            own = [skips.pop() for _ in range(self.res_per_level + 1)]
-            # At odd sizes, doubling would miss the size of the next level's skips by a pixel, so aim for theirs.
+            level_skips = [skips.pop() for _ in range(self.res_per_level + 1)]
+            # At odd sizes, doubling would miss the size of the next level's skips by one, so that size is given.
             height, width = skips[-1].shape[-2:] if skips else x_t.shape[-2:]
-            h = level(h, own, time, context, size=(height, width))
+            h = level(h, level_skips, time_emb, context, size=(height, width))
 
         return self.conv_out(F.silu(self.norm_out(h)))
 

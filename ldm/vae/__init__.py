@@ -1,1 +1,1 @@
-"""Between pixels and latents: a picture made many times smaller, and back."""
+"""The VAE: pixels to latents, many times smaller, and back."""

@@ -50,14 +50,14 @@ class Decoder(nn.Module):
         return self.enlarge(self.middle(z))
 
     def middle(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c h w"]:
-        """The part that runs at the latent's own resolution. Raises `LdmError` for the wrong number of channels."""
+        """The part that runs at the latent's own resolution. Raises `LdmError` for a wrong number of channels."""
         expected = self.post_quant_conv.in_channels
         if z.shape[1] != expected:
             raise LdmError(f"a latent of {z.shape[1]} channels; this VAE decodes {expected}")
         return self.mid(self.conv_in(self.post_quant_conv(z)))
 
     def enlarge(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h2 w2"]:
-        """From there to pixels: nearly all the memory goes here, and only GroupNorm looks beyond a neighbourhood."""
+        """The rest, up to pixels. It takes nearly all the memory, and only its GroupNorms are not local."""
         for level in self.up:
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(h)))

@@ -35,7 +35,10 @@ class EncoderLevel(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From [b, 3, H, W] to mean and log-variance, concatenated along the channels: [b, 2 z, H / f, W / f]."""
+    """From [b, 3, H, W] to mean and log-variance, concatenated along the channels: [b, 2 z, H / f, W / f].
+
+    z is `config.latent_channels` and f is `config.factor`.
+    """
 
     def __init__(self, config: VAEConfig):
         super().__init__()

@@ -1,6 +1,6 @@
 r"""The middle of the VAE, at its coarsest resolution; the encoder and the decoder have one each.
 
-It holds the VAE's only attention: at this resolution it is cheap, and lets distant parts of the image agree.
+It holds the VAE's only attention layer: at this resolution it is cheap, and it lets distant parts of the image agree.
 """
 
 from einops import rearrange
@@ -11,8 +11,8 @@ from ldm.nn.attention import Attention
 from ldm.nn.resnet import ResBlock
 
 
-class PixelAttention(nn.Module):
-    """Single-head self-attention over the pixels of a feature map, added to it."""
+class SpatialSelfAttention(nn.Module):
+    """Single-head self-attention over the positions of a feature map, added to it."""
 
     def __init__(self, channels: int, groups: int):
         super().__init__()
@@ -30,7 +30,7 @@ class Mid(nn.Module):
     def __init__(self, channels: int, groups: int):
         super().__init__()
         self.res_1 = ResBlock(channels, channels, groups=groups, eps=1e-6)
-        self.attn = PixelAttention(channels, groups)
+        self.attn = SpatialSelfAttention(channels, groups)
         self.res_2 = ResBlock(channels, channels, groups=groups, eps=1e-6)
 
     def forward(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -1,15 +1,22 @@
-r"""Large pictures in overlapping tiles: the memory of one tile, however large the picture.
+r"""Tiled VAE: large images in overlapping tiles, with memory that hardly grows with the image.
 
-The VAE's finest feature maps have 128 or 256 channels at the picture's full resolution: in float32, one of them takes
-1 GiB at 1024 x 1024 pixels, and a residual block holds several. A convolution only looks at its neighbours, so the
-picture can be made piece by piece.
+The VAE's finest feature maps have 128 or 256 channels at the image's full resolution: in float32, one of 256 channels
+takes 1 GiB at 1024 x 1024 pixels, and a residual block holds several. A convolution only reads a small neighbourhood,
+so the image can be computed tile by tile.
 
-Two things in the VAE look further than a tile. Attention looks everywhere; but it works at the latent's resolution,
-where even a large picture is small, so the decoder's middle is computed whole. And GroupNorm takes its statistics from
-all that is there. Were that a tile, each tile would be of another shade; so they are taken once, from a small version
-of the whole, in which some places are kept and the others left out, and every tile uses those. It is an approximation:
-they are the statistics of some of the places, and the encoder's attention, which comes last, still sees a tile. What is
-left of it fades where tiles overlap, and no edge is to be seen.
+Two operations are not local:
+
+- Attention reads the whole feature map. It runs at the latent's resolution, where even a large image is small, so the
+  decoder's mid block is computed for the whole image.
+- GroupNorm computes its statistics over its whole input. Computed per tile, they would give every tile slightly
+  different colours. So they are measured once, on a version of the whole image made small by leaving out positions, and
+  used for every tile.
+
+This is an approximation: the statistics are those of a part of the positions, and the encoder's attention, which comes
+last, still sees only its tile. The remaining differences are blended where tiles overlap, so no seams are visible.
+
+The idea of measuring GroupNorm's statistics on a small version is from "Tiled VAE" (its fast mode), an extension by
+pkuliyi2015 of AUTOMATIC1111's web interface. In diffusers, every tile has its own statistics.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,16 +32,16 @@ from ldm.errors import LdmError
 from ldm.nn.hooks import add_hook
 from ldm.vae.vae import VAE
 
-# Latents along each side. 128 x 128 latents, 1024 x 1024 pixels of Stable Diffusion, are nine tiles, as they would be
-# with tiles of 64; but those are a third larger.
+# In latent pixels, along each side. A latent of 128 x 128 (1024 x 1024 pixels in Stable Diffusion) is split into nine
+# tiles of 56; tiles of 64 would be nine, too, and a third larger.
 TILE = 56
 OVERLAP = 16
 
 
-def starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where along a side the tiles begin: as few as share at least `overlap` with the next, evenly spread.
+def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where the tiles begin along a side: the fewest that overlap by at least `overlap`, evenly spaced.
 
-    Every tile has its full size; a side that is no longer than a tile is one tile. `starts(10, 4, 1)` is [0, 3, 6].
+    Every tile has its full size; a side no longer than a tile is one tile. `tile_starts(10, 4, 1)` is [0, 3, 6].
     """
     if length <= tile:
         return [0]
@@ -42,22 +49,21 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
     return [i * (length - tile) // strides for i in range(strides + 1)]
 
 
-def shares(places: list[int], length: int, tile: int, overlap: int) -> list[Float[Tensor, "tile"]]:
-    r"""How much each tile counts along a side of `length`; at every place, the tiles' shares add up to one:
+def blend_weights(starts: list[int], length: int, tile: int, overlap: int) -> list[Float[Tensor, "tile"]]:
+    r"""Each tile's weights along a side of `length`; at every position, the weights of all tiles sum to one:
 
-    $$s_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
+    $$w_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
 
-    with $r = 0$ outside a tile of $n$ places, and an overlap of 0 counted as 1. It rises from a tile's edge, where the
-    tile lacks its neighbours and errs most, and falls towards the other. At the picture's own edge there is only one
-    tile, and its share is one.
+    The trapezoid r is smallest at the edges of a tile of $n$ positions, where it lacks its surroundings and is least
+    accurate, and 0 outside. An overlap of 0 counts as 1. At the image's own edge there is only one tile, with weight 1.
     """
     tile = min(tile, length)
     rise = torch.arange(1, tile + 1, dtype=torch.float64, device="cpu")
     ramp = torch.minimum(rise, rise.flip(0)).clamp(max=max(overlap, 1))
     total = torch.zeros(length, dtype=torch.float64, device="cpu")
-    for start in places:
+    for start in starts:
         total[start : start + tile] += ramp
-    return [ramp / total[start : start + tile] for start in places]
+    return [ramp / total[start : start + tile] for start in starts]
 
 
 def in_tiles(
@@ -67,34 +73,33 @@ def in_tiles(
     tile: int = TILE,
     overlap: int = OVERLAP,
 ) -> Float[Tensor, "1 d h2 w2"]:
-    """`function` of x, tile by tile, faded into one another.
+    """Apply `function` to x tile by tile, and blend the results.
 
-    `tile` and `overlap` are counted in latents; `scales` says how many pixels of x, and of the result, there are to a
-    latent along each side. Raises `LdmError` for tiles that do not advance.
+    `tile` and `overlap` are in latent pixels; `scales` are the pixels of x, and of the result, per latent pixel along
+    each side. Raises `LdmError` unless `overlap` is less than `tile`.
     """
     if not 0 <= overlap < tile:
         raise LdmError(
-            f"tiles of {tile} latents that share {overlap}; expected at least 0 and less than a tile"
+            f"tiles of {tile} with an overlap of {overlap}; expected at least 0 and less than the tile"
         )
     before, after = scales
     height, width = (side // before for side in x.shape[-2:])
-    dtype = torch.promote_types(x.dtype, torch.float32)  # in bfloat16 the shares would be steps
+    dtype = torch.promote_types(x.dtype, torch.float32)  # bfloat16 is too coarse for the weights
     sides = []
     for length in (height, width):
-        places = starts(length, tile, overlap)
-        share = shares([after * p for p in places], after * length, after * tile, after * overlap)
-        sides.append([(p, s.to(x.device, dtype)) for p, s in zip(places, share, strict=True)])
-    out: Tensor | None = None
-    for top, share_y in sides[0]:
-        for left, share_x in sides[1]:
+        starts = tile_starts(length, tile, overlap)
+        weights = blend_weights([after * s for s in starts], after * length, after * tile, after * overlap)
+        sides.append([(s, w.to(x.device, dtype)) for s, w in zip(starts, weights, strict=True)])
+    out = x.new_zeros(0)  # until the first tile shows the number of channels
+    for top, weight_y in sides[0]:
+        for left, weight_x in sides[1]:
             piece = function(
                 x[..., before * top : before * (top + tile), before * left : before * (left + tile)]
             )
-            if out is None:
+            if not out.numel():
                 out = piece.new_zeros((*piece.shape[:2], after * height, after * width), dtype=dtype)
             place = out[..., after * top :, after * left :]
-            place[..., : len(share_y), : len(share_x)] += share_y[:, None] * share_x * piece
-    assert out is not None
+            place[..., : len(weight_y), : len(weight_x)] += weight_y[:, None] * weight_x * piece
     return out.to(x.dtype)
 
 
@@ -102,10 +107,10 @@ Hook = Callable[[nn.GroupNorm, tuple[Tensor], Tensor], Tensor | None]
 
 
 @contextmanager
-def hooked(network: nn.Module, hook: Hook) -> Iterator[None]:
-    """While it lasts, `hook` sees each GroupNorm's input and output, and may put another output in its place.
+def hook_group_norms(network: nn.Module, hook: Hook) -> Iterator[None]:
+    """Within the `with` block, `hook` sees each GroupNorm's input and output, and may replace the output.
 
-    In this thread alone: another one may work with the same network meanwhile.
+    This applies to the current thread only; other threads may use the network at the same time.
     """
     norms = [part for part in network.modules() if isinstance(part, nn.GroupNorm)]
     handles = [add_hook(norm, hook) for norm in norms]
@@ -117,35 +122,35 @@ def hooked(network: nn.Module, hook: Hook) -> Iterator[None]:
 
 
 @contextmanager
-def statistics_of(network: nn.Module, look: Callable[[], object]) -> Iterator[None]:
-    r"""While it lasts, every GroupNorm in `network` uses the statistics that it meets in `look()`:
+def fixed_statistics(network: nn.Module, measure: Callable[[], object]) -> Iterator[None]:
+    r"""Within the `with` block, every GroupNorm in `network` uses the statistics that it computed during `measure()`:
 
-    $$y = \frac{x - \mu_{look}}{\sqrt{\sigma^2_{look} + \varepsilon}}\, w + b$$
+    $$y = \frac{x - \mu_\mathrm{measured}}{\sqrt{\sigma^2_\mathrm{measured} + \varepsilon}}\, w + b$$
 
-    Without gradients: y is written over what GroupNorm made of x, so that no feature map is held twice.
+    Works only without gradients: y overwrites GroupNorm's own output, which saves the memory of a feature map.
     """
-    met: dict[nn.GroupNorm, tuple[Tensor, Tensor]] = {}
+    measured: dict[nn.GroupNorm, tuple[Tensor, Tensor]] = {}
 
-    def note(norm: nn.GroupNorm, inputs: tuple[Tensor], _: Tensor) -> None:
+    def record(norm: nn.GroupNorm, inputs: tuple[Tensor], _: Tensor) -> None:
         groups = rearrange(inputs[0], "1 (g c) h w -> g (c h w)", g=norm.num_groups)
         groups = groups.to(torch.promote_types(groups.dtype, torch.float32))
         mean, std = groups.mean(dim=1), (groups.var(dim=1, correction=0) + norm.eps).sqrt()
         each = norm.num_channels // norm.num_groups
         scale = norm.weight / std.repeat_interleave(each)
-        met[norm] = scale, norm.bias - mean.repeat_interleave(each) * scale
+        measured[norm] = scale, norm.bias - mean.repeat_interleave(each) * scale
 
-    def use(norm: nn.GroupNorm, inputs: tuple[Tensor], out: Tensor) -> Tensor:
-        scale, shift = (t.to(inputs[0].dtype)[:, None, None] for t in met[norm])
+    def replace(norm: nn.GroupNorm, inputs: tuple[Tensor], out: Tensor) -> Tensor:
+        scale, shift = (t.to(inputs[0].dtype)[:, None, None] for t in measured[norm])
         return torch.addcmul(shift, inputs[0], scale, out=out)
 
-    with hooked(network, note):
-        look()
-    with hooked(network, use):
+    with hook_group_norms(network, record):
+        measure()
+    with hook_group_norms(network, replace):
         yield
 
 
-def small(x: Float[Tensor, "1 c h w"], side: int) -> Float[Tensor, "1 c h2 w2"]:
-    """x with no more than `side` places along each side: some are kept as they are, the others left out."""
+def subsample(x: Float[Tensor, "1 c h w"], side: int) -> Float[Tensor, "1 c h2 w2"]:
+    """x with at most `side` positions along each side: some are kept unchanged, the others left out."""
     return F.interpolate(x, (min(x.shape[-2], side), min(x.shape[-1], side)), mode="nearest")
 
 
@@ -153,14 +158,14 @@ def small(x: Float[Tensor, "1 c h w"], side: int) -> Float[Tensor, "1 c h2 w2"]:
 def decode_in_tiles(
     vae: VAE, latent: Float[Tensor, "b z h w"], tile: int = TILE, overlap: int = OVERLAP
 ) -> Float[Tensor, "b 3 h2 w2"]:
-    """`vae.decode`, one picture and one tile at a time. A latent no larger than a tile is decoded as ever."""
+    """`vae.decode`, one image and one tile at a time. A latent no larger than a tile is decoded as usual."""
     if max(latent.shape[-2:]) <= tile:
         return vae.decode(latent)
     decoder = vae.decoder
 
     def decode(one: Tensor) -> Tensor:
-        middle = decoder.middle(vae.own(one) / vae.scale)
-        with statistics_of(decoder, lambda: decoder.enlarge(small(middle, tile))):
+        middle = decoder.middle(vae.to_own_dtype(one) / vae.scale)
+        with fixed_statistics(decoder, lambda: decoder.enlarge(subsample(middle, tile))):
             return in_tiles(decoder.enlarge, middle, (1, vae.factor), tile, overlap)
 
     return torch.cat([decode(one) for one in latent.split(1)])
@@ -170,23 +175,21 @@ def decode_in_tiles(
 def encode_in_tiles(
     vae: VAE, pixels: Float[Tensor, "b 3 h w"], tile: int = TILE, overlap: int = OVERLAP
 ) -> tuple[Float[Tensor, "b z h2 w2"], Float[Tensor, "b z h2 w2"]]:
-    """`vae.encode`, one picture and one tile at a time: mean and log-variance of the scaled latent.
+    """`vae.encode`, one image and one tile at a time: mean and log-variance of the scaled latent.
 
-    Raises `LdmError` for sides that are no multiples of the VAE's factor: tiles meet where latents do.
+    Raises `LdmError` unless both sides are multiples of the VAE's factor: tiles consist of whole latent pixels.
     """
     height, width = pixels.shape[-2:]
     if height % vae.factor or width % vae.factor:
-        raise LdmError(
-            f"{width}x{height} pixels in tiles; expected multiples of {vae.factor} along each side"
-        )
+        raise LdmError(f"{width}x{height} pixels in tiles; expected multiples of {vae.factor} on both sides")
 
-    def look(piece: Tensor) -> Tensor:
+    def mean_and_logvar(piece: Tensor) -> Tensor:
         return torch.cat(vae.encode(piece), dim=1)
 
     def encode(one: Tensor) -> Tensor:
-        one = vae.own(one)
-        with statistics_of(vae.encoder, lambda: look(small(one, vae.factor * tile))):
-            return in_tiles(look, one, (vae.factor, 1), tile, overlap)
+        one = vae.to_own_dtype(one)
+        with fixed_statistics(vae.encoder, lambda: mean_and_logvar(subsample(one, vae.factor * tile))):
+            return in_tiles(mean_and_logvar, one, (vae.factor, 1), tile, overlap)
 
     if max(height, width) <= vae.factor * tile:
         return vae.encode(pixels)

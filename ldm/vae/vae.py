@@ -5,8 +5,9 @@ Neighbouring pixels are highly redundant. The VAE keeps what matters in 48 times
 times, runs it there.
 
 The encoder outputs a narrow Gaussian rather than a point, and the decoder must cope with any sample from it (Kingma &
-Welling 2014). The KL term pulls that Gaussian gently towards N(0, 1), which keeps the latents centred, of moderate size
-and without gaps between them.
+Welling 2014). In training, a term of the loss pulls that Gaussian towards N(0, 1): their KL divergence, with a small
+weight (about 1e-6 in Stable Diffusion). This only keeps the latents from growing without bound. It is too weak to make
+them standard normal, so they are scaled, and it takes a diffusion model to learn their distribution.
 """
 
 import math
@@ -49,10 +50,10 @@ class VAE(nn.Module):
     The latents of a trained VAE have some standard deviation (1 / 0.18215 for Stable Diffusion), while diffusion's
     noise has a standard deviation of 1. So `encode` multiplies by `config.scale` and `decode` divides by it: everywhere
     else in this project a latent is a scaled one. (Rombach et al. 2022, appendix G. In other code the caller has to
-    scale, and sometimes forgets.)
+    scale, by diffusers' `scaling_factor` for example, and sometimes forgets.)
 
-    What comes in is cast to the VAE's own dtype, and what goes out is in it. Some VAEs overflow in float16; those run
-    in float32 beside a U-Net in float16.
+    Inputs are cast to the VAE's own dtype, and outputs have that dtype. Some VAEs overflow in float16; those run in
+    float32 beside a U-Net in float16.
     """
 
     def __init__(self, config: VAEConfig):
@@ -67,18 +68,21 @@ class VAE(nn.Module):
     ) -> tuple[Float[Tensor, "b z h2 w2"], Float[Tensor, "b z h2 w2"]]:
         r"""From pixels in [-1, 1] to the mean and log-variance of their scaled latent.
 
-        If $z \sim \mathcal N(\mu, \sigma^2)$ then $sz \sim \mathcal N(s\mu, s^2\sigma^2)$, whose log-variance is
-        $\log\sigma^2 + 2 \log s$. The log-variance is clamped to [-30, 20] before scaling, so that its exponential is
-        finite.
+        With $s$ = `scale`: if $z \sim \mathcal N(\mu, \sigma^2)$, then $sz \sim \mathcal N(s\mu, s^2\sigma^2)$, whose
+        log-variance is $\log\sigma^2 + 2 \log s$. The log-variance is clamped to [-30, 20] before scaling, so that its
+        exponential is finite.
         """
-        mean, logvar = self.encoder(self.own(pixels)).chunk(2, dim=1)
+        mean, logvar = self.encoder(self.to_own_dtype(pixels)).chunk(2, dim=1)
         return self.scale * mean, logvar.clamp(-30.0, 20.0) + 2 * math.log(self.scale)
 
     def decode(self, latent: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
-        """A scaled latent to pixels, in [-1, 1] apart from some overshoot. Raises `LdmError` for wrong channels."""
-        latent = self.own(latent)
+        """From a scaled latent to pixels, in [-1, 1] apart from some overshoot.
+
+        Raises `LdmError` for a wrong number of channels.
+        """
+        latent = self.to_own_dtype(latent)
         return self.decoder(latent / self.scale)
 
-    def own(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """x in the VAE's own dtype, on its device: both may differ from the U-Net's."""
+    def to_own_dtype(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Cast x to the VAE's dtype and move it to the VAE's device; both may differ from the U-Net's."""
         return x.to(self.decoder.conv_in.weight)

@@ -31,7 +31,7 @@ def test_no_module_is_missing_and_none_comes_twice():
         ("classifier_free_guidance", None, None),  # without a module, a word like others
         ("rescale_guidance", "ldm.diffusion.guidance", ("ldm/diffusion/guidance", "rescale_guidance")),
         ("per_image", "ldm.diffusion.predict", ("ldm/diffusion/schedule", "per_image")),  # imported there
-        ("TransformerLayer", None, None),  # two modules have one
+        ("Comparison", None, None),  # two modules have one
         ("x_t", None, None),
         ("notebooks/04_attention.ipynb", None, ("notebooks/04_attention", "")),
         ("notebooks/99_attention.ipynb", None, None),

@@ -11,7 +11,7 @@ from ldm.text.clip import contrastive_loss
 from ldm.text.prompt import weighted_states
 from ldm.unet.embedding import timestep_embedding
 from ldm.unet.transformer import FeedForward
-from ldm.vae.tiles import shares, statistics_of
+from ldm.vae.tiles import blend_weights, fixed_statistics
 from ldm.vae.vae import kl_divergence, reparametrise
 from tests.equations.numbers import agree, normal, softmax, tensor
 
@@ -109,36 +109,36 @@ def test_kl_divergence():
     agree(kl, [np.sum(log_ratio * weights) / np.sqrt(2 * np.pi)])
 
 
-def test_shares_of_tiles():
-    r"""Three tiles of six places over fourteen; the first two share three places, one more than `overlap`.
+def test_blend_weights():
+    r"""Three tiles of six positions over fourteen; the first two overlap by three, one more than `overlap`.
 
-    $$s_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
+    $$w_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
     """
-    places, length, n, overlap = [0, 3, 8], 14, 6, 2
+    starts, length, n, overlap = [0, 3, 8], 14, 6, 2
 
     def r(i: int) -> int:
         return min(i + 1, n - i, overlap) if 0 <= i < n else 0
 
-    for start, share in zip(places, shares(places, length, n, overlap), strict=True):
+    for start, weights in zip(starts, blend_weights(starts, length, n, overlap), strict=True):
         here = range(start, start + n)
-        agree(share, [r(x - start) / sum(r(x - other) for other in places) for x in here])
-    assert torch.equal(shares([0], 3, 4, 0)[0], torch.ones(3, dtype=torch.float64))
+        agree(weights, [r(x - start) / sum(r(x - other) for other in starts) for x in here])
+    assert torch.equal(blend_weights([0], 3, 4, 0)[0], torch.ones(3, dtype=torch.float64))
 
 
 @torch.no_grad()
-def test_statistics_of_tiles():
-    r"""Three groups of two channels, with the statistics of another picture.
+def test_fixed_statistics():
+    r"""Three groups of two channels, with the statistics of another image.
 
-    $$y = \frac{x - \mu_{look}}{\sqrt{\sigma^2_{look} + \varepsilon}}\, w + b$$
+    $$y = \frac{x - \mu_\mathrm{measured}}{\sqrt{\sigma^2_\mathrm{measured} + \varepsilon}}\, w + b$$
     """
     norm = nn.GroupNorm(3, 6, eps=0.01, dtype=torch.float64)
-    w, b, looked, x = normal(6), normal(6, seed=1), normal(1, 6, 4, 5, seed=2), normal(1, 6, 3, 3, seed=3)
+    w, b, measured, x = normal(6), normal(6, seed=1), normal(1, 6, 4, 5, seed=2), normal(1, 6, 3, 3, seed=3)
     with torch.no_grad():
         norm.weight.copy_(tensor(w)), norm.bias.copy_(tensor(b))
-    with statistics_of(norm, lambda: norm(tensor(looked))):
+    with fixed_statistics(norm, lambda: norm(tensor(measured))):
         got = norm(tensor(x))
     expected = np.empty_like(x)
     for c in range(6):
-        group = looked[0, 2 * (c // 2) : 2 * (c // 2) + 2]
+        group = measured[0, 2 * (c // 2) : 2 * (c // 2) + 2]
         expected[0, c] = (x[0, c] - group.mean()) / np.sqrt(group.var() + 0.01) * w[c] + b[c]
     agree(got, expected)

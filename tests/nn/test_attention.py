@@ -114,7 +114,7 @@ def test_cross_attention_does_not_know_the_order_of_what_it_reads(draw, randomis
 def test_a_hook_sees_the_weights_that_are_used(draw, randomise):
     module, x, context = randomise(Attention(8, 2, 6)), draw(3, 5, 8), draw(3, 4, 6)
     seen = []
-    module.weights.register_forward_hook(lambda _, __, weights: seen.append(weights))
+    module.weights_probe.register_forward_hook(lambda _, __, weights: seen.append(weights))
     module(x, context)
     assert seen == []  # the kernel never makes the weights
     module.by_hand = True
@@ -123,7 +123,7 @@ def test_a_hook_sees_the_weights_that_are_used(draw, randomise):
     assert weights.shape == (3, 2, 5, 4)  # b, heads, queries, keys
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, 5, dtype=torch.float64), **TIGHT)
     # A hook may also change them: told to read only the first key, every query gets the first value.
-    module.weights.register_forward_hook(
+    module.weights_probe.register_forward_hook(
         lambda _, __, w: torch.zeros_like(w).index_fill(-1, torch.tensor([0]), 1.0)
     )
     first = module.out(module.v(context)[:, :1])

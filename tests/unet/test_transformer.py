@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.unet.transformer import FeedForward, SpatialTransformer, TransformerLayer
+from ldm.unet.transformer import BasicTransformerBlock, FeedForward, SpatialTransformer
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
@@ -72,7 +72,7 @@ def parameters_of(module):
 
 
 def test_a_layer_equals_numpy(draw, randomise):
-    layer, x, context = randomise(TransformerLayer(8, 2, 6)), draw(2, 5, 8), draw(2, 3, 6)
+    layer, x, context = randomise(BasicTransformerBlock(8, 2, 6)), draw(2, 5, 8), draw(2, 3, 6)
     expected = [numpy_layer(parameters_of(layer), "", *pair, 2) for pair in zip(x.numpy(), context.numpy())]
     np.testing.assert_allclose(layer(x, context).detach().numpy(), expected, rtol=0, atol=1e-12)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.vae.mid import PixelAttention
+from ldm.vae.mid import SpatialSelfAttention
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
@@ -18,7 +18,7 @@ def test_two_pixels_by_hand():
     Queries are zero, so both pixels look at both alike: the mean value (1 - 1) / 2 = 0 and the bias 5 come
     out, added to the input: 8 and 6.
     """
-    module = PixelAttention(1, groups=1).double()
+    module = SpatialSelfAttention(1, groups=1).double()
     for name, linear in (("q", module.attn.q), ("v", module.attn.v), ("out", module.attn.out)):
         nn.init.constant_(linear.weight, 0.0 if name == "q" else 1.0)
         nn.init.constant_(linear.bias, 5.0 if name == "out" else 0.0)
@@ -28,7 +28,7 @@ def test_two_pixels_by_hand():
 
 @pytest.mark.parametrize("size", [1.0, 1e-3])
 def test_the_module_equals_numpy(draw, randomise, size):
-    module, x = randomise(PixelAttention(6, groups=3)), size * draw(1, 6, 3, 5)
+    module, x = randomise(SpatialSelfAttention(6, groups=3)), size * draw(1, 6, 3, 5)
     p = {name: tensor.detach().numpy() for name, tensor in module.named_parameters()}
     groups = x.numpy().reshape(3, 30)
     h = (groups - groups.mean(1, keepdims=True)) / np.sqrt(groups.var(1, keepdims=True) + 1e-6)
@@ -41,12 +41,12 @@ def test_the_module_equals_numpy(draw, randomise, size):
 
 
 def test_mirroring_the_picture_mirrors_the_result(draw, randomise):
-    module, x = randomise(PixelAttention(6, groups=3)), draw(2, 6, 3, 5)
+    module, x = randomise(SpatialSelfAttention(6, groups=3)), draw(2, 6, 3, 5)
     torch.testing.assert_close(module(x.flip(-1)), module(x).flip(-1), **TIGHT)
 
 
 def test_far_corners_see_each_other(draw, randomise):
-    module, x = randomise(PixelAttention(6, groups=6)), draw(1, 6, 9, 9)
+    module, x = randomise(SpatialSelfAttention(6, groups=6)), draw(1, 6, 9, 9)
     changed = x.clone()
     changed[..., 0, 0] = draw(6)
     assert (module(changed) - module(x))[..., 8, 8].abs().max() > 1e-6
@@ -54,4 +54,4 @@ def test_far_corners_see_each_other(draw, randomise):
 
 def test_another_number_of_channels_is_an_error(draw, randomise):
     with pytest.raises(RuntimeError):
-        randomise(PixelAttention(6, groups=3))(draw(1, 4, 3, 5))
+        randomise(SpatialSelfAttention(6, groups=3))(draw(1, 4, 3, 5))

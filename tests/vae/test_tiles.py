@@ -1,4 +1,4 @@
-r"""Tiles: shares that add up to one, local work that is not changed at all, and no seams in what is not local."""
+r"""Tiles: weights that sum to one, local operations exactly as on the whole image, and no seams in the others."""
 
 import pytest
 import torch
@@ -6,7 +6,15 @@ import torch.nn.functional as F
 
 from ldm.config import VAEConfig
 from ldm.errors import LdmError
-from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, in_tiles, shares, small, starts, statistics_of
+from ldm.vae.tiles import (
+    blend_weights,
+    decode_in_tiles,
+    encode_in_tiles,
+    fixed_statistics,
+    in_tiles,
+    subsample,
+    tile_starts,
+)
 from ldm.vae.vae import VAE
 
 SMALL = VAEConfig(channels=(4, 8), res_per_level=1, latent_channels=2, scale=0.25, groups=2)
@@ -30,25 +38,25 @@ def vae(randomise) -> VAE:
     ],
 )
 def test_tiles_begin_where_they_should(length, tile, overlap, expected):
-    assert starts(length, tile, overlap) == expected
+    assert tile_starts(length, tile, overlap) == expected
 
 
 @pytest.mark.parametrize(
     ("length", "tile", "overlap"), [(30, 8, 2), (17, 8, 5), (9, 8, 0), (8, 8, 3), (100, 7, 6)]
 )
-def test_tiles_cover_a_side_and_share_at_least_the_overlap(length, tile, overlap):
-    places = starts(length, tile, overlap)
+def test_tiles_cover_a_side_and_overlap_enough(length, tile, overlap):
+    places = tile_starts(length, tile, overlap)
     assert places[0] == 0 and places[-1] + tile == length
     assert all(0 < b - a <= tile - overlap for a, b in zip(places, places[1:], strict=False))
     total = torch.zeros(length, dtype=torch.float64)
-    for start, share in zip(places, shares(places, length, tile, overlap), strict=True):
-        total[start : start + tile] += share
+    for start, weights in zip(places, blend_weights(places, length, tile, overlap), strict=True):
+        total[start : start + tile] += weights
     torch.testing.assert_close(total, torch.ones_like(total), **TIGHT)
 
 
-def test_shares_by_hand():
+def test_blend_weights_by_hand():
     # Two tiles of 4 over 6 places; ramps 1 2 2 1 from 0 and from 2, so in the middle 2 meets 1, and 1 meets 2.
-    first, second = shares([0, 2], length=6, tile=4, overlap=2)
+    first, second = blend_weights([0, 2], length=6, tile=4, overlap=2)
     assert first.tolist() == pytest.approx([1, 1, 2 / 3, 1 / 3]) and second.tolist() == first.flip(0).tolist()
 
 
@@ -92,7 +100,9 @@ def test_a_decoded_picture_is_close_to_the_whole_one_and_has_no_seams(vae, draw)
     assert whole.shape == tiled.shape == (1, 3, 90, 90)
     assert (tiled - whole).abs().mean() < 0.1 * whole.std()
     # Tiles begin or end at these columns of the picture. Side by side without fading, they would jump there.
-    edges = [2 * place - 1 for start in starts(45, 24, 8) for place in (start, start + 24) if 0 < place < 45]
+    edges = [
+        2 * place - 1 for start in tile_starts(45, 24, 8) for place in (start, start + 24) if 0 < place < 45
+    ]
     assert edges and jump(tiled, edges) < 1.5 * jump(whole, edges)
 
 
@@ -108,7 +118,7 @@ def test_tiles_with_the_statistics_of_the_whole_are_the_whole(vae, draw):
     # With the statistics of the whole, and where no padding reaches, a tile is what the whole has there.
     middle = draw(1, 8, 24, 24)
     whole = vae.decoder.enlarge(middle)
-    with statistics_of(vae.decoder, lambda: vae.decoder.enlarge(middle)):
+    with fixed_statistics(vae.decoder, lambda: vae.decoder.enlarge(middle)):
         piece = vae.decoder.enlarge(middle[..., 2:22, :])
     torch.testing.assert_close(piece[..., 16:24, :], whole[..., 20:28, :], **TIGHT)
     torch.testing.assert_close(vae.decoder.enlarge(middle), whole, **TIGHT)  # and all is as it was
@@ -116,7 +126,7 @@ def test_tiles_with_the_statistics_of_the_whole_are_the_whole(vae, draw):
 
 def test_a_small_version_keeps_places_as_they_are(draw):
     x = draw(1, 2, 4, 6)
-    assert torch.equal(small(x, 2), x[..., ::2, ::3]) and torch.equal(small(x, 6), x)
+    assert torch.equal(subsample(x, 2), x[..., ::2, ::3]) and torch.equal(subsample(x, 6), x)
 
 
 def test_a_picture_does_not_depend_on_the_others_of_its_batch(vae, draw):
@@ -132,7 +142,7 @@ def test_bfloat16_stays_bfloat16_and_is_faded_in_float32(draw):
 
 
 def test_tiles_that_cannot_be_are_an_error(vae, draw):
-    with pytest.raises(LdmError, match="tiles of 4 latents that share 4; expected at least 0 and less"):
+    with pytest.raises(LdmError, match="tiles of 4 with an overlap of 4; expected at least 0 and less"):
         decode_in_tiles(vae, draw(1, 2, 9, 9), tile=4, overlap=4)
     with pytest.raises(LdmError, match="11x10 pixels in tiles; expected multiples of 2"):
         encode_in_tiles(vae, draw(1, 3, 10, 11))

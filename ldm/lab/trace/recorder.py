@@ -262,14 +262,14 @@ def _watch_attention(transformer: SpatialTransformer, recording: Recording, undo
         attention = layer.cross_attn
         assert isinstance(attention, Attention)
         by_hand = _by_hand_copy(attention)
-        by_hand.weights.register_forward_hook(add_map)
+        by_hand.weights_probe.register_forward_hook(add_map)
         undo.callback(add_hook(attention, partial(_replace_output, by_hand)).remove)
 
 
 def _by_hand_copy(attention: Attention) -> Attention:
     """A layer with the same weights that computes attention by hand; switching the layer itself affects all threads."""
     by_hand = copy(attention)
-    by_hand._modules = {**attention._modules, "weights": nn.Identity()}
+    by_hand._modules = {**attention._modules, "weights_probe": nn.Identity()}
     by_hand.by_hand = True
     return by_hand
 

@@ -17,10 +17,10 @@ from ldm.nn.resnet import Downsample, ResBlock, Upsample
 from ldm.pipeline import LatentDiffusion
 from ldm.unet.embedding import TimeEmbedding
 from ldm.unet.transformer import SpatialTransformer
-from ldm.vae.mid import PixelAttention
+from ldm.vae.mid import SpatialSelfAttention
 
 # The modules that have one line in the table; so have layers outside of them.
-BLOCKS = (TimeEmbedding, ResBlock, SpatialTransformer, PixelAttention, Downsample, Upsample)
+BLOCKS = (TimeEmbedding, ResBlock, SpatialTransformer, SpatialSelfAttention, Downsample, Upsample)
 
 Shape = tuple[int, ...]
 
