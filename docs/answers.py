@@ -318,9 +318,9 @@ def spacings(count: int = 30) -> str:
     ):
         times = [round(t) for t in spaced_timesteps(count, 1000, spacing)]
         levels = [*spaced_levels(times, model_bar), vp_level(0, model_bar)]
-        noise_fn = model().noise_fn([42], (size, size))
+        noise_fn = model().noise_source([42], (size, size))
         x = noise_fn()
-        for step in model().sample(x, denoise, noise_fn, "ddim", levels):
+        for step in model().sample("ddim", denoise, x, levels, noise_fn):
             x = step.x_prev
         picture = model().vae.decode(x).clamp(-1, 1)
         first = picture if first is None else first

@@ -1,15 +1,17 @@
-r"""Inpainting: what the mask leaves black stays as it is in the init image.
+r"""Inpainting: where the mask is black, the init image is kept.
 
-**With any model** (Lugmayr et al. 2022, RePaint, eq. 8, without its resampling). Every step is taken for the whole
-latent. After it, the kept region is restored: the image's latent, noised to the level just reached. So the network
-always sees a whole image under even noise, and generates what fits its surroundings.
+**With any model** (Lugmayr et al. 2022, RePaint, without its resampling; Avrahami et al. 2023, blended latent
+diffusion). Every step is taken for the whole latent. After it, the kept region is restored: the image's latent, noised
+to the level just reached. So the network sees a complete image with the same noise level everywhere, and generates what
+fits its surroundings.
 
-**With an inpainting model** (Rombach et al. 2022, section 4.5), which was trained to fill holes. Its U-Net takes nine
-channels: the latent, the mask, and the latent of the masked image. It sees the kept region at every step, so nothing is
-restored between the steps, and what it generates fits better; but it cannot do anything else.
+**With an inpainting model** (the idea: Rombach et al. 2022, section 4.5; this form: Stable Diffusion's inpainting
+checkpoints), which was trained to fill masked regions. Its U-Net takes nine channels: the latent, the mask, and the
+latent of the masked image. It sees the kept region at every step, so nothing is restored between the steps, and what it
+generates fits better; but it has to be trained for that.
 
-A latent pixel covers many image pixels, and the decoder reads its neighbours too. So at the end the kept pixels are
-restored as well, from the VAE's reconstruction of the image or from the image itself.
+A latent pixel covers 8x8 image pixels, and the decoder mixes neighbouring ones. So after decoding, the kept pixels are
+pasted back, from the VAE's reconstruction of the image or from the image itself.
 """
 
 from collections.abc import Callable
@@ -29,7 +31,7 @@ from ldm.images.pixels import to_pixels
 from ldm.images.reading import fit_mask, fit_picture
 
 
-def prepare(
+def prepare_init(
     init: Image.Image | None,
     mask: Image.Image | None,
     size: tuple[int, int],
@@ -43,8 +45,8 @@ def prepare(
     """
     if is_inpainting and (init is None or mask is None):
         raise LdmError(
-            "this is an inpainting model: it fills a hole in an image; give it an image and a mask, white where the "
-            "hole is (`init` and `mask`; --init and --mask)"
+            "this is an inpainting model: it fills the masked region of an image; give it an image and a mask, white "
+            "where it may change it (`init` and `mask`; --init and --mask)"
         )
     if init is None:
         return None
@@ -60,21 +62,21 @@ def prepare(
     return InitImage(image, latent, mask, torch.cat([mask_channel(mask, factor).to(masked), masked], dim=1))
 
 
-def restore_kept(start: InitImage | None, noise: Float[Tensor, "b z h w"], factor: int) -> OnStep:
-    """What to do after each step: with a mask, restore the kept region; otherwise nothing.
+def restore_kept(init: InitImage | None, noise: Float[Tensor, "b z h w"], factor: int) -> OnStep:
+    """The `OnStep` that restores the kept region; without a mask, `identity`.
 
-    An inpainting model sees the kept region for itself, so nothing is restored between its steps.
+    An inpainting model sees the kept region as input, so nothing is restored between its steps.
     """
-    if start is None or start.mask is None or start.channels is not None:
+    if init is None or init.mask is None or init.channels is not None:
         return identity
-    repaint = latents_to_repaint(start.mask, factor).to(noise.device)
-    return keep(start.latent.to(noise.dtype).expand_as(noise), noise, repaint)
+    repaint = repaint_mask(init.mask, factor).to(noise.device)
+    return keep(init.latent.to(noise.dtype).expand_as(noise), noise, repaint)
 
 
-def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:
-    """True for each latent that covers a white pixel of `mask` (black and white, as from `fit_mask`).
+def repaint_mask(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:
+    """True for each latent pixel that covers a white pixel of `mask` (black and white, as from `fit_mask`).
 
-    One white pixel is enough: if its latent were kept, it could not change.
+    One white pixel is enough: if its latent pixel were kept, it could not change.
     """
     white = np.asarray(mask) > 0
     return torch.from_numpy(reduce(white, "(h f) (w g) -> 1 1 h w", "max", f=factor, g=factor))
@@ -83,11 +85,12 @@ def latents_to_repaint(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"
 def keep(
     x0: Float[Tensor, "b z h w"], eps: Float[Tensor, "b z h w"], repaint: Bool[Tensor, "1 1 h w"]
 ) -> OnStep:
-    r"""What to do after each step: where not to `repaint`, restore the image's latent `x0`, noised like the rest.
+    r"""The `OnStep` that restores the image's latent `x0`, noised like the rest, except where to `repaint` (m = 1):
 
     $$x \leftarrow m \odot x + (1 - m) \odot (\alpha\,x_0 + \sigma\,\epsilon)$$
 
-    with the same $\epsilon$ at every level; at a clean level, $x_0$ itself. Source: Lugmayr et al. 2022, eq. 8.
+    At a clean level that is $x_0$ itself. Source: Lugmayr et al. 2022, eq. 8, whose m is 1 where the image is known.
+    They draw a fresh $\epsilon$ at each step; we reuse the initial noise, as diffusers does.
     """
 
     def restore(x: Tensor, level: Level) -> Tensor:
@@ -109,9 +112,9 @@ def masked_image(pixels: Float[Tensor, "b 3 h w"], mask: Image.Image) -> Float[T
 
 
 def mask_channel(mask: Image.Image, factor: int) -> Float[Tensor, "1 1 h w"]:
-    """The mask as an inpainting U-Net reads it: 1 where it is white. The first pixel of each latent decides.
+    """The mask as an inpainting U-Net reads it: 1 where it is white. The top-left pixel of each block decides.
 
-    The model saw masks this way in training, so this differs from `latents_to_repaint`. Source: Stable Diffusion's
+    The model saw masks this way in training, so this differs from `repaint_mask`. Source: Stable Diffusion's
     inpainting script and diffusers' pipeline, which shrink the mask with nearest-neighbour interpolation.
     """
     return _white(mask)[::factor, ::factor].float()[None, None]

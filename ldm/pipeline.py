@@ -44,9 +44,9 @@ from ldm.diffusion.samplers import find_sampler
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.diffusion.spacing import initial_latents, sampler_levels
 from ldm.errors import LdmError
-from ldm.image_to_image import InitImage, levels_left, pick_strength
+from ldm.image_to_image import InitImage, last_levels, pick_strength
 from ldm.images.pixels import to_images, to_pixels
-from ldm.inpaint import composite, prepare, restore_kept
+from ldm.inpaint import composite, prepare_init, restore_kept
 from ldm.text.encoder import TextEncoder
 from ldm.text.prompt import encode_prompts, same_length
 from ldm.text.tokenizer import Tokenizer
@@ -55,12 +55,13 @@ from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
 
 Prompt = str | Sequence[str] | Conditioning
+Group = tuple[Sequence[int], Conditioning, Conditioning]  # images of a batch, prompts, negative prompts
 Output = Literal["pil", "tensor", "latent"]
 Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
 
 class LatentDiffusion(nn.Module):
-    """A text-to-image model: `text`, `unet` and `vae` are its networks; `tokenizer` turns text into their numbers."""
+    """A text-to-image model: the networks `text`, `unet` and `vae`, and a `tokenizer` that turns text into ids."""
 
     def __init__(self, config: Config, tokenizer: Tokenizer):
         super().__init__()
@@ -96,35 +97,38 @@ class LatentDiffusion(nn.Module):
         output: Output = "pil",
         on_step: Callback = identity,
         progress: Progress = lambda sampling, steps: sampling,
-    ) -> Any:
-        """Generate images of `prompt`, moving away from what `negative` says.
+    ) -> Any:  # a list of images or a tensor: `output` decides
+        """Generate images from a prompt, guided away from a negative prompt.
 
-        How many: one for each entry of a list (of prompts, negative prompts, seeds) and of `latents`, otherwise `batch`
-        (1). Prompts may also be given encoded, as from `encode_text`. A seed is a whole number below 2**32; image i of
-        several has the seed seed + i. If it is left out, or -1, it is drawn at random and not reported.
+        A list of prompts, negative prompts or seeds, or a batch of `latents`, gives one image per entry; otherwise
+        `batch` says how many (1). Prompts may also be given encoded, as by `encode_text`. A seed is a whole number
+        below 2**32; from a single seed, image i uses seed + i. Without one (or with -1) seeds are drawn at random.
 
-        Left out, these take the model's own values (`config.defaults`): the `sampler` (a name from
-        `ldm/diffusion/samplers/table.py`) and its `steps` (`default_steps`; or a list of the timesteps themselves),
-        `guidance` (1: none), and `size` as (width, height) in pixels. `spacing` (`ldm/diffusion/spacing.py`) replaces
-        the sampler's usual one. `eta` is the amount of noise that DDIM adds, from 0 (the default) to 1. `latents`
-        [b, z, h, w] is standard normal noise in place of what the seed would draw for the start.
+        These default to the model's own values (`config.defaults`):
+        - `sampler`: a name from `ldm/diffusion/samplers/table.py`;
+        - `steps`: how many (`default_steps`), or a list of the timesteps themselves;
+        - `guidance`: the guidance scale; at 1 there is none, and `negative` has no effect;
+        - `size`: (width, height) in pixels.
 
-        `init` is an init image (cropped and resized to `size`). `strength` in (0, 1] is the amount of noise it gets,
-        and the fraction of the steps that is taken (0.75; with a mask 1). `mask` is white where the image may change:
-        elsewhere the result is the VAE's reconstruction, or with `keep_pixels` the very pixels. An inpainting model
-        needs both.
+        `spacing` overrides the sampler's timestep spacing (`ldm/diffusion/spacing.py`). `eta` is the noise that DDIM
+        adds, from 0 (the default) to 1. `latents` [b, z, h, w] is the initial noise, standard normal, in place of the
+        seed's.
+
+        `init` is an init image, cropped and resized to `size`. `strength` in (0, 1] is the fraction of the steps that
+        is taken, starting from the init image noised to the first of their levels (0.75; with a mask 1). `mask` is
+        white where the image may change; elsewhere the result is the VAE's reconstruction, or with `keep_pixels` the
+        original pixels. An inpainting model needs both `init` and `mask`.
 
         With `weighting`, brackets say how much a word counts: `(word:1.3)`. A prompt that is too long is truncated, or
         with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). With `tile`, the VAE works in overlapping
         tiles, which saves memory for large images (`ldm/vae/tiles.py`).
 
-        Returns a list of PIL images, or by `output` a "tensor" of pixels [b, 3, h, w], white at 1 and black at -1, or
-        the "latent" before decoding.
-        `on_step(x, level)` is called after each step with the latent and its noise level; what it returns, unless
-        None, replaces x. `progress` gets the iterator over the steps and their number, and returns an iterable of them:
-        a place for a progress bar.
+        `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
+        returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
 
-        Raises `LdmError` for values that the model cannot work with, and when numbers stop being finite.
+        Returns a list of PIL images; with `output="tensor"`, pixels [b, 3, h, w] in [-1, 1]; with `output="latent"`,
+        the latents before decoding. Raises `LdmError` for values that the model cannot work with, and when numbers stop
+        being finite.
         """
         defaults = self.config.defaults
         guidance = defaults.guidance if guidance is None else guidance
@@ -134,35 +138,38 @@ class LatentDiffusion(nn.Module):
             size = (defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor)
         strength = pick_strength(init, strength, mask, keep_pixels)
         count = count_images(batch, prompts=prompt, negatives=negative, seeds=seed, latents=latents)
-        levels = self.levels(steps, sampler, strength, spacing)
-        noise_fn = self.noise_fn(pick_seeds(seed, count), size)
-        start = self.init_image(init, mask, size, tile)
+        levels = self.levels(sampler, steps, strength, spacing)
+        noise_fn = self.noise_source(pick_seeds(seed, count), size)
+        init_image = self.init_image(init, mask, size, tile)
 
         # 1. Text becomes vectors.
-        channels = None if start is None else start.channels
-        denoise = in_groups(
-            [
-                (places, self.denoiser(cond, uncond, guidance, channels))
-                for places, cond, uncond in self.encode_pairs(prompt, negative, count, weighting, long_prompt)
-            ]
-        )
-        # 2. A latent of pure noise, or an init image's latent under noise. (A sampler that needs more noise draws it
-        # from the same generators.)
+        groups = []
+        for images, cond, uncond in self.encode_pairs(prompt, negative, count, weighting, long_prompt):
+            if init_image is not None and init_image.channels is not None:
+                cond, uncond = (replace(part, channels=init_image.channels) for part in (cond, uncond))
+            groups.append((images, self.denoiser(cond, uncond, guidance)))
+        denoise = in_groups(groups)
+        # 2. A latent of pure noise, or a noised init image. (A sampler that needs more noise draws it from the same
+        # generators.)
         noise = given_or_drawn(latents, noise_fn())
-        x = self.initial_latents(noise, sampler, levels, start, strength)
-        restore = restore_kept(start, noise, self.vae.factor)
+        x = self.initial_latents(sampler, noise, levels, init_image, strength)
+        restore = restore_kept(init_image, noise, self.vae.factor)
         # 3. The noise is removed, step by step.
-        sampling = self.sample(x, denoise, noise_fn, sampler, levels, callback_then(on_step, restore), eta)
+        sampling = self.sample(sampler, denoise, x, levels, noise_fn, callback_then(on_step, restore), eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
         # 4. The latent becomes pixels.
-        x = restore(x, CLEAN)  # the kept region has no noise at the end
+        x = restore(
+            x, CLEAN
+        )  # some samplers end at a level with a little noise, which the kept region should not
         if output == "latent":
             return x
         pixels = self.decode_pixels(x, tile)
-        if start is not None and start.mask is not None:
-            kept = to_pixels([start.image]) if keep_pixels else self.decode_pixels(start.latent, tile)
-            pixels = composite(pixels, kept, start.mask)
+        if init_image is not None and init_image.mask is not None:
+            kept = (
+                to_pixels([init_image.image]) if keep_pixels else self.decode_pixels(init_image.latent, tile)
+            )
+            pixels = composite(pixels, kept, init_image.mask)
         return pixels if output == "tensor" else to_images(pixels)
 
     # --- step 1 ----------------------------------------------------------------------------------------------
@@ -171,91 +178,92 @@ class LatentDiffusion(nn.Module):
     def encode_text(
         self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
     ) -> Conditioning:
-        """What the U-Net reads of some prompts: their contexts, all of one length, in the U-Net's dtype.
+        """Encode prompts into what the U-Net reads: contexts, padded to the same length.
 
-        With a `long_prompt` of "chunk" that is the length of the longest; the others are padded with empty chunks, and
-        cross-attention reads these, too. To make a context independent of the others, encode it alone, as `generate`
-        does.
+        With `long_prompt="chunk"`, shorter prompts are padded with empty chunks, which cross-attention reads too. To
+        avoid that, encode each prompt alone, as `generate` does.
         """
 
         def encode() -> Tensor:
-            contexts = encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
-            return contexts.to(device=self.device, dtype=self.dtype)
+            return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
 
         return Conditioning(finite(encode, self, "in the text's context"))
 
     def encode_pairs(
         self, prompt: Prompt, negative: Prompt, count: int, weighting: bool, long_prompt: str
-    ) -> Iterator[tuple[Sequence[int], Conditioning, Conditioning]]:
-        """What `count` prompts and negative prompts become, in groups of one length, each with its images' places."""
+    ) -> list[Group]:
+        """Encode the prompts and negative prompts of `count` images, grouped by context length.
+
+        A group comes with the indices of its images. Only `long_prompt="chunk"` makes more than one.
+        """
         if isinstance(prompt, Conditioning) or isinstance(negative, Conditioning):
             cond, uncond = (
                 text
                 if isinstance(text, Conditioning)
-                else self.encode_text(listed(text), weighting, long_prompt)
+                else self.encode_text(as_list(text), weighting, long_prompt)
                 for text in (prompt, negative)
             )
-            yield range(count), cond, uncond
-            return
-        prompts, negatives = listed(prompt), listed(negative)
-        for places in same_length(self.tokenizer, prompts, negatives, count, weighting, long_prompt):
-            some, others = (
-                [texts[i] for i in places] if len(texts) > 1 else texts for texts in (prompts, negatives)
+            return [(range(count), cond, uncond)]
+        prompts, negatives = as_list(prompt), as_list(negative)
+        groups: list[Group] = []
+        for images in same_length(self.tokenizer, prompts, negatives, count, weighting, long_prompt):
+            prompts_here, negatives_here = (
+                [texts[i] for i in images] if len(texts) > 1 else texts for texts in (prompts, negatives)
             )
-            both = self.encode_text([*some, *others], weighting, long_prompt)
-            yield places, both[: len(some)], both[len(some) :]
+            both = self.encode_text([*prompts_here, *negatives_here], weighting, long_prompt)
+            groups.append((images, both[: len(prompts_here)], both[len(prompts_here) :]))
+        return groups
 
     # --- step 2 ----------------------------------------------------------------------------------------------
 
     @checked
-    def noise_fn(self, seeds: Sequence[int], size: tuple[int, int]) -> NoiseFn:
-        """A source of latent noise for images of `size` (width, height), one seed per image."""
+    def noise_source(self, seeds: Sequence[int], size: tuple[int, int]) -> NoiseFn:
+        """A function that draws latent noise for images of `size` (width, height), one seed per image."""
         shape = latent_shape(size, self.config.vae.latent_channels, self.vae.factor)
         return noise_source(seeds, shape, self.sampling_dtype, self.device)
 
     @checked
     def levels(
-        self, steps: int | Sequence[Time], sampler: str, strength: float = 1.0, spacing: str | None = None
+        self, sampler: str, steps: int | Sequence[Time], strength: float = 1.0, spacing: str | None = None
     ) -> list[Level]:
-        """The noise levels of a sampler's steps (or of a list of timesteps), and the one where the last step ends.
+        """The noise levels that a sampler visits: one for each of its steps (or timesteps), and a final one.
 
-        From pure noise, or with a `strength` below 1 (image to image) only the last of the steps. `spacing` (see
-        `ldm/diffusion/spacing.py`) replaces the sampler's usual one.
+        With a `strength` below 1 (image to image), only the last ones. `spacing` (see `ldm/diffusion/spacing.py`)
+        overrides the sampler's own.
         """
-        return levels_left(sampler_levels(find_sampler(sampler), steps, self.alpha_bar(), spacing), strength)
+        return last_levels(sampler_levels(find_sampler(sampler), steps, self.alpha_bar(), spacing), strength)
 
     @checked
     def default_steps(self, sampler: str) -> int:
         """The default number of steps of `sampler`: the model's own, or more if the sampler needs them."""
         defaults, asked = self.config.defaults, find_sampler(sampler)
-        if asked is find_sampler(defaults.sampler):  # these two were chosen together
+        if asked is find_sampler(defaults.sampler):  # the model's default steps were chosen for this one
             return defaults.steps
         return max(defaults.steps, min(asked.min_default_steps, self.config.noise.steps - 1))
 
     def initial_latents(
         self,
-        noise: Float[Tensor, "b z h w"],
         sampler: str,
+        noise: Float[Tensor, "b z h w"],
         levels: Sequence[Level],
-        start: InitImage | None = None,
+        init_image: InitImage | None = None,
         strength: float = 1.0,
     ) -> Float[Tensor, "b z h w"]:
-        """The latents at the first of the `levels`: pure noise, or an init image's latent under that much noise.
+        """The latents at the first of the `levels`: pure noise, or the init image noised to that level.
 
-        At strength 1 a trace of the image remains; behind a mask not even that, so that nothing of it shows through (as
-        in diffusers).
+        Even at strength 1, a trace of the init image remains. With a mask, strength 1 starts from pure noise instead,
+        as in diffusers, so that nothing of what is masked shows through.
         """
-        if start is None or (start.mask is not None and strength == 1):
+        if init_image is None or (init_image.mask is not None and strength == 1):
             return initial_latents(find_sampler(sampler), noise, levels)
-        return levels[0].mix(start.latent.to(noise.dtype).expand_as(noise), noise)
+        return levels[0].mix(init_image.latent.to(noise.dtype).expand_as(noise), noise)
 
     def encode_image(
         self, pixels: Float[Tensor, "b 3 h w"], tile: bool = False
     ) -> Float[Tensor, "b z h2 w2"]:
-        """The latents of pixels in [-1, 1].
+        """The latents of pixels in [-1, 1]: the mean of the VAE's posterior, so the result is deterministic.
 
-        Each is the mean of the VAE's Gaussian, so it is the same each time. (diffusers draws a sample; the Gaussian is
-        so narrow that the difference hardly shows.)
+        (diffusers draws a sample of the posterior, which is so narrow that the difference hardly shows.)
         """
         encode = encode_in_tiles if tile else VAE.encode
         latents = finite(lambda: encode(self.vae, pixels)[0], self, "in the image's latent")
@@ -265,33 +273,37 @@ class LatentDiffusion(nn.Module):
         self, init: Image.Image | None, mask: Image.Image | None, size: tuple[int, int], tile: bool = False
     ) -> InitImage | None:
         """An init image and its mask as this model needs them: see `inpaint.py`."""
-        is_inpainting = self.config.unet.in_channels > self.config.vae.latent_channels
+        # Beside the latent, an inpainting U-Net reads a latent of the masked image, and a mask.
+        is_inpainting = self.config.unet.in_channels == 2 * self.config.vae.latent_channels + 1
         encode = partial(self.encode_image, tile=tile)
-        return prepare(init, mask, size, encode, self.vae.factor, is_inpainting)
+        return prepare_init(init, mask, size, encode, self.vae.factor, is_inpainting)
 
     # --- step 3 ----------------------------------------------------------------------------------------------
 
     def denoiser(
         self,
         cond: Conditioning,
-        uncond: Conditioning,
-        guidance: float,
-        channels: Float[Tensor, "1 c h w"] | None = None,
+        uncond: Conditioning | None = None,
+        guidance: float = 1.0,
+        guidance_rescale: float | None = None,
     ) -> Denoise:
-        """One model evaluation with guidance, the U-Net's output read as estimates (x0, eps).
+        """A function (x_t, level) -> (x0, eps): the U-Net with classifier-free guidance, read as estimates of both.
 
-        `channels` go beside the latent (an inpainting model's). Gradients flow through it, to x and the conditioning.
-        Raises `LdmError` for a guidance that is not finite.
+        `uncond`, the conditioning on the negative or empty prompt, may be left out at a guidance of 1, where there is
+        none. `guidance_rescale` defaults to the model's own. The function is differentiable with respect to x_t and the
+        conditioning. Raises `LdmError` for a guidance that is not finite, or has no `uncond`.
         """
         if not math.isfinite(guidance):
             usual = self.config.defaults.guidance
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {usual}")
-        if channels is not None:
-            cond, uncond = replace(cond, channels=channels), replace(uncond, channels=channels)
-        rescale = self.config.defaults.guidance_rescale
+        if guidance != 1 and uncond is None:
+            raise LdmError(
+                f"a guidance of {guidance} without `uncond`; expected the encoded negative or empty prompt"
+            )
+        rescale = self.config.defaults.guidance_rescale if guidance_rescale is None else guidance_rescale
 
         def denoise(x_t: Latent, level: Level) -> tuple[Latent, Latent]:
-            if guidance == 1:
+            if guidance == 1 or uncond is None:
                 out = self.predict(x_t, level, cond)
             else:  # both predictions in one batch
                 both = concatenate(uncond.expand(len(x_t)), cond.expand(len(x_t)))
@@ -304,23 +316,26 @@ class LatentDiffusion(nn.Module):
         return denoise
 
     def predict(self, x_t: Latent, level: Level, cond: Conditioning) -> Latent:
-        """The U-Net's output, whatever it predicts. It computes in its own dtype: only here is anything cast to it."""
+        """The U-Net's raw output. Its inputs are cast to its dtype here, and nowhere else."""
         cond = cond.expand(len(x_t))
-        x_in = x_t if cond.channels is None else torch.cat([x_t, cond.channels.to(x_t.dtype)], dim=1)
+        x_in = x_t if cond.channels is None else torch.cat([x_t, cond.channels.to(x_t)], dim=1)
         t = torch.tensor(level.t, dtype=torch.float32, device=x_t.device)
-        return self.unet(x_in.to(self.dtype), t, cond.context, residuals=cond.residuals).to(x_t.dtype)
+        context = cond.context.to(x_t.device, self.dtype)
+        residuals = () if cond.residuals is None else cond.residuals(x_t, level, cond.context)
+        out = self.unet(x_in.to(self.dtype), t, context, residuals=[r.to(context) for r in residuals])
+        return out.to(x_t.dtype)
 
     def sample(
         self,
-        x: Float[Tensor, "b z h w"],
-        denoise: Denoise,
-        noise_fn: NoiseFn,
         sampler: str,
+        denoise: Denoise,
+        x: Float[Tensor, "b z h w"],
         levels: Sequence[Level],
+        noise_fn: NoiseFn,
         on_step: OnStep = identity,
         eta: float | None = None,
     ) -> Iterator[Step]:
-        """An iterator over the sampler's steps, from each of the `levels` to the next.
+        """Run the sampler from each of the `levels` to the next, yielding each step.
 
         `x` is at the first level, as from `initial_latents`. Raises `LdmError` at a step whose numbers are not finite,
         and for an `eta` with a sampler that has none.
@@ -332,13 +347,13 @@ class LatentDiffusion(nn.Module):
     # --- step 4 ----------------------------------------------------------------------------------------------
 
     def decode(self, latents: Float[Tensor, "b z h w"], tile: bool = False) -> list[Image.Image]:
-        """The images of finished latents."""
+        """Decode denoised latents to PIL images."""
         return to_images(self.decode_pixels(latents, tile))
 
     def decode_pixels(
         self, latents: Float[Tensor, "b z h w"], tile: bool = False
     ) -> Float[Tensor, "b 3 h2 w2"]:
-        """Their pixels in [-1, 1], or slightly beyond; gradients flow through it."""
+        """Decode denoised latents to pixels in [-1, 1], up to some overshoot. Differentiable, unless in tiles."""
         decode = decode_in_tiles if tile else VAE.decode
         return finite(lambda: decode(self.vae, latents), self, "in the decoded image")
 
@@ -350,7 +365,7 @@ class LatentDiffusion(nn.Module):
 
     @property
     def sampling_dtype(self) -> torch.dtype:
-        """What latents and the noise schedule are computed in while sampling: the model's dtype, but at least float32.
+        """The dtype of latents and the noise schedule while sampling: the model's, but at least float32.
 
         A sampler adds up many small steps, and each rounding stays in the latent. bfloat16 has no number between 0.996
         and 1, where the schedule begins: 1 - alpha_bar would be zero. Only the networks compute in half precision.
@@ -366,5 +381,5 @@ class LatentDiffusion(nn.Module):
         return self.unet.conv_in.weight.dtype
 
 
-def listed(text: str | Sequence[str]) -> Sequence[str]:
+def as_list(text: str | Sequence[str]) -> Sequence[str]:
     return [text] if isinstance(text, str) else text

@@ -79,7 +79,7 @@ cond, uncond = both[:1], both[1:]
 # *Predict:* the finished picture has 3 × 128 × 128 numbers. How many has the latent?
 
 # %%
-noise_fn = model.noise_fn([42], size=(128, 128))
+noise_fn = model.noise_source([42], size=(128, 128))
 latent = noise_fn()
 print(tuple(latent.shape), "->", 3 * 128 * 128 // latent.numel(), "times fewer numbers")
 assert 48 * latent.numel() == 3 * 128 * 128
@@ -108,10 +108,10 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
 # *Predict:* will the first guess look like a dog, like noise, or like something else?
 
 # %%
-levels = model.levels(steps=30, sampler="ddim")
-latent = model.initial_latents(latent, "ddim", levels)
+levels = model.levels(sampler="ddim", steps=30)
+latent = model.initial_latents("ddim", latent, levels)
 denoise = model.denoiser(cond, uncond, guidance=4.0)
-steps = list(model.sample(latent, denoise, noise_fn, "ddim", levels))
+steps = list(model.sample("ddim", denoise, latent, levels, noise_fn))
 first, last = steps[0], steps[-1]
 print(f"{len(steps)} steps, from t = {first.level.t} down to t = {last.level.t}")
 

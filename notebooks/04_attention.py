@@ -218,10 +218,10 @@ taken_out = torch.cat([with_glasses[:place], dog[place : place + 1], with_glasse
 
 # %%
 def paint(cond):
-    noise_fn, levels = model.noise_fn([42], size=(128, 128)), model.levels(steps=30, sampler="ddim")
-    latent = model.initial_latents(noise_fn(), "ddim", levels)
+    noise_fn, levels = model.noise_source([42], size=(128, 128)), model.levels(sampler="ddim", steps=30)
+    latent = model.initial_latents("ddim", noise_fn(), levels)
     denoise = model.denoiser(Conditioning(cond[None]), Conditioning(empty[None]), guidance=4.0)
-    for step in model.sample(latent, denoise, noise_fn, "ddim", levels):
+    for step in model.sample("ddim", denoise, latent, levels, noise_fn):
         latent = step.x_prev
     return model.decode(latent)[0]
 

@@ -352,10 +352,10 @@ assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"]
 # %%
 @torch.no_grad()
 def paint(name, count, prompt="a lake with mountains and a boat at sunset", seed=11):
-    noise_fn, levels = model.noise_fn([seed], (128, 128)), model.levels(count, name)
+    noise_fn, levels = model.noise_source([seed], (128, 128)), model.levels(name, count)
     guess = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance=3.0)
-    latent = model.initial_latents(noise_fn(), name, levels)
-    for step in model.sample(latent, guess, noise_fn, name, levels):
+    latent = model.initial_latents(name, noise_fn(), levels)
+    for step in model.sample(name, guess, latent, levels, noise_fn):
         latent = step.x_prev
     return latent
 

@@ -299,12 +299,12 @@ display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["lat
 
 # %%
 prompt = "a dog"
-start, end = (model.noise_fn([seed], (128, 128))()[0] for seed in (3, 4))
+start, end = (model.noise_source([seed], (128, 128))()[0] for seed in (3, 4))
 angles = shares * math.pi / 2
 way = torch.stack([angle.cos() * start + angle.sin() * end for angle in angles])
-noise_fn, levels = model.noise_fn(range(5), (128, 128)), model.levels(20, "dpmpp_2m_karras")
+noise_fn, levels = model.noise_source(range(5), (128, 128)), model.levels("dpmpp_2m_karras", 20)
 cond, uncond = (model.encode_text([text]) for text in (prompt, ""))
-for step in model.sample(way, model.denoiser(cond, uncond, 3.0), noise_fn, "dpmpp_2m_karras", levels):
+for step in model.sample("dpmpp_2m_karras", model.denoiser(cond, uncond, 3.0), way, levels, noise_fn):
     finished = step.x_prev
 display(show.film(model.decode(finished), [f"{share:.0%}" for share in shares], side=64))
 assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15

@@ -36,7 +36,7 @@ from ldm.diffusion.guidance import classifier_free_guidance
 from ldm.diffusion.level import CLEAN
 from ldm.diffusion.predict import x0_and_eps
 from ldm.images.pixels import to_images, to_pixels
-from ldm.inpaint import keep, latents_to_repaint
+from ldm.inpaint import keep, repaint_mask
 from ldm.lab.evaluate.adherence import scene_prompts
 from ldm.lab.evaluate.judge import find_judge, read_judge, wrong_answers
 from ldm.postcards import Portrait, draw
@@ -80,7 +80,7 @@ print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 #   \hat x_0 = \frac{x - \sigma\,\hat\epsilon}{\alpha}$$
 
 # %%
-levels = model.levels(30, "ddim")
+levels = model.levels("ddim", 30)
 first = levels[0]
 uncond, cond = model.unet(torch.cat([x, x]), torch.tensor(first.t), context).chunk(2)
 out = classifier_free_guidance(uncond, cond, 4.0)
@@ -129,7 +129,7 @@ def sample(x, levels, context, guidance=4.0, on_step=lambda x, level: x):
 def paint(prompt, seed, steps=30, guidance=4.0):
     context = model.text(model.tokenizer(["", prompt]))  # 1. text becomes vectors
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))  # 2. noise
-    *_, (x, _) = sample(x, model.levels(steps, "ddim"), context, guidance)  # 3. is taken away
+    *_, (x, _) = sample(x, model.levels("ddim", steps), context, guidance)  # 3. is taken away
     return to_images(model.vae.decode(x))[0]  # 4. the latent becomes pixels
 
 
@@ -192,9 +192,9 @@ cond, uncond = model.encode_text([ask.prompt for ask in wanted]), model.encode_t
 
 
 def score(guidance):
-    noise_fn, sampler = model.noise_fn(range(8), (128, 128)), "dpmpp_2m_karras"
+    noise_fn, sampler = model.noise_source(range(8), (128, 128)), "dpmpp_2m_karras"
     denoise = model.denoiser(cond, uncond, guidance)
-    *_, last = model.sample(noise_fn(), denoise, noise_fn, sampler, model.levels(12, sampler))
+    *_, last = model.sample(sampler, denoise, noise_fn(), model.levels(sampler, 12), noise_fn)
     seen = judge.predict(to_pixels(model.decode(last.x_prev)))
     right = sum(not wrong_answers(answer, ask.scene) for answer, ask in zip(seen, wanted))
     return right, last.x_prev.std().item()
@@ -224,7 +224,7 @@ eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
 
 
 def from_picture(prompt, strength, steps=20):
-    rest = model.levels(steps, "ddim")[steps - int(steps * strength) :]
+    rest = model.levels("ddim", steps)[steps - int(steps * strength) :]
     x = rest[0].mix(x0, eps)
     *_, (x, _) = sample(x, rest, model.text(model.tokenizer(["", prompt])))
     return to_images(model.vae.decode(x))[0]
@@ -258,7 +258,7 @@ assert far[0] < far[2] < far[-1]
 # %%
 mask = Image.new("L", cat.size)
 ImageDraw.Draw(mask).rectangle((16, 0, 112, 52), fill=255)
-on_step = keep(x0, eps, latents_to_repaint(mask, model.vae.factor))
+on_step = keep(x0, eps, repaint_mask(mask, model.vae.factor))
 text = "a grey cat with a hat on a blue background"
 *_, (x, _) = sample(eps, levels, model.text(model.tokenizer(["", text])), on_step=on_step)
 new = to_images(model.vae.decode(on_step(x, CLEAN)))[0]
@@ -292,7 +292,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # def avoid(prompt, negative, seed, guidance=4.0):
 #     context = model.text(model.tokenizer([negative, prompt]))
 #     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
-#     *_, (x, _) = sample(x, model.levels(20, "ddim"), context, guidance)
+#     *_, (x, _) = sample(x, model.levels("ddim", 20), context, guidance)
 #     return to_images(model.vae.decode(x))[0]
 #
 # display(show.film([avoid("a dog on a blue background", "a dog with a scarf", seed) for seed in range(6)]))
@@ -310,7 +310,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # first, second = (model.text(model.tokenizer(["", text])) for text in ("a cat with a hat", "a dog with a hat"))
 # pictures = []
 # for turn in (0, 4, 8, 12, 16, 20):
-#     x, levels = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), model.levels(20, "ddim")
+#     x, levels = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), model.levels("ddim", 20)
 #     for x, _ in [*sample(x, levels[: turn + 1], first)][-1:]:  # the last x, if there are steps at all
 #         pass
 #     for x, _ in [*sample(x, levels[turn:], second)][-1:]:
@@ -330,7 +330,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 #
 # ```python
 # context, x = model.text(model.tokenizer(["", prompts[0]])), torch.randn(1, 4, 16, 16, generator=generator)
-# levels = model.levels(20, "ddim")
+# levels = model.levels("ddim", 20)
 # *_, (middle, _) = sample(x, levels[:11], context, guidance=4.0)
 # *_, (a, _) = sample(middle, levels[10:], context, guidance=1.0)
 # *_, (b, _) = sample(middle, levels[10:], context, guidance=4.0)

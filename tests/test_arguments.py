@@ -139,12 +139,12 @@ def test_generate_refuses_wrong_types(model, name, value):
         lambda model: model.encode_text("red dog"),  # a text is a sequence of texts, too: of its letters
         lambda model: model.encode_text([None]),
         lambda model: model.encode_text(["red"], weighting="no"),
-        lambda model: model.noise_fn(5, (8, 8)),
-        lambda model: model.noise_fn([1.5], (8, 8)),
-        lambda model: model.noise_fn([1], 8),
-        lambda model: model.levels("20", "ddim"),
-        lambda model: model.levels(20, None),
-        lambda model: model.levels(20, "ddim", "all"),
+        lambda model: model.noise_source(5, (8, 8)),
+        lambda model: model.noise_source([1.5], (8, 8)),
+        lambda model: model.noise_source([1], 8),
+        lambda model: model.levels("ddim", "20"),
+        lambda model: model.levels(None, 20),
+        lambda model: model.levels("ddim", 20, "all"),
         lambda model: record(model, None).__enter__(),
         lambda model: explore(model, None, "x.html"),
         lambda model: explore(model, "red", "x.html", guidances=3.0),
@@ -181,7 +181,9 @@ def test_every_parameter_of_generate_is_one_that_is_checked():
 
 
 def test_more_than_one_picture_of_each_prompt_of_a_list_is_refused(model):
-    with pytest.raises(LdmError, match="a batch of 2 with a list of prompts, each of which gives one image"):
+    with pytest.raises(
+        LdmError, match="a batch of 2 with a list of prompts, which gives one image per entry"
+    ):
         model.generate(["red", "dog"], batch=2)
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 from ldm.diffusion.level import CLEAN, Level
 from ldm.diffusion.spacing import spaced_timesteps
 from ldm.errors import LdmError
-from ldm.image_to_image import levels_left, pick_strength
+from ldm.image_to_image import last_levels, pick_strength
 
 PICTURE = Image.new("RGB", (8, 8))
 
@@ -16,7 +16,7 @@ def levels(steps: int) -> list[Level]:
 
 
 def first(steps: int, strength: float) -> tuple[int, int]:
-    left = levels_left(levels(steps), strength)
+    left = last_levels(levels(steps), strength)
     return len(left) - 1, left[0].t
 
 
@@ -32,13 +32,13 @@ def first(steps: int, strength: float) -> tuple[int, int]:
         (1, 1.0, (1, 1)),
     ],
 )
-def test_the_levels_left_by_hand(steps, strength, expected):
+def test_the_last_levels_by_hand(steps, strength, expected):
     assert first(steps, strength) == expected
 
 
-def test_the_levels_left_are_the_last_ones_in_order():
+def test_the_last_levels_are_the_last_ones_in_order():
     steps = levels(4)
-    assert levels_left(steps, 0.5) == steps[2:] and [level.t for level in steps[2:]] == [251, 1, 0]
+    assert last_levels(steps, 0.5) == steps[2:] and [level.t for level in steps[2:]] == [251, 1, 0]
 
 
 @pytest.mark.parametrize("strength", [0.0, -0.5, 1.01, float("nan"), float("inf")])
@@ -76,8 +76,8 @@ def test_the_usual_strength(init, strength, mask, expected):
     [
         ((None, None, PICTURE, False), "a mask, but no init image; expected `init`"),
         ((None, 0.5, None, False), "a strength of 0.5, but no init image; expected `init`"),
-        ((None, None, None, True), "pixels to keep, but no mask; expected `mask`"),
-        ((PICTURE, None, None, True), "pixels to keep, but no mask; expected `mask`"),
+        ((None, None, None, True), "keep_pixels, but no mask; expected `mask`"),
+        ((PICTURE, None, None, True), "keep_pixels, but no mask; expected `mask`"),
     ],
 )
 def test_an_option_without_what_it_belongs_to_is_an_error(given, message):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from ldm.diffusion.level import CLEAN, Level
-from ldm.inpaint import keep, latents_to_repaint, mask_channel, masked_image
+from ldm.inpaint import keep, mask_channel, masked_image, repaint_mask
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_one_white_pixel_is_enough_for_its_latent_and_for_no_other(white, expect
     mask = Image.new("L", (12, 8))  # 3 x 2 latents of 4 x 4 pixels
     for at in white:
         mask.putpixel(at, 255)
-    repaint = latents_to_repaint(mask, 4)
+    repaint = repaint_mask(mask, 4)
     assert repaint.shape == (1, 1, 2, 3) and repaint.dtype == torch.bool
     found = [(x, y) for y, x in np.argwhere(repaint[0, 0].numpy())]
     assert sorted(found) == sorted(expected)

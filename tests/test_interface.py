@@ -1,6 +1,7 @@
 r"""The Python interface: what can be taken out of `generate` and put in, and docs/python.md, which shows it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,10 @@ def test_each_image_has_a_negative_prompt_of_its_own(model, long_prompt):
         ({"steps": [500, -0.3]}, "expected decreasing numbers"),
         ({"steps": [500], "spacing": "leading"}, "the spacing 'leading' and a list of timesteps"),
         ({"spacing": "sideways"}, "timestep spacing 'sideways'; expected one of leading"),
-        ({"prompt": Conditioning(torch.zeros(1, 32, 12).double())}, "conditionings of the shapes"),
+        (
+            {"prompt": Conditioning(torch.zeros(1, 64, 16).double())},
+            "encode prompt and negative prompt together",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_an_error(model, options, message):
@@ -82,7 +86,7 @@ def test_what_does_not_fit_together_is_an_error(model, options, message):
 
 
 def test_latents_take_the_place_of_the_seeds_first_noise(model):
-    noise = model.noise_fn([7, 8], (24, 16))()
+    noise = model.noise_source([7, 8], (24, 16))()
     for sampler in ("ddim", "euler_ancestral"):  # the second draws more, which the seed still gives
         drawn = latent(model, size=(24, 16), batch=2, sampler=sampler)
         assert torch.equal(latent(model, latents=noise, sampler=sampler), drawn)
@@ -99,15 +103,15 @@ def test_text_may_come_encoded(model):
 
 
 def test_a_conditioning_of_two_is_cut_and_joined(draw):
-    whole = Conditioning(draw(2, 3, 4), draw(1, 5, 2, 2), (draw(2, 6, 2, 2),))
-    parts = whole[:1], whole[1:]
-    joined = concatenate(*parts)
-    assert torch.equal(joined.context, whole.context) and torch.equal(joined.residuals[0], whole.residuals[0])
+    whole = Conditioning(draw(2, 3, 4), draw(1, 5, 2, 2), lambda x_t, level, context: [])
+    joined = concatenate(whole[:1], whole[1:])
+    assert torch.equal(joined.context, whole.context) and joined.residuals is whole.residuals
     assert torch.equal(joined.channels, whole.channels.expand(2, -1, -1, -1))
-    with pytest.raises(LdmError, match="the conditioning of 2 images for 3; expected that of 1 or of 3"):
+    with pytest.raises(LdmError, match="a conditioning for 2 images, used with 3; expected one for 1 or 3"):
         whole.expand(3)
-    with pytest.raises(LdmError, match="conditionings of the shapes"):
-        concatenate(whole, Conditioning(whole.context))
+    for other in (Conditioning(whole.context), Conditioning(whole.context, whole.channels)):
+        with pytest.raises(LdmError, match="differ in channels or residuals"):
+            concatenate(whole, other)
 
 
 def test_outputs_are_the_image_before_and_after_decoding(model):
@@ -136,7 +140,7 @@ def test_steps_may_be_the_timesteps_themselves(model):
     for sampler in ("ddim", "dpmpp_2m_karras"):
         by_name = latent(model, steps=5, spacing="trailing", sampler=sampler)
         assert torch.equal(latent(model, steps=times, sampler=sampler), by_name)
-    assert [level.t for level in model.levels([900.0, 450.5, 0], "euler")] == [900, 450.5, 0, 0]
+    assert [level.t for level in model.levels("euler", [900.0, 450.5, 0])] == [900, 450.5, 0, 0]
     assert not torch.allclose(
         latent(model, steps=5, spacing="leading"), latent(model, steps=5, spacing="trailing")
     )
@@ -163,32 +167,95 @@ def test_on_step_comes_before_the_kept_region_is_restored(model):
     )
 
 
+SKIPS, MIDDLE = ((8, 8, 8), (8, 8, 8), (8, 4, 4), (16, 4, 4)), (16, 4, 4)
+
+
 def test_residuals_are_added_to_the_skips_and_the_middle(model, draw):
-    x, context = draw(2, 4, 8, 8), model.encode_text(["red dog"])
-    [level, *_] = model.levels(2, "ddim")
-    skips = [draw(1, *shape) for shape in ((8, 8, 8), (8, 8, 8), (8, 4, 4), (16, 4, 4))]
-    middle = draw(1, 16, 4, 4)
-    given = Conditioning(context.context, residuals=(*skips, middle))
-    plain = model.predict(x, level, context)
-    assert not torch.allclose(model.predict(x, level, given), plain)
-    zeros = Conditioning(context.context, residuals=tuple(torch.zeros_like(r) for r in given.residuals))
-    assert torch.equal(model.predict(x, level, zeros), plain)
-    # The middle's own: the same as a hook that adds it to what the mid level returns.
-    hook = model.unet.mid.register_forward_hook(lambda _, args, out: out + middle)
-    expected = model.predict(x, level, context)
+    x, context = draw(2, 4, 8, 8), model.encode_text(["red dog"]).context
+    [level, *_] = model.levels("ddim", 2)
+    given = [draw(1, *shape) for shape in (*SKIPS, MIDDLE)]
+    plain = model.predict(x, level, Conditioning(context))
+    seen = model.predict(x, level, Conditioning(context, residuals=lambda *inputs: given))
+    expected = model.unet(x, torch.tensor(level.t), context.expand(2, -1, -1), given)
+    assert torch.equal(seen, expected) and not torch.allclose(seen, plain)
+    zeros = [torch.zeros_like(r) for r in given]
+    assert torch.equal(model.predict(x, level, Conditioning(context, residuals=lambda *inputs: zeros)), plain)
+    # In the middle: the same as a hook that adds it to what the mid level returns.
+    hook = model.unet.mid.register_forward_hook(lambda _, args, out: out + given[-1])
+    expected = model.predict(x, level, Conditioning(context))
     hook.remove()
-    only = Conditioning(context.context, residuals=(*(torch.zeros_like(s) for s in skips), middle))
-    torch.testing.assert_close(model.predict(x, level, only), expected, rtol=0, atol=1e-14)
-    # The last skip's: the same as a hook that adds it to what the lowest level hands over and returns.
-    with pytest.raises(LdmError, match="2 residuals; expected one for each of the 4 skips"):
-        model.predict(x, level, Conditioning(context.context, residuals=(skips[0], middle)))
+    middle = [*zeros[:-1], given[-1]]
+    seen = model.predict(x, level, Conditioning(context, residuals=lambda *inputs: middle))
+    torch.testing.assert_close(seen, expected, rtol=0, atol=1e-14)
+    # On a skip: the same as a hook that adds it to what the up path reads of it, behind the other half of the channels.
+    first = [given[0], *zeros[1:]]
+    hook = (
+        model.unet.up[-1]
+        .res[-1]
+        .register_forward_pre_hook(
+            lambda _, args: (torch.cat([args[0][:, :-8], args[0][:, -8:] + given[0]], dim=1), *args[1:])
+        )
+    )
+    expected = model.predict(x, level, Conditioning(context))
+    hook.remove()
+    seen = model.predict(x, level, Conditioning(context, residuals=lambda *inputs: first))
+    torch.testing.assert_close(seen, expected, rtol=0, atol=1e-14)
+    with pytest.raises(LdmError, match="3 residuals; expected one for each of the 4 skips"):
+        model.predict(x, level, Conditioning(context, residuals=lambda *inputs: [*zeros[:2], zeros[-1]]))
+
+
+def test_residuals_are_computed_at_each_step_of_what_the_network_reads(model):
+    seen = []
+
+    def control(x_t, level, context):
+        seen.append((x_t.shape, level.t, context.shape))
+        return [x_t.new_zeros(1, *shape) for shape in (*SKIPS, MIDDLE)]
+
+    cond, uncond = (replace(model.encode_text([text]), residuals=control) for text in ("red dog", "dog"))
+    controlled = latent(model, cond, uncond, steps=2, guidance=2.0)
+    assert seen == [((2, 4, 8, 8), t, (2, 32, 16)) for t in (501, 1)]
+    torch.testing.assert_close(controlled, latent(model, steps=2, guidance=2.0), rtol=0, atol=1e-12)
+
+
+def test_what_is_given_is_cast_to_the_networks_dtype(randomise):
+    model = randomise(LatentDiffusion(CONFIG, TOKENIZER)).bfloat16()
+    context = Conditioning(model.encode_text(["red dog"]).context.float())
+    assert latent(model, context, seed=1).dtype == torch.float32
+
+
+def test_an_inpainting_model_is_told_by_its_channels_and_others_take_theirs_from_the_conditioning(
+    randomise, draw
+):
+    r"""A U-Net that reads one more channel, such as a depth map, is no inpainting model."""
+    config = replace(CONFIG, unet=replace(CONFIG.unet, in_channels=5))
+    model = randomise(LatentDiffusion(config, TOKENIZER)).double()
+    cond, uncond = (model.encode_text([text]) for text in ("red dog", "dog"))
+    near, far = (
+        latent(model, *(replace(c, channels=depth) for c in (cond, uncond)))
+        for depth in (draw(1, 1, 8, 8), draw(1, 1, 8, 8))
+    )
+    assert not torch.allclose(near, far)
+    with pytest.raises(LdmError, match="this U-Net takes 5"):
+        latent(model)
+
+
+def test_guidance_needs_a_negative_and_1_needs_none(model):
+    cond, uncond = (model.encode_text([text]) for text in ("red dog", "dog"))
+    x, level = model.noise_source([1], (16, 16))(), model.levels("ddim", 2)[0]
+    plain = model.denoiser(cond)(x, level)
+    torch.testing.assert_close(plain, model.denoiser(cond, uncond, 1.0)(x, level), rtol=0, atol=0)
+    with pytest.raises(LdmError, match="a guidance of 3.0 without `uncond`"):
+        model.denoiser(cond, guidance=3.0)
+    rescaled, guided = (model.denoiser(cond, uncond, 3.0, phi)(x, level)[1] for phi in (1.0, None))
+    torch.testing.assert_close(rescaled.std(), plain[1].std())
+    assert not torch.allclose(rescaled, guided)
 
 
 def test_gradients_flow_through_an_evaluation_and_the_decoder(model, draw):
     x = draw(1, 4, 8, 8).requires_grad_()
     cond, uncond = model.encode_text(["red dog"]), model.encode_text(["dog"])
     cond = Conditioning(cond.context.requires_grad_())
-    x0, _ = model.denoiser(cond, uncond, guidance=3.0)(x, model.levels(2, "ddim")[0])
+    x0, _ = model.denoiser(cond, uncond, guidance=3.0)(x, model.levels("ddim", 2)[0])
     model.decode_pixels(x0).square().sum().backward()
     assert x.grad.abs().sum() > 0 and cond.context.grad.abs().sum() > 0
 
@@ -196,9 +263,9 @@ def test_gradients_flow_through_an_evaluation_and_the_decoder(model, draw):
 def test_a_loaded_model_is_frozen_so_that_steps_keep_no_graph(tmp_path):
     model = ldm.load("tiny")
     assert not any(p.requires_grad for p in model.parameters())
-    noise_fn, levels = model.noise_fn([1], (64, 64)), model.levels(1, "ddim")
+    noise_fn, levels = model.noise_source([1], (64, 64)), model.levels("ddim", 1)
     denoise = model.denoiser(model.encode_text(["a dog"]), model.encode_text([""]), 2.0)
-    [step] = model.sample(noise_fn(), denoise, noise_fn, "ddim", levels)
+    [step] = model.sample("ddim", denoise, noise_fn(), levels, noise_fn)
     assert torch.is_grad_enabled() and not step.x_prev.requires_grad
     clip, _ = ldm.load_clip("tiny")
     assert not any(p.requires_grad for p in clip.parameters())
@@ -220,9 +287,10 @@ def test_clips_image_encoder_steers_a_prompt_that_says_nothing(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     names = {}
     exec("import ldm\nmodel = ldm.load('tiny')", names)
-    [steps] = [code for code in blocks() if "noise_fn = model.noise_fn" in code]
-    exec(steps.partition("for step")[0].replace("levels(20", "levels(8").replace("[7]", "[1]"), names)
+    [steps] = [code for code in blocks() if "denoise = model.denoiser" in code]
+    exec(steps.partition("for step")[0].replace("20)", "8)").replace("[7]", "[1]"), names)
     [steering] = [code for code in blocks() if "def steered" in code]
+    steering = steering.replace("[7]", "[1]")
     exec(steering, names)
     cat, dog = similarities(names, names["x"])
     exec(steering.rpartition("\n\n\n")[2].replace("steered", "plain"), names)
@@ -236,7 +304,7 @@ def test_every_block_of_the_page_runs_as_it_stands(tmp_path, monkeypatch):
     names = {}
     for code in blocks():
         exec(code, names)
-    assert [len(names[name]) for name in ("seeds", "pairs", "mixed", "few")] == [3, 2, 1, 1]
+    assert [len(names[name]) for name in ("seeds", "pairs", "mixed", "near")] == [3, 2, 1, 1]
     assert names["pixels"].shape == (1, 3, 128, 128) and names["image"].size == (128, 128)
     cat, dog = similarities(names, names["x"])
     assert cat > dog + 0.3 and (tmp_path / "dog.png").exists()

@@ -237,7 +237,7 @@ def test_a_text_encoder_in_full_precision_stays_in_its_file(tmp_path, layout, st
     model = ldm.load(path, asked, "cpu")
     assert {p.dtype for p in model.text.parameters()} == {expected}
     assert {p.dtype for part in (model.unet, model.vae) for p in part.parameters()} == {asked}
-    assert model.dtype == asked and model.encode_text(["a dog"]).context.dtype == asked
+    assert model.dtype == asked and model.encode_text(["a dog"]).context.isfinite().all()
     if stored == expected and layout == "theirs":
         weight = model.text.layers[0].mlp.fc_1.weight
         assert is_mapped(weight, path)

@@ -75,14 +75,13 @@ def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler, opti
 DIFFERENT = ["red dog red dog dog", "dog", "(red:1.5) dog", "", "dog red " * 5, "red"]  # room for four words
 
 
-# A sampler that draws noise, one that evaluates twice and one that remembers; the others are soaks.
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        pytest.param(name, marks=() if name in ("euler_ancestral", "heun", "dpmpp_2m") else pytest.mark.long)
-        for name in SAMPLERS
-    ],
-)
+def each_or_long(*quick):
+    r"""Every sampler; those that are not named are soaks."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.long) for name in SAMPLERS]
+
+
+# A sampler that draws noise, one that evaluates twice and one that remembers.
+@pytest.mark.parametrize("sampler", each_or_long("euler_ancestral", "heun", "dpmpp_2m"))
 def test_a_picture_depends_on_its_own_prompt_and_seed_alone(randomise, sampler):
     model, options = small_model(randomise).double(), {"sampler": sampler, "steps": 6, "long_prompt": "chunk"}
     batch = model.generate(DIFFERENT, "dog", seed=7, **options)
@@ -311,7 +310,7 @@ def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(rand
     assert times == pytest.approx([steps[i].level.t for i in twice])
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", each_or_long("ddim", "euler_ancestral", "dpmpp_2m_karras", "plms"))
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float16, 0.02), (torch.bfloat16, 0.1)])
 def test_with_zero_terminal_snr_half_precision_paints_what_float64_does(randomise, sampler, dtype, error):
     model, latents = small_model(randomise, "v"), {}
@@ -340,7 +339,7 @@ def test_euler_is_fed_and_read_at_levels_between_timesteps(randomise):
     alpha_bar = make_alpha_bar(model.config.noise).double()
     table = ((1 - alpha_bar) / alpha_bar).sqrt()
     sigmas = [table[999], (table[499] + table[500]) / 2, table[0], torch.tensor(0.0).double()]
-    noise_fn = model.noise_fn([5], (6, 4))
+    noise_fn = model.noise_source([5], (6, 4))
     y = noise_fn() * sigmas[0]
     for t, sigma, sigma_prev in zip((999.0, 499.5, 0.0), sigmas, sigmas[1:]):
         eps = model.unet(y / (sigma**2 + 1).sqrt(), torch.tensor([t]), context)
@@ -354,7 +353,7 @@ def test_a_model_may_ask_for_less_of_guidances_contrast(randomise):
     plain = model.generate("red dog", seed=1, guidance=5.0)
     model.config = replace(model.config, defaults=replace(model.config.defaults, guidance_rescale=0.7))
     assert not same(model.generate("red dog", seed=1, guidance=5.0), plain)
-    noise_fn = model.noise_fn([1], (8, 8))
+    noise_fn = model.noise_source([1], (8, 8))
     x_t, both = noise_fn(), model.encode_text(["red dog", ""])
     level = vp_level(500, model.alpha_bar())
     out = [model.unet(x_t, torch.tensor(500), context) for context in both.context.split(1)]
@@ -469,12 +468,12 @@ def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
     other.paste("blue", (0, 0, 4, 8))
     masked = [model.init_image(picture, left_half((12, 8)), (12, 8)) for picture in (init, other)]
     eps = torch.randn(1, 4, 4, 6, generator=torch.Generator().manual_seed(0))
-    levels = model.levels(3, "ddim")
-    begun = [model.initial_latents(eps, "ddim", levels, start, 1.0) for start in masked]
+    levels = model.levels("ddim", 3)
+    begun = [model.initial_latents("ddim", eps, levels, start, 1.0) for start in masked]
     assert torch.equal(begun[0], eps) and torch.equal(begun[1], eps)
-    assert not torch.equal(model.initial_latents(eps, "ddim", levels, masked[0], 0.9), eps)
+    assert not torch.equal(model.initial_latents("ddim", eps, levels, masked[0], 0.9), eps)
     unmasked = model.init_image(init, None, (12, 8))
-    assert not torch.equal(model.initial_latents(eps, "ddim", levels, unmasked, 1.0), eps)
+    assert not torch.equal(model.initial_latents("ddim", eps, levels, unmasked, 1.0), eps)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -549,7 +548,7 @@ def test_the_latent_of_a_picture_is_the_same_each_time_and_draws_no_noise(model)
         ({"mask": Image.new("L", (8, 8))}, "all black: nothing to repaint"),
         ({"init": None, "mask": left_half()}, "a mask, but no init image"),
         ({"init": None, "strength": 0.5}, "a strength of 0.5, but no init image"),
-        ({"keep_pixels": True}, "pixels to keep, but no mask"),
+        ({"keep_pixels": True}, "keep_pixels, but no mask"),
         ({"size": (9, 8)}, "a size of 9x8 pixels"),
         ({"size": (0, 8)}, "a size of 0x8 pixels"),
     ],
@@ -743,7 +742,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
     ("in_channels", "others"),
     [
         pytest.param(
-            channels, dtype, marks=() if (channels == 9) == (dtype == torch.bfloat16) else pytest.mark.long
+            channels, dtype, marks=() if (channels, dtype) in {(9, torch.bfloat16), (4, torch.float16)} else pytest.mark.long
         )
         for channels in (4, 9)
         for dtype in DTYPES

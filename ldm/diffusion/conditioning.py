@@ -1,75 +1,75 @@
-r"""All that the network reads besides the noisy latent and its timestep.
+r"""Everything the network reads besides the noisy latent and its timestep.
 
-Text to image needs one field: the context, the prompt's vectors that cross-attention reads. The others are where more
-comes in: channels beside the latent's own (an inpainting model's mask and masked image), and residuals, feature maps
-that another network computed to be added inside the U-Net (ControlNet). Samplers never look inside.
+Text to image needs one field: the context, the encoded prompt that cross-attention reads. The other fields are for
+models that read more: extra input channels (an inpainting model's mask and masked image), and residuals, feature maps
+that another network computes at each step to be added inside the U-Net (ControlNet). Samplers never look inside.
 """
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.diffusion.level import Latent, Level
 from ldm.errors import LdmError
+
+# (x_t, its noise level, the context) -> one tensor per skip connection, in the order in which the down path makes them,
+# and a last one for the middle.
+Residuals = Callable[[Latent, Level, Tensor], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a batch of images is conditioned on; a field of batch size 1 is the same for every image."""
+    """What a batch of images is conditioned on. Tensors of batch size 1 are shared by all images."""
 
-    context: Float[Tensor, "#b n d"]  # cross-attention reads it: the text encoder's states
-    # Concatenated to the latent: an inpainting U-Net's extra channels.
-    channels: Float[Tensor, "#b c h w"] | None = None
-    # Added to the U-Net's skip connections, in the order in which the down path makes them, and last to its middle.
-    # Source: Zhang et al. 2023 (ControlNet), section 3.2.
-    residuals: tuple[Tensor, ...] = ()
+    context: Float[Tensor, "#b n d"]  # the text encoder's states, which cross-attention reads
+    channels: Float[Tensor, "#b c h w"] | None = None  # concatenated to the latent, in inpainting
+    residuals: Residuals | None = (
+        None  # added inside the U-Net. Source: Zhang et al. 2023 (ControlNet), section 3.2
+    )
 
     def __len__(self) -> int:
         return len(self.context)
 
     def __getitem__(self, images: slice) -> "Conditioning":
-        """That of some of the images."""
+        """The conditioning of a slice of the images."""
         return self._each(lambda field: field if len(field) == 1 < len(self) else field[images])
 
     def expand(self, count: int) -> "Conditioning":
-        """The same for `count` images. Raises `LdmError` if it is that of another number, and not of one."""
+        """Repeat it for `count` images. Raises `LdmError` unless it is for 1 or for `count` images."""
         if len(self) not in (1, count):
             raise LdmError(
-                f"the conditioning of {len(self)} images for {count}; expected that of 1 or of {count}"
+                f"a conditioning for {len(self)} images, used with {count}; expected one for 1 or {count}"
             )
         return self._each(lambda field: field.expand(count, *field.shape[1:]))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Conditioning":
         channels = None if self.channels is None else change(self.channels)
-        return Conditioning(change(self.context), channels, tuple(map(change, self.residuals)))
+        return Conditioning(change(self.context), channels, self.residuals)
 
 
 def concatenate(first: Conditioning, second: Conditioning) -> Conditioning:
-    """One batch of two. Raises `LdmError` unless both have the same fields, of the same sizes."""
-    shapes = [
-        [
-            None if field is None else tuple(field.shape[1:])
-            for field in (part.context, part.channels, *part.residuals)
-        ]
-        for part in (first, second)
-    ]
-    if shapes[0] != shapes[1]:
-        raise LdmError(f"conditionings of the shapes {shapes[0]} and {shapes[1]}; expected the same for both")
+    """Join two conditionings into one batch. Raises `LdmError` unless their tensors have the same sizes."""
+    if first.context.shape[1:] != second.context.shape[1:]:
+        raise LdmError(
+            f"contexts of {tuple(first.context.shape[1:])} and {tuple(second.context.shape[1:])} numbers; expected the "
+            "same: encode prompt and negative prompt together, as in `both = model.encode_text([prompt, negative])`"
+        )
+    if (first.channels is None) != (second.channels is None) or first.residuals is not second.residuals:
+        raise LdmError("the two conditionings differ in channels or residuals; expected the same for both")
     channels = [part.channels for part in (first, second) if part.channels is not None]
     return Conditioning(
-        torch.cat([first.context, second.context]),
-        torch.cat(channels) if channels else None,
-        tuple(torch.cat(pair) for pair in zip(first.residuals, second.residuals, strict=True)),
+        torch.cat([first.context, second.context]), torch.cat(channels) if channels else None, first.residuals
     )
 
 
 def count_images(batch: int | None, **given: object) -> int:
-    """How many images: as many as the lists in `given` have entries, or as `batch` says, or one.
+    """The number of images: the length of the lists in `given`, or else `batch`, or 1.
 
-    What is no list (a text, a number, None) serves for every image, and so does a conditioning of batch size 1. Raises
-    `LdmError` for lists of different lengths, for empty ones, and for a `batch` beside a list.
+    Anything that is not a list (a string, a number, None) applies to every image, and so does a conditioning of batch
+    size 1. Raises `LdmError` for lists of different lengths, for empty ones, and for a `batch` beside a list.
     """
     counts = {
         name: len(value)
@@ -80,8 +80,8 @@ def count_images(batch: int | None, **given: object) -> int:
     }
     if counts and batch is not None:
         raise LdmError(
-            f"a batch of {batch} with a list of {next(iter(counts))}, each of which gives one image; leave `batch` "
-            "out, and name an entry as often as it is wanted"
+            f"a batch of {batch} with a list of {next(iter(counts))}, which gives one image per entry; leave `batch` "
+            "out, and repeat entries as needed"
         )
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{count} {name}" for name, count in counts.items())

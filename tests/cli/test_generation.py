@@ -143,7 +143,9 @@ def test_an_inpainting_model_takes_the_same_options_and_asks_for_them(capsys, wo
     config = replace(CONFIG, unet=replace(CONFIG.unet, in_channels=9))
     filler = write_small_model(work / "filler", config)
     command = ("generate", "red dog", "--model", filler, "--seed", 1, "--out", "new.png")
-    asked = "ldm: this is an inpainting model: it fills a hole in an image; give it an image and a mask, white where "
+    asked = (
+        "ldm: this is an inpainting model: it fills the masked region of an image; give it an image and a "
+    )
     Image.new("RGB", (16, 16), "red").save(work / "dog.png")
     for given in ((), ("--init", "dog.png")):
         code, out, [line] = run(capsys, *command, *given)

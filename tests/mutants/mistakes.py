@@ -168,8 +168,8 @@ MISTAKES = (
         "8d",
         "an init image noised to the level of the next timestep",
         "pipeline.py",
-        "levels[0].mix(start.latent",
-        "levels[1].mix(start.latent",
+        "levels[0].mix(init_image.latent",
+        "levels[1].mix(init_image.latent",
     ),
     Mistake(
         "9a",

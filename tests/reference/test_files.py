@@ -166,7 +166,7 @@ def test_the_tiny_model_paints_the_same_picture_in_diffusers(tmp_path):
             width=size,
             num_inference_steps=10,
             guidance_scale=3.0,
-            latents=model.noise_fn([4], (size, size))(),
+            latents=model.noise_source([4], (size, size))(),
         ).images[0]
         difference = np.abs(ours.astype(int) - np.asarray(theirs).astype(int))
         assert difference.max() <= 1

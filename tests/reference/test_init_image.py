@@ -154,15 +154,15 @@ def theirs(kind, networks, sampler, noise_fn, steps=STEPS, guidance=GUIDANCE, an
 
 
 def ours(model, sampler, noise_fn, cond, uncond, start, strength, steps=STEPS, guidance=GUIDANCE):
-    levels = model.levels(steps, sampler, strength)
+    levels = model.levels(sampler, steps, strength)
     noise = noise_fn()
-    latent = model.initial_latents(noise, sampler, levels, start, strength)
+    latent = model.initial_latents(sampler, noise, levels, start, strength)
     on_step = restore_kept(start, noise, model.vae.factor)
     channels = None if start is None else start.channels
-    denoise = model.denoiser(Conditioning(cond), Conditioning(uncond), guidance, channels)
+    denoise = model.denoiser(Conditioning(cond, channels), Conditioning(uncond, channels), guidance)
     told: list[float] = []
     hook = model.unet.register_forward_pre_hook(lambda _, args: told.append(args[1].item()))
-    for step in model.sample(latent, denoise, noise_fn, sampler, levels, on_step):
+    for step in model.sample(sampler, denoise, latent, levels, noise_fn, on_step):
         latent = step.x_prev
     hook.remove()
     return on_step(latent, CLEAN), told
@@ -182,14 +182,16 @@ def test_image_to_image_equals_diffusers(model, networks, sampler, strength):
         StableDiffusionImg2ImgPipeline,
         networks,
         sampler,
-        model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
+        model.noise_source(SEEDS, (WIDTH, HEIGHT)),
         image=x0.expand(2, -1, -1, -1),
         strength=strength,
         prompt_embeds=cond,
         negative_prompt_embeds=uncond,
     )
     start = InitImage(Image.new("RGB", (WIDTH, HEIGHT)), x0)
-    got, told = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, start, strength)
+    got, told = ours(
+        model, sampler, model.noise_source(SEEDS, (WIDTH, HEIGHT)), cond, uncond, start, strength
+    )
     assert told == pytest.approx(expected_told, abs=1e-3)  # the same start, and as many evaluations
     assert difference(got, expected) <= TOLERANCE
 
@@ -204,7 +206,7 @@ def test_left_alone_diffusers_does_something_else_in_the_middle(model, networks,
                 StableDiffusionImg2ImgPipeline,
                 networks,
                 sampler,
-                model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
+                model.noise_source(SEEDS, (WIDTH, HEIGHT)),
                 anew=anew,
                 image=x0.expand(2, -1, -1, -1),
                 strength=strength,
@@ -229,7 +231,7 @@ def test_inpainting_equals_diffusers(model, networks, sampler, strength):
         StableDiffusionInpaintPipeline,
         networks,
         sampler,
-        model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
+        model.noise_source(SEEDS, (WIDTH, HEIGHT)),
         image=x0.expand(2, -1, -1, -1),
         mask_image=mask,
         masked_image_latents=x0.expand(2, -1, -1, -1),  # for U-Nets of nine channels; this one has four
@@ -240,7 +242,7 @@ def test_inpainting_equals_diffusers(model, networks, sampler, strength):
         negative_prompt_embeds=uncond,
     )
     start = InitImage(Image.new("RGB", (WIDTH, HEIGHT)), x0, mask)
-    got, _ = ours(model, sampler, model.noise_fn(SEEDS, (WIDTH, HEIGHT)), cond, uncond, start, strength)
+    got, _ = ours(model, sampler, model.noise_source(SEEDS, (WIDTH, HEIGHT)), cond, uncond, start, strength)
     assert difference(got, expected) <= TOLERANCE
     kept = torch.ones(HEIGHT // 4, WIDTH // 4, dtype=torch.bool)
     kept[1:5, 2:7] = False
@@ -264,7 +266,7 @@ def test_an_inpainting_model_equals_diffusers(networks, sampler, strength):
         StableDiffusionInpaintPipeline,
         (unet, networks[1]),
         sampler,
-        model.noise_fn(SEEDS, (WIDTH, HEIGHT)),
+        model.noise_source(SEEDS, (WIDTH, HEIGHT)),
         **options,
         image=picture,
         mask_image=mask,
@@ -275,7 +277,7 @@ def test_an_inpainting_model_equals_diffusers(networks, sampler, strength):
         negative_prompt_embeds=uncond,
     )
     start = model.init_image(picture, mask, (WIDTH, HEIGHT))
-    noise_fn = model.noise_fn(SEEDS, (WIDTH, HEIGHT))
+    noise_fn = model.noise_source(SEEDS, (WIDTH, HEIGHT))
     got, told = ours(model, sampler, noise_fn, cond, uncond, start, strength, **options)
     assert told == pytest.approx(expected_told, abs=1e-3)
     assert difference(got, expected) <= TOLERANCE

@@ -117,6 +117,7 @@ def test_a_stage_before_its_turn_says_what_is_missing_before_anything_is_drawn(t
 
 
 @pytest.mark.usefixtures("small_world")
+@pytest.mark.long
 def test_fewer_steps_can_be_asked_for(tmp_path):
     train_stage("tokenizer", tmp_path)
     for steps, expected in ((1, 1), (None, 2)):

@@ -77,13 +77,13 @@ def latent(
     `last` is the noise level at which the last step ends: the sampler's own, or "first", that of t = 0, where
     diffusers' DPM++ ended until 2024; its published values still do (`final_sigmas_type="sigma_min"`).
     """
-    levels = model.levels(steps, sampler)
+    levels = model.levels(sampler, steps)
     if last == "first":
         levels = [*levels[:-1], vp_level(0, model.alpha_bar())]
     denoise = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance)
-    x = model.initial_latents(x_T.to(model.sampling_dtype), sampler, levels)
+    x = model.initial_latents(sampler, x_T.to(model.sampling_dtype), levels)
     # None of the samplers with published values draws noise between its steps.
-    sampling = model.sample(x, denoise, partial(torch.zeros_like, x), sampler, levels)
+    sampling = model.sample(sampler, denoise, x, levels, partial(torch.zeros_like, x))
     for _, step in zip(range(after), tqdm(sampling, total=after, unit="step", leave=False, disable=None)):
         x = step.x_prev
     return x

@@ -40,11 +40,13 @@ def test_the_numbers_come_back_from_a_new_process_each_time(arm, tmp_path):
     assert len({full["process"], quick["process"], os.getpid()}) == 3
 
 
+@pytest.mark.long
 def test_a_card_is_seen_by_its_own_cases_alone(arm, tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [measure(arm, case, tmp_path, True)["hidden"] for case in ("card", "cuda-card")] == [1, 0]
 
 
+@pytest.mark.long
 def test_a_failure_says_what_failed_and_how_to_see_it(arm, tmp_path):
     with pytest.raises(
         LdmError, match="measuring broken failed .exit code 1.: RuntimeError: no such processor; run"

@@ -164,6 +164,7 @@ def test_the_extra_that_make_demo_installs_is_what_checking_needs():
     )
 
 
+@pytest.mark.long
 def test_outcomes_look_alike_by_numbers_of_assertions_but_not_by_the_words_of_exceptions():
     def one(kind, message):
         return CheckResult(3, (Failure("test_a", kind, message, None),), 0.1)
