@@ -30,29 +30,17 @@ from ldm.files.paths import expanded
 
 
 @dataclass(frozen=True)
-class Component:
-    """One network in a checkpoint."""
-
-    name: str
-    parameters: int
-    tensors: int
-    dtypes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Report:
     """What `inspect` found. `text()` is the same to read."""
 
     path: Path
     kind: str  # what it is, in words
-    form: str
     globals: dict[str, str]  # that its pickles ask for, each with a verdict
     hashes: dict[str, str]  # file -> SHA-256, if asked for
     trouble: str | None  # why `ldm.load` does not open it; None if it does
+    checkpoint: Checkpoint | None = None  # None: it was not opened
     family: str | None = None  # a key of `ldm.checkpoints.detect.NAMES`
     config: Config | None = None
-    components: tuple[Component, ...] = ()
-    ema: bool = False  # both averaged and live weights
     compared: Comparison = field(default_factory=lambda: Comparison({}, (), (), (), (), ()))
     notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
 
@@ -61,8 +49,10 @@ class Report:
         return self.trouble is None
 
     @property
-    def parameters(self) -> int:
-        return sum(component.parameters for component in self.components)
+    def parameters(self) -> dict[str, int]:
+        """How many parameters each network has."""
+        parts = sorted(self.checkpoint.parts.items()) if self.checkpoint else ()
+        return {PART_NAMES[name]: parameters(part.tensors) for name, part in parts}
 
     def text(self) -> str:
         """The report, one fact a line."""
@@ -84,28 +74,13 @@ def inspect(path: Path, hash: bool = True) -> Report:
     refused = [name for name, verdict in asked.items() if verdict == REFUSED]
     if refused:
         why = f"it asks to run {some(refused)}: refused"
-        return Report(path, "pickle that is refused", "not opened", asked, hashes, why)
+        return Report(path, "pickle that is refused", asked, hashes, why)
     with collect_notes() as notes:
         checkpoint = open_checkpoint(path)
         kind, found, config = _identify(checkpoint)
         trouble = _trouble(checkpoint, numbers=hash)
         compared = _compare(checkpoint, kind, config)
-    return Report(
-        path, kind, checkpoint.form, asked, hashes, trouble, found, config, _components(checkpoint), checkpoint.ema,
-        compared, tuple(notes),
-    )  # fmt: skip
-
-
-def _components(checkpoint: Checkpoint) -> tuple[Component, ...]:
-    return tuple(
-        Component(
-            PART_NAMES[name],
-            parameters(part.tensors),
-            len(part.tensors),
-            tuple(sorted({str(t.dtype).removeprefix("torch.") for t in part.tensors.values()})),
-        )
-        for name, part in sorted(checkpoint.parts.items())
-    )
+    return Report(path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes))
 
 
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
@@ -172,15 +147,23 @@ def _which(path: Path) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.path}: {report.kind}"
-    yield f"form        {report.form}"
-    for part in report.components:
-        yield f"{part.name:<19} {part.parameters:>13,} parameters in {part.tensors} tensors, {', '.join(part.dtypes)}"
-    if len(report.components) > 1:
-        yield f"{'in all':<19} {report.parameters:>13,} parameters"
+    yield f"form        {report.checkpoint.form if report.checkpoint else 'not opened'}"
+    for name, part in sorted(report.checkpoint.parts.items()) if report.checkpoint else ():
+        number, dtypes = (
+            report.parameters[PART_NAMES[name]],
+            {str(t.dtype)[6:] for t in part.tensors.values()},
+        )
+        yield (
+            f"{PART_NAMES[name]:<19} {number:>13,} parameters in {len(part.tensors)} tensors, "
+            f"{', '.join(sorted(dtypes))}"
+        )
+    if len(report.parameters) > 1:
+        yield f"{'in all':<19} {sum(report.parameters.values()):>13,} parameters"
     if report.config is not None:
         yield f"predicts    {report.config.noise.prediction}"
-    if report.components:
-        yield f"weights     {'both averaged (EMA) and live' if report.ema else 'one set, ' + _which(report.path)}"
+    if report.checkpoint and report.parameters:
+        both = report.checkpoint.ema
+        yield f"weights     {'both averaged (EMA) and live' if both else 'one set, ' + _which(report.path)}"
     for file, digest in report.hashes.items():
         known = lookup(digest)
         said = f"known: {known.name} of {known.repository}" if known else "not a well-known file"
@@ -196,6 +179,6 @@ def _lines(report: Report) -> Iterator[str]:
             yield f"{what:<11} {len(names)}: {some(names)}"
     for line in report.notes:
         yield f"note        {line}"
-    if report.components and not report.hashes:
+    if report.parameters and not report.hashes:
         yield "numbers     not looked at: load refuses NaN and infinity where it has to convert them"
     yield f"ldm.load    {'opens it' if report.trouble is None else 'does not open it: ' + report.trouble}"

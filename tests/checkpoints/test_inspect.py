@@ -52,19 +52,18 @@ def hollow(path, tensors: dict[str, torch.Tensor]):
 def test_a_whole_file_is_told_with_exact_counts(tmp_path):
     torch.save({"state_dict": with_ema(FILE)}, tmp_path / "x.ckpt")
     report = inspect(tmp_path / "x.ckpt")
-    assert (report.family, report.form, report.supported) == ("sd1", "single file (CompVis)", True)
-    counts = {c.name: (c.parameters, c.dtypes) for c in report.components}
+    assert (report.family, report.checkpoint.form, report.supported) == ("sd1", "single file (CompVis)", True)
     for part, name in (("unet", "U-Net"), ("vae", "VAE"), ("text", "text encoder")):
         numbers = sum(t.numel() for t in PARTS[part].values())
-        assert counts[name][0] == numbers
-    assert counts["U-Net"][1] == ("float16",) and report.ema
+        assert report.parameters[name] == numbers
+    assert report.checkpoint.ema and ", float16" in report.text()
     assert report.compared.missing == report.compared.ignored == report.compared.misshapen == ()
     assert report.globals["torch.HalfStorage"] == TENSORS and REFUSED not in report.globals.values()
     digest = hashlib.sha256((tmp_path / "x.ckpt").read_bytes()).hexdigest()
     assert report.hashes == {str(tmp_path / "x.ckpt"): digest}
     for line in (
         "Stable Diffusion 1",
-        f"{counts['VAE'][0]:,}",
+        f"{report.parameters['VAE']:,}",
         "both averaged (EMA) and live",
         digest,
         "opens it",
@@ -87,14 +86,14 @@ def test_a_whole_file_is_told_with_exact_counts(tmp_path):
 )
 def test_a_file_of_the_real_size_is_told_without_reading_it(tmp_path, name, family, total):
     report = inspect(hollow(tmp_path / "x.safetensors", real(name)), hash=False)
-    assert report.family == family and report.parameters == total and report.hashes == {}
+    assert report.family == family and sum(report.parameters.values()) == total and report.hashes == {}
     assert report.supported == (not family.startswith("sdxl"))
     assert ("not supported yet" in report.text()) != report.supported
 
 
 def test_a_pickle_that_asks_for_more_gets_a_report_and_nothing_is_run(tmp_path):
     report = inspect(evil_zip(tmp_path / "x.ckpt", Evil(os.system, f"touch {tmp_path / 'it_ran'}")))
-    assert report.globals == {"posix.system": REFUSED} and not report.supported and report.components == ()
+    assert report.globals == {"posix.system": REFUSED} and not report.supported and not report.checkpoint
     assert "pickle asks for posix.system: REFUSED" in report.text() and "does not open it" in report.text()
     assert not (tmp_path / "it_ran").exists()
 
@@ -123,7 +122,7 @@ def test_a_network_alone_is_told(tmp_path, prefix, kind):
     own = {name.removeprefix(prefix): t for name, t in FILE.items() if name.startswith(prefix)}
     save_file(own, tmp_path / "x.safetensors")
     report = inspect(tmp_path / "x.safetensors", hash=False)
-    assert report.kind == kind and len(report.components) == 1
+    assert report.kind == kind and len(report.parameters) == 1
     assert (
         report.compared.missing == report.compared.ignored == report.compared.misshapen == ()
         and "load_" in report.trouble
@@ -138,7 +137,7 @@ def test_a_lora_is_told(tmp_path):
 
 def test_a_folder_of_ours_is_told(tmp_path):
     report = inspect(write_small_model(tmp_path / "small"))
-    assert report.form == "folder of this project" and report.supported and len(report.hashes) == 4
+    assert report.checkpoint.form == "folder of this project" and report.supported and len(report.hashes) == 4
     assert "model 'small' of this project" in report.text()
 
 
