@@ -58,8 +58,8 @@ desk = Path(tempfile.mkdtemp())  # what this notebook writes goes here, and away
 # %% [markdown]
 # ## By hand
 #
-# A safetensors file is eight bytes, which say how long a header is; the header, which is JSON; and numbers. *Predict:*
-# how much of a 40 MB file has to be read to know everything about a model but its numbers?
+# A safetensors file begins with eight bytes that give the length of its header; then come the header, in JSON, and the
+# numbers. *Predict:* how much of a 40 MB file has to be read to know everything about a model except its numbers?
 
 # %%
 path = folder / "unet.safetensors"
@@ -72,7 +72,7 @@ for name in sorted(header)[:3]:
 assert 8 + length < 0.02 * path.stat().st_size
 
 # %% [markdown]
-# A tensor is its type, its shape, and where it lies. So one tensor is one slice of the file:
+# The header gives each tensor's type, shape and place, so a tensor is a slice of the file:
 
 # %%
 entry = header["conv_in.weight"]
@@ -87,7 +87,7 @@ assert (numbers == map_tensors(path)["conv_in.weight"].numpy()).all()
 # %% [markdown]
 # That was a whole reader. `map_tensors`, by way of the library `safetensors`, does the same without copying: it maps
 # the file into memory, and the operating system fetches what is touched. The header alone says where a model's
-# parameters are. *Predict:* which part of the U-Net holds most of them: the way down, the middle, or the way up?
+# parameters are. *Predict:* which part of the U-Net holds most of them: the down path, the middle, or the up path?
 
 # %%
 parts = Counter()
@@ -105,13 +105,13 @@ print(ways)
 assert ways["up"] > ways["down"]
 
 # %% [markdown]
-# The way up, because its blocks read twice the channels: their own, and those that the skips hand across. (You may have
-# counted the same in [notebook 05](05_unet.ipynb), with the network at hand; here nothing was loaded.)
+# The up path, because its blocks read twice as many channels: their own, and those of the skip connections. (You may
+# have counted the same in [notebook 05](05_unet.ipynb), with the network in memory; here nothing was loaded.)
 #
 # ## A header may lie
 #
-# The file comes from a stranger, so nothing in the header is believed: each tensor must fill its slice, and the slices
-# must tile the file. Let us lie, and see.
+# The file comes from a stranger, so nothing in the header is taken on trust: each tensor must fill its slice, and the
+# slices must tile the file. Let us write some false headers.
 
 
 # %%
@@ -147,9 +147,9 @@ assert [answer.split(":")[0] for answer in answers.values()] == ["accepted"] + [
 # %% [markdown]
 # ## Three names for one tensor
 #
-# The numbers of Stable Diffusion go by three sets of names: those of the code it was trained with (CompVis), those of
-# diffusers, and ours. Converting is a table with three columns, and the table is *generated*, by walking the model in
-# the order in which it runs. Here is some of it, for Stable Diffusion 1.
+# Stable Diffusion's tensors have three sets of names: those of the code it was trained with (CompVis), those of
+# diffusers, and ours. Converting takes a table with three columns, *generated* by walking the model in the order in
+# which it runs. Here is part of it, for Stable Diffusion 1.
 
 # %%
 rows = unet_rows(SD1.unet)
@@ -168,7 +168,7 @@ assert len(rows) == 686 and len({row.compvis for row in rows}) == 686
 # %% [markdown]
 # CompVis names a module by its place in a list, so the number of a block counts everything before it. *Predict:* in the
 # original, the layer that doubles the resolution belongs to the last block of each level, after its attention if it has
-# one. The lowest level of Stable Diffusion has none. So what are the three upsamplers called?
+# one. The lowest level of Stable Diffusion has none. What are the three upsamplers called, then?
 
 # %%
 upsamplers = [row.compvis for row in rows if row.ours.endswith("upsample.conv.weight")]
@@ -176,9 +176,9 @@ print(*upsamplers, sep="\n")
 assert [name.split(".")[2] for name in upsamplers] == ["1", "2", "2"]
 
 # %% [markdown]
-# That `.1` among `.2`s is easy to get wrong. Besides the names, only two things may be done to the numbers: a linear
-# map is stored as a 1x1 convolution in some files (two axes of length one more), and OpenCLIP (whose text encoder
-# Stable Diffusion 2 uses) stacks the maps to query, key and value into one tensor.
+# That `.1` among `.2`s is easy to get wrong. Apart from the names, tensors differ in only two ways: some files store a
+# linear map as a 1x1 convolution (with two more axes of length one), and OpenCLIP (whose text encoder Stable Diffusion
+# 2 uses) stacks the projections to query, key and value into one tensor.
 
 # %%
 convolutions = [row for row in rows if row.conv]
@@ -200,8 +200,8 @@ for row in vae_rows(SD1.vae):
 # %% [markdown]
 # ## Converting
 #
-# `ldm export` writes a model in the layout of others, `ldm convert` reads any of them. There and back, with the tiny
-# model. *Predict:* how many pixels of a picture will have changed after a trip through both?
+# `ldm export` writes a model in the layout of other programs, `ldm convert` reads any of them. Here the tiny model goes
+# there and back. *Predict:* how many pixels of an image change after a trip through both?
 
 # %%
 export(folder, desk / "diffusers", "diffusers")
@@ -218,8 +218,8 @@ report = inspect(desk / "compvis.safetensors", hash=False).text().replace(f"{des
 print(*report.splitlines()[:8], sep="\n")
 
 # %% [markdown]
-# `inspect` (on the command line: `ldm inspect FILE`) reads headers only: it says what a file is before anything of it
-# is used. Now back, and compare: every tensor, and a picture.
+# `inspect` (on the command line: `ldm inspect FILE`) reads headers only: it says what a file is before any of it is
+# used. Now convert it back, and compare every tensor, and an image.
 
 # %%
 convert(desk / "compvis.safetensors", desk / "back")
@@ -237,8 +237,8 @@ display(show.film(list(painted.values()), list(painted)))
 assert all((np.asarray(image) == np.asarray(painted["ours"])).all() for image in painted.values())
 
 # %% [markdown]
-# Not one pixel. (Guidance and size are given here because no layout but ours has a place for a model's favourite ones.)
-# A tensor that is missing, left over or misshapen would have been an error that names it:
+# Not one pixel. (Guidance and size are given here because no other layout has a place for a model's defaults.) A tensor
+# that is missing, left over or misshapen is an error that names it:
 
 # %%
 tensors = map_tensors(desk / "compvis.safetensors")
@@ -253,8 +253,7 @@ assert answer.startswith("refused") and "input_blocks.1.0" in answer
 # ## A pickle is a program
 #
 # Older checkpoints (`.ckpt`, `.bin`, `.pt`) are pickles. A pickle is not data: it is a list of instructions for a small
-# machine, and one of the instructions is "import this function", another "call it". Any object may say how it wants
-# to be built again:
+# machine. One of the instructions is "import this function", another "call it". Any object can say how to rebuild it:
 
 
 # %%
@@ -268,8 +267,8 @@ loaded = pickle.loads(program)
 print("what came out:", loaded)
 
 # %% [markdown]
-# It could as well have been `os.system`. The class need not exist on your machine: the file names the function, and its
-# arguments. So before a pickle may do anything, its instructions can be *listed*, which runs nothing:
+# It might as well have been `os.system`. The class need not exist on your machine: the file names the function and its
+# arguments. But the instructions of a pickle can be *listed* first, which runs nothing:
 
 # %%
 listing = io.StringIO()
@@ -279,8 +278,8 @@ print("it asks for:", list_globals(program))
 assert list_globals(program) == ["__builtin__.print"]
 
 # %% [markdown]
-# What does an honest checkpoint ask for? Three or four functions that build tensors. Here is one, with its verdicts;
-# and one with a passenger.
+# What does an honest checkpoint ask for? Three or four functions that build tensors. Here is one with its verdicts, and
+# one with a stowaway.
 
 # %%
 weights = {"decoder.conv_in.weight": torch.zeros(4, 4, 3, 3)}
@@ -299,9 +298,9 @@ print(answer)
 assert answer.startswith("refused") and "nothing was run" in answer
 
 # %% [markdown]
-# No, and there is no option that would allow it: who needs to open such a file wants its weights, and those are to be
-# had as safetensors. One subtlety: the original code of Stable Diffusion is a package named `ldm`, as this one is. Some
-# old checkpoints ask for classes of *that* `ldm`; a careless loader would look them up in ours.
+# No, and no option allows it: whoever opens such a file wants its weights, and those are available as safetensors. One
+# subtlety: the original code of Stable Diffusion is a package named `ldm`, like this one. Some old checkpoints ask for
+# classes of *that* `ldm`; a careless loader would look them up in ours.
 
 # %%
 torch.save({"state_dict": weights, "callbacks": LdmError}, desk / "namesake.ckpt")
@@ -342,11 +341,11 @@ shutil.rmtree(desk)
 # ```
 #
 # `model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight`, [1280, 768]. Programs that must tell
-# Stable Diffusion 1 from 2 look at just such a shape: its width is that of the text encoder, 768 or 1024.
+# Stable Diffusion 1 from 2 look at such a shape: its width is that of the text encoder, 768 or 1024.
 # </details>
 #
 # **3.** A pickle of protocol 4 writes its imports differently (`STACK_GLOBAL`, with the names on the stack). Pickle
-# `Harmless()` so, and see what `list_globals` says.
+# `Harmless()` that way, and see what `list_globals` says.
 #
 # <details><summary>Solution</summary>
 #

@@ -18,7 +18,7 @@ from typing import Any
 
 from ldm.checkpoints.names import some
 from ldm.checkpoints.notes import note
-from ldm.checkpoints.settings import settings_of
+from ldm.checkpoints.settings import SAME, settings_of
 from ldm.config import Config
 from ldm.errors import LdmError, shown
 
@@ -73,17 +73,16 @@ FOR_OTHERS: dict[str, set[str]] = {
     "scheduler": set(),
 }  # fmt: skip
 
-# What `ldm.checkpoints.settings` takes over, from whichever scheduler. (`_class_name` and the like:
+# What `ldm.checkpoints.settings` takes over besides `SAME`, from whichever scheduler. (`_class_name` and the like:
 # `ldm.checkpoints.detect`.)
 TAKEN = {
-    "scheduler": {
-        "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
-        "rescale_betas_zero_snr",
-    },
-    "unet": {"attention_head_dim", "num_attention_heads", "norm_num_groups", "sample_size"},
-    "vae": {"norm_num_groups", "scaling_factor"},
-    "text_encoder": {"num_attention_heads", "hidden_act", "num_hidden_layers"},
-}  # fmt: skip
+    "scheduler": {"beta_schedule", "trained_betas", "prediction_type"},
+    "unet": {"attention_head_dim", "num_attention_heads", "sample_size"},
+    "vae": set(),
+    "text_encoder": {"num_hidden_layers"},
+}
+for _part, _names in SAME.values():
+    TAKEN[_part].update(_names.values())
 
 # How the samplers here work, whatever the scheduler's JSON says. (diffusers' own pipeline for Stable Diffusion also
 # forces the first two.)

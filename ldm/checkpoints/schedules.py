@@ -44,13 +44,12 @@ def schedule_of(alpha_bar: Tensor, noise: NoiseConfig) -> NoiseConfig | None:
 
 def schedule_of_betas(betas: Any, noise: NoiseConfig) -> NoiseConfig:
     """The config whose betas these are. Raises `LdmError` for what is not a list of betas, or no schedule we know."""
-    if not isinstance(betas, list) or not all(type(b) in (int, float) and 0 < b <= 1 for b in betas):
+    numbers = isinstance(betas, list) and all(type(b) in (int, float) and 0 < b <= 1 for b in betas)
+    if not numbers or not 2 <= len(betas) <= LONGEST:
         raise LdmError(
-            f"scheduler: its config has trained_betas = {json.dumps(betas)[:60]}; expected a list of numbers above 0 "
-            "and at most 1"
+            f"scheduler: its config has trained_betas = {json.dumps(betas)[:60]}; expected a list of 2 to {LONGEST:,} "
+            "numbers above 0 and at most 1"
         )
-    if not 2 <= len(betas) <= LONGEST:
-        raise LdmError(f"scheduler: its config has {len(betas)} trained_betas; expected 2 to {LONGEST:,}")
     alpha_bar = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32, device="cpu"), dim=0)
     # In a known schedule, the first and last beta are the config's.
     for candidate in (noise, replace(noise, beta_start=float(betas[0]), beta_end=float(betas[-1]))):

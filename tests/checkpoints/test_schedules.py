@@ -49,12 +49,12 @@ def test_betas_are_recognised_with_their_ends():
 @pytest.mark.parametrize(
     ("betas", "message"),
     [
-        (0.1, "trained_betas = 0.1; expected a list of numbers"),
-        ([0.1, "x"], "expected a list of numbers"),
-        ([0.1, True], "expected a list of numbers"),
-        ([0.1, float("nan")], "expected a list of numbers"),
-        ([0.1, -1], "expected a list of numbers"),
-        ([0.1], "has 1 trained_betas; expected 2 to 100,000"),
+        (0.1, "trained_betas = 0.1; expected a list of 2 to 100,000 numbers"),
+        ([0.1, "x"], "expected a list of 2 to 100,000 numbers"),
+        ([0.1, True], "expected a list of 2 to 100,000 numbers"),
+        ([0.1, float("nan")], "expected a list of 2 to 100,000 numbers"),
+        ([0.1, -1], "expected a list of 2 to 100,000 numbers"),
+        ([0.1], r"trained_betas = \[0.1\]; expected a list of 2 to 100,000"),
         ([0.1, 0.3, 0.2], "neither linear, scaled_linear nor squaredcos_cap_v2"),
     ],
 )
