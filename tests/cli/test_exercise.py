@@ -54,7 +54,7 @@ def test_a_right_and_a_wrong_answer(capsys, work):
     )
     code, out, _ = run(capsys, "exercise", "check", "reparametrise")
     assert code == 1 and "    got 9.5, expected 6.5" in out  # 5 + 9 * 0.5
-    assert "This takes the variance for the standard deviation" in out
+    assert "This uses the variance as the standard deviation" in out
 
     path.write_text(f"{before}    return mean + noise * (logvar / 2).exp()\n{rest}", encoding="utf-8")
     code, out, lines = run(capsys, "exercise", "check", "reparametrise")
