@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from ldm.checkpoints.names import Layout, Row
 from ldm.config import TextConfig, UNetConfig, VAEConfig
 
+Names = dict[str, tuple[str, str]]
+Conv = tuple[Layout, ...]  # the layouts that store a linear map as a 1x1 convolution
+
 # Each of our names with that in diffusers or transformers, and that in the original files.
 UNET_RES = {
     "norm_1": ("norm1", "in_layers.0"),
@@ -36,30 +39,24 @@ CLIP_LAYER = {
 }
 
 
-def _layer(
-    ours: str, diffusers: str, compvis: str, bias: bool = True, conv: tuple[Layout, ...] = ()
-) -> Iterator[Row]:
+def _layer(ours: str, diffusers: str, compvis: str, bias: bool = True, conv: Conv = ()) -> Iterator[Row]:
     """The weight of one layer, and its bias if it has one."""
     yield Row(f"{ours}.weight", f"{diffusers}.weight", f"{compvis}.weight", conv)
     if bias:
         yield Row(f"{ours}.bias", f"{diffusers}.bias", f"{compvis}.bias")
 
 
-def _res(
-    names: dict[str, tuple[str, str]], ours: str, diffusers: str, compvis: str, widens: bool
-) -> Iterator[Row]:
+def _res(names: Names, ours: str, diffusers: str, compvis: str, widens: bool) -> Iterator[Row]:
     """A residual block. `widens`: the number of channels changes, so there is a skip convolution."""
     for name, (theirs, original) in names.items():
         if name != "skip" or widens:
             yield from _layer(f"{ours}.{name}", f"{diffusers}.{theirs}", f"{compvis}.{original}")
 
 
-def _spatial_transformer(
-    ours: str, diffusers: str, compvis: str, depth: int, conv: tuple[Layout, ...]
-) -> Iterator[Row]:
-    """Inside it, diffusers kept the original names."""
+def _transformer(ours: str, diffusers: str, compvis: str, depth: int, conv: Conv) -> Iterator[Row]:
+    """A spatial transformer. Inside it, diffusers kept the original names."""
 
-    def layer(name: str, theirs: str, bias: bool = True, conv: tuple[Layout, ...] = ()) -> Iterator[Row]:
+    def layer(name: str, theirs: str, bias: bool = True, conv: Conv = ()) -> Iterator[Row]:
         return _layer(f"{ours}.{name}", f"{diffusers}.{theirs}", f"{compvis}.{theirs}", bias, conv)
 
     yield from layer("norm", "norm")
@@ -96,7 +93,7 @@ def unet_rows(config: UNetConfig, linear_projection: bool = False) -> list[Row]:
     return list(_unet(config, conv=() if linear_projection else ("diffusers", "compvis")))
 
 
-def _unet(config: UNetConfig, conv: tuple[Layout, ...]) -> Iterator[Row]:
+def _unet(config: UNetConfig, conv: Conv) -> Iterator[Row]:
     count, last = config.res_per_level, len(config.levels) - 1
     yield from _layer("time_embedding.linear_1", "time_embedding.linear_1", "time_embed.0")
     yield from _layer("time_embedding.linear_2", "time_embedding.linear_2", "time_embed.2")
@@ -111,9 +108,7 @@ def _unet(config: UNetConfig, conv: tuple[Layout, ...]) -> Iterator[Row]:
             c = f"input_blocks.{n}"
             yield from _res(UNET_RES, f"{a}.res.{j}", f"{b}.resnets.{j}", f"{c}.0", width != level.channels)
             if level.depth:
-                yield from _spatial_transformer(
-                    f"{a}.attn.{j}", f"{b}.attentions.{j}", f"{c}.1", level.depth, conv
-                )
+                yield from _transformer(f"{a}.attn.{j}", f"{b}.attentions.{j}", f"{c}.1", level.depth, conv)
             width = level.channels
             n += 1
         if i < last:
@@ -122,9 +117,7 @@ def _unet(config: UNetConfig, conv: tuple[Layout, ...]) -> Iterator[Row]:
         skips += [width] * (count + (i < last))
 
     yield from _res(UNET_RES, "mid.res_1", "mid_block.resnets.0", "middle_block.0", widens=False)
-    yield from _spatial_transformer(
-        "mid.attn", "mid_block.attentions.0", "middle_block.1", config.mid_depth, conv
-    )
+    yield from _transformer("mid.attn", "mid_block.attentions.0", "middle_block.1", config.mid_depth, conv)
     yield from _res(UNET_RES, "mid.res_2", "mid_block.resnets.1", "middle_block.2", widens=False)
 
     n = 0
@@ -135,9 +128,7 @@ def _unet(config: UNetConfig, conv: tuple[Layout, ...]) -> Iterator[Row]:
             widens = width + skips.pop() != level.channels
             yield from _res(UNET_RES, f"{a}.res.{j}", f"{b}.resnets.{j}", f"{c}.0", widens)
             if level.depth:
-                yield from _spatial_transformer(
-                    f"{a}.attn.{j}", f"{b}.attentions.{j}", f"{c}.1", level.depth, conv
-                )
+                yield from _transformer(f"{a}.attn.{j}", f"{b}.attentions.{j}", f"{c}.1", level.depth, conv)
             width = level.channels
             n += 1
         if i < last:  # in the original part of the level's last block, after the attention if there is one

@@ -39,6 +39,12 @@ def test_the_table_names_every_tensor_of_a_model_once_and_nothing_else(config):
         assert set(ours) == set(model.state_dict())
 
 
+def test_a_middle_without_transformer_layers_still_has_its_norm_and_projections():
+    config = replace(TINY.unet, mid_depth=0)
+    with torch.device("meta"):
+        assert {row.ours for row in unet_rows(config)} == set(UNet(config).state_dict())
+
+
 def test_the_tables_have_as_many_rows_as_the_published_checkpoints_have_tensors():
     assert len(unet_rows(SD1.unet)) == len(unet_rows(SD2_BASE.unet)) == 686
     assert len(vae_rows(SD1.vae)) == 248
