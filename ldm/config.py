@@ -23,7 +23,7 @@ from ldm.files.typed_json import Between, check, from_json_value
 # The limits are far wider than any known model needs. A config may come from a stranger's file, and 10**9 layers would
 # keep the machine busy for days.
 Width: TypeAlias = Annotated[int, Between(1, 2**16)]  # number of channels of a layer
-Count: TypeAlias = Annotated[int, Between(1, 1000)]  # number of heads, groups or channels
+Count: TypeAlias = Annotated[int, Between(1, 1000)]  # number of heads, of groups, of a latent's channels
 Pixels: TypeAlias = Annotated[int, Between(1, 8192)]  # along one side
 Name: TypeAlias = Annotated[str, Between(1, 100)]
 Scale: TypeAlias = Annotated[float, Between(1e-6, 1e6)]
@@ -44,7 +44,8 @@ class TextConfig:
     layers: Annotated[int, Between(1, 100)]
     heads: Count  # attention heads, each with width / heads channels
     activation: Literal["quick_gelu", "gelu"]  # quick_gelu: x * sigmoid(1.702 x), an approximation of gelu
-    output: Literal["last", "penultimate"] = "last"  # layer that gives the context; none is built after it
+    # The layer whose output is the context; later ones are not built. "penultimate" is diffusers' clip_skip=1.
+    output: Literal["last", "penultimate"] = "last"
     # What fills a short prompt up to context_length, and is read like the rest: the end token again, or token 0.
     pad: Literal["eos", "zero"] = "eos"
 
@@ -123,13 +124,17 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The settings for generating an image, where the caller gives none."""
+    """The settings for generating an image that the caller does not give.
+
+    DDIM, 50 steps and a guidance of 7.5 are those of CompVis's text-to-image script for Stable Diffusion 1.
+    """
 
     size: Pixels  # of each side of the image
     sampler: Name = "ddim"
     steps: Annotated[int, Between(1, 10_000)] = 50  # of the sampler, far fewer than the timesteps in training
-    guidance: Annotated[float, Between(0, 1000)] = 7.5  # how far the prompt is exaggerated; 1: not at all
-    guidance_rescale: Annotated[float, Between(0, 1)] = 0.0  # how much of the contrast it adds is removed
+    guidance: Annotated[float, Between(0, 1000)] = 7.5  # how strongly the prompt steers; 1: no emphasis
+    # How much of the contrast that guidance adds is removed again: phi in Lin et al. 2024, eq. 16; 0: none.
+    guidance_rescale: Annotated[float, Between(0, 1)] = 0.0
 
 
 @dataclass(frozen=True)
