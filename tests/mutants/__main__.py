@@ -24,7 +24,7 @@ LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", ".*_cache", "build", "outputs", "runs", "mine"
 )
 # The quick tests of the components first: most mistakes fail there, within seconds.
-FIRST = ("config", "text", "nn", "unet", "vae", "diffusion", "convert", "pipeline")
+FIRST = ("config", "text", "nn", "unet", "vae", "diffusion", "checkpoints", "pipeline")
 
 
 def copy_package(folder: Path) -> None:
