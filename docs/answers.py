@@ -26,7 +26,7 @@ from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import postcard
 from ldm.text.clip import contrastive_loss
-from ldm.text.image import fit
+from ldm.text.image import preprocess_pixels
 from ldm.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -198,7 +198,7 @@ def supervision() -> str:
     for layer in clip.text.layers:
         layer.register_forward_hook(lambda layer, inputs, output: states.append(output))
     texts = clip.embed_text(ids)
-    images = clip.embed_image(fit(to_pixels([card.image for card in cards]), clip.image_size))
+    images = clip.embed_image(preprocess_pixels(to_pixels([card.image for card in cards]), clip.image_size))
     gradients = torch.autograd.grad(contrastive_loss(images, texts, clip.logit_scale), states)
     rows = []
     for i, gradient in enumerate(gradients, start=1):

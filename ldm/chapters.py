@@ -37,7 +37,7 @@ CHAPTERS = (
     Chapter(
         "From text to tokens",
         "split a prompt into tokens by hand, and learn a vocabulary from a text",
-        under("text", "pretokenize merges bpe fast_bpe tokenizer_files tokenizer unknown"),
+        under("text", "pretokenize bpe fast_bpe merges tokenizer unknown"),
         ("01_tokenizer",),
     ),
     Chapter(
@@ -49,7 +49,7 @@ CHAPTERS = (
     Chapter(
         "From tokens to meaning: CLIP",
         "say where the vectors that guide the image come from, and how they learned what words look like",
-        under("text", "transformer encoder weighting syntax prompt image clip"),
+        under("text", "transformer encoder image clip weighting prompt"),
         ("02_clip",),
     ),
     Chapter(
@@ -91,7 +91,7 @@ CHAPTERS = (
 # Every chapter may use these modules without explaining them.
 GROUND = Chapter(
     "The ground floor: errors, files, images",
-    "look up how the package checks arguments, reads and writes files, and handles images",
+    "look up how the package checks its input, reads and writes files, and handles images",
     (
         "chapters",
         "errors",
@@ -99,6 +99,7 @@ GROUND = Chapter(
         *under("files", "paths leftovers read_write typed_json"),
         *under("images", "pixels reading lettering"),
         "nn.hooks",
+        *under("text", "tokenizer_files syntax"),
     ),
 )
 APPENDICES = (

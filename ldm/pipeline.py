@@ -48,7 +48,7 @@ from ldm.image_to_image import InitImage, last_levels, pick_strength
 from ldm.images.pixels import to_images, to_pixels
 from ldm.inpaint import composite, prepare_init, restore_kept
 from ldm.text.encoder import TextEncoder
-from ldm.text.prompt import encode_prompts, same_length
+from ldm.text.prompt import encode_prompts, group_by_length
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
@@ -206,7 +206,7 @@ class LatentDiffusion(nn.Module):
             return [(range(count), cond, uncond)]
         prompts, negatives = as_list(prompt), as_list(negative)
         groups: list[Group] = []
-        for images in same_length(self.tokenizer, prompts, negatives, count, weighting, long_prompt):
+        for images in group_by_length(self.tokenizer, prompts, negatives, count, weighting, long_prompt):
             prompts_here, negatives_here = (
                 [texts[i] for i in images] if len(texts) > 1 else texts for texts in (prompts, negatives)
             )

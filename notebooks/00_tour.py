@@ -57,7 +57,7 @@ assert sizes["unet"] > sizes["text"] + sizes["vae"]
 # *Predict:* the prompt has four words. How many vectors will the U-Net be given?
 
 # %%
-print(model.tokenizer.pieces(prompt))
+print(model.tokenizer.tokens(prompt))
 print(model.tokenizer(prompt)[0].tolist())
 both = model.encode_text([prompt, ""])  # the empty text as well: guidance needs it
 context = both.context

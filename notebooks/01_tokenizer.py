@@ -26,7 +26,7 @@ import numpy as np
 import show
 from ldm.postcards import caption, sample_scene
 from ldm.text.bpe import count_words, learn_merges
-from ldm.text.pretokenize import END_OF_WORD, symbol_bytes, word_symbols
+from ldm.text.pretokenize import END_OF_WORD, byte_tokens, token_bytes
 from ldm.text.tokenizer import Tokenizer
 
 # %% [markdown]
@@ -39,12 +39,12 @@ from ldm.text.tokenizer import Tokenizer
 
 # %%
 corpus = {"low": 5, "lower": 2, "newer": 6}
-print(word_symbols("lower"))
+print(byte_tokens("lower"))
 for number, (left, right) in enumerate(learn_merges(corpus)):
     print(f"merge {number}: {left!r} + {right!r}")
 
 # %%
-assert learn_merges(corpus, size=3) == [("e", "r</w>"), ("w", "er</w>"), ("l", "o")]
+assert learn_merges(corpus, max_merges=3) == [("e", "r</w>"), ("w", "er</w>"), ("l", "o")]
 
 # %% [markdown]
 # `e` and `r</w>` stand side by side eight times, and so do `w` and `e`; the alphabet puts `e` first. Now `w` stands
@@ -73,9 +73,9 @@ print(f"{sum(words.values()):,} words, {len(words)} of them different")
 # %%
 
 
-def readable(pieces):
-    texts = [symbol_bytes(piece).decode(errors="backslashreplace") for piece in pieces]
-    return " ".join(text + END_OF_WORD * piece.endswith(END_OF_WORD) for text, piece in zip(texts, pieces))
+def readable(tokens):
+    texts = [token_bytes(token).decode(errors="backslashreplace") for token in tokens]
+    return " ".join(text + END_OF_WORD * token.endswith(END_OF_WORD) for text, token in zip(texts, tokens))
 
 
 merges = learn_merges(words)
@@ -95,7 +95,7 @@ sizes = (0, 10, 50, 150, 400, len(merges))
 tokenizers = {n: Tokenizer(merges[:n], context_length=32) for n in sizes}
 for text in ("mountains", "montgolfière"):
     for n, tokenizer in tokenizers.items():
-        print(f"{n:4} merges: {' '.join(tokenizer.pieces(text))}")
+        print(f"{n:4} merges: {' '.join(tokenizer.tokens(text))}")
 
 # %% [markdown]
 # Without any merge, "è" is two pieces, for it is two bytes in UTF-8: the alphabet is not letters but the 256 bytes.
@@ -121,7 +121,7 @@ show.curve(list(lengths), {"": list(lengths.values())}, "merges", "pieces a capt
 # %%
 ours = tokenizers[len(merges)]
 for text in ("a lake", "an astronaut", "a fox 🦊"):
-    print(f"{text!r:16} {ours.pieces(text)}")
+    print(f"{text!r:16} {ours.tokens(text)}")
     assert ours.decode(ours.encode(text)) == text
 
 # %% [markdown]
@@ -136,13 +136,13 @@ clip = Tokenizer.clip()
 odd = ["cat", "A  CAT", "astronaut", "photorealistic", "1990", "don't", "naïve café", "“quoted”", "&amp;amp;"]
 odd += ["Donaudampfschiff", "猫", "🦊", "   ", "cat,dog"]
 for text in odd:
-    pieces = clip.pieces(text)
-    print(f"{text!r:20}{len(pieces):3}  {' '.join(pieces)}")
+    tokens = clip.tokens(text)
+    print(f"{text!r:20}{len(tokens):3}  {' '.join(tokens)}")
 
 # %%
 assert clip.encode("A  CAT") == clip.encode("a cat")  # capitals and spaces are gone before any merge
 assert len(clip.encode("1990")) == 4  # digits stay alone, so "1990" and "1991" have three in common
-assert clip.pieces("&amp;amp;") == ["&</w>"]  # captions from the web are often escaped twice
+assert clip.tokens("&amp;amp;") == ["&</w>"]  # captions from the web are often escaped twice
 assert clip.encode("   ") == []  # nothing: the model paints as for an empty prompt
 assert clip.vocab_size == 49_408
 
@@ -212,7 +212,7 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 #
 # ```python
 # tokenizer = Tokenizer([("n", "e"), ("e", "w"), ("ew", "e")])
-# assert tokenizer.pieces("newer") == ["ne", "w", "e", "r</w>"]
+# assert tokenizer.tokens("newer") == ["ne", "w", "e", "r</w>"]
 # ```
 #
 # No: the merge that was learned first goes first, and takes the "e" away from "ew".
@@ -223,7 +223,7 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 # <details><summary>Solution</summary>
 #
 # ```python
-# print(clip.pieces("cat cats category"), clip.encode("cat cats category"))
+# print(clip.tokens("cat cats category"), clip.encode("cat cats category"))
 # assert clip.vocab["cat</w>"] != clip.vocab["cat"]
 # ```
 #

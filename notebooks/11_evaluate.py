@@ -296,12 +296,12 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # <details><summary>Solution</summary>
 #
 # ```python
-# from ldm.text.image import fit
+# from ldm.text.image import preprocess_pixels
 #
 # pixels = (0.2 * torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))).requires_grad_()
 # optimizer = torch.optim.Adam([pixels], lr=0.05)
 # for _ in range(30):
-#     loss = -(clip.embed_image(fit(pixels, clip.image_size)) * texts[:4].detach()).sum()
+#     loss = -(clip.embed_image(preprocess_pixels(pixels, clip.image_size)) * texts[:4].detach()).sum()
 #     optimizer.zero_grad()
 #     loss.backward()
 #     optimizer.step()

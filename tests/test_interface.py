@@ -14,7 +14,7 @@ from ldm.diffusion.spacing import spaced_timesteps
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
 from ldm.pipeline import LatentDiffusion
-from ldm.text.image import fit
+from ldm.text.image import preprocess_pixels
 from tests.small import CONFIG, TOKENIZER
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
@@ -278,7 +278,7 @@ def blocks() -> list[str]:
 def similarities(names, x):
     clip, tokenizer = names["clip"], names["tokenizer"]
     with torch.no_grad():
-        pixels = fit(names["model"].decode_pixels(x), clip.image_size)
+        pixels = preprocess_pixels(names["model"].decode_pixels(x), clip.image_size)
         return clip.similarity(pixels, tokenizer(["a cat", "a dog"]))[0].tolist()
 
 

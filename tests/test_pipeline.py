@@ -233,7 +233,7 @@ def test_brackets_are_weights_unless_weighting_is_off(model):
 
 def test_a_long_prompt_is_read_whole_in_chunks_and_the_negative_has_as_many(model):
     seen, prompt = watch_unet(model), "red dog red dog dog"  # room for four words
-    with pytest.warns(UserWarning, match="lost are the words 'dog'"):
+    with pytest.warns(UserWarning, match="these words are cut off: 'dog'"):
         cut = model.generate(prompt, seed=1, steps=1)
     whole = model.generate(prompt, "dog", seed=1, steps=1, batch=2, long_prompt="chunk")
     assert [context.shape for _, _, context in seen] == [(2, 6, 8), (4, 12, 8)]

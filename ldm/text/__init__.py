@@ -1,1 +1,1 @@
-"""Text to ids (tokenizer, bpe), ids to context (encoder), and the space text shares with images (clip)."""
+"""Text to token ids (pretokenize, bpe, tokenizer), ids to context (encoder), and a space shared with images (clip)."""

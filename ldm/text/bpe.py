@@ -1,9 +1,10 @@
 r"""Byte-pair encoding: learning merges from a corpus, and applying them to a word.
 
 **Learning.** Start with every word split into single bytes. Count all adjacent pairs, weighting each word by how often
-it occurs; merge the most frequent pair everywhere; repeat. The ordered list of merges is the whole model.
+it occurs; merge the most frequent pair into one token, `l o` into `lo`, everywhere; repeat. The ordered list of merges
+is the whole model.
 
-Worked example, with "low" seen five times, "lower" twice and "newer" six times (`_` is the end-of-word mark `</w>`):
+Worked example, with "low" seen five times, "lower" twice and "newer" six times (`_` is the end-of-word suffix `</w>`):
 
     l o w_ x5      l o w e r_ x2      n e w e r_ x6
     pairs: e r_ 8, w e 8, l o 7, n e 6, e w 6, o w_ 5, o w 2
@@ -14,8 +15,8 @@ Worked example, with "low" seen five times, "lower" twice and "newer" six times 
     l o w_ x5      l o wer_ x2        n e wer_ x6
     merge 2: l o       (7), and so on, until each word is a single token
 
-Frequent words become short, and rare ones can still be spelled out: that is the whole idea of byte-pair encoding. Pairs
-never cross word boundaries, so each distinct word is processed only once, however often it occurs.
+Frequent words become short, and rare ones can still be spelled out. Pairs never cross word boundaries, so each distinct
+word is processed only once, however often it occurs.
 
 **Applying.** Split a new word into bytes, and as long as any learned pair is left, merge the one that was learned
 first. With the three merges above, "lowest", which the corpus does not contain:
@@ -33,73 +34,74 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ldm.errors import LdmError
-from ldm.text.merges import Pair
-from ldm.text.pretokenize import BOS, EOS, Clean, split_words, word_symbols
+from ldm.text.pretokenize import BOS, EOS, Clean, byte_tokens, split_words
+
+Pair = tuple[str, str]
 
 
-def merge_pair(symbols: Sequence[str], pair: Pair) -> tuple[str, ...]:
+def merge_pair(tokens: Sequence[str], pair: Pair) -> tuple[str, ...]:
     r"""Merge every occurrence of a pair, left to right: ("a", "a", "a") with ("a", "a") -> ("aa", "a")."""
     merged: list[str] = []
     position = 0
-    while position < len(symbols):
-        if tuple(symbols[position : position + 2]) == pair:
+    while position < len(tokens):
+        if tuple(tokens[position : position + 2]) == pair:
             merged.append(pair[0] + pair[1])
             position += 2
         else:
-            merged.append(symbols[position])
+            merged.append(tokens[position])
             position += 1
     return tuple(merged)
 
 
-def merge_word(symbols: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str, ...]:
+def merge_word(tokens: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str, ...]:
     r"""Merge a word until no learned pair is left. `ranks` says when each pair was learned: {("l", "o"): 0, ...}.
 
     The pair that was learned first is merged first, not the leftmost or the longest.
     """
-    word = tuple(symbols)
+    word = tuple(tokens)
     while present := [pair for pair in zip(word, word[1:]) if pair in ranks]:
         word = merge_pair(word, min(present, key=lambda pair: ranks[pair]))
     return word
 
 
-def learn_merges(words: Mapping[str, int] | Iterable[str], size: int | None = None) -> list[Pair]:
-    r"""Merges for `ldm.text.tokenizer.Tokenizer`, the most frequent first.
+def learn_merges(corpus: Mapping[str, int] | Iterable[str], max_merges: int | None = None) -> list[Pair]:
+    r"""Merges for `ldm.text.tokenizer.Tokenizer`, in the order learned.
 
-    `words` are word counts ({"low": 5}) or plain texts, which `count_words` counts first. Learning stops after `size`
-    merges, or when no pair occurs twice; with `size=None`, every word seen at least twice has then become a single
-    token. Ties go to the alphabetically first pair, so the result depends only on the counts. Raises `LdmError` for a
-    negative size or count.
+    `corpus` is either word counts ({"low": 5}) or texts, whose words are counted first (`count_words`). Learning stops
+    after `max_merges`, or when no pair occurs twice; without `max_merges`, every word seen at least twice has then
+    become a single token. Ties go to the alphabetically first pair, so the result depends only on the counts. Raises
+    `LdmError` for a negative `max_merges` or count.
     """
-    counts, spelling = spell_words(words, size)
+    counts, spelling = spell_words(corpus, max_merges)
     merges: list[Pair] = []
-    while size is None or len(merges) < size:
+    while max_merges is None or len(merges) < max_merges:
         pair_counts: Counter[Pair] = Counter()
-        for word, symbols in spelling.items():
-            for pair in zip(symbols, symbols[1:]):
+        for word, tokens in spelling.items():
+            for pair in zip(tokens, tokens[1:]):
                 pair_counts[pair] += counts[word]
         best = min(pair_counts, key=lambda pair: (-pair_counts[pair], pair), default=None)
         if best is None or pair_counts[best] < 2:
             break
         merges.append(best)
-        spelling = {word: merge_pair(symbols, best) for word, symbols in spelling.items()}
+        spelling = {word: merge_pair(tokens, best) for word, tokens in spelling.items()}
     return merges
 
 
 def spell_words(
-    words: Mapping[str, int] | Iterable[str], size: int | None
+    corpus: Mapping[str, int] | Iterable[str], max_merges: int | None
 ) -> tuple[Mapping[str, int], dict[str, tuple[str, ...]]]:
-    r"""What learning begins with: the counts of the words, and each word as single bytes."""
-    counts = words if isinstance(words, Mapping) else count_words(words)
+    r"""Where learning starts: the word counts, and each word as a tuple of single bytes."""
+    counts = corpus if isinstance(corpus, Mapping) else count_words(corpus)
     lowest = min(counts.values(), default=0)
-    if (size or 0) < 0 or lowest < 0:
-        raise LdmError(f"size {size}, lowest count {lowest}: expected none below zero")
-    return counts, {word: word_symbols(word) for word in counts if word not in ("", BOS, EOS)}
+    if (max_merges or 0) < 0 or lowest < 0:
+        raise LdmError(f"max_merges {max_merges}, lowest count {lowest}: expected both to be at least 0")
+    return counts, {word: byte_tokens(word) for word in counts if word not in ("", BOS, EOS)}
 
 
 def count_words(texts: Iterable[str], clean: Clean = "openai") -> Counter[str]:
-    r"""How often each word occurs, after the same cleaning and splitting that the tokenizer does.
+    r"""How often each word occurs, after the same normalising and splitting that the tokenizer does.
 
-    Repeated texts are cleaned only once, because cleaning is the slow part.
+    Repeated texts are normalised only once, because that is the slow part.
     """
     counts: Counter[str] = Counter()
     for text, times in Counter(texts).items():

@@ -17,9 +17,8 @@ from ldm.config import ImageConfig, TextConfig
 from ldm.text.encoder import TextEncoder, pool
 from ldm.text.image import ImageEncoder
 
-MAX_SCALE = (
-    100.0  # the cap on the inverse temperature, and its start, 1 / 0.07: Radford et al. 2021, section 2.5
-)
+# Cap on the inverse temperature, which starts at 1 / 0.07 (Radford et al. 2021, section 2.5).
+MAX_SCALE = 100.0
 
 
 def contrastive_loss(

@@ -1,8 +1,8 @@
-r"""CLIP's text transformer: token ids in, one vector per token out.
+r"""CLIP's text transformer: token ids in, one vector per token out, its final *hidden state*.
 
 The U-Net's cross-attention reads *all* of these vectors (the "context") rather than a summary, so the word
 "snow-capped" can affect the mountains alone. Padding is part of the context too. The only mask is the causal one:
-Stable Diffusion was trained this way, and masking or zeroing the padding changes its images beyond recognition.
+Stable Diffusion was trained this way, and masking or zeroing the padding gives different, usually worse, images.
 
 Source: Radford et al. 2021, section 2.4.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ldm.config import TextConfig
 from ldm.errors import LdmError
-from ldm.text.transformer import TransformerLayer, embedding
+from ldm.text.transformer import EncoderLayer, embedding
 
 
 class TextEncoder(nn.Module):
@@ -26,7 +26,7 @@ class TextEncoder(nn.Module):
         self.token_embedding = embedding(config.vocab_size, config.width)
         self.position_embedding = embedding(config.context_length, config.width)
         self.layers = nn.ModuleList(
-            TransformerLayer(config.width, config.heads, config.activation) for _ in range(layers)
+            EncoderLayer(config.width, config.heads, config.activation) for _ in range(layers)
         )
         self.norm_out = nn.LayerNorm(config.width, eps=1e-5)
 

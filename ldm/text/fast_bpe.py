@@ -1,23 +1,23 @@
 r"""The two loops of `ldm.text.bpe`, faster: the same results, without looking at everything again for each merge.
 
-A learner may skip this file. Tests check that both versions agree.
+You may skip this file: tests check that both versions agree. `Tokenizer` uses this one because a prompt may contain a
+"word" of any length, say a pasted file without spaces, for which n^2 steps are too many.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
-from ldm.text.bpe import merge_pair, spell_words
-from ldm.text.merges import Pair
+from ldm.text.bpe import Pair, merge_pair, spell_words
 
 
-def merge_word_fast(symbols: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str, ...]:
-    r"""`merge_word` in about n log n steps for a word of n letters instead of n^2.
+def merge_word_fast(word: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str, ...]:
+    r"""`merge_word` in about n log n steps for a word of n bytes instead of n^2.
 
     A heap keeps the positions of all learned pairs, those learned first at the top. The tokens are a linked list: a
     merge changes the links of its neighbours and adds the two pairs that it creates to the heap.
     """
-    tokens, end = list(symbols), len(symbols)
+    tokens, end = list(word), len(word)
     left, right = list(range(-1, end - 1)), list(range(1, end + 1))  # the neighbours of each token
     heap = [(ranks[pair], i) for i, pair in enumerate(zip(tokens, tokens[1:])) if pair in ranks]
     heapify(heap)
@@ -38,18 +38,18 @@ def merge_word_fast(symbols: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[
     return tuple(token for token in tokens if token)
 
 
-def learn_merges_fast(words: Mapping[str, int] | Iterable[str], size: int | None = None) -> list[Pair]:
-    r"""`learn_merges` with counts that are kept: each merge updates only the words that contain its pair."""
-    counts, spelling = spell_words(words, size)
+def learn_merges_fast(corpus: Mapping[str, int] | Iterable[str], max_merges: int | None = None) -> list[Pair]:
+    r"""`learn_merges`, but it keeps the pair counts: each merge updates only those of the words that contain it."""
+    counts, spelling = spell_words(corpus, max_merges)
     pair_counts: Counter[Pair] = Counter()
     found_in: defaultdict[Pair, set[str]] = defaultdict(set)
-    for word, symbols in spelling.items():
-        for pair in zip(symbols, symbols[1:]):
+    for word, tokens in spelling.items():
+        for pair in zip(tokens, tokens[1:]):
             pair_counts[pair] += counts[word]
             found_in[pair].add(word)
 
     merges: list[Pair] = []
-    while pair_counts and (size is None or len(merges) < size):
+    while pair_counts and (max_merges is None or len(merges) < max_merges):
         best = min(pair_counts, key=lambda pair: (-pair_counts[pair], pair))
         if pair_counts[best] < 2:
             break

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ldm.config import ImageConfig
 from ldm.images.pixels import to_pixels
-from ldm.text.transformer import TransformerLayer, embedding
+from ldm.text.transformer import EncoderLayer, embedding
 
 # Per-channel mean and standard deviation of CLIP's training images, whose pixels are in [0, 1].
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -37,12 +37,16 @@ def preprocess(images: Sequence[Image.Image], size: int) -> Float[Tensor, "b 3 {
     return standardise(to_pixels(squares))
 
 
-def fit(pixels: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
-    """`preprocess` for square images that are already tensors in [-1, 1]: resized, then standardised.
+def preprocess_pixels(pixels: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
+    """`preprocess` for images that are already tensors in [-1, 1]: centre crop, resized (bicubic), standardised.
 
     Images are usually larger than CLIP's input: 512 and 224 pixels for Stable Diffusion, 128 and 64 here.
     """
-    if pixels.shape[-1] != size:
+    height, width = pixels.shape[-2:]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    pixels = pixels[..., top : top + short, left : left + short]
+    if short != size:
         pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
     return standardise(pixels)
 
@@ -67,7 +71,7 @@ class ImageEncoder(nn.Module):
         self.position_embedding = embedding(patches + 1, config.width)
         self.norm_in = nn.LayerNorm(config.width, eps=1e-5)
         self.layers = nn.ModuleList(
-            TransformerLayer(config.width, config.heads, config.activation) for _ in range(config.layers)
+            EncoderLayer(config.width, config.heads, config.activation) for _ in range(config.layers)
         )
         self.norm_out = nn.LayerNorm(config.width, eps=1e-5)
 

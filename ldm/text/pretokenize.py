@@ -1,15 +1,34 @@
-r"""Text to words, and words to byte symbols: the steps before byte-pair encoding.
+r"""From text to token ids, the first step: a text becomes words, and each word its bytes.
 
-Programs that clean a prompt differently feed different ids to the same network. So the cleaning belongs to the weights,
-and there are two kinds here:
+A network reads numbers, so a text is split into *tokens* from a fixed vocabulary, and each token has a number, its id.
+What should a token be? With letters, any word can be written, but texts become long; with whole words, texts are short,
+but every new word is unknown. *Byte-pair encoding* lies in between: each word starts as single bytes, and adjacent
+tokens are merged, in the order in which the merges were learned from a corpus. Frequent words become one token, rare
+ones several. The steps:
+
+1. Here, a text is normalised and split into words, and a word into bytes: "lower" -> `l o w e r</w>`.
+2. `ldm.text.bpe` learns merges, and applies them: `l o w e r</w>` -> `low er</w>`.
+3. `ldm.text.tokenizer` looks up the ids, and adds special tokens and padding.
+
+Why bytes: with the 256 bytes of UTF-8 as its first tokens, a fixed vocabulary can write *every* text, Hindi and emoji
+included. There is no unknown token.
+
+Why `</w>`, the suffix of a token that ends a word: "er" at the end of a word ("lower") and "er" at the start of one
+("era") mean different things, and without it nothing would say where the spaces go when ids become text again.
+
+A prompt must be normalised as in training, or the network reads other ids than it learned. So the normalisation is part
+of the model; two are implemented:
 
 - `"openai"`, the default: CLIP's own, with which Stable Diffusion was trained (version 1 through transformers' slow
-  tokenizer with ftfy, version 2 through open_clip's copy of OpenAI's).
+  tokenizer with ftfy, version 2 through open_clip's copy of OpenAI's code).
 - `"hf"`: what transformers' tokenizer does today, to compare with programs built on it.
 
-On plain prompts they agree, including accents, Hindi, Chinese and digits. They differ in what `"openai"` repairs (curly
-quotes, ligatures, full-width letters, broken encodings, control characters, HTML entities), and in the Greek final
-sigma.
+They agree on ordinary prompts, including accents, Hindi, Chinese and digits. They differ where `"openai"` repairs the
+text (curly quotes, ligatures, full-width letters, broken encodings, control characters, HTML entities), and in the
+Greek final sigma.
+
+Sources: Sennrich, Haddow and Birch 2016, section 3.2 (byte pairs inside words); Radford et al. 2019, section 2.2
+(bytes).
 """
 
 import html
@@ -25,7 +44,8 @@ from ldm.errors import LdmError
 
 Clean = Literal["openai", "hf"]
 
-BOS, EOS, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"  # special tokens: beginning and end of a sequence
+END_OF_WORD = "</w>"
 
 # English endings, runs of letters, single digits, runs of anything else. Digits stay separate so that ten tokens spell
 # any number, and "1990" and "1991" share three of them.
@@ -53,27 +73,27 @@ def clean_openai(text: str) -> str:
 def clean_hf(text: str) -> str:
     r"""Normalise a text as transformers 5's `CLIPTokenizer` does: accents composed, single spaces, lowercase.
 
-    It repairs nothing. Characters are lowercased one by one, so a Greek word ends in an ordinary sigma, where
-    `str.lower` would write a final one.
+    It repairs nothing. Characters are lowercased one by one, so a capital sigma at the end of a Greek word becomes σ,
+    where `str.lower` writes the final form ς.
     """
     text = unicodedata.normalize("NFC", _without_surrogates(text))
     return "".join(character.lower() for character in regex.sub(r"\s+", " ", text))
 
 
 def _without_surrogates(text: str) -> str:
-    # A lone half of a UTF-16 surrogate pair has no UTF-8, so it becomes U+FFFD, the replacement character (OpenAI
-    # leaves that to ftfy, transformers raises an error). Two matching halves are joined.
+    # A lone half of a UTF-16 surrogate pair cannot be encoded as UTF-8, so it becomes U+FFFD, the replacement character
+    # (OpenAI leaves that to ftfy, transformers raises an error). Two matching halves are joined.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def split_words(text: str, clean: Clean = "openai", special: Sequence[str] = (BOS, EOS)) -> list[str]:
-    r"""Clean a text and split it into words: "A cat's 42!" -> ["a", "cat", "'s", "4", "2", "!"].
+    r"""Normalise a text and split it into words: "A cat's 42!" -> ["a", "cat", "'s", "4", "2", "!"].
 
-    A literal `<|startoftext|>` or `<|endoftext|>` stays whole and becomes that special id, as in both references.
-    OpenAI's searches the cleaned text, so capitals match too; transformers searches the raw text for all `special`
-    tokens.
+    A literal `<|startoftext|>` or `<|endoftext|>` stays whole and becomes that special token, as in OpenAI's and
+    transformers' tokenizers. OpenAI's code searches the normalised text, so `<|ENDOFTEXT|>` matches too; transformers
+    searches the raw text, for all `special` tokens.
 
-    Raises `LdmError` for an unknown cleaning, or for anything but a string.
+    `clean` names the normalisation. Raises `LdmError` for an unknown one, or for anything but a string.
     """
     if not isinstance(text, str):
         raise LdmError(f"cannot tokenize {type(text).__name__}: expected a string (decode bytes first)")
@@ -85,7 +105,7 @@ def split_words(text: str, clean: Clean = "openai", special: Sequence[str] = (BO
     for part in regex.split("(" + "|".join(map(regex.escape, special)) + ")", text):
         if part in special:
             words.append(part)
-        else:  # split twice, as transformers does: a special token in capitals becomes three words, not one
+        else:  # split twice, as transformers does: so a special token in capitals becomes three words
             words += [word for run in _WORDS.findall(clean_hf(part)) for word in _PLAIN_WORDS.findall(run)]
     return words
 
@@ -97,7 +117,7 @@ def byte_alphabet() -> tuple[str, ...]:
     Merges are stored as text, separated by spaces and line ends, so no byte may look like a space or a control
     character. The 188 printable bytes of Latin-1 stand for themselves; the other 68, in order, are written as the
     characters from U+0100 on: the space (0x20) as "Ġ", the line feed (0x0A) as "Ċ". "é", two bytes in UTF-8 (C3 A9),
-    reads "Ã©". Source: Radford et al. 2019 (GPT-2), the released encoder.
+    is written "Ã©". Source: Radford et al. 2019 (GPT-2), the released encoder.
     """
     printable = _printable_bytes()
     others = (byte for byte in range(256) if byte not in printable)
@@ -110,26 +130,26 @@ def _printable_bytes() -> list[int]:
     return [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 
 
-def base_symbols() -> list[str]:
-    r"""The 512 symbols every vocabulary starts with: each byte inside a word, then each byte ending one.
+def base_tokens() -> list[str]:
+    r"""The 512 tokens every vocabulary starts with: each byte inside a word, then each byte that ends one.
 
     CLIP numbers the printable bytes first, so "!" (0x21) is id 0 and "a" is id 64, not 97.
     """
     printable = _printable_bytes()
     order = [*printable, *(byte for byte in range(256) if byte not in printable)]
     inside = [byte_alphabet()[byte] for byte in order]
-    return inside + [symbol + END_OF_WORD for symbol in inside]
+    return inside + [token + END_OF_WORD for token in inside]
 
 
-def word_symbols(word: str) -> tuple[str, ...]:
-    r"""A word as single bytes, the last one marked: "lower" -> ("l", "o", "w", "e", "r</w>")."""
-    symbols = [byte_alphabet()[byte] for byte in word.encode()]
-    return (*symbols[:-1], symbols[-1] + END_OF_WORD)
+def byte_tokens(word: str) -> tuple[str, ...]:
+    r"""A word as single bytes, the last one with the suffix: "lower" -> ("l", "o", "w", "e", "r</w>")."""
+    tokens = [byte_alphabet()[byte] for byte in word.encode()]
+    return (*tokens[:-1], tokens[-1] + END_OF_WORD)
 
 
-def symbol_bytes(symbol: str) -> bytes:
-    r"""The bytes that a symbol or token stands for, without the end mark: "Ã©</w>" -> b"\xc3\xa9"."""
-    return bytes(_byte_of()[character] for character in symbol.removesuffix(END_OF_WORD))
+def token_bytes(token: str) -> bytes:
+    r"""The bytes that a token stands for, without the end-of-word suffix: "Ã©</w>" -> b"\xc3\xa9"."""
+    return bytes(_byte_of()[character] for character in token.removesuffix(END_OF_WORD))
 
 
 @lru_cache

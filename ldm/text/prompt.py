@@ -2,17 +2,17 @@ r"""A prompt of any length, with weighted words, as a context for the U-Net.
 
 The text encoder reads at most 77 tokens and knows nothing of weights. What people do about both:
 
-- **Long prompts** are truncated, with a warning that names the lost words; or they are read in chunks. Each chunk (75
-  tokens between bos and eos) is encoded like a prompt of its own, and the chunks are concatenated: cross-attention
+- **Long prompts** are truncated, with a warning that names the words cut off; or they are read in chunks. Each chunk
+  (75 tokens between bos and eos) is encoded like a prompt of its own, and the results are concatenated: cross-attention
   reads a context of any length. The chunks know nothing of each other, and the model never saw two in training, but it
   works.
-- **Weights** multiply the states of their words; all states of the chunk are then rescaled so that their mean is what
-it
-  was. Cross-attention has no notion of "more of this word", but longer vectors have larger values and sharper scores,
-  which comes close.
+- **Weights** multiply the hidden states of their words; all states of the chunk are then rescaled to restore their mean
+  (`weighted_states`). Cross-attention has no notion of "more of this word", but longer context vectors give larger
+  values and sharper attention, which comes close. (Other programs weight differently: compel, used with diffusers,
+  interpolates towards the empty prompt, so 1.3 is not the same there.)
 
-Both were found by trial, and are in no paper. Source: A1111's web interface, `sd_hijack_clip.py`. There a chunk that
-would end in the middle of a phrase ends at its last comma instead, and the mean is that of the batch. Here chunks
+Both are heuristics without a paper. Source: AUTOMATIC1111's web interface (A1111), `sd_hijack_clip.py`. There a chunk
+that would end in the middle of a phrase ends at its last comma instead, and the mean is that of the batch. Here chunks
 always have 75 tokens, and each chunk keeps its own mean, so that an image does not depend on the others in its batch.
 """
 
@@ -31,7 +31,7 @@ from ldm.text.syntax import warn_of_syntax
 from ldm.text.tokenizer import Tokenizer
 from ldm.text.weighting import weighted_parts
 
-Token = tuple[int, float]  # an id and its weight
+WeightedToken = tuple[int, float]  # an id and its weight
 
 
 def encode_prompts(
@@ -41,27 +41,27 @@ def encode_prompts(
     weighting: bool = True,
     long_prompt: str = "truncate",
 ) -> Float[Tensor, "b n d"]:
-    r"""The contexts of some prompts, all as long as that of the prompt with the most chunks (see `same_length`).
+    r"""The contexts of a batch of prompts, padded with empty chunks to the longest (see `group_by_length`).
 
     With `weighting`, brackets are weights (`ldm.text.weighting`); otherwise they are text. `long_prompt` is "truncate"
     or "chunk". Without weights and long prompts, this is `encoder(tokenizer(prompts))`, bit for bit. Raises `LdmError`
-    for another `long_prompt`, and for weights that are not finite.
+    for any other `long_prompt`, and for weights that are not finite.
     """
     if long_prompt not in ("truncate", "chunk"):
         raise LdmError(f"long_prompt {long_prompt!r}; expected 'truncate' or 'chunk'")
     size = chunk_size(tokenizer)
-    contents = [weighted_tokens(tokenizer, prompt, weighting) for prompt in prompts]
+    batch = [weighted_tokens(tokenizer, prompt, weighting) for prompt in prompts]
     if long_prompt == "truncate":
-        contents = [truncate(tokenizer, content) for content in contents]
-    count = max((chunk_count(tokenizer, content) for content in contents), default=1)
+        batch = [truncate(tokenizer, tokens) for tokens in batch]
+    count = max((chunk_count(tokenizer, tokens) for tokens in batch), default=1)
     rows = []
-    for content in contents:
-        for begin in range(0, count * size, size):  # bos, content, eos, padding; only the content has weights
-            row = [(tokenizer.bos, 1.0), *content[begin : begin + size], (tokenizer.eos, 1.0)]
+    for tokens in batch:
+        for begin in range(0, count * size, size):  # special tokens have weight 1
+            row = [(tokenizer.bos, 1.0), *tokens[begin : begin + size], (tokenizer.eos, 1.0)]
             rows.append(row + [(tokenizer.pad_id, 1.0)] * (tokenizer.context_length - len(row)))
     warn_of_syntax(prompts)
     device, shape = encoder.token_embedding.weight.device, (len(rows), tokenizer.context_length)
-    ids = torch.tensor([[number for number, _ in row] for row in rows], dtype=torch.int64, device=device)
+    ids = torch.tensor([[id_ for id_, _ in row] for row in rows], dtype=torch.int64, device=device)
     states = encoder(ids.reshape(shape))
     if any(weight != 1 for row in rows for _, weight in row):
         dtype = torch.promote_types(states.dtype, torch.float32)
@@ -70,7 +70,7 @@ def encode_prompts(
     return rearrange(states, "(b k) n d -> b (k n) d", k=count)
 
 
-def same_length(
+def group_by_length(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     negatives: Sequence[str],
@@ -78,11 +78,11 @@ def same_length(
     weighting: bool = True,
     long_prompt: str = "truncate",
 ) -> list[list[int]]:
-    r"""The indices of `count` images, grouped by the length of their contexts and those of their negative prompts.
+    r"""The indices of `count` images, grouped by the length of their contexts, negative prompts included.
 
-    A single prompt or negative prompt serves for all images. In a batch all contexts have one length, so
+    A single prompt or negative prompt serves for all images. In a batch all contexts have the same length, so
     `encode_prompts` pads shorter ones with empty chunks, which cross-attention reads like any other. Encoded group by
-    group, a context depends on its own prompt and negative prompt alone.
+    group, a context depends only on its own prompt and negative prompt.
     """
     if long_prompt != "chunk":
         return [list(range(count))]
@@ -107,13 +107,13 @@ def chunk_size(tokenizer: Tokenizer) -> int:
     return size
 
 
-def chunk_count(tokenizer: Tokenizer, content: list[Token]) -> int:
-    r"""How many chunks a content fills; an empty one fills one, too."""
-    return max(1, math.ceil(len(content) / chunk_size(tokenizer)))
+def chunk_count(tokenizer: Tokenizer, tokens: list[WeightedToken]) -> int:
+    r"""The number of chunks that a prompt takes, at least one."""
+    return max(1, math.ceil(len(tokens) / chunk_size(tokenizer)))
 
 
-def weighted_tokens(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Token]:
-    r"""The content of a prompt: its tokens, however many, without bos, eos and padding.
+def weighted_tokens(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[WeightedToken]:
+    r"""The tokens of a prompt, however many, without bos, eos and padding.
 
     Parts with different weights are tokenized separately.
     """
@@ -121,40 +121,44 @@ def weighted_tokens(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -
     for part, weight in parts:
         if not math.isfinite(weight):
             raise LdmError(f"the weight of {part!r} is {weight}; expected a number such as 1.3")
-    return [(number, weight) for part, weight in parts for number in tokenizer.encode(part)]
+    return [(id_, weight) for part, weight in parts for id_ in tokenizer.encode(part)]
 
 
-def truncate(tokenizer: Tokenizer, content: list[Token]) -> list[Token]:
-    r"""The tokens that fit into one chunk; warns if there are more, naming the lost words."""
+def truncate(tokenizer: Tokenizer, tokens: list[WeightedToken]) -> list[WeightedToken]:
+    r"""The tokens that fit into one chunk; if there are more, a warning names the words cut off."""
     size = chunk_size(tokenizer)
-    if len(content) > size:
+    if len(tokens) > size:
         warnings.warn(
-            f"the prompt has {len(content)} tokens, and this model reads {size}; lost are the words "
-            f"{lost_words(tokenizer, content)!r}: shorten it, or have it read in chunks (long_prompt='chunk')",
+            f"the prompt has {len(tokens)} tokens, and this model reads {size}; these words are cut off: "
+            f"{lost_words(tokenizer, tokens)!r}. Shorten the prompt, or use long_prompt='chunk'",
             stacklevel=2,
         )
-    return content[:size]
+    return tokens[:size]
 
 
-def lost_words(tokenizer: Tokenizer, content: list[Token]) -> str:
-    r"""The words that are truncated, including one that loses only its end."""
-    numbers = [number for number, _ in content]
-    kept, whole = tokenizer.decode(numbers[: chunk_size(tokenizer)]), tokenizer.decode(numbers)
-    ends_a_word = whole[len(kept) : len(kept) + 1] in (" ", "")
-    return whole[len(kept) if ends_a_word else kept.rfind(" ") + 1 :].strip()
+def lost_words(tokenizer: Tokenizer, tokens: list[WeightedToken]) -> str:
+    r"""The words that are truncated; a word that is only partly read is among them."""
+    ids = [id_ for id_, _ in tokens]
+    kept, full = tokenizer.decode(ids[: chunk_size(tokenizer)]), tokenizer.decode(ids)
+    ends_a_word = full[len(kept) : len(kept) + 1] in (" ", "")
+    return full[len(kept) if ends_a_word else kept.rfind(" ") + 1 :].strip()
 
 
 def weighted_states(states: Float[Tensor, "r n d"], weights: Float[Tensor, "r n"]) -> Float[Tensor, "r n d"]:
-    r"""The states $z$, each times the weight of its token, with each row rescaled to its old mean:
+    r"""The hidden states $z$, each times the weight of its token, then each sequence rescaled to its old mean:
 
     $$z'_{ij} = w_i z_{ij}\, \frac{\mathrm{mean}(z)}{\mathrm{mean}(w z)}$$
 
-    A row whose weights are all 1 is unchanged, bit for bit. A row is not rescaled if its weighted mean is exactly 0, as
-    after an untrained LayerNorm.
+    This is A1111's recipe. It depends on a mean well away from zero, as CLIP-L's states have (about -0.1). With a mean
+    near zero, the fraction is a ratio of two small numbers and can be anything, even negative: it scales all words of
+    the sequence by the same factor, so that relative weights hold, but their lengths do not.
+
+    A sequence whose weights are all 1 is unchanged, bit for bit. If either mean is exactly 0, the sequence is weighted
+    but not rescaled.
     """
     plain = rearrange((weights == 1).all(dim=1), "r -> r 1 1")
     z = states.to(weights.dtype)  # in half precision the mean would be inaccurate
     weighted = rearrange(weights, "r n -> r n 1") * z
     mean, mean_weighted = (reduce(values, "r n d -> r 1 1", "mean") for values in (z, weighted))
-    back = torch.where(mean_weighted == 0, 1, mean / mean_weighted)
-    return torch.where(plain, states, (weighted * back).to(states.dtype))
+    factor = torch.where((mean == 0) | (mean_weighted == 0), 1, mean / mean_weighted)
+    return torch.where(plain, states, (weighted * factor).to(states.dtype))

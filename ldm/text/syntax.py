@@ -1,24 +1,24 @@
-r"""Syntax of other programs in a prompt, which is read as plain words here.
+r"""Warns about syntax of other programs in a prompt.
 
-Prompts are often copied with instructions to another program:
+Prompts are often copied from other programs, together with their syntax:
 
     <lora:name:0.8>          load a LoRA
     a cat BREAK a dog        begin a new chunk of 75 tokens
     a cat AND a dog          two prompts, whose predictions are added
-    [cat:dog:0.5] [cat|dog]  change the prompt at some step, or at every step
+    [cat:dog:0.5] [cat|dog]  switch the prompt at some step, or alternate at each step
     embedding:name           a textual inversion
     {red|blue} __color__     pick one at random
     --ar 16:9                options on a command line
 
-None of this has an effect here, except that it is read as words, so it causes a warning. Weights, `(word:1.3)` and
-`[word]`, do work (`ldm.text.weighting`).
+None of this works here: it is read as plain words, and a warning says so. Weights, `(word:1.3)` and `[word]`, do work
+(`ldm.text.weighting`).
 """
 
 import re
 import warnings
 from collections.abc import Iterable
 
-# Every repetition is bounded, so the time is proportional to the length of the text.
+# Every repetition is bounded, so the search takes time proportional to the length of the text.
 _PASSAGE = re.compile(
     r"""
     <\s?(?:lora|lyco|hypernet|embedding|segment)\s?:[^<>]{0,200}>
@@ -32,16 +32,15 @@ _PASSAGE = re.compile(
     re.VERBOSE,
 )
 _CAPITALS_BEFORE, _CAPITALS_AFTER = re.compile(r"(?<!\w)[A-Z]+\W+$"), re.compile(r"\W+[A-Z]+(?!\w)")
-_WHEN = re.compile(
-    r":\s?(?:[0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})\s?\]$"
-)  # a step, or a fraction of the steps
-LONGEST, MOST = 40, 5  # characters shown of a passage, and passages
+# In brackets: when to switch, as a step or a fraction of the steps.
+_SWITCH = re.compile(r":\s?(?:[0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})\s?\]$")
+MAX_CHARS, MAX_SHOWN = 40, 5  # characters shown of a passage; passages shown
 
 
 def foreign_syntax(text: str) -> list[str]:
     r"""The passages that mean something to other programs, each once: "BREAK <lora:x:1>" -> ["BREAK", "<lora:x:1>"].
 
-    "and" and "break" are words, and so are "AND" and "BREAK" between words in capitals: "the title WAR AND PEACE".
+    "and" and "break" are plain words; so are "AND" and "BREAK" between words in capitals, as in "WAR AND PEACE".
     """
     found: dict[str, None] = {}
     for match in _PASSAGE.finditer(text):
@@ -54,7 +53,7 @@ def foreign_syntax(text: str) -> list[str]:
 def _is_syntax(passage: str, before: str, after: str) -> bool:
     match passage[0]:
         case "[":
-            return "|" in passage or _WHEN.search(passage) is not None
+            return "|" in passage or _SWITCH.search(passage) is not None
         case "{":
             return "|" in passage
         case "_":
@@ -66,12 +65,14 @@ def _is_syntax(passage: str, before: str, after: str) -> bool:
 
 
 def warn_of_syntax(prompts: Iterable[str]) -> None:
-    """Warn, once for all of these prompts, of syntax that is read as plain words."""
+    """Warn, once for all of these prompts, about syntax that is read as plain words."""
     found = list(dict.fromkeys(passage for prompt in prompts for passage in foreign_syntax(prompt)))
     if found:
-        shown = ", ".join(word if len(word) <= LONGEST else f"{word[:LONGEST]}..." for word in found[:MOST])
-        more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+        shown = ", ".join(
+            word if len(word) <= MAX_CHARS else f"{word[:MAX_CHARS]}..." for word in found[:MAX_SHOWN]
+        )
+        more = f" and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
         warnings.warn(
-            f"read as plain words: {shown}{more}. This is syntax of other programs, and has no effect here",
+            f"read as plain words: {shown}{more}. This is syntax of other programs and has no effect here",
             stacklevel=2,
         )

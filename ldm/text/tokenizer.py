@@ -1,36 +1,17 @@
 r"""Text to ids and back: CLIP's byte-pair tokenizer.
 
-A network reads numbers, so a text is split into tokens from a fixed vocabulary, each with an id. Byte-pair encoding
-lies between letters (any word can be written, but texts become long) and whole words (short, but every new word is
-unknown): it starts from letters and merges the neighbours that were most often seen side by side, in the order in which
-they were learned (see `ldm.text.bpe`).
+It splits a text into words (`ldm.text.pretokenize`), merges the bytes of each word (`ldm.text.bpe`), and looks up each
+token's id. With the three merges `l o`, `lo w`, `e r</w>`, "lower" is two tokens, `low er</w>`.
 
-With the three merges `l o`, `lo w`, `e r</w>`, the word "lower" shrinks like this:
-
-    l  o  w  e  r</w>        the letters; the last one carries the end-of-word mark
-    lo    w  e  r</w>        merge 0: l o
-    low      e  r</w>        merge 1: lo w
-    low      er</w>          merge 2: e r</w>; no learned pair is left, so "lower" is two tokens
-
-Why `</w>`: "er" closing a word ("lower") and "er" opening one ("era") mean different things, and without the mark
-nothing would say where the spaces go when ids become text again.
-
-Why bytes: the "letters" are the 256 possible bytes of UTF-8, so that *every* text, Hindi and emoji included, can be
-written with a fixed vocabulary. There is no unknown token.
-
-Why 77: CLIP's table of position embeddings has 77 rows, so every text becomes exactly 77 ids: bos, up to 75 ids of
-content, eos, padding.
+Why 77: CLIP's table of position embeddings has 77 rows, so every text becomes exactly 77 ids: bos, the ids of up to 75
+tokens, eos, padding.
 
 Why two paddings: the U-Net attends to all 77 positions, padding included, so the padding must be what the weights were
 trained with. Stable Diffusion 1 was trained with transformers' tokenizer, which repeats eos; Stable Diffusion 2 with
 open_clip's, which fills with 0 as OpenAI's own `clip.tokenize` does. (SDXL has two text encoders, and uses one of
 each.)
 
-Left out: how a text becomes words (`ldm.text.pretokenize`), how merges are learned and applied (`ldm.text.bpe`), what
-happens to the ids (`ldm.text.encoder`).
-
-Sources: Sennrich, Haddow and Birch 2016, section 3.2 (byte pairs inside words); Radford et al. 2019, section 2.2 (on
-bytes); Radford et al. 2021, section 2.4 (CLIP's text encoder).
+Source: Radford et al. 2021, section 2.4.
 """
 
 import json
@@ -44,17 +25,18 @@ from torch import Tensor
 
 from ldm.errors import LdmError, shown
 from ldm.files.read_write import atomic_path
+from ldm.text.bpe import Pair
 from ldm.text.fast_bpe import merge_word_fast
-from ldm.text.merges import Pair, read_clip_merges
+from ldm.text.merges import read_clip_merges
 from ldm.text.pretokenize import (
     BOS,
     END_OF_WORD,
     EOS,
     Clean,
-    base_symbols,
+    base_tokens,
+    byte_tokens,
     split_words,
-    symbol_bytes,
-    word_symbols,
+    token_bytes,
 )
 from ldm.text.tokenizer_files import read_tokenizer_files
 
@@ -66,7 +48,7 @@ _CACHE_LIMIT = 100_000  # words; further new words are encoded but not cached
 class Tokenizer:
     r"""Text to ids and back, given the merges.
 
-    Ids: 256 bytes, 256 bytes that end a word, one per merge (in the order learned; a token that two merges can build
+    Ids: 256 bytes, 256 bytes that end a word, one per merge (in the order learned; a token that two merges can make
     counts once), then bos and eos. CLIP's own merges give 49,408, with bos 49406 and eos 49407.
     """
 
@@ -77,7 +59,10 @@ class Tokenizer:
         pad: Pad = "eos",
         clean: Clean = "openai",
     ) -> None:
-        r"""Raises `LdmError` if a merge uses a token that no earlier one makes, or for an unknown option."""
+        r"""`clean` names the normalisation of texts (`ldm.text.pretokenize`).
+
+        Raises `LdmError` for an unknown option, or for a merge of a token that no earlier merge makes.
+        """
         if pad not in get_args(Pad) or clean not in get_args(Clean):
             raise LdmError(
                 f"pad {shown(pad)}, clean {shown(clean)}: expected {get_args(Pad)}, {get_args(Clean)}"
@@ -86,11 +71,11 @@ class Tokenizer:
             raise LdmError(f"context_length {shown(context_length)}: expected a whole number of at least 2")
         self.merges = tuple((left, right) for left, right in merges)
         self.context_length, self.pad, self.clean = context_length, pad, clean
-        vocab = {symbol: number for number, symbol in enumerate(base_symbols())}
+        vocab = {token: id_ for id_, token in enumerate(base_tokens())}
         for left, right in self.merges:
             if left not in vocab or right not in vocab:
                 raise LdmError(
-                    f"merge {left!r} {right!r}: a part is neither a byte nor made by an earlier merge"
+                    f"merge {left!r} {right!r}: one of the two is neither a byte nor made by an earlier merge"
                 )
             vocab.setdefault(left + right, len(vocab))
         self.vocab = vocab | {BOS: len(vocab), EOS: len(vocab) + 1}
@@ -98,7 +83,7 @@ class Tokenizer:
         self._ranks = dict(zip(self.merges, range(len(self.merges))))
         self._cache: dict[str, tuple[int, ...]] = {BOS: (self.bos,), EOS: (self.eos,)}
         if pad == "zero" and clean == "hf":
-            self._cache["!"] = (0,)  # transformers calls the padding "!" and also finds it in texts
+            self._cache["!"] = (0,)  # transformers' padding token is "!", which it also finds in texts
         self._special = tuple(self._cache)
 
     @classmethod
@@ -108,17 +93,17 @@ class Tokenizer:
 
     @property
     def bos(self) -> int:
-        r"""Id of the beginning-of-sequence mark."""
+        r"""Id of the beginning-of-sequence token."""
         return self.vocab[BOS]
 
     @property
     def eos(self) -> int:
-        r"""Id of the end-of-sequence mark, the largest one: CLIP reads its summary of a text there."""
+        r"""Id of the end-of-sequence token, the largest id: CLIP pools there (`ldm.text.encoder.pool`)."""
         return self.vocab[EOS]
 
     @property
     def pad_id(self) -> int:
-        r"""Id that fills a text up to `context_length`: eos, or 0 (which is also "!" inside a word)."""
+        r"""Id that fills a sequence up to `context_length`: eos, or 0 (which is also "!" inside a word)."""
         return self.eos if self.pad == "eos" else 0
 
     @property
@@ -127,57 +112,57 @@ class Tokenizer:
         return len(self.vocab)
 
     def words(self, text: str) -> list[str]:
-        r"""The cleaned words that are encoded one by one: "A  Cat's" -> ["a", "cat", "'s"]."""
+        r"""The normalised words, which are encoded one by one: "A  Cat's" -> ["a", "cat", "'s"]."""
         return split_words(text, self.clean, self._special)
 
     def encode(self, text: str) -> list[int]:
-        r"""Ids of the content alone, of any length: no bos, no eos, no padding.
+        r"""The ids of a text of any length. Unlike transformers' `encode`, this adds no bos and no eos.
 
-        Any string has ids; raises `LdmError` for anything but a string.
+        Every string can be encoded; raises `LdmError` for anything but a string.
         """
-        return [number for word in self.words(text) for number in self._encode_word(word)]
+        return [id_ for word in self.words(text) for id_ in self._encode_word(word)]
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
         if word in self._cache:
             return self._cache[word]
-        numbers = tuple(self.vocab[token] for token in merge_word_fast(word_symbols(word), self._ranks))
+        ids = tuple(self.vocab[token] for token in merge_word_fast(byte_tokens(word), self._ranks))
         if len(self._cache) < _CACHE_LIMIT:
-            self._cache[word] = numbers
-        return numbers
+            self._cache[word] = ids
+        return ids
 
-    def pieces(self, text: str) -> list[str]:
+    def tokens(self, text: str) -> list[str]:
         r"""The tokens of `encode(text)` in readable form: "lower" -> ["low", "er</w>"].
 
-        Bytes that are not a whole character (half an emoji) are written `\xf0`.
+        Bytes that do not form a whole character (half an emoji) are written like `\xf0`.
         """
         return [
-            symbol_bytes(token).decode(errors="backslashreplace")
+            token_bytes(token).decode(errors="backslashreplace")
             + (END_OF_WORD if token.endswith(END_OF_WORD) else "")
-            for token in (self._tokens[number] for number in self.encode(text))
+            for token in (self._tokens[id_] for id_ in self.encode(text))
         ]
 
     def decode(self, ids: Iterable[int] | Int[Tensor, "n"]) -> str:
-        r"""The text of some ids: bos is skipped, the first eos ends it, a space follows every finished word.
+        r"""The text that ids stand for, up to the first eos; bos is skipped, and a space follows each word.
 
-        It is the cleaned text, with spaces between the words that it was split into ("a cat 's"); bytes that are not a
-        whole character become U+FFFD. Raises `LdmError` for an id outside the vocabulary.
+        This is the normalised text, with spaces between the words that it was split into ("a cat 's"); bytes that do
+        not form a whole character become U+FFFD. Raises `LdmError` for an id outside the vocabulary.
         """
         data = bytearray()
-        for number in map(int, ids):
-            if number == self.eos:
+        for id_ in map(int, ids):
+            if id_ == self.eos:
                 break
-            if not 0 <= number < self.vocab_size:
-                raise LdmError(f"id {number}: expected 0 to {self.vocab_size - 1}; ids of another tokenizer?")
-            if number != self.bos:
-                token = self._tokens[number]
-                data += symbol_bytes(token) + b" " * token.endswith(END_OF_WORD)
+            if not 0 <= id_ < self.vocab_size:
+                raise LdmError(f"id {id_}: expected 0 to {self.vocab_size - 1}; ids of another tokenizer?")
+            if id_ != self.bos:
+                token = self._tokens[id_]
+                data += token_bytes(token) + b" " * token.endswith(END_OF_WORD)
         return data.decode(errors="replace").rstrip(" ")
 
     def __call__(self, texts: str | Sequence[str]) -> Int[Tensor, "b n"]:
-        r"""The ids a text encoder reads: bos, content, eos, padding; one row of `context_length` ids per text.
+        r"""The ids that a text encoder reads, one row of `context_length` per text: bos, the text's ids, eos, padding.
 
-        A longer text is truncated, and its row still ends in eos, where CLIP reads its summary. One string is a batch
-        of one.
+        A text that is too long is truncated silently; its row still ends in eos, where CLIP pools. One string is a
+        batch of one.
         """
         rows = []
         for text in [texts] if isinstance(texts, str) else texts:
@@ -186,7 +171,7 @@ class Tokenizer:
         return torch.tensor(rows, dtype=torch.int64, device="cpu").reshape(len(rows), self.context_length)
 
     def save(self, folder: str | Path) -> None:
-        r"""Write the four files that transformers' `CLIPTokenizer` reads, each whole or not at all."""
+        r"""Write the four files that transformers' `CLIPTokenizer` reads, each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         pad_token = self._tokens[self.pad_id]
@@ -213,8 +198,8 @@ class Tokenizer:
     def load(cls, folder: str | Path) -> "Tokenizer":
         r"""Read a folder that `save` or transformers wrote, in either of its forms (`ldm.text.tokenizer_files`).
 
-        Raises `LdmError` if a file is missing or damaged, or if the vocabulary does not number the tokens as the merges
-        do: the ids would then mean other rows of the embedding table.
+        Raises `LdmError` if a file is missing or damaged, or if the vocabulary and the merges disagree on an id: it
+        would look up the wrong row of the embedding table.
         """
         files = read_tokenizer_files(Path(folder))
         pad: Pad = "eos" if files.pad == EOS else "zero"
@@ -222,7 +207,7 @@ class Tokenizer:
         tokenizer = cls(files.merges, files.context_length, pad, clean)
         if files.vocab != tokenizer.vocab:
             raise LdmError(
-                f"{folder}: its vocabulary ({len(files.vocab)} tokens) does not number the tokens as its merges do "
-                f"({tokenizer.vocab_size} tokens); fetch the folder again, all files from one place"
+                f"{folder}: its vocabulary ({len(files.vocab)} tokens) and its merges ({tokenizer.vocab_size} tokens) "
+                "disagree; fetch the folder again, all files from one place"
             )
         return tokenizer

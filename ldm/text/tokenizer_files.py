@@ -1,13 +1,13 @@
-r"""A tokenizer's folder as transformers writes it: the vocabulary, the merges, and how texts are split and padded.
+"""A tokenizer's folder as transformers writes it: the tokens with their ids, and how texts are split and padded.
 
 There are two forms, and a folder may have either or both:
 
     vocab.json, merges.txt     token -> id, and one merge per line
-    tokenizer.json             both in one table, with a description of every step from a text to its ids (the only form
+    tokenizer.json             both in one file, which also describes every step from a text to its ids (the only form
                                that transformers writes from version 5 on)
 
 Beside them, `tokenizer_config.json` and `special_tokens_map.json` name the special tokens. Only CLIP's tokenizer is
-supported: a file that describes anything else is an error, because the ids would be wrong.
+supported: anything else in a file is an error, because the ids would be wrong.
 """
 
 import logging
@@ -18,7 +18,8 @@ from typing import Any
 
 from ldm.errors import LdmError, shown
 from ldm.files.read_write import read_json, read_text
-from ldm.text.merges import Pair, parse_merges
+from ldm.text.bpe import Pair
+from ldm.text.merges import parse_merges
 from ldm.text.pretokenize import BOS, END_OF_WORD, EOS
 
 log = logging.getLogger("ldm")
@@ -27,7 +28,7 @@ LARGEST = 16_000_000  # bytes; CLIP's tokenizer.json has 3.6 million
 CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 OPTIONS = ("special_tokens_map.json", "tokenizer_config.json")
 
-# How tokenizer.json describes CLIP's cleaning (transformers' version of it) and splitting.
+# How tokenizer.json describes CLIP's normalisation (transformers' version of it) and splitting.
 NORMALIZERS = ["NFC", "Replace", "Lowercase"]
 WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 MODEL = {
@@ -42,35 +43,33 @@ MODEL = {
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """What a folder says."""
+    """The contents of a tokenizer's folder."""
 
-    vocab: Mapping[str, Any]  # ids as in the file, not yet compared with those that the merges give
+    vocab: Mapping[str, Any]  # as in the file, not yet compared with the ids that follow from the merges
     merges: tuple[Pair, ...]
     context_length: int
     pad: str  # the padding token
-    clean: (
-        str | None
-    )  # this project's own entry; otherwise "hf" if tokenizer.json describes transformers' cleaning
+    clean: str | None  # our own entry in tokenizer_config.json; without it "hf" for a tokenizer.json
 
 
 def read_tokenizer_files(folder: Path) -> TokenizerFiles:
-    """Read a tokenizer's folder. Raises `LdmError` for what is missing, damaged, contradictory or not CLIP's."""
-    one, two = folder / "tokenizer.json", (folder / "vocab.json", folder / "merges.txt")
-    missing = [path.name for path in two if not path.exists()]
-    if not one.exists() and missing:
+    """Read a tokenizer's folder. Raises `LdmError` if it is incomplete, damaged, contradictory or not CLIP's."""
+    single, pair = folder / "tokenizer.json", (folder / "vocab.json", folder / "merges.txt")
+    missing = [path.name for path in pair if not path.exists()]
+    if not single.exists() and missing:
         raise LdmError(
             f"{folder} has no {' and no '.join(missing)}; expected tokenizer.json, or vocab.json and merges.txt: "
             "fetch the folder again"
         )
-    vocab, merges, clean = _read_one(one) if one.exists() else ({}, (), None)
+    vocab, merges, clean = _read_single(single) if single.exists() else ({}, (), None)
     if not missing:
-        other, lines = _read_table(two[0]), read_text(two[1], LARGEST).splitlines()
-        pairs = parse_merges(lines[1:], str(two[1]))
-        if one.exists() and (pairs != merges or {**vocab, **other} != vocab):
+        other, lines = _read_table(pair[0]), read_text(pair[1], LARGEST).splitlines()
+        listed = parse_merges(lines[1:], str(pair[1]))
+        if single.exists() and (listed != merges or {**vocab, **other} != vocab):
             raise LdmError(
-                f"{one} has other tokens than vocab.json and merges.txt beside it; remove the wrong files"
+                f"{single} does not match vocab.json and merges.txt beside it; remove the wrong one"
             )
-        vocab, merges = vocab or other, pairs
+        vocab, merges = vocab or other, listed
     options = _read_options(folder)
     extra = folder / "added_tokens.json"
     added = [word for word in _read_table(extra) if word not in vocab] if extra.exists() else []
@@ -81,14 +80,14 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         raise LdmError(f"{folder}: model_max_length {shown(length)}, expected a whole number such as 77")
     clean = options.get("clean", clean)
     if not isinstance(clean, str | None):
-        raise LdmError(f"{folder}: clean {shown(clean)}, expected a word")
+        raise LdmError(f"{folder}: clean {shown(clean)}, expected a string")
     return TokenizerFiles(vocab, merges, length, options["pad_token"], clean)
 
 
-def _read_one(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:
-    """Ids, merges and cleaning from a tokenizer.json."""
-    whole = _read_table(path)
-    model = whole.get("model")
+def _read_single(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:
+    """The vocabulary, the merges and the normalisation of a tokenizer.json."""
+    table = _read_table(path)
+    model = table.get("model")
     if not isinstance(model, dict):
         raise LdmError(f"{path} has no model; fetch it again")
     for key, good in MODEL.items():
@@ -99,24 +98,24 @@ def _read_one(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:
     vocab, merges = model.get("vocab"), model.get("merges")
     if not isinstance(vocab, dict) or not isinstance(merges, list):
         raise LdmError(f"{path}: its model has no vocab and merges; fetch it again")
-    _check_steps(path, whole)
+    _check_steps(path, table)
     lines = []
     for merge in merges:  # newer versions write a list of two tokens, older ones a line
         tokens = merge if isinstance(merge, list) else [merge]
         if not all(isinstance(token, str) for token in tokens):
-            raise LdmError(f"{path}: it has a merge {str(merge)[:60]}; expected two tokens")
+            raise LdmError(f"{path}: got the merge {str(merge)[:60]}, expected two tokens")
         lines.append(" ".join(tokens))
     pairs = parse_merges(lines, f"{path}, its merges")
-    return vocab | _special_tokens(path, whole, vocab), pairs, "hf"
+    return vocab | _special_tokens(path, table, vocab), pairs, "hf"
 
 
-def _check_steps(path: Path, whole: Mapping[str, Any]) -> None:
-    """Raise `LdmError` unless texts are cleaned and split as CLIP's are."""
-    cleaning = [str(step.get("type")) for step in _steps(whole.get("normalizer"), "normalizers")]
-    if cleaning != NORMALIZERS:
-        found, expected = ", ".join(cleaning) or "nothing", ", ".join(NORMALIZERS)
-        raise LdmError(f"{path}: it cleans texts with {found[:80]}; expected {expected}")
-    splitting = _steps(whole.get("pre_tokenizer"), "pretokenizers")
+def _check_steps(path: Path, table: Mapping[str, Any]) -> None:
+    """Raise `LdmError` if texts are normalised or split differently from CLIP's."""
+    normalizers = [str(step.get("type")) for step in _steps(table.get("normalizer"), "normalizers")]
+    if normalizers != NORMALIZERS:
+        found, expected = ", ".join(normalizers) or "nothing", ", ".join(NORMALIZERS)
+        raise LdmError(f"{path}: it normalises texts with {found[:80]}; expected {expected}")
+    splitting = _steps(table.get("pre_tokenizer"), "pretokenizers")
     split = splitting[0].get("pattern") if splitting else None
     pattern = split.get("Regex") if isinstance(split, dict) else None
     if not isinstance(pattern, str) or not pattern.endswith(WORD) or splitting[-1].get("type") != "ByteLevel":
@@ -133,16 +132,16 @@ def _steps(step: Any, inside: str) -> list[dict[str, Any]]:
     return [step for step in steps if isinstance(step, dict)]
 
 
-def _special_tokens(path: Path, whole: Mapping[str, Any], vocab: Mapping[str, Any]) -> dict[str, Any]:
-    """The tokens that are found in a text before it is split: bos, eos, and "!" if that is the padding."""
-    tokens = whole.get("added_tokens") or []
+def _special_tokens(path: Path, table: Mapping[str, Any], vocab: Mapping[str, Any]) -> dict[str, Any]:
+    """The ids of the tokens that are found in a text before it is split: bos, eos, and "!" if that is the padding."""
+    tokens = table.get("added_tokens") or []
     if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
-        raise LdmError(f"{path}: its added_tokens are not a list of tables; fetch it again")
+        raise LdmError(f"{path}: its added_tokens is not a list of objects; fetch it again")
     ids = {str(token.get("content")): token.get("id") for token in tokens}
     added = [word for word in ids if word not in (BOS, EOS, "!")]
     if added:
         raise _words_were_added(path, added)
-    wrong = [word for word, number in ids.items() if vocab.get(word, number) != number]
+    wrong = [word for word, id_ in ids.items() if vocab.get(word, id_) != id_]
     if wrong:
         raise LdmError(
             f"{path}: {wrong[0]!r} has the id {shown(ids[wrong[0]])} in added_tokens and "
@@ -167,7 +166,7 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _read_options(folder: Path) -> dict[str, Any]:
-    """The options of both files; special tokens as plain strings, `pad_token` always among them.
+    """The options of both files, with special tokens as plain strings. `pad_token` is always present.
 
     Where the files differ, `special_tokens_map.json` wins, as in transformers: in Stable Diffusion 2's folders only
     this file says that "!" is the padding.
@@ -177,7 +176,7 @@ def _read_options(folder: Path) -> dict[str, Any]:
         if not (folder / name).exists():
             continue
         for key, value in _read_table(folder / name).items():
-            # a special token may be a table: {"content": "!", "lstrip": false, ...}
+            # a special token may be an object: {"content": "!", "lstrip": false, ...}
             value = value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
             if options.setdefault(key, value) != value:
                 theirs, mine = shown(value), shown(options[key])

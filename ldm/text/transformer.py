@@ -24,11 +24,8 @@ def quick_gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
-    """`nn.Embedding`, initialised with the same standard normal numbers.
-
-    On the meta device, where there are no numbers, it skips the initialisation: torch's own class would import all of
-    torch's compiler for it, which adds more than a second to the start of every program that loads a model.
-    """
+    """`nn.Embedding`, initialised from N(0, 1) as in torch (CLIP uses standard deviations of 0.01 and 0.02)."""
+    # On the meta device torch's own initialisation would import its compiler, which takes more than a second.
     weight = torch.empty(rows, width)
     return nn.Embedding.from_pretrained(weight if weight.is_meta else weight.normal_(), freeze=False)
 
@@ -49,7 +46,7 @@ class MLP(nn.Module):
         return self.fc_2(self.activation(self.fc_1(x)))
 
 
-class TransformerLayer(nn.Module):
+class EncoderLayer(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, width: int, heads: int, activation: str):

@@ -1,9 +1,9 @@
-r"""Which words of a prompt a model has never seen in training.
+r"""Which words of a prompt a model has not learned.
 
-A tokenizer that was trained here learns merges until every word of the captions is one token (`ldm.train.tokenizer`),
-so a word with several tokens was in no caption. (The reverse does not hold: a single letter is always one token.) With
-CLIP's vocabulary nothing can be said: it is too small for its training texts, so many words that the network knows well
-have several tokens.
+When a tokenizer is trained here (`ldm.train.tokenizer`), merges are learned until every word that occurs at least twice
+in the captions is a single token. So a word that needs several tokens was in at most one caption, too few to learn what
+it means. (The reverse does not hold: a single letter is always one token.) CLIP's vocabulary says nothing about this:
+it is too small for its training texts, so even words that the network knows well need several tokens.
 """
 
 from ldm.text.merges import CLIP_MERGE_COUNT
@@ -11,10 +11,10 @@ from ldm.text.tokenizer import Tokenizer
 
 
 def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
-    r"""The words of a text that were in no caption, each once: "a (unicorn:1.3) dog" -> ["unicorn"].
+    r"""The words that were in at most one caption, each listed once: "a (unicorn:1.3) dog" -> ["unicorn"].
 
-    Only words with letters count: brackets and numbers may be weights. Empty for CLIP's vocabulary. Looks only at the
-    part of the text that the model reads.
+    Only words with letters count: brackets and numbers may be weights. Words beyond the context length are ignored. For
+    a vocabulary as large as CLIP's, the list is empty.
     """
     if len(tokenizer.merges) >= CLIP_MERGE_COUNT:
         return []

@@ -11,7 +11,7 @@ from ldm.checkpoints.folder import read_config, read_tokenizer, write_clip
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
 from ldm.text.clip import CLIP, contrastive_loss
-from ldm.text.image import fit
+from ldm.text.image import preprocess_pixels
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.checkpoint import Identity, fingerprint
 from ldm.train.data import CaptionedImages
@@ -31,7 +31,9 @@ def clip_loss(
     # effect and is cut off. (The end token has the highest id, so argmax finds its first position.)
     ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1].to(device())
     with mixed_precision():
-        image_embeddings = clip.embed_image(fit(images.batch(indices[rank_slice]), clip.image_size))
+        image_embeddings = clip.embed_image(
+            preprocess_pixels(images.batch(indices[rank_slice]), clip.image_size)
+        )
         text_embeddings = clip.embed_text(ids)
     image_embeddings = all_gather(full_precision(image_embeddings))
     text_embeddings = all_gather(full_precision(text_embeddings))
@@ -53,7 +55,10 @@ def retrieval_accuracy(
     for i in range(batches):
         indices = np.arange(i * batch, (i + 1) * batch)
         captions = images.captions(indices, np.random.default_rng([1, i]), partial=False)
-        pixels, ids = fit(images.batch(indices), clip.image_size), tokenizer(captions).to(device())
+        pixels, ids = (
+            preprocess_pixels(images.batch(indices), clip.image_size),
+            tokenizer(captions).to(device()),
+        )
         found = clip.similarity(pixels, ids).argmax(dim=-1).tolist()
         scenes = [images.scenes[j] for j in indices.tolist()]
         hits += sum(scenes[j] == scenes[k] for k, j in enumerate(found))
@@ -66,7 +71,7 @@ def save_similarity(clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, p
     indices = np.arange(min(8, len(images)))
     captions = images.captions(indices, np.random.default_rng(1), partial=False)
     pixels, ids = images.batch(indices), tokenizer(captions).to(device())
-    cosines = clip.similarity(fit(pixels, clip.image_size), ids)  # [image, text]
+    cosines = clip.similarity(preprocess_pixels(pixels, clip.image_size), ids)  # [image, text]
     plot_similarity(to_images(pixels), captions, cosines.T, path)
 
 

@@ -24,12 +24,12 @@ def postcard_captions(count: int, seed: int = 0) -> list[str]:
 
 
 def train_tokenizer(config: Config, folder: Path, texts: Sequence[str]) -> Config:
-    """Learn merges until every word of the texts is a single token; returns the config with the vocabulary size.
+    """Learn merges until every word that occurs at least twice is a single token.
 
-    If `folder` already has a config.json, that one is used in place of `config`.
+    Returns the config with the vocabulary size. If `folder` already has a config.json, it replaces `config`.
 
-    A vocabulary of a few hundred words can afford this. CLIP's 49,408 tokens for all the text of the internet cannot,
-    so there rare words are split into several tokens.
+    A corpus of a few hundred words allows this. CLIP's 49,408 tokens are too few for the text of the internet, so rare
+    words are split.
     """
     # Keep what later stages may have written to it, such as the VAE's scale.
     if (folder / "config.json").exists():

@@ -231,7 +231,7 @@ def test_the_words_that_the_model_has_never_read_are_named(capsys, model):
     _, _, [line] = run(capsys, "generate", many, *options)
     assert ", zj and 2 more; " in line and "zk" not in line
     _, _, [line, cut] = run(capsys, "generate", "y" * 200, *options)
-    assert "lost are the words 'yyy" in cut
+    assert "these words are cut off: 'yyy" in cut
     assert "y" * 40 + "...; " in line and "y" * 41 not in line
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ldm.errors import LdmError
 from ldm.text.bpe import count_words, learn_merges, merge_pair, merge_word
-from ldm.text.pretokenize import EOS, word_symbols
+from ldm.text.pretokenize import EOS, byte_tokens
 from ldm.text.tokenizer import Tokenizer
 
 WORDS = {"low": 5, "lower": 2, "newer": 6}
@@ -38,8 +38,8 @@ def test_a_pair_that_overlaps_itself_is_counted_as_it_stands():
 
 def test_the_tokens_of_the_docstrings_word():
     ranks = {pair: rank for rank, pair in enumerate(learn_merges(WORDS, 3))}
-    assert merge_word(word_symbols("lowest"), ranks) == ("lo", "w", "e", "s", "t</w>")
-    assert merge_word(word_symbols("lower"), ranks) == ("lo", "wer</w>")
+    assert merge_word(byte_tokens("lowest"), ranks) == ("lo", "w", "e", "s", "t</w>")
+    assert merge_word(byte_tokens("lower"), ranks) == ("lo", "wer</w>")
 
 
 def test_all_occurrences_of_a_pair_are_merged_before_a_pair_that_they_create():
@@ -93,7 +93,7 @@ def test_special_tokens_are_not_learned():
 
 
 def test_nothing_may_be_below_zero():
-    with pytest.raises(LdmError, match="size -1"):
-        learn_merges(WORDS, size=-1)
+    with pytest.raises(LdmError, match="max_merges -1"):
+        learn_merges(WORDS, max_merges=-1)
     with pytest.raises(LdmError, match="count -2"):
         learn_merges({"low": -2})

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ldm.config import CLIP_L_IMAGE, ImageConfig
 from ldm.images.pixels import to_pixels
-from ldm.text.image import MEAN, STD, ImageEncoder, fit, preprocess, standardise
+from ldm.text.image import MEAN, STD, ImageEncoder, preprocess, preprocess_pixels, standardise
 
 SMALL = ImageConfig(8, patch=4, width=8, layers=2, heads=2, activation="gelu")
 TIGHT = {"rtol": 0, "atol": 1e-12}
@@ -64,10 +64,16 @@ def test_tensors_are_resized_as_pictures_are(size):
         90, 160, (40, 40, 3)
     )  # far from 0 and 255, where Pillow cuts off
     image = Image.fromarray(noise.astype(np.uint8))
-    out = fit(to_pixels([image]), size)
+    out = preprocess_pixels(to_pixels([image]), size)
     assert out.shape == (1, 3, size, size)
     difference = (out - preprocess([image], size)).abs().max()
     assert difference <= (0 if size == 40 else 2 / 255 / min(STD))
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (24, 40)])
+def test_tensors_that_are_not_square_are_cropped_in_the_centre_as_pictures_are(shape):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
+    torch.testing.assert_close(preprocess_pixels(to_pixels([image]), 24), preprocess([image], 24))
 
 
 def test_clip_l_has_its_published_size():

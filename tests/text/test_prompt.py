@@ -59,9 +59,16 @@ def test_weighted_states_by_hand():
     torch.testing.assert_close(weighted_states(states, weights), expected, **TIGHT)
 
 
-def test_states_whose_mean_is_nought_have_none_to_bring_back():
-    states = torch.tensor([[[1.0, -1.0], [2.0, -2.0]]], dtype=torch.float64)
-    weights = torch.tensor([[1.0, 3.0]], dtype=torch.float64)
+@pytest.mark.parametrize(
+    "states",
+    [
+        [[1.0, -1.0], [2.0, -2.0]],  # both means are 0
+        [[1.0, 1.0], [-1.0, -1.0]],  # the mean is 0, the weighted one is not
+        [[3.0, 3.0], [-1.0, -1.0]],  # the weighted mean is 0
+    ],
+)
+def test_states_with_a_mean_of_zero_are_weighted_and_not_rescaled(states):
+    states, weights = torch.tensor([states]).double(), torch.tensor([[1.0, 3.0]]).double()
     torch.testing.assert_close(weighted_states(states, weights), states * weights[..., None])
 
 
@@ -103,7 +110,9 @@ def test_half_precision_stays_half_precision(both):
 
 def test_a_prompt_that_is_too_long_is_cut_and_the_words_lost_are_named(both):
     encoder, tokenizer = both
-    with pytest.warns(UserWarning, match="6 tokens, and this model reads 4; lost are the words 'dog cat'"):
+    with pytest.warns(
+        UserWarning, match="6 tokens, and this model reads 4; these words are cut off: 'dog cat'"
+    ):
         got = encode_prompts(encoder, tokenizer, ["red dog cat red dog cat"])
     assert torch.equal(got, encoder(tokenizer(["red dog cat red"])))
 

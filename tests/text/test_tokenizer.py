@@ -14,12 +14,12 @@ from ldm.text import tokenizer as tokenizer_module
 from ldm.text.bpe import merge_pair
 from ldm.text.merges import CLIP_MERGES, parse_merges, read_clip_merges
 from ldm.text.pretokenize import (
-    base_symbols,
+    base_tokens,
     byte_alphabet,
+    byte_tokens,
     clean_openai,
     split_words,
-    symbol_bytes,
-    word_symbols,
+    token_bytes,
 )
 from ldm.text.tokenizer import Tokenizer
 
@@ -78,17 +78,17 @@ def test_lower_becomes_low_and_er():
     tokenizer = Tokenizer(LOWER)
     # low is merge 1 and er</w> merge 2, after the 512 bytes.
     assert tokenizer.encode("lower") == [512 + 1, 512 + 2]
-    assert tokenizer.pieces("lower") == ["low", "er</w>"]
+    assert tokenizer.tokens("lower") == ["low", "er</w>"]
     assert (tokenizer.bos, tokenizer.eos, tokenizer.vocab_size) == (515, 516, 517)
 
 
 def test_the_end_of_a_word_is_another_piece_than_its_middle():
-    assert Tokenizer(LOWER).pieces("er era") == ["er</w>", "e", "r", "a</w>"]
+    assert Tokenizer(LOWER).tokens("er era") == ["er</w>", "e", "r", "a</w>"]
 
 
 def test_the_pair_learned_first_is_merged_first_not_the_leftmost():
-    assert Tokenizer([("b", "c</w>"), ("a", "b")]).pieces("abc") == ["a", "bc</w>"]
-    assert Tokenizer([("a", "b"), ("b", "c</w>")]).pieces("abc") == ["ab", "c</w>"]
+    assert Tokenizer([("b", "c</w>"), ("a", "b")]).tokens("abc") == ["a", "bc</w>"]
+    assert Tokenizer([("a", "b"), ("b", "c</w>")]).tokens("abc") == ["ab", "c</w>"]
 
 
 def test_a_piece_that_two_merges_build_has_one_id():
@@ -102,16 +102,16 @@ def test_the_byte_alphabet_is_printable_and_one_to_one():
     assert len(set(alphabet)) == 256
     assert all(character.isprintable() and not character.isspace() for character in alphabet)
     assert (alphabet[0x61], alphabet[0x20], alphabet[0x0A], alphabet[0x00]) == ("a", "Ġ", "Ċ", "Ā")
-    assert len(set(base_symbols())) == 512
+    assert len(set(base_tokens())) == 512
 
 
 def test_an_accented_letter_is_two_bytes():
-    assert word_symbols("é") == ("Ã", "©</w>")
-    assert symbol_bytes("Ã©</w>") == "é".encode()
+    assert byte_tokens("é") == ("Ã", "©</w>")
+    assert token_bytes("Ã©</w>") == "é".encode()
 
 
 def test_half_a_character_is_shown_as_its_byte():
-    assert Tokenizer([]).pieces("é") == [r"\xc3", r"\xa9</w>"]
+    assert Tokenizer([]).tokens("é") == [r"\xc3", r"\xa9</w>"]
 
 
 def test_words_are_cut_at_endings_digits_and_signs():
@@ -120,7 +120,7 @@ def test_words_are_cut_at_endings_digits_and_signs():
 
 
 def test_digits_are_single_pieces():
-    assert CLIP["openai"].pieces("1990") == ["1</w>", "9</w>", "9</w>", "0</w>"]
+    assert CLIP["openai"].tokens("1990") == ["1</w>", "9</w>", "9</w>", "0</w>"]
 
 
 def test_openai_opens_entities_escaped_twice_and_hf_does_not():
@@ -214,7 +214,7 @@ def test_any_text_has_ids_and_they_decode_to_its_words(text, clean):
     for tokenizer in (CLIP[clean], Tokenizer(LOWER, clean=clean)):
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == " ".join(tokenizer.words(text))
-        assert len(tokenizer.pieces(text)) == len(ids)
+        assert len(tokenizer.tokens(text)) == len(ids)
         assert tokenizer(text).shape == (1, 77)
 
 
@@ -232,10 +232,10 @@ def test_ten_thousand_arbitrary_strings_are_rows_of_ids(texts):
 @given(word=st.text("elorw", min_size=1, max_size=30))
 def test_merging_equals_applying_every_merge_in_the_order_learned(word):
     merges = [*LOWER, ("l", "l"), ("o", "o"), ("ll", "oo"), ("r", "er</w>"), ("e", "e")]
-    symbols = word_symbols(word)
+    symbols = byte_tokens(word)
     for pair in merges:
         symbols = merge_pair(symbols, pair)
-    assert Tokenizer(merges).pieces(word) == list(symbols)
+    assert Tokenizer(merges).tokens(word) == list(symbols)
 
 
 @pytest.mark.parametrize("clean", ["openai", "hf"])
@@ -303,10 +303,10 @@ def test_config_files_may_be_missing(tmp_path, name):
         ("tokenizer_config.json", b'{"tokenizer_class": "T5Tokenizer"}', "tokenizer_class 'T5Tokenizer'"),
         ("added_tokens.json", b'{"<cat-toy>": 519}', "the word '<cat-toy>' was added to CLIP's vocabulary"),
         ("vocab.json", b"[]", "JSON object"),
-        ("vocab.json", b'{"a": 0}', "does not number"),
+        ("vocab.json", b'{"a": 0}', "disagree"),
         ("merges.txt", b"#version: 0.2\nl o\nlo  w\n", "line 3"),
         ("merges.txt", b"#version: 0.2\nlo w\n", "neither a byte nor made by an earlier merge"),
-        ("merges.txt", b"#version: 0.2\nl o\n", "does not number"),
+        ("merges.txt", b"#version: 0.2\nl o\n", "disagree"),
         ("tokenizer_config.json", b'{"pad_token": "#"}', "pad_token"),
         ("tokenizer_config.json", b'{"model_max_length": 1e30}', "model_max_length"),
         ("tokenizer_config.json", b'{"model_max_length": 1}', "at least 2"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.text.transformer import ACTIVATIONS, MLP, TransformerLayer, embedding, quick_gelu
+from ldm.text.transformer import ACTIVATIONS, MLP, EncoderLayer, embedding, quick_gelu
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
@@ -53,7 +53,7 @@ def layer_norm(x, weight, bias):
 @pytest.mark.parametrize("size", [1.0, 1e-3])
 @pytest.mark.parametrize(("activation", "causal"), [("gelu", True), ("quick_gelu", False)])
 def test_the_layer_equals_numpy(draw, randomise, activation, causal, size):
-    layer, x = randomise(TransformerLayer(8, 2, activation)), size * draw(1, 5, 8)
+    layer, x = randomise(EncoderLayer(8, 2, activation)), size * draw(1, 5, 8)
     p = {name: tensor.detach().numpy() for name, tensor in layer.named_parameters()}
 
     def linear(h, name):
@@ -76,7 +76,7 @@ def test_the_layer_equals_numpy(draw, randomise, activation, causal, size):
 
 
 def test_a_causal_layer_looks_back_only(draw, randomise):
-    layer, x = randomise(TransformerLayer(8, 2, "gelu")), draw(2, 6, 8)
+    layer, x = randomise(EncoderLayer(8, 2, "gelu")), draw(2, 6, 8)
     changed = x.clone()
     changed[:, 3] = draw(2, 8)
     before, after = layer(x, causal=True), layer(changed, causal=True)
@@ -85,12 +85,12 @@ def test_a_causal_layer_looks_back_only(draw, randomise):
 
 
 def test_without_the_mask_the_order_of_tokens_does_not_matter(draw, randomise):
-    layer, x, order = randomise(TransformerLayer(8, 2, "gelu")), draw(2, 6, 8), [5, 2, 0, 4, 1, 3]
+    layer, x, order = randomise(EncoderLayer(8, 2, "gelu")), draw(2, 6, 8), [5, 2, 0, 4, 1, 3]
     torch.testing.assert_close(layer(x[:, order]), layer(x)[:, order], **TIGHT)
 
 
 def test_with_silent_branches_the_layer_is_the_identity(draw, randomise):
-    layer, x = randomise(TransformerLayer(8, 2, "gelu")), draw(2, 6, 8)
+    layer, x = randomise(EncoderLayer(8, 2, "gelu")), draw(2, 6, 8)
     for last in (layer.attn.out, layer.mlp.fc_2):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

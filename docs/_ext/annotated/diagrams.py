@@ -106,7 +106,7 @@ def architecture(say: Say) -> str:
 def tokens(say: Say, prompt: str) -> str:
     """How the shipped model's tokenizer cuts a prompt, with the id of each piece."""
     tokenizer = Tokenizer.load(ROOT / "weights" / "tiny" / "tokenizer")
-    pieces = [piece.removesuffix("</w>") for piece in tokenizer.pieces(prompt)]
+    pieces = [piece.removesuffix("</w>") for piece in tokenizer.tokens(prompt)]
     marks = [
         say("begin"),
         *pieces,

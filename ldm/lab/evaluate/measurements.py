@@ -22,7 +22,7 @@ from ldm.lab.evaluate.understanding import embed_captions, embed_images
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import caption, draw, postcard
 from ldm.text.clip import CLIP
-from ldm.text.image import fit
+from ldm.text.image import preprocess_pixels
 from ldm.train.plot import plot_similarity
 
 TRAINING_SERIES = 0  # of the postcards that the shipped model is trained on
@@ -154,7 +154,9 @@ def distribution_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Me
 def class_tokens(clip: CLIP, pixels: Float[Tensor, "n 3 h w"], batch: int = 100) -> Float[Tensor, "n d"]:
     r"""The state of CLIP's class token before the projection: the features of our Frechet distance."""
     device = clip.logit_scale.device
-    return torch.cat([clip.image(fit(part.to(device), clip.image_size)) for part in pixels.split(batch)])
+    return torch.cat(
+        [clip.image(preprocess_pixels(part.to(device), clip.image_size)) for part in pixels.split(batch)]
+    )
 
 
 def diversity_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Metric]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ldm.lab.evaluate.judge import QUESTIONS, correct_answers
 from ldm.postcards import SCENES, Scene, caption
 from ldm.text.clip import CLIP
-from ldm.text.image import fit
+from ldm.text.image import preprocess_pixels
 from ldm.text.tokenizer import Tokenizer
 
 WORDINGS = 8  # captions for the embedding of one scene
@@ -34,7 +34,10 @@ def embed_images(clip: CLIP, pixels: Float[Tensor, "n 3 h w"], batch: int = 100)
     r"""CLIP's unit embeddings of square images in [-1, 1] of any size."""
     device = clip.logit_scale.device
     return torch.cat(
-        [clip.embed_image(fit(part.to(device), clip.image_size)) for part in pixels.split(batch)]
+        [
+            clip.embed_image(preprocess_pixels(part.to(device), clip.image_size))
+            for part in pixels.split(batch)
+        ]
     )
 
 

@@ -89,7 +89,7 @@ def encoded_parts(prompt: str, weighting: bool) -> list[str]:
 def prompt_words(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Word]:
     """The words of the prompt with the positions of their tokens; words that are truncated away are left out."""
     parts = encoded_parts(prompt, weighting)
-    tokens, words, position = iter([token for part in parts for token in tokenizer.pieces(part)]), [], 1
+    tokens, words, position = iter([token for part in parts for token in tokenizer.tokens(part)]), [], 1
     for text in [word for part in parts for word in tokenizer.words(part)]:
         first = position
         for token in tokens:
@@ -132,7 +132,7 @@ class Recording:
     def __init__(self, model: LatentDiffusion, prompt: str, weighting: bool = True):
         self.prompt = prompt
         parts, tokenizer = encoded_parts(prompt, weighting), model.tokenizer
-        tokens = [token for part in parts for token in tokenizer.pieces(part)]
+        tokens = [token for part in parts for token in tokenizer.tokens(part)]
         self.tokens = tokens[: tokenizer.context_length - 2]
         self.words = prompt_words(tokenizer, prompt, weighting)
         self.steps: list[RecordedStep] = []
