@@ -24,7 +24,7 @@ def tokenizer_from_text(text: str) -> Tokenizer:
     try:
         fields = parse_json(text, "the tokenizer in the file's metadata")
         merges = [(left, right) for left, right in fields.pop("merges")]
-        if not all(isinstance(piece, str) for pair in merges for piece in pair):
+        if not all(isinstance(token, str) for pair in merges for token in pair):
             raise TypeError("a merge is not a pair of texts")
         return Tokenizer(merges, **fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -152,7 +152,7 @@ def warn_of_unknown_words(model: LatentDiffusion, *texts: str) -> None:
     if words:
         named = ", ".join(word if len(word) <= 40 else f"{word[:40]}..." for word in words[:10])
         more = f" and {len(words) - 10} more" if len(words) > 10 else ""
-        tell(f"this model was not trained on the words: {named}{more}; they have no reliable effect")
+        tell(f"this model has not learned the words: {named}{more}; they have no reliable effect")
 
 
 def read_prompts(path: Path) -> list[tuple[int, str]]:

@@ -39,7 +39,7 @@ def merge_word_fast(word: Sequence[str], ranks: Mapping[Pair, int]) -> tuple[str
 
 
 def learn_merges_fast(corpus: Mapping[str, int] | Iterable[str], max_merges: int | None = None) -> list[Pair]:
-    r"""`learn_merges`, but it keeps the pair counts: each merge updates only those of the words that contain it."""
+    r"""`learn_merges` with running counts: a merge changes only the pairs of the words that contain it."""
     counts, spelling = spell_words(corpus, max_merges)
     pair_counts: Counter[Pair] = Counter()
     found_in: defaultdict[Pair, set[str]] = defaultdict(set)

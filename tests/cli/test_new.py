@@ -225,7 +225,7 @@ def test_any_prompt_is_generated_and_comes_back_from_the_image(capsys, model, wo
 def test_the_words_that_the_model_has_never_read_are_named(capsys, model):
     options = ("--model", model, "--seed", 1)
     _, _, [line] = run(capsys, "generate", "red unicorn dog", *options, "--negative", "unicorn \x1b zebra")
-    assert line.startswith("this model was not trained on the words: unicorn, zebra; ")
+    assert line.startswith("this model has not learned the words: unicorn, zebra; ")
     assert run(capsys, "generate", "red dog", *options)[2] == []
     many = " ".join(f"z{letter}" for letter in "abcdefghijkl")
     _, _, [line] = run(capsys, "generate", many, *options)

@@ -94,7 +94,7 @@ def prompt_words(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> l
         first = position
         for token in tokens:
             position += 1
-            if token.endswith(END_OF_WORD) or token == text:  # a special token has no end-of-word mark
+            if token.endswith(END_OF_WORD) or token == text:  # a special token has no end-of-word suffix
                 break
         # The last position is for the end token.
         kept = range(first, min(position, tokenizer.context_length - 1))
