@@ -1,7 +1,7 @@
 r"""The kinds of files: an original of each, how it is mutated, how it is read, and what says that it was read right.
 
 A case is right if the reader raised our own error, or if what it gave is what somebody else reads in the same file: the
-`safetensors` package, Python's `zipfile` and `pickle` (its functions replaced by notes), `json`. Where a whole model is
+ten plain lines for safetensors, Python's `zipfile` and `pickle` (its functions replaced by notes), `json`. Where a whole model is
 opened, its tensors must be those of the original, and its config what the changed JSON says.
 """
 
