@@ -1,8 +1,8 @@
 r"""The kinds of files: an original of each, how it is mutated, how it is read, and what says that it was read right.
 
-A case is right if the reader raised our own error, or if what it gave is what somebody else reads in the same file: the
-ten plain lines for safetensors, Python's `zipfile` and `pickle` (its functions replaced by notes), `json`. Where a whole model is
-opened, its tensors must be those of the original, and its config what the changed JSON says.
+A case is right if the reader raised our own error, or if what it gave is what another reader finds in the same file:
+Python's `json`, `zipfile` and `pickle` (its functions replaced by notes), or for safetensors ten plain lines. Where a
+whole model is opened, its tensors must be those of the original, and its config what the changed JSON says.
 """
 
 import json
