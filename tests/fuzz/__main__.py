@@ -18,9 +18,9 @@ changed, cut, repeated; values of JSON replaced by others (zero, negative, huge,
 instructions of a pickle removed, repeated, moved; fields of a zip archive that contradict one another; and programs of
 300,000 instructions made to take long. Each must end in the project's error or in a right result, within 2 seconds of
 processor time and 1 GB of memory above the start. Right is what another reader finds in the same file: Python's `json`,
-`zipfile` and `pickle` (with notes in place of functions), and for safetensors, which the package reads with a library, ten
-plain lines. Of a whole model, right means that its tensors are those of the original and its config what the changed
-JSON says. (`tests/fuzz/kinds.py`)
+`zipfile` and `pickle` (with notes in place of functions), and for safetensors, which the package reads with a library,
+ten plain lines. Of a whole model, right means that its tensors are those of the original and its config what the
+changed JSON says. (`tests/fuzz/kinds.py`)
 
 | kind of file | cases | our error | right | wrong or broken | slowest | most memory |
 |---|--:|--:|--:|--:|--:|--:|
