@@ -67,7 +67,7 @@ print(*captions[:4], sep="\n")
 print(f"{sum(words.values()):,} words, {len(words)} of them different")
 
 # %% [markdown]
-# *Predict:* which pieces will be learned first? Think of what is frequent in *letters*, in both languages at once.
+# *Predict:* which tokens will be learned first? Think of what is frequent in *letters*, in both languages at once.
 # (Inside, a piece is written with one printable sign for each byte; `readable` turns that back into text.)
 
 # %%
@@ -88,7 +88,7 @@ print(f"\n{len(merges)} merges until every word is one piece; the last five:", r
 # Pairs of letters that stand in many words come first. "un" is an article in French, and it is in "mountain" and
 # "background" too. The first whole words follow soon, those of very many captions: "with" and "avec".
 #
-# A tokenizer that knows only the first merges cuts words into more pieces. Watch two words as it learns:
+# A tokenizer that knows only the first merges cuts words into more tokens. Watch two words as it learns:
 
 # %%
 sizes = (0, 10, 50, 150, 400, len(merges))
@@ -98,7 +98,7 @@ for text in ("mountains", "montgolfière"):
         print(f"{n:4} merges: {' '.join(tokenizer.tokens(text))}")
 
 # %% [markdown]
-# Without any merge, "è" is two pieces, for it is two bytes in UTF-8: the alphabet is not letters but the 256 bytes.
+# Without any merge, "è" is two tokens, for it is two bytes in UTF-8: the alphabet is not letters but the 256 bytes.
 # That is the trick behind the fixed list: every text is bytes, so *nothing* is unknown.
 #
 # *Predict:* the more merges, the shorter the captions become. Is the first hundred worth more than the last hundred?
@@ -110,10 +110,10 @@ lengths = {
 }
 assert all(a >= b for a, b in zip(list(lengths.values()), list(lengths.values())[1:]))
 assert lengths[0] - lengths[100] > lengths[600] - lengths[len(merges)]
-show.curve(list(lengths), {"": list(lengths.values())}, "merges", "pieces a caption", marker="o")
+show.curve(list(lengths), {"": list(lengths.values())}, "merges", "tokens a caption", marker="o")
 
 # %% [markdown]
-# The first, by far: most of the gain comes from the few pieces that are everywhere. And every piece costs: the text
+# The first, by far: most of the gain comes from the few tokens that are everywhere. And every token costs: the text
 # encoder keeps a vector for each, which has to be learned. So real vocabularies stop somewhere: CLIP's at 49,408.
 #
 # A word that was never seen falls apart, but nothing breaks, and the text comes back:
@@ -129,7 +129,7 @@ for text in ("a lake", "an astronaut", "a fox 🦊"):
 #
 # The same algorithm, learned from the texts of the internet. Here is what it does to odd ones.
 #
-# *Predict*, for each: how many pieces?
+# *Predict*, for each: how many tokens?
 
 # %%
 clip = Tokenizer.clip()
@@ -147,8 +147,8 @@ assert clip.encode("   ") == []  # nothing: the model paints as for an empty pro
 assert clip.vocab_size == 49_408
 
 # %% [markdown]
-# What was rare on the internet is cut into many pieces, and costs places. *Predict:* our captions are half French.
-# Which language costs more pieces a word with CLIP's tokenizer, and by how much? And with ours, learned from both?
+# What was rare on the internet is cut into many tokens, and costs places. *Predict:* our captions are half French.
+# Which language costs more tokens a word with CLIP's tokenizer, and by how much? And with ours, learned from both?
 
 
 # %%
@@ -161,7 +161,7 @@ def price(tokenizer, language):
 
 prices = [[price(tokenizer, language) for language in ("en", "fr")] for tokenizer in (ours, clip)]
 assert prices[1][1] > 1.2 * prices[1][0]
-show.heat(prices, ["our tokenizer", "CLIP's"], ["English", "French"], "pieces a word", side=0.9)
+show.heat(prices, ["our tokenizer", "CLIP's"], ["English", "French"], "tokens a word", side=0.9)
 
 # %% [markdown]
 # A model whose tokenizer grew up in English has less room for French, and has to guess its words from fragments. This
@@ -184,12 +184,12 @@ assert two("a cat")[0, -1] == 0 == clip.vocab["!"]  # 0 is no mark of its own: i
 # so this is no cosmetic matter: [here is what it
 # changes](../docs/questions.md#why-padding-with-eos-and-what-would-0-do), and [here is why
 # 77](../docs/questions.md#why-77). What is longer than 75 is cut. The tokenizer does it silently; the pipeline warns,
-# and can read long prompts in pieces ([`prompt`](../ldm/text/prompt.py)).
+# and can read long prompts in chunks ([`prompt`](../ldm/text/prompt.py)).
 
 # %%
 long = "a lake, " * 40 + "and a dragon"
 kept = clip.decode(clip(long)[0])
-print(len(clip.encode(long)), "pieces; what is left ends in:", kept[-30:])
+print(len(clip.encode(long)), "tokens; what is left ends in:", kept[-30:])
 assert "dragon" not in kept and clip(long).shape == (1, 77)
 
 # %% [markdown]
@@ -218,7 +218,7 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 # No: the merge that was learned first goes first, and takes the "e" away from "ew".
 # </details>
 #
-# **3.** CLIP's vocabulary has two pieces that spell "cat". What is the difference, and why are both needed?
+# **3.** CLIP's vocabulary has two tokens that spell "cat". What is the difference, and why are both needed?
 #
 # <details><summary>Solution</summary>
 #
