@@ -20,9 +20,8 @@ from torch import Tensor
 
 from ldm.nn.resnet import Upsample
 
-THRESHOLD = (
-    1024  # input pixels from which on it is faster: summing the weights takes as long for few as for many
-)
+# Input pixels from which on it is faster: summing the weights takes as long for few as for many
+THRESHOLD = 1024
 
 # What $x_i$ contributes to $y_{2i-1}$, $y_{2i}$, $y_{2i+1}$ and $y_{2i+2}$, as multiples of $w_0$, $w_1$ and $w_2$.
 CONTRIBUTIONS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))

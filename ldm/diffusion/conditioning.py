@@ -26,9 +26,8 @@ class Conditioning:
 
     context: Float[Tensor, "#b n d"]  # the text encoder's states, which cross-attention reads
     channels: Float[Tensor, "#b c h w"] | None = None  # concatenated to the latent, in inpainting
-    residuals: Residuals | None = (
-        None  # added inside the U-Net. Source: Zhang et al. 2023 (ControlNet), section 3.2
-    )
+    # Added inside the U-Net. Source: Zhang et al. 2023 (ControlNet), section 3.2
+    residuals: Residuals | None = None
 
     def __len__(self) -> int:
         return len(self.context)

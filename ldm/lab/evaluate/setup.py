@@ -19,9 +19,8 @@ from ldm.postcards import Scene, postcard
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer
 
-SERIES = (
-    902  # of the drawings that metrics are computed on; `measurements.py` uses the following numbers as well
-)
+# The series of drawings that metrics are computed on; `measurements.py` uses the following numbers as well
+SERIES = 902
 
 
 @dataclass(frozen=True)
