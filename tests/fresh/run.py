@@ -23,6 +23,7 @@ QUICK = {
     "evaluate": ("ARGS=--quick", "a tenth of the images"),
     "notebooks": ("ARGS=03_noise.py", "one notebook"),
     "parity": ("ARGS=small", "the small models alone"),
+    "fuzz": ("ARGS='--cases 500 --guided 14'", "500 cases, two seconds a target"),
     "bench": ("QUICK=--quick", "a narrow model, one process each"),
     "mutants": ("ARGS=5a", "one mistake, and the tests without one"),
     "rehearsal": ("ARGS=--small", "a narrow model"),
