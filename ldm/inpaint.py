@@ -85,7 +85,7 @@ def repaint_mask(mask: Image.Image, factor: int) -> Bool[Tensor, "1 1 h w"]:
 def keep(
     x0: Float[Tensor, "b z h w"], eps: Float[Tensor, "b z h w"], repaint: Bool[Tensor, "1 1 h w"]
 ) -> OnStep:
-    r"""The `OnStep` that restores the image's latent `x0`, noised like the rest, except where to `repaint` (m = 1):
+    r"""The `OnStep` that restores the image's latent `x0`, noised like the rest, except where `repaint` is set (m = 1):
 
     $$x \leftarrow m \odot x + (1 - m) \odot (\alpha\,x_0 + \sigma\,\epsilon)$$
 

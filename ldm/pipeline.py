@@ -101,8 +101,8 @@ class LatentDiffusion(nn.Module):
         """Generate images from a prompt, guided away from a negative prompt.
 
         A list of prompts, negative prompts or seeds, or a batch of `latents`, gives one image per entry; otherwise
-        `batch` says how many (1). Prompts may also be given encoded, as by `encode_text`. A seed is a whole number
-        below 2**32; from a single seed, image i uses seed + i. Without one (or with -1) seeds are drawn at random.
+        `batch` says how many (1). Prompts may also be already encoded, by `encode_text`. A seed is a whole number
+        below 2**32; from a single seed, image i uses seed + i. Without one (or with -1), the first seed is random.
 
         These default to the model's own values (`config.defaults`):
         - `sampler`: a name from `ldm/diffusion/samplers/table.py`;
@@ -115,9 +115,9 @@ class LatentDiffusion(nn.Module):
         seed's.
 
         `init` is an init image, cropped and resized to `size`. `strength` in (0, 1] is the fraction of the steps that
-        is taken, starting from the init image noised to the first of their levels (0.75; with a mask 1). `mask` is
-        white where the image may change; elsewhere the result is the VAE's reconstruction, or with `keep_pixels` the
-        original pixels. An inpainting model needs both `init` and `mask`.
+        is taken, starting from the init image noised to the first of their levels (default: 0.75, or 1 with a mask).
+        `mask` is white where the image may change; elsewhere the result is the VAE's reconstruction, or with
+        `keep_pixels` the original pixels. An inpainting model needs both `init` and `mask`.
 
         With `weighting`, brackets say how much a word counts: `(word:1.3)`. A prompt that is too long is truncated, or
         with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). With `tile`, the VAE works in overlapping
@@ -159,9 +159,8 @@ class LatentDiffusion(nn.Module):
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
         # 4. The latent becomes pixels.
-        x = restore(
-            x, CLEAN
-        )  # some samplers end at a level with a little noise, which the kept region should not
+        # Some samplers end with a little noise left, which the kept region should not have.
+        x = restore(x, CLEAN)
         if output == "latent":
             return x
         pixels = self.decode_pixels(x, tile)
@@ -273,7 +272,7 @@ class LatentDiffusion(nn.Module):
         self, init: Image.Image | None, mask: Image.Image | None, size: tuple[int, int], tile: bool = False
     ) -> InitImage | None:
         """An init image and its mask as this model needs them: see `inpaint.py`."""
-        # Beside the latent, an inpainting U-Net reads a latent of the masked image, and a mask.
+        # Besides the latent, an inpainting U-Net reads a latent of the masked image, and a mask.
         is_inpainting = self.config.unet.in_channels == 2 * self.config.vae.latent_channels + 1
         encode = partial(self.encode_image, tile=tile)
         return prepare_init(init, mask, size, encode, self.vae.factor, is_inpainting)
@@ -289,9 +288,9 @@ class LatentDiffusion(nn.Module):
     ) -> Denoise:
         """A function (x_t, level) -> (x0, eps): the U-Net with classifier-free guidance, read as estimates of both.
 
-        `uncond`, the conditioning on the negative or empty prompt, may be left out at a guidance of 1, where there is
-        none. `guidance_rescale` defaults to the model's own. The function is differentiable with respect to x_t and the
-        conditioning. Raises `LdmError` for a guidance that is not finite, or has no `uncond`.
+        `uncond`, the conditioning on the negative or empty prompt, may be left out at a guidance of 1, which means no
+        guidance. `guidance_rescale` defaults to the model's own. The function is differentiable with respect to x_t and
+        the conditioning. Raises `LdmError` for a guidance that is not finite, or that needs an `uncond` and has none.
         """
         if not math.isfinite(guidance):
             usual = self.config.defaults.guidance

@@ -68,7 +68,7 @@ def count_images(batch: int | None, **given: object) -> int:
     """The number of images: the length of the lists in `given`, or else `batch`, or 1.
 
     Anything that is not a list (a string, a number, None) applies to every image, and so does a conditioning of batch
-    size 1. Raises `LdmError` for lists of different lengths, for empty ones, and for a `batch` beside a list.
+    size 1. Raises `LdmError` for lists of different lengths, for empty ones, and for a `batch` along with a list.
     """
     counts = {
         name: len(value)

@@ -21,7 +21,7 @@ from ldm.nn.hooks import add_hook
 def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | None:
     """Run `compute` and return the dotted name of the first module of `model` with a non-finite output, or None.
 
-    Hooks fire innermost first, so that is the innermost module in which it appears.
+    Hooks fire innermost first, so that is the innermost module with such an output.
     """
     bad: list[str] = []
 
@@ -40,7 +40,7 @@ def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | N
 
 
 def not_finite(where: str, model: nn.Module, *calls: Callable[[], object]) -> LdmError:
-    """The error to raise: `where` it was seen, and the module in which it first appears when `calls` are repeated."""
+    """The error to raise: `where` a NaN was seen, and the module that first outputs one when `calls` are repeated."""
     name = next(filter(None, (first_bad_module(model, call) for call in calls)), None)
     if name is None:
         source = "from arithmetic outside all modules"

@@ -16,7 +16,7 @@ def classifier_free_guidance(
     $$\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$$
 
     $\epsilon_\varnothing$ is `uncond`, $\epsilon_c$ is `cond`, and `scale` is g: 1 gives the plain conditional
-    prediction, 0 ignores the prompt, 7.5 is usual. A negative prompt is used instead of the empty one; the image then
+    prediction, 0 ignores the prompt, 7.5 is usual. A negative prompt, if given, replaces the empty one; the image then
     moves away from what it describes.
 
     The result is the same for every prediction type: at a given $x_t$ each is an affine function of any other, and the

@@ -79,7 +79,7 @@ def flow_levels(count: int) -> list[Level]:
     r"""The levels of a rectified flow, for `count` steps: $\sigma = t$ falls evenly from 1 to 0, $\alpha = 1 - \sigma$.
 
     The latent moves on a straight line from noise to data, $x_t = (1 - t)\,x_0 + t\,\epsilon$, with t between 0 and 1.
-    Levels only: `predict.py` does not know a flow's velocity. Source: Liu et al. 2023, eq. 1, whose t runs the other
-    way.
+    Only the levels are here: `predict.py` has no velocity prediction for flows. Source: Liu et al. 2023, eq. 1, whose t
+    runs the other way.
     """
     return [Level(t, 1 - t, t) for t in (1 - i / count for i in range(count + 1))]

@@ -21,7 +21,7 @@ import torch
 
 from ldm.diffusion.level import Latent, Level
 
-# (x_t, its noise level) -> the estimates of x0 and eps. The pipeline builds it from U-Net, prompt and guidance.
+# (x_t, its noise level) -> the estimates of x0 and eps. The pipeline builds it from the U-Net, prompt and guidance.
 Denoise = Callable[[Latent, Level], tuple[Latent, Latent]]
 # () -> fresh standard normal noise of the latent's shape.
 NoiseFn = Callable[[], Latent]

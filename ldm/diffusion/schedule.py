@@ -32,10 +32,11 @@ def zero_terminal_snr(betas: Float[Tensor, "T"]) -> Float[Tensor, "T"]:
     $$\sqrt{\bar\alpha_t} \leftarrow \left(\sqrt{\bar\alpha_t} - \sqrt{\bar\alpha_{T-1}}\right)
       \frac{\sqrt{\bar\alpha_0}}{\sqrt{\bar\alpha_0} - \sqrt{\bar\alpha_{T-1}}}$$
 
-    Then training and sampling begin alike. With Stable Diffusion's own schedule, the trace of the image at the last
-    timestep reveals its mean brightness, and the network learns to rely on it; pure noise has no such trace, so every
-    generated image comes out at medium brightness. At the new last timestep an estimate of the noise says nothing about
-    the image, so the network must predict v (or x0; see `predict.py`). Source: Lin et al. 2024, algorithm 1.
+    Then training also includes pure noise, from which sampling starts. With Stable Diffusion's own schedule, the trace
+    of the image at the last timestep reveals its mean brightness, and the network learns to rely on it; pure noise has
+    no such trace, so every generated image comes out at medium brightness. At the new last timestep an estimate of the
+    noise says nothing about the image, so the network must predict v (or x0; see `predict.py`). Source: Lin et al.
+    2024, algorithm 1.
     """
     root = torch.cumprod(1 - betas, dim=0).sqrt()
     alpha_bar = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2

@@ -19,8 +19,8 @@ from ldm.diffusion.samplers import Sampler
 from ldm.errors import LdmError
 
 Numbers = Float[np.ndarray, "n"]
-# Pure noise is a bad start where more of the latent's variance than this should be image. (At Stable Diffusion's last
-# timestep: 0.0047.)
+# Where more than this share of the latent's variance should be image, pure noise is a bad start. (At Stable Diffusion's
+# last timestep: 0.0047.)
 MAX_SIGNAL_AT_START = 0.02
 LARGEST_SIGMA = 4096.0  # stands for infinity where a finite sigma is needed, as in diffusers
 
@@ -156,9 +156,9 @@ def sampler_levels(
 ) -> list[Level]:
     r"""The levels for `steps` (a number of sampling steps, or a list of timesteps), followed by the final level.
 
-    `spacing`, a name in `SPACINGS`, replaces the sampler's default levels, also Karras levels. For a schedule that ends
-    in pure noise ($\bar\alpha = 0$) the default is "trailing", which starts exactly there (Lin et al. 2024, section
-    3.3). Raises `LdmError` for steps that do not fit the schedule.
+    `spacing`, a name in `SPACINGS`, replaces the sampler's default levels, Karras levels included. For a schedule that
+    ends in pure noise ($\bar\alpha = 0$) the default spacing is "trailing", which starts exactly there (Lin et al.
+    2024, section 3.3); Karras samplers keep their own levels. Raises `LdmError` for steps that do not fit the schedule.
     """
     default = "trailing" if alpha_bar[-1] == 0 else sampler.spacing
     if isinstance(steps, Sequence):
@@ -174,7 +174,7 @@ def sampler_levels(
 def check_timesteps(times: Sequence[Time], total: int, spacing: str | None = None) -> list[Time]:
     """A list of timesteps, whole ones as int.
 
-    Raises `LdmError` unless they decrease and lie in [0, total - 1], and if a `spacing` is given as well.
+    Raises `LdmError` unless they decrease and lie in [0, total - 1], or if a `spacing` is given as well.
     """
     if spacing is not None:
         raise LdmError(f"the spacing {spacing!r} and a list of timesteps; expected one of the two")

@@ -16,7 +16,7 @@ _adding = threading.Lock()
 
 
 def add_hook(module: nn.Module, hook: Callable[..., Any], before: bool = False) -> RemovableHandle:
-    """Add a forward hook (`before`: a forward pre-hook) to a module that does nothing in any other thread."""
+    """Add a forward hook (`before`: a forward pre-hook) to a module; in any other thread, the hook does nothing."""
     here = threading.get_ident()
 
     def hook_here(*args: Any) -> Any:

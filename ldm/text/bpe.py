@@ -16,7 +16,7 @@ Worked example, with "low" seen five times, "lower" twice and "newer" six times 
     merge 2: l o       (7), and so on, until each word is a single token
 
 Frequent words become short, and rare ones can still be spelled out. Pairs never cross word boundaries, so each distinct
-word is processed only once, however often it occurs.
+word is kept only once, with its count, however often it occurs.
 
 **Applying.** Split a new word into bytes, and as long as any learned pair is left, merge the one that was learned
 first. With the three merges above, "lowest", which the corpus does not contain:

@@ -1,7 +1,8 @@
 r"""CLIP: one embedding space for texts and images.
 
 Two encoders, trained together so that an image and its caption land close to each other on a sphere, and all other
-pairs of the batch far apart. There is no other supervision. Stable Diffusion conditions on the resulting text encoder.
+pairs of the batch far apart. There is no other supervision. Stable Diffusion conditions on the output of this text
+encoder.
 
 Source: Radford et al. 2021, section 2.3 and figure 3.
 """

@@ -16,8 +16,8 @@ included. There is no unknown token.
 Why `</w>`, the suffix of a token that ends a word: "er" at the end of a word ("lower") and "er" at the start of one
 ("era") mean different things, and without it nothing would say where the spaces go when ids become text again.
 
-A prompt must be normalised as in training, or the network reads other ids than it learned. So the normalisation is part
-of the model; two are implemented:
+A prompt must be normalised as in training, or the network reads ids other than those it learned. So the normalisation
+is part of the model; two are implemented:
 
 - `"openai"`, the default: CLIP's own, with which Stable Diffusion was trained (version 1 through transformers' slow
   tokenizer with ftfy, version 2 through open_clip's copy of OpenAI's code).
@@ -48,7 +48,7 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"  # special tokens: beginning and e
 END_OF_WORD = "</w>"
 
 # English endings, runs of letters, single digits, runs of anything else. Digits stay separate so that ten tokens spell
-# any number, and "1990" and "1991" share three of them.
+# any number, and "1990" and "1991" differ in only one token.
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _WORD_OR_SPECIAL = f"{regex.escape(BOS)}|{regex.escape(EOS)}|{_WORD}"
 _WORDS_ANY_CASE = regex.compile(_WORD_OR_SPECIAL, regex.IGNORECASE)

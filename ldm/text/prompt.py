@@ -80,7 +80,7 @@ def group_by_length(
 ) -> list[list[int]]:
     r"""The indices of `count` images, grouped by the length of their contexts, negative prompts included.
 
-    A single prompt or negative prompt serves for all images. In a batch all contexts have the same length, so
+    A single prompt or negative prompt is used for all images. In a batch all contexts have the same length, so
     `encode_prompts` pads shorter ones with empty chunks, which cross-attention reads like any other. Encoded group by
     group, a context depends only on its own prompt and negative prompt.
     """
@@ -151,7 +151,7 @@ def weighted_states(states: Float[Tensor, "r n d"], weights: Float[Tensor, "r n"
 
     This is A1111's recipe. It depends on a mean well away from zero, as CLIP-L's states have (about -0.1). With a mean
     near zero, the fraction is a ratio of two small numbers and can be anything, even negative: it scales all words of
-    the sequence by the same factor, so that relative weights hold, but their lengths do not.
+    the sequence by the same factor, so that relative weights hold, but the lengths of the vectors do not.
 
     A sequence whose weights are all 1 is unchanged, bit for bit. If either mean is exactly 0, the sequence is weighted
     but not rescaled.

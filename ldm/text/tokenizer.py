@@ -198,7 +198,7 @@ class Tokenizer:
     def load(cls, folder: str | Path) -> "Tokenizer":
         r"""Read a folder that `save` or transformers wrote, in either of its forms (`ldm.text.tokenizer_files`).
 
-        Raises `LdmError` if a file is missing or damaged, or if the vocabulary and the merges disagree on an id: it
+        Raises `LdmError` if a file is missing or damaged, or if the vocabulary and the merges disagree on an id, which
         would look up the wrong row of the embedding table.
         """
         files = read_tokenizer_files(Path(folder))

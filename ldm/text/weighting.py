@@ -2,13 +2,13 @@ r"""Brackets in a prompt that say how much a word counts: `a (red:1.3) [dog]`.
 
     (word)       weight 1.1
     [word]       weight 1 / 1.1
-    (word:1.3)   weight 1.3; any number, also 0 and negative ones
+    (word:1.3)   weight 1.3; any number, including 0 and negative ones
     ((word))     nested brackets multiply: weight 1.21
     \(word\)     brackets as plain text
 
 The syntax is that of AUTOMATIC1111's web interface (A1111), for which thousands of prompts were written. There are no
 syntax errors: a bracket that is never closed applies up to the end; a closing bracket without an opening one is plain
-text, and so is a colon unless a number and a closing bracket follow.
+text, and so is a colon unless a number and a closing `)` follow.
 
 Not supported: A1111's `[from:to:0.5]`, which changes the prompt during sampling, `BREAK` and `AND`; they cause a
 warning (`ldm.text.syntax`). One difference: a backslash that is not followed by a bracket is kept (A1111 drops it, and
@@ -60,7 +60,7 @@ def _split(text: str) -> list[tuple[bool, str]]:
     for match in _BRACKET.finditer(text):
         items.append((True, text[position : match.start()]))
         position, item = match.end(), match.group()
-        if item[0] == "\\":  # two backslashes are one; an odd one makes the bracket text
+        if item[0] == "\\":  # two backslashes stand for one; an odd one out makes the bracket plain text
             backslashes, item = len(item) - 1, item[-1]
             items.append((True, "\\" * (backslashes // 2)))
             if backslashes % 2:

@@ -35,7 +35,7 @@ class FeedForward(nn.Module):
 
 
 class BasicTransformerBlock(nn.Module):
-    """Self-attention, cross-attention, feed-forward: each reads its input normalised, and adds its output to it."""
+    """Self-attention, cross-attention, feed-forward: each reads a normalised copy of x and adds its output to x."""
 
     def __init__(self, width: int, heads: int, context_width: int):
         super().__init__()
@@ -55,7 +55,7 @@ class BasicTransformerBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """`depth` transformer blocks between two linear maps; the result is added to the input.
 
-    (Stable Diffusion 1's files hold the linear maps as 1x1 convolutions, which compute the same.)
+    (Stable Diffusion 1's files hold the linear maps as 1x1 convolutions, which compute the same thing.)
     """
 
     def __init__(self, channels: int, heads: int, depth: int, context_width: int, groups: int):

@@ -12,8 +12,9 @@ Two operations are not local:
   different colours. So they are measured once, on a version of the whole image made small by leaving out positions, and
   used for every tile.
 
-This is an approximation: the statistics are those of a part of the positions, and the encoder's attention, which comes
-last, still sees only its tile. The remaining differences are blended where tiles overlap, so no seams are visible.
+This is an approximation: the statistics are measured at only some of the positions, and the encoder's attention, which
+comes last, still sees only its tile. The remaining differences are blended where tiles overlap, so no seams are
+visible.
 
 The idea of measuring GroupNorm's statistics on a small version is from "Tiled VAE" (its fast mode), an extension by
 pkuliyi2015 of AUTOMATIC1111's web interface. In diffusers, every tile has its own statistics.
@@ -33,7 +34,7 @@ from ldm.nn.hooks import add_hook
 from ldm.vae.vae import VAE
 
 # In latent pixels, along each side. A latent of 128 x 128 (1024 x 1024 pixels in Stable Diffusion) is split into nine
-# tiles of 56; tiles of 64 would be nine, too, and a third larger.
+# tiles of 56; with tiles of 64 there would be nine, too, each a third larger.
 TILE = 56
 OVERLAP = 16
 
@@ -54,8 +55,9 @@ def blend_weights(starts: list[int], length: int, tile: int, overlap: int) -> li
 
     $$w_k(x) = \frac{r(x - x_k)}{\sum_j r(x - x_j)}, \qquad r(i) = \min(i + 1,\; n - i,\; \mathrm{overlap})$$
 
-    The trapezoid r is smallest at the edges of a tile of $n$ positions, where it lacks its surroundings and is least
-    accurate, and 0 outside. An overlap of 0 counts as 1. At the image's own edge there is only one tile, with weight 1.
+    The trapezoid r is 0 outside a tile of $n$ positions and smallest at its edges, where the tile lacks its
+    surroundings and is least accurate. An overlap of 0 counts as 1. At the image's own edge there is only one tile,
+    with weight 1.
     """
     tile = min(tile, length)
     rise = torch.arange(1, tile + 1, dtype=torch.float64, device="cpu")

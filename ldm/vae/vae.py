@@ -53,7 +53,7 @@ class VAE(nn.Module):
     scale, by diffusers' `scaling_factor` for example, and sometimes forgets.)
 
     Inputs are cast to the VAE's own dtype, and outputs have that dtype. Some VAEs overflow in float16; those run in
-    float32 beside a U-Net in float16.
+    float32 alongside a U-Net in float16.
     """
 
     def __init__(self, config: VAEConfig):

@@ -1,8 +1,8 @@
 r"""Euler ancestral ("Euler a"): steps below the target noise level, then adds noise back up to it.
 
-How far below? Just so far that the step has the mean and variance of $q(x' \mid x_t, x_0)$, DDPM's step ("ancestral"
-sampling). As in DDPM, fresh noise overwrites earlier errors; and the image does not converge: with more steps it
-becomes a different image. It is DDIM with eta = 1, at Euler's levels.
+How far below? Just far enough that the step has the mean and variance of $q(x' \mid x_t, x_0)$, DDPM's step
+("ancestral" sampling). As in DDPM, fresh noise overwrites earlier errors; and the image does not converge: with more
+steps it becomes a different image. It is DDIM with eta = 1, at Euler's levels.
 
 Source: k-diffusion's `sample_euler_ancestral`; the variance is that of Ho et al. 2020, eq. 7.
 """

@@ -35,7 +35,7 @@ from ldm.errors import LdmError
 class Sampler:
     """A sampler and its default levels."""
 
-    # The name as in the program ComfyUI (but `plms` is ours); with "_karras", its scheduler "karras".
+    # The name in ComfyUI (except `plms`, which is ours); "_karras" stands for its scheduler "karras".
     name: str
     label: str  # the name in AUTOMATIC1111's web interface
     description: str
