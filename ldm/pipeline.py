@@ -137,6 +137,8 @@ class LatentDiffusion(nn.Module):
         if size is None:
             size = (defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor)
         strength = pick_strength(init, strength, mask, keep_pixels)
+        if output == "latent" and keep_pixels:
+            raise LdmError('keep_pixels with output="latent", which has no pixels; leave one of the two out')
         count = count_images(batch, prompts=prompt, negatives=negative, seeds=seed, latents=latents)
         levels = self.levels(sampler, steps, strength, spacing)
         noise_fn = self.noise_source(pick_seeds(seed, count), size)

@@ -20,6 +20,9 @@ from tests.small import CONFIG, TOKENIZER
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 
 
+MASKED = {"init": Image.new("RGB", (16, 16), "red"), "mask": Image.new("L", (16, 16), 255)}
+
+
 @pytest.fixture
 def model(randomise):
     return randomise(LatentDiffusion(CONFIG, TOKENIZER)).requires_grad_(False).double()
@@ -66,6 +69,7 @@ def test_each_image_has_a_negative_prompt_of_its_own(model, long_prompt):
         ({"latents": torch.zeros(1, 3, 8, 8)}, r"shape \[1, 3, 8, 8\]; expected \[1, 4, 8, 8\]"),
         ({"eta": 0.5, "sampler": "euler"}, "eta=0.5 with Euler, which has no eta"),
         ({"eta": 1.5, "sampler": "ddim"}, "eta is 1.5"),
+        ({"output": "latent", "keep_pixels": True, **MASKED}, 'keep_pixels with output="latent"'),
         ({"steps": []}, "expected decreasing numbers"),
         ({"steps": [500, 500]}, "expected decreasing numbers"),
         ({"steps": [1000, 1]}, "expected decreasing numbers between 999 and 0"),
