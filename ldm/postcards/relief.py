@@ -1,80 +1,98 @@
-r"""The background of a landscape: snow-capped mountains, green hills, or nothing."""
+r"""The distance of a landscape: snow-capped mountains, green hills, or nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ldm.postcards.palette import WHITE, Colour, Light, mix
-from ldm.postcards.shapes import Canvas, ridge
+from ldm.postcards.canvas import Canvas, ridge
+from ldm.postcards.colour import Colour, Light, mix
+from ldm.postcards.scene import Scene
 
-ROCK: Colour = (116, 122, 178)
-GRASS: Colour = (112, 188, 88)
+_ROCKS: tuple[Colour, ...] = ((118, 124, 178), (140, 122, 132), (92, 120, 150), (98, 92, 132))
+_SNOW: tuple[Colour, Colour] = ((255, 255, 255), (186, 206, 244))  # in the light and in the shade
+
+
+def meadow_green(rng: np.random.Generator) -> Colour:
+    r"""The green of one drawing's grass: from a deep to a fresh green, and on to late summer's yellow."""
+    season = rng.uniform(0, 2)
+    if season < 1:
+        return mix((56, 134, 76), (112, 190, 78), season)
+    return mix((112, 190, 78), (196, 188, 84), (season - 1) * 0.8)
 
 
 def relief(
-    kind: str, canvas: Canvas, light: Light, horizon: float, sun_x: float, rng: np.random.Generator
+    scene: Scene,
+    canvas: Canvas,
+    light: Light,
+    horizon: float,
+    sun: tuple[float, float],
+    rng: np.random.Generator,
 ) -> None:
-    r"""Draw `kind` ("mountains", "hills" or "none") down to the horizon, leaving a gap for a low sun."""
-    if kind == "mountains":
-        _mountains(canvas, light, horizon, sun_x, rng)
-    elif kind == "hills":
-        _hills(canvas, light, horizon, rng)
+    r"""Draw the scene's relief down to the horizon, leaving a gap for a low sun."""
+    if scene.relief == "mountains":
+        with canvas.marked("mountains"):
+            _mountains(canvas, light, horizon, sun, rng)
+    elif scene.relief == "hills":
+        with canvas.marked("hills"):
+            _hills(canvas, light, horizon, rng)
 
 
-def _mountains(canvas: Canvas, light: Light, horizon: float, sun_x: float, rng: np.random.Generator) -> None:
-    far = (0.14, 0.50, 0.86)
-    near = (-0.02, 0.31, 0.69, 1.02)
-    for places, haze, top in ((far, 0.42, 0.17), (near, 0.05, 0.23)):
-        for place in places:
-            x = place + rng.uniform(-0.05, 0.05)
-            y = top + rng.uniform(-0.05, 0.04)
-            # The sun is above a valley, which is deeper if the sun is lower.
-            closeness = max(0.0, 1 - abs(x - sun_x) / 0.34)
-            y += closeness * (0.26 if light.sun_y > 0.25 else 0.12)
-            _peak(canvas, light, x, y, horizon + 0.03, haze, rng)
+def _mountains(
+    canvas: Canvas, light: Light, horizon: float, sun: tuple[float, float], rng: np.random.Generator
+) -> None:
+    r"""Two chains, one behind the other; the far one is paler, and a single high peak may stand out."""
+    rock = _ROCKS[rng.integers(len(_ROCKS))]
+    lit_left = 1 if sun[0] < 0.5 else -1
+    high, snow = rng.uniform(0.15, 0.36) * min(1.0, horizon / 0.5), rng.uniform(0.34, 0.66)
+    chief = rng.integers(4)
+    for chain, (count, haze) in enumerate(((4, 0.45), (3, 0.08))):
+        start = rng.uniform(-0.1, 0.1)
+        for i in range(count + 1):
+            x = start + i / count + rng.uniform(-0.05, 0.05)
+            tall = high * rng.uniform(0.75, 1.1) * (1.0 if chain else 1.25)
+            if chain and i == chief and abs(x - sun[0]) > 0.3:
+                tall *= 1.35
+            if abs(x - sun[0]) < 0.22:  # the sun stands over a valley
+                tall = min(tall, max(0.06, horizon - sun[1] - 0.06))
+            frame = canvas.at(x, horizon + 0.03, tall + 0.03, facing=lit_left)
+            _peak(frame, light, rock, haze, snow, rng)
 
 
 def _peak(
-    canvas: Canvas, light: Light, x: float, top: float, foot: float, haze: float, rng: np.random.Generator
+    frame: Canvas, light: Light, rock: Colour, haze: float, snow: float, rng: np.random.Generator
 ) -> None:
-    r"""One mountain: a lit left face, a shaded right face, and a zigzag cap of snow over both."""
-    height = foot - top
-    half = height * rng.uniform(0.66, 0.80)
-    fold = rng.uniform(0.02, 0.14) * half  # where the ridge between the two faces meets the ground
-    lit, shaded = light.on(ROCK, haze), light.on(mix(ROCK, (52, 44, 112), 0.55), haze)
-    canvas.shape([(x, top), (x - half, foot), (x + fold, foot)], lit)
-    canvas.shape([(x, top), (x + fold, foot), (x + half, foot)], shaded)
-    cap = 0.46
-    y, w, f = top + height * cap, half * cap, fold * cap
-    snow, blue = mix(light.bright(WHITE), light.middle, haze / 3), light.bright((188, 208, 244))
-    canvas.shape(
-        [
-            (x, top),
-            (x - w, y),
-            (x - w * 0.6, y - height * 0.07),
-            (x - w * 0.3, y + height * 0.06),
-            (x + f, y - 0.02),
-        ],
-        snow,
+    r"""A mountain one unit tall above the origin: a lit left face, a shaded right face, and a cap of snow over both."""
+    left, right, fold = rng.uniform(0.70, 0.95), rng.uniform(0.70, 0.95), rng.uniform(-0.05, 0.22)
+    cap = snow + rng.uniform(-0.06, 0.06)
+    shaded = mix(rock, (44, 40, 104), 0.52)
+    ledge = (-left * cap, cap - 1)  # where the snow line meets the left edge
+    crease = (fold * cap, cap - 1 + 0.02)
+    frame.shape([(0, -1), (-left, 0), (fold, 0)], light.ground(rock, haze))
+    frame.shape([(0, -1), (fold, 0), (right, 0)], light.ground(shaded, haze))
+    bright, blue = (mix(light.vivid(c), light.middle, haze * 0.7) for c in _SNOW)
+    frame.shape(
+        [(0, -1), ledge, (-left * cap * 0.6, ledge[1] - 0.09), (-left * cap * 0.28, ledge[1] + 0.10), crease],
+        bright,
     )
-    canvas.shape(
+    frame.shape(
         [
-            (x, top),
-            (x + f, y - 0.02),
-            (x + w * 0.35, y + height * 0.07),
-            (x + w * 0.62, y - height * 0.06),
-            (x + w, y),
+            (0, -1),
+            crease,
+            (right * cap * 0.40, ledge[1] + 0.10),
+            (right * cap * 0.62, ledge[1] - 0.08),
+            (right * cap, ledge[1]),
         ],
-        mix(blue, light.middle, haze / 3),
+        blue,
     )
 
 
 def _hills(canvas: Canvas, light: Light, horizon: float, rng: np.random.Generator) -> None:
-    for rise, haze, knots in ((0.25, 0.38, 5), (0.15, 0.10, 4)):
+    green = meadow_green(rng)
+    for rise, haze, knots in ((rng.uniform(0.18, 0.26), 0.40, 4), (rng.uniform(0.09, 0.15), 0.12, 3)):
         # Crests and dips alternate, starting with either, so the skyline is always clearly hilly.
         first = rng.integers(2)
         heights = [
-            horizon - rise + (0.11 if (i + first) % 2 else 0) + rng.uniform(-0.025, 0.025)
+            horizon - rise + (0.12 if (i + first) % 2 else 0) + rng.uniform(-0.025, 0.025)
             for i in range(knots + 1)
         ]
-        canvas.shape(ridge(heights, -0.1, 1.1), light.on(mix(GRASS, (60, 150, 80), 0.4 - haze), haze))
+        canvas.shape(ridge(heights, -0.1, 1.1), light.ground(green, haze))

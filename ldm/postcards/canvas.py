@@ -1,4 +1,4 @@
-r"""The canvas: flat outlined shapes in unit coordinates, which can be moved, scaled and rotated as a group.
+r"""The canvas: flat shapes in unit coordinates, which can be moved, scaled, rotated and mirrored as a group.
 
 x runs from 0 (left) to 1 (right) and y from 0 (top) to 1 (bottom) whatever the size in pixels, so a scene looks the
 same at every size. A boat or a face is drawn around its own origin; `Canvas.at` puts it in place.
@@ -6,14 +6,15 @@ same at every size. A boat or a face is drawn around its own origin; `Canvas.at`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import cos, sin
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
-from ldm.postcards.palette import INK, Colour, Real, rgb
+from ldm.postcards.colour import INK, Colour, Real, rgb
 
 Points = Sequence[tuple[Real, Real]] | np.ndarray
 
@@ -40,25 +41,30 @@ def smooth(points: Points) -> np.ndarray:
     return np.einsum("sk,nkx->nsx", _SPLINE, around).reshape(-1, 2)
 
 
-def ridge(heights: Sequence[Real], left: Real = -0.02, right: Real = 1.02) -> list[tuple[Real, Real]]:
+def ridge(heights: Sequence[Real], left: Real = -0.02, right: Real = 1.02) -> np.ndarray:
     r"""The area below a smooth skyline through evenly spaced heights, down to the lower edge of the image."""
     at = np.linspace(0, len(heights) - 1, 8 * len(heights))
     low = np.minimum(at.astype(int), len(heights) - 2)
     ease = (1 - np.cos(np.pi * (at - low))) / 2
     h = np.asarray(heights, float)
-    y = h[low] * (1 - ease) + h[low + 1] * ease
-    x = np.linspace(left, right, len(at))
-    return [*zip(x.tolist(), y.tolist(), strict=True), (right, 1.02), (left, 1.02)]
+    skyline = np.stack([np.linspace(left, right, len(at)), h[low] * (1 - ease) + h[low + 1] * ease], axis=1)
+    return np.concatenate([skyline, [(right, 1.02), (left, 1.02)]])
 
 
-def mirrored(points: Points) -> list[tuple[Real, Real]]:
-    r"""The points with left and right exchanged."""
-    return [(-x, y) for x, y in points]
+@dataclass(frozen=True)
+class Box:
+    r"""Where the thing that `word` names is: its left, top, right and lower edge, in [0, 1]."""
+
+    word: str
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 @dataclass(frozen=True)
 class Canvas:
-    r"""A square RGB image with a brush and a coordinate frame (origin, scale, tilt).
+    r"""A square RGB image with a brush and a coordinate frame (origin, scale, tilt, mirrored or not).
 
     `alpha` is in [0, 255]. Widths and radii are in units of the frame. Drawing modifies `image` in place.
     """
@@ -69,17 +75,38 @@ class Canvas:
     y: Real = 0.0
     scale: Real = 1.0
     tilt: Real = 0.0  # radians, clockwise
+    facing: int = 1  # -1 if left and right are exchanged
+    boxes: list[Box] | None = None  # where `marked` writes; None if nobody asks for boxes
 
-    def at(self, x: Real, y: Real, scale: Real = 1.0, tilt: Real = 0.0) -> Canvas:
+    def at(self, x: Real, y: Real, scale: Real = 1.0, tilt: Real = 0.0, facing: int = 1) -> Canvas:
         r"""The same canvas with its origin at (x, y) and with a unit of `scale` current units."""
         px, py = self._place([(x, y)])[0] / self.image.width
-        return replace(self, x=px, y=py, scale=self.scale * scale, tilt=self.tilt + tilt)
+        return replace(
+            self,
+            x=float(px),
+            y=float(py),
+            scale=self.scale * scale,
+            tilt=self.tilt + tilt * self.facing,
+            facing=self.facing * facing,
+        )
+
+    @contextmanager
+    def marked(self, word: str) -> Iterator[None]:
+        r"""Record the box of everything that is drawn inside the `with` block."""
+        if self.boxes is None:
+            yield
+            return
+        before = self.image.copy()
+        yield
+        found = ImageChops.difference(before, self.image).getbbox()
+        if found:
+            self.boxes.append(Box(word, *(edge / self.image.width for edge in found)))
 
     def shape(
         self, points: Points, colour: Colour, outline: Real = 0, ink: Colour = INK, alpha: int | None = None
     ) -> None:
         r"""A filled polygon; `outline` is the width of the line centred on its edge (0 for none)."""
-        placed = list(map(tuple, self._place(points)))
+        placed = list(map(tuple, self._place(points).tolist()))
         self.brush.polygon(placed, fill=rgb(colour, alpha))
         if outline:
             width = self._pixels(outline)
@@ -106,7 +133,7 @@ class Canvas:
 
     def stroke(self, points: Points, colour: Colour, width: Real, alpha: int | None = None) -> None:
         r"""A line through the points, with round ends unless it is translucent."""
-        placed = list(map(tuple, self._place(points)))
+        placed = list(map(tuple, self._place(points).tolist()))
         pixels = self._pixels(width)
         self.brush.line(placed, fill=rgb(colour, alpha), width=pixels, joint="curve")
         if alpha is None:
@@ -115,7 +142,7 @@ class Canvas:
                 self.brush.ellipse([x - r, y - r, x + r, y + r], fill=rgb(colour))
 
     def _place(self, points: Points) -> np.ndarray:
-        p = np.asarray(points, float) * self.scale
+        p = np.asarray(points, float) * (self.scale * self.facing, self.scale)
         if self.tilt:
             c, s = cos(self.tilt), sin(self.tilt)
             p = p @ np.array([[c, s], [-s, c]])
@@ -142,6 +169,6 @@ def gradient(stops: Sequence[tuple[Real, Colour]], size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.NEAREST)
 
 
-def canvas_on(image: Image.Image) -> Canvas:
+def canvas_on(image: Image.Image, boxes: list[Box] | None = None) -> Canvas:
     r"""A canvas that draws on this RGB image."""
-    return Canvas(image, ImageDraw.Draw(image, "RGBA"))
+    return Canvas(image, ImageDraw.Draw(image, "RGBA"), boxes=boxes)

@@ -1,0 +1,219 @@
+r"""Colours: how to mix them, and how the light of each time of day and each weather changes them.
+
+A colour is (red, green, blue) with values in [0, 255]; they stay floats until they are drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+Real = int | float  # the runtime type checker does not accept an int as `float`
+Colour = tuple[Real, Real, Real]
+
+WHITE: Colour = (255, 255, 255)
+INK: Colour = (46, 36, 52)  # a warm near-black, softer than black
+SNOW: Colour = (240, 246, 255)
+
+# The colours that captions name.
+PAINT: dict[str, Colour] = {
+    "red": (224, 48, 54),
+    "orange": (248, 136, 36),
+    "yellow": (255, 212, 56),
+    "green": (44, 164, 84),
+    "teal": (32, 170, 172),
+    "blue": (52, 106, 224),
+    "purple": (136, 76, 200),
+    "pink": (250, 140, 190),
+    "white": (252, 250, 244),
+    "black": (50, 48, 60),
+}
+
+FUR: dict[str, Colour] = {
+    "brown": (146, 92, 58),
+    "black": (66, 64, 78),
+    "white": (250, 247, 242),
+    "grey": (150, 158, 174),
+    "golden": (238, 164, 62),
+}
+
+
+def mix(a: Colour, b: Colour, weight: Real) -> Colour:
+    r"""(1 - weight) a + weight b, for weight in [0, 1]."""
+    return tuple(x + (y - x) * weight for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
+
+
+def rgb(colour: Colour, alpha: int | None = None) -> tuple[int, ...]:
+    r"""The integers in [0, 255] that Pillow expects; `alpha` below 255 makes the colour translucent."""
+    whole = tuple(max(0, min(255, round(value))) for value in colour)
+    return whole if alpha is None else (*whole, alpha)
+
+
+def darker(colour: Colour, weight: Real = 0.3) -> Colour:
+    r"""The colour in shade: a step towards ink; light colours take a smaller step."""
+    return mix(colour, INK, weight if sum(colour) < 690 else weight * 0.6)
+
+
+@dataclass(frozen=True)
+class Light:
+    r"""The light of one moment: the sky's three bands, the sun or moon, and the tint of lit objects."""
+
+    zenith: Colour
+    middle: Colour
+    horizon: Colour
+    sun: Colour
+    glow: Colour
+    cloud: Colour
+    tint: Colour  # each channel of a lit colour is multiplied by this / 255
+    ambient: Colour  # and this is added
+    sun_y: Real  # height of the sun's centre above the horizon, as a share of the sky
+    snow: Real = 0  # the share of snow on the ground
+
+    def on(self, colour: Colour, haze: Real = 0) -> Colour:
+        r"""How `colour` looks in this light, fading into the sky as `haze` goes from 0 to 1."""
+        lit = tuple(c * t / 255 + a for c, t, a in zip(colour, self.tint, self.ambient, strict=True))
+        return mix(lit, mix(self.middle, self.horizon, 0.5), haze)  # type: ignore[arg-type]
+
+    def ground(self, colour: Colour, haze: Real = 0) -> Colour:
+        r"""How a surface of that colour looks, which may lie under snow."""
+        return self.on(mix(colour, SNOW, self.snow), haze)
+
+    def vivid(self, colour: Colour) -> Colour:
+        r"""How `colour` looks on things that must keep it: objects whose colour a caption names, snow, foam."""
+        return mix(self.on(colour), colour, 0.62)
+
+
+# Each time of day is a range, from its first moment to its last; a drawing picks a moment.
+MOMENTS: dict[str, tuple[Light, Light]] = {
+    "sunrise": (
+        Light(
+            zenith=(50, 58, 136),
+            middle=(178, 112, 176),
+            horizon=(255, 176, 152),
+            sun=(255, 230, 190),
+            glow=(255, 186, 176),
+            cloud=(232, 150, 188),
+            tint=(134, 118, 168),
+            ambient=(22, 10, 26),
+            sun_y=0.10,
+        ),
+        Light(
+            zenith=(170, 220, 250),
+            middle=(255, 228, 214),
+            horizon=(255, 246, 200),
+            sun=(255, 252, 222),
+            glow=(255, 250, 214),
+            cloud=(255, 238, 232),
+            tint=(255, 244, 228),
+            ambient=(26, 20, 18),
+            sun_y=0.45,
+        ),
+    ),
+    "day": (
+        Light(
+            zenith=(12, 84, 200),
+            middle=(58, 144, 236),
+            horizon=(160, 212, 250),
+            sun=(255, 224, 66),
+            glow=(255, 250, 206),
+            cloud=(255, 255, 255),
+            tint=(226, 234, 250),
+            ambient=(0, 0, 0),
+            sun_y=0.86,
+        ),
+        Light(
+            zenith=(132, 208, 236),
+            middle=(188, 232, 240),
+            horizon=(244, 250, 236),
+            sun=(255, 236, 120),
+            glow=(255, 252, 224),
+            cloud=(255, 255, 255),
+            tint=(255, 254, 240),
+            ambient=(26, 26, 12),
+            sun_y=0.62,
+        ),
+    ),
+    "sunset": (
+        Light(
+            zenith=(150, 116, 160),
+            middle=(252, 152, 86),
+            horizon=(255, 218, 112),
+            sun=(255, 232, 110),
+            glow=(255, 206, 100),
+            cloud=(255, 168, 120),
+            tint=(252, 196, 140),
+            ambient=(24, 10, 8),
+            sun_y=0.38,
+        ),
+        Light(
+            zenith=(40, 16, 70),
+            middle=(160, 32, 82),
+            horizon=(244, 92, 46),
+            sun=(252, 70, 40),
+            glow=(255, 120, 60),
+            cloud=(206, 66, 96),
+            tint=(112, 74, 98),
+            ambient=(18, 2, 16),
+            sun_y=0.05,
+        ),
+    ),
+    "night": (
+        Light(
+            zenith=(30, 54, 136),
+            middle=(66, 108, 186),
+            horizon=(136, 172, 222),
+            sun=(255, 250, 220),
+            glow=(150, 176, 230),
+            cloud=(84, 110, 176),
+            tint=(144, 164, 206),
+            ambient=(10, 20, 58),
+            sun_y=0.80,
+        ),
+        Light(
+            zenith=(4, 6, 24),
+            middle=(14, 18, 54),
+            horizon=(36, 40, 90),
+            sun=(248, 238, 200),
+            glow=(80, 84, 150),
+            cloud=(34, 40, 84),
+            tint=(74, 84, 128),
+            ambient=(6, 8, 30),
+            sun_y=0.60,
+        ),
+    ),
+}
+
+# What a weather mixes into the sky (colour by day, colour at night, share at the zenith, share at the horizon),
+# how much light it leaves, and the snow it puts on the ground.
+_CLOUDS: dict[str, tuple[Colour, Colour, Real, Real, Real, Real]] = {
+    "rain": ((104, 120, 142), (28, 34, 54), 0.74, 0.36, 0.76, 0.0),
+    "snow": ((196, 206, 224), (52, 60, 92), 0.62, 0.26, 0.94, 0.86),
+    "fog": ((222, 226, 230), (84, 92, 120), 0.56, 0.50, 0.92, 0.0),
+}
+
+
+def light_at(time: str, weather: str, moment: Real) -> Light:
+    r"""The light at a `moment` in [0, 1] of a time of day, under a weather."""
+    first, last = MOMENTS[time]
+    light = Light(
+        **{f.name: _between(getattr(first, f.name), getattr(last, f.name), moment) for f in fields(Light)}
+    )
+    if weather not in _CLOUDS:
+        return light
+    by_day, by_night, above, below, left, snow = _CLOUDS[weather]
+    grey = by_night if time == "night" else by_day
+    return replace(
+        light,
+        zenith=mix(light.zenith, grey, above),
+        middle=mix(light.middle, grey, above),
+        horizon=mix(light.horizon, grey, below),
+        glow=mix(light.glow, grey, 0.5),
+        cloud=mix(light.cloud, grey, 0.6),
+        tint=mix((0, 0, 0), light.tint, left),
+        snow=snow,
+    )
+
+
+def _between(a: Colour | Real, b: Colour | Real, weight: Real) -> Colour | Real:
+    if isinstance(a, tuple):
+        return mix(a, b, weight)  # type: ignore[arg-type]
+    return a + (b - a) * weight  # type: ignore[operator]

@@ -1,0 +1,148 @@
+r"""What is true of a scene, in two forms: answers to fixed questions, and a set of short facts.
+
+A judge learns to answer the questions (`labels`) from drawings. What a caption or a person asks for is a set of facts
+("2 boat", "red boat", "dog glasses"); `facts` says which of them follow from a set of answers, whether a scene gave
+them or a judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ldm.postcards.scene import (
+    ANIMALS,
+    COLOURLESS,
+    COLOURS,
+    FURS,
+    GARMENTS,
+    PLACES,
+    RELIEFS,
+    SLOTS,
+    STYLES,
+    THINGS,
+    TIMES,
+    WALLS,
+    WEATHERS,
+    Animal,
+    Scene,
+)
+
+_WHICH = ("first", "second")  # the animals, from the left
+_YES_NO = ("yes", "no")
+
+
+def _questions() -> dict[str, tuple[str, ...]]:
+    asked: dict[str, tuple[str, ...]] = {
+        "place": (*PLACES, "wall"),
+        "style": STYLES,
+        "relief": RELIEFS,
+        "time": TIMES,
+        "weather": WEATHERS,
+        "sun": ("left", "right", "hidden"),
+        "wall": WALLS,
+        "uniform wall": _YES_NO,
+        "animals": ("0", "1", "2"),
+        "eyes match": _YES_NO,
+    }
+    for kind in THINGS:
+        asked[kind] = ("0", "1") if kind == "waterfall" else ("0", "1", "2", "3")
+        asked[f"{kind} side"] = SLOTS
+        if kind not in COLOURLESS:
+            asked[f"{kind} colour"] = (*COLOURS, "several")
+    for which in _WHICH:
+        asked |= {f"{which} animal": ANIMALS, f"{which} fur": FURS, f"{which} side": SLOTS}
+        for garment in GARMENTS:
+            asked[f"{which} {garment}"] = _YES_NO if garment in COLOURLESS else ("no", *COLOURS)
+    return asked
+
+
+# Each question with its possible answers.
+QUESTIONS = _questions()
+
+
+def labels(scene: Scene, flaw: str = "") -> dict[str, str]:
+    r"""The right answer to every question that makes sense for the scene; `flaw` is what `draw` was given."""
+    told = {"style": scene.style, "animals": str(len(scene.animals))}
+    if scene.place:
+        told |= {"place": scene.place, "relief": scene.relief, "time": scene.time, "weather": scene.weather}
+        told["sun"] = scene.sun if scene.sun_is_visible else "hidden"
+        for kind in THINGS:
+            told |= _about_things(scene, kind)
+    else:
+        told |= {
+            "place": "wall",
+            "wall": scene.wall,
+            "uniform wall": "no" if flaw == "mottled wall" else "yes",
+        }
+    if scene.animals:
+        told["eyes match"] = "no" if flaw == "odd eyes" else "yes"
+    for which, animal in zip(_WHICH, sorted(scene.animals, key=lambda a: a.slot), strict=False):
+        told |= _about_animal(which, animal)
+    return told
+
+
+def _about_things(scene: Scene, kind: str) -> dict[str, str]:
+    found = [thing for thing in scene.things if thing.kind == kind]
+    told = {kind: str(len(found))}
+    if len(found) == 1:
+        told[f"{kind} side"] = SLOTS[found[0].slot]
+    if found and kind not in COLOURLESS:
+        colours = {thing.colour for thing in found}
+        told[f"{kind} colour"] = "several" if len(colours) > 1 else colours.pop()
+    return told
+
+
+def _about_animal(which: str, animal: Animal) -> dict[str, str]:
+    told = {f"{which} animal": animal.kind, f"{which} fur": animal.fur, f"{which} side": SLOTS[animal.slot]}
+    worn = {garment.kind: garment.colour or "yes" for garment in animal.wears}
+    return told | {f"{which} {kind}": worn.get(kind, "no") for kind in GARMENTS}
+
+
+def facts(told: Mapping[str, str]) -> frozenset[str]:
+    r"""All facts that follow from answers to the questions, of which those that make no sense are ignored.
+
+    Of a place: "lake", "mountains", "sunrise", "rain", "watercolour", "sun left"; "wall", "red wall". Of things:
+    "boat", "no boat", "2 boat" (exactly two), "red boat", "boat left", "boat left of house". Of animals: "dog",
+    "no dog", "2 dog", "2 animals", "brown dog", "dog left", "dog left of cat", "dog hat", "dog red hat",
+    "brown dog hat", "dog no hat".
+    """
+    true = {told["style"]}
+    if told["place"] == "wall":
+        true |= {"wall", f"{told['wall']} wall"} | {f"no {kind}" for kind in THINGS}
+        sides: dict[str, str] = {}
+    else:
+        true |= {told[name] for name in ("place", "relief", "time", "weather")}
+        true.add(f"sun {told['sun']}")
+        sides = {
+            kind: told[f"{kind} side"] for kind in THINGS if told[kind] == "1" and f"{kind} side" in told
+        }
+        for kind in THINGS:
+            true |= {f"no {kind}"} if told[kind] == "0" else {kind, f"{told[kind]} {kind}"}
+            if told[kind] != "0" and told.get(f"{kind} colour", "several") != "several":
+                true.add(f"{told[f'{kind} colour']} {kind}")
+    count = int(told["animals"])
+    present = [told[f"{which} animal"] for which in _WHICH[:count]]
+    true |= {f"{count} animals"} | {f"no {kind}" for kind in ANIMALS if kind not in present}
+    for which, kind in zip(_WHICH, present, strict=False):
+        true |= {kind, f"{present.count(kind)} {kind}"} | _animal_facts(told, which, kind)
+        if present.count(kind) == 1:
+            sides[kind] = told[f"{which} side"]
+    true |= {f"{kind} {side}" for kind, side in sides.items()}
+    for kind, side in sides.items():
+        others = (k for k, s in sides.items() if SLOTS.index(s) > SLOTS.index(side))
+        true |= {f"{kind} left of {other}" for other in others}
+    return frozenset(true)
+
+
+def _animal_facts(told: Mapping[str, str], which: str, kind: str) -> set[str]:
+    fur = told[f"{which} fur"]
+    true = {f"{fur} {kind}"}
+    for garment in GARMENTS:
+        worn = told[f"{which} {garment}"]
+        if worn == "no":
+            true.add(f"{kind} no {garment}")
+        else:
+            true |= {f"{kind} {garment}", f"{fur} {kind} {garment}"}
+            if worn != "yes":
+                true.add(f"{kind} {worn} {garment}")
+    return true

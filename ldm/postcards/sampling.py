@@ -1,0 +1,169 @@
+r"""Which scenes there are and how often: a random scene, with the held-out combinations kept out of training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from ldm.errors import LdmError
+from ldm.postcards.facts import facts, labels
+from ldm.postcards.scene import (
+    ANIMALS,
+    COLOURLESS,
+    COLOURS,
+    FURS,
+    GARMENTS,
+    PLACES,
+    PLACES_WITH_WATER,
+    POSES,
+    RELIEFS,
+    STYLES,
+    SUBJECTS,
+    THINGS,
+    TIMES,
+    WALLS,
+    WEATHERS,
+    Animal,
+    Garment,
+    Scene,
+    Thing,
+)
+
+# A scene of which all facts of one of these sets are true is never trained on. The model sees each fact many times but
+# never the whole set, so generating such a scene shows that it composes rather than memorises.
+HELD_OUT = (
+    {"desert", "house", "night"},
+    {"sea", "balloon", "night"},
+    {"forest", "mountains", "sunset"},
+    {"meadow", "waterfall", "sunrise"},
+    {"lake", "boat", "rain"},
+    {"desert", "snow"},
+    {"sea", "rainbow", "sunset"},
+    {"forest", "watercolour", "night"},
+    {"3 boat", "red boat"},
+    {"2 house", "white house"},
+    {"3 balloon", "yellow balloon"},
+    {"purple flower", "meadow"},
+    {"cat", "orange wall"},
+    {"bear", "pink wall"},
+    {"rabbit", "teal wall"},
+    {"cat", "desert"},
+    {"dog", "rain"},
+    {"rabbit", "rabbit green scarf"},
+    {"bear", "bear glasses", "bear hat"},
+    {"black dog", "dog red hat"},
+    {"2 dog", "dog scarf"},
+    {"2 cat", "lake"},
+)
+
+_SPLITS = ("train", "held_out")
+_LANDSCAPES = 0.6
+_STYLES = (0.80, 0.10, 0.10)
+_AT_NIGHT = (0.76, 0.08, 0.08, 0.08, 0.0)  # there is no rainbow at night
+_BY_DAY = (0.66, 0.08, 0.08, 0.08, 0.10)
+_WORN = (0.30, 0.42, 0.28)  # none, one, two garments
+_OBJECTS = (0.16, 0.40, 0.26, 0.18)  # none to three
+
+Word = TypeVar("Word")
+
+
+def held_out(scene: Scene) -> bool:
+    r"""Whether the scene contains a held-out set (see `HELD_OUT`); training never sees such a scene."""
+    true = facts(labels(scene))
+    return any(combination <= true for combination in HELD_OUT)
+
+
+def sample_scene(
+    rng: np.random.Generator, split: str = "train", subjects: Collection[str] = SUBJECTS
+) -> Scene:
+    r"""A random scene.
+
+    `split` is "train" (no held-out combination) or "held_out" (at least one); `subjects` restricts the places and
+    animals. Raises LdmError for an unknown split or subject, or if there are no subjects.
+    """
+    if split not in _SPLITS:
+        raise LdmError(f"split {split!r}: expected one of {', '.join(map(repr, _SPLITS))}")
+    if unknown := sorted(set(subjects).difference(SUBJECTS)):
+        raise LdmError(f"subjects {', '.join(unknown)}: expected some of {', '.join(SUBJECTS)}")
+    places, animals = ([s for s in group if s in subjects] for group in (PLACES, ANIMALS))
+    if not places and not animals:
+        raise LdmError(f"no subjects: expected some of {', '.join(SUBJECTS)}")
+    for _ in range(10_000):
+        outdoors = bool(places) and (not animals or rng.random() < _LANDSCAPES)
+        scene = arranged(_landscape(places, animals, rng) if outdoors else _before_a_wall(animals, rng), rng)
+        if held_out(scene) == (split == "held_out"):
+            return scene
+    raise LdmError(f"no {split} scene shows {', '.join(sorted(subjects))}: expected other subjects")
+
+
+def arranged(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""The same things, placed at random: their slots, the animals' poses, and the side of the sun.
+
+    A caption seldom names these, so drawings of one scene arranged anew are drawings of one caption. Things and animals
+    take different slots on the ground, balloons different slots of the sky.
+    """
+    sky, ground = rng.permutation(3).tolist(), rng.permutation(3).tolist()
+    if len(scene.animals) == 2:  # the middle stays free
+        ground = [*pick(((0, 2), (2, 0)), rng), 1]
+    elif scene.wall:
+        ground = [pick((0, 1, 2), rng, (0.2, 0.6, 0.2))]
+    together = pick(POSES[:2], rng)
+    animals = []
+    for animal in scene.animals:
+        if scene.place:
+            pose = pick(POSES[1:], rng)
+        else:
+            pose = pick(POSES, rng, (0.6, 0.25, 0.15)) if len(scene.animals) == 1 else together
+        animals.append(replace(animal, slot=ground.pop(0), pose=pose))
+    things = [replace(t, slot=(sky if t.kind == "balloon" else ground).pop(0)) for t in scene.things]
+    return replace(
+        scene,
+        sun=pick(("left", "right"), rng) if scene.place else "",
+        things=tuple(sorted(things, key=lambda t: (THINGS.index(t.kind), t.slot))),
+        animals=tuple(sorted(animals, key=lambda a: a.slot)),
+    )
+
+
+def _before_a_wall(kinds: Sequence[str], rng: np.random.Generator) -> Scene:
+    wall, style, count = pick(WALLS, rng), pick(STYLES, rng, _STYLES), 1 + (rng.random() < 0.3)
+    return Scene(wall=wall, style=style, animals=tuple(_animal(kinds, rng) for _ in range(count)))
+
+
+def _landscape(places: Sequence[str], kinds: Sequence[str], rng: np.random.Generator) -> Scene:
+    place, relief, time = pick(places, rng), pick(RELIEFS, rng), pick(TIMES, rng)
+    weather = pick(WEATHERS, rng, _AT_NIGHT if time == "night" else _BY_DAY)
+    style = pick(STYLES, rng, _STYLES)
+    if style == "print" and weather in ("rain", "snow"):
+        style = "plain"  # black contours around a hundred drops or flakes would hide everything else
+    count, beasts = pick((0, 1, 2, 3), rng, _OBJECTS), 0
+    if kinds and count and rng.random() < 0.45:
+        beasts = 1 + (count > 1 and rng.random() < 0.35)
+    animals = tuple(_animal(kinds, rng) for _ in range(beasts))
+    allowed = [kind for kind in THINGS if kind != "boat" or place in PLACES_WITH_WATER]
+    things: list[Thing] = []
+    alike = rng.random() < 0.6  # often the things are two or three of a kind
+    for _ in range(count - beasts):
+        kind = things[0].kind if things and alike else pick(allowed, rng)
+        if kind == "waterfall" and things:  # there is at most one
+            continue
+        colour = things[0].colour if things and alike and rng.random() < 0.7 else pick(COLOURS, rng)
+        things.append(Thing(kind, "" if kind in COLOURLESS else colour, 0))
+    return Scene(place, relief, time, weather, "", "", style, tuple(things), animals)
+
+
+def _animal(kinds: Sequence[str], rng: np.random.Generator) -> Animal:
+    fur, count = pick(FURS, rng), pick((0, 1, 2), rng, _WORN)
+    worn = [GARMENTS[i] for i in sorted(rng.choice(len(GARMENTS), count, replace=False).tolist())]
+    colours = [colour for colour in COLOURS if colour != fur]  # a white scarf on white fur could not be seen
+    wears = tuple(Garment(kind, "" if kind in COLOURLESS else pick(colours, rng)) for kind in worn)
+    return Animal(pick(kinds, rng), fur, wears, "", 0)
+
+
+def pick(words: Sequence[Word], rng: np.random.Generator, weights: Sequence[float] | None = None) -> Word:
+    r"""One of the words, with equal probability or as `weights` say, which sum to 1."""
+    if weights is None:
+        return words[int(rng.integers(len(words)))]
+    return words[min(int(np.searchsorted(np.cumsum(weights), rng.random(), side="right")), len(words) - 1)]
