@@ -1,0 +1,53 @@
+r"""Postcards: the synthetic captioned images that the tiny model is trained on.
+
+A `Scene` says what a postcard shows. Reading order: `scene` (what there is), `facts` (what is true of a scene),
+`sampling` (a random scene), `draw` (rendering it), `plan`, `sentences` and the two grammars (describing it), `captions`
+(as people type it), `prompts` (written by hand), `series` (an endless numbered series), `sheet` (image grids). Needs
+numpy and Pillow only.
+"""
+
+from ldm.postcards.captions import (
+    DEMO_PROMPTS,
+    Caption,
+    caption,
+    caption_with_facts,
+    mistyped_caption,
+    vocabulary,
+    withheld_caption,
+)
+from ldm.postcards.draw import draw, draw_with_boxes
+from ldm.postcards.facts import QUESTIONS, facts, labels
+from ldm.postcards.prompts import handwritten
+from ldm.postcards.sampling import arranged, held_out, sample_scene
+from ldm.postcards.scene import SUBJECTS, Animal, Garment, Scene, Thing
+from ldm.postcards.series import Postcard, export, postcard
+from ldm.postcards.sheet import contact_sheet, grid
+
+__all__ = [
+    "DEMO_PROMPTS",
+    "QUESTIONS",
+    "SUBJECTS",
+    "Animal",
+    "Caption",
+    "Garment",
+    "Postcard",
+    "Scene",
+    "Thing",
+    "arranged",
+    "caption",
+    "caption_with_facts",
+    "contact_sheet",
+    "draw",
+    "draw_with_boxes",
+    "export",
+    "facts",
+    "grid",
+    "handwritten",
+    "held_out",
+    "labels",
+    "mistyped_caption",
+    "postcard",
+    "sample_scene",
+    "vocabulary",
+    "withheld_caption",
+]

@@ -1,21 +1,24 @@
-r"""Captions: describe a scene in English or French, in one of many wordings.
-
-A caption may leave attributes out, as people do. It rarely omits something visible, so what a caption does not
-mention is usually absent from the image. "none" and "nothing" are never put into words.
-"""
+r"""Captions: describe a scene in English or French, in one of many wordings, as people type them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import astuple
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from ldm.errors import LdmError
 from ldm.postcards import english, french
-from ldm.postcards.attributes import Landscape, Scene
+from ldm.postcards.facts import facts, labels
+from ldm.postcards.plan import plan
+from ldm.postcards.prompts import handwritten
+from ldm.postcards.scene import Scene
+from ldm.postcards.sentences import sentence
+from ldm.postcards.typed import as_typed, with_mistakes
 
 LANGUAGES = {"en": english, "fr": french}
+MAX_WORDS = 30
 
 # The demo prompts. No training caption equals one of them, so the model cannot have memorised them.
 DEMO_PROMPTS = (
@@ -27,84 +30,129 @@ DEMO_PROMPTS = (
     "un chien avec des lunettes",
 )
 
-# The synonym on the left is never used for a scene that has the attribute on the right. No training caption calls a
-# cat with glasses a kitten, though cats with glasses and kittens with hats are common. Evaluation asks for these pairs.
+# The word on the left is never used for a scene of which the fact on the right is true. No training caption calls a cat
+# with glasses a kitten, though cats with glasses and kittens with hats are common. Evaluation asks for these pairs.
 WITHHELD = (
     ("pond", "night"),
     ("woodland", "sunset"),
     ("ocean", "mountains"),
     ("prairie", "house"),
     ("cottage", "lake"),
-    ("sailboat", "hills"),
     ("dusk", "desert"),
     ("dawn", "meadow"),
     ("midday", "sea"),
-    ("kitten", "glasses"),
-    ("puppy", "hat"),
-    ("bunny", "blue"),
-    ("cub", "scarf"),
+    ("kitten", "cat glasses"),
+    ("puppy", "dog hat"),
+    ("bunny", "blue wall"),
+    ("cub", "bear scarf"),
     ("scarlet", "rabbit"),
+    ("ship", "sunset"),
+    ("cabin", "rain"),
+    ("mist", "lake"),
     ("étang", "sunset"),
     ("océan", "night"),
     ("pré", "mountains"),
-    ("voilier", "sunset"),
     ("chaumière", "night"),
     ("crépuscule", "lake"),
-    ("chiot", "glasses"),
-    ("chaton", "scarf"),
-    ("ourson", "hat"),
+    ("chiot", "dog glasses"),
+    ("chaton", "cat scarf"),
+    ("ourson", "bear hat"),
     ("mauve", "cat"),
+    ("navire", "rainbow"),
+    ("foulard", "rabbit"),
 )
 
-# How often a partial caption names each attribute; it always names the place or the animal.
-NAMED = {"relief": 0.97, "time": 0.97, "feature": 0.97, "fur": 0.60, "accessory": 0.97, "background": 0.60}
+
+@dataclass(frozen=True)
+class Caption:
+    r"""What somebody typed, the language, and the facts that the drawing must show (see `facts.py`)."""
+
+    text: str
+    language: str
+    facts: frozenset[str]
 
 
-def caption(scene: Scene, rng: np.random.Generator, language: str | None = None, partial: bool = True) -> str:
-    r"""Sample a caption of `scene`: at most 22 words, never one of `DEMO_PROMPTS`, never a `WITHHELD` wording.
+def caption(
+    scene: Scene,
+    rng: np.random.Generator,
+    language: str | None = None,
+    partial: bool = True,
+    mistakes: bool = True,
+) -> str:
+    r"""Sample a caption of `scene`: at most 30 words, never one of the demo or handwritten prompts, never `WITHHELD`.
 
-    `language` is "en", "fr" or None (either, with equal probability). With `partial`, attributes are left out at
-    random (see `NAMED`); without it, all are named. Raises LdmError for an unknown language.
+    `language` is "en", "fr" or None (either, with equal probability). Half of the captions are complete; with `partial`
+    the other half leaves things out (see `NAMED` in `plan.py`). `mistakes` allows typing mistakes in a tenth of them.
+    Raises LdmError for an unknown language.
     """
+    return caption_with_facts(scene, rng, language, partial, mistakes).text
+
+
+def caption_with_facts(
+    scene: Scene,
+    rng: np.random.Generator,
+    language: str | None = None,
+    partial: bool = True,
+    mistakes: bool = True,
+) -> Caption:
+    r"""As `caption`, and what it claims."""
     while True:
-        text = _draft(scene, rng, language, partial)
-        if not is_withheld(text, scene) and normalised(text) not in _DEMO:
-            return text
+        drafted = _draft(scene, rng, language, partial and rng.random() < 0.5)
+        if is_withheld(drafted.text, scene):
+            continue
+        text = as_typed(drafted.text, drafted.language, rng, mistakes)
+        if normalised(text) not in _never():
+            return Caption(text, drafted.language, drafted.facts)
 
 
-def withheld_caption(scene: Scene, rng: np.random.Generator, tries: int = 200) -> str | None:
+def withheld_caption(scene: Scene, rng: np.random.Generator, tries: int = 200) -> Caption | None:
     r"""A full caption of `scene` in a wording that training never used, or None if there is none."""
     drafts = (_draft(scene, rng, None, partial=False) for _ in range(tries))
-    return next((text for text in drafts if is_withheld(text, scene)), None)
+    return next((drafted for drafted in drafts if is_withheld(drafted.text, scene)), None)
+
+
+def mistyped_caption(scene: Scene, rng: np.random.Generator, language: str | None = None) -> Caption:
+    r"""A full caption of `scene` with typing mistakes that training never saw."""
+    drafted = _draft(scene, rng, language, partial=False)
+    wrong = with_mistakes(drafted.text, drafted.language, rng, withheld=True)
+    return Caption(wrong, drafted.language, drafted.facts)
 
 
 def is_withheld(text: str, scene: Scene) -> bool:
-    r"""Whether the text uses a synonym that is withheld from this scene."""
-    words, shown = set(re.findall(r"\w+", text.casefold())), astuple(scene)
-    return any(word in words and value in shown for word, value in WITHHELD)
+    r"""Whether the text uses a word, in the singular or plural, that is withheld from this scene."""
+    words = set(re.findall(r"\w+", text.casefold()))
+    found = [fact for word, fact in WITHHELD if words & {word, word + "s", word + "es"}]
+    return bool(found) and not facts(labels(scene)).isdisjoint(found)
 
 
 def normalised(text: str) -> str:
-    r"""The text in lower case with single spaces, the form in which captions are compared."""
-    return " ".join(text.casefold().split())
+    r"""The text in lower case without punctuation and with single spaces, the form in which captions are compared."""
+    return " ".join(re.findall(r"[\w'-]+", text.casefold()))
 
 
-def _draft(scene: Scene, rng: np.random.Generator, language: str | None, partial: bool) -> str:
+def vocabulary(language: str, count: int = 20_000) -> list[str]:
+    r"""The words of a language's captions, in alphabetical order, as `count` random captions show them."""
+    from ldm.postcards.sampling import sample_scene
+
+    rng, found = np.random.default_rng(0), set()
+    for _ in range(count):
+        found.update(normalised(_draft(sample_scene(rng), rng, language, partial=False).text).split())
+    return sorted(found)
+
+
+def _draft(scene: Scene, rng: np.random.Generator, language: str | None, partial: bool) -> Caption:
+    r"""A caption before it is typed."""
     if language is not None and language not in LANGUAGES:
         raise LdmError(f"language {language!r}: expected 'en', 'fr' or None")
-    grammar = LANGUAGES[language or ("en", "fr")[rng.integers(2)]]
-    if isinstance(scene, Landscape):
-        parts = (_named(scene, name, partial, rng) for name in ("relief", "time", "feature"))
-        return grammar.landscape(scene.place, *parts, rng)
-    parts = (_named(scene, name, partial, rng) for name in ("fur", "accessory", "background"))
-    return grammar.portrait(scene.animal, *parts, rng)
+    language = language or ("en", "fr")[rng.integers(2)]
+    while True:
+        planned = plan(scene, rng, partial)
+        text = sentence(planned, LANGUAGES[language], rng)
+        if len(text.split()) <= MAX_WORDS:
+            return Caption(text, language, planned.facts)
 
 
-def _named(scene: Scene, attribute: str, partial: bool, rng: np.random.Generator) -> str | None:
-    r"""The attribute's value if the caption names it, else None."""
-    value = getattr(scene, attribute)
-    left_out = partial and rng.random() >= NAMED[attribute]
-    return None if left_out or value in ("none", "nothing") else value
-
-
-_DEMO = frozenset(map(normalised, DEMO_PROMPTS))
+@cache
+def _never() -> frozenset[str]:
+    r"""The prompts that no training caption equals."""
+    return frozenset(map(normalised, (*DEMO_PROMPTS, *(prompt.text for prompt in handwritten()))))

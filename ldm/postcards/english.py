@@ -1,35 +1,21 @@
-r"""English captions: the words for each attribute and the ways to arrange them.
-
-A grammar function takes the attributes to name (None for one that is left out or that the scene does not have) and a
-random generator, and returns one phrase without a full stop.
-"""
+r"""English phrases: the words for each part of a plan, which `sentences.py` arranges."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ldm.postcards.phrases import join, pick, shuffled
+from ldm.postcards.plan import Group
+from ldm.postcards.words import join, maybe, pick
 
-MOODS = (
-    "serene",
-    "calm",
-    "quiet",
-    "peaceful",
-    "tranquil",
-    "silent",
-    "gentle",
-    "beautiful",
-    "lovely",
-    "pretty",
-)
+AND, WITH = "and", "with"
+
+MOODS = ("serene", "calm", "quiet", "peaceful", "tranquil", "silent", "beautiful", "lovely", "pretty", "wild")
 PLACES = {
-    "lake": ("lake", "lake", "lake", "pond"),
+    "lake": ("lake", "lake", "lake", "lake", "pond"),
     "forest": ("forest", "forest", "forest", "woodland", "wood", "pine forest"),
-    "sea": ("sea", "sea", "ocean", "seaside", "beach"),
-    "desert": ("desert", "desert", "desert", "sandy desert"),
-    "meadow": ("meadow", "meadow", "prairie", "flower meadow", "field of flowers"),
+    "sea": ("sea", "sea", "sea", "ocean", "beach", "seaside", "coast"),
+    "desert": ("desert", "desert", "desert", "sandy desert", "sand desert"),
+    "meadow": ("meadow", "meadow", "meadow", "prairie", "field", "green field", "pasture"),
 }
 RELIEFS = {
     "mountains": (
@@ -37,161 +23,186 @@ RELIEFS = {
         "snow-capped mountains",
         "snowy mountains",
         "mountains",
+        "mountains",
         "snow-capped peaks",
         "snow-covered mountains",
-        "snowy peaks",
+        "high mountains",
     ),
-    "hills": ("green hills", "green hills", "hills", "rolling hills", "gentle hills"),
+    "hills": ("green hills", "green hills", "hills", "hills", "rolling hills", "gentle hills"),
 }
-AROUND = ("surrounded by", "surrounded by", "with", "in front of", "below", "ringed by", "framed by")
+AROUND = ("surrounded by", "surrounded by", "with", "in front of", "below", "ringed by", "at the foot of", "near")
 TIMES = {
-    "sunrise": (
-        "at sunrise",
-        "at sunrise",
-        "at sunrise",
-        "at dawn",
-        "at daybreak",
-        "in the early morning",
-        "as the sun rises",
-    ),
-    "day": (
-        "by day",
-        "in daylight",
-        "at noon",
-        "at midday",
-        "in the daytime",
-        "on a sunny day",
-        "under a blue sky",
-    ),
-    "sunset": ("at sunset", "at sunset", "at sunset", "at dusk", "in the evening", "as the sun sets"),
-    "night": (
-        "at night",
-        "at night",
-        "at night",
-        "by night",
-        "by moonlight",
-        "under the moon",
-        "under the stars",
-        "at midnight",
-    ),
-}
+    "sunrise": ("at sunrise", "at sunrise", "at sunrise", "at dawn", "at daybreak", "in the early morning",
+                "as the sun rises", "in the morning", "at first light"),
+    "day": ("by day", "in daylight", "at noon", "at midday", "in the daytime", "during the day",
+            "in the afternoon"),
+    "sunset": ("at sunset", "at sunset", "at sunset", "at dusk", "in the evening", "as the sun sets",
+               "in the evening light", "at sundown"),
+    "night": ("at night", "at night", "at night", "by night", "by moonlight", "under the moon", "under the stars",
+              "at midnight", "in the moonlight", "after dark"),
+}  # fmt: skip
+SUNNY = ("on a sunny day", "under a blue sky", "in the sunshine", "in bright sunlight")  # a clear day
 MOMENTS = {
-    "sunrise": ("sunrise", "dawn", "daybreak"),
-    "day": ("midday", "blue sky", "daylight"),
-    "sunset": ("sunset", "dusk", "evening"),
-    "night": ("night", "moonlight", "starry night"),
+    "sunrise": ("sunrise", "sunrise", "dawn", "daybreak"),
+    "day": ("midday", "daylight", "day"),
+    "sunset": ("sunset", "sunset", "dusk", "evening"),
+    "night": ("night", "night", "moonlight", "starry night"),
 }
-FEATURES = {
-    "waterfall": ("waterfall", "waterfall", "waterfall", "cascade", "big waterfall"),
-    "boat": ("boat", "boat", "sailing boat", "sailboat", "little boat"),
-    "house": ("house", "house", "cottage", "little house", "cabin"),
-    "balloon": ("balloon", "hot-air balloon", "hot-air balloon", "air balloon"),
+WEATHERS = {
+    "rain": ("in the rain", "in the rain", "on a rainy day", "while it is raining", "in heavy rain"),
+    "snow": ("in the snow", "in the snow", "in winter", "while it is snowing", "under falling snow"),
+    "fog": ("in the fog", "in the fog", "in the mist", "in thick fog", "on a foggy day"),
+    "rainbow": ("with a rainbow", "with a rainbow", "under a rainbow", "and a rainbow"),
 }
-WHERE = {"waterfall": ("in",), "boat": ("on",), "house": ("in",), "balloon": ("over", "above")}
-WHERE_BY_WATER = {**WHERE, "waterfall": ("by",), "house": ("by", "near")}
+WEATHER_TAGS = {"rain": ("rain", "rainy"), "snow": ("snow", "winter"), "fog": ("fog", "mist"), "rainbow": ("rainbow",)}
+WET = {"rain": ("rainy",), "snow": ("wintry", "snow-covered"), "fog": ("foggy", "misty")}  # before a place
 
-CUTE = ("cute", "little", "happy", "friendly", "smiling", "sweet")
-ANIMALS = {
-    "dog": ("dog", "dog", "dog", "puppy", "doggy"),
-    "cat": ("cat", "cat", "cat", "kitten", "kitty"),
-    "rabbit": ("rabbit", "rabbit", "bunny", "hare"),
-    "bear": ("bear", "bear", "bear", "teddy bear", "bear cub"),
-}
-FURS = {
-    "brown": ("brown", "brown", "chocolate"),
-    "black": ("black", "black", "jet-black"),
-    "white": ("white", "white", "snow-white"),
-    "grey": ("grey", "gray", "silver"),
-    "golden": ("golden", "golden", "ginger"),
-    "cream": ("cream", "cream", "beige"),
-}
-ACCESSORIES = {
-    "glasses": ("glasses", "glasses", "glasses", "eyeglasses", "spectacles", "round glasses"),
-    "hat": ("a hat", "a hat", "a top hat", "a big hat"),
-    "scarf": ("a scarf", "a scarf", "a striped scarf", "a warm scarf"),
-}
-WEARING = ("with", "with", "wearing", "in")
-BACKGROUNDS = {
-    "red": ("red", "red", "scarlet"),
+# Singular and plural of each thing, animal and garment.
+NOUNS = {
+    "waterfall": (("waterfall", "waterfalls"), ("waterfall", "waterfalls"), ("cascade", "cascades")),
+    "boat": (("boat", "boats"), ("boat", "boats"), ("boat", "boats"), ("little boat", "little boats"),
+             ("ship", "ships")),
+    "house": (("house", "houses"), ("house", "houses"), ("cottage", "cottages"), ("little house", "little houses"),
+              ("cabin", "cabins")),
+    "balloon": (("balloon", "balloons"), ("hot-air balloon", "hot-air balloons"),
+                ("hot air balloon", "hot air balloons")),
+    "flower": (("flower", "flowers"), ("flower", "flowers"), ("big flower", "big flowers")),
+    "dog": (("dog", "dogs"), ("dog", "dogs"), ("dog", "dogs"), ("puppy", "puppies"), ("doggy", "doggies")),
+    "cat": (("cat", "cats"), ("cat", "cats"), ("cat", "cats"), ("kitten", "kittens"), ("kitty", "kitties")),
+    "rabbit": (("rabbit", "rabbits"), ("rabbit", "rabbits"), ("bunny", "bunnies"), ("hare", "hares")),
+    "bear": (("bear", "bears"), ("bear", "bears"), ("teddy bear", "teddy bears"), ("bear cub", "bear cubs")),
+    "glasses": (("glasses", "glasses"), ("glasses", "glasses"), ("eyeglasses", "eyeglasses"),
+                ("spectacles", "spectacles"), ("a pair of glasses", "glasses")),
+    "hat": (("hat", "hats"),),
+    "scarf": (("scarf", "scarves"), ("scarf", "scarves"), ("warm scarf", "warm scarves")),
+}  # fmt: skip
+COLOURS = {
+    "red": ("red", "red", "red", "scarlet"),
     "orange": ("orange",),
     "yellow": ("yellow",),
     "green": ("green",),
     "teal": ("teal", "turquoise"),
-    "blue": ("blue", "blue", "azure"),
-    "purple": ("purple", "violet"),
-    "pink": ("pink", "pink", "rose"),
+    "blue": ("blue", "blue", "blue", "azure"),
+    "purple": ("purple", "purple", "violet"),
+    "pink": ("pink", "pink", "pink", "rose"),
+    "white": ("white",),
+    "brown": ("brown", "brown", "chocolate"),
+    "black": ("black",),
+    "grey": ("grey", "gray", "silver"),
+    "golden": ("golden", "golden", "ginger"),
 }
-BEHIND = (
-    "on {a_colour} background",
-    "on {a_colour} background",
-    "against {a_colour} background",
-    "in front of {a_colour} wall",
-    "on {colour}",
-)
-OPENERS = ("a postcard of", "a picture of", "a drawing of", "an illustration of")
+COUNTS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "three", "3")}
+CUTE = ("cute", "little", "happy", "friendly", "smiling", "sweet", "small", "funny")
+WEARING = ("with", "with", "with", "wearing", "in")
+SIDES = {
+    "left": ("on the left", "on the left", "to the left", "on the left side"),
+    "middle": ("in the middle", "in the middle", "in the centre", "in the center"),
+    "right": ("on the right", "on the right", "to the right", "on the right side"),
+}
+LEFT_OF = ("to the left of", "left of", "on the left of")
+RIGHT_OF = ("to the right of", "right of", "on the right of")
+BODIES = {"sun": "the sun", "moon": "the moon"}
+MOMENT_OVER = "{} over"
+WHERE = {"balloon": ("over", "above"), "boat": ("on",)}
+ASHORE, INSIDE = ("by", "at", "near", "beside"), ("in",)
+BEHIND = ("on {a} background", "on {a} background", "against {a} background", "in front of {a} wall", "on {bare}",
+          "before {a} wall")  # fmt: skip
+OPENERS = ("a picture of {}", "an image of {}", "a drawing of {}", "a postcard of {}", "an illustration of {}", "draw {}",
+           "paint {}", "please draw {}", "{} please", "show me {}", "I would like {}", "can you draw {} please",
+           "there is {}", "I want {}", "a nice picture of {}")  # fmt: skip
+STYLES = {
+    "watercolour": ("a watercolour of {}", "a watercolor of {}", "{} in watercolour", "{}, watercolor",
+                    "a watercolour painting of {}", "{} as a watercolour"),
+    "print": ("a print of {}", "a woodblock print of {}", "{} as a print", "{}, print", "a linocut of {}"),
+}  # fmt: skip
+STYLE_TAGS = {"watercolour": ("watercolour", "watercolor"), "print": ("print", "woodblock print", "linocut")}
+BEASTS = ("dog", "cat", "rabbit", "bear")
 
 
-def landscape(
-    place: str, relief: str | None, time: str | None, feature: str | None, rng: np.random.Generator
-) -> str:
-    r"""One caption; `relief`, `time` or `feature` is omitted if None."""
-    head = _maybe(MOODS, 0.45, rng) + pick(PLACES[place], rng)
-    around = [f"{pick(AROUND, rng)} {pick(RELIEFS[relief], rng)}"] if relief else []
-    when = [pick(TIMES[time], rng)] if time else []
+def group(what: Group, rng: np.random.Generator) -> str:
+    r"""A noun phrase: "two red boats", "a little black cat with glasses and a red hat on the left"."""
+    noun = pick(NOUNS[what.kind], rng)[what.count > 1]
+    colour = pick(COLOURS[what.colour], rng) if what.colour else ""
+    beast, with_fur = what.kind in BEASTS, bool(what.colour) and rng.random() < 0.06
+    pose_first = rng.random() < 0.5
+    head = join(
+        maybe(CUTE, 0.12, rng) if beast else "",
+        what.pose if pose_first else "",
+        "" if beast and with_fur else colour,
+        noun,
+    )
+    fur = join("with", colour, "fur") if beast and with_fur else ""
+    worn = " and ".join(garment(g.kind, g.colour, what.count, rng) for g in what.wears)
+    wearing = join("and" if fur else pick(WEARING, rng), worn) if worn else ""
+    lacks = join("but" if worn else "", "without", bare(what.lacks, rng)) if what.lacks else ""
+    side = pick(SIDES[what.side], rng) if what.side else ""
+    return join(counted(head, what.count, rng), "" if pose_first else what.pose, fur, wearing, lacks, side)
+
+
+def garment(kind: str, colour: str, count: int, rng: np.random.Generator) -> str:
+    r"""What is worn: "glasses", "a red hat"; on several, "red hats"."""
+    worn = join(pick(COLOURS[colour], rng) if colour else "", pick(NOUNS[kind], rng)[count > 1])
+    return worn if kind == "glasses" or count > 1 else a(worn)
+
+
+def counted(noun: str, count: int, rng: np.random.Generator) -> str:
+    r"""With a number or an article: "two boats"; "a boat", "the boat", "one boat" or just "boat"."""
+    if count > 1:
+        return join(pick(COUNTS[count], rng), noun)
     way = rng.random()
-    prepositions = WHERE_BY_WATER if place in ("lake", "sea") else WHERE
-    if feature and way < 0.22:  # the feature first: "a boat on a calm lake at dusk"
-        name, where = pick(FEATURES[feature], rng), pick(prepositions[feature], rng)
-        return join(_with_article(name, rng), where, _a(head), *shuffled(around + when, rng))
-    beside = [f"with {_a(pick(FEATURES[feature], rng))}"] if feature else []
-    if time and way > 0.93:  # the moment first: "dawn over a forest"
-        return join(pick(MOMENTS[time], rng), "over", _a(head), *shuffled(around + beside, rng))
-    if time and way > 0.83:  # "at dawn, a forest"
-        return join(when[0] + ",", _with_article(head, rng), *shuffled(around + beside, rng))
-    details = around + beside + when if rng.random() < 0.5 else shuffled(around + beside + when, rng)
-    return _opened(head, details, rng)
+    return a(noun) if way < 0.78 else f"the {noun}" if way < 0.84 else f"one {noun}" if way < 0.88 else noun
 
 
-def portrait(
-    animal: str, fur: str | None, accessory: str | None, background: str | None, rng: np.random.Generator
-) -> str:
-    r"""One caption; `fur`, `accessory` or `background` is omitted if None."""
-    head = pick(ANIMALS[animal], rng)
-    details = []
-    if fur:
-        colour = pick(FURS[fur], rng)
-        if rng.random() < 0.12:
-            head = f"{head} with {colour} fur"
-        else:
-            head = f"{colour} {head}"
-    head = _maybe(CUTE, 0.2, rng) + head
-    if accessory:
-        details.append(f"{pick(WEARING, rng)} {pick(ACCESSORIES[accessory], rng)}")
-    if background:
-        behind, colour = pick(BEHIND, rng), pick(BACKGROUNDS[background], rng)
-        behind = behind.format(a_colour=_a(colour), colour=colour)
-        if rng.random() < 0.1:  # "on a blue background, a cat"
-            return join(behind + ",", _with_article(head, rng), *details)
-        details.append(behind)
-    if rng.random() < 0.25:
-        details = shuffled(details, rng)
-    return _opened(head, details, rng)
-
-
-def _opened(head: str, details: list[str], rng: np.random.Generator) -> str:
-    if rng.random() < 0.1:
-        return join(pick(OPENERS, rng), _a(head), *details)
-    return join(_with_article(head, rng), *details)
-
-
-def _a(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
-def _with_article(noun: str, rng: np.random.Generator) -> str:
+def place(
+    name: str, weather: str, rng: np.random.Generator, bare: bool = False
+) -> tuple[str, str, bool | None]:
+    r"""A place with its article (or `bare`), the weather that is left to say, and its gender, None in English."""
+    wet = ""
+    if weather in WET and rng.random() < 0.3:
+        wet, weather = pick(WET[weather], rng), ""
+    noun = join(maybe(MOODS, 0.35, rng), wet, pick(PLACES[name], rng))
     way = rng.random()
-    return _a(noun) if way < 0.70 else f"the {noun}" if way < 0.80 else noun
+    text = noun if bare or way < 0.12 else f"the {noun}" if way < 0.30 else a(noun)
+    return text, weather, None
 
 
-def _maybe(words: Sequence[str], chance: float, rng: np.random.Generator) -> str:
-    return pick(words, rng) + " " if rng.random() < chance else ""
+def around(relief: str, _gender: bool | None, rng: np.random.Generator) -> str:
+    r"""How the relief lies around: "surrounded by snow-capped mountains"."""
+    return join(pick(AROUND, rng), pick(RELIEFS[relief], rng))
+
+
+def where(kind: str, name: str, rng: np.random.Generator) -> str:
+    r"""The preposition between a thing or animal and its place; "" stands for several kinds."""
+    return pick(WHERE.get(kind, ASHORE if name in ("lake", "sea") else INSIDE), rng)
+
+
+def wall(colour: str, rng: np.random.Generator) -> str:
+    r"""The wall or background behind an animal: "in front of a red wall"."""
+    word = pick(COLOURS[colour], rng)
+    return pick(BEHIND, rng).format(a=a(word), bare=word)
+
+
+def without(kind: str, rng: np.random.Generator) -> str:
+    r"""That there is nothing of a kind: "without a boat", "without boats"."""
+    return f"without {bare(kind, rng)}"
+
+
+def bare(kind: str, rng: np.random.Generator) -> str:
+    r"""The usual word for a kind, as it follows "without"."""
+    one, many = NOUNS[kind][0]
+    return many if kind == "glasses" else pick((a(one), many), rng)
+
+
+def of(before: str, words: str) -> str:
+    r"""`words` after a preposition; in French the two may contract."""
+    return join(before, words)
+
+
+def filled(template: str, text: str) -> str:
+    r"""The text in a template like "a picture of {}"."""
+    return template.format(text)
+
+
+def a(noun: str) -> str:
+    r"""With the indefinite article; what has one already is left as it is."""
+    return noun if noun.startswith("a ") else f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

@@ -1,5 +1,6 @@
 r"""What is true of a scene, in two forms: answers to fixed questions, and a set of short facts.
 
+Of things of a kind the questions ask for the colour of the first and the last, from the left, and of animals likewise.
 A judge learns to answer the questions (`labels`) from drawings. What a caption or a person asks for is a set of facts
 ("2 boat", "red boat", "dog glasses"); `facts` says which of them follow from a set of answers, whether a scene gave
 them or a judge.
@@ -48,7 +49,7 @@ def _questions() -> dict[str, tuple[str, ...]]:
         asked[kind] = ("0", "1") if kind == "waterfall" else ("0", "1", "2", "3")
         asked[f"{kind} side"] = SLOTS
         if kind not in COLOURLESS:
-            asked[f"{kind} colour"] = (*COLOURS, "several")
+            asked |= {f"{kind} colour": COLOURS, f"last {kind} colour": COLOURS}
     for which in _WHICH:
         asked |= {f"{which} animal": ANIMALS, f"{which} fur": FURS, f"{which} side": SLOTS}
         for garment in GARMENTS:
@@ -82,13 +83,14 @@ def labels(scene: Scene, flaw: str = "") -> dict[str, str]:
 
 
 def _about_things(scene: Scene, kind: str) -> dict[str, str]:
-    found = [thing for thing in scene.things if thing.kind == kind]
+    found = sorted((thing for thing in scene.things if thing.kind == kind), key=lambda thing: thing.slot)
     told = {kind: str(len(found))}
     if len(found) == 1:
         told[f"{kind} side"] = SLOTS[found[0].slot]
     if found and kind not in COLOURLESS:
-        colours = {thing.colour for thing in found}
-        told[f"{kind} colour"] = "several" if len(colours) > 1 else colours.pop()
+        told[f"{kind} colour"] = found[0].colour
+        if len(found) > 1:
+            told[f"last {kind} colour"] = found[-1].colour
     return told
 
 
@@ -118,8 +120,9 @@ def facts(told: Mapping[str, str]) -> frozenset[str]:
         }
         for kind in THINGS:
             true |= {f"no {kind}"} if told[kind] == "0" else {kind, f"{told[kind]} {kind}"}
-            if told[kind] != "0" and told.get(f"{kind} colour", "several") != "several":
-                true.add(f"{told[f'{kind} colour']} {kind}")
+            if told[kind] != "0" and kind not in COLOURLESS:
+                colours = {told[f"{kind} colour"], told[f"last {kind} colour" if told[kind] > "1" else f"{kind} colour"]}
+                true |= {f"{colour} {kind}" for colour in colours}
     count = int(told["animals"])
     present = [told[f"{which} animal"] for which in _WHICH[:count]]
     true |= {f"{count} animals"} | {f"no {kind}" for kind in ANIMALS if kind not in present}

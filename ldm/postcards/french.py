@@ -1,8 +1,7 @@
-r"""French captions: the words for each attribute, their gender, and the ways to arrange them.
+r"""French phrases: as in `english.py`, with genders and plurals.
 
-A noun stores its gender and an adjective its two singular forms, so agreement is looked up, never guessed.
-Elision ("l'océan", "d'un") and contraction ("du lac", "au bord de la forêt") are each handled in one place.
-See `english.py` for the arguments of the grammar functions.
+A noun stores its plural and its gender and an adjective its two singular forms, so agreement is looked up, never
+guessed. Elision ("l'océan", "d'un") and contraction ("du lac") are handled in `the` and `of`.
 """
 
 from __future__ import annotations
@@ -11,153 +10,111 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ldm.postcards.phrases import join, pick, shuffled
+from ldm.postcards.plan import Group
+from ldm.postcards.words import join, pick
+
+AND, WITH = "et", "avec"
+_VOWELS = "aàâeéèêiîoôuû"
+_INVARIABLE = ("orange", "marron", "turquoise", "azur", "debout")
 
 
 @dataclass(frozen=True)
 class Noun:
-    r"""A singular noun, perhaps with a complement ("champ de fleurs"). Its first word decides the agreement."""
+    r"""A noun, its plural and its gender; a complement ("champ de fleurs") belongs to it."""
 
     word: str
+    many: str
     feminine: bool = False
 
-    def a(self, adjective: str = "") -> str:
-        r"""With the indefinite article: "un lac", "une forêt"; the adjective, if any, follows the noun."""
-        return join("une" if self.feminine else "un", self.word, adjective)
+    def a(self) -> str:
+        r"""The indefinite article."""
+        return "une" if self.feminine else "un"
 
-    def the(self, adjective: str = "") -> str:
-        r"""With the definite article, elided before a vowel: "le lac", "la forêt", "l'océan"."""
-        if self.word[0] in _VOWELS:
-            return join(f"l'{self.word}", adjective)
-        return join("la" if self.feminine else "le", self.word, adjective)
+    def the(self, words: str) -> str:
+        r"""`words`, which begin with this noun or its adjective, with the definite article: "l'océan calme"."""
+        if words[0] in _VOWELS:
+            return f"l'{words}"
+        return join("la" if self.feminine else "le", words)
 
 
-_VOWELS = "aàâeéèêiîoôuûh"
+def _m(word: str, many: str = "") -> Noun:
+    return Noun(word, many or word + "s")
+
+
+def _f(word: str, many: str = "") -> Noun:
+    return Noun(word, many or word + "s", feminine=True)
+
 
 # (masculine, feminine)
-MOODS = (
-    ("serein", "sereine"),
-    ("calme", "calme"),
-    ("paisible", "paisible"),
-    ("tranquille", "tranquille"),
-    ("silencieux", "silencieuse"),
-    ("magnifique", "magnifique"),
-    ("charmant", "charmante"),
-)
+Adjective = tuple[str, str]
+MOODS: tuple[Adjective, ...] = (
+    ("serein", "sereine"), ("calme", "calme"), ("paisible", "paisible"), ("tranquille", "tranquille"),
+    ("silencieux", "silencieuse"), ("magnifique", "magnifique"), ("charmant", "charmante"), ("sauvage", "sauvage"),
+)  # fmt: skip
 PLACES = {
-    "lake": (Noun("lac"), Noun("lac"), Noun("lac"), Noun("étang")),
-    "forest": (Noun("forêt", True), Noun("forêt", True), Noun("bois"), Noun("forêt de sapins", True)),
-    "sea": (Noun("mer", True), Noun("mer", True), Noun("océan"), Noun("plage", True)),
-    "desert": (Noun("désert"), Noun("désert"), Noun("désert de sable")),
-    "meadow": (
-        Noun("prairie", True),
-        Noun("prairie", True),
-        Noun("pré"),
-        Noun("champ de fleurs"),
-        Noun("prairie fleurie", True),
-    ),
+    "lake": (_m("lac"), _m("lac"), _m("lac"), _m("étang"), _m("lac de montagne")),
+    "forest": (_f("forêt"), _f("forêt"), _f("forêt"), _m("bois", "bois"), _f("forêt de sapins")),
+    "sea": (_f("mer"), _f("mer"), _f("mer"), _m("océan"), _f("plage")),
+    "desert": (_m("désert"), _m("désert"), _m("désert"), _m("désert de sable")),
+    "meadow": (_f("prairie"), _f("prairie"), _m("pré"), _m("champ"), _m("pâturage")),
 }
 RELIEFS = {
-    "mountains": (
-        "montagnes enneigées",
-        "montagnes enneigées",
-        "sommets enneigés",
-        "montagnes",
-        "pics enneigés",
-        "montagnes couvertes de neige",
-    ),
-    "hills": ("collines vertes", "collines vertes", "collines", "collines verdoyantes"),
-}
+    "mountains": ("montagnes enneigées", "montagnes enneigées", "sommets enneigés", "montagnes", "montagnes",
+                  "pics enneigés", "montagnes couvertes de neige", "hautes montagnes"),
+    "hills": ("collines vertes", "collines vertes", "collines", "collines", "collines verdoyantes"),
+}  # fmt: skip
 # {e} is the feminine ending, which agrees with the place.
-AROUND = (
-    "entouré{e} de",
-    "entouré{e} de",
-    "bordé{e} de",
-    "avec des",
-    "devant des",
-    "au pied de",
-    "encadré{e} de",
-)
+AROUND = ("entouré{e} de", "entouré{e} de", "bordé{e} de", "avec des", "devant des", "au pied de", "encadré{e} de")
+AROUND_ANYTHING = ("avec des", "devant des", "devant des", "au pied de")
 TIMES = {
-    "sunrise": ("au lever du soleil", "au lever du soleil", "à l'aube", "au petit matin", "au point du jour"),
-    "day": ("en plein jour", "à midi", "de jour", "en journée", "sous un ciel bleu", "par une belle journée"),
-    "sunset": (
-        "au coucher du soleil",
-        "au coucher du soleil",
-        "au crépuscule",
-        "le soir",
-        "au soleil couchant",
-    ),
-    "night": ("la nuit", "la nuit", "de nuit", "sous les étoiles", "au clair de lune", "à minuit"),
-}
+    "sunrise": ("au lever du soleil", "au lever du soleil", "à l'aube", "au petit matin", "au point du jour",
+                "au lever du jour", "le matin"),
+    "day": ("en plein jour", "à midi", "de jour", "en journée", "dans l'après-midi", "pendant la journée"),
+    "sunset": ("au coucher du soleil", "au coucher du soleil", "au crépuscule", "le soir", "au soleil couchant",
+               "à la tombée du jour"),
+    "night": ("la nuit", "la nuit", "de nuit", "sous les étoiles", "au clair de lune", "à minuit", "sous la lune"),
+}  # fmt: skip
+SUNNY = ("par une belle journée", "sous un ciel bleu", "au soleil", "un jour de beau temps")  # a clear day
 MOMENTS = {
-    "sunrise": ("lever de soleil", "aube", "lever du jour"),
-    "day": ("plein soleil", "ciel bleu"),
-    "sunset": ("coucher de soleil", "crépuscule", "soir"),
-    "night": ("nuit", "nuit étoilée", "clair de lune"),
+    "sunrise": ("lever de soleil", "lever du soleil", "aube", "lever du jour"),
+    "day": ("plein jour", "midi", "jour"),
+    "sunset": ("coucher de soleil", "coucher du soleil", "crépuscule", "soir"),
+    "night": ("nuit", "nuit", "nuit étoilée", "clair de lune"),
 }
-FEATURES = {
-    "waterfall": (
-        Noun("cascade", True),
-        Noun("cascade", True),
-        Noun("chute d'eau", True),
-        Noun("grande cascade", True),
-    ),
-    "boat": (Noun("bateau"), Noun("bateau"), Noun("voilier"), Noun("petit bateau"), Noun("barque", True)),
-    "house": (
-        Noun("maison", True),
-        Noun("maison", True),
-        Noun("petite maison", True),
-        Noun("chaumière", True),
-        Noun("chalet"),
-    ),
-    "balloon": (Noun("montgolfière", True), Noun("montgolfière", True), Noun("ballon"), Noun("grand ballon")),
+MOMENT_OVER = "{} sur"
+WEATHERS = {
+    "rain": ("sous la pluie", "sous la pluie", "un jour de pluie", "quand il pleut", "par temps de pluie"),
+    "snow": ("sous la neige", "sous la neige", "en hiver", "dans la neige", "quand il neige"),
+    "fog": ("dans la brume", "dans le brouillard", "dans le brouillard", "un jour de brouillard"),
+    "rainbow": ("avec un arc-en-ciel", "avec un arc-en-ciel", "sous un arc-en-ciel"),
 }
-WHERE = {"waterfall": ("dans",), "boat": ("sur",), "house": ("dans",), "balloon": ("au-dessus de",)}
-WHERE_BY_WATER = {**WHERE, "waterfall": ("au bord de",), "house": ("au bord de", "près de")}
-
-CUTE_BEFORE = ("petit", "joli", "gentil")
-CUTE_AFTER = ("mignon", "souriant", "heureux", "content")
-ANIMALS = {  # all masculine
-    "dog": ("chien", "chien", "chien", "chiot"),
-    "cat": ("chat", "chat", "chat", "chaton"),
-    "rabbit": ("lapin", "lapin", "lapereau"),
-    "bear": ("ours", "ours", "ourson"),
+WEATHER_TAGS = {
+    "rain": ("pluie",),
+    "snow": ("neige", "hiver"),
+    "fog": ("brume", "brouillard"),
+    "rainbow": ("arc-en-ciel",),
 }
-FURS = {
-    "brown": ("brun", "brun", "marron"),
-    "black": ("noir",),
-    "white": ("blanc",),
-    "grey": ("gris", "gris", "argenté"),
-    "golden": ("doré", "doré", "roux"),
-    "cream": ("crème", "crème", "beige"),
+WET: dict[str, tuple[Adjective, ...]] = {
+    "rain": (("pluvieux", "pluvieuse"),),
+    "snow": (("enneigé", "enneigée"),),
+    "fog": (("brumeux", "brumeuse"),),
 }
-ACCESSORIES = {
-    "glasses": (
-        "avec des lunettes",
-        "avec des lunettes",
-        "à lunettes",
-        "portant des lunettes",
-        "avec lunettes",
-        "avec des lunettes rondes",
-    ),
-    "hat": (
-        "avec un chapeau",
-        "avec un chapeau",
-        "portant un chapeau",
-        "coiffé d'un chapeau",
-        "avec un grand chapeau",
-    ),
-    "scarf": (
-        "avec une écharpe",
-        "avec une écharpe",
-        "portant une écharpe",
-        "avec une écharpe rayée",
-        "en écharpe",
-    ),
+NOUNS = {
+    "waterfall": (_f("cascade"), _f("cascade"), _f("chute d'eau", "chutes d'eau")),
+    "boat": (_m("bateau", "bateaux"), _m("bateau", "bateaux"), _m("bateau", "bateaux"), _m("navire")),
+    "house": (_f("maison"), _f("maison"), _f("maison"), _f("maisonnette"), _f("chaumière")),
+    "balloon": (_f("montgolfière"), _f("montgolfière"), _m("ballon"), _m("ballon")),
+    "flower": (_f("fleur"),),
+    "dog": (_m("chien"), _m("chien"), _m("chien"), _m("chiot"), _m("toutou")),
+    "cat": (_m("chat"), _m("chat"), _m("chat"), _m("chaton"), _m("minou")),
+    "rabbit": (_m("lapin"), _m("lapin"), _m("lapin"), _m("lapereau", "lapereaux")),
+    "bear": (_m("ours", "ours"), _m("ours", "ours"), _m("ours", "ours"), _m("ourson")),
+    "glasses": (_f("lunettes", "lunettes"),),
+    "hat": (_m("chapeau", "chapeaux"),),
+    "scarf": (_f("écharpe"), _f("écharpe"), _m("foulard")),
 }
-BACKGROUNDS = {
-    "red": (("rouge", "rouge"), ("écarlate", "écarlate")),
+COLOURS: dict[str, tuple[Adjective, ...]] = {
+    "red": (("rouge", "rouge"), ("rouge", "rouge"), ("écarlate", "écarlate")),
     "orange": (("orange", "orange"),),
     "yellow": (("jaune", "jaune"),),
     "green": (("vert", "verte"),),
@@ -165,103 +122,126 @@ BACKGROUNDS = {
     "blue": (("bleu", "bleue"), ("bleu", "bleue"), ("azur", "azur")),
     "purple": (("violet", "violette"), ("violet", "violette"), ("mauve", "mauve")),
     "pink": (("rose", "rose"),),
+    "white": (("blanc", "blanche"),),
+    "brown": (("brun", "brune"), ("marron", "marron")),
+    "black": (("noir", "noire"),),
+    "grey": (("gris", "grise"),),
+    "golden": (("doré", "dorée"), ("roux", "rousse")),
 }
+COUNTS = {2: ("deux", "deux", "2"), 3: ("trois", "trois", "3")}
+CUTE: tuple[Adjective, ...] = (("petit", "petite"), ("petit", "petite"), ("joli", "jolie"), ("gentil", "gentille"))
+CUTE_AFTER: tuple[Adjective, ...] = (("mignon", "mignonne"), ("souriant", "souriante"), ("content", "contente"))
+POSES: dict[str, Adjective] = {"sitting": ("assis", "assise"), "standing": ("debout", "debout")}
+WEARING = ("avec", "avec", "avec", "portant", "qui porte")
+SIDES = {
+    "left": ("à gauche", "à gauche", "sur la gauche", "du côté gauche"),
+    "middle": ("au milieu", "au milieu", "au centre"),
+    "right": ("à droite", "à droite", "sur la droite", "du côté droit"),
+}
+LEFT_OF = ("à gauche de", "sur la gauche de")
+RIGHT_OF = ("à droite de", "sur la droite de")
+BODIES = {"sun": "le soleil", "moon": "la lune"}
+WHERE = {"balloon": ("au-dessus de", "sur"), "boat": ("sur",)}
+ASHORE, INSIDE = ("au bord de", "près de", "à côté de"), ("dans",)
 BEHIND = (
-    ("sur", Noun("fond"), False),
-    ("sur", Noun("fond"), True),
-    ("devant", Noun("mur"), True),
-    ("sur", Noun("arrière-plan"), True),
-    ("devant", Noun("toile", True), True),
-)
-OPENERS = (Noun("carte postale", True), Noun("image", True), Noun("dessin"), Noun("illustration", True))
+    ("sur fond", False), ("sur un fond", False), ("devant un mur", False), ("sur un arrière-plan", False),
+    ("devant une toile", True),
+)  # fmt: skip  # with the gender that the colour agrees with
+OPENERS = ("une image {de}", "un dessin {de}", "une carte postale {de}", "une illustration {de}", "image {de}", "dessine {}",
+           "dessine-moi {}", "peins {}", "montre-moi {}", "je voudrais {}", "je veux {}", "{} s'il te plaît", "{} svp",
+           "il y a {}", "une belle image {de}")  # fmt: skip
+STYLES = {
+    "watercolour": ("une aquarelle {de}", "une aquarelle {de}", "{} à l'aquarelle", "{}, aquarelle", "{} en aquarelle"),
+    "print": ("une gravure {de}", "une estampe {de}", "{} en gravure", "{}, gravure", "une gravure sur bois {de}"),
+}  # fmt: skip
+STYLE_TAGS = {"watercolour": ("aquarelle",), "print": ("gravure", "estampe")}
+BEASTS = ("dog", "cat", "rabbit", "bear")
 
 
-def landscape(
-    place: str, relief: str | None, time: str | None, feature: str | None, rng: np.random.Generator
-) -> str:
-    r"""One caption; `relief`, `time` or `feature` is omitted if None."""
-    noun = pick(PLACES[place], rng)
-    mood = pick(MOODS, rng)[noun.feminine] if rng.random() < 0.45 else ""
-    around = [_around(noun, pick(RELIEFS[relief], rng), rng)] if relief else []
-    when = [pick(TIMES[time], rng)] if time else []
+def group(what: Group, rng: np.random.Generator) -> str:
+    r"""A noun phrase: "deux bateaux rouges", "un petit chat noir avec des lunettes et un chapeau rouge à gauche"."""
+    noun, beast, many = pick(NOUNS[what.kind], rng), what.kind in BEASTS, what.count > 1
     way = rng.random()
-    if feature and way < 0.22:  # the feature first: "un bateau sur un lac calme au crépuscule"
-        prepositions = WHERE_BY_WATER if place in ("lake", "sea") else WHERE
-        where, whole = (
-            pick(prepositions[feature], rng),
-            noun.a(mood) if rng.random() < 0.6 else noun.the(mood),
-        )
-        place_words = de(whole, where) if where.endswith(" de") else f"{where} {whole}"
-        # "entouré" agrees with the place, not the feature, so it directly follows the place.
-        return join(_with_article(pick(FEATURES[feature], rng), "", rng), place_words, *around, *when)
-    beside = [_beside(pick(FEATURES[feature], rng), rng)] if feature else []
-    if time and way > 0.93:  # the moment first: "lever de soleil sur une forêt"
-        return join(pick(MOMENTS[time], rng), "sur", noun.a(mood), *shuffled(around + beside, rng))
-    if time and way > 0.83:  # "à l'aube, une forêt"
-        return join(when[0] + ",", _with_article(noun, mood, rng), *shuffled(around + beside, rng))
-    details = around + beside + when if rng.random() < 0.5 else shuffled(around + beside + when, rng)
-    if rng.random() < 0.1:
-        return join(pick(OPENERS, rng).a(), de(noun.a(mood)), *details)
-    return join(_with_article(noun, mood, rng), *details)
+    before = _agree(pick(CUTE, rng), noun, many) if way < 0.10 and beast else ""
+    after = _agree(pick(CUTE_AFTER, rng), noun, many) if 0.10 < way < 0.16 and beast else ""
+    colour = pick(COLOURS[what.colour], rng) if what.colour else None
+    coat = beast and colour is not None and way > 0.94
+    painted = "" if colour is None or coat else _agree(colour, noun, many)
+    fur = f"au pelage {colour[0]}" if colour is not None and coat else ""
+    pose = _agree(POSES[what.pose], noun, many) if what.pose else ""
+    worn = " et ".join(garment(g.kind, g.colour, rng) for g in what.wears)
+    wearing = join(pick(WEARING, rng), worn) if worn else ""
+    lacks = join("mais" if worn else "", "sans", pick(NOUNS[what.lacks], rng).word) if what.lacks else ""
+    side = pick(SIDES[what.side], rng) if what.side else ""
+    words = join(before, noun.many if many else noun.word, after, painted)
+    if many:
+        text = join(pick(COUNTS[what.count], rng), words)
+    else:
+        way = rng.random()
+        text = join(noun.a(), words) if way < 0.82 else noun.the(words) if way < 0.88 else words
+    return join(text, pose, fur, wearing, lacks, side)
 
 
-def portrait(
-    animal: str, fur: str | None, accessory: str | None, background: str | None, rng: np.random.Generator
-) -> str:
-    r"""One caption; `fur`, `accessory` or `background` is omitted if None."""
-    word = pick(ANIMALS[animal], rng)
-    details = []
+def garment(kind: str, colour: str, rng: np.random.Generator) -> str:
+    r"""What is worn: "des lunettes", "un chapeau rouge"."""
+    noun = pick(NOUNS[kind], rng)
+    if kind == "glasses":
+        return pick(("des lunettes", "des lunettes", "des lunettes", "lunettes"), rng)
+    return join(noun.a(), noun.word, _agree(pick(COLOURS[colour], rng), noun, False) if colour else "")
+
+
+def place(
+    name: str, weather: str, rng: np.random.Generator, bare: bool = False
+) -> tuple[str, str, bool | None]:
+    r"""A place with its article (or `bare`), the weather that is left to say, and whether it is feminine."""
+    noun, wet = pick(PLACES[name], rng), ""
+    if weather in WET and rng.random() < 0.3:
+        wet, weather = _agree(pick(WET[weather], rng), noun, False), ""
+    words = join(noun.word, _agree(pick(MOODS, rng), noun, False) if rng.random() < 0.35 else "", wet)
     way = rng.random()
-    if way < 0.12:
-        word = f"{pick(CUTE_BEFORE, rng)} {word}"
-    coat = way > 0.88
-    if fur and not coat:
-        word = f"{word} {pick(FURS[fur], rng)}"
-    if 0.12 <= way < 0.2:
-        word = f"{word} {pick(CUTE_AFTER, rng)}"
-    if fur and coat:
-        word = f"{word} au pelage {pick(FURS[fur], rng)}"
-    noun = Noun(word)
-    if accessory:
-        details.append(pick(ACCESSORIES[accessory], rng))
-    if background:
-        where, surface, article = pick(BEHIND, rng)
-        colour = pick(BACKGROUNDS[background], rng)[surface.feminine]
-        behind = f"{where} {surface.a(colour) if article else f'{surface.word} {colour}'}"
-        if rng.random() < 0.1:  # "sur fond bleu, un chat"
-            return join(behind + ",", _with_article(noun, "", rng), *details)
-        details.append(behind)
-    if rng.random() < 0.25:
-        details = shuffled(details, rng)
-    if rng.random() < 0.1:
-        return join(pick((*OPENERS, Noun("portrait")), rng).a(), de(noun.a()), *details)
-    return join(_with_article(noun, "", rng), *details)
+    text = words if bare or way < 0.12 else noun.the(words) if way < 0.28 else join(noun.a(), words)
+    return text, weather, noun.feminine
 
 
-def de(words: str, before: str = "de") -> str:
-    r"""Contract or elide "de" with what follows: "du lac", "d'un lac", "de la forêt", "de l'océan".
+def around(relief: str, feminine: bool | None, rng: np.random.Generator) -> str:
+    r"""How the relief lies around; the participle agrees with the place, and without a place there is none."""
+    if feminine is None:
+        return of(pick(AROUND_ANYTHING, rng), pick(RELIEFS[relief], rng))
+    return of(pick(AROUND, rng).format(e="e" if feminine else ""), pick(RELIEFS[relief], rng))
 
-    `before` is any phrase that ends in "de": de("le lac", "au bord de") is "au bord du lac".
-    """
+
+def where(kind: str, name: str, rng: np.random.Generator) -> str:
+    r"""The preposition between a thing or animal and its place; "" stands for several kinds."""
+    return pick(WHERE.get(kind, ASHORE if name in ("lake", "sea") else INSIDE), rng)
+
+
+def wall(colour: str, rng: np.random.Generator) -> str:
+    r"""The wall or background behind an animal: "sur fond rouge", "devant un mur vert"."""
+    before, feminine = pick(BEHIND, rng)
+    return join(before, pick(COLOURS[colour], rng)[feminine])
+
+
+def without(kind: str, rng: np.random.Generator) -> str:
+    r"""That there is nothing of a kind: "sans bateau", "sans bateaux"."""
+    noun = NOUNS[kind][0]
+    return f"sans {pick((noun.word, noun.many), rng)}"
+
+
+def of(before: str, words: str) -> str:
+    r"""`words` after a preposition, which contracts or is elided if it ends in "de": of("au bord de", "le lac")."""
+    if not before.endswith(" de") and before != "de":
+        return join(before, words)
     stem = before.removesuffix("de")
     if words.startswith("le "):
         return f"{stem}du {words.removeprefix('le ')}"
-    if words[0] in _VOWELS:
-        return f"{stem}d'{words}"
-    return f"{stem}de {words}"
+    return f"{stem}d'{words}" if words[0] in _VOWELS else f"{before} {words}"
 
 
-def _around(noun: Noun, relief: str, rng: np.random.Generator) -> str:
-    return f"{pick(AROUND, rng).format(e='e' if noun.feminine else '')} {relief}"
+def filled(template: str, text: str) -> str:
+    r"""The text in a template like "dessine {}" or "une image {de}"."""
+    return template.format(text, de=of("de", text))
 
 
-def _beside(feature: Noun, rng: np.random.Generator) -> str:
-    way = rng.random()
-    return f"avec {feature.word}" if way < 0.25 else f"avec {feature.a()}"
-
-
-def _with_article(noun: Noun, adjective: str, rng: np.random.Generator) -> str:
-    way = rng.random()
-    if way < 0.65:
-        return noun.a(adjective)
-    return noun.the(adjective) if way < 0.75 else join(noun.word, adjective)
+def _agree(adjective: Adjective, noun: Noun, many: bool) -> str:
+    word = adjective[noun.feminine]
+    return word if not many or word in _INVARIABLE or word[-1] in "sx" else word + "s"

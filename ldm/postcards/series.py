@@ -12,9 +12,10 @@ from PIL import Image
 
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
-from ldm.postcards.attributes import SUBJECTS, Scene, sample_scene
 from ldm.postcards.captions import caption
 from ldm.postcards.draw import draw
+from ldm.postcards.sampling import sample_scene
+from ldm.postcards.scene import SUBJECTS, Scene
 
 
 def postcard(

@@ -8,21 +8,9 @@ import numpy as np
 from PIL import Image
 
 from ldm.errors import LdmError
-from ldm.postcards.attributes import (
-    ACCESSORIES,
-    ANIMALS,
-    BACKGROUNDS,
-    FEATURES,
-    FURS,
-    PLACES,
-    PLACES_WITH_WATER,
-    RELIEFS,
-    TIMES,
-    Landscape,
-    Portrait,
-    Scene,
-)
 from ldm.postcards.draw import draw
+from ldm.postcards.sampling import sample_scene
+from ldm.postcards.scene import ANIMALS, PLACES
 
 COLUMNS = 8
 
@@ -47,19 +35,9 @@ def grid(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Ima
 
 
 def contact_sheet(size: int = 128) -> Image.Image:
-    r"""A row for each place and each animal, cycling through the other attributes; images are `size` wide."""
-    images = [draw(scene, np.random.default_rng([7, i]), size) for i, scene in enumerate(_tour())]
+    r"""A row for each place and two for each animal, of random scenes; images are `size` wide."""
+    images = []
+    for subject in (*PLACES, *ANIMALS, *ANIMALS):
+        rng = np.random.default_rng([7, len(images)])
+        images += [draw(sample_scene(rng, subjects=(subject,)), rng, size) for _ in range(COLUMNS)]
     return grid(images, COLUMNS)
-
-
-def _tour() -> list[Scene]:
-    scenes: list[Scene] = []
-    for place in PLACES:
-        features = [f for f in FEATURES if f != "boat" or place in PLACES_WITH_WATER]
-        for i in range(COLUMNS):
-            scenes.append(Landscape(place, RELIEFS[i % 3], TIMES[i % 4], features[(i - 1) % len(features)]))
-    for row, animal in enumerate(ANIMALS):
-        for i in range(COLUMNS):
-            colours = FURS[(i + row) % len(FURS)], BACKGROUNDS[(3 * i + row) % len(BACKGROUNDS)]
-            scenes.append(Portrait(animal, colours[0], ACCESSORIES[i % 4], colours[1]))
-    return scenes

@@ -13,6 +13,11 @@ def pick(words: Sequence[Word], rng: np.random.Generator) -> Word:
     return words[int(rng.integers(len(words)))]
 
 
+def maybe(words: Sequence[str], chance: float, rng: np.random.Generator) -> str:
+    """One of the words, or with probability 1 - chance none."""
+    return pick(words, rng) if rng.random() < chance else ""
+
+
 def shuffled(parts: list[str], rng: np.random.Generator) -> list[str]:
     """The parts in random order."""
     return [parts[i] for i in rng.permutation(len(parts))]
@@ -21,3 +26,8 @@ def shuffled(parts: list[str], rng: np.random.Generator) -> list[str]:
 def join(*parts: str) -> str:
     """The non-empty parts, joined by spaces."""
     return " ".join(part for part in parts if part)
+
+
+def listed(phrases: Sequence[str], conjunction: str) -> str:
+    """The phrases as a list: "a, b and c"."""
+    return join(", ".join(phrases[:-1]), conjunction if len(phrases) > 1 else "", phrases[-1])

@@ -1,0 +1,32 @@
+r"""Prompts that people might type, written by hand, each with the facts that its image must show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FILES = {"natural": "prompts.txt", "typos": "prompts_with_typos.txt"}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    r"""A prompt and the facts that it asks for (see `facts.py`)."""
+
+    text: str
+    facts: frozenset[str]
+
+
+@cache
+def handwritten(kind: str | None = None) -> tuple[Prompt, ...]:
+    r"""The prompts of a kind, "natural" or "typos", or of both.
+
+    Each line of a file is a prompt, "|", and its facts, separated by commas; lines that begin with "#" are comments.
+    """
+    found = []
+    for name in FILES.values() if kind is None else (FILES[kind],):
+        for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith("#"):
+                text, _, asked = line.partition("|")
+                found.append(Prompt(text.strip(), frozenset(fact.strip() for fact in asked.split(","))))
+    return tuple(found)
