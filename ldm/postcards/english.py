@@ -60,13 +60,13 @@ WET = {"rain": ("rainy",), "snow": ("wintry", "snow-covered"), "fog": ("foggy", 
 # Singular and plural of each thing, animal and garment.
 NOUNS = {
     "waterfall": (("waterfall", "waterfalls"), ("waterfall", "waterfalls"), ("cascade", "cascades")),
-    "boat": (("boat", "boats"), ("boat", "boats"), ("boat", "boats"), ("little boat", "little boats"),
+    "boat": (("boat", "boats"), ("boat", "boats"), ("boat", "boats"),
              ("ship", "ships")),
-    "house": (("house", "houses"), ("house", "houses"), ("cottage", "cottages"), ("little house", "little houses"),
+    "house": (("house", "houses"), ("house", "houses"), ("cottage", "cottages"),
               ("cabin", "cabins")),
     "balloon": (("balloon", "balloons"), ("hot-air balloon", "hot-air balloons"),
                 ("hot air balloon", "hot air balloons")),
-    "flower": (("flower", "flowers"), ("flower", "flowers"), ("big flower", "big flowers")),
+    "flower": (("flower", "flowers"), ("flower", "flowers")),
     "dog": (("dog", "dogs"), ("dog", "dogs"), ("dog", "dogs"), ("puppy", "puppies"), ("doggy", "doggies")),
     "cat": (("cat", "cats"), ("cat", "cats"), ("cat", "cats"), ("kitten", "kittens"), ("kitty", "kitties")),
     "rabbit": (("rabbit", "rabbits"), ("rabbit", "rabbits"), ("bunny", "bunnies"), ("hare", "hares")),
@@ -74,7 +74,7 @@ NOUNS = {
     "glasses": (("glasses", "glasses"), ("glasses", "glasses"), ("eyeglasses", "eyeglasses"),
                 ("spectacles", "spectacles"), ("a pair of glasses", "glasses")),
     "hat": (("hat", "hats"),),
-    "scarf": (("scarf", "scarves"), ("scarf", "scarves"), ("warm scarf", "warm scarves")),
+    "scarf": (("scarf", "scarves"), ("scarf", "scarves"), ("scarf", "scarves")),
 }  # fmt: skip
 COLOURS = {
     "red": ("red", "red", "red", "scarlet"),
@@ -91,6 +91,7 @@ COLOURS = {
     "grey": ("grey", "gray", "silver"),
     "golden": ("golden", "golden", "ginger"),
 }
+PRETTY = ("little", "small", "pretty", "big", "beautiful")
 COUNTS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "three", "3")}
 CUTE = ("cute", "little", "happy", "friendly", "smiling", "sweet", "small", "funny")
 WEARING = ("with", "with", "with", "wearing", "in")
@@ -126,7 +127,7 @@ def group(what: Group, rng: np.random.Generator) -> str:
     beast, with_fur = what.kind in BEASTS, bool(what.colour) and rng.random() < 0.06
     pose_first = rng.random() < 0.5
     head = join(
-        maybe(CUTE, 0.12, rng) if beast else "",
+        maybe(CUTE if beast else PRETTY, 0.12, rng),
         what.pose if pose_first else "",
         "" if beast and with_fur else colour,
         noun,

@@ -129,7 +129,7 @@ COLOURS: dict[str, tuple[Adjective, ...]] = {
     "golden": (("doré", "dorée"), ("roux", "rousse")),
 }
 COUNTS = {2: ("deux", "deux", "2"), 3: ("trois", "trois", "3")}
-CUTE: tuple[Adjective, ...] = (("petit", "petite"), ("petit", "petite"), ("joli", "jolie"), ("gentil", "gentille"))
+CUTE: tuple[Adjective, ...] = (("petit", "petite"), ("petit", "petite"), ("joli", "jolie"), ("beau", "belle"))
 CUTE_AFTER: tuple[Adjective, ...] = (("mignon", "mignonne"), ("souriant", "souriante"), ("content", "contente"))
 POSES: dict[str, Adjective] = {"sitting": ("assis", "assise"), "standing": ("debout", "debout")}
 WEARING = ("avec", "avec", "avec", "portant", "qui porte")
@@ -162,7 +162,7 @@ def group(what: Group, rng: np.random.Generator) -> str:
     r"""A noun phrase: "deux bateaux rouges", "un petit chat noir avec des lunettes et un chapeau rouge à gauche"."""
     noun, beast, many = pick(NOUNS[what.kind], rng), what.kind in BEASTS, what.count > 1
     way = rng.random()
-    before = _agree(pick(CUTE, rng), noun, many) if way < 0.10 and beast else ""
+    before = _agree(pick(CUTE, rng), noun, many) if way < 0.10 else ""
     after = _agree(pick(CUTE_AFTER, rng), noun, many) if 0.10 < way < 0.16 and beast else ""
     colour = pick(COLOURS[what.colour], rng) if what.colour else None
     coat = beast and colour is not None and way > 0.94
