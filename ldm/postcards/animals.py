@@ -84,19 +84,20 @@ def animal(
 
 def _head(what: Animal, coat: Coat, face: Canvas, rng: np.random.Generator, odd_eyes: bool) -> None:
     worn = {garment.kind: garment.colour for garment in what.wears}
+    scarf, eyes, glasses, hat = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=4))
     half_width, half_height = HEAD[what.kind]
     if "scarf" in worn:  # under the chin, over the shoulders
         with face.marked("scarf"):
-            garments.scarf(face, half_height, worn["scarf"], rng)
+            garments.scarf(face, half_height, worn["scarf"], scarf)
     _HEADS[what.kind](face, coat)
     eye_x, eye_y, _ = EYES[what.kind]
-    _eyes(what, coat, face, rng, odd_eyes, "glasses" in worn)
+    _eyes(what, coat, face, eyes, odd_eyes, "glasses" in worn)
     if "glasses" in worn:
         with face.marked("glasses"):
-            garments.glasses(face, eye_x, eye_y, half_width, pale=what.fur in ("black", "brown"), rng=rng)
+            garments.glasses(face, eye_x, eye_y, half_width, pale=what.fur in ("black", "brown"), rng=glasses)
     if "hat" in worn:
         with face.marked("hat"):
-            garments.hat(face, half_height, worn["hat"], rng)
+            garments.hat(face, half_height, worn["hat"], hat)
 
 
 def _eyes(what: Animal, coat: Coat, face: Canvas, rng: np.random.Generator, odd: bool, glasses: bool) -> None:

@@ -15,7 +15,7 @@ from ldm.postcards.plan import plan
 from ldm.postcards.prompts import handwritten
 from ldm.postcards.scene import Scene
 from ldm.postcards.sentences import sentence
-from ldm.postcards.typed import as_typed, with_mistakes
+from ldm.postcards.typed import as_typed, with_mistakes, without_accents
 
 LANGUAGES = {"en": english, "fr": french}
 MAX_WORDS = 30
@@ -119,10 +119,17 @@ def mistyped_caption(scene: Scene, rng: np.random.Generator, language: str | Non
 
 
 def is_withheld(text: str, scene: Scene) -> bool:
-    r"""Whether the text uses a word, in the singular or plural, that is withheld from this scene."""
-    words = set(re.findall(r"\w+", text.casefold()))
-    found = [fact for word, fact in WITHHELD if words & {word, word + "s", word + "es"}]
+    r"""Whether the text uses a word that is withheld from this scene, in any spelling (see `_forms`)."""
+    words = set(re.findall(r"\w+", without_accents(text.casefold())))
+    found = [fact for word, fact in WITHHELD if not words.isdisjoint(_forms(word))]
     return bool(found) and not facts(labels(scene)).isdisjoint(found)
+
+
+@cache
+def _forms(word: str) -> frozenset[str]:
+    r"""The word as it may be typed: in the singular or plural, without accents."""
+    plain = without_accents(word)
+    return frozenset({plain, plain + "s", plain + "es"})
 
 
 def normalised(text: str) -> str:

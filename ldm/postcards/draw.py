@@ -26,8 +26,8 @@ _OVERSAMPLING = 3
 _MIN_RENDER_SIZE = 192
 _SLOT_X = (0.20, 0.50, 0.80)
 _HEIGHTS = {"waterfall": 0.40, "boat": 0.34, "house": 0.30, "balloon": 0.34, "flower": 0.34}
-# The smallest and largest size of an animal before a wall by its pose and by how many there are, and how far to the side
-# it sits in an outer slot.
+# The smallest and largest size of an animal before a wall, by its pose and by how many there are, and how far to the
+# side it is in an outer slot.
 _ON_A_WALL = {
     ("portrait", 1): (0.74, 1.12, 0.17),
     ("portrait", 2): (0.60, 0.70, 0.24),
@@ -130,7 +130,7 @@ def _animal_outdoors(
 ) -> None:
     alone = len(scene.animals) + len(scene.things) == 1
     tall, facing = rng.uniform(0.42, 0.54) * (1.1 if alone else 0.95), 1 if rng.random() < 0.5 else -1
-    margin = (0.62 if what.pose == "standing" else 0.42) * tall
+    margin = (0.50 if what.pose == "standing" else 0.42) * tall
     x = min(max(_SLOT_X[what.slot] + rng.uniform(-0.04, 0.04), margin), 1 - margin)
     with canvas.marked(what.kind):
         frame = canvas.at(x, ground.near + rng.uniform(-0.02, 0.02), tall, facing=facing)
@@ -139,7 +139,7 @@ def _animal_outdoors(
 
 def _before_a_wall(scene: Scene, seed: int, size: int, flaw: str, boxes: list[Box] | None) -> Image.Image:
     rng = _part(seed, 0)
-    shade = rng.uniform(-0.25, 0.22)  # any darker, orange would be brown; any lighter, red would be pink
+    shade = rng.uniform(-0.18, 0.22)  # any darker, orange would be brown; any lighter, red would be pink
     wall = mix(PAINT[scene.wall], WHITE if shade > 0 else INK, abs(shade))
     canvas = canvas_on(Image.new("RGB", (size, size), rgb(wall)), boxes)
     if flaw == "mottled wall":

@@ -30,7 +30,16 @@ RELIEFS = {
     ),
     "hills": ("green hills", "green hills", "hills", "hills", "rolling hills", "gentle hills"),
 }
-AROUND = ("surrounded by", "surrounded by", "with", "in front of", "below", "ringed by", "at the foot of", "near")
+AROUND = (
+    "surrounded by",
+    "surrounded by",
+    "with",
+    "in front of",
+    "below",
+    "ringed by",
+    "at the foot of",
+    "near",
+)
 TIMES = {
     "sunrise": ("at sunrise", "at sunrise", "at sunrise", "at dawn", "at daybreak", "in the early morning",
                 "as the sun rises", "in the morning", "at first light"),
@@ -54,7 +63,12 @@ WEATHERS = {
     "fog": ("in the fog", "in the fog", "in the mist", "in thick fog", "on a foggy day"),
     "rainbow": ("with a rainbow", "with a rainbow", "under a rainbow", "and a rainbow"),
 }
-WEATHER_TAGS = {"rain": ("rain", "rainy"), "snow": ("snow", "winter"), "fog": ("fog", "mist"), "rainbow": ("rainbow",)}
+WEATHER_TAGS = {
+    "rain": ("rain", "rainy"),
+    "snow": ("snow", "winter"),
+    "fog": ("fog", "mist"),
+    "rainbow": ("rainbow",),
+}
 WET = {"rain": ("rainy",), "snow": ("wintry", "snow-covered"), "fog": ("foggy", "misty")}  # before a place
 
 # Singular and plural of each thing, animal and garment.
@@ -108,8 +122,9 @@ WHERE = {"balloon": ("over", "above"), "boat": ("on",)}
 ASHORE, INSIDE = ("by", "at", "near", "beside"), ("in",)
 BEHIND = ("on {a} background", "on {a} background", "against {a} background", "in front of {a} wall", "on {bare}",
           "before {a} wall")  # fmt: skip
-OPENERS = ("a picture of {}", "an image of {}", "a drawing of {}", "a postcard of {}", "an illustration of {}", "draw {}",
-           "paint {}", "please draw {}", "{} please", "show me {}", "I would like {}", "can you draw {} please",
+OPENERS = ("a picture of {}", "an image of {}", "a drawing of {}", "a postcard of {}", "an illustration of {}",
+           "draw {}", "paint {}", "please draw {}", "{} please", "show me {}", "I would like {}",
+           "can you draw {} please",
            "there is {}", "I want {}", "a nice picture of {}")  # fmt: skip
 STYLES = {
     "watercolour": ("a watercolour of {}", "a watercolor of {}", "{} in watercolour", "{}, watercolor",

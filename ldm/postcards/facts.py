@@ -1,7 +1,7 @@
 r"""What is true of a scene, in two forms: answers to fixed questions, and a set of short facts.
 
-Of things of a kind the questions ask for the colour of the first and the last, from the left, and of animals likewise.
-A judge learns to answer the questions (`labels`) from drawings. What a caption or a person asks for is a set of facts
+A judge learns to answer the questions (`labels`) from drawings; things of a kind, and animals, are asked about one by
+one, from the left. What a caption or a person asks for is a set of facts
 ("2 boat", "red boat", "dog glasses"); `facts` says which of them follow from a set of answers, whether a scene gave
 them or a judge.
 """
@@ -29,6 +29,7 @@ from ldm.postcards.scene import (
 )
 
 _WHICH = ("first", "second")  # the animals, from the left
+_NTH = ("", "second ", "third ")  # the things of a kind, from the left
 _YES_NO = ("yes", "no")
 
 
@@ -43,15 +44,16 @@ def _questions() -> dict[str, tuple[str, ...]]:
         "wall": WALLS,
         "uniform wall": _YES_NO,
         "animals": ("0", "1", "2"),
+        "animal side": SLOTS,
         "eyes match": _YES_NO,
     }
     for kind in THINGS:
         asked[kind] = ("0", "1") if kind == "waterfall" else ("0", "1", "2", "3")
         asked[f"{kind} side"] = SLOTS
         if kind not in COLOURLESS:
-            asked |= {f"{kind} colour": COLOURS, f"last {kind} colour": COLOURS}
+            asked |= {f"{nth}{kind} colour": COLOURS for nth in _NTH}
     for which in _WHICH:
-        asked |= {f"{which} animal": ANIMALS, f"{which} fur": FURS, f"{which} side": SLOTS}
+        asked |= {f"{which} animal": ANIMALS, f"{which} fur": FURS}
         for garment in GARMENTS:
             asked[f"{which} {garment}"] = _YES_NO if garment in COLOURLESS else ("no", *COLOURS)
     return asked
@@ -75,6 +77,8 @@ def labels(scene: Scene, flaw: str = "") -> dict[str, str]:
             "wall": scene.wall,
             "uniform wall": "no" if flaw == "mottled wall" else "yes",
         }
+    if len(scene.animals) == 1:
+        told["animal side"] = SLOTS[scene.animals[0].slot]
     if scene.animals:
         told["eyes match"] = "no" if flaw == "odd eyes" else "yes"
     for which, animal in zip(_WHICH, sorted(scene.animals, key=lambda a: a.slot), strict=False):
@@ -87,15 +91,13 @@ def _about_things(scene: Scene, kind: str) -> dict[str, str]:
     told = {kind: str(len(found))}
     if len(found) == 1:
         told[f"{kind} side"] = SLOTS[found[0].slot]
-    if found and kind not in COLOURLESS:
-        told[f"{kind} colour"] = found[0].colour
-        if len(found) > 1:
-            told[f"last {kind} colour"] = found[-1].colour
+    if kind not in COLOURLESS:
+        told |= {f"{nth}{kind} colour": thing.colour for nth, thing in zip(_NTH, found, strict=False)}
     return told
 
 
 def _about_animal(which: str, animal: Animal) -> dict[str, str]:
-    told = {f"{which} animal": animal.kind, f"{which} fur": animal.fur, f"{which} side": SLOTS[animal.slot]}
+    told = {f"{which} animal": animal.kind, f"{which} fur": animal.fur}
     worn = {garment.kind: garment.colour or "yes" for garment in animal.wears}
     return told | {f"{which} {kind}": worn.get(kind, "no") for kind in GARMENTS}
 
@@ -105,8 +107,8 @@ def facts(told: Mapping[str, str]) -> frozenset[str]:
 
     Of a place: "lake", "mountains", "sunrise", "rain", "watercolour", "sun left"; "wall", "red wall". Of things:
     "boat", "no boat", "2 boat" (exactly two), "red boat", "boat left", "boat left of house". Of animals: "dog",
-    "no dog", "2 dog", "2 animals", "brown dog", "dog left", "dog left of cat", "dog hat", "dog red hat",
-    "brown dog hat", "dog no hat".
+    "no dog", "2 dog", "2 animals", "brown dog", "dog left", "dog left of cat", "hat", "red hat", "dog hat",
+    "dog red hat", "brown dog hat", "dog no hat".
     """
     true = {told["style"]}
     if told["place"] == "wall":
@@ -120,16 +122,15 @@ def facts(told: Mapping[str, str]) -> frozenset[str]:
         }
         for kind in THINGS:
             true |= {f"no {kind}"} if told[kind] == "0" else {kind, f"{told[kind]} {kind}"}
-            if told[kind] != "0" and kind not in COLOURLESS:
-                colours = {told[f"{kind} colour"], told[f"last {kind} colour" if told[kind] > "1" else f"{kind} colour"]}
-                true |= {f"{colour} {kind}" for colour in colours}
+            if kind not in COLOURLESS:
+                true |= {f"{told[f'{nth}{kind} colour']} {kind}" for nth in _NTH[: int(told[kind])]}
     count = int(told["animals"])
     present = [told[f"{which} animal"] for which in _WHICH[:count]]
     true |= {f"{count} animals"} | {f"no {kind}" for kind in ANIMALS if kind not in present}
     for which, kind in zip(_WHICH, present, strict=False):
         true |= {kind, f"{present.count(kind)} {kind}"} | _animal_facts(told, which, kind)
         if present.count(kind) == 1:
-            sides[kind] = told[f"{which} side"]
+            sides[kind] = told["animal side"] if count == 1 else {"first": "left", "second": "right"}[which]
     true |= {f"{kind} {side}" for kind, side in sides.items()}
     for kind, side in sides.items():
         others = (k for k, s in sides.items() if SLOTS.index(s) > SLOTS.index(side))
@@ -145,7 +146,6 @@ def _animal_facts(told: Mapping[str, str], which: str, kind: str) -> set[str]:
         if worn == "no":
             true.add(f"{kind} no {garment}")
         else:
-            true |= {f"{kind} {garment}", f"{fur} {kind} {garment}"}
-            if worn != "yes":
-                true.add(f"{kind} {worn} {garment}")
+            true |= {garment, f"{kind} {garment}", f"{fur} {kind} {garment}"}
+            true |= {f"{worn} {garment}", f"{kind} {worn} {garment}"} if worn != "yes" else set()
     return true

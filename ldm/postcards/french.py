@@ -64,7 +64,15 @@ RELIEFS = {
     "hills": ("collines vertes", "collines vertes", "collines", "collines", "collines verdoyantes"),
 }  # fmt: skip
 # {e} is the feminine ending, which agrees with the place.
-AROUND = ("entouré{e} de", "entouré{e} de", "bordé{e} de", "avec des", "devant des", "au pied de", "encadré{e} de")
+AROUND = (
+    "entouré{e} de",
+    "entouré{e} de",
+    "bordé{e} de",
+    "avec des",
+    "devant des",
+    "au pied de",
+    "encadré{e} de",
+)
 AROUND_ANYTHING = ("avec des", "devant des", "devant des", "au pied de")
 TIMES = {
     "sunrise": ("au lever du soleil", "au lever du soleil", "à l'aube", "au petit matin", "au point du jour",
@@ -130,7 +138,11 @@ COLOURS: dict[str, tuple[Adjective, ...]] = {
 }
 COUNTS = {2: ("deux", "deux", "2"), 3: ("trois", "trois", "3")}
 CUTE: tuple[Adjective, ...] = (("petit", "petite"), ("petit", "petite"), ("joli", "jolie"), ("beau", "belle"))
-CUTE_AFTER: tuple[Adjective, ...] = (("mignon", "mignonne"), ("souriant", "souriante"), ("content", "contente"))
+CUTE_AFTER: tuple[Adjective, ...] = (
+    ("mignon", "mignonne"),
+    ("souriant", "souriante"),
+    ("content", "contente"),
+)
 POSES: dict[str, Adjective] = {"sitting": ("assis", "assise"), "standing": ("debout", "debout")}
 WEARING = ("avec", "avec", "avec", "portant", "qui porte")
 SIDES = {
@@ -147,8 +159,9 @@ BEHIND = (
     ("sur fond", False), ("sur un fond", False), ("devant un mur", False), ("sur un arrière-plan", False),
     ("devant une toile", True),
 )  # fmt: skip  # with the gender that the colour agrees with
-OPENERS = ("une image {de}", "un dessin {de}", "une carte postale {de}", "une illustration {de}", "image {de}", "dessine {}",
-           "dessine-moi {}", "peins {}", "montre-moi {}", "je voudrais {}", "je veux {}", "{} s'il te plaît", "{} svp",
+OPENERS = ("une image {de}", "un dessin {de}", "une carte postale {de}", "une illustration {de}", "image {de}",
+           "dessine {}", "dessine-moi {}", "peins {}", "montre-moi {}", "je voudrais {}", "je veux {}",
+           "{} s'il te plaît", "{} svp",
            "il y a {}", "une belle image {de}")  # fmt: skip
 STYLES = {
     "watercolour": ("une aquarelle {de}", "une aquarelle {de}", "{} à l'aquarelle", "{}, aquarelle", "{} en aquarelle"),

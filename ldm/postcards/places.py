@@ -60,7 +60,7 @@ def _lake(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator
     bank, tone = light.ground((86, 164, 88), 0.25), rng.uniform(0, 1)
     frame.shape(ridge([h + 0.02, h - 0.03, h - 0.005, h - 0.035, h + 0.02]), bank)
     for x in np.arange(0.04, 1.0, rng.uniform(0.10, 0.22)):
-        if 0.3 > x or x > 0.7 or layout == 1:
+        if x < 0.3 or x > 0.7 or layout == 1:
             tall = rng.uniform(0.09, 0.17)
             plants.pine(frame.at(x + rng.uniform(-0.03, 0.03), h + 0.02, tall), light, 0.22, tone)
     shore = h + 0.02
@@ -155,7 +155,7 @@ def _forest(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generat
     for row, (step, haze, low, tall) in enumerate(((0.12, 0.45, 0.02, 0.26), (0.17, 0.22, 0.08, 0.36))):
         for x in np.arange(rng.uniform(-0.05, 0.05), 1.05, step):
             gap = abs(x - 0.5) < (0.13 if row else 0.0) and layout == 0
-            height = tall * rng.uniform(0.75, 1.2) * (1 + 0.5 * abs(x - 0.5))
+            height = tall * rng.uniform(0.75, 1.2) * (0.55 + 1.3 * abs(x - 0.5))
             tree = frame.at(x + rng.uniform(-0.02, 0.02), h + low + rng.uniform(-0.01, 0.02), height)
             if not gap:
                 plants.pine(tree, light, haze, tone)

@@ -31,19 +31,25 @@ def relief(
     r"""Draw the scene's relief down to the horizon, leaving a gap for a low sun."""
     if scene.relief == "mountains":
         with canvas.marked("mountains"):
-            _mountains(canvas, light, horizon, sun, rng)
+            _mountains(canvas, light, horizon, sun, scene.place == "forest", rng)
     elif scene.relief == "hills":
         with canvas.marked("hills"):
-            _hills(canvas, light, horizon, rng)
+            _hills(canvas, light, horizon - 0.12 * (scene.place == "forest"), rng)
 
 
 def _mountains(
-    canvas: Canvas, light: Light, horizon: float, sun: tuple[float, float], rng: np.random.Generator
+    canvas: Canvas,
+    light: Light,
+    horizon: float,
+    sun: tuple[float, float],
+    wooded: bool,
+    rng: np.random.Generator,
 ) -> None:
     r"""Two chains, one behind the other; the far one is paler, and a single high peak may stand out."""
     rock = _ROCKS[rng.integers(len(_ROCKS))]
     lit_left = 1 if sun[0] < 0.5 else -1
     high, snow = rng.uniform(0.15, 0.36) * min(1.0, horizon / 0.5), rng.uniform(0.34, 0.66)
+    high += 0.14 * wooded  # to be seen above the trees
     chief = rng.integers(4)
     for chain, (count, haze) in enumerate(((4, 0.45), (3, 0.08))):
         start = rng.uniform(-0.1, 0.1)

@@ -52,10 +52,10 @@ HELD_OUT = (
     {"rabbit", "teal wall"},
     {"cat", "desert"},
     {"dog", "rain"},
-    {"rabbit", "rabbit green scarf"},
-    {"bear", "bear glasses", "bear hat"},
-    {"black dog", "dog red hat"},
-    {"2 dog", "dog scarf"},
+    {"rabbit", "green scarf"},
+    {"bear", "glasses", "hat"},
+    {"black dog", "red hat"},
+    {"2 dog", "scarf"},
     {"2 cat", "lake"},
 )
 
@@ -65,7 +65,8 @@ _STYLES = (0.80, 0.10, 0.10)
 _AT_NIGHT = (0.76, 0.08, 0.08, 0.08, 0.0)  # there is no rainbow at night
 _BY_DAY = (0.66, 0.08, 0.08, 0.08, 0.10)
 _WORN = (0.30, 0.42, 0.28)  # none, one, two garments
-_OBJECTS = (0.16, 0.40, 0.26, 0.18)  # none to three
+_OBJECTS = (0.20, 0.42, 0.24, 0.14)  # none to three things and animals
+_ALIKE = 0.25  # the share of landscapes in which there are two or three things of a kind
 
 Word = TypeVar("Word")
 
@@ -138,19 +139,21 @@ def _landscape(places: Sequence[str], kinds: Sequence[str], rng: np.random.Gener
     style = pick(STYLES, rng, _STYLES)
     if style == "print" and weather in ("rain", "snow"):
         style = "plain"  # black contours around a hundred drops or flakes would hide everything else
-    count, beasts = pick((0, 1, 2, 3), rng, _OBJECTS), 0
-    if kinds and count and rng.random() < 0.45:
+    alike, count, beasts = rng.random() < _ALIKE, pick((0, 1, 2, 3), rng, _OBJECTS), 0
+    if alike:
+        count = pick((2, 3), rng)
+    elif kinds and count and rng.random() < 0.55:
         beasts = 1 + (count > 1 and rng.random() < 0.35)
     animals = tuple(_animal(kinds, rng) for _ in range(beasts))
     allowed = [kind for kind in THINGS if kind != "boat" or place in PLACES_WITH_WATER]
     things: list[Thing] = []
-    alike = rng.random() < 0.6  # often the things are two or three of a kind
     for _ in range(count - beasts):
-        kind = things[0].kind if things and alike else pick(allowed, rng)
-        if kind == "waterfall" and things:  # there is at most one
-            continue
-        colour = things[0].colour if things and alike and rng.random() < 0.7 else pick(COLOURS, rng)
-        things.append(Thing(kind, "" if kind in COLOURLESS else colour, 0))
+        kind = pick([kind for kind in allowed if not alike or kind != "waterfall"], rng)
+        colour = pick(COLOURS, rng)
+        if alike and things:
+            kind, colour = things[0].kind, things[0].colour if rng.random() < 0.7 else colour
+        if kind != "waterfall" or not things:  # there is at most one, and it stands alone or behind animals
+            things.append(Thing(kind, "" if kind in COLOURLESS else colour, 0))
     return Scene(place, relief, time, weather, "", "", style, tuple(things), animals)
 
 

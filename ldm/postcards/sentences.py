@@ -18,10 +18,12 @@ def sentence(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
     way = rng.random()
     if way < 0.10:
         return _tags(plan, grammar, rng)
-    text = _landscape(plan, grammar, rng) if plan.place else _groups_first(plan, grammar, rng)
+    front, text = (_landscape if plan.place else _groups_first)(plan, grammar, rng)
     if plan.style:
-        return grammar.filled(pick(grammar.STYLES[plan.style], rng), text)
-    return grammar.filled(pick(grammar.OPENERS, rng), text) if way > 0.88 else text
+        text = grammar.filled(pick(grammar.STYLES[plan.style], rng), text)
+    elif way > 0.88:
+        text = grammar.filled(pick(grammar.OPENERS, rng), text)
+    return join(front, text)
 
 
 def _tags(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
@@ -35,8 +37,8 @@ def _tags(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
     return ", ".join(shuffled([*said, *_rest(plan, grammar, rng)], rng))
 
 
-def _landscape(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
-    r"""The place first, or what stands in it, or the time: "dawn over a forest", "at dawn, a forest with a cat"."""
+def _landscape(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tuple[str, str]:
+    r"""The place first, or what stands in it, or the moment ("dawn over a forest"), perhaps "at dawn," before it."""
     way = rng.random()
     groups = _groups(plan, grammar, rng)
     only = plan.groups[0].kind if plan.groups else ""
@@ -52,16 +54,16 @@ def _landscape(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str
     others = [*([pick(grammar.WEATHERS[weather], rng)] if weather else []), *_rest(plan, grammar, rng)]
     if when and way > 0.94:
         over = grammar.MOMENT_OVER.format(pick(grammar.MOMENTS[plan.time], rng))
-        return join(over, head, *around, *shuffled([*details, *others], rng))
+        return "", join(over, head, *around, *shuffled([*details, *others], rng))
     if when and way > 0.84:
-        return join(when[0] + ",", head, *around, *shuffled([*details, *others], rng))
+        return when[0] + ",", join(head, *around, *shuffled([*details, *others], rng))
     if rng.random() < 0.5:
-        return join(head, *around, *details, *shuffled([*when, *others], rng))
-    return join(head, *shuffled([*around, *details, *when, *others], rng))
+        return "", join(head, *around, *details, *shuffled([*when, *others], rng))
+    return "", join(head, *shuffled([*around, *when], rng), *shuffled([*details, *others], rng))
 
 
-def _groups_first(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
-    r"""What there is, before a wall or in a landscape that is not named."""
+def _groups_first(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tuple[str, str]:
+    r"""What there is, before a wall or in a landscape that is not named; the wall may come first ("on a red wall,")."""
     head = listed(_groups(plan, grammar, rng), grammar.AND)
     details = [grammar.around(plan.relief, None, rng)] if plan.relief else []
     details += _when(plan, grammar, rng)
@@ -69,8 +71,8 @@ def _groups_first(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> 
     details += _rest(plan, grammar, rng)
     behind = [grammar.wall(plan.wall, rng)] if plan.wall else []
     if behind and rng.random() < 0.1:  # "on a blue background, a cat"
-        return join(behind[0] + ",", head, *details)
-    return join(head, *shuffled([*details, *behind], rng))
+        return behind[0] + ",", join(head, *details)
+    return "", join(head, *shuffled([*details, *behind], rng))
 
 
 def _groups(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> list[str]:

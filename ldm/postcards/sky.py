@@ -43,7 +43,7 @@ def sky(
     # Beside the balloons, not behind them.
     aside = {thing.slot for thing in scene.things if thing.kind == "balloon"}
     near = (0 if scene.sun == "left" else 2) in aside
-    x = rng.uniform(*((0.36, 0.42) if near else (0.08, 0.26) if 1 in aside else (0.09, 0.40)))
+    x = rng.uniform(*((0.39, 0.45) if near else (0.08, 0.26) if 1 in aside else (0.09, 0.40)))
     x = x if scene.sun == "left" else 1 - x
     y = horizon * (1 - light.sun_y) * rng.uniform(0.85, 1.0)
     if scene.relief == "mountains":  # a sun behind a mountain could not be seen

@@ -20,7 +20,9 @@ def _neighbours(rows: tuple[str, ...]) -> dict[str, str]:
     r"""For each letter the letters whose keys touch its key; each row is shifted by about half a key."""
     at = {letter: (x + 0.5 * y, y) for y, row in enumerate(rows) for x, letter in enumerate(row)}
     return {
-        letter: "".join(o for o, (ox, oy) in at.items() if o != letter and abs(ox - x) <= 1 and abs(oy - y) <= 1)
+        letter: "".join(
+            o for o, (ox, oy) in at.items() if o != letter and abs(ox - x) <= 1 and abs(oy - y) <= 1
+        )
         for letter, (x, y) in at.items()
     }
 
@@ -54,17 +56,17 @@ def with_mistakes(text: str, language: str, rng: np.random.Generator, withheld: 
     words = text.split(" ")
     places = [i for i, word in enumerate(words) if len(re.sub(r"\W", "", word)) >= _SHORTEST]
     rng.shuffle(places)
-    for i in places[: 2 if len(words) > 6 and rng.random() < 0.3 else 1]:
-        for _ in range(100):
-            wrong = misspelled(words[i], language, rng)
-            if is_withheld_mistake(wrong) == withheld:
-                words[i] = wrong
-                break
+    left = 2 if len(words) > 6 and rng.random() < 0.3 else 1
+    for i in places:
+        slips = (misspelled(words[i], language, rng) for _ in range(50))
+        wrong = next((slip for slip in slips if is_withheld_mistake(slip) == withheld), None)
+        if wrong and left:  # of a short word, all misspellings may be withheld, or none
+            words[i], left = wrong, left - 1
     return " ".join(words)
 
 
 def misspelled(word: str, language: str, rng: np.random.Generator) -> str:
-    r"""The word with one slip of the fingers: a neighbouring key, or a letter dropped, doubled or swapped with the next."""
+    r"""The word with one slip: a neighbouring key, or a letter dropped, doubled or swapped with the next."""
     letters = [i for i, letter in enumerate(word) if letter.isalpha()]
     while True:
         i, way = letters[rng.integers(len(letters))], rng.integers(4)
