@@ -212,7 +212,7 @@ TINY = Config(
     name="tiny",
     # Two values are known only after training, and are then in the model's own config.json: the size of the
     # vocabulary, learned from the captions, and the VAE's scale, measured on its latents.
-    text=TextConfig(1024, 32, width=192, layers=4, heads=4, activation="quick_gelu"),
+    text=TextConfig(1024, 40, width=192, layers=4, heads=4, activation="quick_gelu"),
     vae=VAEConfig(channels=(16, 32, 96, 160), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
     unet=UNetConfig((UNetLevel(96, 4, 0), UNetLevel(192, 6, 1), UNetLevel(256, 8, 1)), 192, res_per_level=1),
     noise=NoiseConfig(),

@@ -62,14 +62,20 @@ def postcards_options(commands: Commands) -> None:
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--grid", type=Path, metavar="PNG", help="write a contact sheet here")
     folder = "write single images and their captions here, as `ldm train --data DIR` reads them"
+    what.add_argument("--words", action="store_true", help="print the words of the captions, by language")
     what.add_argument("--folder", type=Path, metavar="DIR", help=folder)
     p.add_argument("--count", type=int, default=100, metavar="N", help="number of single images (100)")
     p.add_argument("--size", type=int, default=128, metavar="N", help="width and height in pixels (128)")
 
 
 def postcards(options: argparse.Namespace) -> None:
-    from ldm.postcards import contact_sheet, export
+    from ldm.postcards import LANGUAGES, contact_sheet, export, vocabulary
 
+    if options.words:
+        for language in LANGUAGES:
+            words = vocabulary(language)
+            print(f"{language}, {len(words)} words: {', '.join(words)}")
+        return
     if options.folder is not None:
         try:
             export(options.folder, options.count, options.size)

@@ -8,6 +8,7 @@ numpy and Pillow only.
 
 from ldm.postcards.captions import (
     DEMO_PROMPTS,
+    LANGUAGES,
     Caption,
     caption,
     caption_with_facts,
@@ -25,6 +26,7 @@ from ldm.postcards.sheet import contact_sheet, grid
 
 __all__ = [
     "DEMO_PROMPTS",
+    "LANGUAGES",
     "QUESTIONS",
     "SUBJECTS",
     "Animal",

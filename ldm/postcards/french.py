@@ -257,4 +257,6 @@ def filled(template: str, text: str) -> str:
 
 def _agree(adjective: Adjective, noun: Noun, many: bool) -> str:
     word = adjective[noun.feminine]
-    return word if not many or word in _INVARIABLE or word[-1] in "sx" else word + "s"
+    if not many or word in _INVARIABLE or word[-1] in "sx":
+        return word
+    return word + ("x" if word.endswith("eau") else "s")

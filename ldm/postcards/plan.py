@@ -2,6 +2,7 @@ r"""What a caption says: the parts of a scene that it names, before they become 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -104,7 +105,7 @@ def _planned(scene: Scene, rng: np.random.Generator, partial: bool) -> Plan:
 
     groups = [*_things(scene, named), *_animals(scene, named, rng, partial)]
     groups = [groups[i] for i in rng.permutation(len(groups))]
-    slots = {single.kind: single.slot for single in (*scene.things, *scene.animals)}
+    slots = {t.kind: t.slot for t in scene.things} | {a.kind: a.slot for a in scene.animals}
     alone = [sum(g.kind == group.kind for g in groups) == 1 == group.count for group in groups]
     poses = {animal.kind: animal.pose for animal in scene.animals}
     left_of = False
@@ -134,7 +135,7 @@ def _planned(scene: Scene, rng: np.random.Generator, partial: bool) -> Plan:
     )
 
 
-def _things(scene: Scene, named) -> list[Group]:
+def _things(scene: Scene, named: Callable[[str], bool]) -> list[Group]:
     r"""One group for each kind, or for each colour of a kind if the colours differ and are named."""
     groups = []
     for kind in THINGS:
@@ -148,7 +149,7 @@ def _things(scene: Scene, named) -> list[Group]:
     return groups
 
 
-def _animals(scene: Scene, named, rng: np.random.Generator, partial: bool) -> list[Group]:
+def _animals(scene: Scene, named: Callable[[str], bool], rng: np.random.Generator, partial: bool) -> list[Group]:
     r"""A group for each animal, or one for both if they are of a kind and nothing else of them is named apart."""
     two = len(scene.animals) == 2 and scene.animals[0].kind == scene.animals[1].kind
     if not scene.animals or not named("animal"):
@@ -164,7 +165,7 @@ def _animals(scene: Scene, named, rng: np.random.Generator, partial: bool) -> li
     return groups
 
 
-def _one(animal: Animal, named, rng: np.random.Generator) -> Group:
+def _one(animal: Animal, named: Callable[[str], bool], rng: np.random.Generator) -> Group:
     wears = [
         garment if garment.kind in COLOURLESS or named("colour") else replace(garment, colour="")
         for garment in animal.wears

@@ -6,7 +6,7 @@ hour within a sunset) is left to the random generator of the drawing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PLACES = ("lake", "forest", "sea", "desert", "meadow")
 RELIEFS = ("mountains", "hills", "none")  # mountains are snow-capped, hills are green
@@ -74,6 +74,13 @@ class Scene:
     style: str = "plain"
     things: tuple[Thing, ...] = ()
     animals: tuple[Animal, ...] = ()
+
+    @property
+    def content(self) -> Scene:
+        r"""The scene without its arrangement (slots, poses, the side of the sun), which captions seldom name."""
+        things = sorted((replace(thing, slot=0) for thing in self.things), key=str)
+        animals = sorted((replace(animal, slot=0, pose="") for animal in self.animals), key=str)
+        return replace(self, sun="", things=tuple(things), animals=tuple(animals))
 
     @property
     def sun_is_visible(self) -> bool:

@@ -36,7 +36,7 @@ def grid(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Ima
 
 def contact_sheet(size: int = 128) -> Image.Image:
     r"""A row for each place and two for each animal, of random scenes; images are `size` wide."""
-    images = []
+    images: list[Image.Image] = []
     for subject in (*PLACES, *ANIMALS, *ANIMALS):
         rng = np.random.default_rng([7, len(images)])
         images += [draw(sample_scene(rng, subjects=(subject,)), rng, size) for _ in range(COLUMNS)]

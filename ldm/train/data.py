@@ -56,9 +56,12 @@ class CaptionedImages:
         return pixels.to(torch.get_default_dtype()) / 127.5 - 1
 
     def captions(self, indices: np.ndarray, rng: np.random.Generator, partial: bool = True) -> list[str]:
-        """A caption for each image at `indices`: newly sampled for a scene, or the one that the image came with."""
+        """A caption for each image at `indices`: newly sampled for a scene, or the one that the image came with.
+
+        With `partial`, some leave things out and some have typing mistakes.
+        """
         scenes = [self.scenes[i] for i in indices]
-        return [s if isinstance(s, str) else caption(s, rng, partial=partial) for s in scenes]
+        return [s if isinstance(s, str) else caption(s, rng, None, partial, partial) for s in scenes]
 
 
 def draw_postcards(

@@ -15,11 +15,11 @@ from ldm.text.tokenizer import Tokenizer
 
 
 def postcard_captions(count: int, seed: int = 0) -> list[str]:
-    """One caption for each of `count` random scenes."""
+    """One caption for each of `count` random scenes, without typing mistakes: a misspelled word is cut into pieces."""
     texts = []
     for i in tqdm(range(count), desc="tokenizer", unit="caption"):
         rng = np.random.default_rng([seed, i])
-        texts.append(caption(sample_scene(rng), rng))
+        texts.append(caption(sample_scene(rng), rng, mistakes=False))
     return texts
 
 
