@@ -144,8 +144,8 @@ APPENDICES = (
         "draw labelled images without end, and describe them in English and French",
         under(
             "postcards",
-            "attributes phrases english french captions palette shapes sky relief plants features landscape "
-            "accessories portrait draw sheet series",
+            "scene facts sampling colour canvas sky weather relief plants places things garments animals styles draw "
+            "words plan english french sentences prompts typed captions sheet series",
         ),
     ),
     Chapter(

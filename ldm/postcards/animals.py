@@ -22,12 +22,8 @@ _IRISES: tuple[Colour, ...] = ((112, 204, 96), (255, 206, 60), (96, 184, 244))
 
 # Half the width and half the height of each head; position and radius of its eyes (x, y, r).
 HEAD = {"dog": (0.27, 0.28), "cat": (0.31, 0.26), "rabbit": (0.27, 0.25), "bear": (0.31, 0.28)}
-EYES = {
-    "dog": (0.120, -0.050, 0.054),
-    "cat": (0.135, -0.020, 0.066),
-    "rabbit": (0.120, -0.025, 0.056),
-    "bear": (0.125, -0.050, 0.048),
-}
+EYES = {"dog": (0.120, -0.050, 0.054), "cat": (0.135, -0.020, 0.066), "rabbit": (0.120, -0.025, 0.056),
+    "bear": (0.125, -0.050, 0.048)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,16 +125,8 @@ def _sitting(kind: str, coat: Coat, canvas: Canvas) -> None:
         canvas.stroke(tail, coat.dark, 0.09)
     if kind == "rabbit":
         canvas.oval(0.30, -0.12, 0.09, 0.09, coat.belly, LINE, coat.line)
-    body = [
-        (-0.14, -0.50),
-        (0.14, -0.50),
-        (0.27, -0.20),
-        (0.30, -0.04),
-        (0.16, 0.0),
-        (-0.16, 0.0),
-        (-0.30, -0.04),
-        (-0.27, -0.20),
-    ]
+    body = [(-0.14, -0.50), (0.14, -0.50), (0.27, -0.20), (0.30, -0.04), (0.16, 0.0), (-0.16, 0.0),
+        (-0.30, -0.04), (-0.27, -0.20)]  # fmt: skip
     canvas.shape(smooth(body), coat.fur, LINE, coat.line)
     canvas.oval(0, -0.24, 0.14, 0.20, coat.belly)
     for side in (-1, 1):
@@ -152,37 +140,16 @@ def _standing(kind: str, coat: Coat, canvas: Canvas) -> None:
     elif kind == "bear":
         canvas.oval(-0.47, -0.42, 0.06, 0.06, coat.fur, LINE, coat.line)
     else:
-        tail = (
-            [(-0.38, -0.40), (-0.56, -0.52), (-0.58, -0.80)]
-            if kind == "cat"
-            else [(-0.38, -0.42), (-0.60, -0.66)]
-        )
+        tail = ([(-0.38, -0.40), (-0.56, -0.52), (-0.58, -0.80)] if kind == "cat" else [(-0.38, -0.42),
+            (-0.60, -0.66)])  # fmt: skip
         canvas.stroke(tail, coat.line, 0.135)
         canvas.stroke(tail, coat.dark, 0.09)
     wide = 0.17 if kind == "bear" else 0.13
     for x, colour in ((-0.20, coat.dark), (0.32, coat.dark), (-0.34, coat.fur), (0.18, coat.fur)):
-        canvas.shape(
-            [(x - wide / 2, -0.3), (x + wide / 2, -0.3), (x + wide / 2, 0), (x - wide / 2, 0)],
-            colour,
-            LINE,
-            coat.line,
-        )
-    canvas.shape(
-        smooth(
-            [
-                (-0.40, -0.52),
-                (0.0, -0.55),
-                (0.34, -0.52),
-                (0.42, -0.36),
-                (0.32, -0.20),
-                (-0.30, -0.18),
-                (-0.46, -0.34),
-            ]
-        ),
-        coat.fur,
-        LINE,
-        coat.line,
-    )
+        canvas.shape([(x - wide / 2, -0.3), (x + wide / 2, -0.3), (x + wide / 2, 0), (x - wide / 2, 0)],
+            colour, LINE, coat.line)  # fmt: skip
+    canvas.shape(smooth([(-0.40, -0.52), (0.0, -0.55), (0.34, -0.52), (0.42, -0.36), (0.32, -0.20),
+        (-0.30, -0.18), (-0.46, -0.34)]), coat.fur, LINE, coat.line)  # fmt: skip
     for x in (-0.34, 0.18):  # the near legs grow out of the body
         canvas.oval(x, -0.24, wide / 2 - LINE / 2, 0.10, coat.fur)
 
@@ -195,40 +162,18 @@ def _mouth(face: Canvas, y: float, half: float) -> None:
 
 def _dog(face: Canvas, coat: Coat) -> None:
     r"""Hanging ears; the second variant has a pale blaze and ears that stand out."""
-    outline = [
-        (0, -0.29),
-        (0.20, -0.24),
-        (0.27, -0.02),
-        (0.21, 0.20),
-        (0, 0.30),
-        (-0.21, 0.20),
-        (-0.27, -0.02),
-        (-0.20, -0.24),
-    ]
+    outline = [(0, -0.29), (0.20, -0.24), (0.27, -0.02), (0.21, 0.20), (0, 0.30), (-0.21, 0.20),
+        (-0.27, -0.02), (-0.20, -0.24)]  # fmt: skip
     face.shape(smooth(outline), coat.fur, LINE, coat.line)
     if coat.variant:
         face.shape(
             smooth([(0, -0.28), (0.07, -0.10), (0.05, 0.10), (-0.05, 0.10), (-0.07, -0.10)]), coat.belly
         )
-    ear = [
-        (0.14, -0.27),
-        (0.27, -0.27),
-        (0.37, -0.10),
-        (0.39, 0.10),
-        (0.32, 0.18),
-        (0.25, 0.09),
-        (0.22, -0.08),
-    ]
+    ear = [(0.14, -0.27), (0.27, -0.27), (0.37, -0.10), (0.39, 0.10), (0.32, 0.18), (0.25, 0.09),
+        (0.22, -0.08)]  # fmt: skip
     if coat.variant:
-        ear = [
-            (0.12, -0.27),
-            (0.28, -0.31),
-            (0.44, -0.20),
-            (0.45, 0.00),
-            (0.36, 0.05),
-            (0.28, -0.04),
-            (0.22, -0.12),
-        ]
+        ear = [(0.12, -0.27), (0.28, -0.31), (0.44, -0.20), (0.45, 0.00), (0.36, 0.05), (0.28, -0.04),
+            (0.22, -0.12)]  # fmt: skip
     for side in (-1, 1):
         face.shape(smooth(np.array(ear) * (side, 1)), coat.dark, LINE, coat.line)
     face.oval(0, 0.145, 0.165, 0.110, coat.belly)
@@ -284,9 +229,5 @@ def _bear(face: Canvas, coat: Coat) -> None:
     face.oval(0, 0.085, 0.074, 0.052, _NOSE)
 
 
-_HEADS: dict[str, Callable[[Canvas, Coat], None]] = {
-    "dog": _dog,
-    "cat": _cat,
-    "rabbit": _rabbit,
-    "bear": _bear,
-}
+_HEADS: dict[str, Callable[[Canvas, Coat], None]] = {"dog": _dog, "cat": _cat, "rabbit": _rabbit,
+    "bear": _bear}  # fmt: skip

@@ -23,15 +23,8 @@ _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
 _STEP = np.arange(6)[:, None] / 6
 # Catmull-Rom weights of four control points, at 6 steps between the middle two.
-_SPLINE = 0.5 * np.concatenate(
-    [
-        -_STEP + 2 * _STEP**2 - _STEP**3,
-        2 - 5 * _STEP**2 + 3 * _STEP**3,
-        _STEP + 4 * _STEP**2 - 3 * _STEP**3,
-        -(_STEP**2) + _STEP**3,
-    ],
-    axis=1,
-)
+_SPLINE = 0.5 * np.concatenate([-_STEP + 2 * _STEP**2 - _STEP**3, 2 - 5 * _STEP**2 + 3 * _STEP**3,
+    _STEP + 4 * _STEP**2 - 3 * _STEP**3, -(_STEP**2) + _STEP**3], axis=1)  # fmt: skip
 
 
 def smooth(points: Points) -> np.ndarray:
@@ -81,14 +74,8 @@ class Canvas:
     def at(self, x: Real, y: Real, scale: Real = 1.0, tilt: Real = 0.0, facing: int = 1) -> Canvas:
         r"""The same canvas with its origin at (x, y) and with a unit of `scale` current units."""
         px, py = self._place([(x, y)])[0] / self.image.width
-        return replace(
-            self,
-            x=float(px),
-            y=float(py),
-            scale=self.scale * scale,
-            tilt=self.tilt + tilt * self.facing,
-            facing=self.facing * facing,
-        )
+        return replace(self, x=float(px), y=float(py), scale=self.scale * scale,
+            tilt=self.tilt + tilt * self.facing, facing=self.facing * facing)  # fmt: skip
 
     @contextmanager
     def marked(self, word: str) -> Iterator[None]:

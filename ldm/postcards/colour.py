@@ -85,102 +85,30 @@ class Light:
 # Each time of day is a range, from its first moment to its last; a drawing picks a moment.
 MOMENTS: dict[str, tuple[Light, Light]] = {
     "sunrise": (
-        Light(
-            zenith=(50, 58, 136),
-            middle=(178, 112, 176),
-            horizon=(255, 176, 152),
-            sun=(255, 230, 190),
-            glow=(255, 186, 176),
-            cloud=(232, 150, 188),
-            tint=(134, 118, 168),
-            ambient=(22, 10, 26),
-            sun_y=0.10,
-        ),
-        Light(
-            zenith=(170, 220, 250),
-            middle=(255, 228, 214),
-            horizon=(255, 246, 200),
-            sun=(255, 252, 222),
-            glow=(255, 250, 214),
-            cloud=(255, 238, 232),
-            tint=(255, 244, 228),
-            ambient=(26, 20, 18),
-            sun_y=0.45,
-        ),
+        Light((50, 58, 136), (178, 112, 176), (255, 176, 152), (255, 230, 190), (255, 186, 176),
+              (232, 150, 188), (134, 118, 168), (22, 10, 26), 0.10),
+        Light((170, 220, 250), (255, 228, 214), (255, 246, 200), (255, 252, 222), (255, 250, 214),
+              (255, 238, 232), (255, 244, 228), (26, 20, 18), 0.45),
     ),
     "day": (
-        Light(
-            zenith=(12, 84, 200),
-            middle=(58, 144, 236),
-            horizon=(160, 212, 250),
-            sun=(255, 224, 66),
-            glow=(255, 250, 206),
-            cloud=(255, 255, 255),
-            tint=(226, 234, 250),
-            ambient=(0, 0, 0),
-            sun_y=0.86,
-        ),
-        Light(
-            zenith=(132, 208, 236),
-            middle=(188, 232, 240),
-            horizon=(244, 250, 236),
-            sun=(255, 236, 120),
-            glow=(255, 252, 224),
-            cloud=(255, 255, 255),
-            tint=(255, 254, 240),
-            ambient=(26, 26, 12),
-            sun_y=0.62,
-        ),
+        Light((12, 84, 200), (58, 144, 236), (160, 212, 250), (255, 224, 66), (255, 250, 206),
+              (255, 255, 255), (226, 234, 250), (0, 0, 0), 0.86),
+        Light((132, 208, 236), (188, 232, 240), (244, 250, 236), (255, 236, 120), (255, 252, 224),
+              (255, 255, 255), (255, 254, 240), (26, 26, 12), 0.62),
     ),
     "sunset": (
-        Light(
-            zenith=(150, 116, 160),
-            middle=(252, 152, 86),
-            horizon=(255, 218, 112),
-            sun=(255, 232, 110),
-            glow=(255, 206, 100),
-            cloud=(255, 168, 120),
-            tint=(252, 196, 140),
-            ambient=(24, 10, 8),
-            sun_y=0.38,
-        ),
-        Light(
-            zenith=(40, 16, 70),
-            middle=(160, 32, 82),
-            horizon=(244, 92, 46),
-            sun=(252, 70, 40),
-            glow=(255, 120, 60),
-            cloud=(206, 66, 96),
-            tint=(112, 74, 98),
-            ambient=(18, 2, 16),
-            sun_y=0.05,
-        ),
+        Light((150, 116, 160), (252, 152, 86), (255, 218, 112), (255, 232, 110), (255, 206, 100),
+              (255, 168, 120), (252, 196, 140), (24, 10, 8), 0.38),
+        Light((40, 16, 70), (160, 32, 82), (244, 92, 46), (252, 70, 40), (255, 120, 60),
+              (206, 66, 96), (112, 74, 98), (18, 2, 16), 0.05),
     ),
     "night": (
-        Light(
-            zenith=(30, 54, 136),
-            middle=(66, 108, 186),
-            horizon=(136, 172, 222),
-            sun=(255, 250, 220),
-            glow=(150, 176, 230),
-            cloud=(84, 110, 176),
-            tint=(144, 164, 206),
-            ambient=(10, 20, 58),
-            sun_y=0.80,
-        ),
-        Light(
-            zenith=(4, 6, 24),
-            middle=(14, 18, 54),
-            horizon=(36, 40, 90),
-            sun=(248, 238, 200),
-            glow=(80, 84, 150),
-            cloud=(34, 40, 84),
-            tint=(74, 84, 128),
-            ambient=(6, 8, 30),
-            sun_y=0.60,
-        ),
+        Light((30, 54, 136), (66, 108, 186), (136, 172, 222), (255, 250, 220), (150, 176, 230),
+              (84, 110, 176), (144, 164, 206), (10, 20, 58), 0.80),
+        Light((4, 6, 24), (14, 18, 54), (36, 40, 90), (248, 238, 200), (80, 84, 150),
+              (34, 40, 84), (74, 84, 128), (6, 8, 30), 0.60),
     ),
-}
+}  # fmt: skip
 
 # What a weather mixes into the sky (colour by day, colour at night, share at the zenith, share at the horizon),
 # how much light it leaves, and the snow it puts on the ground.
@@ -194,9 +122,8 @@ _CLOUDS: dict[str, tuple[Colour, Colour, Real, Real, Real, Real]] = {
 def light_at(time: str, weather: str, moment: Real) -> Light:
     r"""The light at a `moment` in [0, 1] of a time of day, under a weather."""
     first, last = MOMENTS[time]
-    light = Light(
-        **{f.name: _between(getattr(first, f.name), getattr(last, f.name), moment) for f in fields(Light)}
-    )
+    names = [field.name for field in fields(Light)]
+    light = Light(*(_between(getattr(first, name), getattr(last, name), moment) for name in names))  # type: ignore[arg-type]
     if weather not in _CLOUDS:
         return light
     by_day, by_night, above, below, left, snow = _CLOUDS[weather]

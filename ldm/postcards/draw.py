@@ -28,13 +28,8 @@ _SLOT_X = (0.20, 0.50, 0.80)
 _HEIGHTS = {"waterfall": 0.40, "boat": 0.34, "house": 0.30, "balloon": 0.34, "flower": 0.34}
 # The smallest and largest size of an animal before a wall, by its pose and by how many there are, and how far to the
 # side it is in an outer slot.
-_ON_A_WALL = {
-    ("portrait", 1): (0.74, 1.12, 0.17),
-    ("portrait", 2): (0.60, 0.70, 0.24),
-    ("sitting", 1): (0.60, 0.82, 0.20),
-    ("sitting", 2): (0.54, 0.66, 0.24),
-    ("standing", 1): (0.54, 0.72, 0.10),
-}
+_ON_A_WALL = {("portrait", 1): (0.74, 1.12, 0.17), ("portrait", 2): (0.60, 0.70, 0.24), ("sitting",
+    1): (0.60, 0.82, 0.20), ("sitting", 2): (0.54, 0.66, 0.24), ("standing", 1): (0.54, 0.72, 0.10)}  # fmt: skip
 _BACK_TO_FRONT = ("balloon", "waterfall", "house", "boat", "flower")
 
 
@@ -99,13 +94,9 @@ def _things(scene: Scene, canvas: Canvas, light: Light, horizon: float, ground: 
         alike = sum(other.kind == what.kind for other in scene.things)
         tall = _HEIGHTS[what.kind] * rng.uniform(0.88, 1.12) * (1.12, 0.94, 0.86)[alike - 1]
         x, facing = _SLOT_X[what.slot] + rng.uniform(-0.05, 0.05), 1 if rng.random() < 0.5 else -1
-        y = {
-            "balloon": horizon * rng.uniform(0.80, 1.0),
-            "waterfall": ground.far + 0.08,
-            "house": ground.far + rng.uniform(0, 0.03),
-            "boat": ground.water + rng.uniform(-0.03, 0.04),
-            "flower": ground.near + rng.uniform(-0.04, 0.02),
-        }[what.kind]
+        y = {"balloon": horizon * rng.uniform(0.80, 1.0), "waterfall": ground.far + 0.08,
+            "house": ground.far + rng.uniform(0, 0.03), "boat": ground.water + rng.uniform(-0.03, 0.04),
+            "flower": ground.near + rng.uniform(-0.04, 0.02)}[what.kind]  # fmt: skip
         if what.kind == "balloon":
             y = max(y, 0.30)
             tall = min(tall, y - 0.02)

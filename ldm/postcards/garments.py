@@ -41,18 +41,10 @@ def hat(face: Canvas, half_height: float, colour: str, rng: np.random.Generator)
         top.oval(0, 0, 0.30, 0.052, felt, _LINE, line)
     elif variant == 1:
         top.oval(0, -0.235, 0.070, 0.070, ribbon, _LINE, line)
-        top.shape(
-            smooth([(-0.25, 0.02), (-0.20, -0.14), (0, -0.22), (0.20, -0.14), (0.25, 0.02)]),
-            felt,
-            _LINE,
-            line,
-        )
-        top.shape(
-            smooth([(-0.27, 0.05), (-0.26, -0.045), (0, -0.07), (0.26, -0.045), (0.27, 0.05), (0, 0.03)]),
-            mix(felt, ribbon, 0.45),
-            _LINE,
-            line,
-        )
+        top.shape(smooth([(-0.25, 0.02), (-0.20, -0.14), (0, -0.22), (0.20, -0.14), (0.25, 0.02)]), felt,
+            _LINE, line)  # fmt: skip
+        top.shape(smooth([(-0.27, 0.05), (-0.26, -0.045), (0, -0.07), (0.26, -0.045), (0.27, 0.05),
+            (0, 0.03)]), mix(felt, ribbon, 0.45), _LINE, line)  # fmt: skip
     else:
         top.shape(
             smooth([(-0.19, 0), (-0.15, -0.16), (0, -0.20), (0.15, -0.16), (0.19, 0)]), felt, _LINE, line

@@ -17,13 +17,8 @@ from ldm.postcards.colour import WHITE, Colour, Light, mix
 from ldm.postcards.relief import meadow_green
 from ldm.postcards.scene import Scene
 
-HORIZONS = {
-    "lake": (0.38, 0.66),
-    "sea": (0.40, 0.66),
-    "forest": (0.50, 0.70),
-    "desert": (0.44, 0.70),
-    "meadow": (0.42, 0.70),
-}
+HORIZONS = {"lake": (0.38, 0.66), "sea": (0.40, 0.66), "forest": (0.50, 0.70), "desert": (0.44, 0.70),
+    "meadow": (0.42, 0.70)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,20 +72,8 @@ def _lake(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator
         return Ground(shore + 0.05, 0.97, (shore + near) / 2 + 0.02, islets=True)
     if layout == 1:
         bend = rng.uniform(0.66, 0.76)
-        frame.shape(
-            smooth(
-                [
-                    (-0.1, h - 0.03),
-                    (0.16, h + 0.03),
-                    (0.28, bend),
-                    (0.62, 0.90),
-                    (1.1, 0.93),
-                    (1.2, 1.2),
-                    (-0.2, 1.2),
-                ]
-            ),
-            grass,
-        )
+        frame.shape(smooth([(-0.1, h - 0.03), (0.16, h + 0.03), (0.28, bend), (0.62, 0.90), (1.1, 0.93),
+            (1.2, 1.2), (-0.2, 1.2)]), grass)  # fmt: skip
         for x, y, tall in ((0.13, h + 0.14, 0.30), (0.02, h + 0.24, 0.44)):
             plants.pine(frame.at(x, y, tall * rng.uniform(0.85, 1.15)), light, 0.05, tone)
         return Ground(shore + 0.06, 0.97, (shore + 0.90) / 2, islets=True)
@@ -125,17 +108,8 @@ def _sea(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator)
         frame.shape(ridge([y - 0.03 for y in heights]), foam)
         frame.shape(ridge(heights), sand)
     elif layout == 1:
-        bay = np.array(
-            [
-                (-0.1, h + 0.02),
-                (0.10, h + 0.06),
-                (0.22, 0.74),
-                (0.60, 0.90),
-                (1.1, 0.95),
-                (1.2, 1.2),
-                (-0.2, 1.2),
-            ]
-        )
+        bay = np.array([(-0.1, h + 0.02), (0.10, h + 0.06), (0.22, 0.74), (0.60, 0.90), (1.1, 0.95),
+            (1.2, 1.2), (-0.2, 1.2)])  # fmt: skip
         frame.shape(smooth(bay + (0.02, -0.025)), foam)
         frame.shape(smooth(bay), sand)
         frame.shape(
@@ -165,12 +139,8 @@ def _forest(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generat
     if layout == 0:
         path, x = light.ground((226, 188, 130)), rng.uniform(0.42, 0.58)
         left = [(x - 0.03, floor - 0.01), (x - 0.10, floor + 0.10), (x - 0.10, 0.9), (x - 0.24, 1.05)]
-        frame.shape(
-            smooth(
-                [*left, (x + 0.20, 1.05), (x + 0.10, 0.9), (x + 0.02, floor + 0.10), (x + 0.03, floor - 0.01)]
-            ),
-            path,
-        )
+        frame.shape(smooth([*left, (x + 0.20, 1.05), (x + 0.10, 0.9), (x + 0.02, floor + 0.10),
+            (x + 0.03, floor - 0.01)]), path)  # fmt: skip
     edges = ((0.05, 0.84, 0.52), (0.95, 0.86, 0.56)) if layout < 2 else ()
     for x, foot, tall in edges:
         kind = frame.at(x + rng.uniform(-0.05, 0.03), foot, tall * rng.uniform(0.85, 1.2))
@@ -202,24 +172,10 @@ def _desert(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generat
         rock = light.ground((198, 108, 74), 0.15)
         for x, wide, tall in ((0.20, 0.15, 0.20), (0.72, 0.09, 0.27)):
             x, tall = x + rng.uniform(-0.08, 0.08), tall * rng.uniform(0.8, 1.2)
-            frame.shape(
-                [
-                    (x - wide, h + 0.03),
-                    (x - wide * 0.72, h - tall),
-                    (x + wide * 0.72, h - tall),
-                    (x + wide, h + 0.03),
-                ],
-                rock,
-            )
-            frame.shape(
-                [
-                    (x + wide * 0.1, h + 0.03),
-                    (x + wide * 0.2, h - tall),
-                    (x + wide * 0.72, h - tall),
-                    (x + wide, h + 0.03),
-                ],
-                mix(rock, (80, 30, 60), 0.25),
-            )
+            frame.shape([(x - wide, h + 0.03), (x - wide * 0.72, h - tall), (x + wide * 0.72, h - tall),
+                (x + wide, h + 0.03)], rock)  # fmt: skip
+            frame.shape([(x + wide * 0.1, h + 0.03), (x + wide * 0.2, h - tall),
+                (x + wide * 0.72, h - tall), (x + wide, h + 0.03)], mix(rock, (80, 30, 60), 0.25))  # fmt: skip
     slopes = ([0.05, -0.03, 0.04, 0.0, 0.05], [0.10, 0.17, 0.09, 0.05, 0.12], [0.30, 0.27, 0.33, 0.38, 0.36])
     for slope, colour, haze in zip(slopes, (pale, sand, deep), (0.15, 0.0, 0.0), strict=True):
         steep = 1.6 if layout == 2 and haze == 0 else 0.5 if layout == 1 else 1.0
@@ -230,12 +186,8 @@ def _desert(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generat
             [(-0.1, h + 0.45), (0.26, h - 0.10), (0.34, h + 0.10), (0.56, h + 0.24), (-0.1, h + 0.6)],
             light.ground(sand),
         )
-        frame.shape(
-            smooth(
-                [(0.26, h - 0.10), (0.36, h + 0.06), (0.62, h + 0.24), (0.40, h + 0.26), (0.30, h + 0.10)]
-            ),
-            light.ground(mix(sand, (150, 74, 66), 0.45)),
-        )
+        frame.shape(smooth([(0.26, h - 0.10), (0.36, h + 0.06), (0.62, h + 0.24), (0.40, h + 0.26),
+            (0.30, h + 0.10)]), light.ground(mix(sand, (150, 74, 66), 0.45)))  # fmt: skip
     for x in (rng.uniform(0.03, 0.14), rng.uniform(0.86, 0.97))[: 1 + rng.integers(2)]:
         plants.cactus(frame.at(x, rng.uniform(h + 0.16, 0.9), rng.uniform(0.22, 0.38)), light, rng)
     return Ground(h + 0.17, 0.96, 0.9)
@@ -256,16 +208,8 @@ def _meadow(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generat
     frame.shape(ridge([h + 0.24 + rng.uniform(-steep, steep) for _ in range(4)]), front)
     if layout == 1:
         x = rng.uniform(0.3, 0.7)
-        path = [
-            (x - 0.02, h + 0.02),
-            (x - 0.14, h + 0.14),
-            (x - 0.02, h + 0.24),
-            (x - 0.24, 1.05),
-            (x + 0.10, 1.05),
-            (x + 0.12, h + 0.26),
-            (x - 0.02, h + 0.14),
-            (x + 0.03, h + 0.02),
-        ]
+        path = [(x - 0.02, h + 0.02), (x - 0.14, h + 0.14), (x - 0.02, h + 0.24), (x - 0.24, 1.05),
+            (x + 0.10, 1.05), (x + 0.12, h + 0.26), (x - 0.02, h + 0.14), (x + 0.03, h + 0.02)]  # fmt: skip
         frame.shape(smooth(path), light.ground((232, 204, 146)))
     elif layout == 2:
         wood = light.ground((206, 176, 140))
@@ -310,10 +254,5 @@ def _glitter(setting: Setting, shore: float, end: float) -> None:
         )
 
 
-_PLACES: dict[str, Callable[[Canvas, bool, Setting, np.random.Generator], Ground]] = {
-    "lake": _lake,
-    "sea": _sea,
-    "forest": _forest,
-    "desert": _desert,
-    "meadow": _meadow,
-}
+_PLACES: dict[str, Callable[[Canvas, bool, Setting, np.random.Generator], Ground]] = {"lake": _lake,
+    "sea": _sea, "forest": _forest, "desert": _desert, "meadow": _meadow}  # fmt: skip

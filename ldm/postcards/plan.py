@@ -149,7 +149,9 @@ def _things(scene: Scene, named: Callable[[str], bool]) -> list[Group]:
     return groups
 
 
-def _animals(scene: Scene, named: Callable[[str], bool], rng: np.random.Generator, partial: bool) -> list[Group]:
+def _animals(
+    scene: Scene, named: Callable[[str], bool], rng: np.random.Generator, partial: bool
+) -> list[Group]:
     r"""A group for each animal, or one for both if they are of a kind and nothing else of them is named apart."""
     two = len(scene.animals) == 2 and scene.animals[0].kind == scene.animals[1].kind
     if not scene.animals or not named("animal"):

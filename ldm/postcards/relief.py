@@ -80,16 +80,8 @@ def _peak(
         [(0, -1), ledge, (-left * cap * 0.6, ledge[1] - 0.09), (-left * cap * 0.28, ledge[1] + 0.10), crease],
         bright,
     )
-    frame.shape(
-        [
-            (0, -1),
-            crease,
-            (right * cap * 0.40, ledge[1] + 0.10),
-            (right * cap * 0.62, ledge[1] - 0.08),
-            (right * cap, ledge[1]),
-        ],
-        blue,
-    )
+    frame.shape([(0, -1), crease, (right * cap * 0.40, ledge[1] + 0.10),
+        (right * cap * 0.62, ledge[1] - 0.08), (right * cap, ledge[1])], blue)  # fmt: skip
 
 
 def _hills(canvas: Canvas, light: Light, horizon: float, rng: np.random.Generator) -> None:

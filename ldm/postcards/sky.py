@@ -10,25 +10,15 @@ from ldm.postcards.colour import Colour, Light, mix
 from ldm.postcards.scene import Scene
 
 _CELLS = 64  # the sky has no edges, so it is computed at this size and enlarged
-_RAINBOW: tuple[Colour, ...] = (
-    (240, 70, 70),
-    (252, 156, 56),
-    (254, 226, 84),
-    (96, 200, 104),
-    (72, 140, 240),
-    (150, 92, 210),
-)
+_RAINBOW: tuple[Colour, ...] = ((240, 70, 70), (252, 156, 56), (254, 226, 84), (96, 200, 104),
+    (72, 140, 240), (150, 92, 210))  # fmt: skip
 _STAR = [(0, -1), (0.3, -0.3), (1, 0), (0.3, 0.3), (0, 1), (-0.3, 0.3), (-1, 0), (-0.3, -0.3)]
 
 # A crescent moon of radius 1: the rim on the left, then back along a flatter arc between the two tips.
 _RIM = np.linspace(0.28 * np.pi, 1.72 * np.pi, 24)
 _BITE = np.linspace(1.5 * np.pi, 0.5 * np.pi, 16)
-_CRESCENT = np.concatenate(
-    [
-        np.stack([np.cos(_RIM), np.sin(_RIM)], axis=1),
-        np.stack([0.637 + 0.80 * np.cos(_BITE), 0.771 * np.sin(_BITE)], axis=1),
-    ]
-)
+_CRESCENT = np.concatenate([np.stack([np.cos(_RIM), np.sin(_RIM)], axis=1),
+    np.stack([0.637 + 0.80 * np.cos(_BITE), 0.771 * np.sin(_BITE)], axis=1)])  # fmt: skip
 
 
 def sky(

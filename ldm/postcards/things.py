@@ -137,16 +137,8 @@ def _flower(canvas: Canvas, paint: Colour, light: Light, rng: np.random.Generato
             centre = (150, 84, 50)  # a yellow centre would not show on yellow petals
         canvas.oval(0, -0.72, 0.13, 0.13, light.vivid(centre))
     elif variant == 1:
-        cup = [
-            (-0.26, -0.96),
-            (-0.12, -0.84),
-            (0, -1.0),
-            (0.12, -0.84),
-            (0.26, -0.96),
-            (0.22, -0.60),
-            (0, -0.50),
-            (-0.22, -0.60),
-        ]
+        cup = [(-0.26, -0.96), (-0.12, -0.84), (0, -1.0), (0.12, -0.84), (0.26, -0.96), (0.22, -0.60),
+            (0, -0.50), (-0.22, -0.60)]  # fmt: skip
         canvas.shape(cup, paint)
         canvas.shape(
             [(0.02, -0.98), (0.12, -0.84), (0.26, -0.96), (0.22, -0.60), (0.02, -0.52)], darker(paint, 0.2)
@@ -157,10 +149,4 @@ def _flower(canvas: Canvas, paint: Colour, light: Light, rng: np.random.Generato
         canvas.oval(0, -0.72, 0.09, 0.09, light.on((60, 44, 60)))
 
 
-_DRAW = {
-    "waterfall": _waterfall,
-    "boat": _boat,
-    "house": _house,
-    "balloon": _balloon,
-    "flower": _flower,
-}
+_DRAW = {"waterfall": _waterfall, "boat": _boat, "house": _house, "balloon": _balloon, "flower": _flower}  # fmt: skip
