@@ -28,8 +28,13 @@ _SLOT_X = (0.20, 0.50, 0.80)
 _HEIGHTS = {"waterfall": 0.40, "boat": 0.34, "house": 0.30, "balloon": 0.34, "flower": 0.34}
 # The smallest and largest size of an animal before a wall, by its pose and by how many there are, and how far to the
 # side it is in an outer slot.
-_ON_A_WALL = {("portrait", 1): (0.74, 1.12, 0.17), ("portrait", 2): (0.60, 0.70, 0.24), ("sitting",
-    1): (0.60, 0.82, 0.20), ("sitting", 2): (0.54, 0.66, 0.24), ("standing", 1): (0.54, 0.72, 0.10)}  # fmt: skip
+_ON_A_WALL = {
+    ("portrait", 1): (0.74, 1.12, 0.17),
+    ("portrait", 2): (0.60, 0.70, 0.24),
+    ("sitting", 1): (0.60, 0.82, 0.20),
+    ("sitting", 2): (0.54, 0.66, 0.24),
+    ("standing", 1): (0.54, 0.72, 0.10),
+}
 _BACK_TO_FRONT = ("balloon", "waterfall", "house", "boat", "flower")
 
 

@@ -79,28 +79,24 @@ def _house(canvas: Canvas, paint: Colour, light: Light, rng: np.random.Generator
     variant = rng.integers(3)
     roof = light.on(((92, 84, 108), (122, 78, 66), (78, 92, 122))[rng.integers(3)])
     door, pane = light.on((104, 70, 60)), (255, 226, 116)
-    shade = darker(paint, 0.22)
     if variant == 0:
         canvas.shape([(0.20, -0.60), (0.20, -0.98), (0.36, -0.98), (0.36, -0.60)], light.on((150, 96, 86)))
         canvas.shape([(-0.48, 0), (-0.48, -0.50), (0.48, -0.50), (0.48, 0)], paint)
         canvas.shape([(-0.62, -0.46), (-0.34, -0.88), (0.34, -0.88), (0.62, -0.46)], roof)
         canvas.shape([(-0.12, 0), (-0.12, -0.34), (0.12, -0.34), (0.12, 0)], door)
-        windows = ((-0.40, 0.18), (0.22, 0.18))
-        low = -0.16
+        low, windows = -0.16, [(-0.40, 0.18), (0.22, 0.18)]
     elif variant == 1:
         canvas.shape([(-0.34, 0), (-0.34, -0.62), (0, -0.98), (0.34, -0.62), (0.34, 0)], paint)
         canvas.stroke([(-0.46, -0.52), (0, -0.98), (0.46, -0.52)], roof, 0.13)
         canvas.shape([(-0.11, 0), (-0.11, -0.28), (0.11, -0.28), (0.11, 0)], door)
-        windows = ((-0.11, 0.22),)
-        low = -0.40
+        low, windows = -0.40, [(-0.11, 0.22)]
     else:
-        canvas.shape([(-0.10, 0), (-0.10, -0.52), (0.64, -0.52), (0.64, 0)], shade)
+        canvas.shape([(-0.10, 0), (-0.10, -0.52), (0.64, -0.52), (0.64, 0)], darker(paint, 0.22))
         canvas.shape([(-0.12, -0.46), (0.02, -0.92), (0.54, -0.92), (0.74, -0.46)], roof)
         canvas.shape([(-0.50, 0), (-0.50, -0.52), (-0.22, -0.90), (0.06, -0.52), (0.06, 0)], paint)
         canvas.stroke([(-0.58, -0.44), (-0.22, -0.92), (0.14, -0.44)], roof, 0.10)
         canvas.shape([(-0.33, 0), (-0.33, -0.34), (-0.11, -0.34), (-0.11, 0)], door)
-        windows = ((0.22, 0.22),)
-        low = -0.14
+        low, windows = -0.14, [(0.22, 0.22)]
     for x, w in windows:
         canvas.shape([(x, low), (x, low - 0.22), (x + w, low - 0.22), (x + w, low)], pane)
 
