@@ -106,15 +106,15 @@ MOMENTS: dict[str, tuple[Light, Light]] = {
         Light((30, 54, 136), (66, 108, 186), (136, 172, 222), (255, 250, 220), (150, 176, 230),
               (84, 110, 176), (144, 164, 206), (10, 20, 58), 0.80),
         Light((4, 6, 24), (14, 18, 54), (36, 40, 90), (248, 238, 200), (80, 84, 150),
-              (34, 40, 84), (74, 84, 128), (6, 8, 30), 0.60),
+              (34, 40, 84), (96, 108, 154), (8, 12, 36), 0.60),
     ),
 }  # fmt: skip
 
 # What a weather mixes into the sky (colour by day, colour at night, share at the zenith, share at the horizon),
 # how much light it leaves, and the snow it puts on the ground.
 _CLOUDS: dict[str, tuple[Colour, Colour, Real, Real, Real, Real]] = {
-    "rain": ((104, 120, 142), (28, 34, 54), 0.74, 0.36, 0.76, 0.0),
-    "snow": ((196, 206, 224), (52, 60, 92), 0.62, 0.26, 0.94, 0.86),
+    "rain": ((104, 120, 142), (34, 40, 62), 0.74, 0.36, 0.80, 0.0),
+    "snow": ((156, 172, 202), (46, 54, 88), 0.66, 0.50, 0.96, 0.86),
     "fog": ((222, 226, 230), (84, 92, 120), 0.56, 0.50, 0.92, 0.0),
 }
 

@@ -86,7 +86,7 @@ def _peak(
 
 def _hills(canvas: Canvas, light: Light, horizon: float, rng: np.random.Generator) -> None:
     green = meadow_green(rng)
-    for rise, haze, knots in ((rng.uniform(0.18, 0.26), 0.40, 4), (rng.uniform(0.09, 0.15), 0.12, 3)):
+    for rise, haze, knots in ((rng.uniform(0.18, 0.26), 0.30, 4), (rng.uniform(0.09, 0.15), 0.06, 3)):
         # Crests and dips alternate, starting with either, so the skyline is always clearly hilly.
         first = rng.integers(2)
         heights = [
