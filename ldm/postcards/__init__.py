@@ -16,8 +16,8 @@ from ldm.postcards.captions import (
     vocabulary,
     withheld_caption,
 )
-from ldm.postcards.draw import draw, draw_with_boxes
-from ldm.postcards.facts import QUESTIONS, facts, labels
+from ldm.postcards.draw import FLAWS, draw, draw_with_boxes
+from ldm.postcards.facts import QUESTIONS, facts, labels, topic
 from ldm.postcards.prompts import handwritten
 from ldm.postcards.sampling import arranged, held_out, sample_scene
 from ldm.postcards.scene import SUBJECTS, Animal, Garment, Scene, Thing
@@ -26,6 +26,7 @@ from ldm.postcards.sheet import contact_sheet, grid
 
 __all__ = [
     "DEMO_PROMPTS",
+    "FLAWS",
     "LANGUAGES",
     "QUESTIONS",
     "SUBJECTS",
@@ -50,6 +51,7 @@ __all__ = [
     "mistyped_caption",
     "postcard",
     "sample_scene",
+    "topic",
     "vocabulary",
     "withheld_caption",
 ]

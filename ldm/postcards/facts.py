@@ -149,3 +149,28 @@ def _animal_facts(told: Mapping[str, str], which: str, kind: str) -> set[str]:
             true |= {garment, f"{kind} {garment}", f"{fur} {kind} {garment}"}
             true |= {f"{worn} {garment}", f"{kind} {worn} {garment}"} if worn != "yes" else set()
     return true
+
+
+def topic(fact: str) -> str:
+    r"""What a fact is about: "place", "relief", "time", "weather", "style", "wall", "side", "absence", "count",
+    "garment", "garment colour", "colour" (of a thing or of fur), or "thing" (that something is there).
+    """
+    words = fact.split()
+    for name, values in _ONE_WORD.items():
+        if fact in values:
+            return name
+    if words[-1] == "wall":
+        return "wall"
+    if words[0] == "no" or "no" in words[1:2]:
+        return "absence"
+    if words[0].isdigit():
+        return "count"
+    if {"left", "middle", "right", "hidden"} & set(words):
+        return "side"
+    if words[-1] in GARMENTS:
+        coloured = len(words) > 1 and words[-2] in COLOURS
+        return "garment colour" if coloured else "garment"
+    return "colour" if len(words) > 1 else "thing"
+
+
+_ONE_WORD = {"place": PLACES, "relief": RELIEFS, "time": TIMES, "weather": WEATHERS, "style": STYLES}

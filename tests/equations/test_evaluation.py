@@ -6,7 +6,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ldm.lab.evaluate.frechet import frechet_distance
 from ldm.lab.evaluate.reconstruction import psnr, ssim
 from ldm.lab.evaluate.understanding import embed_captions, scene_captions, scene_directions
-from ldm.postcards import SCENES
+from ldm.postcards import sample_scene
 from tests.equations.numbers import agree, normal, tensor
 from tests.small import TOKENIZER, small_clip
 
@@ -59,7 +59,8 @@ def test_direction_of_a_scene():
 
     $$w_k = \sum_j v_{kj} \,/\, \lVert \sum_j v_{kj} \rVert,$$
     """
-    clip, scenes = small_clip().double(), SCENES[:4]
+    clip = small_clip().double()
+    scenes = [sample_scene(np.random.default_rng(i)) for i in range(4)]
     directions = scene_directions(clip, TOKENIZER, scenes, count=3)
     for k, scene in enumerate(scenes):
         v = embed_captions(clip, TOKENIZER, scene_captions(scene, 3)).numpy()

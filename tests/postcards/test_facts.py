@@ -2,7 +2,7 @@ r"""Labels and facts: worked by hand, and consistent with each other."""
 
 import numpy as np
 
-from ldm.postcards import QUESTIONS, Animal, Garment, Scene, Thing, facts, labels, sample_scene
+from ldm.postcards import QUESTIONS, Animal, Garment, Scene, Thing, facts, labels, sample_scene, topic
 
 DOG = Animal("dog", "brown", (Garment("glasses", ""), Garment("hat", "red")), "sitting", 2)
 CAT = Animal("cat", "black", (Garment("scarf", "pink"),), "sitting", 0)
@@ -65,3 +65,22 @@ def test_every_label_is_an_answer_to_a_question_and_every_answer_occurs():
     for question, answers in QUESTIONS.items():
         missing = set(answers) - seen[question]
         assert missing <= ({"no"} if question in ("uniform wall", "eyes match") else set()), question
+
+
+def test_every_fact_has_a_topic_by_hand():
+    topics = {
+        "place": "lake", "relief": "hills", "time": "day", "weather": "snow", "style": "print", "wall": "red wall",
+        "absence": "no boat", "count": "2 boat", "side": "sun left", "garment": "dog hat", "thing": "boat",
+        "garment colour": "dog red hat", "colour": "red boat",
+    }  # fmt: skip
+    assert {topic(fact): fact for fact in topics.values()} == topics
+    assert (
+        topic("dog no hat") == "absence"
+        and topic("cat left of dog") == "side"
+        and topic("glasses") == "garment"
+    )
+    assert (
+        topic("red hat") == "garment colour"
+        and topic("brown dog hat") == "garment"
+        and topic("brown dog") == "colour"
+    )

@@ -24,7 +24,7 @@ from ldm.lab.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, random_nor
 from ldm.lab.bench.workload import PROMPT, Sizes
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
-from ldm.postcards import SCENES, draw
+from ldm.postcards import draw, sample_scene
 from ldm.text.tokenizer import Tokenizer
 from ldm.train.diffusion import diffusion_loss
 from ldm.train.loop import optimizer_step, use_plain_attention
@@ -114,7 +114,8 @@ def tiles(folder: Path, sizes: Sizes, way: str) -> Numbers:
 def seams(folder: Path, sizes: Sizes) -> Numbers:
     """The mean difference, out of 255, between decoding in tiles and as a whole, with the tiny model."""
     vae, side = load("tiny", torch.float32, DEVICE).vae, 2 * sizes.side
-    drawing = draw(SCENES[0], np.random.default_rng(0), side)
+    rng = np.random.default_rng(0)
+    drawing = draw(sample_scene(rng), rng, side)
     latent, _ = vae.encode(to_pixels([drawing]).to(DEVICE))
     whole, tiled = (decoded.clamp(-1, 1) for decoded in (vae.decode(latent), decode_in_tiles(vae, latent)))
     return {"difference": 127.5 * float((tiled - whole).abs().mean())}

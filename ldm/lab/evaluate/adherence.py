@@ -1,11 +1,11 @@
-r"""Adherence: does the image show what the prompt describes?
+r"""Adherence: does the image show what the prompt asks for?
 
-An image is correct if *every* attribute of its prompt is correct and nothing appears twice. Prompts are full captions,
-which mention all attributes (what they leave out is absent), and no seed is skipped.
+A prompt asks for a set of facts (see `ldm.postcards.facts`), and an image is correct if the judge finds *every* one of
+them. What a prompt leaves out may be there or not. No seed is skipped.
 
-How it can mislead you: the judge makes mistakes in both directions (its own accuracy is reported beside it), and our
-drawn prompts are easier than yours. Shuffled prompts give the baseline: the result of a model that generates lovely
-images and ignores the prompt.
+How it can mislead you: the judge makes mistakes in both directions (its own accuracy is reported beside it), and
+prompts that a grammar writes are easier than yours; therefore two sets are written by hand. Shuffled prompts give the
+baseline: the result of a model that generates lovely images and ignores the prompt.
 """
 
 from collections import Counter
@@ -17,62 +17,71 @@ import numpy as np
 from PIL import Image
 
 from ldm.images.pixels import to_pixels
-from ldm.lab.evaluate.judge import Judge, wrong_answers
+from ldm.lab.evaluate.judge import Judge
 from ldm.pipeline import LatentDiffusion
-from ldm.postcards import Scene, caption, sample_scene, withheld_caption
+from ldm.postcards import Scene, caption_with_facts, facts, handwritten, sample_scene, topic, withheld_caption
 from ldm.train.loop import mixed_precision
 
 SERIES = 900  # of the prompts: no training drawing or caption comes from it
 BATCH = 32
 
-# Each set of prompts: the split of its scenes and its language (None: either). "wordings" are synonyms in contexts from
-# which training withheld them.
-SETS: dict[str, tuple[str, str | None]] = {
+# Each set of captions: the split of its scenes and its language (None: either). "wordings" are synonyms in contexts
+# from which training withheld them.
+CAPTIONS: dict[str, tuple[str, str | None]] = {
     "seen": ("train", "en"),
     "held-out": ("held_out", "en"),
     "french": ("train", "fr"),
     "wordings": ("train", None),
 }
+HANDWRITTEN = ("natural", "typos")
+SETS = (*CAPTIONS, *HANDWRITTEN)
 
 
 @dataclass(frozen=True)
-class ScenePrompt:
-    r"""A prompt and the scene that it describes in full."""
+class FactPrompt:
+    r"""A prompt, the facts that it asks for, and the scene that it describes (None if it is written by hand)."""
 
     prompt: str
-    scene: Scene
+    facts: frozenset[str]
+    scene: Scene | None = None
 
 
 @dataclass(frozen=True)
 class JudgedImage:
     r"""A generated image, what it should show, and the judge's answers."""
 
-    target: ScenePrompt
+    target: FactPrompt
     seed: int
     image: Image.Image
     answers: dict[str, str]
 
     @property
-    def errors(self) -> dict[str, str]:
-        r"""The judge's answers that differ from the prompt; empty if the image is correct."""
-        return wrong_answers(self.answers, self.target.scene)
+    def missing(self) -> list[str]:
+        r"""The facts of the prompt that the judge does not find; empty if the image is correct."""
+        return missing_facts(self.answers, self.target)
 
 
-def scene_prompts(name: str, count: int) -> list[ScenePrompt]:
-    r"""The first `count` prompts of a set, one of `SETS`."""
-    split, language = SETS[name]
-    found: list[ScenePrompt] = []
+def missing_facts(answers: dict[str, str], target: FactPrompt) -> list[str]:
+    r"""The facts of a prompt that do not follow from the judge's answers, in alphabetical order."""
+    return sorted(target.facts - facts(answers))
+
+
+def set_of_prompts(name: str, count: int) -> list[FactPrompt]:
+    r"""The first `count` prompts of a set, one of `SETS`; of the sets written by hand, as many as there are."""
+    if name in HANDWRITTEN:
+        return [FactPrompt(prompt.text, prompt.facts) for prompt in handwritten(name)[:count]]
+    split, language = CAPTIONS[name]
+    found: list[FactPrompt] = []
     index = 0
     while len(found) < count:
         rng = np.random.default_rng([SERIES, index])
         scene = sample_scene(rng, split)
-        prompt = (
-            withheld_caption(scene, rng)
-            if name == "wordings"
-            else caption(scene, rng, language, partial=False)
-        )
-        if prompt is not None:  # some scenes have no withheld wording
-            found.append(ScenePrompt(prompt, scene))
+        if name == "wordings":
+            said = withheld_caption(scene, rng)
+        else:
+            said = caption_with_facts(scene, rng, language, partial=False, mistakes=False)
+        if said is not None:  # some scenes have no withheld wording
+            found.append(FactPrompt(said.text, said.facts, scene))
         index += 1
     return found
 
@@ -91,7 +100,7 @@ def generate_images(
 
 
 def judge_images(
-    judge: Judge, targets: Sequence[ScenePrompt], images: Iterable[Image.Image], batch: int = BATCH
+    judge: Judge, targets: Sequence[FactPrompt], images: Iterable[Image.Image], batch: int = BATCH
 ) -> Iterator[JudgedImage]:
     r"""Judge the images, which may be an iterator, in order; image i has seed i."""
     waiting: list[Image.Image] = []
@@ -105,23 +114,23 @@ def judge_images(
 
 
 def fraction_correct(judged: Sequence[JudgedImage]) -> float:
-    r"""The fraction of images without errors."""
-    return sum(not image.errors for image in judged) / len(judged)
+    r"""The fraction of images that show every fact of their prompts."""
+    return sum(not image.missing for image in judged) / len(judged)
 
 
-def error_rates(judged: Sequence[JudgedImage]) -> dict[str, float]:
-    r"""The fraction of images with an error, for each question with errors, the most frequent first."""
-    wrong = Counter(question for image in judged for question in image.errors)
-    return {question: count / len(judged) for question, count in wrong.most_common()}
+def topic_scores(judged: Sequence[JudgedImage]) -> dict[str, float]:
+    r"""For each topic (place, count, side, ...) the fraction of the facts asked for that the images show."""
+    asked = Counter(topic(fact) for image in judged for fact in image.target.facts)
+    missing = Counter(topic(fact) for image in judged for fact in image.missing)
+    return {name: 1 - missing[name] / count for name, count in sorted(asked.items())}
 
 
 def shuffled_baseline(judged: Sequence[JudgedImage]) -> float:
     r"""The fraction of images that would be correct for the next prompt of the set."""
     targets = [image.target for image in [*judged[1:], judged[0]]]
-    return sum(not wrong_answers(j.answers, t.scene) for j, t in zip(judged, targets)) / len(judged)
+    return sum(not missing_facts(j.answers, target) for j, target in zip(judged, targets)) / len(judged)
 
 
 def error_caption(image: JudgedImage) -> str:
-    r"""Prompt, seed and errors in one line, for a sheet."""
-    wrong = ", ".join(f"{question}: {answer}" for question, answer in image.errors.items())
-    return f"{image.target.prompt} #{image.seed} [{wrong}]"
+    r"""Prompt, seed and missing facts in one line, for a sheet."""
+    return f"{image.target.prompt} #{image.seed} [not: {', '.join(image.missing)}]"

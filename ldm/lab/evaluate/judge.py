@@ -1,4 +1,4 @@
-r"""The judge: a small classifier that predicts every attribute of an image, and whether an object appears twice.
+r"""The judge: a small classifier that answers every question about an image (`QUESTIONS` in `ldm.postcards`).
 
 It is trained on drawings only (see `judge_training.py`), and no generator is trained on it: never optimise against the
 metric.
@@ -8,7 +8,6 @@ lake and half bear, and it misses an error that no question covers (a sun in fro
 as well.
 """
 
-from dataclasses import astuple, fields
 from pathlib import Path
 
 import torch
@@ -19,48 +18,21 @@ from torch import Tensor, nn
 from ldm.checkpoints.folder import fill, read_tensors
 from ldm.errors import LdmError
 from ldm.loading import weights_folders
-from ldm.postcards import Landscape, Scene
-from ldm.postcards.attributes import (
-    ACCESSORIES,
-    ANIMALS,
-    BACKGROUNDS,
-    FEATURES,
-    FURS,
-    PLACES,
-    RELIEFS,
-    TIMES,
-)
+from ldm.postcards import QUESTIONS
 
 FILE = "judge.safetensors"
 SIZE = 128  # the side in pixels of the judge's input; other images are resized
-
-# Each question with its possible answers: two for every image, four for landscapes, four for portraits.
-QUESTIONS: dict[str, tuple[str, ...]] = {
-    "kind": ("landscape", "portrait"),
-    "count": ("single", "doubled"),
-    "place": PLACES,
-    "relief": RELIEFS,
-    "time": TIMES,
-    "feature": FEATURES,
-    "animal": ANIMALS,
-    "fur": FURS,
-    "accessory": ACCESSORIES,
-    "background": BACKGROUNDS,
-}
-
-
-def correct_answers(scene: Scene, doubled: bool = False) -> dict[str, str]:
-    r"""The correct answer to every question that applies to the scene."""
-    kind = "landscape" if isinstance(scene, Landscape) else "portrait"
-    named = dict(zip((field.name for field in fields(scene)), astuple(scene), strict=True))
-    return {"kind": kind, "count": "doubled" if doubled else "single", **named}
+HIDDEN = 512
+# The bands of columns that features are pooled over, as shares of the width: the whole image and its thirds, because
+# many questions ask what stands left or right of something.
+BANDS = ((0.0, 1.0), (0.0, 0.375), (0.3125, 0.6875), (0.625, 1.0))
 
 
 class Judge(nn.Module):
-    r"""Strided convolutions from 128 x 128 pixels to 8 x 8 positions, then one linear layer per question.
+    r"""Strided convolutions from 128 x 128 pixels to 8 x 8 positions, a hidden layer, then a linear layer per question.
 
-    The last features are pooled by their mean (how much there is of something) and their maximum (whether it is
-    anywhere).
+    The last features are pooled over the image and over each of its thirds, by their mean (how much there is of
+    something) and their maximum (whether it is anywhere).
     """
 
     def __init__(self, channels: tuple[int, ...] = (64, 128, 192)):
@@ -75,8 +47,9 @@ class Judge(nn.Module):
             for conv in (down, nn.Conv2d(after, after, 3, padding=1)):
                 layers += [conv, nn.GroupNorm(8, after), nn.SiLU()]
         self.look = nn.Sequential(*layers)
+        self.hidden = nn.Linear(2 * len(BANDS) * channels[-1], HIDDEN)
         self.heads = nn.ModuleDict(
-            {question: nn.Linear(2 * channels[-1], len(choices)) for question, choices in QUESTIONS.items()}
+            {question: nn.Linear(HIDDEN, len(choices)) for question, choices in QUESTIONS.items()}
         )
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b _"]]:
@@ -84,8 +57,11 @@ class Judge(nn.Module):
         if pixels.shape[-1] != SIZE:
             pixels = F.interpolate(pixels, (SIZE, SIZE), mode="bicubic", antialias=True).clamp(-1, 1)
         features = self.look(pixels)
-        pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-        return {question: head(pooled) for question, head in self.heads.items()}
+        width = features.shape[-1]
+        bands = [features[..., int(left * width) : round(right * width)] for left, right in BANDS]
+        pooled = [pool(dim=(2, 3)) for band in bands for pool in (band.mean, band.amax)]
+        hidden = F.silu(self.hidden(torch.cat(pooled, dim=1)))
+        return {question: head(hidden) for question, head in self.heads.items()}
 
     @property
     def device(self) -> torch.device:
@@ -100,17 +76,6 @@ class Judge(nn.Module):
             {question: QUESTIONS[question][indices[i]] for question, indices in chosen.items()}
             for i in range(len(pixels))
         ]
-
-
-def wrong_answers(answers: dict[str, str], scene: Scene) -> dict[str, str]:
-    r"""The judge's answers that differ from the correct ones for `scene`.
-
-    A landscape instead of a portrait is one error, of kind, whatever else it shows.
-    """
-    correct = correct_answers(scene)
-    if answers["kind"] != correct["kind"]:
-        return {"kind": answers["kind"]}
-    return {question: answers[question] for question, right in correct.items() if answers[question] != right}
 
 
 def find_judge(judge: str | Path) -> Path:

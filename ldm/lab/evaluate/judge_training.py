@@ -1,4 +1,4 @@
-r"""Train the judge on drawings of every combination of attributes, many of them with a doubled object.
+r"""Train the judge on drawings of the whole world, held-out combinations included, some of them with a flaw.
 
 The drawings come from a series of their own, which no generator is trained on. They are augmented with blur, shifts and
 noise, so that the judge tolerates the soft edges of generated images.
@@ -15,27 +15,24 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ldm.checkpoints.folder import write_tensors
-from ldm.lab.evaluate.judge import FILE, QUESTIONS, SIZE, Judge, correct_answers
-from ldm.postcards import SCENES, Landscape, Scene, draw
+from ldm.lab.evaluate.judge import FILE, SIZE, Judge
+from ldm.postcards import FLAWS, QUESTIONS, Scene, draw, labels, sample_scene
 from ldm.train.data import draw_in_parallel
 from ldm.train.loop import Recipe, mixed_precision, train
 
-COUNT_WEIGHT = 4.0  # a doubled object changes few pixels, other attributes many
-EXAMPLES, SERIES = 12_000, 77  # the number of drawings, and their series
-DOUBLED = 0.4  # the fraction of drawings with a doubled object
-RECIPE = Recipe(steps=1200, batch=64, lr=2e-3, warmup=100, ema=0.99, weight_decay=0.05)
+EXAMPLES, SERIES = 30_000, 77  # the number of drawings, and their series
+HELD_OUT, FLAWED = 0.15, 0.3  # the fractions of drawings of held-out combinations, and with a flaw
+RECIPE = Recipe(steps=6000, batch=64, lr=1.5e-3, warmup=200, ema=0.995, weight_decay=0.05)
 
 
-def example(index: int, series: int = SERIES) -> tuple[Scene, bool, np.random.Generator]:
-    r"""The scene of drawing `index` of a series, whether it is doubled, and the generator to draw it with."""
+def example(index: int, series: int = SERIES) -> tuple[Scene, str, np.random.Generator]:
+    r"""The scene of drawing `index` of a series, its flaw ("" for none), and the generator to draw it with."""
     rng = np.random.default_rng([series, index])
-    kind = rng.integers(2)
-    scenes = _LANDSCAPES if kind else _PORTRAITS
-    scene = scenes[rng.integers(len(scenes))]
-    doubled = bool(rng.random() < DOUBLED) and not (
-        isinstance(scene, Landscape) and scene.feature == "nothing"
-    )
-    return scene, doubled, rng
+    scene = sample_scene(rng, "held_out" if rng.random() < HELD_OUT else "train")
+    flaw = FLAWS[rng.integers(len(FLAWS))] if rng.random() < FLAWED else ""
+    if (flaw == "mottled wall" and not scene.wall) or (flaw == "odd eyes" and not scene.animals):
+        flaw = ""
+    return scene, flaw, rng
 
 
 def draw_examples(path: Path, count: int, series: int = SERIES) -> UInt8[np.ndarray, "n s s 3"]:
@@ -47,13 +44,13 @@ def draw_examples(path: Path, count: int, series: int = SERIES) -> UInt8[np.ndar
 
 
 def _draw(index: int, series: int) -> np.ndarray:
-    scene, doubled, rng = example(index, series)
-    return np.asarray(draw(scene, rng, SIZE, doubled))
+    scene, flaw, rng = example(index, series)
+    return np.asarray(draw(scene, rng, SIZE, flaw))
 
 
-def labels(scenes: list[tuple[Scene, bool]]) -> dict[str, Int[Tensor, "n"]]:
+def label_indices(examples: list[tuple[Scene, str]]) -> dict[str, Int[Tensor, "n"]]:
     r"""For each question the indices of the correct answers, -1 where the question does not apply."""
-    correct = [correct_answers(scene, doubled) for scene, doubled in scenes]
+    correct = [labels(scene, flaw) for scene, flaw in examples]
     return {
         question: torch.tensor([choices.index(c[question]) if question in c else -1 for c in correct])
         for question, choices in QUESTIONS.items()
@@ -82,18 +79,16 @@ def augment(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Flo
 
 
 def judge_loss(
-    judge: Judge, pixels: Float[Tensor, "b 3 s s"], labels: dict[str, Int[Tensor, "b"]]
+    judge: Judge, pixels: Float[Tensor, "b 3 s s"], correct: dict[str, Int[Tensor, "b"]]
 ) -> Float[Tensor, ""]:
     r"""The sum of the cross-entropies of all questions, each averaged over the images to which it applies."""
     with mixed_precision():
         logits = judge(pixels.to(judge.device))
     loss = torch.zeros((), device=judge.device)
-    for question, indices in labels.items():
+    for question, indices in correct.items():
         if (indices >= 0).any():
-            weight = COUNT_WEIGHT if question == "count" else 1.0
-            loss = loss + weight * F.cross_entropy(
-                logits[question].float(), indices.to(judge.device), ignore_index=-1
-            )
+            answers = logits[question].float()
+            loss = loss + F.cross_entropy(answers, indices.to(judge.device), ignore_index=-1)
     return loss
 
 
@@ -107,7 +102,7 @@ def train_judge(
 ) -> Judge:
     r"""Train the judge from scratch and write it to `folder`; `run` keeps the drawings, the log and the checkpoint."""
     drawings = draw_examples(run / f"lessons-{SERIES}-{count}.npy", count)
-    correct = labels([example(i)[:2] for i in range(count)])
+    correct = label_indices([example(i)[:2] for i in range(count)])
     torch.manual_seed(seed)
     judge = Judge()
 
@@ -121,7 +116,3 @@ def train_judge(
     average = train(judge, loss_at, recipe, run, resume)
     write_tensors(folder / FILE, average.state_dict())
     return average
-
-
-_LANDSCAPES = [scene for scene in SCENES if isinstance(scene, Landscape)]
-_PORTRAITS = [scene for scene in SCENES if not isinstance(scene, Landscape)]

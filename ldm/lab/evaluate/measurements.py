@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ldm.images.pixels import to_images, to_pixels
 from ldm.lab.evaluate import adherence, diversity, understanding
-from ldm.lab.evaluate.adherence import JudgedImage, generate_images, judge_images, scene_prompts
+from ldm.lab.evaluate.adherence import JudgedImage, generate_images, judge_images, set_of_prompts
 from ldm.lab.evaluate.clipscore import clip_score
 from ldm.lab.evaluate.frechet import frechet_distance
-from ldm.lab.evaluate.judge import QUESTIONS, SIZE, Judge, correct_answers
+from ldm.lab.evaluate.judge import SIZE, Judge
 from ldm.lab.evaluate.judge_training import example
 from ldm.lab.evaluate.metrics import Metric
 from ldm.lab.evaluate.reconstruction import psnr, ssim
@@ -20,13 +20,14 @@ from ldm.lab.evaluate.setup import SERIES, Drawings, Setup, save, with_progress
 from ldm.lab.evaluate.sheets import captioned, paired_rows
 from ldm.lab.evaluate.understanding import embed_captions, embed_images
 from ldm.pipeline import LatentDiffusion
-from ldm.postcards import caption, draw, postcard
+from ldm.postcards import QUESTIONS, arranged, caption, draw, labels, postcard
 from ldm.text.clip import CLIP
 from ldm.text.image import preprocess_pixels
 from ldm.train.plot import plot_similarity
 
 TRAINING_SERIES = 0  # of the postcards that the shipped model is trained on
-GOALS = {"seen": 0.99, "held-out": 0.97, "french": 0.97, "wordings": 0.97}
+GOALS = {"seen": 0.97, "held-out": 0.93, "french": 0.95, "wordings": 0.93, "natural": 0.93, "typos": 0.80}
+TOPIC_GOAL = 0.90  # of counts, sides, colours and garments
 
 
 def accuracy(
@@ -47,10 +48,10 @@ def judge_metrics(setup: Setup, rebuilt: Drawings) -> list[Metric]:
     count = setup.counts.examples
     examples = [example(i, SERIES + 1) for i in range(count)]
     bar = with_progress(examples, count, "drawing (judge)")
-    pixels = to_pixels([draw(scene, rng, SIZE, doubled) for scene, doubled, rng in bar])
-    on_drawings = accuracy(setup.judge, pixels, [correct_answers(s, doubled) for s, doubled, _ in examples])
-    on_rebuilt = accuracy(setup.judge, rebuilt.pixels, [correct_answers(scene) for scene in rebuilt.scenes])
-    new = "the judge, on drawings of all combinations, many of them doubled"
+    pixels = to_pixels([draw(scene, rng, SIZE, flaw) for scene, flaw, rng in bar])
+    on_drawings = accuracy(setup.judge, pixels, [labels(scene, flaw) for scene, flaw, _ in examples])
+    on_rebuilt = accuracy(setup.judge, rebuilt.pixels, [labels(scene) for scene in rebuilt.scenes])
+    new = "the judge, on drawings of all combinations, some of them flawed"
     vae = "the judge, on the VAE's reconstructions of held-out combinations"
     metrics = [Metric(new, question, share, "%", 0.99) for question, share in on_drawings.items()]
     return metrics + [Metric(vae, question, share, "%") for question, share in on_rebuilt.items()]
@@ -84,15 +85,16 @@ def vae_metrics(setup: Setup, drawn: Drawings, rebuilt: Drawings) -> list[Metric
 def clip_metrics(setup: Setup, seen: Drawings, held_out: Drawings) -> list[Metric]:
     r"""CLIP's zero-shot accuracy and retrieval on new drawings."""
     metrics = []
-    directions = understanding.scene_directions(setup.clip, setup.tokenizer)
+    candidates = understanding.candidate_scenes()
+    directions = understanding.scene_directions(setup.clip, setup.tokenizer, candidates)
     scale = setup.clip.logit_scale.exp().item()
     for name, some in (("seen", seen), ("held-out", held_out)):
         rng = np.random.default_rng([SERIES, len(name)])
-        captions = [caption(scene, rng, partial=False) for scene in some.scenes]
+        captions = [caption(scene, rng, partial=False, mistakes=False) for scene in some.scenes]
         images = embed_images(setup.clip, some.pixels)
         texts = embed_captions(setup.clip, setup.tokenizer, captions)
         chapter = f"CLIP, new drawings of {name} combinations"
-        shares = understanding.zero_shot(images, some.scenes, directions, scale)
+        shares = understanding.zero_shot(images, some.scenes, directions, scale, candidates)
         metrics += [Metric(chapter, f"zero-shot: {q}", share, "%", 0.98) for q, share in shares.items()]
         found = understanding.retrieval(images, texts, some.scenes)
         metrics.append(Metric(chapter, "retrieval among 256", found, "%", 0.95))
@@ -104,11 +106,11 @@ def clip_metrics(setup: Setup, seen: Drawings, held_out: Drawings) -> list[Metri
 
 def generate_set(setup: Setup, name: str) -> list[JudgedImage]:
     r"""Generate the prompts of one set with the seeds 0, 1, 2, ... and judge them; a sheet shows all errors."""
-    targets = scene_prompts(name, setup.counts.prompts)
+    targets = set_of_prompts(name, setup.counts.prompts)
     images = generate_images(setup.model, [target.prompt for target in targets])
     judged = judge_images(setup.judge, targets, images)
     result = list(with_progress(judged, len(targets), f"generating ({name})"))
-    wrong = [image for image in result if image.errors]
+    wrong = [image for image in result if image.missing]
     if wrong:
         sheet = captioned([image.image for image in wrong], [adherence.error_caption(i) for i in wrong])
         save(sheet, setup.out / f"failures-{name}.png")
@@ -119,8 +121,8 @@ def adherence_metrics(name: str, judged: Sequence[JudgedImage]) -> list[Metric]:
     r"""How often the image shows what the prompt describes, and what is wrong if not."""
     chapter = f"adherence, {name}: {len(judged)} prompts"
     metrics = [Metric(chapter, "every attribute right", adherence.fraction_correct(judged), "%", GOALS[name])]
-    rates = adherence.error_rates(judged)
-    metrics += [Metric(chapter, f"wrong: {question}", share, "%") for question, share in rates.items()]
+    scores = adherence.topic_scores(judged)
+    metrics += [Metric(chapter, f"shown: {topic}", share, "%", TOPIC_GOAL) for topic, share in scores.items()]
     if name == "seen":
         baseline = adherence.shuffled_baseline(judged)
         metrics.append(Metric(chapter, "shuffled prompts (the floor)", baseline, "%"))
@@ -133,7 +135,9 @@ def distribution_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Me
     for k, name in enumerate(("drawn", "drawn again")):
         generators = [np.random.default_rng([SERIES + 2 + k, i]) for i in range(len(judged))]
         pairs = zip(judged, generators)
-        sets[name] = to_pixels([draw(image.target.scene, rng, setup.size) for image, rng in pairs])
+        sets[name] = to_pixels(
+            [draw(image.target.scene, rng, setup.size) for image, rng in pairs if image.target.scene]
+        )
     features = {name: class_tokens(setup.clip, pixels) for name, pixels in sets.items()}
     images = {name: embed_images(setup.clip, pixels) for name, pixels in sets.items()}
     texts = embed_captions(setup.clip, setup.tokenizer, [image.target.prompt for image in judged])
@@ -163,10 +167,12 @@ def diversity_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Metri
     r"""Many images of one prompt, compared with drawings; and a sheet of the nearest training drawings."""
     prompts, each = setup.counts.variety
     ratios: dict[str, list[float]] = {"CLIP": [], "pixels": []}
-    targets = with_progress(scene_prompts("seen", prompts), prompts, "generating (variety)")
+    targets = with_progress(set_of_prompts("seen", prompts), prompts, "generating (variety)")
     for k, target in enumerate(targets):
         generators = [np.random.default_rng([SERIES + 4, k, i]) for i in range(each)]
-        drawn = to_pixels([draw(target.scene, rng, setup.size) for rng in generators])
+        drawn = to_pixels(
+            [draw(arranged(target.scene, rng), rng, setup.size) for rng in generators if target.scene]
+        )
         images = to_pixels(list(generate_images(setup.model, [target.prompt] * each)))
         for name, features in (
             ("CLIP", [embed_images(setup.clip, some) for some in (images, drawn)]),

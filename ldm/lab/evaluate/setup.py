@@ -29,7 +29,7 @@ class Counts:
 
     prompts: int = 1000  # of each set
     drawings: int = 1024
-    examples: int = 2000  # drawings, some with doubled objects, for the judge's own accuracy
+    examples: int = 2000  # drawings, some with flaws, for the judge's own accuracy
     variety: tuple[int, int] = (12, 24)  # prompts, and images of each
     neighbours: int = 16
     training: int = 50_000  # drawings in which to search neighbours: the training set of the shipped model

@@ -17,16 +17,18 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.lab.evaluate.judge import QUESTIONS, correct_answers
-from ldm.postcards import SCENES, Scene, caption
+from ldm.postcards import QUESTIONS, Scene, caption, labels, sample_scene
 from ldm.text.clip import CLIP
 from ldm.text.image import preprocess_pixels
 from ldm.text.tokenizer import Tokenizer
 
 WORDINGS = 8  # captions for the embedding of one scene
 SERIES = 901  # of those captions
-# No caption mentions the count.
-ZERO_SHOT_QUESTIONS = {question: choices for question, choices in QUESTIONS.items() if question != "count"}
+CANDIDATES = 2000  # random scenes that a zero-shot classifier chooses from
+# What captions mention often enough.
+ASKED = ("place", "relief", "time", "weather", "style", "wall", "waterfall", "boat", "house", "balloon", "flower",
+         "animals", "first animal", "first fur")  # fmt: skip
+ZERO_SHOT_QUESTIONS = {question: QUESTIONS[question] for question in ASKED}
 
 
 @torch.no_grad()
@@ -51,14 +53,20 @@ def embed_captions(
     return torch.cat([clip.embed_text(ids) for ids in parts])
 
 
-def scene_captions(scene: Scene, count: int = WORDINGS) -> list[str]:
-    r"""Full captions of the scene in both languages; the values "none" and "nothing" are not mentioned."""
+def candidate_scenes(count: int = CANDIDATES) -> list[Scene]:
+    r"""Random scenes, half of them held-out combinations."""
     rng = np.random.default_rng(SERIES)
-    return [caption(scene, rng, partial=False) for _ in range(count)]
+    return [sample_scene(rng, ("train", "held_out")[i % 2]) for i in range(count)]
+
+
+def scene_captions(scene: Scene, count: int = WORDINGS) -> list[str]:
+    r"""Full captions of the scene in both languages, without typing mistakes."""
+    rng = np.random.default_rng(SERIES)
+    return [caption(scene, rng, partial=False, mistakes=False) for _ in range(count)]
 
 
 def scene_directions(
-    clip: CLIP, tokenizer: Tokenizer, scenes: Sequence[Scene] = SCENES, count: int = WORDINGS
+    clip: CLIP, tokenizer: Tokenizer, scenes: Sequence[Scene], count: int = WORDINGS
 ) -> Float[Tensor, "k d"]:
     r"""The weights of a zero-shot classifier: for each scene the normalised sum of the embeddings of `count` captions,
 
@@ -76,7 +84,7 @@ def zero_shot(
     scenes: Sequence[Scene],
     directions: Float[Tensor, "k d"],
     scale: float,
-    candidates: Sequence[Scene] = SCENES,
+    candidates: Sequence[Scene],
 ) -> dict[str, float]:
     r"""For each question, the zero-shot accuracy on images (their embeddings) of `scenes` to which it applies.
 
@@ -88,10 +96,10 @@ def zero_shot(
     probability = torch.softmax(scale * images @ directions.T, dim=-1)
     shares = {}
     for question, choices in ZERO_SHOT_QUESTIONS.items():
-        of_candidates = [correct_answers(scene).get(question) for scene in candidates]
+        of_candidates = [labels(scene).get(question) for scene in candidates]
         one_hot = torch.tensor([[a == choice for choice in choices] for a in of_candidates]).to(probability)
         predicted = [choices[i] for i in (probability @ one_hot).argmax(dim=1).tolist()]
-        correct = [correct_answers(scene).get(question) for scene in scenes]
+        correct = [labels(scene).get(question) for scene in scenes]
         hits = [answer == right for answer, right in zip(predicted, correct) if right is not None]
         if hits:
             shares[question] = sum(hits) / len(hits)
@@ -103,7 +111,7 @@ def retrieval(
 ) -> float:
     r"""How often an image retrieves a caption that describes it among those of `among` images (or all, if fewer).
 
-    If several images show the same scene, each of their captions is correct. Chance level is about 1 / among. A last,
+    If several images show the same things, each of their captions is correct. Chance level is about 1 / among. A last,
     incomplete group is left out.
     """
     among = min(among, len(scenes))
@@ -112,5 +120,5 @@ def retrieval(
     for start in range(0, whole, among):
         group = scenes[start : start + among]
         found = (images[start : start + among] @ texts[start : start + among].T).argmax(dim=1).tolist()
-        hits += sum(group[j] == group[i] for i, j in enumerate(found))
+        hits += sum(group[j].content == group[i].content for i, j in enumerate(found))
     return hits / whole

@@ -7,25 +7,30 @@ import pytest
 from PIL import Image
 
 from ldm.lab.evaluate.adherence import (
+    CAPTIONS,
+    HANDWRITTEN,
     SETS,
+    FactPrompt,
     JudgedImage,
-    ScenePrompt,
     error_caption,
-    error_rates,
     fraction_correct,
     generate_images,
     judge_images,
-    scene_prompts,
+    set_of_prompts,
     shuffled_baseline,
+    topic_scores,
 )
-from ldm.lab.evaluate.judge import Judge, correct_answers
+from ldm.lab.evaluate.judge import Judge
 from ldm.loading import load
-from ldm.postcards import Landscape, Portrait, held_out
+from ldm.postcards import Animal, Garment, Scene, Thing, facts, handwritten, held_out, labels
 from ldm.postcards.captions import is_withheld
 from tests.small import write_small_model
 
-CAT, DOG = Portrait("cat", "grey", "hat", "red"), Portrait("dog", "grey", "hat", "red")
-LAKE = Landscape("lake", "hills", "night", "boat")
+HAT = (Garment("hat", "green"),)
+CAT, DOG = (Scene(wall="red", animals=(Animal(kind, "grey", HAT, "portrait", 1),)) for kind in ("cat", "dog"))
+LAKE = Scene("lake", "hills", "night", "clear", "left", things=(Thing("boat", "red", 0),))
+A_CAT = FactPrompt("a cat", frozenset({"1 cat", "cat green hat"}))
+A_DOG = FactPrompt("a dog", frozenset({"1 dog"}))
 BLANK = Image.new("RGB", (16, 16))
 
 
@@ -35,27 +40,32 @@ def model(tmp_path_factory):
 
 
 def judged(*pairs) -> list[JudgedImage]:
-    r"""Images given as (the scene of the prompt, the scene that the judge sees, doubled)."""
-    return [
-        JudgedImage(ScenePrompt("p", a), i, BLANK, correct_answers(b, doubled))
-        for i, (a, b, doubled) in enumerate(pairs)
-    ]
+    r"""Images given as (prompt, the scene that the judge sees)."""
+    return [JudgedImage(prompt, i, BLANK, labels(scene)) for i, (prompt, scene) in enumerate(pairs)]
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_prompts_of_a_set_are_always_the_same_and_more_of_them_only_adds(name):
-    assert scene_prompts(name, 8) == scene_prompts(name, 12)[:8]
-    assert len({target.prompt for target in scene_prompts(name, 12)}) > 10
+    assert set_of_prompts(name, 8) == set_of_prompts(name, 12)[:8]
+    assert len({target.prompt for target in set_of_prompts(name, 12)}) > 10
 
 
 def test_each_set_asks_for_what_its_name_says():
-    sets = {name: scene_prompts(name, 15) for name in SETS}
+    sets = {name: set_of_prompts(name, 15) for name in CAPTIONS}
     for name, some in sets.items():
         assert all(held_out(t.scene) == (name == "held-out") for t in some)
         assert all(is_withheld(t.prompt, t.scene) == (name == "wordings") for t in some)
-    french = r"\b(un|une|la|le|des|du|au|sur|fond|chien|chat|ours|lapin)\b|[éêè']"
-    assert all(re.search(french, t.prompt) for t in sets["french"])
+        assert all(t.facts <= facts(labels(t.scene)) for t in some)
+    french = r"\b(un|une|la|le|les|des|du|au|sur|fond|chien|chat|ours|lapin|avec)\b|[éêè]"
+    assert all(re.search(french, t.prompt.casefold()) for t in sets["french"])
     assert not any(re.search(r"\b(une|des|avec|sur)\b", t.prompt) for t in sets["seen"] + sets["held-out"])
+
+
+@pytest.mark.parametrize("name", HANDWRITTEN)
+def test_the_sets_written_by_hand_are_complete_and_have_no_scene(name):
+    prompts = set_of_prompts(name, 10_000)
+    assert [p.prompt for p in prompts] == [p.text for p in handwritten(name)]
+    assert all(p.scene is None and p.facts for p in prompts)
 
 
 def test_a_batch_of_prompts_is_generated_as_each_would_be_alone(model):
@@ -79,26 +89,27 @@ class Oracle(Judge):
 
 
 def test_images_are_judged_in_order_while_they_stream_in():
-    told = [correct_answers(scene) for scene in (CAT, DOG, LAKE, CAT, DOG)]
+    told = [labels(scene) for scene in (CAT, DOG, LAKE, CAT, DOG)]
     images = [Image.new("RGB", (16, 16), (i, 0, 0)) for i in range(5)]
     oracle = Oracle(told)
-    found = list(judge_images(oracle, [ScenePrompt("p", CAT)] * 5, iter(images), batch=2))
+    found = list(judge_images(oracle, [A_CAT] * 5, iter(images), batch=2))
     assert [p.answers for p in found] == told and [p.seed for p in found] == [0, 1, 2, 3, 4]
     assert oracle.sizes == [2, 2, 1] and [p.image for p in found] == images
-    assert [p.errors for p in found] == [{}, {"animal": "dog"}, {"kind": "landscape"}, {}, {"animal": "dog"}]
+    assert [p.missing for p in found] == [[], ["1 cat", "cat green hat"], ["1 cat", "cat green hat"], [],
+                                          ["1 cat", "cat green hat"]]  # fmt: skip
 
 
-def test_an_image_is_correct_when_nothing_is_wrong_and_nothing_is_doubled():
-    some = judged((CAT, CAT, False), (CAT, DOG, True), (CAT, CAT, True), (LAKE, CAT, False))
-    assert fraction_correct(some) == 1 / 4
-    assert error_rates(some) == {"count": 1 / 2, "animal": 1 / 4, "kind": 1 / 4}
+def test_an_image_is_correct_when_no_fact_is_missing():
+    some = judged((A_CAT, CAT), (A_CAT, DOG), (A_DOG, DOG), (A_DOG, LAKE))
+    assert fraction_correct(some) == 1 / 2
+    assert topic_scores(some) == {"count": 1 / 2, "garment colour": 1 / 2}
 
 
 def test_the_baseline_pairs_each_image_with_the_next_prompt():
-    assert shuffled_baseline(judged((CAT, CAT, False), (DOG, DOG, False), (CAT, CAT, False))) == 1 / 3
-    assert shuffled_baseline(judged((CAT, DOG, False), (DOG, CAT, False))) == 1
+    assert shuffled_baseline(judged((A_CAT, CAT), (A_DOG, DOG), (A_CAT, CAT))) == 1 / 3
+    assert shuffled_baseline(judged((A_CAT, DOG), (A_DOG, CAT))) == 1
 
 
-def test_an_error_is_captioned_with_prompt_seed_and_what_was_seen():
-    [wrong] = judged((CAT, DOG, True))
-    assert error_caption(wrong) == "p #0 [count: doubled, animal: dog]"
+def test_an_error_is_captioned_with_prompt_seed_and_what_is_missing():
+    [wrong] = judged((A_CAT, DOG))
+    assert error_caption(wrong) == "a cat #0 [not: 1 cat, cat green hat]"

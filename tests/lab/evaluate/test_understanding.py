@@ -1,5 +1,7 @@
 r"""Zero-shot classification and retrieval, with embeddings that are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,11 +15,16 @@ from ldm.lab.evaluate.understanding import (
     scene_directions,
     zero_shot,
 )
-from ldm.postcards import Landscape, Portrait
+from ldm.postcards import Animal, Garment, Scene, Thing
 from tests.small import TOKENIZER, small_clip
 
-CAT, DOG = Portrait("cat", "grey", "hat", "red"), Portrait("dog", "grey", "hat", "red")
-LAKE = Landscape("lake", "hills", "night", "boat")
+
+def before_a_wall(kind, fur="grey"):
+    return Scene(wall="red", animals=(Animal(kind, fur, (Garment("hat", "green"),), "portrait", 1),))
+
+
+CAT, DOG, BEAR = map(before_a_wall, ("cat", "dog", "bear"))
+LAKE = Scene("lake", "hills", "night", "clear", "left", things=(Thing("boat", "red", 0),))
 
 
 @pytest.fixture
@@ -28,9 +35,8 @@ def clip():
 
 
 def test_scene_captions_are_of_that_scene():
-    assert all(
-        "boat" in c or "bateau" in c or "voilier" in c or "barque" in c for c in scene_captions(LAKE, 20)
-    )
+    words = ("boat", "ship", "bateau", "navire")
+    assert all(any(word in c.casefold() for word in words) for c in scene_captions(LAKE, 20))
     assert scene_captions(CAT, 9) == scene_captions(CAT, 12)[:9]
 
 
@@ -60,31 +66,28 @@ def test_a_scene_is_the_mean_direction_of_its_captions(clip, monkeypatch):
 
 
 def test_zero_shot_asks_of_each_scene_what_makes_sense():
-    candidates = [DOG, CAT, LAKE, Landscape("sea", "hills", "night", "boat")]
+    candidates = [DOG, CAT, LAKE, replace(LAKE, place="sea")]
     dog, cat, lake, sea = axes = torch.eye(4)
     pictures = torch.stack([dog, 0.6 * sea + 0.8 * lake, 0.8 * dog + 0.6 * cat])
     # The cat is taken for a dog, which is wrong in one point; the lake is a lake.
     shares = zero_shot(pictures, [DOG, LAKE, CAT], axes, 5.0, candidates)
-    right = dict.fromkeys(
-        ("kind", "place", "relief", "time", "feature", "fur", "accessory", "background"), 1.0
-    )
-    assert shares == right | {"animal": 1 / 2}
+    asked = ("place", "relief", "time", "weather", "style", "wall", "animals", "first fur",
+             "waterfall", "boat", "house", "balloon", "flower")  # fmt: skip
+    assert shares == dict.fromkeys(asked, 1.0) | {"first animal": 1 / 2}
 
 
 def test_zero_shot_adds_up_what_the_question_leaves_open():
-    two = [Portrait("dog", "brown", "hat", "red"), Portrait("dog", "black", "hat", "red")]
+    two = [before_a_wall("dog", "brown"), before_a_wall("dog", "black")]
     candidates = [*two, CAT]
     picture = torch.tensor([[0.5, 0.5, 0.6]])  # a cat is the likeliest scene, a dog the likelier animal
-    assert zero_shot(picture, [two[0]], torch.eye(3), 1.0, candidates)["animal"] == 1
-    assert zero_shot(picture, [two[0]], torch.eye(3), 20.0, candidates)["animal"] == 0
+    assert zero_shot(picture, [two[0]], torch.eye(3), 1.0, candidates)["first animal"] == 1
+    assert zero_shot(picture, [two[0]], torch.eye(3), 20.0, candidates)["first animal"] == 0
 
 
 def test_retrieval_by_hand():
     texts = torch.eye(4)
     pictures = texts[[0, 1, 3, 2]]  # the last two find each other's caption
-    assert (
-        retrieval(pictures, texts, [CAT, LAKE, DOG, Portrait("bear", "grey", "hat", "red")], among=4) == 1 / 2
-    )
+    assert retrieval(pictures, texts, [CAT, LAKE, DOG, BEAR], among=4) == 1 / 2
     assert (
         retrieval(pictures, texts, [CAT, LAKE, DOG, DOG], among=4) == 1
     )  # which is right where the scene is one
