@@ -31,7 +31,7 @@ import ldm
 import show
 from ldm.config import ImageConfig, TextConfig
 from ldm.lab.evaluate.understanding import embed_captions
-from ldm.postcards import SCENES, caption, postcard
+from ldm.postcards import caption, labels, postcard, sample_scene
 from ldm.text.bpe import learn_merges
 from ldm.text.clip import CLIP, contrastive_loss
 from ldm.text.image import preprocess
@@ -179,7 +179,7 @@ grid
 # %%
 times = ("sunrise", "day", "sunset", "night")
 pixels = preprocess([postcard(i, seed=1, size=32).image for i in range(len(new))], clip.image_size)
-outdoors = [i for i, scene in enumerate(new.scenes) if hasattr(scene, "time")]
+outdoors = [i for i, scene in enumerate(new.scenes) if scene.time]
 with torch.no_grad():
     told = clip.classify(pixels[outdoors], tokenizer(list(times))).argmax(dim=1)
 print(f"{np.mean([times[k] == new.scenes[i].time for k, i in zip(told, outdoors)]):.0%} right")
@@ -196,32 +196,34 @@ print(f"{np.mean([times[k] == new.scenes[i].time for k, i in zip(told, outdoors)
 # %%
 QUESTIONS = {
     "time": times,
-    "background": ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink"),
+    "wall": ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink"),
     "place": ("lake", "forest", "sea", "desert", "meadow"),
-    "animal": ("dog", "cat", "rabbit", "bear"),
-    "accessory": ("glasses", "hat", "scarf"),
+    "first animal": ("dog", "cat", "rabbit", "bear"),
+    "weather": ("clear", "rain", "snow", "fog", "rainbow"),
 }
 
 
 # %%
 @torch.no_grad()
-def direction(attribute, choice, texts=64):
-    """The mean vector of captions of scenes that have this attribute."""
+def direction(question, choice, texts=64):
+    """The mean vector of captions of scenes of which this is the answer."""
     rng = np.random.default_rng(0)
-    scenes = [scene for scene in SCENES if getattr(scene, attribute, None) == choice]
-    captions = [caption(scenes[rng.integers(len(scenes))], rng) for _ in range(texts)]
+    scenes = (sample_scene(rng) for _ in range(10**6))
+    fitting = (scene for scene in scenes if labels(scene).get(question) == choice)
+    captions = [caption(scene, rng) for scene, _ in zip(fitting, range(texts))]
     return embed_captions(clip, tokenizer, captions).mean(dim=0)
 
 
 # %%
-def answers(attribute):
+def answers(question):
     """What it says of each picture, and what is true."""
-    choices = QUESTIONS[attribute]
-    asked = [i for i, scene in enumerate(new.scenes) if getattr(scene, attribute, None) in choices]
-    classes = torch.stack([direction(attribute, choice) for choice in choices])
+    choices = QUESTIONS[question]
+    truth = [labels(scene).get(question) for scene in new.scenes]
+    asked = [i for i, answer in enumerate(truth) if answer in choices]
+    classes = torch.stack([direction(question, choice) for choice in choices])
     with torch.no_grad():
         told = (clip.embed_image(pixels[asked]) @ classes.T).argmax(dim=1)
-    return asked, [choices[k] for k in told], [getattr(new.scenes[i], attribute) for i in asked]
+    return asked, [choices[k] for k in told], [truth[i] for i in asked]
 
 
 # %%
@@ -235,11 +237,10 @@ show.picture(drawn)
 
 # %%
 print({attribute: f"{share:.0%}" for attribute, share in shares.items()})
-assert shares["time"] > 0.5 and shares["accessory"] > 0.6  # by chance 0.25 and 0.33
-assert min(shares["time"], shares["accessory"]) > max(shares["background"], shares["animal"])
+assert shares["time"] > 0.5  # by chance 0.25
 asked, told, truth = answers("time")
-labels = [f"{one} ({'right' if one == other else other})" for one, other in zip(told, truth)]
-show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], labels[:8], side=88)
+said = [f"{one} ({'right' if one == other else other})" for one, other in zip(told, truth)]
+show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], said[:8], side=88)
 
 # %% [markdown]
 # A new class costs a few sentences and no training. It knows best the time of day and what the animal wears: both are

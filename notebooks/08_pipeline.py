@@ -39,7 +39,7 @@ from ldm.images.pixels import to_images, to_pixels
 from ldm.inpaint import keep, repaint_mask
 from ldm.lab.evaluate.adherence import scene_prompts
 from ldm.lab.evaluate.judge import find_judge, read_judge, wrong_answers
-from ldm.postcards import Portrait, draw
+from ldm.postcards import Animal, Garment, Scene, draw
 
 model = ldm.load("tiny")
 
@@ -218,7 +218,8 @@ assert scores[15.0][1] > scores[1.0][1]
 # from there. Large noise hides the small things first, so the less noise, the more of the picture is left.
 
 # %%
-cat = draw(Portrait("cat", "grey", "scarf", "blue"), np.random.default_rng(3), 128)
+grey_cat = Animal("cat", "grey", (Garment("scarf", "red"),), "portrait", 1)
+cat = draw(Scene(wall="blue", animals=(grey_cat,)), np.random.default_rng(3), 128)
 x0 = model.vae.encode(to_pixels([cat]))[0]
 eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
 

@@ -34,15 +34,15 @@ from PIL import ImageFilter
 import ldm
 import show
 from ldm.images.pixels import to_images, to_pixels
-from ldm.lab.evaluate.adherence import fraction_correct, judge_images, scene_prompts, shuffled_baseline
+from ldm.lab.evaluate.adherence import fraction_correct, judge_images, set_of_prompts, shuffled_baseline
 from ldm.lab.evaluate.clipscore import clip_score
 from ldm.lab.evaluate.diversity import mean_pairwise_distance, thumbnails
 from ldm.lab.evaluate.frechet import frechet_distance
-from ldm.lab.evaluate.judge import correct_answers, find_judge, read_judge
-from ldm.lab.evaluate.judge_training import example, judge_loss, labels
+from ldm.lab.evaluate.judge import find_judge, read_judge
+from ldm.lab.evaluate.judge_training import example, judge_loss, label_indices
 from ldm.lab.evaluate.measurements import accuracy, class_tokens
 from ldm.lab.evaluate.understanding import embed_captions, embed_images
-from ldm.postcards import draw, postcard
+from ldm.postcards import draw, labels, postcard
 
 model = ldm.load("tiny")
 clip, tokenizer = ldm.load_clip("tiny")
@@ -58,8 +58,8 @@ judge = read_judge(find_judge("judge")).requires_grad_(False)
 
 # %%
 lessons = [example(i, series=5000) for i in range(100)]
-exam = to_pixels([draw(scene, rng, 128, doubled) for scene, doubled, rng in lessons])
-marks = accuracy(judge, exam, [correct_answers(scene, doubled) for scene, doubled, _ in lessons])
+exam = to_pixels([draw(scene, rng, 128, flaw) for scene, flaw, rng in lessons])
+marks = accuracy(judge, exam, [labels(scene, flaw) for scene, flaw, _ in lessons])
 print({question: f"{mark:.0%}" for question, mark in marks.items()})
 assert min(marks.values()) > 0.9
 
@@ -69,7 +69,7 @@ assert min(marks.values()) > 0.9
 
 # %%
 N = 24
-wanted = scene_prompts("seen", N)
+wanted = set_of_prompts("seen", N)
 prompts = [ask.prompt for ask in wanted]
 painted = model.generate(prompts, seed=0, steps=12, sampler="dpmpp_2m_karras")
 display(show.film(painted[:6], prompts[:6], side=108))
@@ -97,13 +97,13 @@ print(f"to know a share of 95 % within 1 % takes {0.95 * 0.05 / 0.01**2:.0f} pic
 # %%
 noise = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
 halves = exam[:1].clone()
-other = next(i for i, (scene, _, _) in enumerate(lessons) if type(scene) is not type(lessons[0][0]))
+other = next(i for i, (scene, _, _) in enumerate(lessons) if bool(scene.wall) != bool(lessons[0][0].wall))
 halves[..., 64:] = exam[other : other + 1, ..., 64:]
 strange = torch.cat([noise, halves])
 captions = []
 for i, seen in enumerate(judge.predict(strange)):
-    sure = judge(strange[i : i + 1])["kind"].softmax(dim=1).max().item()
-    captions.append(f"{seen['kind']}, {sure:.0%} sure; {seen['animal']}; {seen['place']}")
+    sure = judge(strange[i : i + 1])["place"].softmax(dim=1).max().item()
+    captions.append(f"{seen['place']}, {sure:.0%} sure; {seen['animals']} animals; {seen['time']}")
 display(show.film(to_images(strange), captions, side=120))
 
 # %% [markdown]
@@ -116,7 +116,7 @@ display(show.film(to_images(strange), captions, side=120))
 # %%
 def please(scenes, steps=20):
     """Noise, changed until the judge sees these scenes in it."""
-    right = labels([(scene, False) for scene in scenes])
+    right = label_indices([(scene, "") for scene in scenes])
     generator = torch.Generator().manual_seed(1)
     pixels = (0.2 * torch.randn(len(scenes), 3, 128, 128, generator=generator)).requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=0.03)
@@ -329,10 +329,8 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # <details><summary>Solution</summary>
 #
 # ```python
-# from ldm.postcards import Landscape
-#
-# lakes = [image for ask, image in zip(wanted, again) if isinstance(ask.scene, Landscape)]
-# half = [im if isinstance(ask.scene, Landscape) else lakes[i % len(lakes)]
+# lakes = [image for ask, image in zip(wanted, again) if ask.scene.place]
+# half = [im if ask.scene.place else lakes[i % len(lakes)]
 #         for i, (ask, im) in enumerate(zip(wanted, again))]
 # print(fraction_correct(list(judge_images(judge, wanted, half))), scores(half).mean())
 # print(frechet_distance(crowd_of(half), reference))
