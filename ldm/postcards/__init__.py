@@ -13,6 +13,7 @@ from ldm.postcards.captions import (
     caption,
     caption_with_facts,
     mistyped_caption,
+    names,
     vocabulary,
     withheld_caption,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "held_out",
     "labels",
     "mistyped_caption",
+    "names",
     "postcard",
     "sample_scene",
     "topic",

@@ -137,6 +137,11 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"[\w'-]+", text.casefold()))
 
 
+def names(kind: str, language: str) -> set[str]:
+    r"""The words of a language for what a box marks: a kind of thing, animal or garment, a place, "sun", ..."""
+    return LANGUAGES[language].names(kind)
+
+
 def vocabulary(language: str, count: int = 20_000) -> list[str]:
     r"""The words of a language's captions, in alphabetical order, as `count` random captions show them."""
     from ldm.postcards.sampling import sample_scene

@@ -135,6 +135,16 @@ STYLE_TAGS = {"watercolour": ("watercolour", "watercolor"), "print": ("print", "
 BEASTS = ("dog", "cat", "rabbit", "bear")
 
 
+def names(kind: str) -> set[str]:
+    r"""The words for a place, a relief, a thing, an animal, a garment, "rainbow", "sun" or "moon"."""
+    found = {
+        *PLACES.get(kind, ()),
+        *RELIEFS.get(kind, ()),
+        *(form for pair in NOUNS.get(kind, ()) for form in pair),
+    }
+    return found or {kind}
+
+
 def group(what: Group, rng: np.random.Generator) -> str:
     r"""A noun phrase: "two red boats", "a little black cat with glasses and a red hat on the left"."""
     noun = pick(NOUNS[what.kind], rng)[what.count > 1]

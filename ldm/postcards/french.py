@@ -171,6 +171,13 @@ STYLE_TAGS = {"watercolour": ("aquarelle",), "print": ("gravure", "estampe")}
 BEASTS = ("dog", "cat", "rabbit", "bear")
 
 
+def names(kind: str) -> set[str]:
+    r"""The words for a place, a relief, a thing, an animal, a garment, "rainbow", "sun" or "moon"."""
+    nouns = (*PLACES.get(kind, ()), *NOUNS.get(kind, ()))
+    found = {form for noun in nouns for form in (noun.word, noun.many)} | set(RELIEFS.get(kind, ()))
+    return found or {{"rainbow": "arc-en-ciel", "sun": "soleil", "moon": "lune"}[kind]}
+
+
 def group(what: Group, rng: np.random.Generator) -> str:
     r"""A noun phrase: "deux bateaux rouges", "un petit chat noir avec des lunettes et un chapeau rouge à gauche"."""
     noun, beast, many = pick(NOUNS[what.kind], rng), what.kind in BEASTS, what.count > 1

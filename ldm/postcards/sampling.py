@@ -2,8 +2,9 @@ r"""Which scenes there are and how often: a random scene, with the held-out comb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -61,14 +62,40 @@ HELD_OUT = (
 
 _SPLITS = ("train", "held_out")
 _LANDSCAPES = 0.6
-_STYLES = (0.80, 0.10, 0.10)
-_AT_NIGHT = (0.76, 0.08, 0.08, 0.08, 0.0)  # there is no rainbow at night
-_BY_DAY = (0.66, 0.08, 0.08, 0.08, 0.10)
-_WORN = (0.30, 0.42, 0.28)  # none, one, two garments
-_OBJECTS = (0.20, 0.42, 0.24, 0.14)  # none to three things and animals
+_STYLES = {"plain": 0.80, "watercolour": 0.10, "print": 0.10}
+_AT_NIGHT = {"clear": 0.76, "rain": 0.08, "snow": 0.08, "fog": 0.08, "rainbow": 0.0}
+_BY_DAY = {"clear": 0.66, "rain": 0.08, "snow": 0.08, "fog": 0.08, "rainbow": 0.10}
+_WORN = {0: 0.30, 1: 0.42, 2: 0.28}  # garments
+_OBJECTS = {0: 0.20, 1: 0.42, 2: 0.24, 3: 0.14}  # things and animals in a landscape
+_ALONE = {"portrait": 0.60, "sitting": 0.25, "standing": 0.15}  # poses of one animal before a wall
 _ALIKE = 0.25  # the share of landscapes in which there are two or three things of a kind
 
 Word = TypeVar("Word")
+
+
+@dataclass(frozen=True)
+class _World:
+    r"""What the scenes of a world are made of."""
+
+    places: tuple[str, ...]
+    animals: tuple[str, ...]
+    things: tuple[str, ...]
+    weathers: tuple[str, ...]
+    styles: tuple[str, ...]
+
+
+@cache
+def _world(subjects: frozenset[str]) -> _World:
+    def chosen(words: Sequence[str], otherwise: tuple[str, ...] = ()) -> tuple[str, ...]:
+        return tuple(word for word in words if word in subjects) or otherwise
+
+    return _World(
+        chosen(PLACES),
+        chosen(ANIMALS),
+        chosen(THINGS),
+        chosen(WEATHERS, ("clear",)),
+        chosen(STYLES, ("plain",)),
+    )
 
 
 def held_out(scene: Scene) -> bool:
@@ -82,19 +109,20 @@ def sample_scene(
 ) -> Scene:
     r"""A random scene.
 
-    `split` is "train" (no held-out combination) or "held_out" (at least one); `subjects` restricts the places and
-    animals. Raises LdmError for an unknown split or subject, or if there are no subjects.
+    `split` is "train" (no held-out combination) or "held_out" (at least one). `subjects` are the places, animals,
+    things, weathers and styles of a smaller world; without weathers its skies are clear, without styles it is plain.
+    Raises LdmError for an unknown split or subject, or if there is neither a place nor an animal.
     """
     if split not in _SPLITS:
         raise LdmError(f"split {split!r}: expected one of {', '.join(map(repr, _SPLITS))}")
     if unknown := sorted(set(subjects).difference(SUBJECTS)):
         raise LdmError(f"subjects {', '.join(unknown)}: expected some of {', '.join(SUBJECTS)}")
-    places, animals = ([s for s in group if s in subjects] for group in (PLACES, ANIMALS))
-    if not places and not animals:
-        raise LdmError(f"no subjects: expected some of {', '.join(SUBJECTS)}")
+    world = _world(frozenset(subjects))
+    if not world.places and not world.animals:
+        raise LdmError(f"no subjects: expected some of {', '.join((*PLACES, *ANIMALS))}")
     for _ in range(10_000):
-        outdoors = bool(places) and (not animals or rng.random() < _LANDSCAPES)
-        scene = arranged(_landscape(places, animals, rng) if outdoors else _before_a_wall(animals, rng), rng)
+        outdoors = bool(world.places) and (not world.animals or rng.random() < _LANDSCAPES)
+        scene = arranged((_landscape if outdoors else _before_a_wall)(world, rng), rng)
         if held_out(scene) == (split == "held_out"):
             return scene
     raise LdmError(f"no {split} scene shows {', '.join(sorted(subjects))}: expected other subjects")
@@ -110,14 +138,14 @@ def arranged(scene: Scene, rng: np.random.Generator) -> Scene:
     if len(scene.animals) == 2:  # the middle stays free
         ground = [*pick(((0, 2), (2, 0)), rng), 1]
     elif scene.wall:
-        ground = [pick((0, 1, 2), rng, (0.2, 0.6, 0.2))]
+        ground = [pick((0, 1, 2), rng, {0: 0.2, 1: 0.6, 2: 0.2})]
     together = pick(POSES[:2], rng)
     animals = []
     for animal in scene.animals:
         if scene.place:
             pose = pick(POSES[1:], rng)
         else:
-            pose = pick(POSES, rng, (0.6, 0.25, 0.15)) if len(scene.animals) == 1 else together
+            pose = pick(POSES, rng, _ALONE) if len(scene.animals) == 1 else together
         animals.append(replace(animal, slot=ground.pop(0), pose=pose))
     things = [replace(t, slot=(sky if t.kind == "balloon" else ground).pop(0)) for t in scene.things]
     return replace(
@@ -128,27 +156,30 @@ def arranged(scene: Scene, rng: np.random.Generator) -> Scene:
     )
 
 
-def _before_a_wall(kinds: Sequence[str], rng: np.random.Generator) -> Scene:
-    wall, style, count = pick(WALLS, rng), pick(STYLES, rng, _STYLES), 1 + (rng.random() < 0.3)
-    return Scene(wall=wall, style=style, animals=tuple(_animal(kinds, rng) for _ in range(count)))
+def _before_a_wall(world: _World, rng: np.random.Generator) -> Scene:
+    wall, style, count = pick(WALLS, rng), pick(world.styles, rng, _STYLES), 1 + (rng.random() < 0.3)
+    return Scene(wall=wall, style=style, animals=tuple(_animal(world.animals, rng) for _ in range(count)))
 
 
-def _landscape(places: Sequence[str], kinds: Sequence[str], rng: np.random.Generator) -> Scene:
-    place, relief, time = pick(places, rng), pick(RELIEFS, rng), pick(TIMES, rng)
-    weather = pick(WEATHERS, rng, _AT_NIGHT if time == "night" else _BY_DAY)
-    style = pick(STYLES, rng, _STYLES)
+def _landscape(world: _World, rng: np.random.Generator) -> Scene:
+    place, relief, time = pick(world.places, rng), pick(RELIEFS, rng), pick(TIMES, rng)
+    weather = pick(world.weathers, rng, _AT_NIGHT if time == "night" else _BY_DAY)
+    style = pick(world.styles, rng, _STYLES)
     if style == "print" and weather in ("rain", "snow"):
-        style = "plain"  # black contours around a hundred drops or flakes would hide everything else
+        style = (
+            "plain" if "plain" in world.styles else style
+        )  # black contours around a hundred drops or flakes would hide everything else
     alike, count, beasts = rng.random() < _ALIKE, pick((0, 1, 2, 3), rng, _OBJECTS), 0
     if alike:
         count = pick((2, 3), rng)
-    elif kinds and count and rng.random() < 0.55:
+    elif world.animals and count and rng.random() < 0.55:
         beasts = 1 + (count > 1 and rng.random() < 0.35)
-    animals = tuple(_animal(kinds, rng) for _ in range(beasts))
-    allowed = [kind for kind in THINGS if kind != "boat" or place in PLACES_WITH_WATER]
+    animals = tuple(_animal(world.animals, rng) for _ in range(beasts))
+    allowed = [kind for kind in world.things if kind != "boat" or place in PLACES_WITH_WATER]
+    allowed = [kind for kind in allowed if kind != "waterfall" or not alike]
     things: list[Thing] = []
-    for _ in range(count - beasts):
-        kind = pick([kind for kind in allowed if not alike or kind != "waterfall"], rng)
+    for _ in range(count - beasts if allowed else 0):
+        kind = pick(allowed, rng)
         colour = pick(COLOURS, rng)
         if alike and things:
             kind, colour = things[0].kind, things[0].colour if rng.random() < 0.7 else colour
@@ -165,8 +196,11 @@ def _animal(kinds: Sequence[str], rng: np.random.Generator) -> Animal:
     return Animal(pick(kinds, rng), fur, wears, "", 0)
 
 
-def pick(words: Sequence[Word], rng: np.random.Generator, weights: Sequence[float] | None = None) -> Word:
-    r"""One of the words, with equal probability or as `weights` say, which sum to 1."""
+def pick(
+    words: Sequence[Word], rng: np.random.Generator, weights: Mapping[Word, float] | None = None
+) -> Word:
+    r"""One of the words, with equal probability or in proportion to its weight."""
     if weights is None:
         return words[int(rng.integers(len(words)))]
-    return words[min(int(np.searchsorted(np.cumsum(weights), rng.random(), side="right")), len(words) - 1)]
+    sums = np.cumsum([weights[word] for word in words])
+    return words[int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))]

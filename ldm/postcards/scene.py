@@ -24,7 +24,7 @@ ANIMALS = ("dog", "cat", "rabbit", "bear")
 GARMENTS = ("glasses", "hat", "scarf")
 POSES = ("portrait", "sitting", "standing")
 
-SUBJECTS = (*PLACES, *ANIMALS)
+SUBJECTS = (*PLACES, *ANIMALS, *THINGS, *WEATHERS, *STYLES)  # what a smaller world can do without
 PLACES_WITH_WATER = ("lake", "sea")  # the only places where a boat exists
 COLOURLESS = ("waterfall", "glasses")  # never described by a colour
 

@@ -28,8 +28,8 @@ def postcard(
 ) -> Postcard:
     r"""Postcard number `index` of the endless series `seed`: its scene and caption do not depend on `size`.
 
-    `split` is "train" or "held_out"; `language` is "en", "fr" or None (either); `subjects` restricts the places and
-    animals. Raises LdmError for an unknown split or subject.
+    `split` is "train" or "held_out"; `language` is "en", "fr" or None (either); `subjects` are those of
+    a smaller world. Raises LdmError for an unknown split or subject.
     """
     rng = np.random.default_rng([seed, index])
     scene = sample_scene(rng, split, subjects)

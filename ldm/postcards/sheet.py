@@ -10,7 +10,7 @@ from PIL import Image
 from ldm.errors import LdmError
 from ldm.postcards.draw import draw
 from ldm.postcards.sampling import sample_scene
-from ldm.postcards.scene import ANIMALS, PLACES
+from ldm.postcards.scene import ANIMALS, PLACES, STYLES, THINGS, WEATHERS
 
 COLUMNS = 8
 
@@ -35,9 +35,13 @@ def grid(images: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Ima
 
 
 def contact_sheet(size: int = 128) -> Image.Image:
-    r"""A row for each place and two for each animal, of random scenes; images are `size` wide."""
+    r"""A row for each place, and for each animal one before walls and one anywhere; images are `size` wide."""
     images: list[Image.Image] = []
-    for subject in (*PLACES, *ANIMALS, *ANIMALS):
-        rng = np.random.default_rng([7, len(images)])
-        images += [draw(sample_scene(rng, subjects=(subject,)), rng, size) for _ in range(COLUMNS)]
+    for world in (
+        *((place,) for place in PLACES),
+        *((a,) for a in ANIMALS),
+        *((a, *PLACES) for a in ANIMALS),
+    ):
+        rng, subjects = np.random.default_rng([7, len(images)]), (*world, *THINGS, *WEATHERS, *STYLES)
+        images += [draw(sample_scene(rng, subjects=subjects), rng, size) for _ in range(COLUMNS)]
     return grid(images, COLUMNS)

@@ -69,7 +69,7 @@ def draw_postcards(
 ) -> CaptionedImages:
     """The first `count` postcards of series `seed`, read from `folder` if they were drawn before.
 
-    `subjects` restricts the places and animals. The file name contains everything that the drawings depend on,
+    `subjects` are those of a smaller world. The file name contains everything that the drawings depend on,
     including a hash of the drawing code.
     """
     suffix = "" if set(subjects) == set(SUBJECTS) else "-".join(("", *sorted(subjects)))

@@ -16,12 +16,14 @@ from ldm.postcards import (
     caption,
     caption_with_facts,
     captions,
+    draw_with_boxes,
     english,
     facts,
     french,
     handwritten,
     labels,
     mistyped_caption,
+    names,
     sample_scene,
     vocabulary,
     withheld_caption,
@@ -29,7 +31,7 @@ from ldm.postcards import (
 from ldm.postcards.captions import LANGUAGES, WITHHELD, is_withheld, normalised
 from ldm.postcards.plan import Group, Plan, plan
 from ldm.postcards.sentences import sentence
-from ldm.postcards.typed import is_withheld_mistake
+from ldm.postcards.typed import is_withheld_mistake, without_accents
 
 LAKE = Scene("lake", "mountains", "sunrise", "clear", "left")
 FALLS = Scene("forest", "none", "sunrise", "clear", "left", things=(Thing("waterfall", "", 0),))
@@ -287,3 +289,15 @@ def test_the_vocabulary_is_the_words_of_captions_and_covers_the_demo_prompts():
         words = vocabulary(language, 5000)
         assert words == sorted(set(words)) and 150 < len(words) < 400
         assert {word for prompt in prompts for word in normalised(prompt).split()} <= set(words)
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_every_box_has_names_and_a_caption_that_mentions_its_thing_uses_one(language):
+    rng = np.random.default_rng(8)
+    for _ in range(150):
+        scene = sample_scene(rng)
+        said = caption_with_facts(scene, rng, language, mistakes=False)
+        text = without_accents(said.text.casefold())
+        for word in {box.word for box in draw_with_boxes(scene, rng, 32)[1]}:
+            found = any(without_accents(name) in text for name in names(word, language))
+            assert found or word not in said.facts, (word, said)

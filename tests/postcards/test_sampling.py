@@ -98,8 +98,14 @@ def test_arranging_changes_only_places_poses_and_the_sun():
 
 def test_a_smaller_world_has_only_its_subjects():
     for scene in many(500, subjects=("lake", "cat")):
+        assert not scene.things and scene.weather in ("clear", "") and scene.style == "plain"
         assert scene.place in ("lake", "") and {a.kind for a in scene.animals} <= {"cat"}
     assert {scene.place for scene in many(50, subjects=("sea",))} == {"sea"}
+    rainy = many(300, subjects=("sea", "rain", "boat", "print", "plain"))
+    assert {scene.weather for scene in rainy} == {"rain"} and {t.kind for s in rainy for t in s.things} == {
+        "boat"
+    }
+    assert {scene.style for scene in many(300, subjects=("sea", "print"))} == {"print"}
     assert all(scene.wall for scene in many(50, subjects=("dog",)))
 
 
@@ -111,8 +117,8 @@ def test_the_order_of_the_subjects_does_not_matter():
 @pytest.mark.parametrize(
     ("subjects", "split", "said"),
     [
-        (("lake", "dgo"), "train", "subjects dgo: expected some of lake, forest, .+, bear"),
-        ((), "train", "no subjects: expected some of lake"),
+        (("lake", "dgo"), "train", "subjects dgo: expected some of lake, forest, .+, print"),
+        (("boat",), "train", "no subjects: expected some of lake, .+, bear"),
         (SUBJECTS, "test", "'test'.*'train', 'held_out'"),
     ],
 )
