@@ -67,7 +67,7 @@ PRESETS = {
             "vae": Recipe(steps=1200, batch=16, lr=2e-3, warmup=100, ema=0.99),
             "diffusion": Recipe(steps=800, batch=16, lr=2e-3, warmup=100, ema=0.99),
         },
-        # A small corner of the world, because a quarter of an hour is too short to learn it all: always clear, one style.
+        # A small corner of the world, with clear skies and one style: a quarter of an hour is too short for all of it.
         subjects=("lake", "forest", "dog", "cat", "waterfall", "boat", "house", "balloon"),
         # These losses sharpen images that are nearly right already; a short run does not get that far.
         without=("perceptual", "adversarial"),
