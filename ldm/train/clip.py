@@ -47,7 +47,7 @@ def retrieval_accuracy(
     """How often an image is most similar, among `batch` full captions, to one that describes it; chance is 1 / batch.
 
     Measured on the first batch x batches images, or on as many as there are. If two images of a batch show the same
-    scene, the caption of either counts as correct.
+    things, the caption of either counts as correct.
     """
     batch = min(batch, len(images))
     batches = min(batches, len(images) // batch)
@@ -61,6 +61,7 @@ def retrieval_accuracy(
         )
         found = clip.similarity(pixels, ids).argmax(dim=-1).tolist()
         scenes = [images.scenes[j] for j in indices.tolist()]
+        scenes = [s if isinstance(s, str) else s.content for s in scenes]
         hits += sum(scenes[j] == scenes[k] for k, j in enumerate(found))
     return hits / (batch * batches)
 
