@@ -81,7 +81,8 @@ def _landscape(scene: Scene, seed: int, size: int, flaw: str, boxes: list[Box] |
     relief(scene, canvas, light, horizon, sun, _part(seed, 1))
     if scene.weather == "fog":
         fog_bank(canvas, light, horizon - 0.06, 0.30, rng)
-    ground = place(scene, Setting(canvas, light, horizon, sun), _part(seed, 2))
+    setting = Setting(canvas, light, horizon, sun if scene.sun_is_visible else None)
+    ground = place(scene, setting, _part(seed, 2))
     if scene.weather == "fog":
         fog_bank(canvas, light, horizon + 0.08, 0.22, rng)
     _things(scene, canvas, light, horizon, ground, seed)

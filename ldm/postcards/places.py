@@ -6,7 +6,7 @@ A place is drawn over sky and relief, from the horizon down, and says where thin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -33,25 +33,31 @@ class Ground:
 
 @dataclass(frozen=True)
 class Setting:
-    r"""What the places share: the canvas as it is and mirrored, the light, the horizon and where the sun stands."""
+    r"""What the places share."""
 
     canvas: Canvas
     light: Light
     horizon: float
-    sun: tuple[float, float]
+    sun: tuple[float, float] | None  # None if it cannot be seen
+    bay: bool = True  # whether a bank may reach into the water on the frame's left
 
 
 def place(scene: Scene, setting: Setting, rng: np.random.Generator) -> Ground:
     r"""Draw the place and return where things can stand on it."""
+    boats = {thing.slot for thing in scene.things if thing.kind == "boat"}
     facing = 1 if rng.random() < 0.5 else -1
+    if boats & {0, 2}:  # no boat lies on land
+        setting = replace(setting, bay=not {0, 2} <= boats)
+        facing = -1 if 0 in boats else 1
     frame = setting.canvas.at(0.0 if facing > 0 else 1.0, 0.0, facing=facing)
     with setting.canvas.marked(scene.place):
-        return _PLACES[scene.place](frame, scene.sun_is_visible, setting, rng)
+        return _PLACES[scene.place](frame, setting, rng)
 
 
-def _lake(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator) -> Ground:
+def _lake(frame: Canvas, setting: Setting, rng: np.random.Generator) -> Ground:
     r"""A lake that fills the foreground, one in a bay with a wooded bank, or a smaller one behind a meadow."""
-    light, h, layout = setting.light, setting.horizon, rng.integers(3)
+    light, h, layout = setting.light, setting.horizon, int(rng.integers(3))
+    layout = layout if setting.bay or layout != 1 else 0
     bank, tone = light.ground((86, 164, 88), 0.25), rng.uniform(0, 1)
     frame.shape(ridge([h + 0.02, h - 0.03, h - 0.005, h - 0.035, h + 0.02]), bank)
     for x in np.arange(0.04, 1.0, rng.uniform(0.10, 0.22)):
@@ -61,8 +67,7 @@ def _lake(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator
     shore = h + 0.02
     deep: Colour = ((54, 142, 236), (30, 96, 170), (70, 180, 200))[rng.integers(3)]
     _water(setting, shore, deep, rng.uniform(0.25, 0.75))
-    if sunny:
-        _glitter(setting, shore, 0.88)
+    _glitter(setting, shore, 0.88)
     grass = light.ground(meadow_green(rng))
     if layout == 0:
         near = rng.uniform(0.88, 0.93)
@@ -85,13 +90,13 @@ def _lake(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator
     return Ground(near + 0.06, 0.97, shore + 0.13)
 
 
-def _sea(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator) -> Ground:
+def _sea(frame: Canvas, setting: Setting, rng: np.random.Generator) -> Ground:
     r"""The open sea before a beach, a bay with the beach on one side, or waves as far as the eye can see."""
-    light, h, layout = setting.light, setting.horizon, rng.integers(3)
+    light, h, layout = setting.light, setting.horizon, int(rng.integers(3))
+    layout = layout if setting.bay or layout != 1 else 0
     deep: Colour = ((18, 112, 206), (28, 156, 190), (16, 66, 140))[rng.integers(3)]
     _water(setting, h, deep, 0.84)
-    if sunny:
-        _glitter(setting, h, 0.80)
+    _glitter(setting, h, 0.80)
     crest = light.vivid((206, 238, 252))
     y, gap = h + 0.05, 0.055
     while y < 0.97:  # rows of crests, larger when nearer
@@ -121,9 +126,9 @@ def _sea(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator)
     return Ground(h + 0.05, 0.97, (h + 0.84) / 2 + 0.03, islets=True)
 
 
-def _forest(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator) -> Ground:
+def _forest(frame: Canvas, setting: Setting, rng: np.random.Generator) -> Ground:
     r"""A path between the pines, a clearing before rows of trees, or a view between two great trunks."""
-    light, h, layout, tone = setting.light, setting.horizon, rng.integers(3), rng.uniform(0, 1)
+    light, h, layout, tone = setting.light, setting.horizon, int(rng.integers(3)), rng.uniform(0, 1)
     frame.shape(ridge([h + 0.03, h, h + 0.01, h, h + 0.03]), light.ground(meadow_green(rng), 0.15))
     leafy = rng.random() < 0.35
     for row, (step, haze, low, tall) in enumerate(((0.12, 0.45, 0.02, 0.26), (0.17, 0.22, 0.08, 0.36))):
@@ -163,9 +168,9 @@ def _forest(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generat
     return Ground(floor + 0.06, 0.96, 0.9)
 
 
-def _desert(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator) -> Ground:
+def _desert(frame: Canvas, setting: Setting, rng: np.random.Generator) -> Ground:
     r"""Dunes, a plain with table mountains, or one great dune on a side; cacti stand in all of them."""
-    light, h, layout = setting.light, setting.horizon, rng.integers(3)
+    light, h, layout = setting.light, setting.horizon, int(rng.integers(3))
     sand: Colour = ((246, 196, 112), (232, 160, 96), (252, 224, 166))[rng.integers(3)]
     pale, deep = mix(sand, (255, 240, 200), 0.4), mix(sand, (176, 92, 60), 0.35)
     if layout == 1:
@@ -193,9 +198,9 @@ def _desert(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generat
     return Ground(h + 0.17, 0.96, 0.9)
 
 
-def _meadow(frame: Canvas, sunny: bool, setting: Setting, rng: np.random.Generator) -> Ground:
+def _meadow(frame: Canvas, setting: Setting, rng: np.random.Generator) -> Ground:
     r"""Rolling slopes with trees, a plain with a path, or a fenced pasture."""
-    light, h, layout, tone = setting.light, setting.horizon, rng.integers(3), rng.uniform(0, 1)
+    light, h, layout, tone = setting.light, setting.horizon, int(rng.integers(3)), rng.uniform(0, 1)
     frame.shape(ridge([h + 0.02, h - 0.015, h + 0.02, h, h + 0.02]), light.ground(meadow_green(rng), 0.1))
     tree = plants.round_tree if rng.random() < 0.6 else plants.birch
     spots = (rng.uniform(0.04, 0.20), rng.uniform(0.80, 0.97), rng.uniform(0.3, 0.7))[: rng.integers(1, 4)]
@@ -247,6 +252,8 @@ def _water(setting: Setting, shore: float, colour: Colour, depth: float) -> None
 
 def _glitter(setting: Setting, shore: float, end: float) -> None:
     r"""The sun's path on the water: a few bars, wider towards the viewer."""
+    if setting.sun is None:
+        return
     for i in range(5):
         y = shore + 0.02 + (end - shore) * i / 5
         setting.canvas.oval(
@@ -254,5 +261,5 @@ def _glitter(setting: Setting, shore: float, end: float) -> None:
         )
 
 
-_PLACES: dict[str, Callable[[Canvas, bool, Setting, np.random.Generator], Ground]] = {"lake": _lake,
+_PLACES: dict[str, Callable[[Canvas, Setting, np.random.Generator], Ground]] = {"lake": _lake,
     "sea": _sea, "forest": _forest, "desert": _desert, "meadow": _meadow}  # fmt: skip
