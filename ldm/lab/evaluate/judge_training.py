@@ -81,14 +81,18 @@ def augment(pixels: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Flo
 def judge_loss(
     judge: Judge, pixels: Float[Tensor, "b 3 s s"], correct: dict[str, Int[Tensor, "b"]]
 ) -> Float[Tensor, ""]:
-    r"""The sum of the cross-entropies of all questions, each averaged over the images to which it applies."""
+    r"""The sum of the cross-entropies of all questions, each averaged over the images to which it applies.
+
+    A question that applies to few images of a batch has a noisy average, and counts less: by the root of their share.
+    """
     with mixed_precision():
         logits = judge(pixels.to(judge.device))
     loss = torch.zeros((), device=judge.device)
     for question, indices in correct.items():
         if (indices >= 0).any():
             answers = logits[question].float()
-            loss = loss + F.cross_entropy(answers, indices.to(judge.device), ignore_index=-1)
+            share = (indices >= 0).float().mean().item()
+            loss = loss + share**0.5 * F.cross_entropy(answers, indices.to(judge.device), ignore_index=-1)
     return loss
 
 
