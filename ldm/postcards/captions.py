@@ -18,7 +18,7 @@ from ldm.postcards.sentences import sentence
 from ldm.postcards.typed import as_typed, with_mistakes, without_accents
 
 LANGUAGES = {"en": english, "fr": french}
-MAX_WORDS = 30
+MAX_LENGTH = 36  # words and punctuation marks of a caption, as a tokenizer counts them
 
 # The demo prompts. No training caption equals one of them, so the model cannot have memorised them.
 DEMO_PROMPTS = (
@@ -79,7 +79,7 @@ def caption(
     partial: bool = True,
     mistakes: bool = True,
 ) -> str:
-    r"""Sample a caption of `scene`: at most 30 words, never one of the demo or handwritten prompts, never `WITHHELD`.
+    r"""Sample a caption of `scene`: never one of the demo or handwritten prompts, never in a `WITHHELD` wording.
 
     `language` is "en", "fr" or None (either, with equal probability). Half of the captions are complete; with `partial`
     the other half leaves things out (see `NAMED` in `plan.py`). `mistakes` allows typing mistakes in a tenth of them.
@@ -160,7 +160,7 @@ def _draft(scene: Scene, rng: np.random.Generator, language: str | None, partial
     while True:
         planned = plan(scene, rng, partial)
         text = sentence(planned, LANGUAGES[language], rng)
-        if len(text.split()) <= MAX_WORDS:
+        if len(re.findall(r"\w+|[^\w\s]", text)) <= MAX_LENGTH:
             return Caption(text, language, planned.facts)
 
 
