@@ -81,8 +81,8 @@ def caption(
 ) -> str:
     r"""Sample a caption of `scene`: never one of the demo or handwritten prompts, never in a `WITHHELD` wording.
 
-    `language` is "en", "fr" or None (either, with equal probability). Half of the captions are complete; with `partial`
-    the other half leaves things out (see `NAMED` in `plan.py`). `mistakes` allows typing mistakes in a tenth of them.
+    `language` is "en", "fr" or None (either, with equal probability). With `partial`, every other caption leaves things
+    out (see `NAMED` in `plan.py`); without, none does. `mistakes` allows typing mistakes in a tenth of them.
     Raises LdmError for an unknown language.
     """
     return caption_with_facts(scene, rng, language, partial, mistakes).text
