@@ -11,57 +11,45 @@ AND, WITH = "and", "with"
 
 MOODS = ("serene", "calm", "quiet", "peaceful", "tranquil", "silent", "beautiful", "lovely", "pretty", "wild")
 PLACES = {
-    "lake": ("lake", "lake", "lake", "lake", "pond"),
-    "forest": ("forest", "forest", "forest", "woodland", "wood", "pine forest"),
-    "sea": ("sea", "sea", "sea", "ocean", "beach", "seaside", "coast"),
-    "desert": ("desert", "desert", "desert", "sandy desert", "sand desert"),
-    "meadow": ("meadow", "meadow", "meadow", "prairie", "field", "green field", "pasture"),
+    "lake": ("lake", "pond"),
+    "forest": ("forest", "woodland", "wood", "pine forest"),
+    "sea": ("sea", "ocean", "beach", "seaside", "coast"),
+    "desert": ("desert", "sandy desert", "sand desert"),
+    "meadow": ("meadow", "prairie", "field", "green field", "pasture"),
 }
 RELIEFS = {
     "mountains": (
         "snow-capped mountains",
-        "snow-capped mountains",
         "snowy mountains",
-        "mountains",
         "mountains",
         "snow-capped peaks",
         "snow-covered mountains",
         "high mountains",
     ),
-    "hills": ("green hills", "green hills", "hills", "hills", "rolling hills", "gentle hills"),
+    "hills": ("green hills", "hills", "rolling hills", "gentle hills"),
 }
-AROUND = (
-    "surrounded by",
-    "surrounded by",
-    "with",
-    "in front of",
-    "below",
-    "ringed by",
-    "at the foot of",
-    "near",
-)
+AROUND = ("surrounded by", "with", "in front of", "below", "ringed by", "at the foot of", "near")
 TIMES = {
-    "sunrise": ("at sunrise", "at sunrise", "at sunrise", "at dawn", "at daybreak", "in the early morning",
-                "as the sun rises", "in the morning", "at first light"),
+    "sunrise": ("at sunrise", "at dawn", "at daybreak", "in the early morning", "as the sun rises", "in the morning",
+                "at first light"),
     "day": ("by day", "in daylight", "at noon", "at midday", "in the daytime", "during the day",
             "in the afternoon"),
-    "sunset": ("at sunset", "at sunset", "at sunset", "at dusk", "in the evening", "as the sun sets",
-               "in the evening light", "at sundown"),
-    "night": ("at night", "at night", "at night", "by night", "by moonlight", "under the moon", "under the stars",
-              "at midnight", "in the moonlight", "after dark"),
+    "sunset": ("at sunset", "at dusk", "in the evening", "as the sun sets", "in the evening light", "at sundown"),
+    "night": ("at night", "by night", "by moonlight", "under the moon", "under the stars", "at midnight",
+              "in the moonlight", "after dark"),
 }  # fmt: skip
 SUNNY = ("on a sunny day", "under a blue sky", "in the sunshine", "in bright sunlight")  # a clear day
 MOMENTS = {
-    "sunrise": ("sunrise", "sunrise", "dawn", "daybreak"),
+    "sunrise": ("sunrise", "dawn", "daybreak"),
     "day": ("midday", "daylight", "day"),
-    "sunset": ("sunset", "sunset", "dusk", "evening"),
-    "night": ("night", "night", "moonlight", "starry night"),
+    "sunset": ("sunset", "dusk", "evening"),
+    "night": ("night", "moonlight", "starry night"),
 }
 WEATHERS = {
-    "rain": ("in the rain", "in the rain", "on a rainy day", "while it is raining", "in heavy rain"),
-    "snow": ("in the snow", "in the snow", "in winter", "while it is snowing", "under falling snow"),
-    "fog": ("in the fog", "in the fog", "in the mist", "in thick fog", "on a foggy day"),
-    "rainbow": ("with a rainbow", "with a rainbow", "under a rainbow", "and a rainbow"),
+    "rain": ("in the rain", "on a rainy day", "while it is raining", "in heavy rain"),
+    "snow": ("in the snow", "in winter", "while it is snowing", "under falling snow"),
+    "fog": ("in the fog", "in the mist", "in thick fog", "on a foggy day"),
+    "rainbow": ("with a rainbow", "under a rainbow", "and a rainbow"),
 }
 WEATHER_TAGS = {
     "rain": ("rain", "rainy"),
@@ -73,46 +61,44 @@ WET = {"rain": ("rainy",), "snow": ("wintry", "snow-covered"), "fog": ("foggy", 
 
 # Singular and plural of each thing, animal and garment.
 NOUNS = {
-    "waterfall": (("waterfall", "waterfalls"), ("waterfall", "waterfalls"), ("cascade", "cascades")),
-    "boat": (("boat", "boats"), ("boat", "boats"), ("boat", "boats"),
-             ("ship", "ships")),
-    "house": (("house", "houses"), ("house", "houses"), ("cottage", "cottages"),
-              ("cabin", "cabins")),
+    "waterfall": (("waterfall", "waterfalls"), ("cascade", "cascades")),
+    "boat": (("boat", "boats"), ("ship", "ships")),
+    "house": (("house", "houses"), ("cottage", "cottages"), ("cabin", "cabins")),
     "balloon": (("balloon", "balloons"), ("hot-air balloon", "hot-air balloons"),
                 ("hot air balloon", "hot air balloons")),
-    "flower": (("flower", "flowers"), ("flower", "flowers")),
-    "dog": (("dog", "dogs"), ("dog", "dogs"), ("dog", "dogs"), ("puppy", "puppies"), ("doggy", "doggies")),
-    "cat": (("cat", "cats"), ("cat", "cats"), ("cat", "cats"), ("kitten", "kittens"), ("kitty", "kitties")),
-    "rabbit": (("rabbit", "rabbits"), ("rabbit", "rabbits"), ("bunny", "bunnies"), ("hare", "hares")),
-    "bear": (("bear", "bears"), ("bear", "bears"), ("teddy bear", "teddy bears"), ("bear cub", "bear cubs")),
-    "glasses": (("glasses", "glasses"), ("glasses", "glasses"), ("eyeglasses", "eyeglasses"),
-                ("spectacles", "spectacles"), ("a pair of glasses", "glasses")),
+    "flower": (("flower", "flowers"),),
+    "dog": (("dog", "dogs"), ("puppy", "puppies"), ("doggy", "doggies")),
+    "cat": (("cat", "cats"), ("kitten", "kittens"), ("kitty", "kitties")),
+    "rabbit": (("rabbit", "rabbits"), ("bunny", "bunnies"), ("hare", "hares")),
+    "bear": (("bear", "bears"), ("teddy bear", "teddy bears"), ("bear cub", "bear cubs")),
+    "glasses": (("glasses", "glasses"), ("eyeglasses", "eyeglasses"), ("spectacles", "spectacles"),
+                ("a pair of glasses", "glasses")),
     "hat": (("hat", "hats"),),
-    "scarf": (("scarf", "scarves"), ("scarf", "scarves"), ("scarf", "scarves")),
+    "scarf": (("scarf", "scarves"),),
 }  # fmt: skip
 COLOURS = {
-    "red": ("red", "red", "red", "scarlet"),
+    "red": ("red", "scarlet"),
     "orange": ("orange",),
     "yellow": ("yellow",),
     "green": ("green",),
     "teal": ("teal", "turquoise"),
-    "blue": ("blue", "blue", "blue", "azure"),
-    "purple": ("purple", "purple", "violet"),
-    "pink": ("pink", "pink", "pink", "rose"),
+    "blue": ("blue", "azure"),
+    "purple": ("purple", "violet"),
+    "pink": ("pink", "rose"),
     "white": ("white",),
-    "brown": ("brown", "brown", "chocolate"),
+    "brown": ("brown", "chocolate"),
     "black": ("black",),
     "grey": ("grey", "gray", "silver"),
-    "golden": ("golden", "golden", "ginger"),
+    "golden": ("golden", "ginger"),
 }
 PRETTY = ("little", "small", "pretty", "big", "beautiful")
-COUNTS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "three", "3")}
+COUNTS = {2: ("two", "2", "a pair of"), 3: ("three", "3")}
 CUTE = ("cute", "little", "happy", "friendly", "smiling", "sweet", "small", "funny")
-WEARING = ("with", "with", "with", "wearing", "in")
+WEARING = ("with", "wearing", "in")
 SIDES = {
-    "left": ("on the left", "on the left", "to the left", "on the left side"),
-    "middle": ("in the middle", "in the middle", "in the centre", "in the center"),
-    "right": ("on the right", "on the right", "to the right", "on the right side"),
+    "left": ("on the left", "to the left", "on the left side"),
+    "middle": ("in the middle", "in the centre", "in the center"),
+    "right": ("on the right", "to the right", "on the right side"),
 }
 LEFT_OF = ("to the left of", "left of", "on the left of")
 RIGHT_OF = ("to the right of", "right of", "on the right of")
@@ -120,8 +106,13 @@ BODIES = {"sun": "the sun", "moon": "the moon"}
 MOMENT_OVER = "{} over"
 WHERE = {"balloon": ("over", "above"), "boat": ("on",)}
 ASHORE, INSIDE = ("by", "at", "near", "beside"), ("in",)
-BEHIND = ("on {a} background", "on {a} background", "against {a} background", "in front of {a} wall", "on {bare}",
-          "before {a} wall")  # fmt: skip
+BEHIND = (
+    "on {a} background",
+    "against {a} background",
+    "in front of {a} wall",
+    "on {bare}",
+    "before {a} wall",
+)
 OPENERS = ("a picture of {}", "an image of {}", "a drawing of {}", "a postcard of {}", "an illustration of {}",
            "draw {}", "paint {}", "please draw {}", "{} please", "show me {}", "I would like {}",
            "can you draw {} please",

@@ -52,49 +52,39 @@ MOODS: tuple[Adjective, ...] = (
     ("silencieux", "silencieuse"), ("magnifique", "magnifique"), ("charmant", "charmante"), ("sauvage", "sauvage"),
 )  # fmt: skip
 PLACES = {
-    "lake": (_m("lac"), _m("lac"), _m("lac"), _m("étang"), _m("lac de montagne")),
-    "forest": (_f("forêt"), _f("forêt"), _f("forêt"), _m("bois", "bois"), _f("forêt de sapins")),
-    "sea": (_f("mer"), _f("mer"), _f("mer"), _m("océan"), _f("plage")),
-    "desert": (_m("désert"), _m("désert"), _m("désert"), _m("désert de sable")),
-    "meadow": (_f("prairie"), _f("prairie"), _m("pré"), _m("champ"), _m("pâturage")),
+    "lake": (_m("lac"), _m("étang"), _m("lac de montagne")),
+    "forest": (_f("forêt"), _m("bois", "bois"), _f("forêt de sapins")),
+    "sea": (_f("mer"), _m("océan"), _f("plage")),
+    "desert": (_m("désert"), _m("désert de sable")),
+    "meadow": (_f("prairie"), _m("pré"), _m("champ"), _m("pâturage")),
 }
 RELIEFS = {
-    "mountains": ("montagnes enneigées", "montagnes enneigées", "sommets enneigés", "montagnes", "montagnes",
-                  "pics enneigés", "montagnes couvertes de neige", "hautes montagnes"),
-    "hills": ("collines vertes", "collines vertes", "collines", "collines", "collines verdoyantes"),
+    "mountains": ("montagnes enneigées", "sommets enneigés", "montagnes", "pics enneigés",
+                  "montagnes couvertes de neige", "hautes montagnes"),
+    "hills": ("collines vertes", "collines", "collines verdoyantes"),
 }  # fmt: skip
 # {e} is the feminine ending, which agrees with the place.
-AROUND = (
-    "entouré{e} de",
-    "entouré{e} de",
-    "bordé{e} de",
-    "avec des",
-    "devant des",
-    "au pied de",
-    "encadré{e} de",
-)
-AROUND_ANYTHING = ("avec des", "devant des", "devant des", "au pied de")
+AROUND = ("entouré{e} de", "bordé{e} de", "avec des", "devant des", "au pied de", "encadré{e} de")
+AROUND_ANYTHING = ("avec des", "devant des", "au pied de")
 TIMES = {
-    "sunrise": ("au lever du soleil", "au lever du soleil", "à l'aube", "au petit matin", "au point du jour",
-                "au lever du jour", "le matin"),
+    "sunrise": ("au lever du soleil", "à l'aube", "au petit matin", "au point du jour", "au lever du jour", "le matin"),
     "day": ("en plein jour", "à midi", "de jour", "en journée", "dans l'après-midi", "pendant la journée"),
-    "sunset": ("au coucher du soleil", "au coucher du soleil", "au crépuscule", "le soir", "au soleil couchant",
-               "à la tombée du jour"),
-    "night": ("la nuit", "la nuit", "de nuit", "sous les étoiles", "au clair de lune", "à minuit", "sous la lune"),
+    "sunset": ("au coucher du soleil", "au crépuscule", "le soir", "au soleil couchant", "à la tombée du jour"),
+    "night": ("la nuit", "de nuit", "sous les étoiles", "au clair de lune", "à minuit", "sous la lune"),
 }  # fmt: skip
 SUNNY = ("par une belle journée", "sous un ciel bleu", "au soleil", "un jour de beau temps")  # a clear day
 MOMENTS = {
     "sunrise": ("lever de soleil", "lever du soleil", "aube", "lever du jour"),
     "day": ("plein jour", "midi", "jour"),
     "sunset": ("coucher de soleil", "coucher du soleil", "crépuscule", "soir"),
-    "night": ("nuit", "nuit", "nuit étoilée", "clair de lune"),
+    "night": ("nuit", "nuit étoilée", "clair de lune"),
 }
 MOMENT_OVER = "{} sur"
 WEATHERS = {
-    "rain": ("sous la pluie", "sous la pluie", "un jour de pluie", "quand il pleut", "par temps de pluie"),
-    "snow": ("sous la neige", "sous la neige", "en hiver", "dans la neige", "quand il neige"),
-    "fog": ("dans la brume", "dans le brouillard", "dans le brouillard", "un jour de brouillard"),
-    "rainbow": ("avec un arc-en-ciel", "avec un arc-en-ciel", "sous un arc-en-ciel"),
+    "rain": ("sous la pluie", "un jour de pluie", "quand il pleut", "par temps de pluie"),
+    "snow": ("sous la neige", "en hiver", "dans la neige", "quand il neige"),
+    "fog": ("dans la brume", "dans le brouillard", "un jour de brouillard"),
+    "rainbow": ("avec un arc-en-ciel", "sous un arc-en-ciel"),
 }
 WEATHER_TAGS = {
     "rain": ("pluie",),
@@ -108,27 +98,27 @@ WET: dict[str, tuple[Adjective, ...]] = {
     "fog": (("brumeux", "brumeuse"),),
 }
 NOUNS = {
-    "waterfall": (_f("cascade"), _f("cascade"), _f("chute d'eau", "chutes d'eau")),
-    "boat": (_m("bateau", "bateaux"), _m("bateau", "bateaux"), _m("bateau", "bateaux"), _m("navire")),
-    "house": (_f("maison"), _f("maison"), _f("maison"), _f("maisonnette"), _f("chaumière")),
-    "balloon": (_f("montgolfière"), _f("montgolfière"), _m("ballon"), _m("ballon")),
+    "waterfall": (_f("cascade"), _f("chute d'eau", "chutes d'eau")),
+    "boat": (_m("bateau", "bateaux"), _m("navire")),
+    "house": (_f("maison"), _f("maisonnette"), _f("chaumière")),
+    "balloon": (_f("montgolfière"), _m("ballon")),
     "flower": (_f("fleur"),),
-    "dog": (_m("chien"), _m("chien"), _m("chien"), _m("chiot"), _m("toutou")),
-    "cat": (_m("chat"), _m("chat"), _m("chat"), _m("chaton"), _m("minou")),
-    "rabbit": (_m("lapin"), _m("lapin"), _m("lapin"), _m("lapereau", "lapereaux")),
-    "bear": (_m("ours", "ours"), _m("ours", "ours"), _m("ours", "ours"), _m("ourson")),
+    "dog": (_m("chien"), _m("chiot"), _m("toutou")),
+    "cat": (_m("chat"), _m("chaton"), _m("minou")),
+    "rabbit": (_m("lapin"), _m("lapereau", "lapereaux")),
+    "bear": (_m("ours", "ours"), _m("ourson")),
     "glasses": (_f("lunettes", "lunettes"),),
     "hat": (_m("chapeau", "chapeaux"),),
-    "scarf": (_f("écharpe"), _f("écharpe"), _m("foulard")),
+    "scarf": (_f("écharpe"), _m("foulard")),
 }
 COLOURS: dict[str, tuple[Adjective, ...]] = {
-    "red": (("rouge", "rouge"), ("rouge", "rouge"), ("écarlate", "écarlate")),
+    "red": (("rouge", "rouge"), ("écarlate", "écarlate")),
     "orange": (("orange", "orange"),),
     "yellow": (("jaune", "jaune"),),
     "green": (("vert", "verte"),),
     "teal": (("turquoise", "turquoise"),),
-    "blue": (("bleu", "bleue"), ("bleu", "bleue"), ("azur", "azur")),
-    "purple": (("violet", "violette"), ("violet", "violette"), ("mauve", "mauve")),
+    "blue": (("bleu", "bleue"), ("azur", "azur")),
+    "purple": (("violet", "violette"), ("mauve", "mauve")),
     "pink": (("rose", "rose"),),
     "white": (("blanc", "blanche"),),
     "brown": (("brun", "brune"), ("marron", "marron")),
@@ -136,19 +126,19 @@ COLOURS: dict[str, tuple[Adjective, ...]] = {
     "grey": (("gris", "grise"),),
     "golden": (("doré", "dorée"), ("roux", "rousse")),
 }
-COUNTS = {2: ("deux", "deux", "2"), 3: ("trois", "trois", "3")}
-CUTE: tuple[Adjective, ...] = (("petit", "petite"), ("petit", "petite"), ("joli", "jolie"), ("beau", "belle"))
+COUNTS = {2: ("deux", "2"), 3: ("trois", "3")}
+CUTE: tuple[Adjective, ...] = (("petit", "petite"), ("joli", "jolie"), ("beau", "belle"))
 CUTE_AFTER: tuple[Adjective, ...] = (
     ("mignon", "mignonne"),
     ("souriant", "souriante"),
     ("content", "contente"),
 )
 POSES: dict[str, Adjective] = {"sitting": ("assis", "assise"), "standing": ("debout", "debout")}
-WEARING = ("avec", "avec", "avec", "portant", "qui porte")
+WEARING = ("avec", "portant", "qui porte")
 SIDES = {
-    "left": ("à gauche", "à gauche", "sur la gauche", "du côté gauche"),
-    "middle": ("au milieu", "au milieu", "au centre"),
-    "right": ("à droite", "à droite", "sur la droite", "du côté droit"),
+    "left": ("à gauche", "sur la gauche", "du côté gauche"),
+    "middle": ("au milieu", "au centre"),
+    "right": ("à droite", "sur la droite", "du côté droit"),
 }
 LEFT_OF = ("à gauche de", "sur la gauche de")
 RIGHT_OF = ("à droite de", "sur la droite de")
@@ -164,7 +154,7 @@ OPENERS = ("une image {de}", "un dessin {de}", "une carte postale {de}", "une il
            "{} s'il te plaît", "{} svp",
            "il y a {}", "une belle image {de}")  # fmt: skip
 STYLES = {
-    "watercolour": ("une aquarelle {de}", "une aquarelle {de}", "{} à l'aquarelle", "{}, aquarelle", "{} en aquarelle"),
+    "watercolour": ("une aquarelle {de}", "{} à l'aquarelle", "{}, aquarelle", "{} en aquarelle"),
     "print": ("une gravure {de}", "une estampe {de}", "{} en gravure", "{}, gravure", "une gravure sur bois {de}"),
 }  # fmt: skip
 STYLE_TAGS = {"watercolour": ("aquarelle",), "print": ("gravure", "estampe")}
@@ -206,7 +196,7 @@ def garment(kind: str, colour: str, rng: np.random.Generator) -> str:
     r"""What is worn: "des lunettes", "un chapeau rouge"."""
     noun = pick(NOUNS[kind], rng)
     if kind == "glasses":
-        return pick(("des lunettes", "des lunettes", "des lunettes", "lunettes"), rng)
+        return pick(("des lunettes", "lunettes"), rng)
     return join(noun.a(), noun.word, _agree(pick(COLOURS[colour], rng), noun, False) if colour else "")
 
 

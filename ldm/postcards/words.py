@@ -9,8 +9,8 @@ Word = TypeVar("Word")
 
 
 def pick(words: Sequence[Word], rng: np.random.Generator) -> Word:
-    """One of the words, chosen uniformly."""
-    return words[int(rng.integers(len(words)))]
+    """One of the words; the first, which is the usual one, three times as often as each of the others."""
+    return words[max(0, int(rng.integers(len(words) + 2)) - 2)]
 
 
 def maybe(words: Sequence[str], chance: float, rng: np.random.Generator) -> str:
