@@ -7,7 +7,8 @@ import numpy as np
 from ldm.postcards.plan import Group
 from ldm.postcards.words import join, maybe, pick
 
-AND, WITH = "and", "with"
+AND, WITH, NO = "and", "with", "no"
+TOGETHER = ("and", "next to", "beside", "and also", "together with")  # two things or animals
 
 MOODS = ("serene", "calm", "quiet", "peaceful", "tranquil", "silent", "beautiful", "lovely", "pretty", "wild")
 PLACES = {
@@ -28,7 +29,8 @@ RELIEFS = {
     ),
     "hills": ("green hills", "hills", "rolling hills", "gentle hills"),
 }
-AROUND = ("surrounded by", "with", "in front of", "below", "ringed by", "at the foot of", "near")
+AROUND = ("surrounded by {}", "with {}", "in front of {}", "below {}", "ringed by {}", "at the foot of {}", "near {}",
+          "with {} behind", "with {} behind it", "with {} in the background")  # fmt: skip
 TIMES = {
     "sunrise": ("at sunrise", "at dawn", "at daybreak", "in the early morning", "as the sun rises", "in the morning",
                 "at first light"),
@@ -94,7 +96,13 @@ COLOURS = {
 PRETTY = ("little", "small", "pretty", "big", "beautiful")
 COUNTS = {2: ("two", "2", "a pair of"), 3: ("three", "3")}
 CUTE = ("cute", "little", "happy", "friendly", "smiling", "sweet", "small", "funny")
-WEARING = ("with", "wearing", "in")
+WEARING = (
+    ("with", "with"),
+    ("wearing", "wearing"),
+    ("in", "in"),
+    ("who wears", "who wear"),
+    ("that has", "that have"),
+)
 SIDES = {
     "left": ("on the left", "to the left", "on the left side"),
     "middle": ("in the middle", "in the centre", "in the center"),
@@ -102,6 +110,7 @@ SIDES = {
 }
 LEFT_OF = ("to the left of", "left of", "on the left of")
 RIGHT_OF = ("to the right of", "right of", "on the right of")
+WITHOUT = ("without {0}", "without {1}", "with no {1}")
 BODIES = {"sun": "the sun", "moon": "the moon"}
 MOMENT_OVER = "{} over"
 WHERE = {"balloon": ("over", "above"), "boat": ("on",)}
@@ -150,8 +159,8 @@ def group(what: Group, rng: np.random.Generator) -> str:
     )
     fur = join("with", colour, "fur") if beast and with_fur else ""
     worn = " and ".join(garment(g.kind, g.colour, what.count, rng) for g in what.wears)
-    wearing = join("and" if fur else pick(WEARING, rng), worn) if worn else ""
-    lacks = join("but" if worn else "", "without", bare(what.lacks, rng)) if what.lacks else ""
+    wearing = join("and" if fur else pick(WEARING, rng)[what.count > 1], worn) if worn else ""
+    lacks = join("but" if worn else "", pick(WITHOUT, rng).format(*bare(what.lacks))) if what.lacks else ""
     side = pick(SIDES[what.side], rng) if what.side else ""
     return join(counted(head, what.count, rng), "" if pose_first else what.pose, fur, wearing, lacks, side)
 
@@ -185,7 +194,7 @@ def place(
 
 def around(relief: str, _gender: bool | None, rng: np.random.Generator) -> str:
     r"""How the relief lies around: "surrounded by snow-capped mountains"."""
-    return join(pick(AROUND, rng), pick(RELIEFS[relief], rng))
+    return pick(AROUND, rng).format(pick(RELIEFS[relief], rng))
 
 
 def where(kind: str, name: str, rng: np.random.Generator) -> str:
@@ -200,14 +209,14 @@ def wall(colour: str, rng: np.random.Generator) -> str:
 
 
 def without(kind: str, rng: np.random.Generator) -> str:
-    r"""That there is nothing of a kind: "without a boat", "without boats"."""
-    return f"without {bare(kind, rng)}"
+    r"""That there is nothing of a kind: "without a boat", "without boats", "with no boats"."""
+    return pick(WITHOUT, rng).format(*bare(kind))
 
 
-def bare(kind: str, rng: np.random.Generator) -> str:
-    r"""The usual word for a kind, as it follows "without"."""
+def bare(kind: str) -> tuple[str, str]:
+    r"""The usual word for a kind with its article, and its plural."""
     one, many = NOUNS[kind][0]
-    return many if kind == "glasses" else pick((a(one), many), rng)
+    return many if kind == "glasses" else a(one), many
 
 
 def of(before: str, words: str) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from ldm.postcards.plan import Group
 from ldm.postcards.words import join, pick
 
-AND, WITH = "et", "avec"
+AND, WITH, NO = "et", "avec", "pas de"
+TOGETHER = ("et", "à côté de", "près de", "avec")  # two things or animals
 _VOWELS = "aàâeéèêiîoôuû"
 _INVARIABLE = ("orange", "marron", "turquoise", "azur", "debout")
 
@@ -64,8 +65,15 @@ RELIEFS = {
     "hills": ("collines vertes", "collines", "collines verdoyantes"),
 }  # fmt: skip
 # {e} is the feminine ending, which agrees with the place.
-AROUND = ("entouré{e} de", "bordé{e} de", "avec des", "devant des", "au pied de", "encadré{e} de")
-AROUND_ANYTHING = ("avec des", "devant des", "au pied de")
+AROUND = ("entouré{e} de {}", "bordé{e} de {}", "avec des {}", "devant des {}", "au pied de {}", "encadré{e} de {}",
+          "avec des {} derrière", "avec des {} au loin")  # fmt: skip
+AROUND_ANYTHING = (
+    "avec des {}",
+    "devant des {}",
+    "au pied de {}",
+    "avec des {} derrière",
+    "avec des {} au loin",
+)
 TIMES = {
     "sunrise": ("au lever du soleil", "à l'aube", "au petit matin", "au point du jour", "au lever du jour", "le matin"),
     "day": ("en plein jour", "à midi", "de jour", "en journée", "dans l'après-midi", "pendant la journée"),
@@ -134,7 +142,7 @@ CUTE_AFTER: tuple[Adjective, ...] = (
     ("content", "contente"),
 )
 POSES: dict[str, Adjective] = {"sitting": ("assis", "assise"), "standing": ("debout", "debout")}
-WEARING = ("avec", "portant", "qui porte")
+WEARING = (("avec", "avec"), ("portant", "portant"), ("qui porte", "qui portent"), ("qui a", "qui ont"))
 SIDES = {
     "left": ("à gauche", "sur la gauche", "du côté gauche"),
     "middle": ("au milieu", "au centre"),
@@ -180,7 +188,7 @@ def group(what: Group, rng: np.random.Generator) -> str:
     fur = f"au pelage {colour[0]}" if colour is not None and coat else ""
     pose = _agree(POSES[what.pose], noun, many) if what.pose else ""
     worn = " et ".join(garment(g.kind, g.colour, rng) for g in what.wears)
-    wearing = join(pick(WEARING, rng), worn) if worn else ""
+    wearing = join(pick(WEARING, rng)[many], worn) if worn else ""
     lacks = join("mais" if worn else "", "sans", pick(NOUNS[what.lacks], rng).word) if what.lacks else ""
     side = pick(SIDES[what.side], rng) if what.side else ""
     words = join(before, noun.many if many else noun.word, after, painted)
@@ -215,9 +223,8 @@ def place(
 
 def around(relief: str, feminine: bool | None, rng: np.random.Generator) -> str:
     r"""How the relief lies around; the participle agrees with the place, and without a place there is none."""
-    if feminine is None:
-        return of(pick(AROUND_ANYTHING, rng), pick(RELIEFS[relief], rng))
-    return of(pick(AROUND, rng).format(e="e" if feminine else ""), pick(RELIEFS[relief], rng))
+    words = AROUND_ANYTHING if feminine is None else AROUND
+    return pick(words, rng).format(pick(RELIEFS[relief], rng), e="e" if feminine else "")
 
 
 def where(kind: str, name: str, rng: np.random.Generator) -> str:
@@ -233,8 +240,12 @@ def wall(colour: str, rng: np.random.Generator) -> str:
 
 def without(kind: str, rng: np.random.Generator) -> str:
     r"""That there is nothing of a kind: "sans bateau", "sans bateaux"."""
-    noun = NOUNS[kind][0]
-    return f"sans {pick((noun.word, noun.many), rng)}"
+    return f"sans {pick(bare(kind), rng)}"
+
+
+def bare(kind: str) -> tuple[str, str]:
+    r"""The usual word for a kind, in the singular and the plural."""
+    return NOUNS[kind][0].word, NOUNS[kind][0].many
 
 
 def of(before: str, words: str) -> str:

@@ -2,6 +2,7 @@ r"""Sentences: the phrases of a plan in one of many orders, the same for both la
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -34,6 +35,9 @@ def _tags(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
     for name, table in zip((plan.relief, plan.time, plan.weather, plan.style), tables, strict=True):
         said += [pick(table[name], rng)] if name else []
     said += [grammar.wall(plan.wall, rng)] if plan.wall else []
+    if plan.lacks and rng.random() < 0.5:
+        said.append(grammar.of(grammar.NO, grammar.bare(plan.lacks)[1]))
+        plan = replace(plan, lacks="")
     return ", ".join(shuffled([*said, *_rest(plan, grammar, rng)], rng))
 
 
@@ -45,10 +49,10 @@ def _landscape(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tup
     if groups and way < 0.42:
         where = grammar.where("" if len(groups) > 1 or plan.left_of else only, plan.place, rng)
         place, weather, feminine = grammar.place(plan.place, plan.weather, rng)
-        head, details = join(listed(groups, grammar.AND), grammar.of(where, place)), []
+        head, details = join(_together(groups, grammar, rng), grammar.of(where, place)), []
     else:
         place, weather, feminine = grammar.place(plan.place, plan.weather, rng)
-        head, details = place, [join(grammar.WITH, listed(groups, grammar.AND))] if groups else []
+        head, details = place, [join(grammar.WITH, _together(groups, grammar, rng))] if groups else []
     around = [grammar.around(plan.relief, feminine, rng)] if plan.relief else []
     when = _when(plan, grammar, rng)
     others = [*([pick(grammar.WEATHERS[weather], rng)] if weather else []), *_rest(plan, grammar, rng)]
@@ -64,7 +68,7 @@ def _landscape(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tup
 
 def _groups_first(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tuple[str, str]:
     r"""What there is, before a wall or in a landscape that is not named; the wall may come first ("on a red wall,")."""
-    head = listed(_groups(plan, grammar, rng), grammar.AND)
+    head = _together(_groups(plan, grammar, rng), grammar, rng)
     details = [grammar.around(plan.relief, None, rng)] if plan.relief else []
     details += _when(plan, grammar, rng)
     details += [pick(grammar.WEATHERS[plan.weather], rng)] if plan.weather else []
@@ -90,6 +94,13 @@ def _groups(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> list[s
 def _when(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> list[str]:
     sunny = grammar.SUNNY if plan.clear and plan.time == "day" else ()
     return [pick((*grammar.TIMES[plan.time], *sunny), rng)] if plan.time else []
+
+
+def _together(groups: list[str], grammar: ModuleType, rng: np.random.Generator) -> str:
+    r"""The phrases as one: "a, b and c"; of two, the second may be "next to" the first."""
+    if len(groups) == 2 and rng.random() < 0.5:
+        return join(groups[0], grammar.of(pick(grammar.TOGETHER, rng), groups[1]))
+    return listed(groups, grammar.AND)
 
 
 def _rest(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> list[str]:
