@@ -33,7 +33,7 @@ _ON_A_WALL = {
     ("portrait", 2): (0.60, 0.70, 0.24),
     ("sitting", 1): (0.60, 0.82, 0.20),
     ("sitting", 2): (0.54, 0.66, 0.24),
-    ("standing", 1): (0.54, 0.72, 0.10),
+    ("standing", 1): (0.54, 0.72, 0.0),
 }
 _BACK_TO_FRONT = ("balloon", "waterfall", "house", "boat", "flower")
 

@@ -146,6 +146,7 @@ def arranged(scene: Scene, rng: np.random.Generator) -> Scene:
             pose = pick(POSES[1:], rng)
         else:
             pose = pick(POSES, rng, _ALONE) if len(scene.animals) == 1 else together
+            ground = [1] if pose == "standing" else ground  # as wide as the wall
         animals.append(replace(animal, slot=ground.pop(0), pose=pose))
     things = [replace(t, slot=(sky if t.kind == "balloon" else ground).pop(0)) for t in scene.things]
     return replace(
