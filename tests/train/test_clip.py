@@ -18,14 +18,14 @@ from ldm.train import clip as stage
 from ldm.train.clip import clip_loss, retrieval_accuracy, save_similarity, train_clip
 from ldm.train.data import CaptionedImages
 from ldm.train.loop import Recipe, train
+from ldm.train.tokenizer import postcard_captions
 from tests.small import CONFIG, TOKENIZER
 
 
-@pytest.fixture
-def tokenizer(images) -> Tokenizer:
-    r"""A tokenizer that knows the words of the captions, so that they are shorter than the context."""
-    everyone, rng = np.arange(40), np.random.default_rng(0)
-    return Tokenizer(learn_merges(images(40).captions(everyone, rng) * 2), context_length=32)
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    r"""A tokenizer that knows the words of captions, so that most of them are shorter than the context."""
+    return Tokenizer(learn_merges(postcard_captions(500)), context_length=32)
 
 
 def new_clip(vocab_size: int) -> CLIP:
