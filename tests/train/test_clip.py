@@ -40,9 +40,9 @@ def new_clip(vocab_size: int) -> CLIP:
 def test_trimmed_padding_changes_nothing_for_nothing_looks_ahead(tokenizer, images):
     clip, seen = new_clip(tokenizer.vocab_size), []
     clip.text.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    loss = clip_loss(clip, tokenizer, images(8), 6, np.random.default_rng(3))
+    loss = clip_loss(clip, tokenizer, images(8), 6, np.random.default_rng(4))
 
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(4)
     indices = rng.integers(8, size=6)
     ids = tokenizer(images(8).captions(indices, rng))
     embeddings = clip.embed_image(standardise(images(8).batch(indices)))
