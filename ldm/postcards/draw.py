@@ -161,4 +161,4 @@ def _mottle(canvas: Canvas, rng: np.random.Generator) -> None:
     for _ in range(rng.integers(6, 14)):
         x, y, r = rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.06, 0.20)
         tone = WHITE if rng.random() < 0.5 else INK
-        canvas.oval(x, y, r, r * rng.uniform(0.6, 1.2), tone, alpha=int(rng.integers(14, 46)))
+        canvas.oval(x, y, r, r * rng.uniform(0.6, 1.2), tone, alpha=int(rng.integers(24, 64)))

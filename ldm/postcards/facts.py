@@ -72,11 +72,9 @@ def labels(scene: Scene, flaw: str = "") -> dict[str, str]:
         for kind in THINGS:
             told |= _about_things(scene, kind)
     else:
-        told |= {
-            "place": "wall",
-            "wall": scene.wall,
-            "uniform wall": "no" if flaw == "mottled wall" else "yes",
-        }
+        told |= {"place": "wall", "wall": scene.wall}
+        if scene.style != "watercolour":  # whose washes are never uniform
+            told["uniform wall"] = "no" if flaw == "mottled wall" else "yes"
     if len(scene.animals) == 1:
         told["animal side"] = SLOTS[scene.animals[0].slot]
     if scene.animals:

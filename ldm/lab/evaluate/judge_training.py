@@ -21,7 +21,8 @@ from ldm.train.data import draw_in_parallel
 from ldm.train.loop import Recipe, mixed_precision, train
 
 EXAMPLES, SERIES = 30_000, 77  # the number of drawings, and their series
-HELD_OUT, FLAWED = 0.15, 0.3  # the fractions of drawings of held-out combinations, and with a flaw
+HELD_OUT, FLAWED = 0.15, 0.5  # the fractions of drawings of held-out combinations, and with a flaw
+FLAW_QUESTIONS, FLAW_WEIGHT = ("uniform wall", "eyes match"), 4.0  # a flaw changes few pixels
 RECIPE = Recipe(steps=6000, batch=64, lr=1.5e-3, warmup=200, ema=0.995, weight_decay=0.05)
 
 
@@ -30,7 +31,8 @@ def example(index: int, series: int = SERIES) -> tuple[Scene, str, np.random.Gen
     rng = np.random.default_rng([series, index])
     scene = sample_scene(rng, "held_out" if rng.random() < HELD_OUT else "train")
     flaw = FLAWS[rng.integers(len(FLAWS))] if rng.random() < FLAWED else ""
-    if (flaw == "mottled wall" and not scene.wall) or (flaw == "odd eyes" and not scene.animals):
+    asked = {"mottled wall": "uniform wall", "odd eyes": "eyes match"}
+    if flaw and asked[flaw] not in labels(scene):  # there is no wall, or no animal
         flaw = ""
     return scene, flaw, rng
 
@@ -92,7 +94,8 @@ def judge_loss(
         if (indices >= 0).any():
             answers = logits[question].float()
             share = (indices >= 0).float().mean().item()
-            loss = loss + share**0.5 * F.cross_entropy(answers, indices.to(judge.device), ignore_index=-1)
+            weight = share**0.5 * (FLAW_WEIGHT if question in FLAW_QUESTIONS else 1.0)
+            loss = loss + weight * F.cross_entropy(answers, indices.to(judge.device), ignore_index=-1)
     return loss
 
 

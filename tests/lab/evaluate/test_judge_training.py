@@ -65,7 +65,9 @@ def test_a_judge_that_knows_nothing_pays_the_logarithm_of_the_choices():
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     right = label_indices([(BEAR, "")])
-    expected = sum(math.log(len(QUESTIONS[q])) for q, indices in right.items() if indices[0] >= 0)
+    asked = [question for question, indices in right.items() if indices[0] >= 0]
+    weights = [judge_training.FLAW_WEIGHT if q in judge_training.FLAW_QUESTIONS else 1 for q in asked]
+    expected = sum(weight * math.log(len(QUESTIONS[q])) for q, weight in zip(asked, weights, strict=True))
     loss = judge_loss(judge, torch.zeros(1, 3, 128, 128), right)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
