@@ -213,11 +213,17 @@ TINY = Config(
     # Two values are known only after training, and are then in the model's own config.json: the size of the
     # vocabulary, learned from the captions, and the VAE's scale, measured on its latents.
     text=TextConfig(1024, 40, width=192, layers=4, heads=4, activation="quick_gelu"),
-    vae=VAEConfig(channels=(16, 32, 96, 160), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
-    unet=UNetConfig((UNetLevel(96, 4, 0), UNetLevel(192, 6, 1), UNetLevel(256, 8, 1)), 192, res_per_level=1),
+    vae=VAEConfig(channels=(32, 64, 96, 160), res_per_level=1, latent_channels=8, scale=1.0, groups=4),
+    unet=UNetConfig(
+        (UNetLevel(96, 4, 1), UNetLevel(192, 6, 1), UNetLevel(256, 8, 1)),
+        context_width=192,
+        in_channels=8,
+        out_channels=8,
+        res_per_level=1,
+    ),
     noise=NoiseConfig(),
     defaults=Defaults(size=128, sampler="euler_ancestral", steps=20, guidance=4.0),
-    image=ImageConfig(64, patch=16, width=192, layers=4, heads=4, activation="quick_gelu"),
+    image=ImageConfig(64, patch=8, width=192, layers=4, heads=4, activation="quick_gelu"),
     embedding_width=128,
 )
 PRESETS = {c.name: c for c in (TINY, SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT)}

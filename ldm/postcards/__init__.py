@@ -2,10 +2,11 @@ r"""Postcards: the synthetic captioned images that the tiny model is trained on.
 
 A `Scene` says what a postcard shows. Reading order: `scene` (what there is), `facts` (what is true of a scene),
 `sampling` (a random scene), `draw` (rendering it), `plan`, `sentences` and the two grammars (describing it), `captions`
-(as people type it), `prompts` (written by hand), `series` (an endless numbered series), `sheet` (image grids). Needs
-numpy and Pillow only.
+(as people type it), `altered` (captions that are nearly right), `prompts` (written by hand), `series` (an endless
+numbered series), `sheet` (image grids). Needs numpy and Pillow only.
 """
 
+from ldm.postcards.altered import altered, wrong_caption
 from ldm.postcards.captions import (
     DEMO_PROMPTS,
     LANGUAGES,
@@ -37,6 +38,7 @@ __all__ = [
     "Postcard",
     "Scene",
     "Thing",
+    "altered",
     "arranged",
     "caption",
     "caption_with_facts",
@@ -56,4 +58,5 @@ __all__ = [
     "topic",
     "vocabulary",
     "withheld_caption",
+    "wrong_caption",
 ]

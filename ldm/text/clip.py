@@ -23,7 +23,10 @@ MAX_SCALE = 100.0
 
 
 def contrastive_loss(
-    images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], logit_scale: Float[Tensor, ""]
+    images: Float[Tensor, "b d"],
+    texts: Float[Tensor, "b d"],
+    logit_scale: Float[Tensor, ""],
+    wrong_texts: Float[Tensor, "k d"] | None = None,
 ) -> Float[Tensor, ""]:
     r"""Which text belongs to image i, and which image to text i? The mean of both cross-entropies:
 
@@ -32,11 +35,18 @@ def contrastive_loss(
 
     for unit vectors $u_i$ (images) and $v_i$ (texts) and the inverse temperature $s = e^{\mathtt{logit\_scale}}$, which
     is learned and at most 100. Guessing gives a loss of $\log b$. Source: Radford et al. 2021, figure 3.
+
+    `wrong_texts` belong to no image: each image must choose its own text from among them as well (the sum over j then
+    has b + k terms for an image). If they differ from the true texts in no more than, say, two exchanged colours, the
+    text encoder must learn which word belongs to which; else it may read a text as a bag of words. Source: Yuksekgonul
+    et al. 2023, section 4 (hard negatives).
     """
     scale = logit_scale.exp().clamp(max=MAX_SCALE)
-    logits = scale * images @ texts.T  # [image, text]
-    target = torch.arange(len(images), device=images.device)  # the diagonal
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    choices = texts if wrong_texts is None else torch.cat([texts, wrong_texts])
+    target = torch.arange(len(images), device=images.device)  # image i and text i belong together
+    text_of_image = F.cross_entropy(scale * images @ choices.T, target)
+    image_of_text = F.cross_entropy(scale * texts @ images.T, target)
+    return (text_of_image + image_of_text) / 2
 
 
 class CLIP(nn.Module):

@@ -23,10 +23,14 @@ from ldm.train.processes import all_gather, device, rank, slice_for_rank
 def clip_loss(
     clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, batch: int, rng: np.random.Generator
 ) -> Float[Tensor, ""]:
-    """The contrastive loss of one batch: every image against every caption, across all processes."""
+    """The contrastive loss of one batch: every image against every caption, across all processes.
+
+    Images of scenes are also compared with as many captions that are nearly right (`wrong_caption`).
+    """
     indices = rng.integers(len(images), size=batch)
-    captions, rank_slice = images.captions(indices, rng), slice_for_rank(batch)
-    ids = tokenizer(captions[rank_slice])
+    captions, wrong_captions = images.captions(indices, rng), images.wrong_captions(indices, rng)
+    rank_slice = slice_for_rank(batch)
+    ids = tokenizer(captions[rank_slice] + wrong_captions[rank_slice])
     # Attention is causal and the text embedding is read at the end token, so padding after the longest text has no
     # effect and is cut off. (The end token has the highest id, so argmax finds its first position.)
     ids = ids[:, : int(ids.argmax(dim=-1).max()) + 1].to(device())
@@ -35,9 +39,9 @@ def clip_loss(
             preprocess_pixels(images.batch(indices[rank_slice]), clip.image_size)
         )
         text_embeddings = clip.embed_text(ids)
-    image_embeddings = all_gather(full_precision(image_embeddings))
-    text_embeddings = all_gather(full_precision(text_embeddings))
-    return contrastive_loss(image_embeddings, text_embeddings, clip.logit_scale)
+    u, v = full_precision(image_embeddings), full_precision(text_embeddings)
+    right, wrong = v[: len(u)], v[len(u) :]
+    return contrastive_loss(all_gather(u), all_gather(right), clip.logit_scale, all_gather(wrong))
 
 
 @torch.no_grad()
@@ -64,6 +68,28 @@ def retrieval_accuracy(
         scenes = [s if isinstance(s, str) else s.content for s in scenes]
         hits += sum(scenes[j] == scenes[k] for k, j in enumerate(found))
     return hits / (batch * batches)
+
+
+@torch.no_grad()
+def preference(clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, count: int = 1024) -> float:
+    """How often an image of a scene is more similar to its full caption than to one that is nearly right.
+
+    Chance is 0.5. A text encoder that ignores the order of words cannot tell "a red hat and a blue scarf" from "a blue
+    hat and a red scarf". Measured on the first `count` images.
+    """
+    hits = 0
+    for i in range(0, min(count, len(images)), 64):
+        indices = np.arange(i, min(i + 64, len(images)))
+        rng = np.random.default_rng([2, i])
+        right = images.captions(indices, rng, partial=False)
+        pixels = preprocess_pixels(images.batch(indices), clip.image_size)
+        embeddings = clip.embed_image(pixels)
+        scores = [
+            (embeddings * clip.embed_text(tokenizer(texts).to(device()))).sum(dim=-1)
+            for texts in (right, images.wrong_captions(indices, rng))
+        ]
+        hits += int((scores[0] > scores[1]).sum())
+    return hits / min(count, len(images))
 
 
 @torch.no_grad()
@@ -114,10 +140,12 @@ def train_clip(
     if rank() > 0:
         return {}
     write_clip(folder, average)
-    sets = (("seen", images), ("held-out", held_out))
-    return {
-        f"retrieval among {min(64, len(some))}, {name} combinations": retrieval_accuracy(
-            average, tokenizer, some
-        )
-        for name, some in sets
-    }
+    metrics = {}
+    for name, some in (("seen", images), ("held-out", held_out)):
+        among = f"retrieval among {min(64, len(some))}, {name} combinations"
+        metrics[among] = retrieval_accuracy(average, tokenizer, some)
+        if not isinstance(some.scenes[0], str):
+            metrics[f"preferred to a nearly right caption, {name} combinations"] = preference(
+                average, tokenizer, some
+            )
+    return metrics

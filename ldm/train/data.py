@@ -24,7 +24,7 @@ from tqdm import tqdm
 import ldm.postcards
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path, open_regular
-from ldm.postcards import SUBJECTS, Scene, caption, postcard, sample_scene
+from ldm.postcards import SUBJECTS, Scene, caption, postcard, sample_scene, wrong_caption
 from ldm.train.checkpoint import fingerprint
 from ldm.train.processes import barrier, device, rank
 
@@ -62,6 +62,11 @@ class CaptionedImages:
         """
         scenes = [self.scenes[i] for i in indices]
         return [s if isinstance(s, str) else caption(s, rng, None, partial, partial) for s in scenes]
+
+    def wrong_captions(self, indices: np.ndarray, rng: np.random.Generator) -> list[str]:
+        """For each image of a scene at `indices` a caption that is nearly right; none for images with captions."""
+        scenes = (self.scenes[i] for i in indices)
+        return [wrong_caption(scene, rng) for scene in scenes if not isinstance(scene, str)]
 
 
 def draw_postcards(

@@ -13,7 +13,7 @@ import torch
 
 from ldm.backend.cpu import cpu_name
 from ldm.checkpoints.folder import read_config
-from ldm.config import TINY, Config, ImageConfig, UNetConfig, UNetLevel
+from ldm.config import TINY, Config, ImageConfig, UNetConfig, UNetLevel, VAEConfig
 from ldm.errors import LdmError
 from ldm.files.leftovers import sweep_folder
 from ldm.files.read_write import atomic_path, read_json
@@ -52,7 +52,7 @@ SMALL = replace(
     name="small",
     text=replace(TINY.text, width=128, layers=3),
     image=ImageConfig(64, patch=16, width=128, layers=3, heads=4, activation="quick_gelu"),
-    vae=replace(TINY.vae, channels=(16, 32, 64)),
+    vae=VAEConfig((16, 32, 64), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
     unet=UNetConfig((UNetLevel(64, 4, 0), UNetLevel(128, 4, 1), UNetLevel(192, 6, 1)), 128, res_per_level=1),
     defaults=replace(TINY.defaults, size=64),
 )
@@ -78,10 +78,11 @@ PRESETS = {
         images=50_000,
         held_out=2_000,
         recipes={
-            "clip": Recipe(steps=700, batch=256, lr=1e-3, ema=0.99),
-            "vae": Recipe(steps=12500, batch=8, lr=1e-3, ema=0.998),
-            "diffusion": Recipe(steps=6000, batch=32, lr=6e-4, ema=0.9985),
+            "clip": Recipe(steps=1600, batch=192, lr=1e-3, ema=0.99),
+            "vae": Recipe(steps=16000, batch=8, lr=1e-3, ema=0.998),
+            "diffusion": Recipe(steps=12000, batch=32, lr=6e-4, ema=0.9985),
         },
+        crop=64,
     ),
 }
 STAGES = ("tokenizer", "clip", "vae", "diffusion")

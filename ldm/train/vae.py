@@ -50,7 +50,7 @@ class LossWeights:
     encoder_rests: bool = False  # freeze the encoder
 
 
-JOINT = LossWeights(squared=1.0, perceptual=1.0, adversarial=0.0, kl=5e-4)
+JOINT = LossWeights(squared=4.0, perceptual=1.0, adversarial=0.0, kl=5e-4)
 DECODER_ONLY = LossWeights(squared=10.0, perceptual=0.1, adversarial=0.1, kl=0.0, encoder_rests=True)
 DECODER_ONLY_FROM = 0.72  # the fraction of the training after which the encoder is frozen
 

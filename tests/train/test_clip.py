@@ -44,9 +44,11 @@ def test_trimmed_padding_changes_nothing_for_nothing_looks_ahead(tokenizer, imag
 
     rng = np.random.default_rng(4)
     indices = rng.integers(8, size=6)
-    ids = tokenizer(images(8).captions(indices, rng))
+    captions = images(8).captions(indices, rng)
+    ids = tokenizer(captions + images(8).wrong_captions(indices, rng))
     embeddings = clip.embed_image(standardise(images(8).batch(indices)))
-    full = contrastive_loss(embeddings, clip.embed_text(ids), clip.logit_scale)
+    texts = clip.embed_text(ids)
+    full = contrastive_loss(embeddings, texts[:6], clip.logit_scale, texts[6:])
     torch.testing.assert_close(loss, full, rtol=1e-6, atol=0)
 
     trimmed, untrimmed = seen

@@ -1,0 +1,142 @@
+r"""Hard negatives: a scene that differs from another one in a single respect, such as two colours exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ldm.postcards.captions import caption_with_facts
+from ldm.postcards.facts import facts, labels
+from ldm.postcards.sampling import arranged, held_out, pick
+from ldm.postcards.scene import COLOURS, FURS, RELIEFS, STYLES, TIMES, WALLS, WEATHERS, Scene
+
+
+def altered(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""`scene` with one thing changed, so that other facts are true of it; never a held-out combination.
+
+    What changes is chosen at random: two colours are exchanged, or one colour is another; a garment, a thing or an
+    animal is missing; garments are worn by the other animal; the place's relief, time or weather, the wall or the style
+    is another; or everything is arranged anew.
+    """
+    while True:
+        other = pick(_CHANGES, rng)(scene, rng)
+        if facts(labels(other)) != facts(labels(scene)) and not held_out(other):
+            return other
+
+
+def wrong_caption(scene: Scene, rng: np.random.Generator) -> str:
+    r"""A full caption of a scene that is altered, of which at least one claim is false of `scene` itself."""
+    true = facts(labels(scene))
+    while True:
+        found = caption_with_facts(altered(scene, rng), rng, partial=False)
+        if not found.facts <= true:
+            return found.text
+
+
+def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""Two of the colours of things and garments, exchanged."""
+    found = _colours(scene)
+    if len(found) < 2:
+        return scene
+    i, k = rng.choice(len(found), 2, replace=False).tolist()
+    found[i], found[k] = found[k], found[i]
+    return _coloured(scene, found)
+
+
+def _recoloured(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""Another colour for one of the things and garments."""
+    found = _colours(scene)
+    if not found:
+        return scene
+    found[int(rng.integers(len(found)))] = pick(COLOURS, rng)
+    return _coloured(scene, found)
+
+
+def _another_fur(scene: Scene, rng: np.random.Generator) -> Scene:
+    furs = [animal.fur for animal in scene.animals]
+    furs = furs[::-1] if len(set(furs)) > 1 else [pick(FURS, rng) for _ in furs]
+    return replace(
+        scene, animals=tuple(replace(a, fur=fur) for a, fur in zip(scene.animals, furs, strict=True))
+    )
+
+
+def _undressed(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""One animal without one of its garments."""
+    dressed = [animal for animal in scene.animals if animal.wears]
+    if not dressed:
+        return scene
+    chosen = pick(dressed, rng)
+    undressed = replace(chosen, wears=_without(chosen.wears, rng))
+    return replace(
+        scene, animals=tuple(undressed if animal is chosen else animal for animal in scene.animals)
+    )
+
+
+def _redressed(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""Both animals, each with what the other one wears."""
+    worn = [animal.wears for animal in scene.animals][::-1]
+    return replace(
+        scene, animals=tuple(replace(a, wears=w) for a, w in zip(scene.animals, worn, strict=True))
+    )
+
+
+def _fewer(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""One thing or animal less."""
+    if scene.things and (scene.wall or rng.random() < 0.6):
+        return replace(scene, things=_without(scene.things, rng))
+    if len(scene.animals) > 1 or (scene.place and scene.animals):
+        return replace(scene, animals=_without(scene.animals, rng))
+    return scene
+
+
+def _elsewhere(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""Another relief, time, weather, wall or style."""
+    match pick(("style", "wall") if scene.wall else ("style", "relief", "time", "weather"), rng):
+        case "style":
+            return replace(scene, style=pick(STYLES, rng))
+        case "wall":
+            return replace(scene, wall=pick(WALLS, rng))
+        case "relief":
+            return replace(scene, relief=pick(RELIEFS, rng))
+        case "time":
+            return replace(scene, time=pick(TIMES, rng))
+        case _:
+            return replace(scene, weather=pick(WEATHERS, rng))
+
+
+def _without(some: tuple[Any, ...], rng: np.random.Generator) -> tuple[Any, ...]:
+    r"""All but one of them."""
+    i = int(rng.integers(len(some)))
+    return some[:i] + some[i + 1 :]
+
+
+_CHANGES: tuple[Callable[[Scene, np.random.Generator], Scene], ...] = (
+    _exchanged,
+    _recoloured,
+    _another_fur,
+    _undressed,
+    _redressed,
+    _fewer,
+    _elsewhere,
+    arranged,
+)
+
+
+def _colours(scene: Scene) -> list[str]:
+    r"""The colours of things and garments, in the order in which `_coloured` gives them back."""
+    found = [thing.colour for thing in scene.things]
+    found += [garment.colour for animal in scene.animals for garment in animal.wears]
+    return [colour for colour in found if colour]
+
+
+def _coloured(scene: Scene, colours: list[str]) -> Scene:
+    rest = iter(colours)
+    things = tuple(replace(thing, colour=next(rest)) if thing.colour else thing for thing in scene.things)
+    animals = tuple(
+        replace(a, wears=tuple(replace(g, colour=next(rest)) if g.colour else g for g in a.wears))
+        for a in scene.animals
+    )
+    return replace(scene, things=things, animals=animals)
