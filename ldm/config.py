@@ -223,7 +223,7 @@ TINY = Config(
     ),
     noise=NoiseConfig(),
     defaults=Defaults(size=128, sampler="euler_ancestral", steps=20, guidance=4.0),
-    image=ImageConfig(64, patch=8, width=192, layers=4, heads=4, activation="quick_gelu"),
+    image=ImageConfig(64, patch=8, width=128, layers=4, heads=4, activation="quick_gelu"),
     embedding_width=128,
 )
 PRESETS = {c.name: c for c in (TINY, SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT)}

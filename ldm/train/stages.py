@@ -78,7 +78,7 @@ PRESETS = {
         images=50_000,
         held_out=2_000,
         recipes={
-            "clip": Recipe(steps=1600, batch=192, lr=1e-3, ema=0.99),
+            "clip": Recipe(steps=1800, batch=96, lr=1e-3, ema=0.99),
             "vae": Recipe(steps=16000, batch=8, lr=1e-3, ema=0.998),
             "diffusion": Recipe(steps=12000, batch=32, lr=6e-4, ema=0.9985),
         },
