@@ -40,6 +40,31 @@ def test_the_loss_of_two_pairs_by_hand():
     assert contrastive_loss(images, texts, scale_of(math.log(3))).item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_the_loss_with_a_wrong_text_by_hand():
+    r"""As above, and a wrong text (0, 1), which fits picture 1. The table of s u . v for s = ln 3:
+
+                text 0   text 1   wrong
+    picture 0    ln 3     ln 3      0       its own: 3 / (3 + 3 + 1), costing ln 7/3
+    picture 1     0        0       ln 3     its own: 1 / (1 + 1 + 3), costing ln 5
+
+    The wrong text looks for no picture, so the columns cost what they did: ln 4/3 and ln 4.
+    """
+    images = torch.eye(2, dtype=torch.float64)
+    texts = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    wrong = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    expected = (math.log(7 / 3) + math.log(5) + math.log(4 / 3) + math.log(4)) / 4
+    loss = contrastive_loss(images, texts, scale_of(math.log(3)), wrong)
+    assert loss.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_wrong_texts_cost_more_the_better_they_fit_and_none_cost_nothing(draw):
+    u, v, far = unit(draw, 5, 3), unit(draw, 5, 3), unit(draw, 4, 3)
+    losses = [
+        contrastive_loss(u, v, scale_of(9), wrong).item() for wrong in (v[:0], far, torch.cat([far, u]))
+    ]
+    assert losses[0] == contrastive_loss(u, v, scale_of(9)).item() < losses[1] < losses[2]
+
+
 def test_knowing_nothing_costs_log_b():
     zeros = torch.zeros(7, 4, dtype=torch.float64)
     assert contrastive_loss(zeros, zeros, scale_of(14)).item() == pytest.approx(math.log(7), abs=1e-12)

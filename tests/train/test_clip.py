@@ -93,6 +93,39 @@ def test_retrieval_makes_do_with_few_images(images):
         assert retrieval_accuracy(Knowing(lambda i: i), TOKENIZER, images(count)) == 1.0
 
 
+class Reading(CLIP):
+    r"""Prefers the text of a pair that `likes` says, true or wrong; texts arrive as their numbers in a list."""
+
+    def __init__(self, likes):
+        nn.Module.__init__(self)
+        self.likes, self.image_size, self.read = likes, 16, []
+
+    def embed_image(self, pixels):
+        return torch.ones(len(pixels), 1)
+
+    def embed_text(self, ids):
+        self.read.append(len(ids))
+        return torch.tensor([[self.likes(i, len(self.read) % 2 == 0)] for i in range(len(ids))])
+
+
+def test_preference_is_how_often_the_true_caption_beats_a_nearly_right_one(images):
+    three_of_four = Reading(
+        lambda i, wrong: 0.5 if wrong else (0.9 if i % 4 else 0.5)
+    )  # a tie is no preference
+    assert stage.preference(three_of_four, TOKENIZER, images(40, repeat=2), count=72) == 0.75
+    assert three_of_four.read == [64, 64, 8, 8]
+    assert stage.preference(Reading(lambda i, wrong: float(wrong)), TOKENIZER, images(40)) == 0.0
+
+
+def test_preference_compares_the_full_caption_with_a_wrong_one_of_the_same_image(images, monkeypatch):
+    texts, four, encode = [], images(4), Tokenizer.__call__
+    monkeypatch.setattr(Tokenizer, "__call__", lambda self, some: texts.append(some) or encode(self, some))
+    stage.preference(Reading(lambda i, wrong: 1.0), TOKENIZER, four)
+    rng, indices = np.random.default_rng([2, 0]), np.arange(4)
+    assert texts[0] == four.captions(indices, rng, partial=False)
+    assert texts[1] == four.wrong_captions(indices, rng)
+
+
 def test_the_similarity_grid_does_not_change_the_random_numbers(tokenizer, images, tmp_path):
     before = torch.get_rng_state()
     for count in (8, 3):
@@ -128,21 +161,24 @@ def test_eight_images_learn_to_find_their_captions(tokenizer, images, tmp_path):
 def test_the_stage_writes_the_average_and_measures_it(tmp_path, images, monkeypatch):
     write_config(tmp_path, CONFIG)
     TOKENIZER.save(tmp_path / "tokenizer")
-    measured = []
+    measured, preferred = [], []
 
     def measure(clip: CLIP, tokenizer: Tokenizer, cards: CaptionedImages) -> float:
         measured.append((clip.state_dict(), cards))
         return len(measured) / 4
 
     monkeypatch.setattr(stage, "retrieval_accuracy", measure)
+    monkeypatch.setattr(stage, "preference", lambda *given: preferred.append(given[2]) or 0.125)
     seen, held_out = images(40), images(8, "held_out")
     recipe = Recipe(steps=2, batch=4, lr=1e-3, warmup=1)
     reached = train_clip(tmp_path, tmp_path / "run", seen, held_out, recipe, seed=5, resume=False)
     assert reached == {
         "retrieval among 40, seen combinations": 0.25,
         "retrieval among 8, held-out combinations": 0.5,
+        "preferred to a nearly right caption": 0.125,
     }
-    assert [cards for _, cards in measured] == [seen, held_out]
+    # A held-out scene may have no neighbour that is not held out.
+    assert [cards for _, cards in measured] == [seen, held_out] and preferred == [seen]
     clip, tokenizer = read_clip(tmp_path)
     assert tokenizer.vocab == TOKENIZER.vocab
     saved = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["average"]

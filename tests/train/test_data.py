@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ldm.errors import LdmError
-from ldm.postcards import caption, held_out, postcard
+from ldm.postcards import caption, held_out, postcard, wrong_caption
 from ldm.train import data
 from ldm.train.data import CaptionedImages, draw_postcards
 
@@ -163,3 +163,12 @@ def test_captions_are_those_of_the_scenes_and_new_at_every_step(images):
     rng = np.random.default_rng(1)
     full = [caption(eight.scenes[i], rng, partial=False, mistakes=False) for i in indices]
     assert full == eight.captions(indices, np.random.default_rng(1), partial=False)
+
+
+def test_wrong_captions_are_those_of_scenes_and_images_with_captions_have_none(images):
+    eight, indices = images(8), np.array([3, 0, 3])
+    wrong = eight.wrong_captions(indices, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    assert wrong == [wrong_caption(eight.scenes[i], rng) for i in indices] and wrong[0] != wrong[2]
+    captioned = CaptionedImages(["a dog"] * 8, eight.pixels)
+    assert captioned.wrong_captions(indices, np.random.default_rng(1)) == []
