@@ -5,9 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from ldm.postcards import Animal, Garment, Scene, Thing, altered, draw, facts, held_out, labels, sample_scene
+from ldm.postcards import (
+    Animal,
+    Garment,
+    Scene,
+    Thing,
+    altered,
+    draw,
+    facts,
+    held_out,
+    labels,
+    sample_scene,
+    wrong_caption,
+)
 from ldm.postcards import altered as altered_function
-from ldm.postcards import wrong_caption
 from ldm.postcards.scene import PLACES_WITH_WATER
 
 SCENES = [sample_scene(np.random.default_rng([8, i])) for i in range(400)]

@@ -25,7 +25,7 @@ def small_world(monkeypatch, images):
 
     def ready(folder, split, count, size, seed, subjects):
         asked.append((folder, split, count, size, seed, subjects))
-        return images(40, split, repeat=26)
+        return images(40, split)
 
     monkeypatch.setattr(stages, "draw_postcards", ready)
     monkeypatch.setattr(stages, "CAPTIONS", 50)
