@@ -137,7 +137,7 @@ APPENDICES = (
     Chapter(
         "Looking inside",
         "watch an image form, and see which word each position attends to",
-        under("lab.trace", "recorder film heat latents report summary shapes page explore"),
+        under("lab.trace", "attention recorder film heat latents report summary shapes page explore"),
     ),
     Chapter(
         "A captioned world",
@@ -145,7 +145,7 @@ APPENDICES = (
         under(
             "postcards",
             "scene facts sampling colour canvas sky weather relief plants places things garments animals styles draw "
-            "words plan english french sentences prompts typed captions sheet series",
+            "words plan english french sentences prompts typed captions altered sheet series",
         ),
     ),
     Chapter(
@@ -162,8 +162,8 @@ APPENDICES = (
         "say how good a model is, and how each measure can mislead you",
         under(
             "lab.evaluate",
-            "judge judge_training adherence reconstruction understanding clipscore frechet diversity metrics "
-            "sheets setup measurements report",
+            "judge judge_training adherence controls attention reconstruction understanding clipscore frechet "
+            "diversity metrics sheets setup measurements behaviour report",
         ),
         ("11_evaluate",),
     ),

@@ -138,6 +138,14 @@ class Defaults:
 
 
 @dataclass(frozen=True)
+class Head:
+    """A head of one of the U-Net's cross-attention layers."""
+
+    layer: Name  # within the U-Net, such as "up.0.attn.1.layers.0"
+    head: Annotated[int, Between(0, 999)]
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything needed to build a latent diffusion model."""
 
@@ -149,6 +157,8 @@ class Config:
     defaults: Defaults
     image: ImageConfig | None = None  # CLIP's image encoder; generating images does not need it
     embedding_width: Width | None = None  # of the vectors that CLIP compares, of a text and of an image
+    # The heads whose maps best show where a word's thing is, chosen by `ldm evaluate --choose-heads`; empty: all heads.
+    map_heads: Annotated[tuple[Head, ...], Between(0, 100)] = ()
 
     def __post_init__(self) -> None:
         """Raises `LdmError` for a value that no model can have."""

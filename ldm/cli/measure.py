@@ -54,6 +54,10 @@ def evaluate_options(commands: Commands) -> None:
     p.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write the sheets")
     add_compile(p, "images take five sixths of the time, after a minute or two")
     p.add_argument("--train-judge", action="store_true", help="instead, train the judge into weights/judge")
+    heads = (
+        "instead, choose the attention heads whose maps are shown, and write them to the model's config.json"
+    )
+    p.add_argument("--choose-heads", action="store_true", help=heads)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -68,6 +72,16 @@ def evaluate(options: argparse.Namespace) -> None:
         folder = Path("weights/judge")
         train_judge(folder, Path("runs/judge"))
         print(f"the judge is in {folder}")
+        return
+    if options.choose_heads:
+        from ldm.lab.evaluate.attention import store_heads
+
+        chosen, ranking = store_heads(options.model)
+        for head, ratio in ranking:
+            print(
+                f"{ratio:6.2f} times chance  {head.layer}, head {head.head}{'  *' if head in chosen else ''}"
+            )
+        print(f"the maps of {options.model} are now the mean of the {len(chosen)} heads marked *")
         return
     started = time.monotonic()
     counts = QUICK if options.quick else FULL

@@ -9,7 +9,7 @@ baseline: the result of a model that generates lovely images and ignores the pro
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,17 @@ from PIL import Image
 from ldm.images.pixels import to_pixels
 from ldm.lab.evaluate.judge import Judge
 from ldm.pipeline import LatentDiffusion
-from ldm.postcards import Scene, caption_with_facts, facts, handwritten, sample_scene, topic, withheld_caption
-from ldm.train.loop import mixed_precision
+from ldm.postcards import (
+    Scene,
+    caption_with_facts,
+    facts,
+    handwritten,
+    labels,
+    sample_scene,
+    topic,
+    withheld_caption,
+)
+from ldm.postcards.scene import ANIMALS, GARMENTS
 
 SERIES = 900  # of the prompts: no training drawing or caption comes from it
 BATCH = 32
@@ -35,6 +44,13 @@ CAPTIONS: dict[str, tuple[str, str | None]] = {
 }
 HANDWRITTEN = ("natural", "typos")
 SETS = (*CAPTIONS, *HANDWRITTEN)
+
+# What has to be composed, and the topics of the facts about it
+COMPOSITION = {
+    "counts": ("count",),
+    "left and right": ("side",),
+    "colours of their things": ("colour", "garment colour"),
+}
 
 
 @dataclass(frozen=True)
@@ -87,16 +103,19 @@ def set_of_prompts(name: str, count: int) -> list[FactPrompt]:
 
 
 def generate_images(
-    model: LatentDiffusion, prompts: Sequence[str], batch: int = BATCH, **options: Any
+    model: LatentDiffusion,
+    prompts: Sequence[str],
+    negatives: Sequence[str] | None = None,
+    batch: int = BATCH,
+    **options: Any,
 ) -> Iterator[Image.Image]:
     r"""Yield an image of each prompt; prompt i has seed i. `options` are those of `LatentDiffusion.generate`.
 
-    The networks run in bfloat16 where that is faster, so images may differ from `generate`'s in their last bits.
+    This is the call that everybody makes, with the model's defaults and in the dtype in which it was loaded.
     """
     for i in range(0, len(prompts), batch):
-        with mixed_precision():
-            images = model.generate(prompts[i : i + batch], seed=i, **options)
-        yield from images
+        part = slice(i, i + batch)
+        yield from model.generate(prompts[part], negatives[part] if negatives else "", seed=i, **options)
 
 
 def judge_images(
@@ -123,6 +142,42 @@ def topic_scores(judged: Sequence[JudgedImage]) -> dict[str, float]:
     asked = Counter(topic(fact) for image in judged for fact in image.target.facts)
     missing = Counter(topic(fact) for image in judged for fact in image.missing)
     return {name: 1 - missing[name] / count for name, count in sorted(asked.items())}
+
+
+def composition_scores(judged: Sequence[JudgedImage]) -> dict[str, float]:
+    r"""What is hardest to compose: the fraction of the facts about counts, sides and colours that the images show, and
+    the fraction of animals with two garments that wear both, in the colours asked for. Only what was asked for.
+    """
+    scores = {}
+    for name, topics in COMPOSITION.items():
+        asked = [(image, fact) for image in judged for fact in image.target.facts if topic(fact) in topics]
+        if asked:
+            scores[name] = sum(fact not in image.missing for image, fact in asked) / len(asked)
+    pairs = [(image, kind) for image in judged for kind in ANIMALS if wears_two(image.target.facts, kind)]
+    if pairs:
+        both = [not any(of_garments(fact, kind) for fact in image.missing) for image, kind in pairs]
+        scores["two garments"] = sum(both) / len(both)
+    return scores
+
+
+def wears_two(asked: Collection[str], kind: str) -> bool:
+    r"""Whether facts ask for two garments on one animal: "1 dog", "dog hat" and "dog scarf"."""
+    return f"1 {kind}" in asked and sum(f"{kind} {garment}" in asked for garment in GARMENTS) == 2
+
+
+def of_garments(fact: str, kind: str) -> bool:
+    r"""Whether a fact is about what an animal wears: "dog hat", "dog red hat", "brown dog hat"."""
+    return kind in fact.split() and topic(fact) in ("garment", "garment colour")
+
+
+def flawless_scores(judged: Sequence[JudgedImage]) -> dict[str, float]:
+    r"""By the judge, the fractions of walls that are uniform and of animals whose eyes match; for prompts of scenes."""
+    scores = {}
+    for question, name in (("uniform wall", "uniform walls"), ("eyes match", "matching eyes")):
+        asked = [image for image in judged if image.target.scene and question in labels(image.target.scene)]
+        if asked:
+            scores[name] = sum(image.answers[question] == "yes" for image in asked) / len(asked)
+    return scores
 
 
 def shuffled_baseline(judged: Sequence[JudgedImage]) -> float:

@@ -2,8 +2,10 @@ r"""Diversity: does one prompt give many different images? And are they new, or 
 
 How it can mislead you: noise is diverse, and so are wrong images, so the number means something only beside adherence.
 And a nearest neighbour in pixel space agrees in large areas (a sky, a wall); whether the rest was copied is for you to
-see on the sheet.
+see on the sheet. Blurred images are near to everything, so a low ratio may show softness rather than copying.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -32,3 +34,20 @@ def nearest(queries: Float[Tensor, "n d"], library: Float[Tensor, "m d"]) -> tup
     r"""For each query, the index of the nearest vector of the library and the distance to it."""
     distances, indices = torch.cdist(queries, library).min(dim=1)
     return indices, distances
+
+
+def memorisation_ratio(
+    generated: Float[Tensor, "n d"], drawn: Float[Tensor, "k d"], library: Float[Tensor, "m d"]
+) -> float:
+    r"""The mean distance of generated images to the nearest training drawing, as a multiple of that of new drawings.
+
+    A model that has learned the distribution reaches 1; one that copies its training images, 0.
+    """
+    ours, theirs = (nearest(some, library)[1].mean() for some in (generated, drawn))
+    return (ours / theirs).item()
+
+
+def rarer_side(sides: Sequence[str]) -> float:
+    r"""The fraction, at most a half, of the side that is rarer of "left" and "right"; others do not count."""
+    left, right = sides.count("left"), sides.count("right")
+    return min(left, right) / max(left + right, 1)

@@ -53,8 +53,8 @@ class Judge(nn.Module):
         )
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b _"]]:
-        r"""The logits of each question's answers for square images in [-1, 1], resized if they are not 128 wide."""
-        if pixels.shape[-1] != SIZE:
+        r"""The logits of each question's answers for images in [-1, 1], resized to 128 x 128 if they are not."""
+        if pixels.shape[-2:] != (SIZE, SIZE):
             pixels = F.interpolate(pixels, (SIZE, SIZE), mode="bicubic", antialias=True).clamp(-1, 1)
         features = self.look(pixels)
         width = features.shape[-1]

@@ -7,12 +7,20 @@ rounding.
 from pathlib import Path
 
 from ldm.lab.evaluate.adherence import SETS
+from ldm.lab.evaluate.behaviour import (
+    attention_metrics,
+    diversity_metrics,
+    guidance_metrics,
+    memorisation_metrics,
+    negative_metrics,
+    size_metrics,
+)
 from ldm.lab.evaluate.judge import find_judge, read_judge
 from ldm.lab.evaluate.measurements import (
     adherence_metrics,
     clip_metrics,
+    composition_metrics,
     distribution_metrics,
-    diversity_metrics,
     generate_set,
     judge_metrics,
     reconstruct,
@@ -44,4 +52,7 @@ def evaluate(
     for name in SETS:
         judged[name] = generate_set(setup, name)
         metrics += adherence_metrics(name, judged[name])
-    return [*metrics, *distribution_metrics(setup, judged["seen"]), *diversity_metrics(setup, judged["seen"])]
+    metrics += composition_metrics([image for images in judged.values() for image in images])
+    metrics += [*guidance_metrics(setup, judged["seen"]), *negative_metrics(setup), *size_metrics(setup)]
+    metrics += [*attention_metrics(setup), *distribution_metrics(setup, judged["seen"])]
+    return [*metrics, *diversity_metrics(setup), *memorisation_metrics(setup, judged["seen"])]

@@ -31,12 +31,17 @@ class Counts:
     drawings: int = 1024
     examples: int = 2000  # drawings, some with flaws, for the judge's own accuracy
     variety: tuple[int, int] = (12, 24)  # prompts, and images of each
-    neighbours: int = 16
-    training: int = 50_000  # drawings in which to search neighbours: the training set of the shipped model
+    compared: int = 200  # images whose nearest training drawing is found
+    training: int = 50_000  # drawings in which to search it: the training set of the shipped model
+    guidance: int = 300  # prompts that are generated at guidance 1 as well
+    negative: int = 270  # images, of which some are generated again with a negative prompt
+    sizes: int = 30  # prompts for each size
+    attention: int = 200  # drawings with captions
 
 
 FULL = Counts()
-QUICK = Counts(prompts=100, drawings=256, examples=400, variety=(4, 12), training=2000)
+QUICK = Counts(prompts=100, drawings=256, examples=400, variety=(4, 12), compared=32, training=2000,
+               guidance=32, negative=27, sizes=3, attention=20)  # fmt: skip
 
 
 @dataclass(frozen=True)

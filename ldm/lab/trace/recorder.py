@@ -7,43 +7,39 @@ r"""Record what happens while an image is generated: latents, guidance and atten
     recording.heat_map(recording.words[1])         # the attention to "dog"
 
 The recorder observes three things: the steps, which pass through `watch` on their way to the progress bar; the U-Net's
-output, through a forward hook; and the cross-attention weights, through a hook that evaluates each layer again by hand
-(`ldm/nn/attention.py`). Everything is removed when the block ends, and other threads that use the same model meanwhile
-are not affected.
+output, through a forward hook; and the cross-attention weights (`ldm/lab/trace/attention.py`). Everything is removed
+when the block ends, and other threads that use the same model meanwhile are not affected.
 
 The maps are those of DAAM: Tang et al. 2023, "What the DAAM: Interpreting Stable Diffusion Using Cross Attention",
 section 2.2. In each cross-attention layer, the weights of every pixel over the tokens sum to one; upsampled to the
-latent's size and averaged over heads and layers, the weights of one token form a map of where it was attended to. We
-upsample bilinearly (bicubic interpolation can become negative, which no weight is) and average over the steps, where
-DAAM sums.
+latent's size and averaged over the heads of all layers, the weights of one token form a map of where it was attended
+to. We upsample bilinearly (bicubic interpolation can become negative, which no weight is) and average over the steps,
+where DAAM sums. Most heads of a small network look elsewhere than at the thing that a word names, so a model's config
+may name those whose maps are shown, chosen by a measurement (`map_heads`; `ldm/lab/evaluate/attention.py`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
 from jaxtyping import Float
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldm.arguments import checked
 from ldm.diffusion.level import Time
 from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
-from ldm.nn.attention import Attention
+from ldm.lab.trace.attention import attention_map, chosen_heads, watch_attention
 from ldm.nn.hooks import add_hook
 from ldm.pipeline import LatentDiffusion
 from ldm.text.pretokenize import END_OF_WORD
 from ldm.text.tokenizer import Tokenizer
 from ldm.text.weighting import weighted_parts
-from ldm.unet.transformer import SpatialTransformer
 
 MAP_SIDE = 64  # the maximum size of maps: 50 steps of 77 maps take at most 63 MB per image
 
@@ -117,15 +113,6 @@ def guidance_size_and_angle(
     return tuple(size.tolist()), tuple(cosine.acos().rad2deg().tolist())
 
 
-def attention_map(
-    weights: Float[Tensor, "b heads n m"], level: tuple[int, int], size: tuple[int, int]
-) -> Float[Tensor, "b m h w"]:
-    """One layer's weights, n pixels by m tokens, as m maps of `size`; `level` is the layer's (height, width)."""
-    mean = reduce(weights.float(), "b heads n m -> b n m", "mean")
-    maps = rearrange(mean, "b (h w) m -> b m h w", h=level[0])
-    return F.interpolate(maps, size=size, mode="bilinear", antialias=size[0] < level[0])
-
-
 class Recording:
     """What `record` observed of one call of `generate`. `steps` are in the order of sampling, from noise to image."""
 
@@ -191,7 +178,7 @@ class Recording:
             size = angle = None
             if evaluation.guided:  # both predictions in one batch, the unconditional ones first
                 size, angle = guidance_size_and_angle(*evaluation.out.chunk(2))
-            attention = (evaluation.maps / evaluation.layers)[-batch_size:].cpu()
+            attention = (evaluation.maps / evaluation.heads)[-batch_size:].cpu()
             x_t, x0, x_prev = (x.detach().to("cpu", torch.float32) for x in (step.x_t, step.x0, step.x_prev))
             self.steps.append(
                 RecordedStep(step.level.t, step.level.alpha**2, x_t, x0, x_prev, size, angle, attention)
@@ -208,8 +195,8 @@ class _Evaluation:
         self.batch_size = len(x) // 2 if self.guided else len(x)
         shrink = min(1.0, MAP_SIDE / max(height, width))
         self.size = (max(1, round(shrink * height)), max(1, round(shrink * width)))
-        self.maps: Tensor = torch.zeros((), device="cpu")  # the sum over layers
-        self.layers = 0
+        self.maps: Tensor = torch.zeros((), device="cpu")  # the sum over heads
+        self.heads = 0
         self.out: Tensor | None = None  # set when it has finished
 
 
@@ -222,13 +209,21 @@ def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Itera
     `prompt` and `weighting` must be those of the call, because the maps are labelled with its words. The call must
     come from the thread that opened the recording. Raises `LdmError` for a U-Net without cross-attention.
     """
-    layers = [m for m in model.unet.modules() if isinstance(m, SpatialTransformer) and len(m.layers)]
-    if not layers:
+    heads = chosen_heads(model.config, model.unet)
+    if not heads:
         raise LdmError("this U-Net has no cross-attention, so there are no attention maps to record")
     recording = Recording(model, prompt, weighting)
+    tokens = len(recording.tokens) + 2
     with ExitStack() as undo:
-        for transformer in layers:
-            _watch_attention(transformer, recording, undo)
+
+        def see(layer: str, level: tuple[int, int], weights: Tensor) -> None:
+            seen, chosen = recording._evaluation, heads.get(layer)
+            if chosen and seen is not None and seen.out is None:
+                maps = attention_map(weights[..., :tokens], level, seen.size, chosen)
+                seen.maps = seen.maps.to(weights.device) + len(chosen) * maps
+                seen.heads += len(chosen)
+
+        undo.enter_context(watch_attention(model.unet, see))
 
         def begin(_: Any, inputs: tuple[Tensor, ...]) -> None:
             if recording._evaluation is None:
@@ -241,38 +236,3 @@ def record(model: LatentDiffusion, prompt: str, weighting: bool = True) -> Itera
         undo.callback(add_hook(model.unet, begin, before=True).remove)
         undo.callback(add_hook(model.unet, end).remove)
         yield recording
-
-
-def _watch_attention(transformer: SpatialTransformer, recording: Recording, undo: ExitStack) -> None:
-    tokens = len(recording.tokens) + 2
-    level = (1, 1)
-
-    def measure(_: Any, inputs: tuple[Tensor, ...]) -> None:
-        nonlocal level
-        level = (inputs[0].shape[-2], inputs[0].shape[-1])
-
-    def add_map(_: Any, inputs: Any, weights: Tensor) -> None:
-        seen = recording._evaluation
-        if seen is not None and seen.out is None:
-            seen.maps = seen.maps.to(weights.device) + attention_map(weights[..., :tokens], level, seen.size)
-            seen.layers += 1
-
-    undo.callback(add_hook(transformer, measure, before=True).remove)
-    for layer in transformer.layers:
-        attention = layer.cross_attn
-        assert isinstance(attention, Attention)
-        by_hand = _by_hand_copy(attention)
-        by_hand.weights_probe.register_forward_hook(add_map)
-        undo.callback(add_hook(attention, partial(_replace_output, by_hand)).remove)
-
-
-def _by_hand_copy(attention: Attention) -> Attention:
-    """A layer with the same weights that computes attention by hand; switching the layer itself affects all threads."""
-    by_hand = copy(attention)
-    by_hand._modules = {**attention._modules, "weights_probe": nn.Identity()}
-    by_hand.by_hand = True
-    return by_hand
-
-
-def _replace_output(by_hand: Attention, _: Any, inputs: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
-    return by_hand.forward(*inputs)  # not a call, which would run the layer's hooks, including this one

@@ -12,16 +12,20 @@ from ldm.lab.evaluate.adherence import (
     SETS,
     FactPrompt,
     JudgedImage,
+    composition_scores,
     error_caption,
+    flawless_scores,
     fraction_correct,
     generate_images,
     judge_images,
     set_of_prompts,
     shuffled_baseline,
     topic_scores,
+    wears_two,
 )
 from ldm.lab.evaluate.judge import Judge
 from ldm.loading import load
+from ldm.pipeline import LatentDiffusion
 from ldm.postcards import Animal, Garment, Scene, Thing, facts, handwritten, held_out, labels
 from ldm.postcards.captions import is_withheld
 from tests.small import write_small_model
@@ -76,6 +80,20 @@ def test_a_batch_of_prompts_is_generated_as_each_would_be_alone(model):
         assert np.abs(np.asarray(image, int) - alone).max() <= 1  # sums of another order may round otherwise
 
 
+def test_each_prompt_has_its_own_negative_prompt_and_all_options_reach_the_model(model, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        LatentDiffusion, "generate", lambda self, *a, **o: calls.append((*a, o)) or [BLANK] * len(a[0])
+    )
+    list(generate_images(model, ["a", "b", "c"], ["x", "", "y"], batch=2, guidance=1.0))
+    assert calls == [
+        (["a", "b"], ["x", ""], {"seed": 0, "guidance": 1.0}),
+        (["c"], ["y"], {"seed": 2, "guidance": 1.0}),
+    ]
+    list(generate_images(model, ["a"]))
+    assert calls[-1] == (["a"], "", {"seed": 0})  # what people call, with the defaults
+
+
 class Oracle(Judge):
     r"""In a judge's place: says what the red channel of the first pixel numbers, and counts its calls."""
 
@@ -103,6 +121,43 @@ def test_an_image_is_correct_when_no_fact_is_missing():
     some = judged((A_CAT, CAT), (A_CAT, DOG), (A_DOG, DOG), (A_DOG, LAKE))
     assert fraction_correct(some) == 1 / 2
     assert topic_scores(some) == {"count": 1 / 2, "garment colour": 1 / 2}
+
+
+def test_composition_counts_facts_about_counts_sides_and_colours_over_all_images():
+    asked = FactPrompt("two cats, one on the left", frozenset({"2 cat", "cat left", "grey cat"}))
+    some = judged((A_CAT, CAT), (A_CAT, DOG), (asked, CAT))
+    # Counts: "1 cat" is right once in two, "2 cat" wrong. Colours: the green hat once in two, and the grey cat.
+    assert composition_scores(some) == {
+        "counts": pytest.approx(1 / 3),
+        "left and right": 0.0,
+        "colours of their things": pytest.approx(2 / 3),
+    }
+
+
+def test_two_garments_are_right_if_both_are_there_in_their_colours():
+    both = (Garment("hat", "green"), Garment("scarf", "red"))
+    dressed = Scene(wall="red", animals=(Animal("cat", "grey", both, "portrait", 1),))
+    other = Scene(
+        wall="red", animals=(Animal("cat", "grey", (both[0], Garment("scarf", "blue")), "portrait", 1),)
+    )
+    asked = frozenset({"1 cat", "cat hat", "cat green hat", "cat scarf", "cat red scarf"})
+    some = judged(*((FactPrompt("", asked), scene) for scene in (dressed, other, CAT)), (A_CAT, DOG))
+    assert composition_scores(some)["two garments"] == pytest.approx(1 / 3)
+    assert (
+        wears_two(asked, "cat") and not wears_two(asked - {"cat hat"}, "cat") and not wears_two(asked, "dog")
+    )
+    assert not wears_two(asked - {"1 cat"} | {"2 cat"}, "cat")  # each may wear one of them
+
+
+def test_flaws_are_counted_where_they_can_be():
+    wall, lake = FactPrompt("", frozenset(), CAT), FactPrompt("", frozenset(), LAKE)
+    answers = [labels(CAT), labels(CAT, "mottled wall"), labels(CAT, "odd eyes"), labels(LAKE)]
+    some = [JudgedImage(t, 0, BLANK, told) for t, told in zip((wall, wall, wall, lake), answers, strict=True)]
+    assert flawless_scores(some) == {
+        "uniform walls": pytest.approx(2 / 3),
+        "matching eyes": pytest.approx(2 / 3),
+    }
+    assert flawless_scores(some[3:]) == flawless_scores(judged((A_CAT, CAT))) == {}
 
 
 def test_the_baseline_pairs_each_image_with_the_next_prompt():

@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from ldm.errors import LdmError
-from ldm.lab.evaluate.diversity import mean_pairwise_distance, nearest, thumbnails
+from ldm.lab.evaluate.diversity import (
+    mean_pairwise_distance,
+    memorisation_ratio,
+    nearest,
+    rarer_side,
+    thumbnails,
+)
 
 
 def test_the_mean_pairwise_distance_of_a_triangle():
@@ -34,3 +40,18 @@ def test_a_thumbnail_keeps_places_and_colours_but_no_detail():
     torch.testing.assert_close(small[0, :, :15], torch.zeros(32, 15))
     torch.testing.assert_close(small[0, :, 17:], torch.ones(32, 15))
     assert small[1, :, 1:-1].abs().max() < 0.3
+
+
+def test_memorisation_compares_the_distances_to_the_nearest_training_drawing():
+    library = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+    drawn = torch.tensor([[0.0, 2.0], [10.0, 4.0]])  # 2 and 4 away: 3 on average
+    copies = library.clone()
+    generated = torch.tensor([[1.0, 0.0], [8.0, 0.0]])  # 1 and 2 away
+    assert memorisation_ratio(generated, drawn, library) == pytest.approx(1 / 2)
+    assert memorisation_ratio(copies, drawn, library) == 0 and memorisation_ratio(drawn, drawn, library) == 1
+
+
+def test_the_rarer_side_is_at_most_a_half_and_a_hidden_sun_is_on_none():
+    assert rarer_side(["left", "right", "left", "hidden", "left"]) == pytest.approx(1 / 4)
+    assert rarer_side(["left", "right"] * 4) == 1 / 2
+    assert rarer_side(["right"] * 4) == 0 == rarer_side(["hidden"])

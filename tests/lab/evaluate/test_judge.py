@@ -40,8 +40,10 @@ def test_the_judge_can_tell_left_from_right(judge):
 def test_images_of_another_size_are_resized(judge):
     small = torch.full((1, 3, 40, 40), 0.25)
     large = torch.full((1, 3, 128, 128), 0.25)
+    wide = torch.full((1, 3, 96, 128), 0.25)
     for question in QUESTIONS:
-        torch.testing.assert_close(judge(small)[question], judge(large)[question])
+        for other in (small, wide):
+            torch.testing.assert_close(judge(other)[question], judge(large)[question])
 
 
 def test_a_judge_is_found_and_read_as_it_was_written(judge, tmp_path, monkeypatch):

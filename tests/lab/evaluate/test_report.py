@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ldm import cli
-from ldm.checkpoints.folder import write_tensors
+from ldm.checkpoints.folder import read_config, write_tensors
 from ldm.errors import LdmError
 from ldm.lab.evaluate import judge_training, report
 from ldm.lab.evaluate.judge import FILE, Judge
@@ -17,7 +17,8 @@ from ldm.lab.evaluate.setup import QUICK, Counts, drawings, save
 from ldm.unet.unet import UNet
 from tests.small import write_small_model
 
-FEW = Counts(prompts=3, drawings=8, examples=6, variety=(2, 3), neighbours=2, training=3)
+FEW = Counts(prompts=3, drawings=8, examples=6, variety=(2, 3), compared=2, training=3,
+             guidance=2, negative=9, sizes=2, attention=2)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +34,17 @@ def folders(tmp_path_factory):
 def test_every_chapter_is_measured_and_every_sheet_written(folders, tmp_path):
     metrics = report.evaluate(*folders, tmp_path, FEW)
     chapters = list(dict.fromkeys(metric.chapter.split(",")[0].split(":")[0] for metric in metrics))
-    assert chapters == ["the judge", "the VAE", "CLIP", "adherence", "distributions of 3 images", "diversity"]
+    assert chapters == [
+        "the judge", "the VAE", "CLIP", "adherence", "composition", "guidance", "negative prompts", "sizes",
+        "attention", "distributions of 3 images", "diversity", "memorisation",
+    ]  # fmt: skip
     assert all(np.isfinite(metric.value) for metric in metrics)
-    assert all(0 <= metric.value <= 1 for metric in metrics if metric.unit == "%")
+    assert all(0 <= abs(metric.value) <= 1 for metric in metrics if metric.unit == "%")
     with_goals = [metric for metric in metrics if metric.goal is not None]
-    assert len([f for f in with_goals if f.chapter.startswith("adherence")]) == 4
+    rows = {"every attribute right", "counts", "uniform walls", "lost without guidance", "ratio of the two"}
+    assert rows <= {metric.name for metric in with_goals}
     sheets = {path.name for path in tmp_path.iterdir()}
-    assert {"reconstructions.png", "similarity.png", "nearest.png"} <= sheets
+    assert {"reconstructions.png", "similarity.png", "nearest.png", "guidance.png", "sizes.png"} <= sheets
     assert any(name.startswith("failures-") for name in sheets)
     assert report.evaluate(*folders, tmp_path, FEW) == metrics
 
@@ -102,6 +107,15 @@ def test_a_compiled_unet_is_compiled_before_it_is_used(folders, tmp_path, monkey
         with pytest.raises(InterruptedError):
             report.evaluate(*folders, tmp_path, FEW, compiled=wanted)
         assert compiled == [True] * wanted
+
+
+def test_heads_are_chosen_on_demand_and_the_ranking_is_printed(capsys, folders, tmp_path):
+    mine = write_small_model(tmp_path / "mine")
+    assert cli.main(["evaluate", "--choose-heads", "--model", str(mine)]) == 0
+    *ranking, told = capsys.readouterr().out.splitlines()
+    chosen = read_config(mine).map_heads
+    assert len(ranking) == 8 and sum(line.endswith("*") for line in ranking) == len(chosen) > 0
+    assert f"the {len(chosen)} heads marked" in told
 
 
 def test_the_judge_is_trained_on_demand(capsys, monkeypatch):

@@ -10,7 +10,7 @@ from ldm.diffusion.level import Level
 from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
-from ldm.lab.trace.recorder import Word, attention_map, guidance_size_and_angle, prompt_words, record
+from ldm.lab.trace.recorder import Word, guidance_size_and_angle, prompt_words, record
 from ldm.nn.attention import Attention, attention_weights
 from ldm.text.tokenizer import Tokenizer
 
@@ -131,17 +131,7 @@ def test_without_guidance_there_is_no_guidance_vector_but_there_are_maps(model):
         torch.testing.assert_close(a.attention, b.attention, rtol=0, atol=1e-5)
 
 
-def test_a_layers_map_is_the_mean_over_heads_laid_out_as_its_level():
-    # Two heads, a level of 1 x 2 pixels, two tokens: the left pixel gives token 0 the weights 0.8 and 0.4.
-    weights = torch.tensor([[[[0.8, 0.2], [0.1, 0.9]], [[0.4, 0.6], [0.3, 0.7]]]])
-    same = attention_map(weights, (1, 2), (1, 2))
-    torch.testing.assert_close(same, torch.tensor([[[[0.6, 0.2]], [[0.4, 0.8]]]]))
-    # Twice as wide, bilinear: the new pixels stand at a quarter and three quarters of the way.
-    wider = attention_map(weights, (1, 2), (1, 4))[0, 0, 0]
-    torch.testing.assert_close(wider, torch.tensor([0.6, 0.5, 0.3, 0.2]))
-
-
-def test_the_map_is_the_mean_over_layers_of_the_conditional_half(model):
+def test_the_map_is_the_mean_over_all_heads_of_the_conditional_half(model):
     r"""Latent 8 x 12: one level of 4 x 6 with attention, and the middle, also 4 x 6."""
     recording, _ = generate(model, negative="dog", batch=2, steps=1)
     step = recording.steps[0]
