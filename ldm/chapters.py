@@ -137,7 +137,11 @@ APPENDICES = (
     Chapter(
         "Looking inside",
         "watch an image form, and see which word each position attends to",
-        under("lab.trace", "attention recorder film heat latents report summary shapes page explore"),
+        (
+            "text.positions",
+            "unet.watch",
+            *under("lab.trace", "recorder film heat latents report summary shapes page explore"),
+        ),
     ),
     Chapter(
         "A captioned world",

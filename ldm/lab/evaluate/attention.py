@@ -23,14 +23,14 @@ from ldm.config import Head
 from ldm.diffusion.level import Level
 from ldm.errors import LdmError
 from ldm.images.pixels import to_pixels
-from ldm.lab.trace.attention import head_counts, watch_attention
-from ldm.lab.trace.recorder import prompt_words
 from ldm.loading import find, load
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import caption_with_facts, draw_with_boxes, names, sample_scene
 from ldm.postcards.canvas import Box
 from ldm.postcards.scene import ANIMALS, GARMENTS, THINGS
+from ldm.text.positions import prompt_words
 from ldm.text.tokenizer import Tokenizer
+from ldm.unet.watch import head_counts, watch_attention
 
 SERIES, CHOICE_SERIES = 907, 908  # of the drawings that are measured, and of those by which heads are chosen
 LARGEST = 0.25  # of the image: no map can be much more than chance inside a larger box

@@ -7,7 +7,7 @@ r"""Record what happens while an image is generated: latents, guidance and atten
     recording.heat_map(recording.words[1])         # the attention to "dog"
 
 The recorder observes three things: the steps, which pass through `watch` on their way to the progress bar; the U-Net's
-output, through a forward hook; and the cross-attention weights (`ldm/lab/trace/attention.py`). Everything is removed
+output, through a forward hook; and the cross-attention weights (`ldm/unet/watch.py`). Everything is removed
 when the block ends, and other threads that use the same model meanwhile are not affected.
 
 The maps are those of DAAM: Tang et al. 2023, "What the DAAM: Interpreting Stable Diffusion Using Cross Attention",
@@ -34,24 +34,14 @@ from ldm.diffusion.level import Time
 from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
-from ldm.lab.trace.attention import attention_map, chosen_heads, watch_attention
 from ldm.nn.hooks import add_hook
 from ldm.pipeline import LatentDiffusion
-from ldm.text.pretokenize import END_OF_WORD
-from ldm.text.tokenizer import Tokenizer
-from ldm.text.weighting import weighted_parts
+from ldm.text.positions import Word, encoded_parts, prompt_words
+from ldm.unet.watch import attention_map, chosen_heads, watch_attention
 
 MAP_SIDE = 64  # the maximum size of maps: 50 steps of 77 maps take at most 63 MB per image
 
 Progress = Callable[[Iterator[Step], int], Iterable[Step]]
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of the prompt and the positions of its tokens."""
-
-    text: str  # as the tokenizer cleaned it
-    positions: tuple[int, ...]  # in the context, where 0 is the start token
 
 
 @dataclass(frozen=True)
@@ -75,28 +65,6 @@ class RecordedStep:
     def snr(self) -> float:
         r"""The signal-to-noise ratio of x_t, $\bar\alpha_t / (1 - \bar\alpha_t)$ (Kingma et al. 2021, eq. 2)."""
         return self.alpha_bar / (1 - self.alpha_bar)
-
-
-def encoded_parts(prompt: str, weighting: bool) -> list[str]:
-    """The text that is encoded; with `weighting`, without brackets and weights."""
-    return [part for part, _ in weighted_parts(prompt)] if weighting else [prompt]
-
-
-def prompt_words(tokenizer: Tokenizer, prompt: str, weighting: bool = True) -> list[Word]:
-    """The words of the prompt with the positions of their tokens; words that are truncated away are left out."""
-    parts = encoded_parts(prompt, weighting)
-    tokens, words, position = iter([token for part in parts for token in tokenizer.tokens(part)]), [], 1
-    for text in [word for part in parts for word in tokenizer.words(part)]:
-        first = position
-        for token in tokens:
-            position += 1
-            if token.endswith(END_OF_WORD) or token == text:  # a special token has no end-of-word suffix
-                break
-        # The last position is for the end token.
-        kept = range(first, min(position, tokenizer.context_length - 1))
-        if kept:
-            words.append(Word(text, tuple(kept)))
-    return words
 
 
 def guidance_size_and_angle(

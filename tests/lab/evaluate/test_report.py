@@ -1,6 +1,7 @@
 r"""The whole report on an untrained model: every chapter is there, every sheet is written."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from ldm import cli
 from ldm.checkpoints.folder import read_config, write_tensors
 from ldm.errors import LdmError
-from ldm.lab.evaluate import judge_training, report
+from ldm.lab.evaluate import attention, judge_training, report
 from ldm.lab.evaluate.judge import FILE, Judge
 from ldm.lab.evaluate.metrics import Metric
 from ldm.lab.evaluate.setup import QUICK, Counts, drawings, save
@@ -109,8 +110,9 @@ def test_a_compiled_unet_is_compiled_before_it_is_used(folders, tmp_path, monkey
         assert compiled == [True] * wanted
 
 
-def test_heads_are_chosen_on_demand_and_the_ranking_is_printed(capsys, folders, tmp_path):
+def test_heads_are_chosen_on_demand_and_the_ranking_is_printed(capsys, tmp_path, monkeypatch):
     mine = write_small_model(tmp_path / "mine")
+    monkeypatch.setattr(attention, "store_heads", partial(attention.store_heads, count=2))
     assert cli.main(["evaluate", "--choose-heads", "--model", str(mine)]) == 0
     *ranking, told = capsys.readouterr().out.splitlines()
     chosen = read_config(mine).map_heads

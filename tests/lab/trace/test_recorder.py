@@ -10,8 +10,9 @@ from ldm.diffusion.level import Level
 from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
-from ldm.lab.trace.recorder import Word, guidance_size_and_angle, prompt_words, record
+from ldm.lab.trace.recorder import guidance_size_and_angle, record
 from ldm.nn.attention import Attention, attention_weights
+from ldm.text.positions import Word, prompt_words
 from ldm.text.tokenizer import Tokenizer
 
 

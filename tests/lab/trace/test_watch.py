@@ -7,8 +7,8 @@ import torch
 
 from ldm.config import Head
 from ldm.errors import LdmError
-from ldm.lab.trace.attention import attention_map, chosen_heads, head_counts, watch_attention
 from ldm.lab.trace.recorder import record
+from ldm.unet.watch import attention_map, chosen_heads, head_counts, watch_attention
 
 LAYERS = ["down.1.attn.0.layers.0", "mid.attn.layers.0", "up.0.attn.0.layers.0", "up.0.attn.1.layers.0"]
 

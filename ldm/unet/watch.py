@@ -27,10 +27,9 @@ See = Callable[[str, tuple[int, int], Tensor], None]
 def head_counts(unet: nn.Module) -> dict[str, int]:
     """The cross-attention layers of a U-Net by name, such as "up.0.attn.1.layers.0", with their numbers of heads."""
     return {
-        f"{name}.layers.{i}": layer.cross_attn.heads
+        name.removesuffix(".cross_attn"): module.heads
         for name, module in unet.named_modules()
-        if isinstance(module, SpatialTransformer)
-        for i, layer in enumerate(module.layers)
+        if isinstance(module, Attention) and name.endswith(".cross_attn")
     }
 
 
