@@ -11,7 +11,7 @@ from pathlib import Path
 import ldm
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.files.read_write import atomic_path
-from ldm.lab.evaluate.adherence import fraction_correct, generate_images, judge_images, scene_prompts
+from ldm.lab.evaluate.adherence import fraction_correct, generate_images, judge_images, set_of_prompts
 from ldm.lab.evaluate.judge import find_judge, read_judge
 
 DONE = Path("outputs/samplers.json")
@@ -37,7 +37,7 @@ def measure() -> dict[str, dict[str, float]]:
     """For each sampler the share of images that are right, by the number of steps."""
     found: dict[str, dict[str, float]] = json.loads(DONE.read_text()) if DONE.exists() else {}
     model, judge = ldm.load("tiny"), read_judge(find_judge("judge"))
-    targets = scene_prompts("seen", PROMPTS)
+    targets = set_of_prompts("seen", PROMPTS)
     for name in SAMPLERS:
         shares = found.setdefault(name, {})
         for steps in STEPS:

@@ -37,8 +37,8 @@ from ldm.diffusion.level import CLEAN
 from ldm.diffusion.predict import x0_and_eps
 from ldm.images.pixels import to_images, to_pixels
 from ldm.inpaint import keep, repaint_mask
-from ldm.lab.evaluate.adherence import scene_prompts
-from ldm.lab.evaluate.judge import find_judge, read_judge, wrong_answers
+from ldm.lab.evaluate.adherence import missing_facts, set_of_prompts
+from ldm.lab.evaluate.judge import find_judge, read_judge
 from ldm.postcards import Animal, Garment, Scene, draw
 
 model = ldm.load("tiny")
@@ -61,12 +61,12 @@ assert context.shape == (2, model.config.text.context_length, model.config.text.
 # Both have the same length, however short the prompt: the rest is padding, and the U-Net reads it too. (Notebooks
 # [01](01_tokenizer.ipynb) and [02](02_clip.ipynb).)
 #
-# **2. A latent of pure noise**, four channels at an eighth of the picture's size, from a seeded generator. (DDIM, the
+# **2. A latent of pure noise**, a few channels at an eighth of the picture's size, from a seeded generator. (DDIM, the
 # sampler that we are going to write, begins with it as it is.)
 
 # %%
-generator = torch.Generator().manual_seed(42)
-x = torch.randn(1, model.config.vae.latent_channels, 16, 16, generator=generator)
+generator, channels = torch.Generator().manual_seed(42), model.config.vae.latent_channels
+x = torch.randn(1, channels, 16, 16, generator=generator)
 print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 
 # %% [markdown]
@@ -128,7 +128,7 @@ def sample(x, levels, context, guidance=4.0, on_step=lambda x, level: x):
 # %%
 def paint(prompt, seed, steps=30, guidance=4.0):
     context = model.text(model.tokenizer(["", prompt]))  # 1. text becomes vectors
-    x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))  # 2. noise
+    x = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(seed))  # 2. noise
     *_, (x, _) = sample(x, model.levels("ddim", steps), context, guidance)  # 3. is taken away
     return to_images(model.vae.decode(x))[0]  # 4. the latent becomes pixels
 
@@ -150,7 +150,7 @@ assert difference.max() <= 1
 # it is, below the guess of where it leads.
 
 # %%
-x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(42))
+x = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(42))
 moments = list(sample(x, levels, context))
 chosen = [0, 3, 7, 13, 20, 29]
 rows = [to_images(model.vae.decode(torch.cat([moments[i][k] for i in chosen]))) for k in (0, 1)]
@@ -187,7 +187,7 @@ display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
 # %%
 judge = read_judge(find_judge("judge"))
-wanted = scene_prompts("seen", 8)
+wanted = set_of_prompts("seen", 8)
 cond, uncond = model.encode_text([ask.prompt for ask in wanted]), model.encode_text([""])
 
 
@@ -196,7 +196,7 @@ def score(guidance):
     denoise = model.denoiser(cond, uncond, guidance)
     *_, last = model.sample(sampler, denoise, noise_fn(), model.levels(sampler, 12), noise_fn)
     seen = judge.predict(to_pixels(model.decode(last.x_prev)))
-    right = sum(not wrong_answers(answer, ask.scene) for answer, ask in zip(seen, wanted))
+    right = sum(not missing_facts(answer, ask) for answer, ask in zip(seen, wanted))
     return right, last.x_prev.std().item()
 
 
@@ -292,7 +292,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # ```python
 # def avoid(prompt, negative, seed, guidance=4.0):
 #     context = model.text(model.tokenizer([negative, prompt]))
-#     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+#     x = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(seed))
 #     *_, (x, _) = sample(x, model.levels("ddim", 20), context, guidance)
 #     return to_images(model.vae.decode(x))[0]
 #
@@ -311,7 +311,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # first, second = (model.text(model.tokenizer(["", text])) for text in ("a cat with a hat", "a dog with a hat"))
 # pictures = []
 # for turn in (0, 4, 8, 12, 16, 20):
-#     x, levels = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), model.levels("ddim", 20)
+#     x, levels = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(3)), model.levels("ddim", 20)
 #     for x, _ in [*sample(x, levels[: turn + 1], first)][-1:]:  # the last x, if there are steps at all
 #         pass
 #     for x, _ in [*sample(x, levels[turn:], second)][-1:]:
@@ -330,7 +330,7 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # <details><summary>Solution</summary>
 #
 # ```python
-# context, x = model.text(model.tokenizer(["", prompts[0]])), torch.randn(1, 4, 16, 16, generator=generator)
+# context, x = model.text(model.tokenizer(["", prompts[0]])), torch.randn(1, channels, 16, 16, generator=generator)
 # levels = model.levels("ddim", 20)
 # *_, (middle, _) = sample(x, levels[:11], context, guidance=4.0)
 # *_, (a, _) = sample(middle, levels[10:], context, guidance=1.0)
