@@ -64,17 +64,17 @@ context = both.context
 print(tuple(context.shape), "= (texts, places, width)")
 
 # %%
-assert context.shape[1] == model.config.text.context_length == 32
+assert context.shape[1] == model.config.text.context_length == 40
 cond, uncond = both[:1], both[1:]
 
 # %% [markdown]
-# 32, and not four: a mark for the beginning, four words, a mark for the end, and that mark again up to the model's
+# 40, and not four: a mark for the beginning, four words, a mark for the end, and that mark again up to the model's
 # fixed length. The U-Net reads them all. (Stable Diffusion's length is 77.) See [notebook 01](01_tokenizer.ipynb).
 #
 # ## 2. A latent of pure noise
 #
-# Painting does not happen in pixels. A *latent* is a small picture of four channels, from which the VAE's decoder
-# makes the large one. It begins as random numbers, drawn from a seed.
+# Painting does not happen in pixels. A *latent* is a small picture of eight channels (four in Stable Diffusion), from
+# which the VAE's decoder makes the large one. It begins as random numbers, drawn from a seed.
 #
 # *Predict:* the finished picture has 3 × 128 × 128 numbers. How many has the latent?
 
@@ -82,8 +82,8 @@ cond, uncond = both[:1], both[1:]
 noise_fn = model.noise_source([42], size=(128, 128))
 latent = noise_fn()
 print(tuple(latent.shape), "->", 3 * 128 * 128 // latent.numel(), "times fewer numbers")
-assert 48 * latent.numel() == 3 * 128 * 128
-show.film(show.channels(latent[0]), [f"channel {i}" for i in range(4)])
+assert 24 * latent.numel() == 3 * 128 * 128
+show.film(show.channels(latent[0]), [f"channel {i}" for i in range(8)])
 
 # %% [markdown]
 # No picture is hidden in there. The noise only decides *which* of all pictures that fit the words will appear.

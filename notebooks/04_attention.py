@@ -142,8 +142,10 @@ show.heat(causal, tokens, tokens, "causal: the upper triangle is exactly zero", 
 # %% [markdown]
 # ## The real model
 #
-# In each cross-attention layer of the U-Net every place of the latent spreads a weight of one over the 32 tokens. A
-# *recorder* collects these weights while the model paints, averaged over heads, layers and steps (Tang et al. 2023).
+# In each cross-attention layer of the U-Net every place of the latent spreads a weight of one over the 40 tokens. A
+# *recorder* collects these weights while the model paints, averaged over the steps and over heads. (Tang et al. 2023
+# average over all heads of all layers. Most of ours look elsewhere than at the thing that a word names, so only those
+# are shown that look there more than the others: [how they are chosen](../docs/training.md#how-good-is-it).)
 #
 # *Predict:* which words will have a sharp map, and which a flat one? (The sheet stretches each map from its lowest to
 # its highest value, so that even a flat one has bright places. The numbers below it compare the maps as they are.)
@@ -180,8 +182,8 @@ attention_sheet(landscape, 0, lake, columns=5, side=96)
 # %% [markdown]
 # Words for things are mostly read where the things are. Words that colour everything need not be read everywhere: a few
 # places will do, since self-attention passes on what was read there. And other vectors carry them too, those of the
-# marks that come after them. The maps are coarse besides: attention runs at 8 × 8 and 4 × 4 places here (at 64 × 64 and
-# below in Stable Diffusion).
+# marks that come after them. The maps are coarse besides: attention runs at 16 × 16 places and fewer here (at 64 × 64
+# and fewer in Stable Diffusion).
 #
 # ## Not only where: when
 #
@@ -235,11 +237,11 @@ pixels = [np.asarray(p, dtype=float) for p in painted]
 for name, p in zip(names, pixels):
     print(f"{name:34} differs by {np.abs(p - pixels[0]).mean():5.1f} and {np.abs(p - pixels[1]).mean():5.1f}")
 assert np.abs(pixels[0] - pixels[1]).mean() > 2  # the words do something
-assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector among 32
+assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector among 40
 
 # %% [markdown]
 # The two numbers are the mean differences from the first picture (with glasses) and from the second (without): the
-# smaller one says which dog a picture resembles more. So reading does have consequences: one vector among 32 changes
+# smaller one says which dog a picture resembles more. So reading does have consequences: one vector among 40 changes
 # the picture. But here it does not decide about the glasses. They stay when the word's own vector is gone, and that
 # vector alone does not bring them: the end mark and the padding, which come after the word, have read it too, and there
 # are many of them. A word is in more than one place.
@@ -280,12 +282,12 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # ```
 # </details>
 #
-# **3.** Without its words: paint with a context in which all 32 vectors are the same, the beginning mark's.
+# **3.** Without its words: paint with a context in which all 40 vectors are the same, the beginning mark's.
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# paint(dog[:1].expand(32, -1))
+# paint(dog[:1].expand(40, -1))
 # ```
 #
 # The beginning mark has read nothing (the reader is causal), so it is the same for all prompts: a picture of anything.

@@ -44,10 +44,10 @@ unet, alpha_bar = model.unet, model.alpha_bar()
 # to their input; it sees near neighbours. A [spatial transformer](../ldm/unet/transformer.py#SpatialTransformer) is the
 # attention of [notebook 04](04_attention.ipynb): every place looks at all others, and at the words. A *level* has a few
 # of them at one resolution, and all but the last then halve the resolution (or, on the way up, double it). The tiny
-# model has three levels, and attention in the two coarser ones. A convolution before them makes channels of the latent,
-# one after them makes a latent again.
+# model has three levels, with attention in each. A convolution before them makes channels of the latent, one after them
+# makes a latent again.
 #
-# The latent is 4 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
+# The latent is 8 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
 # way down? On the way up each level also takes feature maps from the way down: how many, and of how many channels?
 # (`summarize` runs the network once and records what goes in and out of each module, as `ldm shapes` does.)
 
@@ -91,7 +91,7 @@ show.picture(drawn)
 # %%
 with torch.no_grad():
     for size in ((16, 16), (16, 28), (9, 5)):
-        out = unet(torch.randn(1, 4, *size), torch.tensor(500), model.encode_text(["a lake"]).context)
+        out = unet(torch.randn(1, 8, *size), torch.tensor(500), model.encode_text(["a lake"]).context)
         assert out.shape[-2:] == size
 
 # %% [markdown]

@@ -84,15 +84,15 @@ assert ours > theirs + 3
 # %% [markdown]
 # ## What a latent looks like
 #
-# It has kept its places: 16 x 16 of them, each for 8 x 8 pixels, with four numbers in each. Blue is negative, red
+# It has kept its places: 16 x 16 of them, each for 8 x 8 pixels, with eight numbers in each. Blue is negative, red
 # positive.
 
 # %%
 rows = [[cards[i].image, *show.channels(latent[i])] for i in range(2)]
-display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(4))], side=80))
+display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(8))], side=60))
 
 # %% [markdown]
-# So a latent is still a small picture, in four odd colours. How odd? Let us look for the linear map from its four
+# So a latent is still a small picture, in eight odd colours. How odd? Let us look for the linear map from its eight
 # numbers (and a constant) to the mean red, green and blue of its 8 x 8 pixels, by least squares, and see how much of
 # the colour it explains.
 
@@ -105,7 +105,7 @@ guess = (x @ to_rgb).reshape(8, 16, 16, 3).movedim(-1, 1)
 centred = small - small.mean(dim=(0, 2, 3), keepdim=True)
 explained = 1 - (guess - small).square().mean() / centred.square().mean()
 rows = [to_images(small), to_images(guess.clamp(-1, 1))]
-display(show.grid(rows, left=["mean colours", "15 numbers"], side=72))
+display(show.grid(rows, left=["mean colours", "27 numbers"], side=72))
 print(f"a linear map explains {explained:.0%} of the colours")
 assert explained > 0.5
 
@@ -226,12 +226,12 @@ means = torch.cat([vae.encode(pictures.batch(np.arange(i, i + 50)))[0] for i in 
 bins = np.linspace(-4, 4, 81)
 middle = (bins[1:] + bins[:-1]) / 2
 lines = {"N(0, 1)": np.exp(-(middle**2) / 2) / math.sqrt(2 * math.pi)}
-lines |= {f"channel {k}": np.histogram(means[:, k], bins, density=True)[0] for k in range(4)}
+lines |= {f"channel {k}": np.histogram(means[:, k], bins, density=True)[0] for k in range(8)}
 display(show.curve(middle, lines, "value of a scaled latent", "density"))
 print("deviations:", [f"{s:.2f}" for s in means.std(dim=(0, 2, 3)).tolist()])
 
 # %% [markdown]
-# One number for all four channels, so single channels may be wider or narrower; and nothing makes their shape normal:
+# One number for all eight channels, so single channels may be wider or narrower; and nothing makes their shape normal:
 # that the *whole* is of deviation 1 is enough. What if one forgets the number, as programs have? *Predict:* decode a
 # latent that was not divided by the scale, and one that was divided twice.
 
