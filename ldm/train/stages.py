@@ -45,8 +45,8 @@ class Preset:
     crop: int | None = None  # the VAE is trained on crops of this size; None for whole images
 
 
-# The tiny model, reduced: images of half the size and a VAE with one level less, so latents are 16x16 in both, with half
-# as many channels. In the same time, many cheap steps train it better than few expensive ones.
+# The tiny model, reduced: images of half the size and a VAE with one level less, so latents are 16x16 in both, but with
+# half as many channels. In the same time, many cheap steps train it better than few expensive ones.
 SMALL = replace(
     TINY,
     name="small",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ldm.checkpoints.folder import read_clip
 from ldm.postcards import postcard
 from ldm.train import clip, diffusion, processes, vae
 from ldm.train.data import CaptionedImages
@@ -49,6 +50,18 @@ def averaged_gradients() -> list[torch.Tensor | None]:
     return [parameter.grad for parameter in (module["used"], module["unused"])]
 
 
+def clip_losses(folder: Path) -> dict[str, float]:
+    r"""CLIP's loss of a batch of scenes, each with a caption that is nearly right, and of images with captions only."""
+    model, tokenizer = read_clip(folder, torch.float64)
+    scenes = images(12)
+    captioned = CaptionedImages([f"red dog {'red ' * (i % 5)}" for i in range(12)], scenes.pixels)
+    with torch.no_grad():
+        return {
+            name: clip.clip_loss(model, tokenizer, some, 6, np.random.default_rng(7)).item()
+            for name, some in (("scenes", scenes), ("captions", captioned))
+        }
+
+
 def main(folder: Path) -> None:
     torch.set_default_dtype(torch.float64)
     averages = {}
@@ -63,6 +76,7 @@ def main(folder: Path) -> None:
             averages[name] = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
         found = {
             "averages": averages,
+            "clip losses": clip_losses(folder),
             "gather": gradient_through_gather(),
             "gradients": averaged_gradients(),
             "mean": processes.mean_over_ranks(rank + 1.0, 5.0),

@@ -59,6 +59,14 @@ def test_two_processes_learn_the_weights_that_one_learns_from_the_same_batch(fou
 
 
 @pytest.mark.long
+def test_two_processes_compare_images_with_the_same_wrong_captions_as_one_or_with_none(found):
+    alone = found[1, 0]["clip losses"]
+    assert alone["scenes"] != pytest.approx(alone["captions"], abs=1e-3)
+    for i in range(2):
+        assert found[2, i]["clip losses"] == pytest.approx(alone, abs=1e-12)
+
+
+@pytest.mark.long
 def test_gathered_rows_are_in_batch_order_and_gradients_return_to_their_process(found):
     rows = shared_batch.ROWS.clone().requires_grad_(True)
     shared_batch.loss_of_all(rows).backward()
