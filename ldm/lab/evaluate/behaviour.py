@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import ImageOps
 
 from ldm.images.pixels import to_pixels
 from ldm.lab.evaluate import attention, controls, diversity
@@ -78,7 +79,7 @@ def size_metrics(setup: Setup) -> list[Metric]:
         width, height = (setup.size * quarters // 4 for quarters in shape)
         images = list(generate_images(setup.model, prompts, size=(width, height)))
         judged += list(judge_images(setup.judge, targets, images))
-        rows.append([image.resize((setup.size,) * 2) for image in images[:ROWS]])
+        rows.append([ImageOps.pad(image, (setup.size,) * 2, color="white") for image in images[:ROWS]])
         titles.append(f"{width} x {height}")
     save(titled_rows(titles, rows), setup.out / "sizes.png")
     chapter = f"sizes, {len(prompts)} prompts in each of {len(titles)}"
