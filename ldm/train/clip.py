@@ -76,9 +76,6 @@ def preference(clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, count:
 
     Chance is 0.5. A text encoder that ignores the order of words cannot tell "a red hat and a blue scarf" from "a blue
     hat and a red scarf". Measured on the first `count` images.
-
-    The scenes must be of the training split: `altered` changes one thing and never returns a held-out combination, and
-    of some scenes with held-out combinations no single change makes anything else.
     """
     count, hits = min(count, len(images)), 0
     for i in range(0, count, 64):
@@ -145,6 +142,7 @@ def train_clip(
     for name, some in (("seen", images), ("held-out", held_out)):
         among = f"retrieval among {min(64, len(some))}, {name} combinations"
         metrics[among] = retrieval_accuracy(average, tokenizer, some)
-    if not isinstance(images.scenes[0], str):
-        metrics["preferred to a nearly right caption"] = preference(average, tokenizer, images)
+        if not isinstance(some.scenes[0], str):
+            preferred = f"preferred to a nearly right caption, {name} combinations"
+            metrics[preferred] = preference(average, tokenizer, some)
     return metrics

@@ -45,6 +45,15 @@ def test_other_facts_are_true_of_an_altered_scene_and_it_is_never_held_out():
         assert not held_out(other)
 
 
+def test_a_scene_with_two_held_out_combinations_has_alterations_too():
+    r"""Of a rabbit in a green scarf before a teal wall, no single change makes a scene that is trained on."""
+    rabbit = Animal("rabbit", "grey", (Garment("scarf", "green"),), "portrait", 1)
+    scene = Scene(wall="teal", animals=(rabbit,))
+    found = [altered(scene, np.random.default_rng(i)) for i in range(20)]
+    assert all(held_out(other) and facts(labels(other)) != facts(labels(scene)) for other in found)
+    assert wrong_caption(scene, np.random.default_rng(0))
+
+
 def test_an_altered_scene_can_be_drawn():
     for _, other in PAIRS:
         assert bool(other.place) != bool(other.wall) and (other.place or other.animals)
