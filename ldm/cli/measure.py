@@ -44,7 +44,10 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def evaluate_options(commands: Commands) -> None:
-    about = "Measure adherence, sharpness, understanding and diversity. Prints a table and writes sheets of images."
+    about = (
+        "Measure adherence, guidance, attention, sharpness, understanding and diversity. "
+        "Prints a table and writes sheets of images."
+    )
     p = add_command(commands, "evaluate", evaluate, "measure the quality of a model", about)
     add_model(p)
     p.add_argument("--judge", default="judge", metavar="J", help="a name under weights/, or a folder")
