@@ -64,7 +64,7 @@ CHAPTERS = (
         (
             *under("diffusion", "guidance sample"),
             *under("diffusion.samplers", "ddpm ddim euler euler_ancestral heun plms lms dpmpp_2m table"),
-            "diffusion.spacing",
+            *under("diffusion", "sigmas spacing"),
         ),
         ("06_samplers",),
     ),

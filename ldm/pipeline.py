@@ -110,9 +110,9 @@ class LatentDiffusion(nn.Module):
         - `guidance`: the guidance scale; at 1 there is none, and `negative` has no effect;
         - `size`: (width, height) in pixels.
 
-        `spacing` overrides the sampler's timestep spacing (`ldm/diffusion/spacing.py`). `eta` is the noise that DDIM
-        adds, from 0 (the default) to 1. `latents` [b, z, h, w] is the initial noise, standard normal, in place of the
-        seed's.
+        `spacing` overrides the sampler's choice of noise levels, by a name such as "trailing" or "karras"
+        (`ldm/diffusion/spacing.py`). `eta` is the noise that DDIM adds, from 0 (the default) to 1. `latents`
+        [b, z, h, w] is the initial noise, standard normal, in place of the seed's.
 
         `init` is an init image, cropped and resized to `size`. `strength` in (0, 1] is the fraction of the steps that
         is taken, starting from the init image noised to the first of their levels (default: 0.75, or 1 with a mask).

@@ -51,7 +51,8 @@ from ldm.diffusion.level import CLEAN, vp_level_of
 from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.diffusion.spacing import initial_latents, karras_sigmas, sampler_levels
+from ldm.diffusion.sigmas import karras_sigmas
+from ldm.diffusion.spacing import initial_latents, sampler_levels
 
 alpha_bar = make_alpha_bar(TINY.noise).double()
 warnings.filterwarnings("ignore", "the first of . sampling steps")  # so few steps are taken on purpose

@@ -22,7 +22,7 @@ from ldm.files.leftovers import sweep_folder
 # What --from reads from the image, and so does not accept as an option. (--steps, --size, --batch, --long-prompt and
 # --compile may repeat what the image records: large values are not computed unasked.)
 RECORDED = (
-    "prompt", "negative", "sampler", "guidance", "seed", "strength", "keep_pixels",
+    "prompt", "negative", "sampler", "spacing", "guidance", "seed", "strength", "keep_pixels",
     "dtype", "no_weighting", "weights", "prediction", "tile"
 )  # fmt: skip
 

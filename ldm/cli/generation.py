@@ -32,7 +32,8 @@ PATTERNS = {
               "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
     "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
 }  # fmt: skip
-PASSED_ON = ("steps", "guidance", "sampler", "tile", "weighting", "long_prompt")  # to `generate`, as recorded
+# To `generate`, as recorded.
+PASSED_ON = ("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt")
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 

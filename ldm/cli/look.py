@@ -41,7 +41,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     if record.long_prompt != "truncate":
         yield "long prompt", f"read in chunks (--long-prompt {record.long_prompt})"
     yield "seed", str(record.seed)
-    yield "sampler", f"{record.sampler}, {record.steps} steps, guidance {record.guidance}"
+    spacing = "" if record.spacing is None else f", {record.spacing}"
+    yield "sampler", f"{record.sampler}{spacing}, {record.steps} steps, guidance {record.guidance}"
     yield "size", f"{record.width}x{record.height}"
     if group.count > 1:
         yield "group", f"image {group.index + 1} of {group.count} generated together"

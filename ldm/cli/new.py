@@ -19,6 +19,7 @@ from ldm.cli.arguments import loading
 from ldm.cli.generation import generate_group, hashed, load_model, read_inputs, surroundings
 from ldm.cli.output import save_new, save_output, tell
 from ldm.diffusion.noise import pick_seed
+from ldm.diffusion.samplers import find_spacing
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, read_text
 from ldm.images.metadata import Group, Record, read_record
@@ -137,6 +138,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, prompt: str, s
         config=options.config and hashed(options.config),
         weights=options.weights,
         prediction=options.prediction or predicted,
+        spacing=options.spacing and find_spacing(options.spacing),
         **surroundings(model, name, options.vae),
     )
 

@@ -102,10 +102,13 @@ def save_new(image: Image, folder: Path, names: Iterable[str], record: Record) -
 
 
 def write_png(image: Image, path: Path, record: Record | None) -> None:
-    from ldm.diffusion.samplers import find_sampler
+    from ldm.diffusion.samplers.table import SPACING_LABELS, find_sampler, find_spacing
     from ldm.images.metadata import png_texts
 
-    texts = None if record is None else png_texts(record, find_sampler(record.sampler).label)
+    texts = None
+    if record is not None:
+        spacing = record.spacing and SPACING_LABELS[find_spacing(record.spacing)]
+        texts = png_texts(record, find_sampler(record.sampler).label, spacing)
     image.save(path, format="PNG", pnginfo=texts)
 
 

@@ -94,6 +94,7 @@ class Record:
     vae_files: tuple[File, ...] = ()
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was compiled, which rounds differently
+    spacing: str | None = None  # in place of the sampler's own
 
 
 def sha256(path: Path) -> str:
@@ -105,8 +106,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def parameters(record: Record, sampler: str | None = None) -> str:
-    r"""The text that AUTOMATIC1111's web interface would write; `sampler` is its name for the sampler.
+def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
+    r"""The text that AUTOMATIC1111's web interface would write, with its names for the sampler and the spacing.
 
     a dog with glasses
     Negative prompt: a hat
@@ -116,6 +117,7 @@ def parameters(record: Record, sampler: str | None = None) -> str:
     settings = {
         "Steps": record.steps,
         "Sampler": sampler or record.sampler,
+        "Schedule type": spacing or record.spacing,
         "CFG scale": str(record.guidance).removesuffix(".0"),
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
@@ -144,11 +146,11 @@ def _quoted(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if set(text) & set(",:\n") else text
 
 
-def png_texts(record: Record, sampler: str | None = None) -> PngInfo:
-    """Both texts for Pillow's `save(..., pnginfo=)`; `sampler` as in `parameters`. Equal records give equal bytes."""
+def png_texts(record: Record, sampler: str | None = None, spacing: str | None = None) -> PngInfo:
+    """Both texts for Pillow's `save(..., pnginfo=)`; the names as in `parameters`. Equal records give equal bytes."""
     texts = PngInfo()
     # A PNG's text can hold neither half of a surrogate pair nor NUL; the JSON below escapes both.
-    text = parameters(record, sampler).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = parameters(record, sampler, spacing).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     texts.add_text("parameters", text.replace("\0", "\N{REPLACEMENT CHARACTER}"))
     texts.add_text(KEY, json.dumps(asdict(record)))
     return texts

@@ -13,7 +13,8 @@ from ldm.diffusion.samplers.euler_ancestral import down_and_up, euler_ancestral_
 from ldm.diffusion.samplers.heun import heun_step
 from ldm.diffusion.samplers.lms import lms_step, lms_weights
 from ldm.diffusion.samplers.plms import extrapolated_eps
-from ldm.diffusion.spacing import karras_sigmas
+from ldm.diffusion.sigmas import exponential_sigmas, karras_sigmas, kl_optimal_sigmas
+from ldm.diffusion.spacing import beta_cdf
 from tests.equations.numbers import agree, normal, tensor
 
 A_BEFORE, A_T, A_PREV = 0.1, 0.3, 0.55  # alpha_bar one step before, at t, and at the lower t'
@@ -199,6 +200,38 @@ def test_karras_sigmas():
         (high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(n)
     ]
     agree(karras_sigmas(n, low, high, rho), expected)
+
+
+def test_exponential_sigmas():
+    r"""Seven levels from 14.6 to 0.03.
+
+    $$\sigma_i = \sigma_{\max} \left(\frac{\sigma_{\min}}{\sigma_{\max}}\right)^{i/(n-1)}$$
+    """
+    n, low, high = 7, 0.03, 14.6
+    agree(exponential_sigmas(n, low, high), [high * (low / high) ** (i / (n - 1)) for i in range(n)])
+
+
+def test_kl_optimal_sigmas():
+    r"""Seven levels from 14.6 to 0.03.
+
+    $$\sigma_i = \tan\!\left(\arctan\sigma_{\max}
+                 + \tfrac{i}{n-1} (\arctan\sigma_{\min} - \arctan\sigma_{\max})\right)$$
+    """
+    n, low, high = 7, 0.03, 14.6
+    a, b = np.arctan(high), np.arctan(low)
+    agree(kl_optimal_sigmas(n, low, high), [np.tan(a + i / (n - 1) * (b - a)) for i in range(n)])
+
+
+def test_beta_distribution():
+    r"""The integrals as sums over many points, for an a of 1.6, where they have no pole.
+
+    $$F(x) = \frac{\int_0^x u^{a-1} (1-u)^{a-1}\,du}{\int_0^1 u^{a-1} (1-u)^{a-1}\,du}$$
+    """
+    u = (np.arange(100_000) + 0.5) / 100_000
+    density = u**0.6 * (1 - u) ** 0.6
+    x = np.array([0.13, 0.4, 0.5, 0.77])
+    expected = [density[u < one].sum() / density.sum() for one in x]
+    assert np.abs(beta_cdf(x, 1.6) - expected).max() < 1e-6
 
 
 def test_lms_weights():

@@ -118,6 +118,8 @@ def test_parameters_are_written_as_other_programs_read_them():
         "Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 7.25, Seed: 42, Size: 128x64, "
         'Model: "my, own: model", Denoising strength: 0.6'
     )
+    spaced = parameters(replace(RECORD, spacing="sgm_uniform"), "Euler", "SGM Uniform")
+    assert "Sampler: Euler, Schedule type: SGM Uniform, CFG scale: 3," in spaced
 
 
 def test_the_model_hash_is_of_the_file_with_the_unet():

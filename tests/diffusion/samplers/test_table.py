@@ -17,7 +17,8 @@ from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import ALIASES, SAMPLERS, find_sampler
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.diffusion.spacing import initial_latents, karras_sigmas, sampler_levels
+from ldm.diffusion.sigmas import karras_sigmas
+from ldm.diffusion.spacing import initial_latents, sampler_levels
 from ldm.errors import LdmError
 from tests.diffusion.made import gaussian, perfect, wave
 
@@ -51,6 +52,32 @@ def test_the_names_are_comfyuis_with_karras_where_levels_are_free():
 )
 def test_a1111s_names_are_understood(theirs, ours):
     assert find_sampler(theirs) is SAMPLERS[ours]
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "spacing"),
+    [
+        ("DPM++ 2M Exponential", "dpmpp_2m", "exponential"),
+        ("DPM++ 2M SGM Uniform", "dpmpp_2m", "sgm_uniform"),
+        ("Euler a KL Optimal", "euler_ancestral", "kl_optimal"),
+        ("ddim_ddim_uniform", "ddim", "ddim_uniform"),
+        ("lms_beta", "lms", "beta"),
+    ],
+)
+def test_a_name_may_end_with_any_spacing(name, sampler, spacing):
+    found = find_sampler(name)
+    assert (found.spacing, found.update) == (spacing, SAMPLERS[sampler].update)
+    assert (
+        found.name == f"{sampler}_{spacing}"
+        and find_sampler(found.name) == find_sampler(found.label) == found
+    )
+    assert sampler_levels(found, 7, ALPHA_BAR) == sampler_levels(SAMPLERS[sampler], 7, ALPHA_BAR, spacing)
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m_karras_beta", "_karras", "karras", "eulerkarras"])
+def test_a_name_may_end_with_one_spacing_only(name):
+    with pytest.raises(LdmError, match="did you mean|expected"):
+        find_sampler(name)
 
 
 def test_every_alias_leads_to_a_sampler():
@@ -185,7 +212,9 @@ def test_a_schedule_that_ends_in_pure_noise_starts_there_and_leads_to_the_image(
     sampler, x0, noise_fn = SAMPLERS[name], draw(2, 3), partial(draw, 2, 3)
     levels = sampler_levels(sampler, 10, PURE)
     # Karras's formula wants a finite number; the others start at alpha = 0 itself.
-    assert levels[0].t == pytest.approx(999) and levels[0].alpha <= (2**-11.99 if sampler.karras else 0)
+    assert levels[0].t == pytest.approx(999) and levels[0].alpha <= (
+        2**-11.99 if sampler.spacing == "karras" else 0
+    )
 
     def denoise(x, level):  # v that fits x0: (a x - x0) / s
         return x0_and_eps("v", (level.alpha * x - x0) / level.sigma, x, level)
