@@ -1,8 +1,8 @@
 """The table of contents: which modules to read, in which order, and what you can do afterwards.
 
-The chapters follow an image from the prompt to the pixels. The appendices explain everything around that: how files are
-read, how a model is trained, measured and made fast. README, the site, `ldm exercise list` and `make test C=3` all take
-their order from here. Chapter n is `CHAPTERS[n]`.
+Chapter 0 shows the idea in the plane; the others follow an image from the prompt to the pixels. The appendices explain
+everything around that: how files are read, how a model is trained, measured and made fast. README, the site,
+`ldm exercise list` and `make test C=3` all take their order from here. Chapter n is `CHAPTERS[n]`.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,15 @@ def under(folder: str, names: str) -> tuple[str, ...]:
 
 
 CHAPTERS = (
+    Chapter(
+        "Why it works at all, in two dimensions",
+        "say what a network that removes noise has learned, and follow points along it from noise to data",
+        (
+            *under("diffusion", "level guidance sample samplers.euler samplers.euler_ancestral"),
+            *under("plane", "mixture shapes field"),
+        ),
+        ("00_plane",),
+    ),
     Chapter(
         "Every size on one page",
         "read the config of Stable Diffusion 1, Stable Diffusion 2 and the tiny model, and say what each number is for",
@@ -55,15 +64,14 @@ CHAPTERS = (
     Chapter(
         "Adding noise",
         "add any amount of noise to an image, and say what a network can be trained to predict of it",
-        under("diffusion", "noise schedule level predict"),
+        under("diffusion", "noise schedule predict"),
         ("03_noise",),
     ),
     Chapter(
-        "Removing noise: samplers and guidance",
+        "Removing noise: the samplers",
         "check a step of each sampler by hand, and write a sampler of your own in one file",
         (
-            *under("diffusion", "guidance sample"),
-            *under("diffusion.samplers", "ddpm ddim euler euler_ancestral heun plms lms dpmpp_2m table"),
+            *under("diffusion.samplers", "ddpm ddim heun plms lms dpmpp_2m table"),
             *under("diffusion", "sigmas spacing"),
         ),
         ("06_samplers",),

@@ -101,3 +101,21 @@ def flow_levels(count: int) -> list[Level]:
     """
     flow = Schedule(lambda t: Level(t, 1 - t, t), lambda ratio: flow.at_time(ratio / (1 + ratio)))
     return flow.attached_to([flow.at_time(1 - i / count) for i in range(count + 1)])
+
+
+def circle_levels(count: int) -> list[Level]:
+    r"""VP levels on a quarter circle, for `count` steps: the angle falls evenly from 90 degrees to 0.
+
+    $$\alpha = \cos\frac{\pi t}{2}, \qquad \sigma = \sin\frac{\pi t}{2}$$
+
+    They begin at pure noise and end at a clean latent, with t between 0 and 1. Source: Salimans & Ho 2022, section 2;
+    Nichol & Dhariwal 2021, eq. 17, is the same for whole timesteps, with a small offset.
+    """
+    circle = Schedule(circle_level, lambda ratio: circle_level(2 / math.pi * math.atan(ratio)))
+    return circle.attached_to([circle_level(1 - i / count) for i in range(count + 1)])
+
+
+def circle_level(t: Time) -> Level:
+    """The level at time t of `circle_levels`; exactly clean at 0, and exactly noise at 1."""
+    # The cosine of a rounded quarter turn is 6e-17, not 0.
+    return Level(t, math.cos(math.pi / 2 * t) if t < 1 else 0.0, math.sin(math.pi / 2 * t))
