@@ -12,7 +12,6 @@ Source: Rombach et al. 2022, figure 3.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -45,17 +44,16 @@ from ldm.diffusion.schedule import make_alpha_bar
 from ldm.diffusion.spacing import initial_latents, sampler_levels
 from ldm.errors import LdmError
 from ldm.image_to_image import InitImage, last_levels, pick_strength
-from ldm.images.pixels import to_images, to_pixels
-from ldm.inpaint import composite, prepare_init, restore_kept
+from ldm.images.pixels import to_images
+from ldm.inpaint import paste_kept, prepare_init, restore_kept, with_channels
+from ldm.prompts import Prompt, encode_pairs
 from ldm.text.encoder import TextEncoder
-from ldm.text.prompt import encode_prompts, group_by_length
+from ldm.text.prompt import encode_prompts
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
 
-Prompt = str | Sequence[str] | Conditioning
-Group = tuple[Sequence[int], Conditioning, Conditioning]  # images of a batch, prompts, negative prompts
 Output = Literal["pil", "tensor", "latent"]
 Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
@@ -134,8 +132,7 @@ class LatentDiffusion(nn.Module):
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
         steps = self.default_steps(sampler) if steps is None else steps
-        if size is None:
-            size = (defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor)
+        size = size or ((defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor))
         strength = pick_strength(init, strength, mask, keep_pixels)
         if output == "latent" and keep_pixels:
             raise LdmError('keep_pixels with output="latent", which has no pixels; leave one of the two out')
@@ -144,33 +141,30 @@ class LatentDiffusion(nn.Module):
         noise_fn = self.noise_source(pick_seeds(seed, count), size)
         init_image = self.init_image(init, mask, size, tile)
 
-        # 1. Text becomes vectors.
-        groups = []
-        for images, cond, uncond in self.encode_pairs(prompt, negative, count, weighting, long_prompt):
-            if init_image is not None and init_image.channels is not None:
-                cond, uncond = (replace(part, channels=init_image.channels) for part in (cond, uncond))
-            groups.append((images, self.denoiser(cond, uncond, guidance)))
-        denoise = in_groups(groups)
-        # 2. A latent of pure noise, or a noised init image. (A sampler that needs more noise draws it from the same
-        # generators.)
+        # 1. Text becomes vectors, which the U-Net reads (and an inpainting model's U-Net the masked image).
+        pairs = encode_pairs(
+            self.encode_text, self.tokenizer, prompt, negative, count, weighting, long_prompt
+        )
+        pairs = with_channels(pairs, init_image)
+        denoise = in_groups(
+            [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
+        )
+        # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
         x = self.initial_latents(sampler, noise, levels, init_image, strength)
+        # 3. The noise is removed, step by step. (A sampler that needs more noise draws it from the same generators.)
         restore = restore_kept(init_image, noise, self.vae.factor)
-        # 3. The noise is removed, step by step.
         sampling = self.sample(sampler, denoise, x, levels, noise_fn, callback_then(on_step, restore), eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
-        # 4. The latent becomes pixels.
-        # Some samplers end with a little noise left, which the kept region should not have.
-        x = restore(x, CLEAN)
+        x = restore(
+            x, CLEAN
+        )  # some samplers end with a little noise left, which the kept region should not have
         if output == "latent":
             return x
-        pixels = self.decode_pixels(x, tile)
-        if init_image is not None and init_image.mask is not None:
-            kept = (
-                to_pixels([init_image.image]) if keep_pixels else self.decode_pixels(init_image.latent, tile)
-            )
-            pixels = composite(pixels, kept, init_image.mask)
+        # 4. The latent becomes pixels; those outside a mask are kept.
+        decode = partial(self.decode_pixels, tile=tile)
+        pixels = paste_kept(decode(x), init_image, None if keep_pixels else decode)
         return pixels if output == "tensor" else to_images(pixels)
 
     # --- step 1 ----------------------------------------------------------------------------------------------
@@ -189,31 +183,6 @@ class LatentDiffusion(nn.Module):
             return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
 
         return Conditioning(finite(encode, self, "in the text's context"))
-
-    def encode_pairs(
-        self, prompt: Prompt, negative: Prompt, count: int, weighting: bool, long_prompt: str
-    ) -> list[Group]:
-        """Encode the prompts and negative prompts of `count` images, grouped by context length.
-
-        A group comes with the indices of its images. Only `long_prompt="chunk"` makes more than one.
-        """
-        if isinstance(prompt, Conditioning) or isinstance(negative, Conditioning):
-            cond, uncond = (
-                text
-                if isinstance(text, Conditioning)
-                else self.encode_text(as_list(text), weighting, long_prompt)
-                for text in (prompt, negative)
-            )
-            return [(range(count), cond, uncond)]
-        prompts, negatives = as_list(prompt), as_list(negative)
-        groups: list[Group] = []
-        for images in group_by_length(self.tokenizer, prompts, negatives, count, weighting, long_prompt):
-            prompts_here, negatives_here = (
-                [texts[i] for i in images] if len(texts) > 1 else texts for texts in (prompts, negatives)
-            )
-            both = self.encode_text([*prompts_here, *negatives_here], weighting, long_prompt)
-            groups.append((images, both[: len(prompts_here)], both[len(prompts_here) :]))
-        return groups
 
     # --- step 2 ----------------------------------------------------------------------------------------------
 
@@ -380,7 +349,3 @@ class LatentDiffusion(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.unet.conv_in.weight.dtype
-
-
-def as_list(text: str | Sequence[str]) -> Sequence[str]:
-    return [text] if isinstance(text, str) else text
