@@ -146,9 +146,7 @@ class LatentDiffusion(nn.Module):
             self.encode_text, self.tokenizer, prompt, negative, count, weighting, long_prompt
         )
         pairs = with_channels(pairs, init_image)
-        denoise = in_groups(
-            [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
-        )
+        denoise = in_groups([(images, self.denoiser(*texts, guidance)) for images, *texts in pairs])
         # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
         x = self.initial_latents(sampler, noise, levels, init_image, strength)
@@ -157,9 +155,7 @@ class LatentDiffusion(nn.Module):
         sampling = self.sample(sampler, denoise, x, levels, noise_fn, callback_then(on_step, restore), eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
-        x = restore(
-            x, CLEAN
-        )  # some samplers end with a little noise left, which the kept region should not have
+        x = restore(x, CLEAN)  # some samplers leave a little noise, which the kept region should not have
         if output == "latent":
             return x
         # 4. The latent becomes pixels; those outside a mask are kept.
