@@ -146,13 +146,14 @@ class LatentDiffusion(nn.Module):
             self.encode_text, self.tokenizer, prompt, negative, count, weighting, long_prompt
         )
         pairs = with_channels(pairs, init_image)
-        denoise = in_groups([(images, self.denoiser(*texts, guidance)) for images, *texts in pairs])
+        denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
         # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
         x = self.initial_latents(sampler, noise, levels, init_image, strength)
         # 3. The noise is removed, step by step. (A sampler that needs more noise draws it from the same generators.)
         restore = restore_kept(init_image, noise, self.vae.factor)
-        sampling = self.sample(sampler, denoise, x, levels, noise_fn, callback_then(on_step, restore), eta)
+        after_step = callback_then(on_step, restore)
+        sampling = self.sample(sampler, in_groups(denoisers), x, levels, noise_fn, after_step, eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
         x = restore(x, CLEAN)  # some samplers leave a little noise, which the kept region should not have
