@@ -58,7 +58,7 @@ CHAPTERS = (
     Chapter(
         "From tokens to meaning: CLIP",
         "say where the vectors that guide the image come from, and how they learned what words look like",
-        under("text", "transformer encoder image clip weighting prompt"),
+        under("text", "transformer encoder image clip weighting prompt joint"),
         ("02_clip",),
     ),
     Chapter(
@@ -79,7 +79,7 @@ CHAPTERS = (
     Chapter(
         "The U-Net",
         "follow a latent through the network that predicts its noise, and point at the place where it reads the prompt",
-        ("nn.resnet", *under("unet", "embedding transformer unet")),
+        ("nn.resnet", *under("unet", "embedding added transformer unet")),
         ("05_unet",),
     ),
     Chapter(
@@ -91,7 +91,10 @@ CHAPTERS = (
     Chapter(
         "The pipeline",
         "put the four steps together: text to image, image to image, inpainting",
-        ("diffusion.conditioning", "diffusion.finite", "prompts", "image_to_image", "inpaint", "pipeline"),
+        (
+            *under("diffusion", "conditioning micro_conditioning finite"),
+            *("image_to_image", "inpaint", "pipeline"),
+        ),
         ("08_pipeline",),
     ),
 )
@@ -103,7 +106,6 @@ GROUND = Chapter(
     (
         "chapters",
         "errors",
-        "notes",
         "arguments",
         *under("files", "paths leftovers read_write typed_json"),
         *under("images", "pixels reading lettering"),
@@ -120,7 +122,7 @@ APPENDICES = (
             "images.metadata",
             *under(
                 "checkpoints",
-                "names key_map safetensors_file folder foreign archive unpickle pickle_file formats",
+                "notes names key_map safetensors_file folder foreign archive unpickle pickle_file formats",
             ),
             *under(
                 "checkpoints", "checkpoint detect diffusers_folder locating opening infer_sizes schedules"
@@ -184,7 +186,7 @@ APPENDICES = (
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("lab.bench", "workload fresh stopwatch cases run"),
+        under("lab.bench", "workload stopwatch fresh work cases run"),
     ),
     Chapter(
         "Exercises",

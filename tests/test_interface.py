@@ -113,9 +113,21 @@ def test_a_conditioning_of_two_is_cut_and_joined(draw):
     assert torch.equal(joined.channels, whole.channels.expand(2, -1, -1, -1))
     with pytest.raises(LdmError, match="a conditioning for 2 images, used with 3; expected one for 1 or 3"):
         whole.expand(3)
-    for other in (Conditioning(whole.context), Conditioning(whole.context, whole.channels)):
-        with pytest.raises(LdmError, match="differ in channels or residuals"):
+    others = {
+        "channels": Conditioning(whole.context, residuals=whole.residuals),
+        "micro, pooled": replace(whole, pooled=draw(2, 3), micro=draw(2, 6)),
+        "residuals": Conditioning(whole.context, whole.channels),
+    }
+    for what, other in others.items():
+        with pytest.raises(LdmError, match=f"differ in {what}; expected the same"):
             concatenate(whole, other)
+
+
+def test_pooled_texts_and_numbers_are_cut_and_joined_like_contexts(draw):
+    whole = Conditioning(draw(2, 3, 4), pooled=draw(2, 5), micro=draw(1, 6))
+    joined = concatenate(whole[:1], whole[1:])
+    assert torch.equal(joined.pooled, whole.pooled) and joined.micro.shape == (2, 6)
+    assert whole[1:].expand(3).pooled.shape == (3, 5)
 
 
 def test_outputs_are_the_image_before_and_after_decoding(model):

@@ -231,9 +231,12 @@ def check_timesteps(times: Sequence[Time], total: int, spacing: str | None = Non
     return [int(t) if t == int(t) else float(t) for t in times]
 
 
-def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) -> Latent:
+def initial_latents(
+    sampler: Sampler, noise: Latent, levels: Sequence[Level], spacing: str | None = None
+) -> Latent:
     r"""The latents that sampling starts from: noise of standard deviation 1 or $\sigma$ (see `Sampler.unit_start`).
 
+    With a leading `spacing` (by default the sampler's own), which starts below the noisiest level, it is always 1.
     diffusers calls this factor `init_noise_sigma`, in VE units. Warns if the network expects part of an image at the
     first level, since pure noise has none.
     """
@@ -245,4 +248,5 @@ def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) ->
             "sampler that starts at the noisiest timestep (euler, dpmpp_2m)",
             stacklevel=2,
         )
-    return noise if sampler.unit_start else levels[0].sigma * noise
+    leading = (spacing or sampler.spacing).startswith("leading")
+    return noise if sampler.unit_start or leading else levels[0].sigma * noise

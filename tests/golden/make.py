@@ -422,5 +422,7 @@ if __name__ == "__main__":
 
     save_figures()
     from tests.golden.make_layouts import save_layouts
+    from tests.golden.make_sdxl import make_sdxl
 
     save_layouts()
+    save("sdxl", make_sdxl())
