@@ -93,7 +93,7 @@ CHAPTERS = (
         "put the four steps together: text to image, image to image, inpainting",
         (
             *under("diffusion", "conditioning micro_conditioning finite"),
-            *("image_to_image", "inpaint", "pipeline"),
+            *("prompts", "image_to_image", "inpaint", "pipeline"),
         ),
         ("08_pipeline",),
     ),
@@ -106,6 +106,7 @@ GROUND = Chapter(
     (
         "chapters",
         "errors",
+        "notes",
         "arguments",
         *under("files", "paths leftovers read_write typed_json"),
         *under("images", "pixels reading lettering"),
@@ -122,7 +123,7 @@ APPENDICES = (
             "images.metadata",
             *under(
                 "checkpoints",
-                "notes names key_map safetensors_file folder foreign archive unpickle pickle_file formats",
+                "names key_map safetensors_file folder foreign archive unpickle pickle_file formats",
             ),
             *under(
                 "checkpoints", "checkpoint detect diffusers_folder locating opening infer_sizes schedules"
@@ -186,7 +187,7 @@ APPENDICES = (
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("lab.bench", "workload stopwatch fresh work cases run"),
+        under("lab.bench", "workload fresh stopwatch cases run"),
     ),
     Chapter(
         "Exercises",

@@ -21,13 +21,12 @@ from ldm.errors import LdmError
 from ldm.files.leftovers import recover
 from ldm.files.paths import expanded
 from ldm.files.read_write import LARGEST_CONFIG, read_text
+from ldm.notes import log
 from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
 from ldm.vae.vae import VAE
-
-log = logging.getLogger("ldm")
 
 _PACKAGE = Path(__file__).parent
 

@@ -12,7 +12,6 @@ Source: Rombach et al. 2022, figure 3.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -23,11 +22,11 @@ from torch import Tensor, nn
 
 from ldm.arguments import checked
 from ldm.config import Config
-from ldm.diffusion.conditioning import Conditioning, concatenate, count_images, zeroed
+from ldm.diffusion.conditioning import Conditioning, concatenate, count_images
 from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
-from ldm.diffusion.micro_conditioning import MicroConditioning, with_micro
+from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import given_or_drawn, image_size, latent_shape, noise_source, pick_seeds
 from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.sample import (
@@ -46,18 +45,16 @@ from ldm.diffusion.schedule import make_alpha_bar
 from ldm.diffusion.spacing import initial_latents, sampler_levels
 from ldm.errors import LdmError
 from ldm.image_to_image import InitImage, last_levels, pick_strength
-from ldm.images.pixels import to_images, to_pixels
-from ldm.inpaint import composite, prepare_init, restore_kept
+from ldm.images.pixels import to_images
+from ldm.inpaint import paste_kept, prepare_init, restore_kept, with_channels
+from ldm.prompts import Prompt, encode_pairs, with_micro, zero_empty
 from ldm.text.encoder import TextEncoder
 from ldm.text.joint import encode_jointly
-from ldm.text.prompt import group_by_length
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
 
-Prompt = str | Sequence[str] | Conditioning
-Group = tuple[Sequence[int], Conditioning, Conditioning]  # images of a batch, prompts, negative prompts
 Output = Literal["pil", "tensor", "latent"]
 EmptyNegative = Literal["encoded", "zero"]
 Progress = Callable[[Iterator[Step], int], Iterable[Step]]
@@ -133,8 +130,8 @@ class LatentDiffusion(nn.Module):
         with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). An empty negative prompt is "encoded" like any
         other, or becomes "zero", as `empty_negative` says (default: the model's own way). `micro` is what Stable
         Diffusion XL is told about sizes and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default
-        the same, goes with the negative prompt. With `tile`, the VAE works in overlapping
-        tiles, which saves memory for large images (`ldm/vae/tiles.py`).
+        the same, goes with the negative prompt. With `tile`, the VAE works in overlapping tiles, which saves memory for
+        large images (`ldm/vae/tiles.py`).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
@@ -147,8 +144,7 @@ class LatentDiffusion(nn.Module):
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
         steps = self.default_steps(sampler) if steps is None else steps
-        if size is None:
-            size = (defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor)
+        size = size or ((defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor))
         strength = pick_strength(init, strength, mask, keep_pixels)
         if output == "latent" and keep_pixels:
             raise LdmError('keep_pixels with output="latent", which has no pixels; leave one of the two out')
@@ -157,35 +153,30 @@ class LatentDiffusion(nn.Module):
         noise_fn = self.noise_source(pick_seeds(seed, count), size)
         init_image = self.init_image(init, mask, size, tile)
 
-        # 1. Text becomes vectors.
-        groups = []
-        zero = (empty_negative or defaults.empty_negative) == "zero"
-        for images, cond, uncond in self.encode_pairs(prompt, negative, count, weighting, long_prompt, zero):
-            cond, uncond = with_micro(cond, uncond, self.config.unet.added, size, micro, negative_micro)
-            if init_image is not None and init_image.channels is not None:
-                cond, uncond = (replace(part, channels=init_image.channels) for part in (cond, uncond))
-            groups.append((images, self.denoiser(cond, uncond, guidance)))
-        denoise = in_groups(groups)
-        # 2. A latent of pure noise, or a noised init image. (A sampler that needs more noise draws it from the same
-        # generators.)
+        # 1. Text becomes vectors, which the U-Net reads (and with them what else it reads: see `Conditioning`).
+        pairs = encode_pairs(
+            self.encode_text, self.tokenizer, prompt, negative, count, weighting, long_prompt
+        )
+        if (empty_negative or defaults.empty_negative) == "zero":
+            pairs = zero_empty(pairs, negative)
+        pairs = with_micro(pairs, self.config.unet.added, size, micro, negative_micro)
+        pairs = with_channels(pairs, init_image)
+        denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
+        # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
         x = self.initial_latents(sampler, noise, levels, init_image, strength, spacing)
+        # 3. The noise is removed, step by step. (A sampler that needs more noise draws it from the same generators.)
         restore = restore_kept(init_image, noise, self.vae.factor)
-        # 3. The noise is removed, step by step.
-        sampling = self.sample(sampler, denoise, x, levels, noise_fn, callback_then(on_step, restore), eta)
+        after_step = callback_then(on_step, restore)
+        sampling = self.sample(sampler, in_groups(denoisers), x, levels, noise_fn, after_step, eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
-        # 4. The latent becomes pixels.
-        # Some samplers end with a little noise left, which the kept region should not have.
-        x = restore(x, CLEAN)
+        x = restore(x, CLEAN)  # some samplers leave a little noise, which the kept region should not have
         if output == "latent":
             return x
-        pixels = self.decode_pixels(x, tile)
-        if init_image is not None and init_image.mask is not None:
-            kept = (
-                to_pixels([init_image.image]) if keep_pixels else self.decode_pixels(init_image.latent, tile)
-            )
-            pixels = composite(pixels, kept, init_image.mask)
+        # 4. The latent becomes pixels; those outside a mask are kept.
+        decode = partial(self.decode_pixels, tile=tile)
+        pixels = paste_kept(decode(x), init_image, None if keep_pixels else decode)
         return pixels if output == "tensor" else to_images(pixels)
 
     # --- step 1 ----------------------------------------------------------------------------------------------
@@ -210,45 +201,6 @@ class LatentDiffusion(nn.Module):
         if self.text_2 is not None and self.config.text_2 is not None:
             found.append((self.text_2, self.tokenizer.padding(self.config.text_2.pad)))
         return found
-
-    def encode_pairs(
-        self,
-        prompt: Prompt,
-        negative: Prompt,
-        count: int,
-        weighting: bool,
-        long_prompt: str,
-        zero_empty: bool,
-    ) -> list[Group]:
-        """Encode the prompts and negative prompts of `count` images, grouped by context length.
-
-        With `zero_empty`, an empty negative prompt has zeros in place of its context and pooled vector. A group comes
-        with the indices of its images. Only `long_prompt="chunk"` makes more than one.
-        """
-
-        def without_empty(uncond: Conditioning, texts: Sequence[str]) -> Conditioning:
-            return zeroed(uncond, [zero_empty and text == "" for text in texts])
-
-        if isinstance(prompt, Conditioning) or isinstance(negative, Conditioning):
-            cond, uncond = (
-                text
-                if isinstance(text, Conditioning)
-                else self.encode_text(as_list(text), weighting, long_prompt)
-                for text in (prompt, negative)
-            )
-            if not isinstance(negative, Conditioning):
-                uncond = without_empty(uncond, as_list(negative))
-            return [(range(count), cond, uncond)]
-        prompts, negatives = as_list(prompt), as_list(negative)
-        groups: list[Group] = []
-        for images in group_by_length(self.tokenizer, prompts, negatives, count, weighting, long_prompt):
-            prompts_here, negatives_here = (
-                [texts[i] for i in images] if len(texts) > 1 else texts for texts in (prompts, negatives)
-            )
-            both = self.encode_text([*prompts_here, *negatives_here], weighting, long_prompt)
-            uncond = without_empty(both[len(prompts_here) :], negatives_here)
-            groups.append((images, both[: len(prompts_here)], uncond))
-        return groups
 
     # --- step 2 ----------------------------------------------------------------------------------------------
 
@@ -421,7 +373,3 @@ class LatentDiffusion(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.unet.conv_in.weight.dtype
-
-
-def as_list(text: str | Sequence[str]) -> Sequence[str]:
-    return [text] if isinstance(text, str) else text

@@ -11,16 +11,14 @@ here:
 So a value that would make another network of the same tensors is an error, and none is ignored in silence.
 """
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ldm.checkpoints.names import some
-from ldm.checkpoints.notes import note
 from ldm.checkpoints.settings import SAME, settings_of
 from ldm.config import Config
-from ldm.errors import LdmError, shown
+from ldm.errors import LdmError, shown, some
+from ldm.notes import log
 
 
 def _each(names: str, *good: Any) -> dict[str, tuple[Any, ...]]:
@@ -141,7 +139,9 @@ def check_settings(
             elif value not in (None, False, [], {}):
                 unknown.append(f"{part}'s {key} = {str(value)[:40]}")
     if unknown:
-        note(f"{some(unknown)}: not known here and not followed; if it changes the network, images are wrong")
+        log.warning(
+            f"{some(unknown)}: not known here and not followed; if it changes the network, images are wrong"
+        )
     _note_sampling(config, settings.get("scheduler", {}))
 
 
@@ -182,7 +182,4 @@ def _note_sampling(config: Config, scheduler: Mapping[str, Any]) -> None:
         has.append("timestep_spacing")
     if has:
         others = ", ".join(f"{key} = {scheduler[key]!r}" for key in has)
-        note(
-            f"the scheduler's config has {others}; not followed, each sampler here has its own way",
-            logging.INFO,
-        )
+        log.info(f"the scheduler's config has {others}; not followed, each sampler here has its own way")

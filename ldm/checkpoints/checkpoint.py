@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ldm.checkpoints.foreign import INVERSION, is_harmless, is_inversion
 from ldm.checkpoints.names import Layout
-from ldm.checkpoints.notes import note
 from ldm.errors import LdmError
+from ldm.notes import log
 
 PREFIXES = {
     "model.diffusion_model.": "unet",
@@ -110,7 +110,7 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
     if weights == "ema" and not ema:
         raise LdmError(f"{one_set} that they are averaged (EMA); to take them as is, leave out weights='ema'")
     if weights == "live" and not ema:
-        note(f"{one_set} whether they are live; taken as they are")
+        log.warning(f"{one_set} whether they are live; taken as they are")
     trouble, lacking = None, len(averaged) - len(ema)
     if ema and weights != "live" and lacking:
         trouble = (

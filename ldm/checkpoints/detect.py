@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ldm.checkpoints.checkpoint import Checkpoint
-from ldm.checkpoints.notes import note
 from ldm.errors import LdmError
+from ldm.notes import log
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -116,7 +116,7 @@ def foreign_class(settings: Mapping[str, Any]) -> str | None:
             continue
         if part in AROUND and re.fullmatch(AROUND[part], name):
             where = part or "model_index.json"
-            note(f"its {where} names {name[:80]}: the Stable Diffusion in it is opened, without that")
+            log.warning(f"its {where} names {name[:80]}: the Stable Diffusion in it is opened, without that")
             continue
         known = next((words for pattern, words in FAMILIES.items() if re.search(pattern, name)), None)
         where = f"its {part}'s config" if part else "its model_index.json"

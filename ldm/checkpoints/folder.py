@@ -15,10 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ldm.checkpoints.names import some
 from ldm.checkpoints.safetensors_file import map_tensors, write_safetensors
 from ldm.config import Config, TextConfig
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.files.read_write import LARGEST_CONFIG, atomic_path, read_text
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer

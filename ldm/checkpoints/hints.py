@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from ldm.checkpoints.checkpoint import Checkpoint
-from ldm.checkpoints.notes import note
 from ldm.checkpoints.plain_yaml import Value, read_yaml
 from ldm.checkpoints.schedules import schedule_of
 from ldm.checkpoints.settings import SCHEDULES
 from ldm.config import SD1, NoiseConfig
 from ldm.errors import LdmError
+from ldm.notes import log
 
 Settings = dict[str, dict[str, Any]]  # by part: {"scheduler": {"prediction_type": "v_prediction"}}
 PREDICTIONS = {
@@ -48,7 +48,7 @@ def collect_hints(checkpoint: Checkpoint) -> tuple[Settings, dict[tuple[str, str
                 already = settings.setdefault(part, {}).setdefault(key, value)
                 first = sources.setdefault((part, key), source)
                 if already != value and first != source:
-                    note(
+                    log.warning(
                         f"{checkpoint.path}: {first} says {key} = {already!r}, {source} says {value!r}; "
                         f"taking {already!r}"
                     )
@@ -95,7 +95,7 @@ def _from_table(checkpoint: Checkpoint) -> Settings:
         return {}
     found = schedule_of(table, NoiseConfig())
     if found is None:
-        note(
+        log.warning(
             f"{checkpoint.path}: its table alphas_cumprod is none of the schedules known here, and not followed; if "
             "the images are not right, this may be why"
         )

@@ -1,6 +1,5 @@
 r"""Which config a checkpoint has: detected from its shapes and its JSON, or given by the caller."""
 
-import logging
 from dataclasses import replace
 
 from ldm.checkpoints.check_settings import check_settings
@@ -9,12 +8,11 @@ from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class, fore
 from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.hints import IMPLIED, collect_hints, prediction_in_name
 from ldm.checkpoints.infer_sizes import sized_config, text_config, vae_config, whole_folder
-from ldm.checkpoints.names import some
-from ldm.checkpoints.notes import note
 from ldm.checkpoints.opening import CONFIG, OWN_PARTS, all_names
 from ldm.checkpoints.settings import PREDICTIONS, with_settings
 from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
-from ldm.errors import LdmError, shown
+from ldm.errors import LdmError, shown, some
+from ldm.notes import log
 
 
 def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
@@ -31,7 +29,7 @@ def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: 
     if prediction is not None:
         config = replace(config, noise=replace(config.noise, prediction="v" if prediction == "v" else "eps"))
     if config.noise.prediction == "eps" and config.noise.zero_snr:
-        note(
+        log.warning(
             f"{checkpoint.path}: its noise schedule ends in zero signal, from which a prediction of eps recovers "
             "nothing; with prediction 'eps' the plain schedule is used instead"
         )
@@ -58,7 +56,7 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
         name = NAMES.get(found or "", found)
         raise LdmError(f"{checkpoint.path} is {name}, which is not supported yet; expected version 1 or 2")
     if "text_2" in checkpoint.parts:
-        note(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
+        log.warning(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
     settings, sources = collect_hints(checkpoint)
     said = settings.get("scheduler", {}).get("prediction_type")
     if prediction is None and said is not None and found.startswith("sd2"):
@@ -81,7 +79,7 @@ def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
         return prediction == "v"
     said = prediction_in_name(checkpoint.path, IMPLIED)
     if said is None:
-        note(
+        log.warning(
             f"{checkpoint.path}: nothing tells whether this Stable Diffusion 2 predicts eps (base) or v (768 pixels); "
             "taking eps. If the images come out as noise, load it with prediction='v' (--prediction v)"
         )
@@ -92,7 +90,7 @@ def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
 
 def _note_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
     kind = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), shown(said))
-    note(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)", logging.INFO)
+    log.info(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)")
 
 
 def refuse_foreign(checkpoint: Checkpoint) -> None:
@@ -100,7 +98,9 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
     what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
     claimed = foreign_metadata(checkpoint.metadata)
     if claimed and all(part in checkpoint.parts for part in OWN_PARTS):
-        note(f"{checkpoint.path} is {claimed}; its tensors are a whole Stable Diffusion's, and opened so")
+        log.warning(
+            f"{checkpoint.path} is {claimed}; its tensors are a whole Stable Diffusion's, and opened so"
+        )
         claimed = None
     if what or claimed:
         raise LdmError(f"{checkpoint.path} is {what or claimed}; expected a checkpoint of Stable Diffusion")
@@ -149,7 +149,7 @@ def _lone_text(checkpoint: Checkpoint, part: Part) -> TextConfig:
     version = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2"}.get(width)
     if version is None:
         version = "sd2" if part.layout == "compvis" else "sd1"
-        note(
+        log.warning(
             f"{checkpoint.path}: a text encoder {width} wide is neither that of Stable Diffusion 1 ({SD1.text.width}) "
             f"nor that of 2 ({SD2_BASE.text.width}); taking it as one of {version[-1]}, by the names of its tensors"
         )

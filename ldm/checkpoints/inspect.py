@@ -17,16 +17,16 @@ from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
 from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.formats import is_pickled
 from ldm.checkpoints.infer_config import configure, lone_config
-from ldm.checkpoints.known import lookup, sha256_of
+from ldm.checkpoints.known import lookup
 from ldm.checkpoints.locating import locate
-from ldm.checkpoints.names import some
-from ldm.checkpoints.notes import collect_notes, note
 from ldm.checkpoints.opening import all_names, open_checkpoint, parameters
 from ldm.checkpoints.pickle_file import REFUSED, globals_of
 from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_model
 from ldm.config import Config
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.files.paths import expanded
+from ldm.files.read_write import sha256
+from ldm.notes import collect_notes, log
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def inspect(path: Path, hash: bool = True) -> Report:
     if path.is_dir():
         files = sorted(f for suffix in ("safetensors", "bin", "ckpt") for f in path.rglob(f"*.{suffix}"))
     asked = {name: verdict for f in files if is_pickled(f) for name, verdict in globals_of(f).items()}
-    hashes = {str(file): sha256_of(file) for file in files} if hash else {}
+    hashes = {str(file): sha256(file) for file in files} if hash else {}
     refused = [name for name, verdict in asked.items() if verdict == REFUSED]
     if refused:
         why = f"it asks to run {some(refused)}: refused"
@@ -98,7 +98,9 @@ def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
                 except LdmError as error:
                     if tensor.dtype != torch.float32:
                         raise
-                    note(f"{error}. load refuses it if it converts the numbers, convert and export always")
+                    log.warning(
+                        f"{error}. load refuses it if it converts the numbers, convert and export always"
+                    )
     except LdmError as error:
         return str(error)
     return None

@@ -116,8 +116,3 @@ def rename(state: Mapping[str, Tensor], rows: Sequence[Row], layout: Layout) -> 
         own = own[:, :, None, None] if layout in row.conv else own.T if layout in row.transposed else own
         stacks.setdefault(row.name(layout), []).append(own)
     return {name: torch.cat(stack) if len(stack) > 1 else stack[0] for name, stack in stacks.items()}
-
-
-def some(names: Sequence[str]) -> str:
-    """At most ten of the names, and how many more there are."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -27,6 +27,16 @@ SAME = {
         "zero_snr": "rescale_betas_zero_snr",
     }),
 }  # fmt: skip
+# The same for what the tensors' shapes tell: it is written and compared, and not taken over.
+FROM_SHAPES = {
+    "unet": {
+        "in_channels": "in_channels", "out_channels": "out_channels", "res_per_level": "layers_per_block",
+        "context_width": "cross_attention_dim",
+    },
+    "vae": {"res_per_level": "layers_per_block", "latent_channels": "latent_channels"},
+    "text": {"vocab_size": "vocab_size", "context_length": "max_position_embeddings", "width": "hidden_size"},
+    "noise": {},
+}  # fmt: skip
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
@@ -87,78 +97,82 @@ def _ours(table: dict[str, str], theirs: Any) -> Any:
 
 def settings_of(config: Config, linear_projection: bool) -> dict[str, dict[str, Any]]:
     """The JSON of a diffusers folder, by part: what `StableDiffusionPipeline.from_pretrained` builds our model from."""
-    unet, vae, text, noise = config.unet, config.vae, config.text, config.noise
-    depths = [level.depth for level in unet.levels]
-    if depths[-1] not in (0, unet.mid_depth):
+    written = {"": _index(config)}
+    rest = (_unet(config, linear_projection), _vae(config), _text(config), _scheduler(config))
+    for (part, (folder, names)), others in zip(SAME.items(), rest, strict=True):
+        ours = getattr(config, part)
+        same = {theirs: getattr(ours, name) for name, theirs in (names | FROM_SHAPES[part]).items()}
+        written[folder] = others | same
+    return written
+
+
+def _index(config: Config) -> dict[str, Any]:
+    return {
+        "_class_name": f"StableDiffusion{'Inpaint' * (config.unet.in_channels == 9)}Pipeline",
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
+        "requires_safety_checker": False,
+    }
+
+
+def _unet(config: Config, linear_projection: bool) -> dict[str, Any]:
+    levels, mid_depth = config.unet.levels, config.unet.mid_depth
+    depths = [level.depth for level in levels]
+    if depths[-1] not in (0, mid_depth):
         raise LdmError(
-            f"diffusers gives the middle the depth of the last level, {depths[-1]}; this model's has {unet.mid_depth}"
+            f"diffusers gives the middle the depth of the last level, {depths[-1]}; this model's has {mid_depth}"
         )
     return {
-        "": {
-            "_class_name": f"StableDiffusion{'Inpaint' * (unet.in_channels == 9)}Pipeline",
-            "text_encoder": ["transformers", "CLIPTextModel"],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-            "safety_checker": [None, None],
-            "feature_extractor": [None, None],
-            "requires_safety_checker": False,
-        },
-        "unet": {
-            "_class_name": "UNet2DConditionModel",
-            "sample_size": config.defaults.size // vae.factor,
-            "in_channels": unet.in_channels,
-            "out_channels": unet.out_channels,
-            "block_out_channels": [level.channels for level in unet.levels],
-            "layers_per_block": unet.res_per_level,
-            "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
-            "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
-            # At a level without cross-attention (depth 0) the number is not read, but the last is also the middle's.
-            "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or unet.mid_depth],
-            "attention_head_dim": [level.heads for level in unet.levels],  # the number of heads, despite its name
-            "cross_attention_dim": unet.context_width,
-            "norm_num_groups": unet.groups,
-            "use_linear_projection": linear_projection,
-        },
-        "vae": {
-            "_class_name": "AutoencoderKL",
-            "sample_size": config.defaults.size,
-            "block_out_channels": list(vae.channels),
-            "down_block_types": ["DownEncoderBlock2D"] * len(vae.channels),
-            "up_block_types": ["UpDecoderBlock2D"] * len(vae.channels),
-            "layers_per_block": vae.res_per_level,
-            "latent_channels": vae.latent_channels,
-            "norm_num_groups": vae.groups,
-            "scaling_factor": vae.scale,
-        },
-        "text_encoder": {
-            "architectures": ["CLIPTextModel"],
-            "model_type": "clip_text_model",
-            "vocab_size": text.vocab_size,
-            "max_position_embeddings": text.context_length,
-            "hidden_size": text.width,
-            "intermediate_size": 4 * text.width,
-            "num_hidden_layers": text.layers - (text.output == "penultimate"),  # the unused one is not in the file
-            "num_attention_heads": text.heads,
-            "hidden_act": text.activation,
-            "layer_norm_eps": 1e-5,
-            "projection_dim": config.embedding_width or text.width,
-            "bos_token_id": text.vocab_size - 2,
-            "eos_token_id": text.vocab_size - 1,
-        },
-        "scheduler": {
-            "_class_name": "DDIMScheduler",
-            "num_train_timesteps": noise.steps,
-            "beta_start": noise.beta_start,
-            "beta_end": noise.beta_end,
-            "beta_schedule": SCHEDULES[noise.schedule],
-            "prediction_type": PREDICTIONS[noise.prediction],
-            "rescale_betas_zero_snr": noise.zero_snr,
-            "timestep_spacing": "trailing" if noise.zero_snr else "leading",
-            # As the row of DDIM has it (`ldm.diffusion.samplers.table`): the last step goes from t = 1 to t = 0.
-            "clip_sample": False,
-            "set_alpha_to_one": False,
-            "steps_offset": 1,
-        },
-    }  # fmt: skip
+        "_class_name": "UNet2DConditionModel",
+        "sample_size": config.defaults.size // config.vae.factor,
+        "block_out_channels": [level.channels for level in levels],
+        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
+        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
+        # At a level without cross-attention (depth 0) the number is not read, but the last is also the middle's.
+        "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or mid_depth],
+        "attention_head_dim": [level.heads for level in levels],  # the number of heads, despite its name
+        "use_linear_projection": linear_projection,
+    }
+
+
+def _vae(config: Config) -> dict[str, Any]:
+    return {
+        "_class_name": "AutoencoderKL",
+        "sample_size": config.defaults.size,
+        "block_out_channels": list(config.vae.channels),
+        "down_block_types": ["DownEncoderBlock2D"] * len(config.vae.channels),
+        "up_block_types": ["UpDecoderBlock2D"] * len(config.vae.channels),
+    }
+
+
+def _text(config: Config) -> dict[str, Any]:
+    text = config.text
+    return {
+        "architectures": ["CLIPTextModel"],
+        "model_type": "clip_text_model",
+        "intermediate_size": 4 * text.width,
+        "num_hidden_layers": text.layers
+        - (text.output == "penultimate"),  # the unused one is not in the file
+        "layer_norm_eps": 1e-5,
+        "projection_dim": config.embedding_width or text.width,
+        "bos_token_id": text.vocab_size - 2,
+        "eos_token_id": text.vocab_size - 1,
+    }
+
+
+def _scheduler(config: Config) -> dict[str, Any]:
+    return {
+        "_class_name": "DDIMScheduler",
+        "beta_schedule": SCHEDULES[config.noise.schedule],
+        "prediction_type": PREDICTIONS[config.noise.prediction],
+        "timestep_spacing": "trailing" if config.noise.zero_snr else "leading",
+        # As the row of DDIM has it (`ldm.diffusion.samplers.table`): the last step goes from t = 1 to t = 0.
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+    }

@@ -1,15 +1,14 @@
 r"""The tokenizer of a checkpoint: from the folder beside its weights, from its own metadata, or CLIP's."""
 
 import json
-import logging
 from dataclasses import replace
 
 from ldm.checkpoints.checkpoint import Checkpoint
-from ldm.checkpoints.notes import note
 from ldm.checkpoints.opening import CONFIG, TOKENIZER, is_own_folder
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.files.read_write import parse_json
+from ldm.notes import log
 from ldm.text.tokenizer import Tokenizer
 
 
@@ -41,7 +40,7 @@ def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Toke
     else:
         tokenizer = Tokenizer.clip(pad=config.text.pad)
         if path.is_dir():
-            note(f"{path} has no tokenizer/; taking CLIP's own, as its kind was trained with", logging.INFO)
+            log.info(f"{path} has no tokenizer/; taking CLIP's own, as its kind was trained with")
     expected = (config.text.vocab_size, config.text.context_length)
     if (tokenizer.vocab_size, tokenizer.context_length) != expected:
         raise LdmError(
@@ -54,9 +53,8 @@ def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Toke
                 f"{path}: its config says that prompts are padded with {config.text.pad!r}, its tokenizer "
                 f"{tokenizer.pad!r}; fetch both again, from one place"
             )
-        note(
+        log.info(
             f"{path}: its tokenizer pads prompts with {tokenizer.pad!r}, where models of its kind were trained with "
-            f"{config.text.pad!r}; taking the tokenizer's",
-            logging.INFO,
+            f"{config.text.pad!r}; taking the tokenizer's"
         )
     return replace(config, text=replace(config.text, pad=tokenizer.pad)), tokenizer

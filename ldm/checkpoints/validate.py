@@ -1,6 +1,5 @@
 r"""Whether a checkpoint's tensors are those of a config: each one there, once, in its shape."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,14 @@ from torch import Tensor, nn
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.foreign import alteration
 from ldm.checkpoints.key_map import text_extras, text_rows, unet_rows, vae_rows
-from ldm.checkpoints.names import Row, match, some
+from ldm.checkpoints.names import Row, match
 from ldm.checkpoints.opening import OWN_PARTS
 from ldm.config import Config
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
+from ldm.notes import log
 from ldm.text.encoder import TextEncoder
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
-
-log = logging.getLogger("ldm")
 
 M = TypeVar("M", bound=nn.Module)
 

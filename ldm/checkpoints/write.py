@@ -25,7 +25,7 @@ from ldm.checkpoints.validate import check_finite, part_rows
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.files.leftovers import sweep
-from ldm.files.read_write import atomic_folder, atomic_path
+from ldm.files.read_write import atomic_folder, atomic_path, writable
 from ldm.text.tokenizer import Tokenizer
 
 
@@ -80,7 +80,7 @@ def export(
 @contextmanager
 def _replacing(folder: Path, force: bool) -> Iterator[Path]:
     """A temporary folder that replaces `folder` at the end. Never one that holds something else."""
-    try:
+    with writable(folder):
         sweep(folder)
         if folder.exists():
             is_model = is_own_folder(folder) or is_diffusers_folder(folder)
@@ -90,10 +90,6 @@ def _replacing(folder: Path, force: bool) -> Iterator[Path]:
                 raise LdmError(f"{folder} exists and is kept; to replace it, use force=True (--force)")
         with atomic_folder(folder) as place:
             yield place
-    except OSError as error:
-        raise LdmError(
-            f"cannot write {folder}: {error.strerror or error}; make room or go elsewhere"
-        ) from error
 
 
 def _without_images(config: Config) -> Config:

@@ -19,9 +19,9 @@ from ldm.backend.matmul import use_onednn_matmul
 from ldm.cli.output import print_path, progress_bar, tell
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
-from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json
+from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
 from ldm.image_to_image import pick_strength
-from ldm.images.metadata import File, Record, Versions, sha256
+from ldm.images.metadata import File, Record, Versions
 from ldm.images.reading import read_mask, read_picture
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion

@@ -20,7 +20,7 @@ from ldm.cli.generation import generate_group, hashed, load_model, read_inputs, 
 from ldm.cli.output import save_new, save_output, tell
 from ldm.diffusion.noise import pick_seed
 from ldm.diffusion.samplers import find_spacing
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.files.read_write import LARGEST_TEXT, read_text
 from ldm.images.metadata import Group, Record, read_record
 from ldm.loading import find
@@ -152,9 +152,7 @@ def grouped(records: Sequence[Record], size: int = GROUP_SIZE) -> list[list[Reco
 def warn_of_unknown_words(model: LatentDiffusion, *texts: str) -> None:
     words = list(dict.fromkeys(word for text in texts for word in unknown_words(model.tokenizer, text)))
     if words:
-        named = ", ".join(word if len(word) <= 40 else f"{word[:40]}..." for word in words[:10])
-        more = f" and {len(words) - 10} more" if len(words) > 10 else ""
-        tell(f"this model has not learned the words: {named}{more}; they have no reliable effect")
+        tell(f"this model has not learned the words: {some(words, longest=40)}; they have no reliable effect")
 
 
 def read_prompts(path: Path) -> list[tuple[int, str]]:

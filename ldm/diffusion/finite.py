@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ldm.diffusion.level import Level
 from ldm.diffusion.sample import Denoise, Step
 from ldm.errors import LdmError
-from ldm.nn.hooks import add_hook
+from ldm.nn.hooks import hooks
 
 Output = TypeVar("Output", Tensor, tuple[Tensor, Tensor | None])
 
@@ -32,12 +32,8 @@ def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | N
         if not bad and not all(o.isfinite().all() for o in outputs if isinstance(o, Tensor)):
             bad.append(name)
 
-    hooks = [add_hook(m, partial(listen, name)) for name, m in model.named_modules()]
-    try:
+    with hooks((module, partial(listen, name)) for name, module in model.named_modules()):
         compute()
-    finally:
-        for hook in hooks:
-            hook.remove()
     return bad[0] if bad else None
 
 

@@ -14,14 +14,12 @@ was trained to tell good images from poor ones, so the negative prompt comes wit
 Source: Podell et al. 2023, section 2.2.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.config import AddedConfig
-from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import LdmError
 
 Size = tuple[int, int]  # (width, height), as everywhere here; the network reads the height first
@@ -57,31 +55,3 @@ class MicroConditioning:
         if not all(0 <= number <= LARGEST for number in numbers):
             raise LdmError(f"{self}: expected numbers from 0 to {LARGEST:,}, as an image has them")
         return torch.tensor([numbers], dtype=torch.float32)
-
-
-def with_micro(
-    cond: Conditioning,
-    uncond: Conditioning,
-    added: AddedConfig | None,
-    size: Size,
-    micro: MicroConditioning | None = None,
-    negative_micro: MicroConditioning | None = None,
-) -> tuple[Conditioning, Conditioning]:
-    """The conditionings of a prompt and a negative prompt, for a model that is told the numbers together with them.
-
-    `negative_micro` defaults to `micro`, but for the aesthetic score. A conditioning that has its numbers already keeps
-    them. Raises `LdmError` if numbers are given for a model that is not told any.
-    """
-    if added is None:
-        if micro or negative_micro:
-            raise LdmError(
-                "micro-conditioning for a model without it; leave it out (Stable Diffusion XL has it)"
-            )
-        return cond, uncond
-    micro = micro or MicroConditioning()
-    negative_micro = negative_micro or replace(micro, aesthetic_score=None)
-    one, other = micro.values(size, added.numbers), negative_micro.values(size, added.numbers, negative=True)
-    return (
-        cond if cond.micro is not None else replace(cond, micro=one),
-        uncond if uncond.micro is not None else replace(uncond, micro=other),
-    )

@@ -11,14 +11,11 @@ Nothing here imports torch, so `ldm info` answers at once. Source: PNG specifica
 (tEXt, iTXt).
 """
 
-import hashlib
 import json
-import os
-import struct
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.errors import LdmError
@@ -26,9 +23,8 @@ from ldm.files.read_write import open_regular
 from ldm.files.typed_json import from_json_value
 
 KEY = "ldm"
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_CHUNKS = 1000  # before the pixels; ours has four
-LONGEST_TEXT = 2**22  # bytes of a record; a prompt of 100,000 characters takes at most a quarter
+LARGEST_PNG = 2**28  # bytes: more than 8192 x 8192 pixels take
+LONGEST_TEXT = 2**22  # characters of a record; a prompt of 100,000 characters takes at most a quarter
 LARGEST_GROUP = 1000  # a record that names a larger group was not written here
 
 
@@ -95,15 +91,6 @@ class Record:
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was compiled, which rounds differently
     spacing: str | None = None  # in place of the sampler's own
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a regular file's bytes, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
@@ -175,33 +162,23 @@ def read_record(path: Path) -> Record:
 
 
 def _read_text(path: Path) -> str:
-    """The text under `KEY`, read chunk by chunk: nothing is decompressed, and nothing large is read."""
-    with open_regular(path) as file:
-        try:
-            if file.read(8) != SIGNATURE:
-                raise LdmError(f"{path} is not a PNG; expected one that `ldm generate` wrote")
-            for _ in range(MOST_CHUNKS):
-                length, kind = struct.unpack(">I4s", file.read(8))
-                if kind in (b"IDAT", b"IEND"):  # texts come before the pixels
-                    break
-                begin = file.read(min(length, len(KEY) + 1))
-                if kind != b"tEXt" or begin != f"{KEY}\0".encode():
-                    file.seek(length - len(begin) + 4, os.SEEK_CUR)
-                    continue
-                if length > LONGEST_TEXT:
-                    raise LdmError(
-                        f"{path}: its record has {length:,} bytes; expected at most {LONGEST_TEXT:,}"
-                    )
-                text, checksum = file.read(length - len(begin)), file.read(4)
-                if checksum != struct.pack(">I", zlib.crc32(kind + begin + text)):
-                    raise LdmError(f"{path} is damaged (wrong checksum); copy the original again")
-                return text.decode("latin-1")
-        except (OSError, struct.error) as error:
-            reason = getattr(error, "strerror", None) or "it ends too early"
-            raise LdmError(f"cannot read {path}: {reason}; copy the original again") from error
-    raise LdmError(
-        f"{path} has no record of how it was made; expected a PNG that `ldm generate` wrote, not edited since"
-    )
+    """The text under `KEY`. Pillow compares checksums, bounds what it unpacks, and stops before the pixels."""
+    try:
+        with open_regular(path, LARGEST_PNG) as file, Image.open(file, formats=("PNG",)) as image:
+            text = image.info.get(KEY)
+    except UnidentifiedImageError as error:
+        raise LdmError(
+            f"{path} is not a PNG, or a damaged one; expected one that `ldm generate` wrote"
+        ) from error
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise LdmError(f"cannot read {path} ({error}); copy the original again") from error
+    if not isinstance(text, str):
+        raise LdmError(
+            f"{path} has no record of how it was made; expected a PNG that `ldm generate` wrote, not edited since"
+        )
+    if len(text) > LONGEST_TEXT:
+        raise LdmError(f"{path}: its record has {len(text):,} characters; expected at most {LONGEST_TEXT:,}")
+    return text
 
 
 def differences(then: Record, now: Record) -> list[str]:

@@ -18,6 +18,8 @@ import re
 import warnings
 from collections.abc import Iterable
 
+from ldm.errors import some
+
 # Every repetition is bounded, so the search takes time proportional to the length of the text.
 _PASSAGE = re.compile(
     r"""
@@ -34,7 +36,6 @@ _PASSAGE = re.compile(
 _CAPITALS_BEFORE, _CAPITALS_AFTER = re.compile(r"(?<!\w)[A-Z]+\W+$"), re.compile(r"\W+[A-Z]+(?!\w)")
 # In brackets: when to switch, as a step or a fraction of the steps.
 _SWITCH = re.compile(r":\s?(?:[0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})\s?\]$")
-MAX_CHARS, MAX_SHOWN = 40, 5  # characters shown of a passage; passages shown
 
 
 def foreign_syntax(text: str) -> list[str]:
@@ -68,11 +69,8 @@ def warn_of_syntax(prompts: Iterable[str]) -> None:
     """Warn, once for all of these prompts, about syntax that is read as plain words."""
     found = list(dict.fromkeys(passage for prompt in prompts for passage in foreign_syntax(prompt)))
     if found:
-        shown = ", ".join(
-            word if len(word) <= MAX_CHARS else f"{word[:MAX_CHARS]}..." for word in found[:MAX_SHOWN]
-        )
-        more = f" and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
+        shown = some(found, most=5, longest=40)
         warnings.warn(
-            f"read as plain words: {shown}{more}. This is syntax of other programs and has no effect here",
+            f"read as plain words: {shown}. This is syntax of other programs and has no effect here",
             stacklevel=2,
         )

@@ -78,7 +78,10 @@ class Tokenizer:
                     f"merge {left!r} {right!r}: one of the two is neither a byte nor made by an earlier merge"
                 )
             vocab.setdefault(left + right, len(vocab))
-        self.vocab = vocab | {BOS: len(vocab), EOS: len(vocab) + 1}
+        self.bos = len(vocab)  # the id of the beginning-of-sequence token
+        self.eos = len(vocab) + 1  # the largest id: CLIP pools there (`ldm.text.encoder.pool`)
+        self.vocab = vocab | {BOS: self.bos, EOS: self.eos}
+        self.vocab_size = len(self.vocab)  # number of ids: rows of the text encoder's embedding table
         self._tokens = tuple(self.vocab)
         self._ranks = dict(zip(self.merges, range(len(self.merges))))
         self._cache: dict[str, tuple[int, ...]] = {BOS: (self.bos,), EOS: (self.eos,)}
@@ -92,16 +95,6 @@ class Tokenizer:
         return cls(read_clip_merges(), pad=pad, clean=clean)
 
     @property
-    def bos(self) -> int:
-        r"""Id of the beginning-of-sequence token."""
-        return self.vocab[BOS]
-
-    @property
-    def eos(self) -> int:
-        r"""Id of the end-of-sequence token, the largest id: CLIP pools there (`ldm.text.encoder.pool`)."""
-        return self.vocab[EOS]
-
-    @property
     def pad_id(self) -> int:
         r"""Id that fills a sequence up to `context_length`: eos, or 0 (which is also "!" inside a word)."""
         return self.padding(self.pad)
@@ -109,11 +102,6 @@ class Tokenizer:
     def padding(self, pad: Pad) -> int:
         r"""The id that another encoder, with the same vocabulary and this way to pad, would be given."""
         return self.eos if pad == "eos" else 0
-
-    @property
-    def vocab_size(self) -> int:
-        r"""Number of ids: rows of the text encoder's embedding table."""
-        return len(self.vocab)
 
     def words(self, text: str) -> list[str]:
         r"""The normalised words, which are encoded one by one: "A  Cat's" -> ["a", "cat", "'s"]."""

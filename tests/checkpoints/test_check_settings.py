@@ -3,9 +3,9 @@ r"""Every key of a JSON is followed, compared with the tensors, or named."""
 import pytest
 
 from ldm.checkpoints.check_settings import FOR_OTHERS, check_settings
-from ldm.checkpoints.notes import collect_notes
 from ldm.checkpoints.settings import settings_of
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES
 
 CONFIG = FAMILIES["sd2-v"]

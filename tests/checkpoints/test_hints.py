@@ -10,10 +10,10 @@ import torch
 from ldm.checkpoints.checkpoint import split
 from ldm.checkpoints.hints import from_modelspec, from_original
 from ldm.checkpoints.infer_config import configure
-from ldm.checkpoints.notes import collect_notes
 from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
 
 FILES = {name: single_file(FAMILIES[name], random_tensors(FAMILIES[name])) for name in ("sd1", "sd2-base")}

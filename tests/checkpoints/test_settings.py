@@ -11,11 +11,11 @@ import pytest
 from ldm.checkpoints.check_settings import FOR_OTHERS
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.infer_config import configure
-from ldm.checkpoints.notes import collect_notes
 from ldm.checkpoints.opening import CONFIG, TOKENIZER, open_checkpoint
 from ldm.checkpoints.tokenizer_io import with_tokenizer
 from ldm.checkpoints.write import convert, export
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 
 BASE = FAMILIES["sd2-v"]

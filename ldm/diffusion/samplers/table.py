@@ -66,14 +66,7 @@ class Sampler:
 ROWS = (
     Sampler("ddim", "DDIM", "no noise, few steps", "leading", clean_end=False),
     Sampler("ddpm", "DDPM", "the original: fresh noise at each step, many steps", "leading_from_0"),
-    Sampler(
-        "plms",
-        "PLMS",
-        "DDIM with multistep",
-        "leading",
-        clean_end=False,
-        min_default_steps=40,
-    ),
+    Sampler("plms", "PLMS", "DDIM with multistep", "leading", clean_end=False, min_default_steps=40),
     Sampler("euler", "Euler", "DDIM at evenly spaced levels, to the end", unit_start=False),
     Sampler("euler_ancestral", "Euler a", "Euler with fresh noise at each step", unit_start=False),
     Sampler("heun", "Heun", "second order, two evaluations per step", unit_start=False),

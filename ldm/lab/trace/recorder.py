@@ -18,7 +18,7 @@ upsample bilinearly (bicubic interpolation can become negative, which no weight 
 DAAM sums.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -39,15 +39,13 @@ from ldm.errors import LdmError
 from ldm.images.pixels import to_images
 from ldm.nn.attention import Attention
 from ldm.nn.hooks import add_hook
-from ldm.pipeline import LatentDiffusion
+from ldm.pipeline import LatentDiffusion, Progress
 from ldm.text.pretokenize import END_OF_WORD
 from ldm.text.tokenizer import Tokenizer
 from ldm.text.weighting import weighted_parts
 from ldm.unet.transformer import SpatialTransformer
 
 MAP_SIDE = 64  # the maximum size of maps: 50 steps of 77 maps take at most 63 MB per image
-
-Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
 
 @dataclass(frozen=True)

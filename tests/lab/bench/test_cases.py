@@ -7,7 +7,7 @@ import pytest
 
 import ldm
 from ldm.lab.bench import cases, work
-from ldm.lab.bench.work import matmul_flops, random_normal
+from ldm.lab.bench.stopwatch import matmul_flops, random_normal
 from tests.lab.bench import without
 from tests.lab.bench.conftest import SIZES
 from tests.lab.bench.ours import CASES
