@@ -71,7 +71,9 @@ CHAPTERS = (
         "Removing noise: the samplers",
         "check a step of each sampler by hand, and write a sampler of your own in one file",
         (
-            *under("diffusion.samplers", "ddpm ddim heun plms lms dpmpp_2m table"),
+            *under("diffusion.samplers", "ddpm ddim heun plms lms dpmpp_2m unipc"),
+            "diffusion.brownian",
+            *under("diffusion.samplers", "dpmpp_2m_sde dpmpp_sde lcm tcd table"),
             *under("diffusion", "sigmas spacing"),
         ),
         ("06_samplers",),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ldm.arguments import checked
 from ldm.config import Config
+from ldm.diffusion.brownian import with_paths
 from ldm.diffusion.conditioning import Conditioning, concatenate, count_images
 from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
@@ -206,9 +207,13 @@ class LatentDiffusion(nn.Module):
 
     @checked
     def noise_source(self, seeds: Sequence[int], size: tuple[int, int]) -> NoiseFn:
-        """A function that draws latent noise for images of `size` (width, height), one seed per image."""
+        """A function that draws latent noise for images of `size` (width, height), one seed per image.
+
+        Called with two levels, it returns the noise between them on each image's Brownian path (`brownian.py`).
+        """
         shape = latent_shape(size, self.config.vae.latent_channels, self.vae.factor)
-        return noise_source(seeds, shape, self.sampling_dtype, self.device)
+        fresh = noise_source(seeds, shape, self.sampling_dtype, self.device)
+        return with_paths(fresh, seeds, shape, self.sampling_dtype, self.device)
 
     @checked
     def levels(

@@ -307,6 +307,9 @@ def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(rand
     twice = {"heun": [0, 1, 1, 2, 2, 3, 3], "plms": [0, 1, 1, 2, 3]}.get(
         sampler.removesuffix("_karras"), range(4)
     )
+    if sampler.startswith("dpmpp_sde"):  # the times halfway are another matter
+        assert len(times) == 7
+        times = times[::2]
     assert times == pytest.approx([steps[i].level.t for i in twice])
 
 

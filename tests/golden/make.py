@@ -9,8 +9,10 @@ the inputs and outputs of its cases as arrays named "case/array", and under "mad
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import diffusers
@@ -25,8 +27,11 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
+    TCDScheduler,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
 from diffusers.schedulers import scheduling_lms_discrete
 from torch import Tensor, nn
@@ -299,6 +304,11 @@ def integral(f: Callable[[float], Tensor], start: Tensor, end: Tensor, **_: floa
 
 scheduling_lms_discrete.integrate = SimpleNamespace(quad=integral)  # so that scipy is not needed
 
+torchsde = ModuleType("torchsde")  # whose noise is replaced below, so that it is not needed
+torchsde.__spec__ = ModuleSpec("torchsde", None)
+sys.modules.setdefault("torchsde", torchsde)
+from diffusers.schedulers.scheduling_dpmsolver_sde import DPMSolverSDEScheduler  # noqa: E402
+
 SOLVERS = {
     "plms": lambda **options: PNDMScheduler(skip_prk_steps=True, steps_offset=1, **options),
     "euler": EulerDiscreteScheduler,
@@ -306,14 +316,25 @@ SOLVERS = {
     "heun": HeunDiscreteScheduler,
     "lms": scheduling_lms_discrete.LMSDiscreteScheduler,
     "dpmpp_2m": DPMSolverMultistepScheduler,
+    "dpmpp_2m_sde": partial(DPMSolverMultistepScheduler, algorithm_type="sde-dpmsolver++"),
+    "dpmpp_sde": DPMSolverSDEScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "lcm": LCMScheduler,
+    "tcd": TCDScheduler,
 }
+WITHOUT_KARRAS = ("plms", "euler_ancestral", "lcm", "tcd")
 
 
 @contextmanager
 def no_float32() -> Iterator[None]:
-    r"""Who asks for float32 is given float64: these schedulers cast to it, by name."""
-    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(np, "float32", np.float64):
-        yield
+    r"""Who asks for float32 is given float64: these schedulers cast to it, by name or by default."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(np, "float32", np.float64):
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def solve(
@@ -321,6 +342,7 @@ def solve(
     steps: int,
     model: Callable[[Tensor, Tensor], Tensor] = dummy_model,
     start: Tensor | None = None,
+    noise: Callable[[int], Tensor] = sampler_noise,
 ) -> Arrays:
     r"""All latents of a run, in the scheduler's own form, at the end of each whole step; and its times.
 
@@ -331,15 +353,17 @@ def solve(
         scheduler.final_alpha_cumprod = scheduler.final_alpha_cumprod.double()
     with no_float32():
         scheduler.set_timesteps(steps)
-    x, path = (sampler_noise(-1) if start is None else start) * scheduler.init_noise_sigma, []
+    x, path = (noise(-1) if start is None else start) * scheduler.init_noise_sigma, []
     drawn = f"{type(scheduler).__module__}.randn_tensor"
+    twice = isinstance(scheduler, (HeunDiscreteScheduler, DPMSolverSDEScheduler))
     for i, t in enumerate(scheduler.timesteps):
         out = model(scheduler.scale_model_input(x, t), t)
-        with no_float32(), mock.patch(drawn, lambda *_, i=i, **__: sampler_noise(i), create=True):
+        scheduler.noise_sampler = lambda *_, i=i: noise(i // 2)  # of DPM++ SDE, in place of torchsde's
+        with no_float32(), mock.patch(drawn, lambda *_, i=i, **__: noise(i), create=True):
             x = scheduler.step(out, t, x).prev_sample
         path.append(x)
     times = scheduler.timesteps
-    if isinstance(scheduler, HeunDiscreteScheduler):  # two calls a step, but for the last
+    if twice:  # two calls a step, but for the last
         path, times = [*path[1::2], path[-1]], times[::2]
     if isinstance(scheduler, PNDMScheduler):  # two calls for the first step
         path, times = path[1:], torch.cat([times[:1], times[2:]])
@@ -353,7 +377,7 @@ def make_solvers() -> Arrays:
     for name, build in SOLVERS.items():
         for kind in ("eps",) if name == "plms" else ("eps", "v"):
             for steps in (5, 20, 30):
-                for karras in (False, True) if name not in ("plms", "euler_ancestral") else (False,):
+                for karras in (False, True) if name not in WITHOUT_KARRAS else (False,):
                     options = {"use_karras_sigmas": True} if karras else {}
                     made = solve(build(prediction_type=PREDICTIONS[kind], **options, **common), steps)
                     key = f"{name}_karras" if karras else name

@@ -67,6 +67,8 @@ ROWS = (
     Sampler("ddim", "DDIM", "no noise, few steps", "leading", clean_end=False),
     Sampler("ddpm", "DDPM", "the original: fresh noise at each step, many steps", "leading_from_0"),
     Sampler("plms", "PLMS", "DDIM with multistep", "leading", clean_end=False, min_default_steps=40),
+    Sampler("lcm", "LCM", "for models distilled for it, 2 to 8 steps", "lcm"),
+    Sampler("tcd", "TCD", "for models distilled for it, 1 to 8 steps", "lcm", clean_end=False),
     Sampler("euler", "Euler", "DDIM at evenly spaced levels, to the end", unit_start=False),
     Sampler("euler_ancestral", "Euler a", "Euler with fresh noise at each step", unit_start=False),
     Sampler("heun", "Heun", "second order, two evaluations per step", unit_start=False),
@@ -75,6 +77,21 @@ ROWS = (
         "dpmpp_2m",
         "DPM++ 2M",
         "second order, multistep: good in 15 to 25 steps",
+        "linspace_without_0",
+        round_timesteps=True,
+    ),
+    Sampler(
+        "dpmpp_2m_sde",
+        "DPM++ 2M SDE",
+        "the same with noise",
+        "linspace_without_0",
+        round_timesteps=True,
+    ),
+    Sampler("dpmpp_sde", "DPM++ SDE", "with noise, two evaluations per step", unit_start=False),
+    Sampler(
+        "unipc",
+        "UniPC",
+        "predictor and corrector, third order: good in 10 steps",
         "linspace_without_0",
         round_timesteps=True,
     ),
@@ -109,6 +126,9 @@ def with_spacing(row: Sampler, spacing: str) -> Sampler:
 KARRAS = tuple(with_spacing(row, "karras") for row in ROWS if row.spacing.startswith("linspace"))
 SAMPLERS = {row.name: row for row in (*ROWS, *KARRAS)}
 ALIASES = {row.label.lower(): row.name for row in SAMPLERS.values() if row.label.lower() != row.name}
+# ComfyUI's other names. Its "uni_pc" is of order 3, with another B(h); "_gpu" only says where the noise is drawn.
+ALIASES |= {"uni_pc": "unipc", "uni_pc_bh2": "unipc"}
+ALIASES |= {f"{name}_gpu": name for name in ("dpmpp_2m_sde", "dpmpp_sde")}
 SPACING_ALIASES = {label.lower(): name for name, label in SPACING_LABELS.items()} | {"normal": "linspace"}
 
 
