@@ -16,7 +16,8 @@ from ldm.lab.evaluate.judge import find_judge, read_judge
 
 DONE = Path("outputs/samplers.json")
 PROMPTS, STEPS = 32, (20, 30, 40, 50)
-NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]  # LCM and TCD want models distilled for them
+# LCM and TCD want models that are distilled for them.
+NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
 PAGE = """\
 # How many steps each sampler needs
 
