@@ -154,6 +154,11 @@ APPENDICES = (
         under("lab.trace", "recorder film heat latents report summary shapes page explore"),
     ),
     Chapter(
+        "In a web page",
+        "run the model in a browser, without Python and without a server",
+        under("lab.playground", "graphs weights runtime build"),
+    ),
+    Chapter(
         "A captioned world",
         "draw labelled images without end, and describe them in English and French",
         under(

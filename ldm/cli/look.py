@@ -1,4 +1,4 @@
-"""`ldm info`, `ldm explore` and `ldm shapes`: how an image was made, and what happens inside the model."""
+"""`ldm info`, `explore`, `shapes`, `playground`: how an image was made, and what happens inside the model."""
 
 from __future__ import annotations
 
@@ -116,3 +116,25 @@ def shapes(options: argparse.Namespace) -> None:
     print(shapes_table(model), end="")
     if options.svg is not None:
         write_text(options.svg, shapes_svg(model))
+
+
+def playground_options(commands: Commands) -> None:
+    about = (
+        "Write a folder with a web page in which the model runs: type a prompt, and see it become an image."
+    )
+    p = add_command(commands, "playground", playground, "write a web page that runs the model", about)
+    add_model(p)
+    help_ = "the package that `npm pack onnxruntime-web@1.30.0` fetches"
+    p.add_argument("--runtime", type=Path, required=True, metavar="TGZ", help=help_)
+    out = Path("playground")
+    p.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=f"the folder to write ({out})")
+
+
+def playground(options: argparse.Namespace) -> None:
+    check_folder(options.out.parent, options.out)
+
+    from ldm.lab.playground.build import write_playground
+    from ldm.lab.playground.runtime import read_runtime
+
+    write_playground(options.model, read_runtime(options.runtime), options.out)
+    print_path(options.out / "index.html")

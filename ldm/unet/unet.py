@@ -163,7 +163,7 @@ class UNet(nn.Module):
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
-        time_emb = self.time_embedding(t.expand(len(x_t)))
+        time_emb = self.time_embedding(t.expand(x_t.shape[0]))
         if self.added_embedding is not None:
             time_emb = time_emb + self.added_embedding(pooled, micro)
         h = self.conv_in(x_t)

@@ -78,7 +78,7 @@ import sys
 from ldm.cli import main
 from ldm.cli.program import COMMANDS
 names = [add.__name__.removesuffix("_options") for add in COMMANDS]
-assert names[:2] == ["generate", "info"] and len(names) == 14
+assert names[:2] == ["generate", "info"] and len(names) == 15
 for arguments in [[], *([name] for name in names)]:
     try:
         main([*arguments, "--help"])
