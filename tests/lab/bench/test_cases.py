@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 import ldm
-from ldm.lab.bench import cases, work
+from ldm.lab.bench import cases, stopwatch
 from ldm.lab.bench.stopwatch import matmul_flops, random_normal
 from tests.lab.bench import without
 from tests.lab.bench.conftest import SIZES
@@ -25,7 +25,7 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 @pytest.mark.parametrize("case", sorted(CASES.keys() - COMPILED - {"generate", "throughput"}))
 def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
-    monkeypatch.setattr(work, "matmul_flops", partial(matmul_flops, side=64))
+    monkeypatch.setattr(stopwatch, "matmul_flops", partial(matmul_flops, side=64))
     found = CASES[case](folder, SIZES)
     assert all(math.isfinite(number) and number >= 0 for number in found.values())
     # A small picture takes hardly any memory, and one small tile has no seams.
