@@ -98,6 +98,7 @@ class LatentDiffusion(nn.Module):
         keep_pixels: bool = False,
         weighting: bool = True,
         long_prompt: str = "truncate",
+        clip_skip: int = 1,
         empty_negative: EmptyNegative | None = None,
         micro: MicroConditioning | None = None,
         negative_micro: MicroConditioning | None = None,
@@ -128,11 +129,13 @@ class LatentDiffusion(nn.Module):
         `keep_pixels` the original pixels. An inpainting model needs both `init` and `mask`.
 
         With `weighting`, brackets say how much a word counts: `(word:1.3)`. A prompt that is too long is truncated, or
-        with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). An empty negative prompt is "encoded" like any
-        other, or becomes "zero", as `empty_negative` says (default: the model's own way). `micro` is what Stable
-        Diffusion XL is told about sizes and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default
-        the same, goes with the negative prompt. With `tile`, the VAE works in overlapping tiles, which saves memory for
-        large images (`ldm/vae/tiles.py`).
+        with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). With a `clip_skip` above 1, the context is
+        taken from an earlier layer of the text encoder, for the negative prompt too; counted as in A1111, so 2 is
+        diffusers' 1 (`TextEncoder.encode`). An empty negative prompt is "encoded" like any other, or becomes "zero", as
+        `empty_negative` says (default: the model's own way). `micro` is what Stable Diffusion XL is told about sizes
+        and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default the same, goes with the negative
+        prompt. With `tile`, the VAE works in overlapping tiles, which saves memory for large images
+        (`ldm/vae/tiles.py`).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
@@ -156,7 +159,7 @@ class LatentDiffusion(nn.Module):
 
         # 1. Text becomes vectors, which the U-Net reads (and with them what else it reads: see `Conditioning`).
         pairs = encode_pairs(
-            self.encode_text, self.tokenizer, prompt, negative, count, weighting, long_prompt
+            self.encode_text, self.tokenizer, prompt, negative, count, weighting, long_prompt, clip_skip
         )
         if (empty_negative or defaults.empty_negative) == "zero":
             pairs = zero_empty(pairs, negative)
@@ -184,7 +187,11 @@ class LatentDiffusion(nn.Module):
 
     @checked
     def encode_text(
-        self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
+        self,
+        prompts: Sequence[str],
+        weighting: bool = True,
+        long_prompt: str = "truncate",
+        clip_skip: int = 1,
     ) -> Conditioning:
         """Encode prompts into what the U-Net reads: contexts, padded to the same length (and pooled vectors, if any).
 
@@ -192,8 +199,8 @@ class LatentDiffusion(nn.Module):
         avoid that, encode each prompt alone, as `generate` does.
         """
 
-        encode = partial(encode_jointly, self.encoders(), self.tokenizer, prompts, weighting, long_prompt)
-        context, pooled = finite(encode, self, "in the text's context")
+        encode = partial(encode_jointly, self.encoders(), self.tokenizer, prompts, weighting)
+        context, pooled = finite(lambda: encode(long_prompt, clip_skip), self, "in the text's context")
         return Conditioning(context, pooled=pooled)
 
     def encoders(self) -> list[tuple[TextEncoder, int]]:

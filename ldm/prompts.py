@@ -12,7 +12,7 @@ from ldm.text.tokenizer import Tokenizer
 
 Prompt = str | Sequence[str] | Conditioning
 Group = tuple[Sequence[int], Conditioning, Conditioning]  # images of a batch, prompts, negative prompts
-EncodeText = Callable[[Sequence[str], bool, str], Conditioning]  # `LatentDiffusion.encode_text`
+EncodeText = Callable[[Sequence[str], bool, str, int], Conditioning]  # `LatentDiffusion.encode_text`
 
 
 def encode_pairs(
@@ -23,15 +23,22 @@ def encode_pairs(
     count: int,
     weighting: bool,
     long_prompt: str,
+    clip_skip: int = 1,
 ) -> list[Group]:
     """Encode the prompts and negative prompts of `count` images, grouped by context length.
 
-    A group comes with the indices of its images. Only `long_prompt="chunk"` makes more than one.
+    A group comes with the indices of its images. Only `long_prompt="chunk"` makes more than one. `clip_skip` holds for
+    the negative prompts too, unlike in diffusers. Raises `LdmError` for one that would skip nothing in encoded prompts.
     """
     texts, negatives = ([one] if isinstance(one, str) else one for one in (prompt, negative))
     if isinstance(texts, Conditioning) or isinstance(negatives, Conditioning):
+        if clip_skip != 1:
+            raise LdmError(
+                f"a clip_skip of {clip_skip} with prompts that are encoded already; give it to `encode_text`, for the "
+                "negative prompt too"
+            )
         cond, uncond = (
-            one if isinstance(one, Conditioning) else encode_text(one, weighting, long_prompt)
+            one if isinstance(one, Conditioning) else encode_text(one, weighting, long_prompt, clip_skip)
             for one in (texts, negatives)
         )
         return [(range(count), cond, uncond)]
@@ -40,7 +47,7 @@ def encode_pairs(
         here, negatives_here = (
             [each[i] for i in images] if len(each) > 1 else each for each in (texts, negatives)
         )
-        both = encode_text([*here, *negatives_here], weighting, long_prompt)
+        both = encode_text([*here, *negatives_here], weighting, long_prompt, clip_skip)
         groups.append((images, both[: len(here)], both[len(here) :]))
     return groups
 

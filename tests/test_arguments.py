@@ -118,6 +118,7 @@ def test_a_value_is_shown_short():
         ("keep_pixels", "yes"),
         ("weighting", None),
         ("long_prompt", True),
+        ("clip_skip", "2"),
         ("tile", 1),
         ("eta", "1"),
         ("spacing", 3),

@@ -106,6 +106,19 @@ def test_text_may_come_encoded(model):
     torch.testing.assert_close(two, latent(model, ["red dog", "red"]), rtol=0, atol=1e-12)
 
 
+def test_clip_skip_holds_for_the_prompt_and_the_negative_prompt(randomise):
+    config = replace(CONFIG, text=replace(CONFIG.text, layers=2))
+    model = randomise(LatentDiffusion(config, TOKENIZER)).requires_grad_(False).double()
+    cond, uncond = (model.encode_text([text], clip_skip=2) for text in ("red dog", "dog"))
+    skipped = latent(model, clip_skip=2)
+    torch.testing.assert_close(skipped, latent(model, cond, uncond), rtol=0, atol=1e-12)
+    for halfway in ((cond, model.encode_text(["dog"])), (model.encode_text(["red dog"]), uncond)):
+        assert not torch.allclose(skipped, latent(model, *halfway))
+    for given in ((cond, "dog"), ("red dog", uncond)):
+        with pytest.raises(LdmError, match="a clip_skip of 2 with prompts that are encoded already"):
+            latent(model, *given, clip_skip=2)
+
+
 def test_a_conditioning_of_two_is_cut_and_joined(draw):
     whole = Conditioning(draw(2, 3, 4), draw(1, 5, 2, 2), lambda x_t, level, context: [])
     joined = concatenate(whole[:1], whole[1:])

@@ -23,7 +23,7 @@ from ldm.files.leftovers import sweep_folder
 # --compile may repeat what the image records: large values are not computed unasked.)
 RECORDED = (
     "prompt", "negative", "sampler", "spacing", "guidance", "seed", "strength", "keep_pixels",
-    "dtype", "no_weighting", "weights", "prediction", "tile"
+    "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile"
 )  # fmt: skip
 
 
@@ -39,6 +39,8 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--no-weighting", action="store_true", default=None, help=brackets)
     long = "cut off what does not fit (the default), or read the prompt in chunks"
     p.add_argument("--long-prompt", choices=("truncate", "chunk"), help=long)
+    skip = "take the context from the N-th last layer of the text encoder, as in A1111 (default: 1, the model's own)"
+    p.add_argument("--clip-skip", type=int, metavar="N", help=skip)
     add_model(p, default=None)
     add_sampling(p)
     size = "in pixels, e.g. 192x128 (default: the model's)"

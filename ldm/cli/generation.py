@@ -33,7 +33,7 @@ PATTERNS = {
     "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
 }  # fmt: skip
 # To `generate`, as recorded.
-PASSED_ON = ("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt")
+PASSED_ON = ("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip")
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 

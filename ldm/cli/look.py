@@ -40,6 +40,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "brackets", "read as text (--no-weighting)"
     if record.long_prompt != "truncate":
         yield "long prompt", f"read in chunks (--long-prompt {record.long_prompt})"
+    if record.clip_skip != 1:
+        yield "clip skip", str(record.clip_skip)
     yield "seed", str(record.seed)
     spacing = "" if record.spacing is None else f", {record.spacing}"
     yield "sampler", f"{record.sampler}{spacing}, {record.steps} steps, guidance {record.guidance}"

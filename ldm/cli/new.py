@@ -138,6 +138,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, prompt: str, s
         config=options.config and hashed(options.config),
         weights=options.weights,
         prediction=options.prediction or predicted,
+        clip_skip=1 if options.clip_skip is None else options.clip_skip,
         spacing=options.spacing and find_spacing(options.spacing),
         **surroundings(model, name, options.vae),
     )

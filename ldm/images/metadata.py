@@ -91,6 +91,7 @@ class Record:
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was compiled, which rounds differently
     spacing: str | None = None  # in place of the sampler's own
+    clip_skip: int = 1  # the context is from the text encoder's last layer (2: the one before)
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
@@ -114,6 +115,7 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
         "VAE hash": _short_hash(record.vae_files),
         "VAE": None if record.vae is None else Path(record.vae).name,
         "Denoising strength": record.strength,
+        "Clip skip": record.clip_skip if record.clip_skip != 1 else None,
     }
     last = ", ".join(
         f"{name}: {_quoted(value)}" for name, value in settings.items() if value not in (None, "")

@@ -34,21 +34,35 @@ class TextEncoder(nn.Module):
         pooled = config.pooled_width
         self.projection = None if pooled is None else nn.Linear(config.width, pooled, bias=False)
 
-    def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+    def forward(self, ids: Int[Tensor, "b n"], clip_skip: int = 1) -> Float[Tensor, "b n d"]:
         """`ids` in [0, vocab_size), at most context_length of them. Returns the context.
 
         The layers are causal: the state at position i depends only on tokens 0 to i.
-        Raises `LdmError` for a sequence longer than the model has positions for.
+        Raises `LdmError` for a sequence longer than the model has positions for, and for a `clip_skip` that leaves no
+        layer (see `encode`).
         """
-        return self.encode(ids)[0]
+        return self.encode(ids, clip_skip)[0]
 
-    def encode(self, ids: Int[Tensor, "b n"]) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b p"] | None]:
-        """The context, and the pooled vector if this encoder has a projection for it."""
-        x = before = self.embed(ids)
+    def encode(
+        self, ids: Int[Tensor, "b n"], clip_skip: int = 1
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b p"] | None]:
+        """The context, and the pooled vector if this encoder has a projection for it.
+
+        With `clip_skip` 2, the context is taken one layer earlier than the model's own, with 3 two layers, and so on;
+        the final norm is applied to it as usual, and the pooled vector stays that of the last layer. Models that were
+        trained that way say so on their cards (NovelAI's, of 2022, began it). The number is A1111's; diffusers counts
+        one less.
+        """
+        states = [self.embed(ids)]
         for layer in self.layers:
-            before, x = x, layer(x, causal=True)
-        context = before if self.output == "hidden" else self.norm_out(x)
-        pooled = None if self.projection is None else self.projection(pool(self.norm_out(x), ids))
+            states.append(layer(states[-1], causal=True))
+        last = len(self.layers) - (self.output == "hidden")  # the model's own layer
+        if not 1 <= clip_skip <= max(last, 1):
+            raise LdmError(f"a clip_skip of {clip_skip}; expected 1 (no layer is skipped) to {last}")
+        context = states[last + 1 - clip_skip]
+        if self.output != "hidden":
+            context = self.norm_out(context)
+        pooled = None if self.projection is None else self.projection(pool(self.norm_out(states[-1]), ids))
         return context, pooled
 
     def embed(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:

@@ -30,12 +30,13 @@ def encode_jointly(
     prompts: Sequence[str],
     weighting: bool = True,
     long_prompt: str = "truncate",
+    clip_skip: int = 1,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b p"] | None]:
     r"""The contexts of the prompts, joined over the encoders, and the last encoder's pooled vectors, if it makes any.
 
-    Each encoder comes with the id of the token that pads its prompts. The other arguments, and the errors, are those of
-    `ldm.text.prompt.chunks_of`.
+    Each encoder comes with the id of the token that pads its prompts. `clip_skip` applies to all of them
+    (`TextEncoder.encode`). The other arguments, and the errors, are those of `ldm.text.prompt.chunks_of`.
     """
     chunks = chunks_of(tokenizer, prompts, weighting, long_prompt)
-    encoded = [encode_chunks(encoder, chunks, pad_id) for encoder, pad_id in encoders]
+    encoded = [encode_chunks(encoder, chunks, pad_id, clip_skip) for encoder, pad_id in encoders]
     return torch.cat([context for context, _ in encoded], dim=-1), encoded[-1][1]

@@ -50,6 +50,7 @@ def encode_prompts(
     prompts: Sequence[str],
     weighting: bool = True,
     long_prompt: str = "truncate",
+    clip_skip: int = 1,
 ) -> Float[Tensor, "b n d"]:
     r"""The contexts of a batch of prompts, padded with empty chunks to the longest (see `group_by_length`).
 
@@ -57,7 +58,7 @@ def encode_prompts(
     `encoder(tokenizer(prompts))`, bit for bit.
     """
     chunks = chunks_of(tokenizer, prompts, weighting, long_prompt)
-    return encode_chunks(encoder, chunks, tokenizer.pad_id)[0]
+    return encode_chunks(encoder, chunks, tokenizer.pad_id, clip_skip)[0]
 
 
 def chunks_of(
@@ -83,16 +84,17 @@ def chunks_of(
 
 
 def encode_chunks(
-    encoder: TextEncoder, chunks: Chunks, pad_id: int
+    encoder: TextEncoder, chunks: Chunks, pad_id: int, clip_skip: int = 1
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b p"] | None]:
     r"""The contexts of the prompts, and their pooled vectors if the encoder makes any.
 
-    The pooled vector is that of a prompt's first chunk, and weights do not change it, as in A1111.
+    The pooled vector is that of a prompt's first chunk, and weights do not change it, as in A1111. `clip_skip` is that
+    of `TextEncoder.encode`.
     """
     rows = [row + [(pad_id, 1.0)] * (chunks.length - len(row)) for row in chunks.rows]
     device, shape = encoder.token_embedding.weight.device, (len(rows), chunks.length)
     ids = torch.tensor([[id_ for id_, _ in row] for row in rows], dtype=torch.int64, device=device)
-    states, pooled = encoder.encode(ids.reshape(shape))
+    states, pooled = encoder.encode(ids.reshape(shape), clip_skip)
     if any(weight != 1 for row in rows for _, weight in row):
         dtype = torch.promote_types(states.dtype, torch.float32)
         weights = torch.tensor([[weight for _, weight in row] for row in rows], dtype=dtype, device=device)

@@ -106,20 +106,21 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         "--tile",
         "--no-weighting",
         "--long-prompt=chunk",
+        "--clip-skip=2",
     ]
     assert run(capsys, "generate", "a dog", "--model", model, *given)[0] == 0
     assert seen.pop("progress") is progress_bar
     assert seen == {
         "prompt": "a dog", "negative": "cat", "sampler": "ddpm", "spacing": "trailing",
         "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2, "size": (8, 16), "tile": True,
-        "weighting": False, "long_prompt": "chunk",
+        "weighting": False, "long_prompt": "chunk", "clip_skip": 2,
     }  # fmt: skip
     run(capsys, "generate", "a dog", "--model", model, "--seed", 0)
     del seen["progress"]
     assert seen == {  # the model's own defaults (tests/small.py)
         "prompt": "a dog", "negative": "", "sampler": "ddim", "spacing": None,
         "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16), "tile": False,
-        "weighting": True, "long_prompt": "truncate",
+        "weighting": True, "long_prompt": "truncate", "clip_skip": 1,
     }  # fmt: skip
 
 

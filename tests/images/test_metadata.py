@@ -119,6 +119,7 @@ def test_parameters_are_written_as_other_programs_read_them():
         "Steps: 30, Sampler: DPM++ 2M Karras, CFG scale: 7.25, Seed: 42, Size: 128x64, "
         'Model: "my, own: model", Denoising strength: 0.6'
     )
+    assert parameters(replace(RECORD, clip_skip=2), "DDIM").endswith("Model: tiny, Clip skip: 2")
     spaced = parameters(replace(RECORD, spacing="sgm_uniform"), "Euler", "SGM Uniform")
     assert "Sampler: Euler, Schedule type: SGM Uniform, CFG scale: 3," in spaced
 
