@@ -42,8 +42,8 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
         **_each("center_input_sample dual_cross_attention only_cross_attention resnet_skip_time_act", False),
         **_each("class_embeddings_concat", False),
         **_each("time_embedding_dim time_embedding_act_fn timestep_post_act time_cond_proj_dim", None),
-        **_each("cross_attention_norm addition_embed_type class_embed_type num_class_embeds encoder_hid_dim", None),
-        **_each("encoder_hid_dim_type projection_class_embeddings_input_dim", None),
+        **_each("cross_attention_norm class_embed_type num_class_embeds encoder_hid_dim", None),
+        **_each("encoder_hid_dim_type", None),
         **_each("reverse_transformer_layers_per_block", None),
     },
     "vae": {
@@ -62,7 +62,7 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
 # What `settings_of` writes of these is written for the others alone.
 FOR_OTHERS: dict[str, set[str]] = {
     "": {"requires_safety_checker", "safety_checker", "feature_extractor", "image_encoder"},
-    "unet": {"dropout", "upcast_attention", "addition_time_embed_dim", "addition_embed_type_num_heads"},
+    "unet": {"dropout", "upcast_attention", "addition_embed_type_num_heads"},
     "vae": {"sample_size", "force_upcast"},
     "text_encoder": {
         "projection_dim", "bos_token_id", "eos_token_id", "pad_token_id", "attention_dropout", "dropout", "dtype",
@@ -79,6 +79,9 @@ TAKEN = {
     "vae": set(),
     "text_encoder": {"num_hidden_layers"},
 }
+SWITCHES["text_encoder_2"] = SWITCHES["text_encoder"]
+FOR_OTHERS["text_encoder_2"] = FOR_OTHERS["text_encoder"]
+TAKEN["text_encoder_2"] = TAKEN["text_encoder"]
 for _part, _names in SAME.values():
     TAKEN[_part].update(_names.values())
 
@@ -178,7 +181,8 @@ def _note_sampling(config: Config, scheduler: Mapping[str, Any]) -> None:
         spacing = "trailing"
     elif re.match("Euler|Heun|LMS|KDPM|DPMSolver|UniPC|DEIS", str(scheduler.get("_class_name"))):
         spacing = "linspace"
-    if scheduler.get("timestep_spacing") not in (None, spacing):
+    said = scheduler.get("timestep_spacing")
+    if said not in (None, spacing) and not config.defaults.sampler.endswith(f"_{said}"):
         has.append("timestep_spacing")
     if has:
         others = ", ".join(f"{key} = {scheduler[key]!r}" for key in has)

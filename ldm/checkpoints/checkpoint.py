@@ -5,6 +5,7 @@ One file of Stable Diffusion holds everything that training held. Prefixes tell 
     model.diffusion_model.*     the U-Net
     first_stage_model.*         the VAE
     cond_stage_model.*          the text encoder
+    conditioner.embedders.*     the text encoders of Stable Diffusion XL (its refiner has one, base two)
     model_ema.*                 the U-Net again, averaged over training (EMA), without dots in its names
     betas, alphas_cumprod, ...  everything else: see `ldm.checkpoints.foreign`
 
@@ -28,7 +29,7 @@ PREFIXES = {
     "first_stage_model.": "vae",
     "cond_stage_model.transformer.": "text",
     "cond_stage_model.model.": "text",
-    "conditioner.embedders.0.transformer.": "text",  # SDXL, which has two text encoders
+    "conditioner.embedders.0.transformer.": "text",
     "conditioner.embedders.0.model.": "text",
     "conditioner.embedders.1.model.": "text_2",
     "model_ema.": "ema",

@@ -7,6 +7,8 @@ r"""A diffusers folder: a subfolder for each network, with its weights and a JSO
     scheduler/      scheduler_config.json
     tokenizer/      vocab.json, merges.txt, ...
 
+Stable Diffusion XL also has text_encoder_2/ and tokenizer_2/, and its refiner has these alone.
+
 A file may have *variants* beside it or instead of it: `diffusion_pytorch_model.fp16.safetensors`, in half precision, or
 `.non_ema`, the live weights. A large file may be cut into shards, `model-00001-of-00002.safetensors`, with an index
 that says which tensor is in which.
@@ -60,6 +62,8 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
         if what := foreign_class(settings):
             raise LdmError(f"{folder} is {what}; expected a checkpoint of Stable Diffusion") from error
         raise
+    if "text_2" in parts and "text" not in parts:  # the refiner's only one
+        parts["text"], settings[FOLDERS["text"]] = parts.pop("text_2"), settings.pop(FOLDERS["text_2"])
     unet = folder / FOLDERS["unet"]  # live weights beside others: those are then their average
     both = unet.is_dir() and any(".non_ema." in file.name for file in unet.iterdir())
     if weights == "ema" and not both:

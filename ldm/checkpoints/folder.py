@@ -3,6 +3,7 @@ r"""This project's own layout of a model: a folder with one file for each part.
     config.json              every size (`ldm/config.py`)
     tokenizer/               merges and vocabulary, also readable by transformers' CLIPTokenizer
     text.safetensors         the text encoder
+    text_2.safetensors       the second one, in Stable Diffusion XL
     clip.safetensors         the rest of CLIP: image encoder, projections, temperature (not needed to generate)
     vae.safetensors
     unet.safetensors

@@ -23,8 +23,8 @@ _HARMLESS = re.compile(
             r"posterior_(variance|log_variance_clipped|mean_coef[12])|lvlb_weights|logvar",
             r"(model|denoiser)\.(log_)?sigmas",
             r"global_step|epoch|model_ema\.(decay|num_updates)|.*\.num_batches_tracked",
-            r"(loss|embedding_manager)\..*|edm_.*|first_stage_model\.(loss|model_ema)\..*",
-            r"cond_stage_model\.(logit_scale|text_projection(\.weight)?)",
+            r"(loss|embedding_manager)\..*|first_stage_model\.(loss|model_ema)\..*",
+            r"(cond_stage_model|conditioner\.embedders\.\d)\.(logit_scale|text_projection(\.weight)?)",
             r"cond_stage_model\.(transformer\.vis(ion_model|ual_projection)|model\.visual)\b.*",
         )
     )
@@ -39,6 +39,7 @@ _ALTERING = {
     r"\.(qweight|qzeros|scales|g_idx|SCB|absmax|quant_map|nested_absmax|nested_quant_map|quant_state\..*)$":
         "quantised weights",
     _LORA: "a LoRA that is not merged into the weights",
+    r"^edm_(mean|std|vpred\.)": "a noise schedule of its own kind (EDM)",
     r"(^|\.)cond_proj\.": "a U-Net that takes the guidance scale as an input (LCM)",
     r"(^|\.)to_[kv]_ip\.": "an IP-Adapter that is part of the U-Net",
 }  # fmt: skip

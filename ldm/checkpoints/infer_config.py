@@ -10,7 +10,7 @@ from ldm.checkpoints.hints import IMPLIED, collect_hints, prediction_in_name
 from ldm.checkpoints.infer_sizes import sized_config, text_config, vae_config, whole_folder
 from ldm.checkpoints.opening import CONFIG, OWN_PARTS, all_names
 from ldm.checkpoints.settings import PREDICTIONS, with_settings
-from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
+from ldm.config import OPENCLIP_BIGG_TEXT, SD1, SD2_BASE, Config, TextConfig, VAEConfig
 from ldm.errors import LdmError, shown, some
 from ldm.notes import log
 
@@ -34,9 +34,11 @@ def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: 
             "nothing; with prediction 'eps' the plain schedule is used instead"
         )
         config = replace(config, noise=replace(config.noise, zero_snr=False))
-    if config.text.width != config.unet.context_width:
+    widths = [text.width for text in (config.text, config.text_2) if text is not None]
+    if sum(widths) != config.unet.context_width:
+        each = " and ".join(map(str, widths))
         raise LdmError(
-            f"{checkpoint.path}: its text encoder is {config.text.width} wide, but its U-Net reads a context of width "
+            f"{checkpoint.path}: its text encoder is {each} wide, but its U-Net reads a context of width "
             f"{config.unet.context_width}; they belong to different models"
         )
     if config.vae.latent_channels != config.unet.out_channels:
@@ -54,18 +56,21 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
     found = family(checkpoint)
     if found not in SUPPORTED:
         name = NAMES.get(found or "", found)
-        raise LdmError(f"{checkpoint.path} is {name}, which is not supported yet; expected version 1 or 2")
-    if "text_2" in checkpoint.parts:
+        raise LdmError(
+            f"{checkpoint.path} is {name}, which is not supported yet; expected version 1, 2 or XL"
+        )
+    if "text_2" in checkpoint.parts and not found.startswith("sdxl"):
         log.warning(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
     settings, sources = collect_hints(checkpoint)
     said = settings.get("scheduler", {}).get("prediction_type")
-    if prediction is None and said is not None and found.startswith("sd2"):
+    notable = found.startswith("sd2") or (found.startswith("sdxl") and said == "v_prediction")
+    if prediction is None and said is not None and notable:
         _note_prediction(checkpoint, said, f"{sources['scheduler', 'prediction_type']} says so")
     if found == "sd2":
         predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
         found = "sd2-v" if predicts_v else "sd2-base"
     config = with_settings(sized_config(found, checkpoint.parts, _layers_given(settings)), settings)
-    check_settings(config, settings, found.startswith("sd2"), sources)
+    check_settings(config, settings, not found.startswith("sd1"), sources)
     return config
 
 
@@ -146,7 +151,8 @@ def _lone_text(checkpoint: Checkpoint, part: Part) -> TextConfig:
     Others are taken by their names: OpenCLIP's, or transformers', which both versions have.
     """
     width = text_config(part, "sd1").width
-    version = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2"}.get(width)
+    known = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2", OPENCLIP_BIGG_TEXT.width: "sdxl_2"}
+    version = known.get(width)
     if version is None:
         version = "sd2" if part.layout == "compvis" else "sd1"
         log.warning(

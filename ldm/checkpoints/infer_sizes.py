@@ -11,11 +11,13 @@ from pathlib import Path
 from ldm.checkpoints.checkpoint import PART_NAMES, Part
 from ldm.checkpoints.detect import Shapes, dimension
 from ldm.config import (
+    OPENCLIP_BIGG_TEXT,
+    PRESETS,
     SD1,
     SD2_BASE,
+    SDXL,
+    AddedConfig,
     Config,
-    Defaults,
-    NoiseConfig,
     TextConfig,
     UNetConfig,
     UNetLevel,
@@ -24,7 +26,7 @@ from ldm.config import (
 from ldm.errors import LdmError
 from ldm.notes import log
 
-HEAD_WIDTH = 64  # of every head of Stable Diffusion 2, and of both text encoders
+HEAD_WIDTH = 64  # of every head of Stable Diffusion 2 and XL, and of all text encoders
 
 
 def indices(name: str, shapes: Shapes, start: int = 0, step: int = 1) -> list[int]:
@@ -32,8 +34,12 @@ def indices(name: str, shapes: Shapes, start: int = 0, step: int = 1) -> list[in
     return list(takewhile(lambda i: name.format(i) in shapes, count(start, step)))
 
 
+# What shapes do not tell of a text encoder. (Stable Diffusion XL has two; its refiner, the second alone.)
+TEXTS = {"sd1": SD1.text, "sd2": SD2_BASE.text, "sdxl": SDXL.text, "sdxl_2": OPENCLIP_BIGG_TEXT}
+
+
 def unet_config(part: Part, version: str) -> UNetConfig:
-    """`version`: "sd1" has eight heads at every level, "sd2" heads of width 64. Raises `LdmError`.
+    """`version`: "sd1" has eight heads at every level, others have heads of width 64. Raises `LdmError`.
 
     Read off the first block of each level. Whether the others are like it is seen when all tensors are compared.
     """
@@ -61,6 +67,19 @@ def unet_config(part: Part, version: str) -> UNetConfig:
         res_per_level=per_level,
         mid_depth=_depth("middle_block.1" if compvis else "mid_block.attentions.0", shapes),
     )
+
+
+def added_config(part: Part, pooled_width: int, numbers: int) -> AddedConfig:
+    """What the U-Net of Stable Diffusion XL adds to its time embedding. Raises `LdmError`."""
+    name = "label_emb.0.0.weight" if part.layout == "compvis" else "add_embedding.linear_1.weight"
+    width = dimension(part.shapes, name, 1)
+    sinusoids, rest = divmod(width - pooled_width, numbers)
+    if sinusoids < 2 or sinusoids % 2 or rest:
+        raise LdmError(
+            f"{part.source}: its U-Net adds {width} values to the time embedding; expected a pooled text of "
+            f"{pooled_width} and {numbers} numbers, each as sinusoids; do its text encoders belong to it?"
+        )
+    return AddedConfig(pooled_width, numbers, sinusoids)
 
 
 def _heads(width: int, version: str, source: Path) -> int:
@@ -98,7 +117,7 @@ def vae_config(part: Part) -> VAEConfig:
 
 
 def text_config(part: Part, version: str, layers_given: bool = False) -> TextConfig:
-    """Version 2 reads the state before the last layer; a file may have that layer, or may have left it off.
+    """`version` is a key of `TEXTS`. Version 2 does not read the last layer, which a file may have or have left off.
 
     `layers_given`: JSON says how many layers the file has, all of which are read, as by transformers.
     """
@@ -109,15 +128,19 @@ def text_config(part: Part, version: str, layers_given: bool = False) -> TextCon
     else:
         tokens, positions = "embeddings.token_embedding.weight", "embeddings.position_embedding.weight"
         layers = len(indices("encoder.layers.{}.layer_norm1.weight", shapes))
-    family = SD1.text if version == "sd1" else SD2_BASE.text
-    width = dimension(shapes, tokens, 1)
+    family, width = TEXTS[version], dimension(shapes, tokens, 1)
+    pooled = None
+    if family.pooled_width:
+        name, axis = ("text_projection", 1) if part.layout == "compvis" else ("text_projection.weight", 0)
+        pooled = dimension(shapes, name, axis)
     return replace(
         family,
         vocab_size=dimension(shapes, tokens, 0),
         context_length=dimension(shapes, positions, 0),
         width=width,
-        layers=layers if family.output == "last" else _with_unread_layer(part, width, layers, layers_given),
+        layers=_with_unread_layer(part, width, layers, layers_given) if version == "sd2" else layers,
         heads=max(1, width // HEAD_WIDTH),
+        pooled_width=pooled,
     )
 
 
@@ -153,20 +176,21 @@ def sized_config(family: str, parts: dict[str, Part], layers_given: bool = False
 
     Raises `LdmError` if a part is missing or not a model's.
     """
-    missing = [PART_NAMES[name] for name in ("text", "vae", "unet") if name not in parts]
+    preset = PRESETS[family]
+    needed = ["text", *(["text_2"] if preset.text_2 else []), "vae", "unet"]
+    missing = [PART_NAMES[name] for name in needed if name not in parts]
     if missing:
         source = next(iter(parts.values())).source
-        remedy = "a model needs all three" + whole_folder(source)
+        remedy = f"a model needs all {'four' if preset.text_2 else 'three'}" + whole_folder(source)
         if missing == ["VAE"]:
             remedy = "give one with vae=... (--vae FILE)"
         raise LdmError(f"{source}: there is no {' and no '.join(missing)} in it; {remedy}")
     version = family.partition("-")[0]
-    is_v = family == "sd2-v"
-    return Config(
-        name=family,
-        text=text_config(parts["text"], version, layers_given),
-        vae=vae_config(parts["vae"]),
-        unet=unet_config(parts["unet"], version),
-        noise=NoiseConfig(prediction="v" if is_v else "eps"),
-        defaults=Defaults(size=768 if is_v else 512),
-    )
+    text = text_config(parts["text"], "sdxl_2" if family == "sdxl-refiner" else version, layers_given)
+    text_2 = text_config(parts["text_2"], "sdxl_2", layers_given) if preset.text_2 else None
+    unet = unet_config(parts["unet"], version)
+    if preset.unet.added:
+        pooled = (text_2 or text).pooled_width or 0
+        unet = replace(unet, added=added_config(parts["unet"], pooled, preset.unet.added.numbers))
+    vae = replace(vae_config(parts["vae"]), scale=preset.vae.scale, float16=preset.vae.float16)
+    return Config(family, text, vae, unet, preset.noise, preset.defaults, text_2)

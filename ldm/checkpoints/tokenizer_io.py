@@ -33,6 +33,9 @@ def tokenizer_from_text(text: str) -> Tokenizer:
 def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Tokenizer]:
     """The checkpoint's tokenizer, and the config with its padding. Raises `LdmError` if its ids are not the model's."""
     path, folder = checkpoint.path, checkpoint.path / "tokenizer"
+    second = checkpoint.path / "tokenizer_2"
+    if not folder.is_dir() and second.is_dir():  # the refiner of Stable Diffusion XL
+        folder = second
     if folder.is_dir() or is_own_folder(path):
         tokenizer = Tokenizer.load(folder)
     elif TOKENIZER in checkpoint.metadata:
@@ -57,4 +60,17 @@ def with_tokenizer(checkpoint: Checkpoint, config: Config) -> tuple[Config, Toke
             f"{path}: its tokenizer pads prompts with {tokenizer.pad!r}, where models of its kind were trained with "
             f"{config.text.pad!r}; taking the tokenizer's"
         )
-    return replace(config, text=replace(config.text, pad=tokenizer.pad)), tokenizer
+    config = replace(config, text=replace(config.text, pad=tokenizer.pad))
+    if config.text_2 is None:
+        return config, tokenizer
+    if (config.text_2.vocab_size, config.text_2.context_length) != expected:
+        raise LdmError(
+            f"{path}: its text encoders have (vocabulary, length) {expected} and "
+            f"{(config.text_2.vocab_size, config.text_2.context_length)}; expected the same"
+        )
+    if second.is_dir():
+        other = Tokenizer.load(second)
+        if other.merges != tokenizer.merges:
+            raise LdmError(f"{path}: its two tokenizers have different vocabularies; expected the same")
+        config = replace(config, text_2=replace(config.text_2, pad=other.pad))
+    return config, tokenizer

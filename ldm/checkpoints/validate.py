@@ -22,7 +22,7 @@ from ldm.vae.vae import VAE
 
 M = TypeVar("M", bound=nn.Module)
 
-PART_CLASSES: dict[str, Any] = {"text": TextEncoder, "vae": VAE, "unet": UNet}
+PART_CLASSES: dict[str, Any] = {"text": TextEncoder, "text_2": TextEncoder, "vae": VAE, "unet": UNet}
 # Besides what `text_extras` names: what the text half of CLIP needs to be compared with images.
 TEXT_EXTRAS = ("text_projection.weight", "logit_scale")
 
@@ -56,7 +56,12 @@ def meta_model(part: str, config: Any) -> nn.Module:
 def compare(
     checkpoint: Checkpoint, configs: Mapping[str, Any], networks: Mapping[str, nn.Module]
 ) -> Comparison:
-    """Compare a checkpoint's tensors with those of networks, of these configs ("unet": a `UNetConfig`, ...)."""
+    """Compare a checkpoint's tensors with those of networks, of these configs ("unet": a `UNetConfig`, ...).
+
+    Raises `LdmError` for a network that is not in the checkpoint at all.
+    """
+    if absent := [PART_NAMES[name] for name in configs if name not in checkpoint.parts]:
+        raise LdmError(f"{checkpoint.path}: there is no {' and no '.join(absent)} in it; its config says so")
     tensors: dict[str, dict[str, Tensor]] = {}
     left_over, dropped = list(checkpoint.unknown), list(checkpoint.dropped)
     missing: list[str] = []
@@ -65,7 +70,7 @@ def compare(
     for name, config in configs.items():
         part = checkpoint.parts[name]
         rows, extras = part_rows(name, config), []
-        if name == "text" and part.layout != "ours":
+        if name in ("text", "text_2") and part.layout != "ours":
             extras = [*text_extras(config, part.layout), *TEXT_EXTRAS]
         found = match(part.tensors, rows, part.layout, extras)
         tensors[name] = found.tensors
@@ -109,7 +114,8 @@ def part_rows(part: str, config: Any, linear_projection: bool = False) -> list[R
 
 def configs_of(config: Config) -> dict[str, Any]:
     """The config of each network of a whole model."""
-    return {name: getattr(config, name) for name in OWN_PARTS}
+    found = {name: getattr(config, name) for name in (*OWN_PARTS, "text_2")}
+    return {name: own for name, own in found.items() if own is not None}
 
 
 def check(found: Comparison, checkpoint: Checkpoint) -> None:

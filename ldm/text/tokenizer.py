@@ -162,11 +162,11 @@ class Tokenizer:
             rows.append(row + [self.pad_id] * (self.context_length - len(row)))
         return torch.tensor(rows, dtype=torch.int64, device="cpu").reshape(len(rows), self.context_length)
 
-    def save(self, folder: str | Path) -> None:
-        r"""Write the four files that transformers' `CLIPTokenizer` reads, each atomically."""
+    def save(self, folder: str | Path, pad: Pad | None = None) -> None:
+        r"""Write the four files that transformers' `CLIPTokenizer` reads, each atomically; `pad` replaces its own."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        pad_token = self._tokens[self.pad_id]
+        pad_token = self._tokens[self.padding(pad or self.pad)]
         special = {"bos_token": BOS, "eos_token": EOS, "pad_token": pad_token, "unk_token": EOS}
         config = {
             **special,
