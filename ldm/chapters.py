@@ -131,7 +131,8 @@ APPENDICES = (
                 "checkpoints", "checkpoint detect diffusers_folder locating opening infer_sizes schedules"
             ),
             *under(
-                "checkpoints", "settings check_settings plain_yaml hints infer_config validate tokenizer_io"
+                "checkpoints",
+                "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
             *under("checkpoints", "collect write known inspect"),
         ),

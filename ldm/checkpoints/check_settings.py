@@ -57,6 +57,9 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
     "scheduler": {},
 }  # fmt: skip
 
+# Settings of Stable Diffusion XL's U-Net, which are None in others.
+ADDED = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+
 # What says nothing about the network or its numbers: training, precision, origin; and what only the other libraries'
 # code reads, such as where transformers looks for a summary of the text, which Stable Diffusion does not use.
 # What `settings_of` writes of these is written for the others alone.
@@ -123,6 +126,7 @@ def check_settings(
     """
     expected = settings_of(config, linear_projection)
     expected["text_encoder"]["layer"] = config.text.output  # a word of the original configs alone
+    expected["unet"] = dict.fromkeys(ADDED) | expected["unet"]
     unknown = []
     for part, said in settings.items():
         if part not in SWITCHES or not isinstance(said, Mapping):

@@ -169,7 +169,10 @@ def _translated(path: Path, key: str, said: Mapping[str, Value], words: dict[str
 
 # Words of a file's name that say outright what the model predicts, and those that only come with it: the form of Stable
 # Diffusion 2 for 768 pixels predicts v, its base, for 512, eps. (A bare "v" is most often a version.)
-OUTRIGHT = {r"v[-_. ]?pred(iction)?": "v_prediction", r"eps(ilon)?[-_. ]?pred(iction)?": "epsilon"}
+OUTRIGHT = {
+    r"v[-_. ]?pred(iction)?": "v_prediction", r"eps(ilon)?[-_. ]?pred(iction)?": "epsilon",
+    r"1step[-_. ]?x0": "sample",  # SDXL-Lightning's model of one step
+}  # fmt: skip
 IMPLIED = {r"768(px)?([-_. ]?v)?": "v_prediction", r"512(px)?|base\d*": "epsilon"}
 
 

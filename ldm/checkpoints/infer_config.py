@@ -5,6 +5,7 @@ from dataclasses import replace
 from ldm.checkpoints.check_settings import check_settings
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
+from ldm.checkpoints.flavours import with_flavour
 from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.hints import IMPLIED, collect_hints, prediction_in_name
 from ldm.checkpoints.infer_sizes import sized_config, text_config, vae_config, whole_folder
@@ -71,6 +72,9 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
         found = "sd2-v" if predicts_v else "sd2-base"
     config = with_settings(sized_config(found, checkpoint.parts, _layers_given(settings)), settings)
     check_settings(config, settings, not found.startswith("sd1"), sources)
+    if found in ("sdxl", "sd2-base"):
+        sized = "defaults" in settings or settings.get("unet", {}).get("sample_size") is not None
+        config = with_flavour(checkpoint, config, sized)
     return config
 
 

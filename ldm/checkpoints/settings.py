@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ldm.checkpoints.schedules import schedule_of_betas
-from ldm.config import Config, TextConfig
+from ldm.config import AddedConfig, Config, TextConfig
 from ldm.errors import LdmError, shown
 from ldm.files.typed_json import from_json_value
 
@@ -156,7 +156,7 @@ def _index_xl(config: Config, inpaint: str) -> dict[str, Any]:
 
 
 def _unet(config: Config, linear_projection: bool) -> dict[str, Any]:
-    levels, mid_depth, added = config.unet.levels, config.unet.mid_depth, config.unet.added
+    levels, mid_depth = config.unet.levels, config.unet.mid_depth
     depths = [level.depth for level in levels]
     if depths[-1] not in (0, mid_depth):
         raise LdmError(
@@ -172,10 +172,16 @@ def _unet(config: Config, linear_projection: bool) -> dict[str, Any]:
         "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or mid_depth],
         "attention_head_dim": [level.heads for level in levels],  # the number of heads, despite its name
         "use_linear_projection": linear_projection,
-        "addition_embed_type": "text_time" if added else None,
-        "addition_time_embed_dim": added and added.sinusoid_width,
-        "projection_class_embeddings_input_dim": added
-        and added.pooled_width + added.numbers * added.sinusoid_width,
+    } | _added(config.unet.added)
+
+
+def _added(added: AddedConfig | None) -> dict[str, Any]:
+    if added is None:
+        return {}
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": added.sinusoid_width,
+        "projection_class_embeddings_input_dim": added.pooled_width + added.numbers * added.sinusoid_width,
     }
 
 

@@ -23,7 +23,8 @@ from ldm.files.leftovers import sweep_folder
 # --compile may repeat what the image records: large values are not computed unasked.)
 RECORDED = (
     "prompt", "negative", "sampler", "spacing", "guidance", "seed", "strength", "keep_pixels",
-    "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile"
+    "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile",
+    "original_size", "crop", "target_size", "aesthetic_score", "empty_negative",
 )  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def generate_options(commands: Commands) -> None:
         "--seed, by default 0) into the folder --out. The same command again continues an interrupted run; "
         "torchrun --nproc-per-node N -m ldm generate ... shares the list between N processes",
     )
+    add_micro_conditioning(p)
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
     strength = "how much to change it, above 0 and up to 1 (default: 0.75, or 1 with a mask)"
@@ -80,6 +82,25 @@ def generate_options(commands: Commands) -> None:
         "--init, --mask, --config, --vae. A lot of work has to be confirmed: repeat --steps, --size, --batch, "
         "--long-prompt or --compile",
     )
+
+
+def add_micro_conditioning(parser: argparse.ArgumentParser) -> None:
+    """What Stable Diffusion XL is told about an image (`ldm/diffusion/micro_conditioning.py`)."""
+    xl = parser.add_argument_group("Stable Diffusion XL")
+    original = (
+        "the size to imitate of a training image before it was resized; a small one blurs (default: the size)"
+    )
+    xl.add_argument("--original-size", type=width_and_height, metavar="WxH", help=original)
+    crop = (
+        "the pixels to imitate as cut off at the left and at the top (default: 0x0, an object in the middle)"
+    )
+    xl.add_argument("--crop", type=width_and_height, metavar="LEFTxTOP", help=crop)
+    target = "the size that it was resized and cropped to (default: the size)"
+    xl.add_argument("--target-size", type=width_and_height, metavar="WxH", help=target)
+    score = "how much people like such an image, 0 to 10; the refiner is told it (default: 6)"
+    xl.add_argument("--aesthetic-score", type=float, metavar="S", help=score)
+    empty = "whether an empty negative prompt is read like any other, or stands for zeros (default: the model's way)"
+    xl.add_argument("--empty-negative", choices=("encoded", "zero"), help=empty)
 
 
 def generate(options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from PIL.Image import Image
 import ldm
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.cli.output import print_path, progress_bar, tell
+from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
@@ -28,12 +29,15 @@ from ldm.pipeline import LatentDiffusion
 
 # The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
 PATTERNS = {
-    "model": ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors",
-              "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
+    "model": ("config.json", "tokenizer/*", "text.safetensors", "text_2.safetensors", "unet.safetensors",
+              "vae.safetensors", "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
     "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
 }  # fmt: skip
 # To `generate`, as recorded.
-PASSED_ON = ("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip")
+PASSED_ON = (
+    *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
+    "empty_negative",
+)
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 
@@ -130,6 +134,13 @@ def read_inputs(record: Record) -> dict[str, Any]:
     return inputs
 
 
+def micro_of(record: Record) -> MicroConditioning | None:
+    """What a record says about sizes and crop, if it says anything."""
+    names = ("original_size", "crop", "target_size", "aesthetic_score")
+    said = {name: getattr(record, name) for name in names if getattr(record, name) is not None}
+    return MicroConditioning(**said) if said else None
+
+
 def generate_group(
     model: LatentDiffusion,
     record: Record,
@@ -157,6 +168,7 @@ def generate_group(
             size=(record.width, record.height),
             batch=None if prompts else record.group.count,
             progress=progress,
+            micro=micro_of(record),
             **{name: getattr(record, name) for name in PASSED_ON},
             **inputs,
         )

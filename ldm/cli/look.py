@@ -46,6 +46,16 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     spacing = "" if record.spacing is None else f", {record.spacing}"
     yield "sampler", f"{record.sampler}{spacing}, {record.steps} steps, guidance {record.guidance}"
     yield "size", f"{record.width}x{record.height}"
+    pairs = (
+        ("original size", record.original_size),
+        ("crop", record.crop),
+        ("target size", record.target_size),
+    )
+    yield from ((name, "x".join(map(str, pair))) for name, pair in pairs if pair is not None)
+    if record.aesthetic_score is not None:
+        yield "aesthetic", f"score {record.aesthetic_score:g}"
+    if record.empty_negative is not None:
+        yield "no negative", f"{record.empty_negative} (--empty-negative {record.empty_negative})"
     if group.count > 1:
         yield "group", f"image {group.index + 1} of {group.count} generated together"
     if record.init is not None:

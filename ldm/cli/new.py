@@ -140,6 +140,11 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, prompt: str, s
         prediction=options.prediction or predicted,
         clip_skip=1 if options.clip_skip is None else options.clip_skip,
         spacing=options.spacing and find_spacing(options.spacing),
+        original_size=options.original_size,
+        crop=options.crop,
+        target_size=options.target_size,
+        aesthetic_score=options.aesthetic_score,
+        empty_negative=options.empty_negative,
         **surroundings(model, name, options.vae),
     )
 

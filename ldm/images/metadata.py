@@ -14,18 +14,22 @@ Nothing here imports torch, so `ldm info` answers at once. Source: PNG specifica
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.errors import LdmError
 from ldm.files.read_write import open_regular
-from ldm.files.typed_json import from_json_value
+from ldm.files.typed_json import Between, from_json_value
 
 KEY = "ldm"
 LARGEST_PNG = 2**28  # bytes: more than 8192 x 8192 pixels take
 LONGEST_TEXT = 2**22  # characters of a record; a prompt of 100,000 characters takes at most a quarter
 LARGEST_GROUP = 1000  # a record that names a larger group was not written here
+
+
+Pair: TypeAlias = Annotated[tuple[int, ...], Between(2, 2)]
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,12 @@ class Record:
     compiled: bool = False  # the U-Net was compiled, which rounds differently
     spacing: str | None = None  # in place of the sampler's own
     clip_skip: int = 1  # the context is from the text encoder's last layer (2: the one before)
+    # What Stable Diffusion XL was told, if it was chosen: (width, height), (left, top), (width, height), 0 to 10.
+    original_size: Pair | None = None
+    crop: Pair | None = None
+    target_size: Pair | None = None
+    aesthetic_score: float | None = None
+    empty_negative: str | None = None  # "encoded" or "zero", if it was chosen
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:

@@ -20,7 +20,9 @@ def notes_of(**settings) -> list[str]:
 
 def test_what_is_written_agrees_with_itself_and_nothing_is_said():
     assert notes_of(**WRITTEN) == []
-    assert sum(len(keys) for keys in FOR_OTHERS.values()) < 25  # a short list
+    assert (
+        sum(len(keys) for part, keys in FOR_OTHERS.items() if part != "text_encoder_2") < 25
+    )  # a short list
 
 
 # As diffusers 0.42 and transformers 5 write the switches of Stable Diffusion 1 and 2, all at rest.

@@ -23,7 +23,7 @@ MODEL = replace(BASE, noise=replace(BASE.noise, zero_snr=True))
 
 # Another word that the libraries know, for every setting that is one.
 WORDS = {
-    "StableDiffusionPipeline": "StableDiffusionXLPipeline",
+    "StableDiffusionPipeline": "StableDiffusion3Pipeline",
     "UNet2DConditionModel": "UNet3DConditionModel",
     "AutoencoderKL": "AutoencoderTiny",
     "CLIPTextModel": "T5EncoderModel",
@@ -35,6 +35,7 @@ WORDS = {
     "trailing": "leading",
     "gelu": "quick_gelu",
     "zero": "eos",
+    "encoded": "zero",
     "openai": "hf",
     "penultimate": "last",
     "v": "eps",
