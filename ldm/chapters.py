@@ -157,7 +157,7 @@ APPENDICES = (
     Chapter(
         "In a web page",
         "run the model in a browser, without Python and without a server",
-        under("lab.playground", "graphs weights runtime build"),
+        under("lab.playground", "graphs weights runtime page build"),
     ),
     Chapter(
         "A captioned world",

@@ -27,7 +27,7 @@ class Playground(SphinxDirective):
         self.env.app.played_languages.add(spoken)
         root = "../" * self.env.docname.count("/") + PLACE
         settings = ["settings.js"] if built(self.env.app) else []
-        scripts = [f"recorded.{spoken}.js", *settings, "words.js", "playground.js"]
+        scripts = [f"recorded.{spoken}.js", *settings, "playground.js"]
         html = f'<link rel="stylesheet" href="{root}/playground.css">'
         html += f'<div class="playground" data-prompt="{PROMPTS[spoken]}"></div>'
         html += "".join(f'<script src="{root}/{name}"></script>' for name in scripts)
@@ -43,14 +43,15 @@ def built(app: Sphinx) -> Path | None:
 def copy_files(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.format != "html" or not app.played_languages:
         return
-    target, own = Path(app.outdir) / PLACE, Path(app.srcdir) / "ldm" / "lab" / "playground"
+    from ldm.lab.playground.page import write_page
+
+    target = Path(app.outdir) / PLACE
     shutil.rmtree(target, ignore_errors=True)
     folder = built(app)
     if folder:
         shutil.copytree(folder, target, ignore=shutil.ignore_patterns("index.html"))
     target.mkdir(exist_ok=True)
-    for name in ("words.js", "playground.js", "playground.css"):
-        shutil.copyfile(own / name, target / name)
+    write_page(target)
     for spoken in sorted(app.played_languages):
         run = json.dumps(recorded_run(PROMPTS[spoken]), separators=(",", ":"))
         script = f"(window.PLAYGROUND ??= {{}}).recorded = {run};\n"

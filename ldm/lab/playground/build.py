@@ -1,8 +1,7 @@
 r"""Everything the page needs, in one folder: the scripts, the graphs, the weights and the runtime.
 
     index.html                       the page by itself
-    words.js, playground.js, playground.css
-                                     what it says, does and looks like
+    playground.js, playground.css    what it shows and does (`page.py`)
     settings.js                      what the scripts have to know about the model: sizes, noise schedule, merges, and
                                      the list of the files below
     worker.js                        the worker's source as one string: runtime, tokenizer, noise, sampling, painter
@@ -24,18 +23,18 @@ from typing import Any
 import torch
 
 from ldm.checkpoints.safetensors_file import map_tensors
+from ldm.diffusion.samplers import find_sampler
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
 from ldm.lab.playground.graphs import make_graphs
+from ldm.lab.playground.page import HERE, read_sources, write_page
 from ldm.lab.playground.runtime import Runtime
 from ldm.lab.playground.weights import point_to, read_slices, write_eight_bits
 from ldm.loading import find, load
 from ldm.pipeline import LatentDiffusion
 
-HERE = Path(__file__).parent
-PAGE = ("index.html", "words.js", "playground.js", "playground.css")
 WORKER = ("tokenizer.js", "noise.js", "sampling.js", "painter.js")
-SAMPLERS = ("euler_ancestral", "dpmpp_2m")  # those of sampling.js
+SAMPLERS = ("euler_ancestral", "dpmpp_2m")  # those that sampling.js has
 # The networks; for each, where its weights are: a part of a model folder, and what the names there begin with.
 NETWORKS = {"text": ("text", ""), "unet": ("unet", ""), "decoder": ("vae", "decoder.")}
 PIECE = 3_000_000  # bytes in a script of base64: a multiple of 3, so that each can be decoded by itself
@@ -87,10 +86,10 @@ def write_playground(model_path: str | Path, runtime: Runtime, out: Path) -> Non
         small.unlink()
     settings["files"] = {"server": [asdict(file) for file in server], "disk": [asdict(file) for file in disk]}
     write_script(out / "settings.js", "settings", settings)
-    source = "\n".join([runtime.script, *((HERE / name).read_text(encoding="utf-8") for name in WORKER)])
+    source = f"{runtime.script}\n{read_sources(*WORKER)}"
     write_script(out / "worker.js", "worker", {"source": source, "glue": runtime.glue})
-    for name in PAGE:
-        shutil.copyfile(HERE / name, out / name)
+    write_page(out)
+    shutil.copyfile(HERE / "index.html", out / "index.html")
 
 
 def read_settings(model: LatentDiffusion) -> dict[str, Any]:
@@ -120,6 +119,7 @@ def read_settings(model: LatentDiffusion) -> dict[str, Any]:
         "steps": defaults.steps,
         "guidance": defaults.guidance,
         "guidanceRescale": defaults.guidance_rescale,
+        "samplers": {name: find_sampler(name).label for name in SAMPLERS},
         "sampler": defaults.sampler if defaults.sampler in SAMPLERS else "dpmpp_2m",
     }
 
