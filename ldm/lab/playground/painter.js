@@ -101,7 +101,7 @@ async function openNetworks(files, glue, threads) {
 
 let painter = null;
 const received = new Map(); // file name -> the pieces that the page has sent
-let run = 0; // the number of the current run; any other one ends at its next step
+let run = 0, stopped = false; // the number of the newest run; any other one ends at its next step, as does a stopped one
 
 const tell = (type, message = {}, transfer = []) => postMessage({ type, ...message }, transfer);
 const breathe = () => new Promise((done) => setTimeout(done)); // so that a message can come in between two steps
@@ -124,32 +124,34 @@ const messages = {
   },
 
   async paint({ id, options }) {
-    if (run !== id) return; // stopped, or overtaken by another one, before it began
+    if (run !== id || stopped) return; // it ended before it began
     const started = performance.now();
     const words = painter.tokenizer.positions(options.prompt);
     tell("begin", { id, words });
     let index = 0, latent = null;
     for await (const { level, x, x0, xPrev, maps } of painter.generate(options)) {
-      if (run !== id) return;
+      if (run !== id || stopped) return;
       latent = xPrev;
       tell("step", { id, index: index++, t: level.t, x, x0, maps, seconds: (performance.now() - started) / 1000 });
-      if (index < options.steps) tell("pixels", { id, key: `x0 ${index - 1}`, ...(await painter.decode(x0)) });
+      // Decoding takes as long as a step. So while it paints, every other prediction is shown.
+      if (index % 2 === 0 && index < options.steps) tell("pixels", { id, key: `x0 ${index - 1}`, ...(await painter.decode(x0)) });
       await breathe();
     }
     if (!latent.every(Number.isFinite)) throw new Error("the numbers overflowed: try less guidance");
     const pixels = await painter.decode(latent);
-    if (run === id) tell("done", { id, latent, ...pixels, seconds: (performance.now() - started) / 1000 });
+    if (run === id && !stopped) tell("done", { id, latent, ...pixels, seconds: (performance.now() - started) / 1000 });
   },
 
+  // A step of the newest run; of an older one nobody wants to see it any more.
   async decode({ id, key, latent }) {
-    tell("pixels", { id, key, ...(await painter.decode(latent)) });
+    if (run === id) tell("pixels", { id, key, ...(await painter.decode(latent)) });
   },
 };
 
 // One message after the other. But a new run, or `stop`, ends the current one at once.
 let queue = Promise.resolve();
 onmessage = ({ data }) => {
-  if (data.type === "paint") run = data.id;
-  if (data.type === "stop") run = 0;
+  if (data.type === "paint") [run, stopped] = [data.id, false];
+  if (data.type === "stop") stopped = true;
   else queue = queue.then(() => messages[data.type](data)).catch((error) => tell("error", { text: String(error.message ?? error) }));
 };

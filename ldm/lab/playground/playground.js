@@ -65,9 +65,10 @@ function mount(root) {
     state.loading = new AbortController();
     Object.assign(state, { phase: "loading", loaded: 0, message: SAY.loading(0, megabytes(total)) });
     render();
+    const { signal } = state.loading;
     try {
-      const { signal } = state.loading;
-      state.worker = await openWorker(settings, (data) => signal.aborted || heard(data), signal);
+      const worker = await openWorker(settings, (data) => signal.aborted || heard(data), signal);
+      if (!signal.aborted) state.worker = worker;
     } catch (error) {
       heard({ type: "error", text: error.message });
     }
@@ -94,7 +95,6 @@ function mount(root) {
     state.id += 1; // what a stopped run still says is not heard
     state.worker?.postMessage({ type: "stop" });
     Object.assign(state, { phase: "ready", message: SAY.stopped });
-    if (state.run?.steps.length) state.position = state.run.steps.length - 1;
     render();
   }
 
