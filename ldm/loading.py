@@ -13,6 +13,7 @@ from ldm.backend.memory_format import converted
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.collect import collect, collect_part
 from ldm.checkpoints.folder import read_clip
+from ldm.checkpoints.loaded import LoadedModel
 from ldm.checkpoints.locating import hub_cache, locate
 from ldm.checkpoints.opening import parameters
 from ldm.checkpoints.validate import check_finite
@@ -22,7 +23,6 @@ from ldm.files.leftovers import recover
 from ldm.files.paths import expanded
 from ldm.files.read_write import LARGEST_CONFIG, read_text
 from ldm.notes import log
-from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
@@ -138,7 +138,7 @@ def load(
     weights: str | None = None,
     prediction: str | None = None,
     vae: str | Path | None = None,
-) -> LatentDiffusion:
+) -> LoadedModel:
     """A model ready to generate, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
     ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()

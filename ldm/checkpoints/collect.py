@@ -10,12 +10,12 @@ from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, family
 from ldm.checkpoints.diffusers_folder import FOLDERS
 from ldm.checkpoints.infer_config import configure, lone_config, refuse_foreign
+from ldm.checkpoints.loaded import LoadedModel
 from ldm.checkpoints.opening import CONFIG, open_checkpoint
 from ldm.checkpoints.tokenizer_io import with_tokenizer
 from ldm.checkpoints.validate import check, compare, configs_of, meta_model, on_meta, warn_ignored
 from ldm.config import SDXL, Config, VAEConfig
 from ldm.errors import LdmError
-from ldm.pipeline import LatentDiffusion
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Collected:
     """Everything that a model is made of. The tensors are mapped, not read."""
 
     checkpoint: Checkpoint
-    model: LatentDiffusion  # on the meta device: all but its weights
+    model: LoadedModel  # on the meta device: all but its weights
     tensors: dict[str, dict[str, Tensor]]  # by part: "text", "vae", "unet"
     dropped: tuple[str, ...]  # what the file has and a model does not keep
     ignored: tuple[str, ...]  # what is not known
@@ -53,7 +53,8 @@ def collect_from(
 ) -> Collected:
     """A model of a checkpoint that is already open. `inspect` uses this, too, to say whether a checkpoint loads."""
     found, tokenizer = with_tokenizer(checkpoint, configure(checkpoint, config, prediction))
-    model = on_meta("model", lambda: LatentDiffusion(found, tokenizer))
+    model = on_meta("model", lambda: LoadedModel(found, tokenizer))
+    model.path = checkpoint.path
     configs = configs_of(found)
     compared = compare(checkpoint, configs, {name: getattr(model, name) for name in configs})
     check(compared, checkpoint)

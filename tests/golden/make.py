@@ -37,6 +37,7 @@ from diffusers.schedulers import scheduling_lms_discrete
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that it runs from anywhere
+from tests.golden import loras
 from tests.golden.watching import packed, watched
 from tests.golden.weights import draw
 
@@ -231,6 +232,57 @@ def make_unet() -> Arrays:
             arrays[f"{kind}/{name}/x_t"] = x_t
             arrays[f"{kind}/{name}/out"] = model(x_t, times, context).sample
     return arrays
+
+
+# --- LoRA --------------------------------------------------------------------------------------------------
+
+LORA_ALPHA = 2.0
+
+
+def lora_pipeline(kind: str) -> diffusers.StableDiffusionPipeline:
+    r"""The small U-Net of a kind and a small text encoder, where diffusers loads a LoRA into both."""
+    net = randomise(unet(**UNET_SIZES[kind]).double())
+    text = randomise(text_encoder("quick_gelu").double(), "text_model.")
+    parts = {"vae": vae(**VAE_SIZES["tiny"]), "text_encoder": text, "tokenizer": None, "unet": net}
+    extras = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return diffusers.StableDiffusionPipeline(**parts, scheduler=DDIMScheduler(), **extras)
+
+
+def with_lora(pipeline: diffusers.StableDiffusionPipeline, file: Arrays, strength: float = 1.0) -> None:
+    pipeline.load_lora_weights(dict(file), adapter_name="a")
+    pipeline.set_adapters("a", strength)
+    for network in (pipeline.unet, pipeline.text_encoder):
+        network.double()  # diffusers puts the factors in as float32
+
+
+def lora_shapes(pipeline: diffusers.StableDiffusionPipeline) -> tuple[dict, dict]:
+    r"""The shapes of the U-Net's parameters and of the text encoder's, which transformers 5 names without a prefix."""
+    shapes, named = {n: p.shape for n, p in pipeline.unet.named_parameters()}, {}
+    for name, parameter in pipeline.text_encoder.named_parameters():
+        named[f"text_model.{name.removeprefix('text_model.')}"] = parameter.shape
+    return shapes, named
+
+
+def make_lora_outputs() -> Arrays:
+    r"""The U-Net with a LoRA on every layer that people train, the text encoder with one, and DoRA in PEFT's spelling."""
+    arrays = {"t": torch.tensor([7, 981]), "ids": torch.tensor(IDS)}
+    for kind in ("sd1", "sd2"):
+        x_t, context = numbers(6, 2, 4, 8, 12), numbers(5, 2, 6, UNET_SIZES[kind]["context"])
+        arrays |= {f"{kind}/x_t": x_t, f"{kind}/context": context}
+        arrays[f"{kind}/sinusoids"] = lora_pipeline(kind).unet.time_proj(arrays["t"])
+        for case, strength in (("lora", 1.0), ("half", 0.5), ("dora", 1.0)):
+            pipeline = lora_pipeline(kind)
+            net, text = lora_shapes(pipeline)
+            if case == "dora":
+                file = loras.peft(loras.make_lora(net, dora=True))
+            else:
+                file = loras.kohya(loras.make_lora(net), "lora_unet_", LORA_ALPHA)
+                file |= loras.kohya(loras.make_lora(text), "lora_te_", LORA_ALPHA)
+            with_lora(pipeline, file, strength)
+            arrays[f"{kind}/{case}/out"] = pipeline.unet(x_t, arrays["t"], context).sample
+            if case != "dora" and kind == "sd1":
+                arrays[f"{case}/states"] = pipeline.text_encoder(arrays["ids"]).last_hidden_state
+    return {name: array.detach() for name, array in arrays.items()}
 
 
 # --- noise schedules and samplers --------------------------------------------------------------------------
@@ -438,6 +490,7 @@ if __name__ == "__main__":
     save("clip", make_clip())
     save("vae", make_vae())
     save("unet", make_unet())
+    save("lora", make_lora_outputs())
     save("schedule", make_schedule())
     save("samplers", make_samplers())
     save("solvers", make_solvers())
