@@ -119,6 +119,11 @@ GROUND = Chapter(
 APPENDICES = (
     GROUND,
     Chapter(
+        "LoRA: changing a trained model",
+        "add what somebody else trained to a model, exactly, and take it out again",
+        under("adapters", "lora dora lycoris merge tags"),
+    ),
+    Chapter(
         "How model files are read",
         "say what is in a checkpoint, open any of them safely, and translate the names of its tensors",
         (
@@ -134,7 +139,9 @@ APPENDICES = (
                 "checkpoints",
                 "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
-            *under("checkpoints", "collect write known inspect"),
+            *under(
+                "checkpoints", "lora_keys lora_file lora_fit loaded collect write known lora_about inspect"
+            ),
         ),
         ("09_checkpoints",),
     ),

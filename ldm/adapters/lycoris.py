@@ -54,7 +54,8 @@ def lokr(factors: Factors, shape: Sequence[int]) -> Float[Tensor, "out rest"]:
     small = small.flatten(1)
     kernel = shape[2:]
     large = large.reshape(shape[0] // small.shape[0], shape[1] // small.shape[1], *kernel)
-    return torch.kron(small.reshape(*small.shape, *[1] * len(kernel)), large).flatten(1)
+    # (torch's kron cannot read the transposed numbers that einsum may leave.)
+    return torch.kron(small.reshape(*small.shape, *[1] * len(kernel)), large.contiguous()).flatten(1)
 
 
 def rank(factors: Factors) -> int | None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ldm.errors import LdmError, shown
 
 _TAG = re.compile(r"<lora:([^<>]{0,300})>")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,6}\.?[0-9]{0,9}|\.[0-9]{1,9})")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,6}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})")
 
 
 def split_tags(prompt: str) -> tuple[str, list[tuple[str, float]]]:

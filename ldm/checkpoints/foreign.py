@@ -45,9 +45,10 @@ _ALTERING = {
 }  # fmt: skip
 
 INVERSION = "a textual inversion: a word's embedding, not a model"
+LORA = "a LoRA: a change to a model, not a model (--lora takes it)"
 # Names that only one kind of file has. The first that matches is taken.
 _FOREIGN = {
-    _LORA: "a LoRA: a change to a model, not a model",
+    _LORA: LORA,
     r"^control_model\.|controlnet_|input_hint_block|zero_convs": "a ControlNet: it steers a model, and is none",
     r"^(image_proj|ip_adapter)(\.|$)|\.to_[kv]_ip\.": "an IP-Adapter: it steers a model, and is none",
     r"^adapter\.|^body\.\d+\.in_conv\.": "a T2I-Adapter: it steers a model, and is none",

@@ -14,11 +14,13 @@ import torch
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint
 from ldm.checkpoints.collect import collect_from
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
-from ldm.checkpoints.foreign import foreign
+from ldm.checkpoints.foreign import LORA, foreign
 from ldm.checkpoints.formats import is_pickled
 from ldm.checkpoints.infer_config import configure, lone_config
 from ldm.checkpoints.known import lookup
 from ldm.checkpoints.locating import locate
+from ldm.checkpoints.lora_about import about
+from ldm.checkpoints.lora_file import open_lora
 from ldm.checkpoints.opening import all_names, open_checkpoint, parameters
 from ldm.checkpoints.pickle_file import REFUSED, globals_of
 from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_model
@@ -43,6 +45,7 @@ class Report:
     config: Config | None = None
     compared: Comparison = field(default_factory=lambda: Comparison({}, (), (), (), (), ()))
     notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
+    lora: tuple[tuple[str, str], ...] = ()  # if it is one: facts about it, each with a heading
 
     @property
     def supported(self) -> bool:
@@ -80,7 +83,8 @@ def inspect(path: Path, hash: bool = True) -> Report:
         kind, found, config = _identify(checkpoint)
         trouble = _trouble(checkpoint, numbers=hash)
         compared = _compare(checkpoint, kind, config)
-    return Report(path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes))
+    lora = tuple(about(open_lora(path))) if kind == LORA else ()
+    return Report(path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes), lora)
 
 
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
@@ -150,6 +154,8 @@ def _which(path: Path) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.path}: {report.kind}"
     yield f"form        {report.checkpoint.form if report.checkpoint else 'not opened'}"
+    for heading, fact in report.lora:
+        yield f"{heading:<11} {fact}"
     for name, part in sorted(report.checkpoint.parts.items()) if report.checkpoint else ():
         number, dtypes = (
             report.parameters[PART_NAMES[name]],

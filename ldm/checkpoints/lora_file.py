@@ -56,12 +56,7 @@ class Found:
 
 def open_lora(path: Path) -> LoraFile:
     """Open a file, or a folder that diffusers or PEFT wrote. Raises `LdmError` for what is not a file of weights."""
-    path = expanded(path)
-    if path.is_dir():
-        inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
-        if not inside:
-            raise LdmError(f"{path} is a folder without {' or '.join(IN_FOLDERS[:2])}; give the LoRA's file")
-        path = inside[0]
+    path = lora_file(path)
     pickled = is_pickled(path)
     tensors, metadata = read_file(path), {} if pickled else read_metadata(path)
     config, peft = path.parent / PEFT_CONFIG, {}
@@ -72,6 +67,17 @@ def open_lora(path: Path) -> LoraFile:
     if not isinstance(peft, dict):
         raise LdmError(f"{path}: what PEFT says about it is {shown(peft)}; expected an object")
     return LoraFile(path, tensors, metadata, peft)
+
+
+def lora_file(path: Path) -> Path:
+    """The file itself, or the one in a folder that diffusers or PEFT wrote. Raises `LdmError` for another folder."""
+    path = expanded(path)
+    if not path.is_dir():
+        return path
+    inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
+    if not inside:
+        raise LdmError(f"{path} is a folder without {' or '.join(IN_FOLDERS[:2])}; give the LoRA's file")
+    return inside[0]
 
 
 def find_changes(file: LoraFile, configs: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Found:
@@ -111,7 +117,7 @@ def sort_factors(
         module, factor, theirs = found
         if factor in modules.setdefault(module, {}):
             raise LdmError(f"{file.path} has the {factor} of {theirs} twice, in two spellings; remove one")
-        if not tensor.is_floating_point():
+        if factor != "alpha" and not tensor.is_floating_point():
             raise LdmError(
                 f"{file.path}: {shown(name)} is in {str(tensor.dtype)[6:]}; expected floating point"
             )
@@ -184,7 +190,7 @@ def _alpha(file: LoraFile, name: str, factors: Mapping[str, Tensor]) -> float | 
 def _peft_alpha(peft: Mapping[str, Any], name: str, factors: Mapping[str, Tensor]) -> float | None:
     """What PEFT says about a module: `lora_alpha`, or another one in `alpha_pattern` for the modules that it names."""
     part = name.partition(".")[0]
-    settings = {
+    settings: Mapping[str, Any] = {
         key.removeprefix(f"{part}."): value for key, value in peft.items() if key.startswith(f"{part}.")
     }
     settings = settings or peft
@@ -197,10 +203,10 @@ def _peft_alpha(peft: Mapping[str, Any], name: str, factors: Mapping[str, Tensor
             )
         if name == plain or name.endswith(f".{plain}"):
             alpha = value
-    if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float)):
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and abs(alpha) < 1e9
+    if alpha is not None and not is_number:
         raise LdmError(f"PEFT's lora_alpha is {shown(alpha)}; expected a number")
-    if alpha is not None and settings.get("use_rslora") and "down" in factors:
-        return float(alpha) * math.sqrt(
-            factors["down"].shape[0]
-        )  # "rank-stabilised": alpha over the root of the rank
-    return None if alpha is None else float(alpha)
+    # "Rank-stabilised" is alpha over the root of the rank.
+    stabilised = settings.get("use_rslora") is True and "down" in factors
+    more = math.sqrt(factors["down"].shape[0]) if stabilised else 1.0
+    return None if alpha is None else more * float(alpha)

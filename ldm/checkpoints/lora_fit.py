@@ -5,10 +5,10 @@ decides is how many fit: the base that can use most of them is the LoRA's. (A Lo
 alike; there its metadata may tell.)
 """
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,13 @@ from ldm.adapters.merge import Change
 from ldm.checkpoints.detect import NAMES
 from ldm.checkpoints.lora_file import Found, LoraFile, find_changes, open_lora, read_changes, sort_factors
 from ldm.checkpoints.lora_keys import spellings
-from ldm.checkpoints.names import some
 from ldm.checkpoints.validate import check_finite
-from ldm.config import CLIP_L_TEXT, SD1, SD2_BASE, TextConfig, UNetConfig, UNetLevel
-from ldm.errors import LdmError
+from ldm.config import SD1, SD2_BASE, SDXL, SDXL_REFINER, Config
+from ldm.errors import LdmError, some
+from ldm.notes import log
 from ldm.pipeline import LatentDiffusion
 
-log = logging.getLogger("ldm")
-
-# The parts of each base that a LoRA may change. Those of Stable Diffusion XL are here to be recognised.
-_OPENCLIP_G = TextConfig(49408, 77, width=1280, layers=32, heads=20, activation="gelu")
-BASES: dict[str, dict[str, Any]] = {
-    "sd1": {"unet": SD1.unet, "text": SD1.text},
-    "sd2": {"unet": SD2_BASE.unet, "text": SD2_BASE.text},
-    "sdxl": {
-        "unet": UNetConfig(
-            (UNetLevel(320, 5, 0), UNetLevel(640, 10, 2), UNetLevel(1280, 20, 10)), 2048, mid_depth=10
-        ),
-        "text": CLIP_L_TEXT,
-        "text_2": _OPENCLIP_G,
-    },
-    "sdxl-refiner": {
-        "unet": UNetConfig(
-            (UNetLevel(384, 6, 0), UNetLevel(768, 12, 4), UNetLevel(1536, 24, 4), UNetLevel(1536, 24, 0)),
-            1280,
-            mid_depth=4,
-        ),
-        "text_2": _OPENCLIP_G,
-    },
-}
+BASES = {"sd1": SD1, "sd2": SD2_BASE, "sdxl": SDXL, "sdxl-refiner": SDXL_REFINER}
 # The words of a file's metadata, or of its tensors' names, that tell a base; the first that occurs.
 _CLAIMS = {
     r"sdxl\w*refiner|xl-v1-refiner": "sdxl-refiner",
@@ -78,7 +56,7 @@ def read_lora(path: Path, model: LatentDiffusion) -> Lora:
     """
     file = open_lora(path)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    found = find_changes(file, {"unet": model.config.unet, "text": model.config.text}, shapes)
+    found = find_changes(file, parts_of(model.config), shapes)
     own = family_of(model)
     _refuse_other_base(file, found, own)
     if not found.changes:
@@ -120,9 +98,15 @@ def check_changes(file: LoraFile, found: Found) -> None:
         check_finite({f"{name} ({factor})": tensor for factor, tensor in tensors.items()}, file.path)
 
 
+def parts_of(config: Config) -> dict[str, Any]:
+    """The config of each part that a LoRA may change."""
+    parts = {"unet": config.unet, "text": config.text, "text_2": config.text_2}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
 def family_of(model: LatentDiffusion) -> str | None:
     """The base that a model is of, by the width of its context; None for a model of its own kind."""
-    widths = {parts["unet"].context_width: base for base, parts in BASES.items()}
+    widths = {config.unet.context_width: base for base, config in BASES.items()}
     return widths.get(model.config.unet.context_width)
 
 
@@ -134,14 +118,21 @@ def claimed_base(file: LoraFile) -> str | None:
 
 def best_bases(file: LoraFile) -> tuple[list[str], int]:
     """The keys of `BASES` that can use most of a file, and how many modules of them it changes."""
-    counts = {base: sum(1 for _ in usable(file, parts)) for base, parts in BASES.items()}
+    counts = {base: sum(1 for _ in usable(file, base)) for base in BASES}
     most = max(counts.values())
     return [base for base, count in counts.items() if count == most > 0], most
 
 
-def usable(file: LoraFile, parts: Mapping[str, Any]) -> Iterator[str]:
+@cache
+def names_in(base: str) -> Mapping[str, str]:
+    """The spellings of all modules of a base."""
+    return spellings(parts_of(BASES[base]))
+
+
+def usable(file: LoraFile, base: str) -> Iterator[str]:
     """The modules of a base that a file changes, by their names and by the widths in which bases differ."""
-    modules, names, _ = sort_factors(file, spellings(parts))
+    parts = parts_of(BASES[base])
+    modules, names, _ = sort_factors(file, names_in(base))
     for module, factors in modules.items():
         part, _, name = module.partition(".")
         width = parts[part].context_width if part == "unet" else parts[part].width

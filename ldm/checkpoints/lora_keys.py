@@ -46,7 +46,7 @@ FACTORS = {
 }  # fmt: skip
 # Kinds that are recognised and cannot be merged here.
 REFUSED = {
-    **dict.fromkeys(("oft_blocks", "oft_diag", "oft_R.weight", "oft_R.default.weight"), "an OFT (orthogonal fine-tuning)"),
+    **dict.fromkeys(("oft_blocks", "oft_diag", "oft_R.weight", "oft_R.default.weight"), "an OFT (orthogonal change)"),
     **dict.fromkeys(("a1.weight", "a2.weight", "b1.weight", "b2.weight"), "a GLoRA"),
     **dict.fromkeys(("on_input", "ia3_l", "ia3_l.default"), "an IA3, which scales activations"),
     **dict.fromkeys(("set_weight", "reshape_weight"), "a file that replaces weights instead of changing them"),

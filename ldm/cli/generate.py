@@ -49,6 +49,11 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--batch", type=int, metavar="N", help="number of images, with seeds SEED, SEED+1, ...")
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
     p.add_argument("--trace", type=Path, metavar="DIR", help="also write a report on how the image formed")
+    lora = (
+        "merge this LoRA into the model, with strength S (1); once for each. FILE may also be the name of one beside "
+        "the model, as in <lora:NAME:S> in a prompt"
+    )
+    p.add_argument("--lora", action="append", metavar="FILE[:S]", help=lora)
     tile = "encode and decode in tiles, which saves memory for large images"
     p.add_argument("--tile", action="store_true", default=None, help=tile)
     add_compile(p, "worthwhile for many images; for Stable Diffusion on a CPU from about 300 steps on")
@@ -79,8 +84,8 @@ def generate_options(commands: Commands) -> None:
         metavar="PNG",
         help="generate this image again, as its record says. Models are taken from weights/, other files from the "
         "image's folder, and only if their bytes are the recorded ones; for any other, say where it is: --model, "
-        "--init, --mask, --config, --vae. A lot of work has to be confirmed: repeat --steps, --size, --batch, "
-        "--long-prompt or --compile",
+        "--init, --mask, --config, --vae, and --lora for each of its LoRAs. A lot of work has to be confirmed: repeat "
+        "--steps, --size, --batch, --long-prompt or --compile",
     )
 
 

@@ -13,7 +13,7 @@ from ldm.cli.output import check_folder, print_path, progress_bar, write_text
 from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
-    from ldm.images.metadata import File, Record
+    from ldm.images.metadata import File, Record, UsedLora
 
 
 def info_options(commands: Commands) -> None:
@@ -66,6 +66,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "mask", f"{named(record.mask)}{kept}"
     chosen = (("weights", record.weights), ("predicts", record.prediction), ("VAE of", record.vae))
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
+    for lora in record.loras:
+        yield "LoRA", f"{named(lora)}, strength {lora.strength:g}"
     if record.config is not None:
         yield "config", named(record.config)
     for file in (*record.model_files, *record.vae_files):
@@ -77,7 +79,7 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     yield "computed", ", ".join(used + [word for word, applies in how if applies])
 
 
-def named(file: File) -> str:
+def named(file: File | UsedLora) -> str:
     return f"{file.path} (sha256 {file.sha256[:10]})"
 
 

@@ -41,6 +41,15 @@ class File:
 
 
 @dataclass(frozen=True)
+class UsedLora:
+    """A LoRA that was merged into the model: its file as it was given or found, the hash of it, and its strength."""
+
+    path: str
+    sha256: str
+    strength: float
+
+
+@dataclass(frozen=True)
 class Group:
     """The images generated together: this one is number `index` (from 0) of `count`.
 
@@ -102,6 +111,7 @@ class Record:
     target_size: Pair | None = None
     aesthetic_score: float | None = None
     empty_negative: str | None = None  # "encoded" or "zero", if it was chosen
+    loras: tuple[UsedLora, ...] = ()  # merged into the model; the prompt does not have their tags
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
@@ -131,7 +141,8 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
         f"{name}: {_quoted(value)}" for name, value in settings.items() if value not in (None, "")
     )
     negative = [f"Negative prompt: {record.negative}"] if record.negative else []
-    return "\n".join([record.prompt, *negative, last])
+    tags = "".join(f" <lora:{Path(lora.path).stem}:{lora.strength:g}>" for lora in record.loras)
+    return "\n".join([record.prompt + tags, *negative, last])
 
 
 def _short_hash(files: tuple[File, ...]) -> str:
@@ -210,6 +221,7 @@ def _surroundings(record: Record) -> dict[str, object]:
     files = {name: getattr(record, name) for name in ("init", "mask", "config")}
     files |= {f"the model's {file.path}": file for file in record.model_files}
     files |= {f"the VAE's {file.path}": file for file in record.vae_files}
+    files |= {f"LoRA {i}": File(lora.path, lora.sha256) for i, lora in enumerate(record.loras, start=1)}
     return {
         **asdict(record.versions),
         **{name: getattr(record, name) for name in ("dtype", "device", "threads", "traced", "compiled")},

@@ -2,7 +2,7 @@ r"""Warns about syntax of other programs in a prompt.
 
 Prompts are often copied from other programs, together with their syntax:
 
-    <lora:name:0.8>          load a LoRA
+    <lyco:name:0.8>          load a LyCORIS file
     a cat BREAK a dog        begin a new chunk of 75 tokens
     a cat AND a dog          two prompts, whose predictions are added
     [cat:dog:0.5] [cat|dog]  switch the prompt at some step, or alternate at each step
@@ -11,7 +11,8 @@ Prompts are often copied from other programs, together with their syntax:
     --ar 16:9                options on a command line
 
 None of this works here: it is read as plain words, and a warning says so. Weights, `(word:1.3)` and `[word]`, do work
-(`ldm.text.weighting`).
+(`ldm.text.weighting`). So does `<lora:name:0.8>`, which `generate` takes out of the prompt (`ldm.adapters.tags`); it is
+warned about where it does not: in a negative prompt, or in text that is encoded alone.
 """
 
 import re

@@ -264,7 +264,7 @@ def lora_shapes(pipeline: diffusers.StableDiffusionPipeline) -> tuple[dict, dict
 
 
 def make_lora_outputs() -> Arrays:
-    r"""The U-Net with a LoRA on every layer that people train, the text encoder with one, and DoRA in PEFT's spelling."""
+    r"""The U-Net with a LoRA on every layer that people train, the text encoder with one; DoRA in PEFT's spelling."""
     arrays = {"t": torch.tensor([7, 981]), "ids": torch.tensor(IDS)}
     for kind in ("sd1", "sd2"):
         x_t, context = numbers(6, 2, 4, 8, 12), numbers(5, 2, 6, UNET_SIZES[kind]["context"])
