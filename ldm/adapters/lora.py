@@ -1,6 +1,6 @@
 r"""LoRA: a trained model learns something new by adding a product of two small matrices to its large ones.
 
-Fine-tuning changes a weight $W$ by some $\Delta W$ of the same size. Hu et al. (2021) observe that a $\Delta W$ of low
+Fine-tuning changes a weight $W$ by some $\Delta W$ of the same size. Hu et al. (2022) observe that a $\Delta W$ of low
 rank $r$ is enough, so they train its factors instead, $A$ of $r$ rows ("down") and $B$ of $r$ columns ("up"):
 
 $$W' = W + s\,\frac{\alpha}{r}\,B A$$
@@ -16,7 +16,7 @@ into the weight (`ldm.adapters.merge`), which costs nothing per step and leaves 
 A convolution is a linear map of each patch, so the same formula holds: "down" is a convolution with the layer's kernel
 and $r$ outputs, "up" one of 1 x 1. Flattened, [r, in * h * w] and [out, r], they multiply like matrices.
 
-Source: Hu et al. 2021, section 4.1 and eq. 3.
+Source: Hu et al. 2022, section 4.1 and eq. 3.
 """
 
 import torch

@@ -5,6 +5,7 @@ same product again would not: $(W + \Delta) - \Delta$ is rounded twice. What is 
 file is the mapping, and takes no memory.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from ldm.checkpoints.lora_fit import Lora, read_lora
 from ldm.config import Config
 from ldm.errors import LdmError, shown
 from ldm.files.paths import expanded
-from ldm.pipeline import LatentDiffusion, Prompt
+from ldm.pipeline import LatentDiffusion
+from ldm.prompts import Prompt
 from ldm.text.tokenizer import Tokenizer
 
 SUFFIXES = (".safetensors", ".pt", ".ckpt", ".bin")
@@ -120,7 +122,11 @@ class LoadedModel(LatentDiffusion):
 def find_lora(given: str | Path, model: Path | None) -> Path:
     """The file or folder of a LoRA: a path to it, or a name beside the model (`find_beside`). Raises `LdmError`."""
     path = expanded(given)
-    return path if path.exists() or len(path.parts) != 1 else find_beside(str(given), model)
+    if os.path.exists(path):
+        return path
+    if len(path.parts) == 1:
+        return find_beside(str(given), model)
+    raise LdmError(f"there is no LoRA {path}; give its file, or the name of one beside the model")
 
 
 def find_beside(name: str, model: Path | None) -> Path:
@@ -136,7 +142,7 @@ def find_beside(name: str, model: Path | None) -> Path:
     places = [place for folder in folders for place in (folder, folder / "loras")]
     if name not in ("", ".", "..") and not set(name) & set("/\\:\0"):
         for file in (place / f"{name}{suffix}" for place in places for suffix in ("", *SUFFIXES)):
-            if file.is_file():
+            if os.path.isfile(file):
                 return file
     looked = ", ".join(map(str, places))
     raise LdmError(

@@ -68,7 +68,13 @@ def read_lora(path: Path, model: LatentDiffusion) -> Lora:
         raise LdmError(f"{file.path} does not fit this model: {some(found.misfits)}; give a LoRA made for it")
     check_changes(file, found)
     if found.unused:
-        log.warning("%s: %d tensors are not used: %s", file.path, len(found.unused), some(found.unused))
+        count = f"{len(found.unused)} tensor{'s' * (len(found.unused) > 1)}"
+        log.warning(
+            "%s: not used: %s that no module of this model has a place for: %s",
+            file.path,
+            count,
+            some(found.unused),
+        )
     return Lora(file.path, found.changes, found.unused)
 
 

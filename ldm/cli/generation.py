@@ -118,7 +118,11 @@ def wanted_loras(model: LoadedModel, prompt: str, options: Sequence[str]) -> tup
     asked = [(find_lora(name, model.path), strength) for name, strength in map(split_strength, options)]
     asked += [(find_beside(name, model.path), strength) for name, strength in tags]
     files = [(lora_file(path), strength) for path, strength in asked]
-    return plain, tuple(UsedLora(str(path), cached_sha256(path), strength) for path, strength in files)
+    here = Path.cwd()  # `--from` trusts a path under weights/, but none from the root
+    return plain, tuple(
+        UsedLora(str(path.relative_to(here) if here in path.parents else path), cached_sha256(path), strength)
+        for path, strength in files
+    )
 
 
 def merge_loras(model: LoadedModel, loras: Sequence[UsedLora]) -> None:
