@@ -9,13 +9,13 @@ from safetensors.torch import load_file, save_file
 
 import ldm
 from ldm.backend import fused_upsample
-from ldm.backend.accelerate import plain
 from ldm.checkpoints.key_map import text_rows, unet_rows
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.names import rename
 from ldm.config import Config
 from ldm.errors import LdmError
 from ldm.unet import embedding
+from tests.backend.slower import plain
 from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 from tests.golden import loras
 from tests.golden.compare import assert_same, filled, golden
