@@ -94,7 +94,7 @@ def test_what_diffusers_writes_with_its_settings_in_the_header_is_read_with_them
     pipeline.unet.add_adapter(config)
     for i, (name, parameter) in enumerate(pipeline.unet.named_parameters()):
         if "lora_" in name:
-            parameter.data = make.numbers(i, *parameter.shape).float()
+            parameter.data = (0.1 * make.numbers(i, *parameter.shape)).float()
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
     StableDiffusionPipeline.save_lora_weights(
         tmp_path, unet_lora_layers=layers, unet_lora_adapter_metadata=config.to_dict()
