@@ -57,14 +57,16 @@ def inside(work: Path) -> None:
 
 
 def noising() -> None:
-    r"""A postcard of the training set at six timesteps of Stable Diffusion's schedule, its pixels noised."""
+    r"""A postcard of the training set at six timesteps of Stable Diffusion's schedule, its pixels noised.
+
+    Without margins or letters, so that it is no white slab on a dark page.
+    """
     alpha_bar = make_alpha_bar(NoiseConfig())
     x0 = to_pixels([postcard(5, seed=4, size=128).image])
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
     times = (0, 100, 250, 400, 600, 999)
     images = to_images(torch.cat([vp_level(t, alpha_bar).mix(x0, eps) for t in times]))
-    sheets = [titled_rows([f"t = {t}"], [[image]]) for t, image in zip(times, images)]
-    Image.fromarray(np.concatenate(sheets, axis=1)).save(HERE / "noising.png")
+    Image.fromarray(np.concatenate(images, axis=1)).save(HERE / "noising.png")
 
 
 def tour() -> None:

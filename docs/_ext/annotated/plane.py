@@ -7,7 +7,7 @@ from sphinx.util.docutils import SphinxDirective
 from annotated.languages import language
 
 # In the order in which they are read: each uses what stands before it.
-SCRIPTS = ("maths", "field", "words", "draw", "controls", "figure")
+SCRIPTS = ("maths", "field", "words", "paths", "draw", "pen", "controls", "figure")
 WITHOUT = {
     "en": "The figure is drawn by JavaScript, which is turned off here.",
     "fr": "La figure est dessinée par JavaScript, qui est désactivé ici.",

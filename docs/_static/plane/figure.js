@@ -13,8 +13,6 @@
       this.root = root
       this.shape = 'face'
       this.strokes = []
-      this.probeAt = null
-      this.penDown = false
       this.position = 0.88 // of the slider: 0 is noise, 1 is clean
       const random = plane.makeRandom(7)
       this.starts = Array.from({length: POINTS}, () => [random.normal(), random.normal()])
@@ -43,70 +41,10 @@
         this.strokes = []
         this.takeShape()
       })
-      this.canvas.addEventListener('pointerdown', event => this.press(event))
-      this.canvas.addEventListener('pointermove', event => this.move(event))
-      this.canvas.addEventListener('pointerup', () => this.lift())
-      this.canvas.addEventListener('pointercancel', () => this.lift())
-      this.canvas.addEventListener('pointerleave', event => {
-        if (event.pointerType === 'mouse' && !this.penDown) this.probeAt = null
-        this.paint()
-      })
-      this.canvas.addEventListener('keydown', event => this.key(event))
+      this.pen = new plane.Pen(this)
       new ResizeObserver(() => this.paint()).observe(this.canvas)
       new MutationObserver(() => this.paint()).observe(document.body, {attributeFilter: ['data-theme']})
       matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.paint())
-    }
-
-    // --- the pointer: a probe, or a pen ---
-
-    press(event) {
-      this.probeAt = this.drawing.from(event)
-      if (this.shape === 'draw') {
-        event.preventDefault()
-        this.canvas.setPointerCapture(event.pointerId)
-        this.penDown = true
-        this.strokes.push([this.probeAt])
-      }
-      this.paint()
-    }
-
-    move(event) {
-      if (this.penDown) {
-        for (const each of event.getCoalescedEvents?.() ?? [event]) this.extend(this.drawing.from(each))
-      } else if (event.pointerType === 'mouse') this.probeAt = this.drawing.from(event)
-      this.paint()
-    }
-
-    lift() {
-      if (!this.penDown) return
-      this.penDown = false
-      this.probeAt = null
-      this.takeShape()
-    }
-
-    extend(point) {
-      const reach = plane.REACH - 0.1, kept = point.map(v => Math.max(-reach, Math.min(reach, v)))
-      this.strokes[this.strokes.length - 1].push(kept)
-      this.probeAt = kept
-    }
-
-    key(event) {
-      const way = {ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1]}[event.key]
-      if (way) {
-        const [x, y] = this.probeAt || [0, 0], reach = plane.REACH - 0.1
-        this.probeAt = [x + way[0], y + way[1]].map(v => Math.max(-reach, Math.min(reach, v)))
-        if (this.penDown) this.extend(this.probeAt)
-      } else if (event.key === ' ' && this.shape === 'draw') {
-        if (this.penDown) this.lift()
-        else {
-          this.penDown = true
-          this.strokes.push([this.probeAt ||= [0, 0]])
-        }
-      } else if (event.key === 'Escape') this.probeAt = null
-      else return
-      event.preventDefault()
-      this.paint()
-      if (this.probeAt && this.whole) this.say()
     }
 
     // --- the data, the field, the paths ---
@@ -160,27 +98,7 @@
 
     get traced() { return this.chosen('way') === 'sde' ? TRACED_SDE : TRACED }
 
-    // Where the points are at time t: on the way that the step takes, which keeps its guesses.
-    pointsAt(stages, t, only = Infinity) {
-      const i = Math.max(0, stages.findIndex(({level}) => level.t <= t + 1e-9))
-      const stage = stages[i], before = stages[i - 1], points = stage.points.slice(0, only)
-      if (!before || stage.level.t >= t) return points
-      const {alpha, sigma} = plane.circleLevel(t), share = (t - stage.level.t) / (before.level.t - stage.level.t)
-      return points.map(([x, y], p) => {
-        const [x0, y0, ex, ey] = before.guesses[p]
-        if (this.chosen('way') === 'ode') return [alpha * x0 + sigma * ex, alpha * y0 + sigma * ey]
-        return [x + share * (before.points[p][0] - x), y + share * (before.points[p][1] - y)]
-      })
-    }
-
-    // The traced points' paths from pure noise to time t.
-    pathsTo(stages, t) {
-      const times = []
-      for (let i = 0; i + 1 < stages.length; i++)
-        for (let k = 0; k < 6; k++) times.push(stages[i].level.t + k / 6 * (stages[i + 1].level.t - stages[i].level.t))
-      const columns = [...times.filter(time => time > t), t].map(time => this.pointsAt(stages, time, this.traced))
-      return Array.from({length: this.traced}, (_, p) => columns.map(points => points[p]))
-    }
+    get straight() { return this.chosen('way') === 'sde' }
 
     // --- what moves by itself ---
 
@@ -256,7 +174,7 @@
     paintNow() {
       const level = plane.circleLevel(1 - this.position), drawing = this.drawing
       drawing.begin()
-      if (this.whole && !this.penDown) {
+      if (this.whole && !this.pen.down) {
         const learned = this.chosen('source') === 'learned' && this.network, part = Number(this.part.value)
         drawing.density(part < 0 ? this.whole : this.parts[part], level)
         if (this.show_arrows.checked) {
@@ -264,20 +182,20 @@
           if (learned) drawing.field(this.denoiser(false), near, 'faint', 1.2)
           drawing.field(this.denoiser(), near, learned ? 'learned' : 'arrow', 1.1)
         }
-        if (this.show_points.checked) drawing.dots(this.pointsAt(this.stages, level.t), 'data', 1.8)
+        if (this.show_points.checked) drawing.dots(plane.pointsAt(this.stages, level.t, this.straight), 'data', 1.8)
         if (this.show_paths.checked) this.paintPaths(level.t)
       }
       for (const stroke of this.shape === 'draw' ? this.strokes : []) drawing.path(stroke, 'faint', 3)
-      if (this.probeAt && this.whole && !this.penDown)
-        drawing.probe(this.probeAt, this.denoiser()(...this.probeAt, level).slice(0, 2))
-      else if (this.probeAt && this.shape === 'draw') drawing.dots([this.probeAt], 'probe', 4)
+      if (this.pen.place && this.whole && !this.pen.down)
+        drawing.probe(this.pen.place, this.denoiser()(...this.pen.place, level).slice(0, 2))
+      else if (this.pen.place && this.shape === 'draw') drawing.dots([this.pen.place], 'probe', 4)
       this.tell(level)
     }
 
     paintPaths(t) {
       const drawing = this.drawing
-      if (this.fine) for (const path of this.pathsTo(this.fine, t)) drawing.path(path, 'faint', 1.4)
-      for (const path of this.pathsTo(this.stages, t)) drawing.path(path, 'path', 1.4)
+      if (this.fine) for (const path of plane.pathsTo(this.fine, t, this.straight, this.traced)) drawing.path(path, 'faint', 1.4)
+      for (const path of plane.pathsTo(this.stages, t, this.straight, this.traced)) drawing.path(path, 'path', 1.4)
       if (this.stages.length <= 13)
         for (const {level, points} of this.stages.slice(1))
           if (level.t >= t) drawing.dots(points.slice(0, this.traced), 'path', 2.2)
@@ -303,11 +221,12 @@
       if (!this.network) this.root.querySelector('input[name$="-source"][value="exact"]').checked = true
       if (this.network) plane.lossCurve(this.loss, this.trainer.losses, TRAINING, this.drawing.colour('learned'))
       this.loss.hidden = !this.network
-      if (!this.probeAt || !this.whole) this.said.textContent = this.whole ? w.end(this.distance.toFixed(2)) : w.empty
+      if (!this.pen.place || !this.whole) this.said.textContent = this.whole ? w.end(this.distance.toFixed(2)) : w.empty
     }
 
     say() {
-      const guess = this.denoiser()(...this.probeAt, plane.circleLevel(1 - this.position))
+      if (!this.pen.place || !this.whole) return
+      const guess = this.denoiser()(...this.pen.place, plane.circleLevel(1 - this.position))
       this.said.textContent = this.words.probe(guess[0].toFixed(2), guess[1].toFixed(2))
     }
   }
