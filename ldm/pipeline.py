@@ -53,7 +53,7 @@ from ldm.text.encoder import TextEncoder
 from ldm.text.joint import encode_jointly
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
-from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
+from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, must_tile
 from ldm.vae.vae import VAE
 
 Output = Literal["pil", "tensor", "latent"]
@@ -102,7 +102,7 @@ class LatentDiffusion(nn.Module):
         empty_negative: EmptyNegative | None = None,
         micro: MicroConditioning | None = None,
         negative_micro: MicroConditioning | None = None,
-        tile: bool = False,
+        tile: bool | None = None,
         output: Output = "pil",
         on_step: Callback = identity,
         progress: Progress = lambda sampling, steps: sampling,
@@ -134,8 +134,8 @@ class LatentDiffusion(nn.Module):
         diffusers' 1 (`TextEncoder.encode`). An empty negative prompt is "encoded" like any other, or becomes "zero", as
         `empty_negative` says (default: the model's own way). `micro` is what Stable Diffusion XL is told about sizes
         and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default the same, goes with the negative
-        prompt. With `tile`, the VAE works in overlapping tiles, which saves memory for large images
-        (`ldm/vae/tiles.py`).
+        prompt. With `tile`, the VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`;
+        default: on a CPU, for images of 1024 x 1024 pixels and more).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
@@ -149,6 +149,7 @@ class LatentDiffusion(nn.Module):
         sampler = defaults.sampler if sampler is None else sampler
         steps = self.default_steps(sampler) if steps is None else steps
         size = size or ((defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor))
+        tile = must_tile(size, self.device) if tile is None else tile
         strength = pick_strength(init, strength, mask, keep_pixels)
         if output == "latent" and keep_pixels:
             raise LdmError('keep_pixels with output="latent", which has no pixels; leave one of the two out')

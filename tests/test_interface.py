@@ -157,6 +157,15 @@ def test_outputs_are_the_image_before_and_after_decoding(model):
     assert (pixels[0, :, :, 8:] == expected[:, None, None]).all() and not (pixels[0, :, :, :8] == 1).all()
 
 
+def test_large_images_are_decoded_in_tiles_unasked_and_others_as_asked(model, monkeypatch):
+    monkeypatch.setattr("ldm.vae.tiles.LARGE", 16 * 24)
+    asked = []
+    monkeypatch.setattr(model, "decode_pixels", lambda x, tile: asked.append(tile) or torch.zeros(1, 3, 8, 8))
+    for size, tile in (((16, 24), None), ((16, 16), None), ((16, 24), False), ((16, 16), True)):
+        model.generate("dog", size=size, tile=tile, seed=1, steps=1)
+    assert asked == [True, False, False, True]
+
+
 def test_eta_is_the_noise_that_ddim_adds(model):
     plain = latent(model, steps=4)
     assert torch.equal(latent(model, steps=4, eta=0.0), plain)

@@ -5,8 +5,8 @@ images. Large fine-tunings of Stable Diffusion XL have settings that their autho
 the tensors, so it is the name that tells: of the file, the folder, or the title in the metadata. What follows from it
 are defaults only, and a line says so.
 
-Sources: the model cards of SDXL-Turbo (Sauer et al. 2023), SDXL-Lightning (Lin et al. 2024b), Pony Diffusion V6 XL,
-Illustrious XL and NoobAI XL. A merge with one of them in its name may want other settings than these.
+Sources: the model cards of SDXL-Turbo, SDXL-Lightning, Pony Diffusion V6 XL, Illustrious XL and NoobAI XL. A merge with
+one of them in its name may want other settings than these.
 """
 
 import re

@@ -54,8 +54,8 @@ def generate_options(commands: Commands) -> None:
         "the model, as in <lora:NAME:S> in a prompt"
     )
     p.add_argument("--lora", action="append", metavar="FILE[:S]", help=lora)
-    tile = "encode and decode in tiles, which saves memory for large images"
-    p.add_argument("--tile", action="store_true", default=None, help=tile)
+    tile = "encode and decode in tiles, which saves memory (default: on a CPU, from 1024x1024 pixels on)"
+    p.add_argument("--tile", action=argparse.BooleanOptionalAction, default=None, help=tile)
     add_compile(p, "worthwhile for many images; for Stable Diffusion on a CPU from about 300 steps on")
     p.add_argument("--device", metavar="D", help=DEVICE)
     p.add_argument("--dtype", choices=DTYPES, help="dtype to compute in (default: by model and device)")

@@ -37,6 +37,7 @@ from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.text.unknown import unknown_words
 from ldm.train.processes import process_group, rank, world_size
+from ldm.vae.tiles import must_tile
 
 GROUP_SIZE = 4  # larger groups use a processor better; smaller ones lose less to Ctrl-C and need less memory
 LONGEST_PROMPT = 100_000  # characters; with a longer one a record would be too large to be read again
@@ -147,7 +148,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         mask=options.mask and hashed(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
-        tile=bool(options.tile),
+        tile=must_tile((width, height), model.device) if options.tile is None else options.tile,
         compiled=bool(options.compile),
         weighting=not options.no_weighting,
         long_prompt=options.long_prompt or "truncate",

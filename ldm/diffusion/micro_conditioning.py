@@ -11,7 +11,7 @@ training it was told three pairs of numbers, always the height (or the top) firs
 The refiner is told an aesthetic score instead of the target size: how much people like such an image, from 0 to 10. It
 was trained to tell good images from poor ones, so the negative prompt comes with a low score.
 
-Source: Podell et al. 2023, section 2.2.
+Source: Podell et al. 2024, section 2.2.
 """
 
 from dataclasses import dataclass

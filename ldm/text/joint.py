@@ -10,7 +10,7 @@ vector, one for the whole prompt, is that of the second encoder.
 
 A model with one text encoder is the same with one line less.
 
-Source: Podell et al. 2023, section 2.1.
+Source: Podell et al. 2024, section 2.1.
 """
 
 from collections.abc import Sequence

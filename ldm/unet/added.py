@@ -4,7 +4,7 @@ Each number becomes sinusoids, as the timestep does; next to each other, and aft
 small MLP, whose output is added to the time embedding. So every residual block receives them. What the numbers mean:
 `ldm/diffusion/micro_conditioning.py`.
 
-Source: Podell et al. 2023, section 2.2.
+Source: Podell et al. 2024, section 2.2.
 """
 
 import torch

@@ -37,6 +37,13 @@ from ldm.vae.vae import VAE
 # tiles of 56; with tiles of 64 there would be nine, too, each a third larger.
 TILE = 56
 OVERLAP = 16
+# The pixels in an image from which on a CPU works in tiles unasked. Stable Diffusion XL was trained at this size.
+LARGE = 1024 * 1024
+
+
+def must_tile(size: tuple[int, int], device: torch.device) -> bool:
+    """Whether an image of this size (width, height) should be decoded in tiles. A GPU decodes it whole, and faster."""
+    return device.type == "cpu" and size[0] * size[1] >= LARGE
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:

@@ -83,7 +83,7 @@ MISTAKES = (
         "4c",
         "the unused last layer taken off a file that has not got it",
         "checkpoints/infer_sizes.py",
-        'layers=layers if family.output == "last" else _with_unread_layer(part, width, layers, layers_given)',
+        'layers=_with_unread_layer(part, width, layers, layers_given) if version == "sd2" else layers',
         "layers=layers",
     ),
     Mistake(

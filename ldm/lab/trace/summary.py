@@ -76,8 +76,12 @@ def meta_inputs(config: Config) -> dict[str, tuple[Tensor, ...]]:
     size, side = config.defaults.size, config.defaults.size // config.vae.factor
     with torch.device("meta"):
         context = torch.empty(1, config.text.context_length, config.unet.context_width)
+        added = config.unet.added
+        more = (
+            () if added is None else ((), torch.empty(1, added.pooled_width), torch.empty(1, added.numbers))
+        )
         return {
-            "unet": (torch.empty(1, config.unet.in_channels, side, side), torch.empty(1), context),
+            "unet": (torch.empty(1, config.unet.in_channels, side, side), torch.empty(1), context, *more),
             "encoder": (torch.empty(1, 3, size, size),),
             "decoder": (torch.empty(1, config.vae.latent_channels, side, side),),
         }
