@@ -120,8 +120,8 @@ class LatentDiffusion(nn.Module):
         - `size`: (width, height) in pixels.
 
         `spacing` overrides the sampler's choice of noise levels, by a name such as "trailing" or "karras"
-        (`ldm/diffusion/spacing.py`). `eta` is the noise that DDIM adds, from 0 (the default) to 1. `latents`
-        [b, z, h, w] is the initial noise, standard normal, in place of the seed's.
+        (`ldm/diffusion/spacing.py`). `eta`, from 0 to 1, is the noise that DDIM (default: 0), DPM++ 2M SDE (1) and TCD
+        (0.3) add. `latents` [b, z, h, w] is the initial noise, standard normal, in place of the seed's.
 
         `init` is an init image, cropped and resized to `size`. `strength` in (0, 1] is the fraction of the steps that
         is taken, starting from the init image noised to the first of their levels (default: 0.75, or 1 with a mask).

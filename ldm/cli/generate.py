@@ -40,7 +40,7 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--no-weighting", action="store_true", default=None, help=brackets)
     long = "cut off what does not fit (the default), or read the prompt in chunks"
     p.add_argument("--long-prompt", choices=("truncate", "chunk"), help=long)
-    skip = "take the context from the N-th last layer of the text encoder, as in A1111 (default: 1, the model's own)"
+    skip = "take the context N - 1 layers earlier in the text encoder, as in A1111 (default: 1; 2 is diffusers' 1)"
     p.add_argument("--clip-skip", type=int, metavar="N", help=skip)
     add_model(p, default=None)
     add_sampling(p)

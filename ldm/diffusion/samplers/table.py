@@ -91,7 +91,7 @@ ROWS = (
     Sampler(
         "unipc",
         "UniPC",
-        "predictor and corrector, third order: good in 10 steps",
+        "third order: predictor and corrector",
         "linspace_without_0",
         round_timesteps=True,
     ),
