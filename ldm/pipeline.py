@@ -238,7 +238,7 @@ class LatentDiffusion(nn.Module):
     def default_steps(self, sampler: str) -> int:
         """The default number of steps of `sampler`: the model's own, or more if the sampler needs them."""
         defaults, asked = self.config.defaults, find_sampler(sampler)
-        if asked is find_sampler(defaults.sampler):  # the model's default steps were chosen for this one
+        if asked == find_sampler(defaults.sampler):  # the model's default steps were chosen for this one
             return defaults.steps
         return max(defaults.steps, min(asked.min_default_steps, self.config.noise.steps - 1))
 
