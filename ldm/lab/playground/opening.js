@@ -2,6 +2,9 @@
 // Where runs come from: a worker with the model, opened when somebody wants to paint, or a recording made in Python.
 
 const MOST_THREADS = 4;
+const ON_DISK = location.protocol === "file:";
+
+const listedFiles = (settings) => settings?.files[ON_DISK ? "disk" : "server"] ?? [];
 
 const addScript = (url) => new Promise((done, failed) => {
   const script = element("script", { src: url });
@@ -17,8 +20,8 @@ async function openWorker(settings, hear, signal) {
   worker.onmessage = ({ data }) => hear(data);
   signal.addEventListener("abort", () => worker.terminate());
   worker.onerror = (event) => hear({ type: "error", text: event.message });
-  const onDisk = location.protocol === "file:", listed = settings.files[onDisk ? "disk" : "server"];
-  if (onDisk) { // scripts may be loaded, files may not be fetched
+  const listed = listedFiles(settings);
+  if (ON_DISK) { // scripts may be loaded, files may not be fetched
     for (const { name, urls, size } of listed) {
       for (const url of urls) {
         await addScript(ROOT + url);
@@ -29,7 +32,7 @@ async function openWorker(settings, hear, signal) {
     }
     delete PLAYGROUND.piece;
   }
-  const files = listed.map(({ name, urls, packed }) => ({ name, packed, url: onDisk ? null : ROOT + urls[0] }));
+  const files = listed.map(({ name, urls, packed }) => ({ name, packed, url: ON_DISK ? null : ROOT + urls[0] }));
   const threads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
   worker.postMessage({ type: "open", settings, files, glue: PLAYGROUND.worker.glue, threads });
   return worker;

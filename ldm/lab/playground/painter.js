@@ -47,7 +47,8 @@ class Painter {
 
   // Step 4: a latent becomes pixels, as a canvas takes them: four bytes each.
   async decode(latent) {
-    const { pixels } = await this.networks.decoder.run({ latent: new ort.Tensor("float32", latent, [1, ...this.settings.latent]) });
+    const input = new ort.Tensor("float32", latent, [1, ...this.settings.latent]);
+    const { pixels } = await this.networks.decoder.run({ latent: input });
     const [, , height, width] = pixels.dims, area = height * width;
     const bytes = new Uint8ClampedArray(4 * area).fill(255);
     for (let i = 0; i < area; i++) {
@@ -104,6 +105,7 @@ const received = new Map(); // file name -> the pieces that the page has sent
 let run = 0, stopped = false; // the number of the newest run; any other one ends at its next step, as does a stopped one
 
 const tell = (type, message = {}, transfer = []) => postMessage({ type, ...message }, transfer);
+const failed = (error) => tell("error", { text: String(error.message ?? error) });
 const breathe = () => new Promise((done) => setTimeout(done)); // so that a message can come in between two steps
 
 const messages = {
@@ -115,7 +117,8 @@ const messages = {
   async open({ settings, files, glue, threads }) {
     const loaded = new Map();
     for (const { name, url, packed } of files) {
-      const stream = url ? await fetched(url, (bytes) => tell("progress", { bytes })) : new Blob(received.get(name)).stream();
+      const report = (bytes) => tell("progress", { bytes });
+      const stream = url ? await fetched(url, report) : new Blob(received.get(name)).stream();
       loaded.set(name, await bytesOf(stream, packed));
       received.delete(name);
     }
@@ -134,7 +137,9 @@ const messages = {
       latent = xPrev;
       tell("step", { id, index: index++, t: level.t, x, x0, maps, seconds: (performance.now() - started) / 1000 });
       // Decoding takes as long as a step. So while it paints, every other prediction is shown.
-      if (index % 2 === 0 && index < options.steps) tell("pixels", { id, key: `x0 ${index - 1}`, ...(await painter.decode(x0)) });
+      if (index % 2 === 0 && index < options.steps) {
+        tell("pixels", { id, key: `x0 ${index - 1}`, ...(await painter.decode(x0)) });
+      }
       await breathe();
     }
     if (!latent.every(Number.isFinite)) throw new Error("the numbers overflowed: try less guidance");
@@ -153,5 +158,5 @@ let queue = Promise.resolve();
 onmessage = ({ data }) => {
   if (data.type === "paint") [run, stopped] = [data.id, false];
   if (data.type === "stop") stopped = true;
-  else queue = queue.then(() => messages[data.type](data)).catch((error) => tell("error", { text: String(error.message ?? error) }));
+  else queue = queue.then(() => messages[data.type](data)).catch(failed);
 };

@@ -8,10 +8,15 @@ const PAUSE = 400, BEAT = 140; // milliseconds: after the last change, and betwe
 
 function mount(root) {
   const settings = PLAYGROUND.settings, prompt = root.dataset.prompt ?? SAY.examples[0];
-  const state = { phase: "idle", message: "", run: null, position: 0, view: "x0", word: null, loaded: 0, worker: null, id: 0, timer: 0 };
+  const state = {
+    phase: "idle", // or loading, ready, painting
+    message: "",
+    run: null, position: 0, view: "x0", word: null, // what is shown: which run, step, frame, and word's map
+    worker: null, loaded: 0, id: 0, timer: 0,
+  };
   const ui = build(root, settings, prompt);
   root.classList.toggle("recorded-only", !settings);
-  const total = settings?.files[location.protocol === "file:" ? "disk" : "server"].reduce((sum, file) => sum + file.size, 0) ?? 0;
+  const total = listedFiles(settings).reduce((sum, file) => sum + file.size, 0);
 
   // --- what the worker says ---
 
@@ -26,8 +31,11 @@ function mount(root) {
       paint();
     },
     begin({ id, words }) {
-      state.run = { id, options: state.options, words: words.map(({ text }) => text), places: words, steps: [], frames: {}, asked: {}, shape: settings.latent.slice(1) };
-      Object.assign(state, { position: 0, word: state.run.words.includes(state.word) ? state.word : null });
+      const chosen = state.run?.words[state.word], texts = words.map(({ text }) => text);
+      state.word = texts.includes(chosen) ? texts.indexOf(chosen) : null;
+      state.position = 0;
+      const shape = settings.latent.slice(1);
+      state.run = { id, options: state.options, words: texts, places: words, shape, steps: [], frames: {}, asked: {} };
     },
     step({ index, ...step }) {
       state.run.steps.push(step);
@@ -40,7 +48,6 @@ function mount(root) {
     done({ seconds, ...pixels }) {
       const { run } = state, n = run.steps.length;
       run.frames[`x0 ${n - 1}`] = run.frames.last = canvasOf(pixels);
-      run.latent = pixels.latent;
       Object.assign(state, { phase: "ready", position: n, message: SAY.done(n, seconds.toFixed(1)) });
       run.finished = true;
       root.dispatchEvent(new CustomEvent("painted", { detail: { seconds, latent: pixels.latent }, bubbles: true }));
@@ -138,7 +145,9 @@ function mount(root) {
   });
   for (const control of [ui.prompt, ui.guidance, ui.seed, ui.steps, ui.sampler]) control.addEventListener("input", changed);
   ui.dice.addEventListener("click", () => { ui.seed.value = Math.floor(Math.random() * 1e6); changed(); });
-  ui.examples.forEach((button) => button.addEventListener("click", () => { ui.prompt.value = button.textContent; changed(); }));
+  for (const example of ui.examples) {
+    example.addEventListener("click", () => { ui.prompt.value = example.textContent; changed(); });
+  }
   ui.slider.addEventListener("input", () => { pause(); state.position = +ui.slider.value; render(); });
   ui.play.addEventListener("click", () => (state.playing ? pause() : play()));
   ui.views.forEach((radio) => radio.addEventListener("change", () => { state.view = radio.value; render(); }));
@@ -161,7 +170,7 @@ function mount(root) {
   // Where a word was read: at one step, or, for the finished image, the mean of all.
   function heat(word) {
     const { run, position } = state, [h, w] = run.shape;
-    const place = run.places[run.words.indexOf(word)], n = run.steps.length;
+    const place = run.places[word], n = run.steps.length;
     const chosen = position >= n ? run.steps : [run.steps[position]];
     const map = new Float32Array(h * w);
     for (const { maps } of chosen) {
@@ -188,36 +197,47 @@ function mount(root) {
     canvas.getContext("2d").drawImage(picture, 0, 0);
   }
 
+  // As many small pictures as there are steps, but at most STRIP; the one nearest to the position is marked.
+  function renderStrip() {
+    const { run, position, view } = state, last = run.options.steps - 1, shown = Math.min(STRIP, last + 1);
+    const spacing = last / Math.max(1, shown - 1), nearest = Math.round(Math.min(position, last) / (spacing || 1));
+    ui.strip.forEach((canvas, i) => {
+      const at = Math.round(i * spacing), there = at < run.steps.length;
+      canvas.hidden = i >= shown;
+      if (there && !canvas.hidden) show(canvas, frame(at, view));
+      canvas.classList.toggle("later", !there);
+      canvas.classList.toggle("now", i === nearest);
+      canvas.onclick = () => { if (there) { pause(); state.position = at; render(); } };
+    });
+  }
+
   function renderRun() {
     const { run, position, view, word } = state, n = run.steps.length;
     show(ui.image, frame(position, view));
-    ui.picture.classList.toggle("read", Boolean(word));
-    if (word) drawHeat(word);
+    ui.picture.classList.toggle("read", word !== null);
+    if (word !== null) drawHeat(word);
     ui.slider.max = run.finished ? n : Math.max(0, n - 1);
     ui.slider.value = position;
     ui.play.disabled = !run.finished;
-    ui.where.textContent = SAY.position(position, run.finished ? n : run.options.steps, Math.round(run.steps[Math.min(position, n - 1)]?.t ?? 0));
-    ui.strip.forEach((canvas, i) => {
-      const at = Math.round((i * (run.options.steps - 1)) / (ui.strip.length - 1));
-      canvas.hidden = i >= run.options.steps;
-      if (at < n) show(canvas, frame(at, view));
-      canvas.classList.toggle("later", at >= n);
-      canvas.classList.toggle("now", Math.abs(at - Math.min(position, n - 1)) <= (run.options.steps - 1) / (ui.strip.length - 1) / 2);
-      canvas.onclick = () => { pause(); state.position = Math.min(at, n - 1); render(); };
-    });
+    ui.image.setAttribute("aria-label", `${SAY.views[view]}: ${run.options.prompt}`);
+    const { t } = run.steps[Math.min(position, n - 1)];
+    ui.where.textContent = SAY.position(position, run.finished ? n : run.options.steps, Math.round(t));
+    renderStrip();
     const words = run.words.join(" ");
     if (ui.words.dataset.words !== words) {
       ui.words.dataset.words = words;
-      ui.words.replaceChildren(...run.words.map((text) => element("button", { type: "button", onclick: () => {
-        state.word = state.word === text ? null : text;
+      ui.words.replaceChildren(...run.words.map((text, i) => element("button", { type: "button", onclick: () => {
+        state.word = state.word === i ? null : i;
         render();
       } }, text)));
     }
-    [...ui.words.children].forEach((button, i) => button.setAttribute("aria-pressed", run.words[i] === word));
-    ui.caption.textContent = word ? `${SAY.word(word)}, ${position >= n ? SAY.all : SAY.at(position + 1)}.` : SAY.words;
+    [...ui.words.children].forEach((button, i) => button.setAttribute("aria-pressed", i === word));
+    const when = position >= n ? SAY.all : SAY.at(position + 1);
+    ui.caption.textContent = word === null ? SAY.words : `${SAY.word(run.words[word])}, ${when}.`;
     const { prompt: text, seed, steps, guidance, sampler } = run.options;
     const quoted = `'${text.replaceAll("'", "'\\''")}'${/[()[\]]/.test(text) ? " --no-weighting" : ""}`;
-    ui.command.textContent = `ldm generate ${quoted} --seed ${seed} --steps ${steps} --guidance ${guidance} --sampler ${sampler}`;
+    const chosen = `--seed ${seed} --steps ${steps} --guidance ${guidance} --sampler ${sampler}`;
+    ui.command.textContent = `ldm generate ${quoted} ${chosen}`;
   }
 
   function render() {

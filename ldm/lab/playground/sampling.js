@@ -25,7 +25,7 @@ const halfLogSnr = (level) => Math.log(level.alpha / level.sigma);
 const rounded = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 const range = (count) => [...Array(count).keys()];
 
-const linspace = (count, total) => range(count).map((i) => (count === 1 ? total - 1 : total - 1 - i * ((total - 1) / (count - 1))));
+const linspace = (count, total) => range(count).map((i) => total - 1 - (i && i * ((total - 1) / (count - 1))));
 const linspaceWithout0 = (count, total) => range(count).map((i) => rounded((count - i) * ((total - 1) / count)));
 const trailing = (count, total) => range(count).map((i) => rounded(total - (i * total) / count) - 1);
 
