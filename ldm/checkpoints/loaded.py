@@ -36,7 +36,7 @@ class MergedLora:
     text_strength: float
 
     def of(self, parameter: str) -> float:
-        return self.text_strength if parameter.startswith("text.") else self.strength
+        return self.text_strength if parameter.startswith("text") else self.strength
 
 
 class LoadedModel(LatentDiffusion):

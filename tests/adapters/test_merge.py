@@ -72,3 +72,16 @@ def test_a_magnitude_along_the_other_axis_is_an_error(draw, count, per_output):
     change = lora(draw, magnitude=draw(count), per_output=per_output)
     with pytest.raises(LdmError, match=f"a magnitude of {count} numbers"):
         difference(change, draw(6, 5))
+
+
+def test_a_core_and_a_magnitude_of_the_inputs_reach_their_formulas(draw):
+    up, mid, down, lengths = draw(6, 2, 1, 1), draw(2, 2, 3, 3), draw(2, 5, 1, 1), draw(1, 5, 1, 1)
+    weight = draw(6, 5, 3, 3)
+    factors = {"up": up, "down": down, "mid": mid}
+    delta = torch.einsum("op,pqhw,qi->oihw", up[:, :, 0, 0], mid, down[:, :, 0, 0])
+    expected = 1.5 * delta
+    torch.testing.assert_close(difference(Change("LoRA", factors, alpha=3.0), weight), expected)
+    summed = weight + expected
+    norm = summed.transpose(0, 1).flatten(1).norm(dim=1)[None, :, None, None]
+    change = Change("LoRA", factors, 3.0, lengths, per_output=False)
+    torch.testing.assert_close(merged(weight, [(change, 1.0)]), lengths * summed / norm)

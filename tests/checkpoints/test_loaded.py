@@ -138,14 +138,15 @@ def folder(tmp_path_factory) -> Path:
     tensors = {part: {n: 0.2 * t for n, t in named.items()} for part, named in tensors.items()}
     save(folder / "m.safetensors", config, single_file(config, tensors))
     model = ldm.load(folder / "m.safetensors", "float32", "cpu")
-    net, text = (loras.make_lora(shapes) for shapes in names_and_shapes(model, "sd1"))
-    written(folder / "ink.safetensors", loras.kohya(net, alpha=1.5))
+    shapes, texts = names_and_shapes(model, "sd1")
+    some = {
+        name: shape for name, shape in shapes.items() if name.startswith(("mid_block", "up_blocks.1.resnets"))
+    }
+    written(folder / "ink.safetensors", loras.kohya(loras.make_lora(some), alpha=1.5))
     (folder / "loras").mkdir()
-    more = {f"text_model.{name.removeprefix('text_model.')}": f for name, f in text.items()}
-    half = {name: factors for name, factors in net.items() if "up_blocks" in name}
-    file = loras.kohya(loras.make_lora(names_and_shapes(model, "sd1")[0], rank=2), alpha=2.0)
-    file = {name: t for name, t in file.items() if "up_blocks" in name} | loras.kohya(more, "lora_te_", 1.0)
-    assert half and len(file) > len(half)
+    few = {name: shape for name, shape in shapes.items() if name.startswith("up_blocks.1")}
+    text = loras.make_lora({name: shape for name, shape in texts.items() if ".0." in name})
+    file = loras.kohya(loras.make_lora(few, rank=2), alpha=2.0) | loras.kohya(text, "lora_te_", 1.0)
     written(folder / "loras/pose.safetensors", file)
     return folder
 
@@ -365,4 +366,29 @@ def test_a_file_with_nan_is_refused_and_named(folder, tmp_path):
     before = weights(model)
     with pytest.raises(LdmError, match="has NaN or infinity in it"):
         model.load_lora(written(tmp_path / "nan.safetensors", file))
+    assert_equal(model, before)
+
+
+def test_a_lora_for_stable_diffusion_xl_changes_both_text_encoders_under_its_original_names(tmp_path):
+    config = FAMILIES["sdxl"]
+    save(tmp_path / "xl.safetensors", config, single_file(config, random_tensors(config)))
+    model = ldm.load(tmp_path / "xl.safetensors", "float64", "cpu")
+    before = weights(model)
+    file, expected = {}, {}
+    parts = (("unet", unet_rows(config.unet), "lora_unet_"), ("text", text_rows(config.text), "lora_te1_"),
+             ("text_2", text_rows(config.text_2), "lora_te2_"))  # fmt: skip
+    for part, rows, prefix in parts:
+        for row in rows:
+            own = f"{part}.{row.ours}"
+            if "attn." in row.ours and row.ours.endswith(".weight") and own in before and "norm" not in own:
+                name = (row.compvis if part == "unet" else row.diffusers).removesuffix(".weight")
+                lora = loras.make_lora({f"attentions.{name}.weight": before[own].shape}, rank=2)
+                [factors] = lora.values()
+                file |= loras.kohya({name: factors}, prefix, 1.0)
+                expected[own] = before[own] + loras.delta(factors, 1.0).reshape(before[own].shape)
+    lora = model.load_lora(written(tmp_path / "a.safetensors", file))
+    assert lora.unused == () and {name.partition(".")[0] for name in expected} == {"unet", "text", "text_2"}
+    for name, weight in expected.items():
+        torch.testing.assert_close(model.get_parameter(name).data, weight, rtol=0, atol=1e-12)
+    model.unload()
     assert_equal(model, before)
