@@ -183,7 +183,7 @@ def _lines(report: Report) -> Iterator[str]:
         ("missing", found.missing), ("misshapen", found.misshapen), ("not possible", found.altering),
         ("ignored", found.ignored), ("not needed", found.dropped),
     ):  # fmt: skip
-        if names:
+        if names and not report.lora:
             yield f"{what:<11} {len(names)}: {some(names)}"
     for line in report.notes:
         yield f"note        {line}"

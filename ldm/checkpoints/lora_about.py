@@ -8,7 +8,7 @@ from typing import Any
 from ldm.checkpoints.checkpoint import PART_NAMES
 from ldm.checkpoints.detect import NAMES
 from ldm.checkpoints.lora_file import LoraFile, read_changes, sort_factors
-from ldm.checkpoints.lora_fit import best_bases, claimed_base, foreign_base, names_in
+from ldm.checkpoints.lora_fit import BASES, best_bases, claimed_base, foreign_base, names_in
 from ldm.checkpoints.lora_keys import refused_kind
 from ldm.errors import LdmError, some
 
@@ -23,9 +23,10 @@ def about(file: LoraFile) -> Iterator[tuple[str, str]]:
     try:
         bases, _ = best_bases(file)
         yield "made for", _base(file, bases)
+        # Whichever base has most of its names: what the factors are, they tell for an unknown one too.
+        nearest = max(bases or BASES, key=lambda base: len(sort_factors(file, names_in(base))[0]))
         claimed = claimed_base(file)
-        if bases:
-            yield from _modules(file, claimed if claimed in bases else bases[0])
+        yield from _modules(file, claimed if claimed in bases else nearest)
     except LdmError as error:
         yield "damaged", str(error)
     yield from _metadata(file.metadata)
@@ -43,6 +44,8 @@ def _base(file: LoraFile, bases: list[str]) -> str:
 
 def _modules(file: LoraFile, base: str) -> Iterator[tuple[str, str]]:
     modules, names, unused = sort_factors(file, names_in(base))
+    if not modules:
+        return
     found = {
         f"{module}.{leaf}": change
         for module, factors in modules.items()

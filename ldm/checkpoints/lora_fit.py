@@ -6,7 +6,7 @@ alike; there its metadata may tell.)
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -124,7 +124,7 @@ def claimed_base(file: LoraFile) -> str | None:
 
 def best_bases(file: LoraFile) -> tuple[list[str], int]:
     """The keys of `BASES` that can use most of a file, and how many modules of them it changes."""
-    counts = {base: sum(1 for _ in usable(file, base)) for base in BASES}
+    counts = {base: usable(file, base) for base in BASES}
     most = max(counts.values())
     return [base for base, count in counts.items() if count == most > 0], most
 
@@ -135,8 +135,8 @@ def names_in(base: str) -> Mapping[str, str]:
     return spellings(parts_of(BASES[base]))
 
 
-def usable(file: LoraFile, base: str) -> Iterator[str]:
-    """The modules of a base that a file changes, by their names and by the widths in which bases differ."""
+def usable(file: LoraFile, base: str) -> int:
+    """How many modules of a base a file changes: none if it reads a context or text of another width."""
     parts = parts_of(BASES[base])
     modules, names, _ = sort_factors(file, names_in(base))
     for module, factors in modules.items():
@@ -144,8 +144,9 @@ def usable(file: LoraFile, base: str) -> Iterator[str]:
         width = parts[part].context_width if part == "unet" else parts[part].width
         reads_it = name.endswith(("cross_attn.k", "cross_attn.v")) if part == "unet" else "attn." in name
         for leaf, change in read_changes(file, names[module], factors):
-            if leaf == "weight" and (not reads_it or change.size[1] == width):
-                yield module
+            if leaf == "weight" and reads_it and change.size[1] != width:
+                return 0
+    return len(modules)
 
 
 def foreign_base(file: LoraFile) -> str | None:

@@ -145,6 +145,14 @@ def test_the_facts_about_a_file():
     }
 
 
+def test_a_file_for_a_model_of_ones_own_is_for_no_known_base_and_its_factors_are_told():
+    name = "lora_unet_mid_attn_layers_0_cross_attn_k"
+    file = {f"{name}.lora_up.weight": torch.ones(64, 2), f"{name}.lora_down.weight": torch.ones(2, 48)}
+    facts = dict(about(LoraFile(Path("x"), file)))
+    assert facts["made for"] == "a model that is not known here" and facts["rank"] == "2"
+    assert "rank" not in dict(about(LoraFile(Path("x"), {"a.b": torch.ones(1)})))
+
+
 def test_a_damaged_or_refused_file_has_facts_too(tmp_path):
     file = real("sd1")
     half = {name: t for name, t in file.tensors.items() if "lora_up" not in name}
