@@ -7,7 +7,7 @@ narrow ones in a row are a drawn line (`shapes.py`).
 Adding noise keeps the mixture a mixture: at a noise level $x = \alpha\,x_0 + \sigma\,\epsilon$ the means are
 $\alpha\,\mu_k$, and every Gaussian has the variance
 
-$$\rho^2 = \alpha^2 s^2 + \sigma^2$$
+$$\tau^2 = \alpha^2 s^2 + \sigma^2$$
 
 So the density of the noisy points is known at every level, and with it the *score*, the gradient of its logarithm: an
 arrow at each point of the plane that says in which direction data are likelier. A denoising network is trained to know
@@ -47,7 +47,7 @@ class Mixture:
         return self.means[which] + self.std * torch.randn(count, 2, generator=generator)
 
     def variance(self, level: Level) -> float:
-        r"""$\rho^2$, the variance of each Gaussian at a noise level."""
+        r"""$\tau^2$, the variance of each Gaussian at a noise level."""
         return (level.alpha * self.std) ** 2 + level.sigma**2
 
     def log_densities(self, x: Points, level: Level) -> Float[Tensor, "b k"]:
@@ -59,7 +59,7 @@ class Mixture:
     def log_density(self, x: Points, level: Level) -> Float[Tensor, "b"]:
         r"""The logarithm of the density of noisy points:
 
-        $$\log p(x) = \log \frac1k \sum_k \frac{1}{2\pi\rho^2}\, e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\rho^2}$$
+        $$\log p(x) = \log \frac1k \sum_k \frac{1}{2\pi\tau^2}\, e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\tau^2}$$
         """
         return self.log_densities(x, level).logsumexp(dim=-1)
 
@@ -67,8 +67,8 @@ class Mixture:
         r"""The mean that a noisy point belongs to, or the average of all if that is open:
 
         $$m(x) = \sum_k r_k(x)\, \mu_k, \qquad
-          r_k(x) = \frac{e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\rho^2}}
-                        {\sum_j e^{-\lVert x - \alpha\mu_j \rVert^2 / 2\rho^2}}$$
+          r_k(x) = \frac{e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\tau^2}}
+                        {\sum_j e^{-\lVert x - \alpha\mu_j \rVert^2 / 2\tau^2}}$$
 
         The weights $r_k$ are a softmax. They are Bayes' rule: how probable each Gaussian is, now that x has been seen.
         """
@@ -77,7 +77,7 @@ class Mixture:
     def score(self, x: Points, level: Level) -> Points:
         r"""The score, an arrow towards likelier points:
 
-        $$\nabla_x \log p(x) = \frac{\alpha\,m(x) - x}{\rho^2}$$
+        $$\nabla_x \log p(x) = \frac{\alpha\,m(x) - x}{\tau^2}$$
 
         It is exact, and needs no normalised density: the normalising factor does not depend on x. Source: Song & Ermon
         2019, section 2, for the idea to learn it.
@@ -88,7 +88,7 @@ class Mixture:
         r"""The right answer of a denoising network: the averages of $x_0$ and $\epsilon$, given the noisy point.
 
         $$\hat\epsilon = -\sigma\, \nabla_x \log p(x_t), \qquad
-          \hat x_0 = m + \frac{\alpha\,s^2}{\rho^2} \left(x_t - \alpha\,m\right)$$
+          \hat x_0 = m + \frac{\alpha\,s^2}{\tau^2} \left(x_t - \alpha\,m\right)$$
 
         The first equation is why a network that predicts noise knows the score: up to the factor $-\sigma$ they are the
         same. Training with squared errors asks for just these averages, since the average is what makes the squared

@@ -14,7 +14,7 @@ from tests.equations.numbers import agree, normal, softmax, tensor
 
 HERE = Level(0.3, 0.7, 0.3)
 MEANS, STD = normal(4, 2, seed=5), 0.4
-RHO2 = 0.7**2 * STD**2 + 0.3**2
+TAU2 = 0.7**2 * STD**2 + 0.3**2
 MIXTURE = Mixture(tensor(MEANS), STD)
 
 
@@ -24,19 +24,19 @@ def squares(x: np.ndarray) -> np.ndarray:
 
 
 def likely_mean(x: np.ndarray) -> np.ndarray:
-    return softmax(-squares(x) / (2 * RHO2)) @ MEANS
+    return softmax(-squares(x) / (2 * TAU2)) @ MEANS
 
 
 def test_noisy_density():
     r"""Each Gaussian is moved and widened; all together they are the density.
 
-    $$\rho^2 = \alpha^2 s^2 + \sigma^2$$
+    $$\tau^2 = \alpha^2 s^2 + \sigma^2$$
 
-    $$\log p(x) = \log \frac1k \sum_k \frac{1}{2\pi\rho^2}\, e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\rho^2}$$
+    $$\log p(x) = \log \frac1k \sum_k \frac{1}{2\pi\tau^2}\, e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\tau^2}$$
     """
-    agree(MIXTURE.variance(HERE), RHO2)
+    agree(MIXTURE.variance(HERE), TAU2)
     x = normal(6, 2)
-    density = np.mean(np.exp(-squares(x) / (2 * RHO2)) / (2 * np.pi * RHO2), axis=-1)
+    density = np.mean(np.exp(-squares(x) / (2 * TAU2)) / (2 * np.pi * TAU2), axis=-1)
     agree(MIXTURE.log_density(tensor(x), HERE), np.log(density))
 
 
@@ -44,22 +44,22 @@ def test_likely_mean():
     r"""Bayes' rule, term by term.
 
     $$m(x) = \sum_k r_k(x)\, \mu_k, \qquad
-      r_k(x) = \frac{e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\rho^2}}
-                    {\sum_j e^{-\lVert x - \alpha\mu_j \rVert^2 / 2\rho^2}}$$
+      r_k(x) = \frac{e^{-\lVert x - \alpha\mu_k \rVert^2 / 2\tau^2}}
+                    {\sum_j e^{-\lVert x - \alpha\mu_j \rVert^2 / 2\tau^2}}$$
     """
     x = normal(6, 2)
-    powers = np.exp(-squares(x) / (2 * RHO2))
+    powers = np.exp(-squares(x) / (2 * TAU2))
     agree(MIXTURE.likely_mean(tensor(x), HERE), powers / powers.sum(axis=-1, keepdims=True) @ MEANS)
 
 
 def test_score():
     r"""By the formula; and by the slope of the log density, one small step to either side.
 
-    $$\nabla_x \log p(x) = \frac{\alpha\,m(x) - x}{\rho^2}$$
+    $$\nabla_x \log p(x) = \frac{\alpha\,m(x) - x}{\tau^2}$$
     """
     x = normal(6, 2)
     score = MIXTURE.score(tensor(x), HERE)
-    agree(score, (0.7 * likely_mean(x) - x) / RHO2)
+    agree(score, (0.7 * likely_mean(x) - x) / TAU2)
     for i, step in enumerate(1e-5 * np.eye(2)):
         above, below = (MIXTURE.log_density(tensor(x + way * step), HERE) for way in (1, -1))
         agree(score[:, i], (above - below) / 2e-5, tolerance=1e-8)
@@ -69,13 +69,13 @@ def test_what_a_denoiser_should_answer():
     r"""The noise is the score up to a factor, and the clean point is what remains.
 
     $$\hat\epsilon = -\sigma\, \nabla_x \log p(x_t), \qquad
-      \hat x_0 = m + \frac{\alpha\,s^2}{\rho^2} \left(x_t - \alpha\,m\right)$$
+      \hat x_0 = m + \frac{\alpha\,s^2}{\tau^2} \left(x_t - \alpha\,m\right)$$
     """
     x_t = normal(6, 2)
     m = likely_mean(x_t)
     x0, eps = MIXTURE.denoise(tensor(x_t), HERE)
-    agree(eps, -0.3 * (0.7 * m - x_t) / RHO2)
-    agree(x0, m + 0.7 * STD**2 / RHO2 * (x_t - 0.7 * m))
+    agree(eps, -0.3 * (0.7 * m - x_t) / TAU2)
+    agree(x0, m + 0.7 * STD**2 / TAU2 * (x_t - 0.7 * m))
 
 
 def test_quarter_circle():
