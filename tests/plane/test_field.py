@@ -18,7 +18,7 @@ LEVEL = circle_level(0.3)
 def trained():
     torch.manual_seed(0)
     field, generator = Field(parts=2), torch.Generator().manual_seed(0)
-    return field, list(train_field(field, moons(), 400, generator, batch=256))
+    return field, list(train_field(field, moons(), 300, generator, batch=256))
 
 
 def test_a_field_has_a_few_thousand_weights():
