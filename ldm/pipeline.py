@@ -43,7 +43,7 @@ from ldm.diffusion.sample import (
 )
 from ldm.diffusion.samplers import find_sampler, find_spacing
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.diffusion.spacing import initial_latents, sampler_levels
+from ldm.diffusion.spacing import initial_latents, levels_between, sampler_levels
 from ldm.errors import LdmError
 from ldm.image_to_image import InitImage, last_levels, pick_strength
 from ldm.images.pixels import to_images
@@ -94,6 +94,8 @@ class LatentDiffusion(nn.Module):
         latents: Tensor | None = None,
         init: Image.Image | None = None,
         strength: float | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
         mask: Image.Image | None = None,
         keep_pixels: bool = False,
         weighting: bool = True,
@@ -128,6 +130,10 @@ class LatentDiffusion(nn.Module):
         `mask` is white where the image may change; elsewhere the result is the VAE's reconstruction, or with
         `keep_pixels` the original pixels. An inpainting model needs both `init` and `mask`.
 
+        Two models can share the sampling, as Stable Diffusion XL and its refiner do: with `stop` below 1, the first
+        ends after that share of the way, and returns latents with noise left in them (`output="latent"`). The second
+        goes on with these `latents` from a `start` of the same share (`levels_between` in `ldm/diffusion/spacing.py`).
+
         With `weighting`, brackets say how much a word counts: `(word:1.3)`. A prompt that is too long is truncated, or
         with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). With a `clip_skip` above 1, the context is
         taken from an earlier layer of the text encoder, for the negative prompt too; counted as in A1111, so 2 is
@@ -153,8 +159,15 @@ class LatentDiffusion(nn.Module):
         strength = pick_strength(init, strength, mask, keep_pixels)
         if output == "latent" and keep_pixels:
             raise LdmError('keep_pixels with output="latent", which has no pixels; leave one of the two out')
+        if (start > 0 and (latents is None or init is not None)) or (stop < 1 and output != "latent"):
+            raise LdmError(
+                f"a start of {start} and a stop of {stop}; expected `latents` to start from (and no `init`), and "
+                'output="latent" to stop early'
+            )
         count = count_images(batch, prompts=prompt, negatives=negative, seeds=seed, latents=latents)
         levels = self.levels(sampler, steps, strength, spacing)
+        if start > 0 or stop < 1:
+            levels = levels_between(levels, start, stop, self.config.noise.steps)
         noise_fn = self.noise_source(pick_seeds(seed, count), size)
         init_image = self.init_image(init, mask, size, tile)
 
@@ -169,7 +182,9 @@ class LatentDiffusion(nn.Module):
         denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
         # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
-        x = self.initial_latents(sampler, noise, levels, init_image, strength, spacing)
+        x = noise
+        if start == 0:
+            x = self.initial_latents(sampler, noise, levels, init_image, strength, spacing)
         # 3. The noise is removed, step by step. (A sampler that needs more noise draws it from the same generators.)
         restore = restore_kept(init_image, noise, self.vae.factor)
         after_step = callback_then(on_step, restore)

@@ -81,3 +81,30 @@ def test_numbers_for_a_model_that_is_not_told_any_are_an_error(randomise):
 
     with pytest.raises(LdmError, match="micro-conditioning for a model without it; leave it out"):
         LatentDiffusion(CONFIG, TOKENIZER).generate("dog", micro=MicroConditioning(crop=(1, 1)))
+
+
+def test_two_models_that_share_the_sampling_do_what_one_does_alone(model):
+    options = {"prompt": "red dog", "size": (24, 32), "seed": 1, "output": "latent", "steps": 5}
+    whole = model.generate(**options)
+    for share in (0.4, 0.5, 0.8):
+        noisy = model.generate(**options, stop=share)
+        assert not torch.allclose(noisy, whole, atol=1e-3)
+        rest = model.generate(**options | {"seed": None}, latents=noisy, start=share)
+        torch.testing.assert_close(rest, whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stop": 0.5}, 'expected `latents` to start from .* output="latent" to stop early'),
+        ({"start": 0.5, "output": "latent"}, "expected `latents` to start from"),
+        (
+            {"start": 0.5, "stop": 0.5, "latents": torch.zeros(1, 4, 8, 8), "output": "latent"},
+            "0 <= start < stop <= 1",
+        ),
+        ({"stop": 0.01, "output": "latent", "steps": 1}, "no timestep lies between 1000 and 990; take more"),
+    ],
+)
+def test_a_part_of_the_sampling_that_cannot_be_is_an_error(model, options, message):
+    with pytest.raises(LdmError, match=message):
+        model.generate("dog", **options)

@@ -65,11 +65,12 @@ def with_flavour(checkpoint: Checkpoint, config: Config, sized: bool) -> Config:
 
 
 def names_of(checkpoint: Checkpoint) -> Iterator[str]:
-    """What the checkpoint is called, in lower case: its file, folder, or repository in the hub's cache; its title."""
+    """What it is called, in lower case: its file or folder, or its repository in the hub's cache; and its titles."""
     path = checkpoint.path
     cached = path.parent.name == "snapshots"
     yield (path.parent.parent if cached else path).name.lower()
     yield checkpoint.metadata.get("modelspec.title", "").lower()
+    yield str(checkpoint.settings.get("", {}).get("_name_or_path", "")).lower()
 
 
 def _defaults(flavour: Flavour, name: str, usual: Defaults, sized: bool) -> Defaults:

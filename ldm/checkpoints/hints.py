@@ -142,6 +142,8 @@ ORIGINAL_SCHEDULES = {"linear": "scaled_linear", "sqrt_linear": "linear", "cosin
 def from_original(path: Path) -> Settings:
     """A config of the original code (CompVis, Stability), in diffusers' words. Raises `LdmError` if it is damaged."""
     said = {key.removeprefix("model.params."): value for key, value in read_yaml(path).items()}
+    if "network_config.target" in said:
+        return _from_sgm(said)
     if "unet_config.target" not in said:
         raise LdmError(
             f"{path} is no config of Stable Diffusion (it has no model: params: unet_config:); move it away from the "
@@ -157,6 +159,20 @@ def from_original(path: Path) -> Settings:
     for name, (part, key) in ORIGINAL.items():
         if said.get(name) is not None:
             found.setdefault(part, {})[key] = said[name]
+    return found
+
+
+SCALINGS = {"EpsScaling": "epsilon", "VScaling": "v_prediction"}
+
+
+def _from_sgm(said: Mapping[str, Value]) -> Settings:
+    """A config of the original code of Stable Diffusion XL, which names a class for what the U-Net predicts."""
+    found: Settings = {}
+    scaling = str(said.get("denoiser_config.params.scaling_config.target")).rpartition(".")[2]
+    if scaling in SCALINGS:
+        found["scheduler"] = {"prediction_type": SCALINGS[scaling]}
+    if said.get("scale_factor") is not None:
+        found["vae"] = {"scaling_factor": said["scale_factor"]}
     return found
 
 

@@ -71,10 +71,10 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
         predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
         found = "sd2-v" if predicts_v else "sd2-base"
     config = with_settings(sized_config(found, checkpoint.parts, _layers_given(settings)), settings)
-    check_settings(config, settings, not found.startswith("sd1"), sources)
     if found in ("sdxl", "sd2-base"):
         sized = "defaults" in settings or settings.get("unet", {}).get("sample_size") is not None
         config = with_flavour(checkpoint, config, sized)
+    check_settings(config, settings, not found.startswith("sd1"), sources)
     return config
 
 

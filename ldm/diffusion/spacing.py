@@ -219,6 +219,24 @@ def sampler_levels(
     return vp_schedule(alpha_bar).attached_to([*levels, end])
 
 
+def levels_between(levels: Sequence[Level], start: float, stop: float, total: int) -> list[Level]:
+    r"""The levels of one part of sampling, for two models that share it: from a share `start` of the way to `stop`.
+
+    The way begins at timestep `total` and ends at 0. The first model stops at the first level below
+    `total * (1 - stop)`; the second, with `start` equal to that `stop`, goes on from there. Source: the "ensemble of
+    experts" of Stable Diffusion XL's base model and refiner (Podell et al. 2024, section 2.5), in diffusers' form.
+    Raises `LdmError` unless 0 <= start < stop <= 1, or if no step is left.
+    """
+    if not 0 <= start < stop <= 1:
+        raise LdmError(f"a start of {start} and a stop of {stop}; expected 0 <= start < stop <= 1")
+    first, last = (total * (1 - share) for share in (start, stop))
+    inside = [level for level in levels[:-1] if last <= level.t < first]
+    if not inside:
+        raise LdmError(f"no timestep lies between {first:g} and {last:g}; take more steps")
+    following = levels.index(inside[-1]) + 1
+    return [*inside, levels[following]]
+
+
 def check_timesteps(times: Sequence[Time], total: int, spacing: str | None = None) -> list[Time]:
     """A list of timesteps, whole ones as int.
 

@@ -48,6 +48,11 @@ def test_the_title_in_the_metadata_tells_as_well_and_a_size_that_is_said_stays()
     assert defaults("x.safetensors", metadata=said) == (1, "euler_ancestral_trailing", 1.0, 768)
 
 
+def test_so_does_the_name_that_diffusers_wrote_into_a_folder():
+    said = {"": {"_name_or_path": "stabilityai/sdxl-turbo"}}
+    assert defaults("mine", settings=said)[:2] == (1, "euler_ancestral_trailing")
+
+
 def test_sd_turbo_is_one_of_stable_diffusion_2():
     assert defaults("sd_turbo.safetensors", "sd2-base") == (1, "euler_ancestral_trailing", 1.0, 512)
 

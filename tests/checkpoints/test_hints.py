@@ -218,3 +218,26 @@ def test_a_prediction_that_is_no_word_is_an_error_of_ours_in_a_line(value):
     )
     with pytest.raises(LdmError, match="expected one of epsilon"):
         configure(checkpoint)
+
+
+def test_the_config_of_stable_diffusion_xls_original_code_says_what_is_predicted_and_the_scale(tmp_path):
+    lines = [
+        "model:",
+        "  params:",
+        "    scale_factor: 0.13025",
+        "    denoiser_config:",
+        "      params:",
+        "        scaling_config:",
+        "          target: sgm.modules.diffusionmodules.denoiser_scaling.VScaling",
+        "    network_config:",
+        "      target: sgm.modules.diffusionmodules.openaimodel.UNetModel",
+        "    conditioner_config:",
+        "      params:",
+        "        emb_models:",
+        "          - is_trainable: False",
+        "            params:",
+        "              layer: hidden",
+    ]
+    (tmp_path / "xl.yaml").write_text("\n".join(lines))
+    said = from_original(tmp_path / "xl.yaml")
+    assert said == {"scheduler": {"prediction_type": "v_prediction"}, "vae": {"scaling_factor": 0.13025}}

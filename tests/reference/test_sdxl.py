@@ -12,6 +12,7 @@ import ldm
 from ldm.checkpoints.validate import configs_of, meta_model
 from ldm.checkpoints.write import export
 from ldm.diffusion.micro_conditioning import MicroConditioning
+from ldm.diffusion.spacing import levels_between
 from tests.checkpoints.made import FAMILIES, save, single_file
 from tests.golden.compare import assert_same, golden
 from tests.golden.make_sdxl import ExactEuler, make_sdxl
@@ -60,3 +61,9 @@ def test_a_file_written_for_diffusers_makes_the_same_image_there(tmp_path):
         "a red dog, (photo)", "do", steps=4, latents=noise, micro=micro, weighting=False, output="latent"
     )
     assert_same(ours, expected, 1e-8)
+    # The base model's part of an "ensemble of experts". diffusers' latents are in VE form there.
+    expected = pipe("dog", num_inference_steps=4, latents=noise.clone(), denoising_end=0.6, height=24, width=16,
+                    output_type="latent").images  # fmt: skip
+    ours = model.generate("dog", steps=4, latents=noise, stop=0.6, output="latent")
+    level = levels_between(model.levels("euler_leading", 4), 0.0, 0.6, 1000)[-1]
+    assert_same(ours / level.alpha, expected, 1e-8)
