@@ -113,6 +113,9 @@ class LoadedModel(LatentDiffusion):
                     f"with these LoRAs the weight {name} has NaN or infinity in it ({new[name].dtype}); lower their "
                     "strengths, or take a wider dtype"
                 )
+        self._own = (
+            own  # before anything is replaced: after Ctrl-C in the loop, `unload` still restores every weight
+        )
         for name, weight in own.items():
             parameters[name].data = new[name] if name in new else weight.to(parameters[name])
         self._own = {name: own[name] for name in wanted}

@@ -84,15 +84,17 @@ def _refuse_other_base(file: LoraFile, found: Found, own: str | None) -> None:
         return
     bases, most = best_bases(file)
     claimed = claimed_base(file)
-    tied = own in bases and claimed in (*bases, None) and claimed in (own, None)
-    if not tied and bases and (own in bases or most > len(found.changes)):
-        names = NAMES[claimed] if claimed in bases else " or ".join(NAMES[base] for base in bases)
-    elif not bases and (other := foreign_base(file)):
-        names = other
-    else:
+    fits = own in bases or (bases and most <= len(found.changes))
+    if fits and (own is None or claimed in (own, None) or claimed not in bases):
         return
-    expected = f"one for {NAMES[own]}" if own else "one for this model"
-    raise LdmError(f"{file.path} is a LoRA for {names}; expected {expected}")
+    names = (
+        NAMES[claimed]
+        if claimed in bases
+        else " or ".join(NAMES[base] for base in bases) or foreign_base(file)
+    )
+    if names:
+        expected = f"one for {NAMES[own]}" if own else "one for this model"
+        raise LdmError(f"{file.path} is a LoRA for {names}; expected {expected}")
 
 
 def check_changes(file: LoraFile, found: Found) -> None:
