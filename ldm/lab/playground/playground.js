@@ -197,6 +197,10 @@ function mount(root) {
     canvas.getContext("2d").drawImage(picture, 0, 0);
   }
 
+  function clear(canvas) {
+    Object.assign(canvas, { width: 1, height: 1, picture: null });
+  }
+
   // As many small pictures as there are steps, but at most STRIP; the one nearest to the position is marked.
   function renderStrip() {
     const { run, position, view } = state, last = run.options.steps - 1, shown = Math.min(STRIP, last + 1);
@@ -204,8 +208,10 @@ function mount(root) {
     ui.strip.forEach((canvas, i) => {
       const at = Math.round(i * spacing), there = at < run.steps.length;
       canvas.hidden = i >= shown;
-      if (there && !canvas.hidden) show(canvas, frame(at, view));
-      canvas.classList.toggle("later", !there);
+      const picture = there && !canvas.hidden ? frame(at, view) : null;
+      if (picture) show(canvas, picture);
+      else clear(canvas); // of what an earlier run has left there
+      canvas.classList.toggle("later", !picture);
       canvas.classList.toggle("now", i === nearest);
       canvas.onclick = () => { if (there) { pause(); state.position = at; render(); } };
     });
@@ -257,9 +263,10 @@ function mount(root) {
   root.playground = { state };
   if (PLAYGROUND.recorded) readRecorded(PLAYGROUND.recorded).then((run) => {
     if (state.run) return;
-    Object.assign(state, { run, position: run.steps.length, message: `${SAY.recorded} ${settings ? SAY.idle : SAY.none}` });
+    Object.assign(state, { run, position: run.steps.length });
+    if (state.phase === "idle") state.message = `${SAY.recorded} ${settings ? SAY.idle : SAY.none}`;
     render();
-    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) whenSeen(root, play);
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) whenSeen(root, () => state.run === run && play());
   });
 }
 
