@@ -29,7 +29,7 @@ PLAYGROUND := $(VENV)/.stamp-playground
 
 .DEFAULT_GOAL := help
 .PHONY: help demo contact-sheet pictures evaluate test test-long check playground docs test-docs notebooks test-notebooks test-browser \
-  test-reference parity bench mutants fuzz rehearsal golden fresh \
+  test-reference parity bench mutants museum fuzz rehearsal golden fresh \
   train losses samplers curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
@@ -106,6 +106,9 @@ bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into do
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants $(ARGS) > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
+
+museum: $(CORE) ## show what each of those mistakes does to an image, into docs/museum.md (half an hour; goes on if interrupted)
+	$(BIN)/python docs/museum.py $(ARGS)
 
 fuzz: $(FUZZ) ## read 100,000 mutated files, then ten minutes of coverage-guided fuzzing, into docs/fuzz.md (goes on if interrupted)
 	@mkdir -p outputs

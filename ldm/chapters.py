@@ -210,11 +210,21 @@ APPENDICES = (
         under("lab.exercises", "exercise patching checking"),
     ),
     Chapter(
+        "The museum of mistakes",
+        "tell from a wrong image, and from the first layer that differs, which line of a port is wrong",
+        (
+            *under("lab.museum", "mistake"),
+            *under("lab.museum.rooms", "basics text unet vae sampling names loading inpainting later ours"),
+            *under("lab.museum", "patched_import standins layers files scenes symptoms painting words"),
+        ),
+        ("12_museum",),
+    ),
+    Chapter(
         "The command line",
         "find the code behind each command",
         under(
             "cli",
-            "arguments output generation new replay generate look exercise checkpoints measure train program",
+            "arguments output generation new replay generate look exercise museum checkpoints measure train program",
         ),
     ),
 )

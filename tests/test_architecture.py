@@ -26,7 +26,7 @@ LAYERS = {
     "backend": 4, "checkpoints": 4,
     "loading": 5, "train": 5,
     "lab": 6, "lab.trace": 6, "lab.evaluate": 6, "lab.verify": 6, "lab.bench": 6, "lab.exercises": 6,
-    "lab.playground": 6,
+    "lab.playground": 6, "lab.museum": 6,
     "cli": 7, "__main__": 7, "": 7,
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from ldm.cli.exercise import exercise_options
 from ldm.cli.generate import generate_options
 from ldm.cli.look import explore_options, info_options, playground_options, shapes_options
 from ldm.cli.measure import bench_options, demo_options, evaluate_options
+from ldm.cli.museum import museum_options
 from ldm.cli.output import tell
 from ldm.cli.train import postcards_options, train_options
 from ldm.errors import LdmError, printable
@@ -26,7 +27,8 @@ from ldm.notes import hearing
 
 # In the order of `ldm --help`. Everything but parsing is imported by the command that needs it.
 COMMANDS = (
-    *(generate_options, info_options, explore_options, shapes_options, playground_options, exercise_options),
+    *(generate_options, info_options, explore_options, shapes_options, playground_options),
+    *(exercise_options, museum_options),
     *(inspect_options, convert_options, export_options, verify_options),
     *(demo_options, train_options, evaluate_options, bench_options, postcards_options),
 )

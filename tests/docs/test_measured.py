@@ -8,9 +8,9 @@ import pytest
 from ldm.checkpoints.folder import read_config, read_tensors
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.lab.bench.run import read_runs
+from ldm.lab.museum.rooms import MISTAKES
 from tests.conftest import REPOSITORY
 from tests.lab.bench.table import lines, markdown
-from tests.mutants.mistakes import MISTAKES
 
 DOCS, TINY = REPOSITORY / "docs", REPOSITORY / "weights" / "tiny"
 TINY_STEPS = read_config(TINY).defaults.steps

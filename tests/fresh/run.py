@@ -26,6 +26,7 @@ QUICK = {
     "fuzz": ("ARGS='--cases 500 --guided 14'", "500 cases, two seconds a target"),
     "bench": ("QUICK=--quick", "a narrow model, one process each"),
     "mutants": ("ARGS=5a", "one mistake, and the tests without one"),
+    "museum": ("ARGS=2", "one mistake"),
     "rehearsal": ("ARGS=--small", "a narrow model"),
     "test-reference": ("ARGS='--collect-only -q'", "collected only"),
     "test-long": ("ARGS='--collect-only -q'", "collected only"),
