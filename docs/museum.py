@@ -146,7 +146,7 @@ def test_words(test: str) -> str:
     """A test's name, which is a claim, and its file."""
     file, _, name = test.partition("::")
     claim = re.sub(r"\[.*", "", name).removeprefix("test_").replace("_", " ")
-    return f"`{file}`: {claim}"
+    return f"`tests/{file}`: {claim}"
 
 
 def noticing() -> dict[str, list[str]]:

@@ -77,7 +77,7 @@ def open_model(setting: Setting, file: Path, model: Path, mistake: Mistake | Non
         if setting.convert:
             export(file, Path(folder) / "converted", setting.convert)
             file = Path(folder) / "converted"
-        ready = load(file, **{"dtype": "float32", "device": "cpu", **setting.loading})
+        ready: LatentDiffusion = load(file, **{"dtype": "float32", "device": "cpu", **setting.loading})
         slower = {faster: kind for kind, faster in FASTER.items()}
         for part in ready.modules():  # a mistake is made in a plain module
             part.__class__ = slower.get(type(part), type(part))
