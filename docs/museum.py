@@ -64,7 +64,11 @@ def museum(numbers: Sequence[str] = ()) -> None:
     for path in STRIPS.glob("*.webp"):
         if path.stem not in {mistake.number for mistake in MISTAKES}:
             path.unlink()
-    write_page()
+    missing = [mistake.number for mistake in MISTAKES if mistake.number not in measured]
+    if missing:
+        print(f"Not yet on the page: {' '.join(missing)}", file=sys.stderr)
+    else:
+        write_page()
 
 
 def write(measured: dict[str, Exhibit]) -> None:
