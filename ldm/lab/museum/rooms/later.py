@@ -58,7 +58,7 @@ MISTAKES = (
         after='Sampler("lcm", "LCM", "for models distilled for it, 2 to 8 steps", "leading")',
         why=(
             "A latent consistency model was distilled at fifty timesteps and knows no others. Any spacing runs, and "
-            "the usual one is at hand. (The model shown here is not distilled, so both images are rough.)"
+            "the usual one is at hand. A model that was not distilled makes rough images with either."
         ),
         setting=Setting(options={"sampler": "lcm", "steps": 4}),
     ),
