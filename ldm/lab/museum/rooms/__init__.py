@@ -1,7 +1,7 @@
 r"""The list of mistakes. Each module of this folder is a room with those of one part of the model.
 
 They are those that people who port Stable Diffusion make again and again, and some of our own. Number 18 is kept for
-those of Stable Diffusion XL, which is not supported yet.
+those of Stable Diffusion XL, which need a model that can show them.
 """
 
 from string import ascii_lowercase as LETTERS
