@@ -214,7 +214,10 @@ APPENDICES = (
         "tell from a wrong image, and from the first layer that differs, which line of a port is wrong",
         (
             *under("lab.museum", "mistake"),
-            *under("lab.museum.rooms", "basics text unet vae sampling names loading inpainting later ours"),
+            *under(
+                "lab.museum.rooms",
+                "basics text unet vae sampling names loading inpainting adapters later ours",
+            ),
             *under("lab.museum", "patched_import standins layers files scenes symptoms painting words"),
         ),
         ("12_museum",),

@@ -8,9 +8,21 @@ from string import ascii_lowercase as LETTERS
 
 from ldm.errors import LdmError
 from ldm.lab.museum.mistake import Mistake
-from ldm.lab.museum.rooms import basics, inpainting, later, loading, names, ours, sampling, text, unet, vae
+from ldm.lab.museum.rooms import (
+    adapters,
+    basics,
+    inpainting,
+    later,
+    loading,
+    names,
+    ours,
+    sampling,
+    text,
+    unet,
+    vae,
+)
 
-ROOMS = (basics, text, unet, vae, sampling, names, loading, inpainting, later, ours)
+ROOMS = (basics, text, unet, vae, sampling, names, loading, inpainting, adapters, later, ours)
 MISTAKES = tuple(sorted((m for room in ROOMS for m in room.MISTAKES), key=lambda mistake: mistake.order))
 
 
