@@ -155,7 +155,7 @@ def test_all_that_is_asked_for_is_taken_from_the_config_beside(tmp_path):
             ('parameterization: "v"', "parameterization: w"),
             "mine.yaml has parameterization: 'w'; expected one of v",
         ),
-        (("unet_config:", "network_config:"), "mine.yaml is no config of Stable Diffusion"),
+        (("unet_config:", "backbone_config:"), "mine.yaml is no config of Stable Diffusion"),
         (("linear_start: 0.00085", "linear_start 0.00085"), "mine.yaml, line 5: got 'linear_start 0.00085'"),
         (("linear_start: 0.00085", "linear_start: small"), "beta_start is 'small'; expected float"),
     ],
