@@ -75,7 +75,7 @@ def concatenate(first: Conditioning, second: Conditioning) -> Conditioning:
 
 
 def zeroed(cond: Conditioning, images: Sequence[bool]) -> Conditioning:
-    """The conditioning with zeros in place of context and pooled text, for the images that are marked in `images`."""
+    """The conditioning with context and pooled text set to zero for the images that are True in `images`."""
     if not any(images):
         return cond
     zero = torch.tensor(images, device=cond.context.device)

@@ -80,7 +80,7 @@ class Mixture:
         $$\nabla_x \log p(x) = \frac{\alpha\,m(x) - x}{\tau^2}$$
 
         It is exact, and needs no normalised density: the normalising factor does not depend on x. Source: Song & Ermon
-        2019, section 2, for the idea to learn it.
+        2019, section 2, who had the idea of learning it.
         """
         return (level.alpha * self.likely_mean(x, level) - x) / self.variance(level)
 

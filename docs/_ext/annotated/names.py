@@ -119,7 +119,10 @@ class Names:
         if re.fullmatch(rf"{PACKAGE}\.[\w.]+", text):
             return True
         if re.fullmatch(rf"({PACKAGE}|tests|docs)/[\w./*-]+", text):
-            places = (self.root, self.root / "tests")  # docs/mutants.md names tests by their path within tests/
+            places = (
+                self.root,
+                self.root / "tests",
+            )  # docs/mutants.md names tests by their path within tests/
             return not any(any(place.glob(text.rstrip("/"))) for place in places)
         return False
 

@@ -1,8 +1,8 @@
 r"""UniPC: DPM-Solver++ with a correction that costs nothing.
 
 As in DPM++ 2M, the estimate $\hat x_0$ is extrapolated from the last evaluations and the rest of the ODE is integrated
-exactly. At the end of a step the network is evaluated anyway, for the next step. Then the estimate there is known, and
-where the step extrapolated one can now interpolate: the latent is corrected, and the next step starts from the result.
+exactly. The next step evaluates the network at the end of this one. Then the estimate there is known, and instead of
+extrapolating one can interpolate: the latent is corrected, and the next step starts from the corrected latent.
 That is one order of accuracy more from the same evaluations; other predictor-corrector methods evaluate again at the
 corrected latent.
 

@@ -63,7 +63,7 @@ class Mistake:
 
 
 def patched(source: str, mistake: Mistake) -> str:
-    """The source of the mistake's file with the mistake. Raises `LdmError` unless the passage stands there once."""
+    """A file's source with the mistake in it. Raises `LdmError` unless the passage occurs exactly once."""
     count = source.count(mistake.before)
     if count != 1:
         raise LdmError(
