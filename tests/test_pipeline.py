@@ -480,7 +480,7 @@ def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("strength", [pytest.param(0.5, marks=pytest.mark.long), 1.0])
 def test_what_is_kept_is_the_reconstruction_or_the_picture_to_the_pixel(model, sampler, strength):
     init, mask = colours(), Image.new("L", (8, 8))
     mask.paste(255, (1, 2, 5, 5))  # its edges do not lie on latents

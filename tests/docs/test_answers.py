@@ -75,6 +75,7 @@ def test_both_forms_of_guidance_agree_to_rounding():
         assert float(g) == float(w) + 1 and float(difference) < 1e-4
 
 
+@pytest.mark.long
 def test_the_other_eps_changes_little():
     for _, eps, smallest, changed, rounded in cells(answers.norm_eps()):
         assert float(smallest) > float(eps)

@@ -22,7 +22,13 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 
 
 # The compiler does not get along with the shapes' checks that tests are run with.
-@pytest.mark.parametrize("case", sorted(CASES.keys() - COMPILED - {"generate", "throughput"}))
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-")) else ())
+        for case in sorted(CASES.keys() - COMPILED - {"generate", "throughput"})
+    ],
+)
 def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
     monkeypatch.setattr(stopwatch, "matmul_flops", partial(matmul_flops, side=64))

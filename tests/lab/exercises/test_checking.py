@@ -161,6 +161,7 @@ def test_without_what_the_tests_need_the_error_says_how_to_install_just_that(mon
         pass
 
 
+@pytest.mark.long
 def test_the_extra_that_make_demo_installs_is_what_checking_needs():
     metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     [extra] = re.findall(r"^exercises = (\[.*\])$", metadata, flags=re.MULTILINE)
