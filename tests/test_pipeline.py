@@ -748,7 +748,7 @@ QUICK = {(9, torch.bfloat16), (4, torch.float16)}
         pytest.param(
             channels,
             dtype,
-            marks=() if (channels, dtype) in {(9, torch.bfloat16), (4, torch.float16)} else pytest.mark.long,
+            marks=() if (channels, dtype) in QUICK else pytest.mark.long,
         )
         for channels in (4, 9)
         for dtype in DTYPES

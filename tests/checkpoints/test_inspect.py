@@ -71,15 +71,16 @@ def test_a_whole_file_is_told_with_exact_counts(tmp_path):
         assert line in report.text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "family", "total"),
     [
         ("sd1", "sd1", 1_066_235_307),
         # Both unused tensors and the last layer are in the file.
-        pytest.param("sd2_inpaint", "sd2-inpaint", 1_303_611_628, marks=pytest.mark.long),
+        ("sd2_inpaint", "sd2-inpaint", 1_303_611_628),
         # With its second text encoder's temperature.
-        pytest.param("sdxl_base", "sdxl", 3_468_837_867 + 1, marks=pytest.mark.long),
-        pytest.param("sdxl_refiner", "sdxl-refiner", 3_037_840_363 + 1, marks=pytest.mark.long),
+        ("sdxl_base", "sdxl", 3_468_837_867 + 1),
+        ("sdxl_refiner", "sdxl-refiner", 3_037_840_363 + 1),
     ],
 )
 def test_a_file_of_the_real_size_is_told_without_reading_it(tmp_path, name, family, total):

@@ -87,7 +87,7 @@ def test_without_the_offset_the_last_step_does_nothing():
     assert without[4] == "0.0000" and number(with_offset[4]) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_spacings_begin_elsewhere_and_paint_other_pictures():
     rows = cells(answers.spacings(5))
     assert [row[1].split(",")[0] for row in rows] == ["801", "800", "999", "999"]

@@ -50,6 +50,7 @@ def test_a_number_that_no_mistake_has_is_an_error():
         main(["99"])
 
 
+@pytest.mark.long
 def test_tests_that_fail_are_named_and_tests_that_pass_are_not(tmp_path):
     (tmp_path / "tests").mkdir()
     good, bad = "def test_good():\n    pass\n", "def test_bad():\n    assert 0\n"

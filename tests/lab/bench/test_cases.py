@@ -25,7 +25,7 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-")) else ())
+        pytest.param(case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-", "train")) else ())
         for case in sorted(CASES.keys() - COMPILED - {"generate", "throughput"})
     ],
 )

@@ -35,6 +35,7 @@ def test_examples_show_all_combinations_and_many_doubles_but_none_of_nothing():
     assert sum(can) == sum(doubled for _, doubled in examples)
 
 
+@pytest.mark.long
 def test_examples_are_drawn_once(tmp_path):
     path = tmp_path / "deep" / "examples.npy"
     drawn = draw_examples(path, 3)

@@ -152,6 +152,7 @@ def test_without_the_tests_the_error_says_where_they_are(tmp_path):
         pass
 
 
+@pytest.mark.long
 def test_without_what_the_tests_need_the_error_says_how_to_install_just_that(monkeypatch):
     monkeypatch.setattr(
         "ldm.lab.exercises.checking.find_spec", lambda name: None if name == "beartype" else object()
