@@ -3,11 +3,13 @@
 #           TORCH_INDEX=URL          where to take PyTorch from (its install page names a CPU-only index)
 #           C=attention              which component `make test` tests: a module or a folder of ldm/ (default: all)
 #           ARGS="-k attention -x"   passed on to pytest, or to what else the target runs (ARGS="-n0 --pdb": on one core)
+#           RUNTIME=ort.tgz          the package onnxruntime-web, if it is at hand already (else npm fetches it)
 #           PRESET=quick             which recipe `make train` follows (default: full)
 
 PYTHON ?= python3
 VENV   ?= .venv
 PRESET ?= full
+RUNTIME ?= build/onnxruntime-web-1.30.0.tgz
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
@@ -23,10 +25,11 @@ DOCS      := $(VENV)/.stamp-docs
 NOTEBOOKS := $(VENV)/.stamp-notebooks
 REFERENCE := $(VENV)/.stamp-reference
 FUZZ      := $(VENV)/.stamp-fuzz
+PLAYGROUND := $(VENV)/.stamp-playground
 
 .DEFAULT_GOAL := help
-.PHONY: help demo contact-sheet pictures evaluate test test-long check docs test-docs notebooks test-notebooks test-browser \
-  test-reference parity bench mutants fuzz rehearsal golden fresh \
+.PHONY: help demo contact-sheet pictures evaluate test test-long check playground docs test-docs notebooks test-notebooks test-browser \
+  test-reference parity bench mutants museum fuzz rehearsal golden fresh \
   train losses samplers curves lint format clean
 # Two pips at once in one environment spoil it, so -j is accepted and ignored.
 .NOTPARALLEL:
@@ -60,12 +63,25 @@ check: $(DEV) ## lint, formatting, types, architecture, spelling
 	$(PYTEST) -q tests/test_architecture.py
 	$(BIN)/codespell
 
+playground: build/playground/settings.js ## write a page that runs the tiny model in a browser, into build/playground/
+
+# It is made anew when the model changes, or what writes it.
+build/playground/settings.js: $(wildcard weights/tiny/*.* ldm/lab/playground/*.*) | $(RUNTIME) $(PLAYGROUND)
+	$(BIN)/ldm playground --model weights/tiny --runtime "$(RUNTIME)" --out build/playground
+
+$(RUNTIME):
+	@mkdir -p build
+	cd build && npm pack --silent onnxruntime-web@1.30.0
+
+# Where the runtime is not at hand and npm cannot fetch it, the site's pages show a recorded run instead of the model.
 docs: $(DOCS) ## build the site into build/site/: open index.html there, no network is needed
+	@if $(MAKE) -s $(RUNTIME); then $(MAKE) -s playground; \
+	else echo "without onnxruntime-web the site shows a recorded run instead of the model" >&2; fi
 	$(BIN)/python -m sphinx -E -W --keep-going -n -q -c docs -d build/doctrees . build/site
 	@echo "open build/site/index.html"
 
 test-docs: $(DOCS) $(TEST) ## build the site and look at every page of it
-	$(PYTEST) -m "docs or browser" tests/docs $(ARGS)
+	$(PYTEST) -m "docs or browser" tests/docs tests/lab/playground $(ARGS)
 
 notebooks: $(NOTEBOOKS) ## run the notebooks and keep their outputs (ARGS=03_noise.py: only that one)
 	$(BIN)/python notebooks/build.py $(ARGS)
@@ -90,6 +106,9 @@ bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into do
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants $(ARGS) > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
+
+museum: $(CORE) ## show what each of those mistakes does to an image, into docs/museum.md (half an hour; goes on if interrupted)
+	$(BIN)/python docs/museum.py $(ARGS)
 
 fuzz: $(FUZZ) ## read 100,000 mutated files, then ten minutes of coverage-guided fuzzing, into docs/fuzz.md (goes on if interrupted)
 	@mkdir -p outputs
@@ -175,6 +194,10 @@ $(NOTEBOOKS): $(CORE)
 
 $(REFERENCE): $(TEST)
 	$(PIP) -q -e '.[test,reference]'
+	@touch $@
+
+$(PLAYGROUND): $(CORE)
+	$(PIP) -q -e '.[playground]'
 	@touch $@
 
 # Where there is no atheris (it needs Linux and a Python that it has a wheel for), the rest runs without it.

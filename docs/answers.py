@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ldm.backend.accelerate import plain
 from ldm.checkpoints.folder import read_clip
 from ldm.config import PRESETS, NoiseConfig
 from ldm.diffusion.level import vp_level
@@ -28,6 +27,7 @@ from ldm.postcards import postcard
 from ldm.text.clip import contrastive_loss
 from ldm.text.image import preprocess_pixels
 from ldm.text.tokenizer import Tokenizer
+from tests.backend.slower import plain
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "weights" / "tiny"

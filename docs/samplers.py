@@ -16,13 +16,16 @@ from ldm.lab.evaluate.judge import find_judge, read_judge
 
 DONE = Path("outputs/samplers.json")
 PROMPTS, STEPS = 32, (20, 30, 40, 50)
+# LCM and TCD want models that are distilled for them.
+NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
 PAGE = """\
 # How many steps each sampler needs
 
 The share of {prompts} images of the tiny model in which the judge
 ([`ldm/lab/evaluate/judge.py`](../ldm/lab/evaluate/judge.py)) finds every attribute right: the first {prompts} prompts
 of the set "seen", seeds 0 to {last}, guidance {guidance:g}. A sampler is not measured any further once all its images
-are right. One image is {one:.0%}, so small differences mean nothing. Written by `make samplers`.
+are right. One image is {one:.0%}, so small differences mean nothing. LCM and TCD are not measured: they want models
+distilled for them. Written by `make samplers`.
 
 {table}
 
@@ -38,7 +41,7 @@ def measure() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = json.loads(DONE.read_text()) if DONE.exists() else {}
     model, judge = ldm.load("tiny"), read_judge(find_judge("judge"))
     targets = set_of_prompts("seen", PROMPTS)
-    for name in SAMPLERS:
+    for name in NAMES:
         shares = found.setdefault(name, {})
         for steps in STEPS:
             if 1 in shares.values():
@@ -56,7 +59,8 @@ def measure() -> dict[str, dict[str, float]]:
 def page(found: dict[str, dict[str, float]]) -> str:
     """The page of the docs."""
     rows = [["sampler", *(f"{steps} steps" for steps in STEPS)], ["---", *["---:"] * len(STEPS)]]
-    for name, shares in found.items():
+    for name in NAMES:
+        shares = found[name]
         rows.append([name, *(f"{shares[str(s)]:.0%}" if str(s) in shares else "" for s in STEPS)])
     defaults = ldm.load("tiny").config.defaults
     return PAGE.format(

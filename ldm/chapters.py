@@ -1,8 +1,8 @@
 """The table of contents: which modules to read, in which order, and what you can do afterwards.
 
-The chapters follow an image from the prompt to the pixels. The appendices explain everything around that: how files are
-read, how a model is trained, measured and made fast. README, the site, `ldm exercise list` and `make test C=3` all take
-their order from here. Chapter n is `CHAPTERS[n]`.
+Chapter 0 shows the idea in the plane; the others follow an image from the prompt to the pixels. The appendices explain
+everything around that: how files are read, how a model is trained, measured and made fast. README, the site,
+`ldm exercise list` and `make test C=3` all take their order from here. Chapter n is `CHAPTERS[n]`.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,15 @@ def under(folder: str, names: str) -> tuple[str, ...]:
 
 CHAPTERS = (
     Chapter(
+        "Why it works at all, in two dimensions",
+        "say what a network that removes noise has learned, and follow points along it from noise to data",
+        (
+            *under("diffusion", "level guidance sample samplers.euler samplers.euler_ancestral"),
+            *under("plane", "mixture shapes field"),
+        ),
+        ("00_plane",),
+    ),
+    Chapter(
         "Every size on one page",
         "read the config of Stable Diffusion 1, Stable Diffusion 2 and the tiny model, and say what each number is for",
         ("config",),
@@ -49,29 +58,30 @@ CHAPTERS = (
     Chapter(
         "From tokens to meaning: CLIP",
         "say where the vectors that guide the image come from, and how they learned what words look like",
-        under("text", "transformer encoder image clip weighting prompt"),
+        under("text", "transformer encoder image clip weighting prompt joint"),
         ("02_clip",),
     ),
     Chapter(
         "Adding noise",
         "add any amount of noise to an image, and say what a network can be trained to predict of it",
-        under("diffusion", "noise schedule level predict"),
+        under("diffusion", "noise schedule predict"),
         ("03_noise",),
     ),
     Chapter(
-        "Removing noise: samplers and guidance",
+        "Removing noise: the samplers",
         "check a step of each sampler by hand, and write a sampler of your own in one file",
         (
-            *under("diffusion", "guidance sample"),
-            *under("diffusion.samplers", "ddpm ddim euler euler_ancestral heun plms lms dpmpp_2m table"),
-            "diffusion.spacing",
+            *under("diffusion.samplers", "ddpm ddim heun plms lms dpmpp_2m unipc"),
+            "diffusion.brownian",
+            *under("diffusion.samplers", "dpmpp_2m_sde dpmpp_sde lcm tcd table"),
+            *under("diffusion", "sigmas spacing"),
         ),
         ("06_samplers",),
     ),
     Chapter(
         "The U-Net",
         "follow a latent through the network that predicts its noise, and point at the place where it reads the prompt",
-        ("nn.resnet", *under("unet", "embedding transformer unet")),
+        ("nn.resnet", *under("unet", "embedding added transformer unet")),
         ("05_unet",),
     ),
     Chapter(
@@ -83,7 +93,10 @@ CHAPTERS = (
     Chapter(
         "The pipeline",
         "put the four steps together: text to image, image to image, inpainting",
-        ("diffusion.conditioning", "diffusion.finite", "image_to_image", "inpaint", "pipeline"),
+        (
+            *under("diffusion", "conditioning micro_conditioning finite"),
+            *("prompts", "image_to_image", "inpaint", "pipeline"),
+        ),
         ("08_pipeline",),
     ),
 )
@@ -95,6 +108,7 @@ GROUND = Chapter(
     (
         "chapters",
         "errors",
+        "notes",
         "arguments",
         *under("files", "paths leftovers read_write typed_json"),
         *under("images", "pixels reading lettering"),
@@ -105,21 +119,29 @@ GROUND = Chapter(
 APPENDICES = (
     GROUND,
     Chapter(
+        "LoRA: changing a trained model",
+        "add what somebody else trained to a model, exactly, and take it out again",
+        under("adapters", "lora dora lycoris merge tags"),
+    ),
+    Chapter(
         "How model files are read",
         "say what is in a checkpoint, open any of them safely, and translate the names of its tensors",
         (
             "images.metadata",
             *under(
                 "checkpoints",
-                "notes names key_map safetensors_file folder foreign archive unpickle pickle_file formats",
+                "names key_map safetensors_file folder foreign archive unpickle pickle_file formats",
             ),
             *under(
                 "checkpoints", "checkpoint detect diffusers_folder locating opening infer_sizes schedules"
             ),
             *under(
-                "checkpoints", "settings check_settings plain_yaml hints infer_config validate tokenizer_io"
+                "checkpoints",
+                "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
-            *under("checkpoints", "collect write known inspect"),
+            *under(
+                "checkpoints", "lora_keys lora_file lora_fit loaded collect write known lora_about inspect"
+            ),
         ),
         ("09_checkpoints",),
     ),
@@ -142,6 +164,11 @@ APPENDICES = (
             "unet.watch",
             *under("lab.trace", "recorder film heat latents report summary shapes page explore"),
         ),
+    ),
+    Chapter(
+        "In a web page",
+        "run the model in a browser, without Python and without a server",
+        under("lab.playground", "graphs weights runtime page build"),
     ),
     Chapter(
         "A captioned world",
@@ -179,7 +206,7 @@ APPENDICES = (
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("lab.bench", "workload stopwatch fresh work cases run"),
+        under("lab.bench", "workload fresh stopwatch cases run"),
     ),
     Chapter(
         "Exercises",
@@ -187,11 +214,24 @@ APPENDICES = (
         under("lab.exercises", "exercise patching checking"),
     ),
     Chapter(
+        "The museum of mistakes",
+        "tell from a wrong image, and from the first layer that differs, which line of a port is wrong",
+        (
+            *under("lab.museum", "mistake"),
+            *under(
+                "lab.museum.rooms",
+                "basics text unet vae sampling names loading inpainting adapters later ours",
+            ),
+            *under("lab.museum", "patched_import standins layers files scenes symptoms painting words"),
+        ),
+        ("12_museum",),
+    ),
+    Chapter(
         "The command line",
         "find the code behind each command",
         under(
             "cli",
-            "arguments output generation new replay generate look exercise checkpoints measure train program",
+            "arguments output generation new replay generate look exercise museum checkpoints measure train program",
         ),
     ),
 )

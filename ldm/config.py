@@ -1,6 +1,6 @@
 r"""The sizes of every model, as plain frozen dataclasses.
 
-Stable Diffusion 1.x, 2.x and the tiny model trained here are *values* of the same classes: no other code asks which
+Stable Diffusion 1.x, 2.x, XL and the tiny model trained here are *values* of the same classes: no other code asks which
 model it has; it only reads sizes. A preset at the end of the file is therefore a short and complete description of a
 model.
 
@@ -44,10 +44,18 @@ class TextConfig:
     layers: Annotated[int, Between(1, 100)]
     heads: Count  # attention heads, each with width / heads channels
     activation: Literal["quick_gelu", "gelu"]  # quick_gelu: x * sigmoid(1.702 x), an approximation of gelu
-    # The layer whose output is the context; later ones are not built. "penultimate" is diffusers' clip_skip=1.
-    output: Literal["last", "penultimate"] = "last"
+    # The states that are the context: those of the last layer, normalised (Stable Diffusion 1); of the second-to-last,
+    # normalised (2, whose last layer is therefore not built); or of the second-to-last as they are (XL).
+    output: Literal["last", "penultimate", "hidden"] = "last"
     # What fills a short prompt up to context_length, and is read like the rest: the end token again, or token 0.
     pad: Literal["eos", "zero"] = "eos"
+    # Of the pooled vector, one for the whole prompt; only Stable Diffusion XL's U-Net reads one (`ldm/unet/added.py`).
+    pooled_width: Width | None = None
+
+    @property
+    def layers_built(self) -> int:
+        """Without the last layer of Stable Diffusion 2's encoder, which nothing reads."""
+        return self.layers - (self.output == "penultimate")
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,9 @@ class VAEConfig:
     latent_channels: Count  # numbers per latent pixel
     scale: Scale  # the encoder's output times this is the latent, with a variance near one
     groups: Count = 32  # of every GroupNorm: how many groups its channels are split into
+    float16: bool = (
+        True  # whether it can compute in float16; the feature maps of Stable Diffusion XL's overflow there
+    )
 
     @property
     def factor(self) -> int:
@@ -88,16 +99,27 @@ class UNetLevel:
 
 
 @dataclass(frozen=True)
+class AddedConfig:
+    """What the U-Net of Stable Diffusion XL reads besides context and timestep (`ldm/unet/added.py`)."""
+
+    pooled_width: Width  # of the vector that stands for the whole prompt
+    # How many numbers describe the image: original size, crop and target size; or original size, crop and a score.
+    numbers: Annotated[int, Between(5, 6)] = 6
+    sinusoid_width: Width = 256  # of the sinusoids that each number becomes
+
+
+@dataclass(frozen=True)
 class UNetConfig:
     """The denoiser (Rombach et al. 2022, appendix E; Ho et al. 2020, appendix B)."""
 
     levels: Annotated[tuple[UNetLevel, ...], Between(1, 8)]  # finest first, each half as large as the last
-    context_width: Width  # of the vectors that cross-attention reads: the text encoder's width
+    context_width: Width  # of the vectors that cross-attention reads: the text encoders' widths together
     in_channels: Count = 4  # the latent's, and for inpainting five more
     out_channels: Count = 4  # the latent's
     res_per_level: Annotated[int, Between(1, 16)] = 2  # residual blocks of the down path; one more going up
     mid_depth: Annotated[int, Between(0, 64)] = 1  # transformer layers at the bottom, between down and up
     groups: Count = 32  # of every GroupNorm
+    added: AddedConfig | None = None  # what is added to the time embedding; only in Stable Diffusion XL
 
 
 @dataclass(frozen=True)
@@ -135,6 +157,9 @@ class Defaults:
     guidance: Annotated[float, Between(0, 1000)] = 7.5  # how strongly the prompt steers; 1: no emphasis
     # How much of the contrast that guidance adds is removed again: phi in Lin et al. 2024, eq. 16; 0: none.
     guidance_rescale: Annotated[float, Between(0, 1)] = 0.0
+    # What an empty negative prompt becomes: a text like any other, or zeros in place of its context and pooled vector,
+    # with which Stable Diffusion XL was trained.
+    empty_negative: Literal["encoded", "zero"] = "encoded"
 
 
 @dataclass(frozen=True)
@@ -155,6 +180,9 @@ class Config:
     unet: UNetConfig
     noise: NoiseConfig
     defaults: Defaults
+    text_2: TextConfig | None = (
+        None  # a second text encoder (`ldm/text/joint.py`); only Stable Diffusion XL has one
+    )
     image: ImageConfig | None = None  # CLIP's image encoder; generating images does not need it
     embedding_width: Width | None = None  # of the vectors that CLIP compares, of a text and of an image
     # The heads whose maps best show where a word's thing is, chosen by `ldm evaluate --choose-heads`; empty: all heads.
@@ -218,6 +246,51 @@ SD2_V = replace(SD2_BASE, name="sd2-v", noise=NoiseConfig(prediction="v"), defau
 SD1_INPAINT = replace(SD1, name="sd1-inpaint", unet=replace(SD1.unet, in_channels=9))
 SD2_INPAINT = replace(SD2_BASE, name="sd2-inpaint", unet=replace(SD2_BASE.unet, in_channels=9))
 
+# The VAE of Stable Diffusion XL: the same sizes, other weights.
+SDXL_VAE = replace(SD_VAE, scale=0.13025, float16=False)
+OPENCLIP_BIGG_TEXT = TextConfig(
+    49408,
+    77,
+    width=1280,
+    layers=32,
+    heads=20,
+    activation="gelu",
+    output="hidden",
+    pad="zero",
+    pooled_width=1280,
+)
+
+SDXL = Config(
+    name="sdxl",
+    text=replace(CLIP_L_TEXT, output="hidden"),
+    text_2=OPENCLIP_BIGG_TEXT,
+    vae=SDXL_VAE,
+    # Heads of width 64. No attention at the finest level, where it would cost most; most of it at the coarsest.
+    unet=UNetConfig(
+        (UNetLevel(320, 5, 0), UNetLevel(640, 10, 2), UNetLevel(1280, 20, 10)),
+        context_width=768 + 1280,
+        mid_depth=10,
+        added=AddedConfig(pooled_width=1280),
+    ),
+    noise=NoiseConfig(),
+    defaults=Defaults(size=1024, sampler="euler_leading", steps=30, guidance=5.0, empty_negative="zero"),
+)
+SDXL_INPAINT = replace(SDXL, name="sdxl-inpaint", unet=replace(SDXL.unet, in_channels=9))
+# The refiner goes on from a latent of the base model, with little noise left in it. It reads the second encoder only.
+SDXL_REFINER = Config(
+    name="sdxl-refiner",
+    text=OPENCLIP_BIGG_TEXT,
+    vae=SDXL_VAE,
+    unet=UNetConfig(
+        (UNetLevel(384, 6, 0), UNetLevel(768, 12, 4), UNetLevel(1536, 24, 4), UNetLevel(1536, 24, 0)),
+        context_width=1280,
+        mid_depth=4,
+        added=AddedConfig(pooled_width=1280, numbers=5),
+    ),
+    noise=NoiseConfig(),
+    defaults=Defaults(size=1024, sampler="euler_leading", steps=30, guidance=5.0),
+)
+
 TINY = Config(
     name="tiny",
     # Two values are known only after training, and are then in the model's own config.json: the size of the
@@ -236,4 +309,7 @@ TINY = Config(
     image=ImageConfig(64, patch=8, width=128, layers=4, heads=4, activation="quick_gelu"),
     embedding_width=128,
 )
-PRESETS = {c.name: c for c in (TINY, SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT)}
+PRESETS = {
+    c.name: c
+    for c in (TINY, SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT, SDXL, SDXL_INPAINT, SDXL_REFINER)
+}

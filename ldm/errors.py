@@ -1,6 +1,7 @@
 """The one type of error that this project raises on purpose."""
 
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -25,6 +26,12 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
 _REPR.maxlist = _REPR.maxtuple = 10
 _REPR.maxlevel = 3
+
+
+def some(names: Sequence[str], most: int = 10, longest: int = 200) -> str:
+    """At most ten of the names, none of them long, and how many more there are."""
+    cut = [name if len(name) <= longest else f"{name[:longest]}..." for name in names[:most]]
+    return ", ".join(cut) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def printable(text: str) -> str:

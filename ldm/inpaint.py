@@ -15,6 +15,7 @@ pasted back, from the VAE's reconstruction of the image or from the image itself
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from ldm.errors import LdmError
 from ldm.image_to_image import InitImage
 from ldm.images.pixels import to_pixels
 from ldm.images.reading import fit_mask, fit_picture
+from ldm.prompts import Group
 
 
 def prepare_init(
@@ -60,6 +62,16 @@ def prepare_init(
         return InitImage(image, latent, mask)
     masked = encode(masked_image(pixels, mask))
     return InitImage(image, latent, mask, torch.cat([mask_channel(mask, factor).to(masked), masked], dim=1))
+
+
+def with_channels(groups: list[Group], init: InitImage | None) -> list[Group]:
+    """The encoded prompts with the channels that an inpainting model's U-Net reads besides the latent."""
+    if init is None or init.channels is None:
+        return groups
+    return [
+        (images, replace(cond, channels=init.channels), replace(uncond, channels=init.channels))
+        for images, cond, uncond in groups
+    ]
 
 
 def restore_kept(init: InitImage | None, noise: Float[Tensor, "b z h w"], factor: int) -> OnStep:
@@ -99,11 +111,16 @@ def keep(
     return restore
 
 
-def composite(
-    pixels: Float[Tensor, "b 3 h w"], kept: Float[Tensor, "1 3 h w"], mask: Image.Image
+def paste_kept(
+    pixels: Float[Tensor, "b 3 h w"],
+    init: InitImage | None,
+    decode: Callable[[Float[Tensor, "1 z h2 w2"]], Float[Tensor, "1 3 h w"]] | None,
 ) -> Float[Tensor, "b 3 h w"]:
-    """`pixels` where the mask is white, `kept` where it is black."""
-    return torch.where(_white(mask).to(pixels.device), pixels, kept.to(pixels.device))
+    """The pixels with those of the kept region pasted back: its reconstruction by `decode`, or None: the original."""
+    if init is None or init.mask is None:
+        return pixels
+    kept = to_pixels([init.image]) if decode is None else decode(init.latent)
+    return torch.where(_white(init.mask).to(pixels.device), pixels, kept.to(pixels.device))
 
 
 def masked_image(pixels: Float[Tensor, "b 3 h w"], mask: Image.Image) -> Float[Tensor, "b 3 h w"]:

@@ -13,6 +13,7 @@ from ldm.backend.memory_format import converted
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.collect import collect, collect_part
 from ldm.checkpoints.folder import read_clip
+from ldm.checkpoints.loaded import LoadedModel
 from ldm.checkpoints.locating import hub_cache, locate
 from ldm.checkpoints.opening import parameters
 from ldm.checkpoints.validate import check_finite
@@ -21,13 +22,11 @@ from ldm.errors import LdmError
 from ldm.files.leftovers import recover
 from ldm.files.paths import expanded
 from ldm.files.read_write import LARGEST_CONFIG, read_text
-from ldm.pipeline import LatentDiffusion
+from ldm.notes import log
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
 from ldm.vae.vae import VAE
-
-log = logging.getLogger("ldm")
 
 _PACKAGE = Path(__file__).parent
 
@@ -139,7 +138,7 @@ def load(
     weights: str | None = None,
     prediction: str | None = None,
     vae: str | Path | None = None,
-) -> LatentDiffusion:
+) -> LoadedModel:
     """A model ready to generate, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
     ldm.load("tiny").generate("a dog with glasses", seed=42)[0].show()
@@ -159,17 +158,24 @@ def load(
     made = collect(find(model), read_config(config), weights, prediction, None if vae is None else find(vae))
     dtype, device = _settle(made.checkpoint, dtype, device)
     for name, tensors in made.tensors.items():
-        kind = _text_dtype(tensors, dtype, device) if name == "text" else dtype
+        kind = _part_dtype(name, made.model.config, tensors, dtype, device)
         _fill(getattr(made.model, name), tensors, made.checkpoint.parts[name].source, kind, device, name)
     return made.model.eval().requires_grad_(False)
 
 
-def _text_dtype(tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """The text encoder's dtype: on a CPU float32 rather than less, if that is what its file holds.
+def _part_dtype(
+    part: str, config: Config, tensors: dict[str, Tensor], dtype: torch.dtype, device: torch.device
+) -> torch.dtype:
+    """The dtype of one network, usually the one asked for.
 
-    It runs once an image, so its speed does not matter, and mapped from the file it takes no memory of its own: in
-    bfloat16, Stable Diffusion 1's would be a copy of 246 MB.
+    A VAE that would overflow in float16 is in float32. A text encoder is on a CPU in float32 rather than less, if that
+    is what its file holds: it runs once an image, so its speed does not matter, and mapped from the file it takes no
+    memory of its own. (In bfloat16, Stable Diffusion 1's would be a copy of 246 MB.)
     """
+    if part == "vae":
+        return torch.float32 if dtype == torch.float16 and not config.vae.float16 else dtype
+    if part == "unet":
+        return dtype
     full = {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     return torch.float32 if full and device.type == "cpu" and dtype.itemsize < 4 else dtype
 

@@ -12,7 +12,6 @@ Source: Rombach et al. 2022, figure 3.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -23,10 +22,12 @@ from torch import Tensor, nn
 
 from ldm.arguments import checked
 from ldm.config import Config
+from ldm.diffusion.brownian import with_paths
 from ldm.diffusion.conditioning import Conditioning, concatenate, count_images
 from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
+from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import given_or_drawn, image_size, latent_shape, noise_source, pick_seeds
 from ldm.diffusion.predict import x0_and_eps
 from ldm.diffusion.sample import (
@@ -40,34 +41,38 @@ from ldm.diffusion.sample import (
     in_groups,
     sample,
 )
-from ldm.diffusion.samplers import find_sampler
+from ldm.diffusion.samplers import find_sampler, find_spacing
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.diffusion.spacing import initial_latents, sampler_levels
+from ldm.diffusion.spacing import initial_latents, levels_between, sampler_levels
 from ldm.errors import LdmError
 from ldm.image_to_image import InitImage, last_levels, pick_strength
-from ldm.images.pixels import to_images, to_pixels
-from ldm.inpaint import composite, prepare_init, restore_kept
+from ldm.images.pixels import to_images
+from ldm.inpaint import paste_kept, prepare_init, restore_kept, with_channels
+from ldm.prompts import Prompt, encode_pairs, with_micro, zero_empty
 from ldm.text.encoder import TextEncoder
-from ldm.text.prompt import encode_prompts, group_by_length
+from ldm.text.joint import encode_jointly
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
-from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
+from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, must_tile
 from ldm.vae.vae import VAE
 
-Prompt = str | Sequence[str] | Conditioning
-Group = tuple[Sequence[int], Conditioning, Conditioning]  # images of a batch, prompts, negative prompts
 Output = Literal["pil", "tensor", "latent"]
+EmptyNegative = Literal["encoded", "zero"]
 Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
 
 class LatentDiffusion(nn.Module):
-    """A text-to-image model: the networks `text`, `unet` and `vae`, and a `tokenizer` that turns text into ids."""
+    """A text-to-image model: the networks `text`, `unet` and `vae`, and a `tokenizer` that turns text into ids.
+
+    `text_2`, a second text encoder, is None but for Stable Diffusion XL.
+    """
 
     def __init__(self, config: Config, tokenizer: Tokenizer):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
         self.text = TextEncoder(config.text)
+        self.text_2 = None if config.text_2 is None else TextEncoder(config.text_2)
         self.unet = UNet(config.unet)
         self.vae = VAE(config.vae)
 
@@ -89,11 +94,17 @@ class LatentDiffusion(nn.Module):
         latents: Tensor | None = None,
         init: Image.Image | None = None,
         strength: float | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
         mask: Image.Image | None = None,
         keep_pixels: bool = False,
         weighting: bool = True,
         long_prompt: str = "truncate",
-        tile: bool = False,
+        clip_skip: int = 1,
+        empty_negative: EmptyNegative | None = None,
+        micro: MicroConditioning | None = None,
+        negative_micro: MicroConditioning | None = None,
+        tile: bool | None = None,
         output: Output = "pil",
         on_step: Callback = identity,
         progress: Progress = lambda sampling, steps: sampling,
@@ -110,18 +121,27 @@ class LatentDiffusion(nn.Module):
         - `guidance`: the guidance scale; at 1 there is none, and `negative` has no effect;
         - `size`: (width, height) in pixels.
 
-        `spacing` overrides the sampler's timestep spacing (`ldm/diffusion/spacing.py`). `eta` is the noise that DDIM
-        adds, from 0 (the default) to 1. `latents` [b, z, h, w] is the initial noise, standard normal, in place of the
-        seed's.
+        `spacing` overrides the sampler's choice of noise levels, by a name such as "trailing" or "karras"
+        (`ldm/diffusion/spacing.py`). `eta`, from 0 to 1, is the noise that DDIM (default: 0), DPM++ 2M SDE (1) and TCD
+        (0.3) add. `latents` [b, z, h, w] is the initial noise, standard normal, in place of the seed's.
 
         `init` is an init image, cropped and resized to `size`. `strength` in (0, 1] is the fraction of the steps that
         is taken, starting from the init image noised to the first of their levels (default: 0.75, or 1 with a mask).
         `mask` is white where the image may change; elsewhere the result is the VAE's reconstruction, or with
         `keep_pixels` the original pixels. An inpainting model needs both `init` and `mask`.
 
+        Two models can share the sampling, as Stable Diffusion XL and its refiner do: with `stop` below 1, the first
+        ends after that share of the way, and returns latents with noise left in them (`output="latent"`). The second
+        goes on with these `latents` from a `start` of the same share (`levels_between` in `ldm/diffusion/spacing.py`).
+
         With `weighting`, brackets say how much a word counts: `(word:1.3)`. A prompt that is too long is truncated, or
-        with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). With `tile`, the VAE works in overlapping
-        tiles, which saves memory for large images (`ldm/vae/tiles.py`).
+        with `long_prompt="chunk"` read in chunks (`ldm/text/prompt.py`). With a `clip_skip` above 1, the context is
+        taken from an earlier layer of the text encoder, for the negative prompt too; counted as in A1111, so 2 is
+        diffusers' 1 (`TextEncoder.encode`). An empty negative prompt is "encoded" like any other, or becomes "zero", as
+        `empty_negative` says (default: the model's own way). `micro` is what Stable Diffusion XL is told about sizes
+        and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default the same, goes with the negative
+        prompt. With `tile`, the VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`;
+        default: on a CPU, for images of 1024 x 1024 pixels and more).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
@@ -134,94 +154,89 @@ class LatentDiffusion(nn.Module):
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
         steps = self.default_steps(sampler) if steps is None else steps
-        if size is None:
-            size = (defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor)
+        size = size or ((defaults.size,) * 2 if latents is None else image_size(latents, self.vae.factor))
+        tile = must_tile(size, self.device) if tile is None else tile
         strength = pick_strength(init, strength, mask, keep_pixels)
         if output == "latent" and keep_pixels:
             raise LdmError('keep_pixels with output="latent", which has no pixels; leave one of the two out')
+        if (start > 0 and (latents is None or init is not None)) or (stop < 1 and output != "latent"):
+            raise LdmError(
+                f"a start of {start} and a stop of {stop}; expected `latents` to start from (and no `init`), and "
+                'output="latent" to stop early'
+            )
         count = count_images(batch, prompts=prompt, negatives=negative, seeds=seed, latents=latents)
         levels = self.levels(sampler, steps, strength, spacing)
+        if start > 0 or stop < 1:
+            levels = levels_between(levels, start, stop, self.config.noise.steps)
         noise_fn = self.noise_source(pick_seeds(seed, count), size)
         init_image = self.init_image(init, mask, size, tile)
 
-        # 1. Text becomes vectors.
-        groups = []
-        for images, cond, uncond in self.encode_pairs(prompt, negative, count, weighting, long_prompt):
-            if init_image is not None and init_image.channels is not None:
-                cond, uncond = (replace(part, channels=init_image.channels) for part in (cond, uncond))
-            groups.append((images, self.denoiser(cond, uncond, guidance)))
-        denoise = in_groups(groups)
-        # 2. A latent of pure noise, or a noised init image. (A sampler that needs more noise draws it from the same
-        # generators.)
+        # 1. Text becomes vectors, which the U-Net reads (and with them what else it reads: see `Conditioning`).
+        pairs = encode_pairs(
+            self.encode_text, self.tokenizer, prompt, negative, count, weighting, long_prompt, clip_skip
+        )
+        if (empty_negative or defaults.empty_negative) == "zero":
+            pairs = zero_empty(pairs, negative)
+        pairs = with_micro(pairs, self.config.unet.added, size, micro, negative_micro)
+        pairs = with_channels(pairs, init_image)
+        denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
+        # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
-        x = self.initial_latents(sampler, noise, levels, init_image, strength)
+        x = noise
+        if start == 0:
+            x = self.initial_latents(sampler, noise, levels, init_image, strength, spacing)
+        # 3. The noise is removed, step by step. (A sampler that needs more noise draws it from the same generators.)
         restore = restore_kept(init_image, noise, self.vae.factor)
-        # 3. The noise is removed, step by step.
-        sampling = self.sample(sampler, denoise, x, levels, noise_fn, callback_then(on_step, restore), eta)
+        after_step = callback_then(on_step, restore)
+        sampling = self.sample(sampler, in_groups(denoisers), x, levels, noise_fn, after_step, eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
-        # 4. The latent becomes pixels.
-        # Some samplers end with a little noise left, which the kept region should not have.
-        x = restore(x, CLEAN)
+        x = restore(x, CLEAN)  # some samplers leave a little noise, which the kept region should not have
         if output == "latent":
             return x
-        pixels = self.decode_pixels(x, tile)
-        if init_image is not None and init_image.mask is not None:
-            kept = (
-                to_pixels([init_image.image]) if keep_pixels else self.decode_pixels(init_image.latent, tile)
-            )
-            pixels = composite(pixels, kept, init_image.mask)
+        # 4. The latent becomes pixels; those outside a mask are kept.
+        decode = partial(self.decode_pixels, tile=tile)
+        pixels = paste_kept(decode(x), init_image, None if keep_pixels else decode)
         return pixels if output == "tensor" else to_images(pixels)
 
     # --- step 1 ----------------------------------------------------------------------------------------------
 
     @checked
     def encode_text(
-        self, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
+        self,
+        prompts: Sequence[str],
+        weighting: bool = True,
+        long_prompt: str = "truncate",
+        clip_skip: int = 1,
     ) -> Conditioning:
-        """Encode prompts into what the U-Net reads: contexts, padded to the same length.
+        """Encode prompts into what the U-Net reads: contexts, padded to the same length (and pooled vectors, if any).
 
         With `long_prompt="chunk"`, shorter prompts are padded with empty chunks, which cross-attention reads too. To
         avoid that, encode each prompt alone, as `generate` does.
         """
 
-        def encode() -> Tensor:
-            return encode_prompts(self.text, self.tokenizer, prompts, weighting, long_prompt)
+        encode = partial(encode_jointly, self.encoders(), self.tokenizer, prompts, weighting)
+        context, pooled = finite(lambda: encode(long_prompt, clip_skip), self, "in the text's context")
+        return Conditioning(context, pooled=pooled)
 
-        return Conditioning(finite(encode, self, "in the text's context"))
-
-    def encode_pairs(
-        self, prompt: Prompt, negative: Prompt, count: int, weighting: bool, long_prompt: str
-    ) -> list[Group]:
-        """Encode the prompts and negative prompts of `count` images, grouped by context length.
-
-        A group comes with the indices of its images. Only `long_prompt="chunk"` makes more than one.
-        """
-        if isinstance(prompt, Conditioning) or isinstance(negative, Conditioning):
-            cond, uncond = (
-                text
-                if isinstance(text, Conditioning)
-                else self.encode_text(as_list(text), weighting, long_prompt)
-                for text in (prompt, negative)
-            )
-            return [(range(count), cond, uncond)]
-        prompts, negatives = as_list(prompt), as_list(negative)
-        groups: list[Group] = []
-        for images in group_by_length(self.tokenizer, prompts, negatives, count, weighting, long_prompt):
-            prompts_here, negatives_here = (
-                [texts[i] for i in images] if len(texts) > 1 else texts for texts in (prompts, negatives)
-            )
-            both = self.encode_text([*prompts_here, *negatives_here], weighting, long_prompt)
-            groups.append((images, both[: len(prompts_here)], both[len(prompts_here) :]))
-        return groups
+    def encoders(self) -> list[tuple[TextEncoder, int]]:
+        """The text encoders, each with the id of the token that pads its prompts."""
+        found = [(self.text, self.tokenizer.pad_id)]
+        if self.text_2 is not None and self.config.text_2 is not None:
+            found.append((self.text_2, self.tokenizer.padding(self.config.text_2.pad)))
+        return found
 
     # --- step 2 ----------------------------------------------------------------------------------------------
 
     @checked
     def noise_source(self, seeds: Sequence[int], size: tuple[int, int]) -> NoiseFn:
-        """A function that draws latent noise for images of `size` (width, height), one seed per image."""
+        """A function that draws latent noise for images of `size` (width, height), one seed per image.
+
+        Called with two levels, it returns the noise between them on each image's Brownian path (`brownian.py`).
+        """
         shape = latent_shape(size, self.config.vae.latent_channels, self.vae.factor)
-        return noise_source(seeds, shape, self.sampling_dtype, self.device)
+        fresh = noise_source(seeds, shape, self.sampling_dtype, self.device)
+        return with_paths(fresh, seeds, shape, self.sampling_dtype, self.device)
 
     @checked
     def levels(
@@ -238,7 +253,7 @@ class LatentDiffusion(nn.Module):
     def default_steps(self, sampler: str) -> int:
         """The default number of steps of `sampler`: the model's own, or more if the sampler needs them."""
         defaults, asked = self.config.defaults, find_sampler(sampler)
-        if asked is find_sampler(defaults.sampler):  # the model's default steps were chosen for this one
+        if asked == find_sampler(defaults.sampler):  # the model's default steps were chosen for this one
             return defaults.steps
         return max(defaults.steps, min(asked.min_default_steps, self.config.noise.steps - 1))
 
@@ -249,6 +264,7 @@ class LatentDiffusion(nn.Module):
         levels: Sequence[Level],
         init_image: InitImage | None = None,
         strength: float = 1.0,
+        spacing: str | None = None,
     ) -> Float[Tensor, "b z h w"]:
         """The latents at the first of the `levels`: pure noise, or the init image noised to that level.
 
@@ -256,7 +272,7 @@ class LatentDiffusion(nn.Module):
         as in diffusers, so that nothing of what is masked shows through.
         """
         if init_image is None or (init_image.mask is not None and strength == 1):
-            return initial_latents(find_sampler(sampler), noise, levels)
+            return initial_latents(find_sampler(sampler), noise, levels, spacing and find_spacing(spacing))
         return levels[0].mix(init_image.latent.to(noise.dtype).expand_as(noise), noise)
 
     def encode_image(
@@ -323,7 +339,12 @@ class LatentDiffusion(nn.Module):
         t = torch.tensor(level.t, dtype=torch.float32, device=x_t.device)
         context = cond.context.to(x_t.device, self.dtype)
         residuals = () if cond.residuals is None else cond.residuals(x_t, level, cond.context)
-        out = self.unet(x_in.to(self.dtype), t, context, residuals=[r.to(context) for r in residuals])
+        more: dict[str, Any] = {"residuals": [r.to(context) for r in residuals]}
+        if cond.pooled is not None:
+            more["pooled"] = cond.pooled.to(context)
+        if cond.micro is not None:  # not in half precision, which has no 1,025
+            more["micro"] = cond.micro.to(x_t.device)
+        out = self.unet(x_in.to(self.dtype), t, context, **more)
         return out.to(x_t.dtype)
 
     def sample(
@@ -380,7 +401,3 @@ class LatentDiffusion(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.unet.conv_in.weight.dtype
-
-
-def as_list(text: str | Sequence[str]) -> Sequence[str]:
-    return [text] if isinstance(text, str) else text

@@ -28,9 +28,12 @@
 # [`ddim`](../ldm/diffusion/samplers/ddim.py), [`ddpm`](../ldm/diffusion/samplers/ddpm.py),
 # [`euler`](../ldm/diffusion/samplers/euler.py), [`euler_ancestral`](../ldm/diffusion/samplers/euler_ancestral.py),
 # [`heun`](../ldm/diffusion/samplers/heun.py), [`lms`](../ldm/diffusion/samplers/lms.py),
-# [`dpmpp_2m`](../ldm/diffusion/samplers/dpmpp_2m.py) and [`plms`](../ldm/diffusion/samplers/plms.py);
-# [`sample`](../ldm/diffusion/sample.py), the loop that they share; and [`level`](../ldm/diffusion/level.py) and
-# [`spacing`](../ldm/diffusion/spacing.py), the noise levels that they visit.
+# [`dpmpp_2m`](../ldm/diffusion/samplers/dpmpp_2m.py), [`unipc`](../ldm/diffusion/samplers/unipc.py),
+# [`plms`](../ldm/diffusion/samplers/plms.py), [`dpmpp_2m_sde`](../ldm/diffusion/samplers/dpmpp_2m_sde.py) and
+# [`dpmpp_sde`](../ldm/diffusion/samplers/dpmpp_sde.py) (and [`lcm`](../ldm/diffusion/samplers/lcm.py) and
+# [`tcd`](../ldm/diffusion/samplers/tcd.py), for models distilled to need few steps);
+# [`sample`](../ldm/diffusion/sample.py), the loop that they share; and [`level`](../ldm/diffusion/level.py),
+# [`spacing`](../ldm/diffusion/spacing.py) and [`sigmas`](../ldm/diffusion/sigmas.py), the noise levels that they visit.
 #
 # Two words first. A *level* says how much signal and how much noise a latent holds, $x = \alpha\,x_0 +
 # \sigma\,\epsilon$. A *step* goes from one level to a lower one. With a trained network we never know the right answer.
@@ -47,11 +50,13 @@ from IPython.display import display
 import ldm
 import show
 from ldm.config import TINY
+from ldm.diffusion.brownian import with_paths
 from ldm.diffusion.level import CLEAN, vp_level_of
 from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import make_alpha_bar
-from ldm.diffusion.spacing import initial_latents, karras_sigmas, sampler_levels
+from ldm.diffusion.sigmas import karras_sigmas
+from ldm.diffusion.spacing import initial_latents, sampler_levels
 
 alpha_bar = make_alpha_bar(TINY.noise).double()
 warnings.filterwarnings("ignore", "the first of . sampling steps")  # so few steps are taken on purpose
@@ -200,7 +205,7 @@ print(f"doubling 1000 steps still moved the points by {(fine - coarse).abs().med
 # 200 points, because a few start so close to a border that any inaccuracy tips them to the other side.
 
 # %%
-RACE = ("euler", "ddim", "heun", "dpmpp_2m", "plms", "lms")
+RACE = ("euler", "ddim", "heun", "dpmpp_2m", "unipc", "plms", "lms")
 counts = [10, 20, 40, 80, 160, 320]
 errors = {
     name: [(finish(name, count, start) - exact).norm(dim=1).median().item() for count in counts]
@@ -220,12 +225,13 @@ for name in RACE:
     print(f"{name:9} order {order[name]:.2f}   error with 20 steps {errors[name][1]:.4f}")
 assert all(abs(order[name] - 1) < 0.2 for name in ("euler", "ddim"))
 assert all(abs(order[name] - 2) < 0.4 for name in ("heun", "dpmpp_2m"))
-assert all(order[name] > 1.6 for name in ("plms", "lms"))
+assert all(order[name] > 1.6 for name in ("plms", "lms")) and order["unipc"] > 2.5
 assert all(errors[name][1] < errors["euler"][1] / 3 for name in ("heun", "dpmpp_2m", "lms"))
 
 # %% [markdown]
 # Euler and DDIM have order 1, the others 2 or more: twice the steps make the error half as large, or a quarter and
-# less. Two things to take home.
+# less. UniPC has order 3: it corrects each step with the evaluation that the next one begins with. Two things to take
+# home.
 #
 # **DDIM is Euler.** Not similar: the same line of code. Divide DDIM's line above by $\sqrt{\bar\alpha_{t'}}$: it says
 # $y' = \hat x_0 + \sigma'\hat\epsilon$, and since $y = \hat x_0 + \sigma\hat\epsilon$, that is $y' = y + (\sigma' -
@@ -341,6 +347,29 @@ assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"]
 # DDIM carries the mistake to the end; DDPM's fresh noise washes it out. A trained network makes small mistakes at every
 # step, and fresh noise can mend them. How many steps that takes depends on the sampler: DDPM wants hundreds.
 #
+# ## Noise that belongs to the way
+#
+# Fresh noise has a price: with twice the steps, every point goes somewhere else, however many steps there are. The SDE
+# samplers avoid that. Their noise is a *path*, one for each image, and a step uses the piece of the path between its
+# two levels ([`brownian`](../ldm/diffusion/brownian.py)). *Predict:* how far does a point move if the steps are
+# doubled, with fresh noise, and with a path?
+
+
+# %%
+def end(name, count):
+    fresh = iter(normal(200, 300 + i) for i in range(count))
+    source = with_paths(lambda: next(fresh)[None], [42], (200, 2), torch.float64, "cpu")
+    levels = sampler_levels(SAMPLERS[name], count, alpha_bar)
+    steps = sample(SAMPLERS[name].update, denoise, normal(200, 6), levels, lambda *way: source(*way)[0])
+    return list(steps)[-1].x_prev
+
+
+for name in ("euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde"):
+    moved = [(end(name, n) - end(name, 2 * n)).norm(dim=1).median().item() for n in (10, 40, 80)]
+    print(f"{name:15} doubling 10, 40, 80 steps moves a point by " + ", ".join(f"{m:.3f}" for m in moved))
+    assert (moved[-1] > 0.1) == (name == "euler_ancestral")
+
+# %% [markdown]
 # ## On pictures
 #
 # The same samplers, a network in place of the formula. Nobody knows the exact answer here. But all samplers without
@@ -389,9 +418,11 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # As in the plane: with enough steps the second order is far closer, and with too few it may be worse. An order is a
 # promise about *small* steps, and says nothing about large ones.
 #
-# What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps. To compare with published pictures: `ddim`
-# or `plms` with 50, Stable Diffusion's own habit. Where the prompt leaves much open: `euler_ancestral` with 20 or
-# more, the tiny model's default; each number of steps paints another picture.
+# What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps, or `unipc` with 10. To compare with
+# published pictures: `ddim` or `plms` with 50, Stable Diffusion's own habit. Where the prompt leaves much open:
+# `euler_ancestral` with 20 or more, the tiny model's default; each number of steps paints another picture. To have
+# both, noise and a picture that stays when the steps are changed: `dpmpp_2m_sde`. Any of them may visit other levels
+# (`spacing="exponential"`, ...).
 #
 # ## Exercises
 #
@@ -447,7 +478,7 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # ```
 # </details>
 #
-# To write samplers yourself: `ldm exercise start ddim_step`, `karras_sigmas`, `heun_step` and `dpmpp_2m_step`. Why two
-# programs' "DDIM, 30 steps" differ is [measured
+# To write samplers yourself: `ldm exercise start ddim_step`, `karras_sigmas`, `heun_step`, `dpmpp_2m_step` and
+# `bridge`. Why two programs' "DDIM, 30 steps" differ is [measured
 # here](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations). Next: [07: What survives in
 # the latent space?](07_vae.ipynb)

@@ -340,5 +340,4 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # distance is good at.
 # </details>
 #
-# That was the last of the twelve. From here, read [the source in order](../docs/index.md#the-chapters), [write its
-# functions yourself](../docs/exercises.md), or [train a model on your own pictures](../docs/training.md).
+# Next: [12: Which line is wrong?](12_museum.ipynb)

@@ -87,6 +87,26 @@ def figure(columns: int = 1, width: float = 5.2, height: float = 3.1, **shared) 
     return drawn, axes
 
 
+def planes(titles: Sequence[str], side: float = 2.6, reach: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """A figure of square pieces of the plane, from -reach to reach both ways, side by side under their titles."""
+    drawn, axes = figure(len(titles), side, side + 0.25)
+    for axis, title in zip(axes, titles):
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
+        axis.spines[:].set_visible(True)
+        axis.spines[:].set_color("0.8")
+        axis.set_title(title, fontsize=10)
+    return drawn, axes
+
+
+def arrows(axis: Axes, places: Tensor, vectors: Tensor, color: str = "0.45", longest: float = 0.26) -> None:
+    """An arrow at each place along its vector, of at most `longest`: lengths above 1 are compressed."""
+    lengths = vectors.norm(dim=1, keepdim=True)
+    drawn = longest * vectors * lengths.tanh() / lengths.clamp(min=1e-9)
+    axis.quiver(
+        *places.T, *drawn.T, color=color, angles="xy", scale_units="xy", scale=1, width=0.005, headwidth=4
+    )
+
+
 def picture(drawn: Figure, dpi: int = 80) -> Image.Image:
     """A matplotlib figure as a PIL image."""
     file = io.BytesIO()

@@ -141,7 +141,7 @@ class Runs:
             self.file, self.passed, self.failures = Path(job["file"]).resolve(), 0, []
             started = time.perf_counter()
             try:
-                with swapped(job["module"], job["function"], job["source"], job["also"]):
+                with swapped(job["module"], job["function"], job["source"], job["also"], str(self.file)):
                     for item in items:
                         item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
             except Exception as error:  # the module cannot be run at all: a helper raises

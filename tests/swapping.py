@@ -20,21 +20,26 @@ def raw(place: ModuleType | dict[str, Any], name: str) -> FunctionType:
     return inspect.unwrap(getattr(found, last) if last else found)
 
 
-def executed(source: str, module: ModuleType) -> dict[str, Any]:
-    r"""What another version of a module's source defines. Its lines and its file are called as in the module."""
-    names = {"__name__": module.__name__, "__file__": module.__file__}
-    exec(compile(source, str(module.__file__), "exec"), names)
+def executed(source: str, module: ModuleType, file: str | None = None) -> dict[str, Any]:
+    r"""What another version of a module's source defines; it may use all that the module has.
+
+    A traceback shows the lines of `file`, by default the module's own.
+    """
+    names = dict(vars(module))
+    exec(compile(source, file or str(module.__file__), "exec"), names)
     return names
 
 
 @contextmanager
-def swapped(module: str, function: str, source: str, also: Sequence[str] = ()) -> Iterator[None]:
+def swapped(
+    module: str, function: str, source: str, also: Sequence[str] = (), file: str | None = None
+) -> Iterator[None]:
     r"""While it lasts, a function of `module` is what `source`, another version of the module, makes of it.
 
-    `also` names what else the module shall have from there: helpers, constants.
+    `also` names what else the module shall have from there: helpers, constants. `file`: where the source comes from.
     """
     live = importlib.import_module(module)
-    names = executed(source, live)
+    names = executed(source, live, file)
     before, missing = raw(live, function), object()
     kept = {name: getattr(live, name, missing) for name in also}
     old = before.__code__, before.__defaults__, before.__kwdefaults__

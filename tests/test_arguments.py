@@ -118,6 +118,7 @@ def test_a_value_is_shown_short():
         ("keep_pixels", "yes"),
         ("weighting", None),
         ("long_prompt", True),
+        ("clip_skip", "2"),
         ("tile", 1),
         ("eta", "1"),
         ("spacing", 3),
@@ -177,7 +178,7 @@ def test_every_parameter_of_generate_is_one_that_is_checked():
 
     hints = get_type_hints(LatentDiffusion.generate)
     del hints["return"]
-    assert len(hints) == 21 and [name for name, hint in hints.items() if fits(Odd(), hint)] == []
+    assert len(hints) == 27 and [name for name, hint in hints.items() if fits(Odd(), hint)] == []
 
 
 def test_more_than_one_picture_of_each_prompt_of_a_list_is_refused(model):

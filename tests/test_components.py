@@ -23,7 +23,7 @@ def test_a_module_a_folder_and_a_module_in_a_folder():
 
 
 def test_a_number_means_the_tests_of_a_chapter():
-    assert [str(file) for file in find("2")] == ["tests/nn/test_attention.py"]
+    assert [str(file) for file in find("3")] == ["tests/nn/test_attention.py"]
     for number in range(len(CHAPTERS)):
         assert find(str(number))
     with pytest.raises(LookupError):

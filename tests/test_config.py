@@ -34,9 +34,11 @@ def test_widths_divide_into_heads_and_groups(config):
         assert level.channels % level.heads == 0
         assert level.channels % config.unet.groups == 0
     assert all(channels % config.vae.groups == 0 for channels in config.vae.channels)
-    for tower in filter(None, (config.text, config.image)):
+    texts = [text for text in (config.text, config.text_2) if text]
+    for tower in filter(None, (*texts, config.image)):
         assert tower.width % tower.heads == 0
-    assert config.unet.context_width == config.text.width
+    assert config.unet.context_width == sum(text.width for text in texts)
+    assert (config.unet.added and config.unet.added.pooled_width) == texts[-1].pooled_width
     assert config.defaults.size % config.vae.factor == 0
 
 

@@ -106,6 +106,19 @@ def test_text_may_come_encoded(model):
     torch.testing.assert_close(two, latent(model, ["red dog", "red"]), rtol=0, atol=1e-12)
 
 
+def test_clip_skip_holds_for_the_prompt_and_the_negative_prompt(randomise):
+    config = replace(CONFIG, text=replace(CONFIG.text, layers=2))
+    model = randomise(LatentDiffusion(config, TOKENIZER)).requires_grad_(False).double()
+    cond, uncond = (model.encode_text([text], clip_skip=2) for text in ("red dog", "dog"))
+    skipped = latent(model, clip_skip=2)
+    torch.testing.assert_close(skipped, latent(model, cond, uncond), rtol=0, atol=1e-12)
+    for halfway in ((cond, model.encode_text(["dog"])), (model.encode_text(["red dog"]), uncond)):
+        assert not torch.allclose(skipped, latent(model, *halfway))
+    for given in ((cond, "dog"), ("red dog", uncond)):
+        with pytest.raises(LdmError, match="a clip_skip of 2 with prompts that are encoded already"):
+            latent(model, *given, clip_skip=2)
+
+
 def test_a_conditioning_of_two_is_cut_and_joined(draw):
     whole = Conditioning(draw(2, 3, 4), draw(1, 5, 2, 2), lambda x_t, level, context: [])
     joined = concatenate(whole[:1], whole[1:])
@@ -113,9 +126,21 @@ def test_a_conditioning_of_two_is_cut_and_joined(draw):
     assert torch.equal(joined.channels, whole.channels.expand(2, -1, -1, -1))
     with pytest.raises(LdmError, match="a conditioning for 2 images, used with 3; expected one for 1 or 3"):
         whole.expand(3)
-    for other in (Conditioning(whole.context), Conditioning(whole.context, whole.channels)):
-        with pytest.raises(LdmError, match="differ in channels or residuals"):
+    others = {
+        "channels": Conditioning(whole.context, residuals=whole.residuals),
+        "micro, pooled": replace(whole, pooled=draw(2, 3), micro=draw(2, 6)),
+        "residuals": Conditioning(whole.context, whole.channels),
+    }
+    for what, other in others.items():
+        with pytest.raises(LdmError, match=f"differ in {what}; expected the same"):
             concatenate(whole, other)
+
+
+def test_pooled_texts_and_numbers_are_cut_and_joined_like_contexts(draw):
+    whole = Conditioning(draw(2, 3, 4), pooled=draw(2, 5), micro=draw(1, 6))
+    joined = concatenate(whole[:1], whole[1:])
+    assert torch.equal(joined.pooled, whole.pooled) and joined.micro.shape == (2, 6)
+    assert whole[1:].expand(3).pooled.shape == (3, 5)
 
 
 def test_outputs_are_the_image_before_and_after_decoding(model):
@@ -130,6 +155,15 @@ def test_outputs_are_the_image_before_and_after_decoding(model):
     pixels = model.generate("red dog", seed=7, init=init, mask=mask, keep_pixels=True, output="tensor")
     expected = torch.tensor([1.0, -1, -1], dtype=pixels.dtype)
     assert (pixels[0, :, :, 8:] == expected[:, None, None]).all() and not (pixels[0, :, :, :8] == 1).all()
+
+
+def test_large_images_are_decoded_in_tiles_unasked_and_others_as_asked(model, monkeypatch):
+    monkeypatch.setattr("ldm.vae.tiles.LARGE", 16 * 24)
+    asked = []
+    monkeypatch.setattr(model, "decode_pixels", lambda x, tile: asked.append(tile) or torch.zeros(1, 3, 8, 8))
+    for size, tile in (((16, 24), None), ((16, 16), None), ((16, 24), False), ((16, 16), True)):
+        model.generate("dog", size=size, tile=tile, seed=1, steps=1)
+    assert asked == [True, False, False, True]
 
 
 def test_eta_is_the_noise_that_ddim_adds(model):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import ldm
 from ldm import loading as module
+from ldm import pipeline
 from ldm.checkpoints.write import convert, export
 from ldm.errors import LdmError
 from ldm.lab.trace.recorder import record
@@ -97,7 +98,7 @@ def test_load_opens_a_model_that_paints(places):
 def test_the_package_hands_out_load_as_often_as_it_is_asked():
     # A module named ldm.load would take the function's place after its first use.
     assert ldm.load is ldm.load is module.load and ldm.load_clip is module.load_clip
-    assert ldm.LatentDiffusion is module.LatentDiffusion
+    assert ldm.LatentDiffusion is pipeline.LatentDiffusion
     with pytest.raises(AttributeError, match="no attribute 'paint'"):
         _ = ldm.paint
 

@@ -307,6 +307,9 @@ def test_every_sampler_paints_and_the_network_is_told_the_time_of_each_step(rand
     twice = {"heun": [0, 1, 1, 2, 2, 3, 3], "plms": [0, 1, 1, 2, 3]}.get(
         sampler.removesuffix("_karras"), range(4)
     )
+    if sampler.startswith("dpmpp_sde"):  # the times halfway are another matter
+        assert len(times) == 7
+        times = times[::2]
     assert times == pytest.approx([steps[i].level.t for i in twice])
 
 
@@ -477,7 +480,7 @@ def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("strength", [pytest.param(0.5, marks=pytest.mark.long), 1.0])
 def test_what_is_kept_is_the_reconstruction_or_the_picture_to_the_pixel(model, sampler, strength):
     init, mask = colours(), Image.new("L", (8, 8))
     mask.paste(255, (1, 2, 5, 5))  # its edges do not lie on latents
@@ -745,7 +748,7 @@ QUICK = {(9, torch.bfloat16), (4, torch.float16)}
         pytest.param(
             channels,
             dtype,
-            marks=() if (channels, dtype) in {(9, torch.bfloat16), (4, torch.float16)} else pytest.mark.long,
+            marks=() if (channels, dtype) in QUICK else pytest.mark.long,
         )
         for channels in (4, 9)
         for dtype in DTYPES

@@ -59,7 +59,7 @@ def test_picture_3_of_a_batch_of_8_is_the_same_painted_alone(model, cards, begin
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keep_pixels", [False, True])
+@pytest.mark.parametrize("keep_pixels", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_inpainting_keeps_a_drawing_outside_the_mask_and_paints_what_is_asked_inside(
     model, cards, keep_pixels
 ):

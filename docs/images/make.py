@@ -8,11 +8,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from ldm.cli import main
+from ldm.config import NoiseConfig
+from ldm.diffusion.level import vp_level
+from ldm.diffusion.schedule import make_alpha_bar
+from ldm.images.pixels import to_images, to_pixels
 from ldm.lab.evaluate.sheets import titled_rows
 from ldm.loading import load
+from ldm.postcards.series import postcard
 
 HERE = Path(__file__).parent
 # What the tour's first and last step speak of; its code paints the first picture of the second row.
@@ -49,6 +56,19 @@ def inside(work: Path) -> None:
         shutil.copy(work / "inside" / name, HERE / name)
 
 
+def noising() -> None:
+    r"""A postcard of the training set at six timesteps of Stable Diffusion's schedule, its pixels noised.
+
+    Without margins or letters, so that it is no white slab on a dark page.
+    """
+    alpha_bar = make_alpha_bar(NoiseConfig())
+    x0 = to_pixels([postcard(5, seed=4, size=128).image])
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    times = (0, 100, 250, 400, 600, 999)
+    images = to_images(torch.cat([vp_level(t, alpha_bar).mix(x0, eps) for t in times]))
+    Image.fromarray(np.concatenate(images, axis=1)).save(HERE / "noising.png")
+
+
 def tour() -> None:
     r"""The tour's prompts in English and in French, from four seeds each, none left out."""
     model = load("tiny")
@@ -63,6 +83,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         inpainting(Path(folder))
         inside(Path(folder))
+    noising()
     tour()
-    names = ", ".join(["inpainting.png", "film.png", "attention.png", *TOUR])
+    names = ", ".join(["inpainting.png", "film.png", "attention.png", "noising.png", *TOUR])
     print(f"{names} are in {HERE}", file=sys.stderr)

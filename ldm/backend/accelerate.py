@@ -47,11 +47,3 @@ def accelerate(network: Network) -> Network:
     for part in network.modules():
         part.__class__ = FASTER.get(type(part), type(part))
     return network
-
-
-def plain(network: Network, *kinds: type[nn.Module]) -> Network:
-    """Undo `accelerate` for these plain classes, or for all if none are named; returns the same network."""
-    slower = {FASTER[kind]: kind for kind in kinds or FASTER}
-    for part in network.modules():
-        part.__class__ = slower.get(type(part), type(part))
-    return network

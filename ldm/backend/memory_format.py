@@ -13,10 +13,10 @@ map stored channel by channel before and after. Rearranging the input is enough,
 their file. Results differ in the last bits, because sums are formed in another order.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from ldm.unet.unet import UNet
@@ -35,13 +35,9 @@ class ChannelsLastUNet(UNet):
     """
 
     def forward(
-        self,
-        x_t: Float[Tensor, "b c_in h w"],
-        t: Shaped[Tensor, "b"] | Shaped[Tensor, ""],
-        context: Float[Tensor, "b m d"],
-        residuals: Sequence[Tensor] = (),
+        self, x_t: Float[Tensor, "b c_in h w"], *others: Any, **named: Any
     ) -> Float[Tensor, "b c_out h w"]:
-        return super().forward(x_t if self.training else channels_last_input(x_t), t, context, residuals)
+        return super().forward(x_t if self.training else channels_last_input(x_t), *others, **named)
 
 
 class ChannelsLastEncoder(Encoder):

@@ -11,16 +11,14 @@ here:
 So a value that would make another network of the same tensors is an error, and none is ignored in silence.
 """
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ldm.checkpoints.names import some
-from ldm.checkpoints.notes import note
 from ldm.checkpoints.settings import SAME, settings_of
 from ldm.config import Config
-from ldm.errors import LdmError, shown
+from ldm.errors import LdmError, shown, some
+from ldm.notes import log
 
 
 def _each(names: str, *good: Any) -> dict[str, tuple[Any, ...]]:
@@ -44,8 +42,8 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
         **_each("center_input_sample dual_cross_attention only_cross_attention resnet_skip_time_act", False),
         **_each("class_embeddings_concat", False),
         **_each("time_embedding_dim time_embedding_act_fn timestep_post_act time_cond_proj_dim", None),
-        **_each("cross_attention_norm addition_embed_type class_embed_type num_class_embeds encoder_hid_dim", None),
-        **_each("encoder_hid_dim_type projection_class_embeddings_input_dim", None),
+        **_each("cross_attention_norm class_embed_type num_class_embeds encoder_hid_dim", None),
+        **_each("encoder_hid_dim_type", None),
         **_each("reverse_transformer_layers_per_block", None),
     },
     "vae": {
@@ -59,12 +57,15 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
     "scheduler": {},
 }  # fmt: skip
 
+# Settings of Stable Diffusion XL's U-Net, which are None in others.
+ADDED = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+
 # What says nothing about the network or its numbers: training, precision, origin; and what only the other libraries'
 # code reads, such as where transformers looks for a summary of the text, which Stable Diffusion does not use.
 # What `settings_of` writes of these is written for the others alone.
 FOR_OTHERS: dict[str, set[str]] = {
     "": {"requires_safety_checker", "safety_checker", "feature_extractor", "image_encoder"},
-    "unet": {"dropout", "upcast_attention", "addition_time_embed_dim", "addition_embed_type_num_heads"},
+    "unet": {"dropout", "upcast_attention", "addition_embed_type_num_heads"},
     "vae": {"sample_size", "force_upcast"},
     "text_encoder": {
         "projection_dim", "bos_token_id", "eos_token_id", "pad_token_id", "attention_dropout", "dropout", "dtype",
@@ -81,6 +82,9 @@ TAKEN = {
     "vae": set(),
     "text_encoder": {"num_hidden_layers"},
 }
+SWITCHES["text_encoder_2"] = SWITCHES["text_encoder"]
+FOR_OTHERS["text_encoder_2"] = FOR_OTHERS["text_encoder"]
+TAKEN["text_encoder_2"] = TAKEN["text_encoder"]
 for _part, _names in SAME.values():
     TAKEN[_part].update(_names.values())
 
@@ -122,10 +126,11 @@ def check_settings(
     """
     expected = settings_of(config, linear_projection)
     expected["text_encoder"]["layer"] = config.text.output  # a word of the original configs alone
+    expected["unet"] = dict.fromkeys(ADDED) | expected["unet"]
     unknown = []
     for part, said in settings.items():
-        if part not in SWITCHES or not isinstance(said, Mapping):
-            continue
+        if part not in SWITCHES or part not in expected or not isinstance(said, Mapping):
+            continue  # the second includes a second text encoder that is not used
         for key, value in said.items():
             has = f"{part}: {(sources or {}).get((part, key), 'its config')} has {key} = {shown(value)}"
             if key in SWITCHES[part]:
@@ -141,7 +146,9 @@ def check_settings(
             elif value not in (None, False, [], {}):
                 unknown.append(f"{part}'s {key} = {str(value)[:40]}")
     if unknown:
-        note(f"{some(unknown)}: not known here and not followed; if it changes the network, images are wrong")
+        log.warning(
+            f"{some(unknown)}: not known here and not followed; if it changes the network, images are wrong"
+        )
     _note_sampling(config, settings.get("scheduler", {}))
 
 
@@ -178,11 +185,9 @@ def _note_sampling(config: Config, scheduler: Mapping[str, Any]) -> None:
         spacing = "trailing"
     elif re.match("Euler|Heun|LMS|KDPM|DPMSolver|UniPC|DEIS", str(scheduler.get("_class_name"))):
         spacing = "linspace"
-    if scheduler.get("timestep_spacing") not in (None, spacing):
+    said = scheduler.get("timestep_spacing")
+    if said not in (None, spacing) and not config.defaults.sampler.endswith(f"_{said}"):
         has.append("timestep_spacing")
     if has:
         others = ", ".join(f"{key} = {scheduler[key]!r}" for key in has)
-        note(
-            f"the scheduler's config has {others}; not followed, each sampler here has its own way",
-            logging.INFO,
-        )
+        log.info(f"the scheduler's config has {others}; not followed, each sampler here has its own way")

@@ -5,6 +5,7 @@ One file of Stable Diffusion holds everything that training held. Prefixes tell 
     model.diffusion_model.*     the U-Net
     first_stage_model.*         the VAE
     cond_stage_model.*          the text encoder
+    conditioner.embedders.*     the text encoders of Stable Diffusion XL (its refiner has one, base two)
     model_ema.*                 the U-Net again, averaged over training (EMA), without dots in its names
     betas, alphas_cumprod, ...  everything else: see `ldm.checkpoints.foreign`
 
@@ -20,15 +21,15 @@ from torch import Tensor
 
 from ldm.checkpoints.foreign import INVERSION, is_harmless, is_inversion
 from ldm.checkpoints.names import Layout
-from ldm.checkpoints.notes import note
 from ldm.errors import LdmError
+from ldm.notes import log
 
 PREFIXES = {
     "model.diffusion_model.": "unet",
     "first_stage_model.": "vae",
     "cond_stage_model.transformer.": "text",
     "cond_stage_model.model.": "text",
-    "conditioner.embedders.0.transformer.": "text",  # SDXL, which has two text encoders
+    "conditioner.embedders.0.transformer.": "text",
     "conditioner.embedders.0.model.": "text",
     "conditioner.embedders.1.model.": "text_2",
     "model_ema.": "ema",
@@ -110,7 +111,7 @@ def split(path: Path, tensors: Mapping[str, Tensor], weights: str | None = None)
     if weights == "ema" and not ema:
         raise LdmError(f"{one_set} that they are averaged (EMA); to take them as is, leave out weights='ema'")
     if weights == "live" and not ema:
-        note(f"{one_set} whether they are live; taken as they are")
+        log.warning(f"{one_set} whether they are live; taken as they are")
     trouble, lacking = None, len(averaged) - len(ema)
     if ema and weights != "live" and lacking:
         trouble = (

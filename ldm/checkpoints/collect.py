@@ -10,12 +10,12 @@ from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, family
 from ldm.checkpoints.diffusers_folder import FOLDERS
 from ldm.checkpoints.infer_config import configure, lone_config, refuse_foreign
+from ldm.checkpoints.loaded import LoadedModel
 from ldm.checkpoints.opening import CONFIG, open_checkpoint
 from ldm.checkpoints.tokenizer_io import with_tokenizer
 from ldm.checkpoints.validate import check, compare, configs_of, meta_model, on_meta, warn_ignored
-from ldm.config import Config
+from ldm.config import SDXL, Config, VAEConfig
 from ldm.errors import LdmError
-from ldm.pipeline import LatentDiffusion
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Collected:
     """Everything that a model is made of. The tensors are mapped, not read."""
 
     checkpoint: Checkpoint
-    model: LatentDiffusion  # on the meta device: all but its weights
+    model: LoadedModel  # on the meta device: all but its weights
     tensors: dict[str, dict[str, Tensor]]  # by part: "text", "vae", "unet"
     dropped: tuple[str, ...]  # what the file has and a model does not keep
     ignored: tuple[str, ...]  # what is not known
@@ -53,7 +53,8 @@ def collect_from(
 ) -> Collected:
     """A model of a checkpoint that is already open. `inspect` uses this, too, to say whether a checkpoint loads."""
     found, tokenizer = with_tokenizer(checkpoint, configure(checkpoint, config, prediction))
-    model = on_meta("model", lambda: LatentDiffusion(found, tokenizer))
+    model = on_meta("model", lambda: LoadedModel(found, tokenizer))
+    model.path = checkpoint.path
     configs = configs_of(found)
     compared = compare(checkpoint, configs, {name: getattr(model, name) for name in configs})
     check(compared, checkpoint)
@@ -71,6 +72,7 @@ class CollectedPart:
     part: Part  # under our names
     config: Any
     network: nn.Module  # on the meta device
+    whole: str | None = None  # the family of the model that it was part of
 
 
 def collect_part(path: Path, name: str) -> CollectedPart:
@@ -81,31 +83,50 @@ def collect_part(path: Path, name: str) -> CollectedPart:
     if name not in checkpoint.parts:
         held = " and ".join(f"a {PART_NAMES[part]}" for part in checkpoint.parts)
         raise LdmError(f"{path} holds {held}; expected a {PART_NAMES[name]}, alone or in a whole model")
-    if "unet" in checkpoint.parts and CONFIG not in checkpoint.metadata:
-        whole = family(checkpoint) or ""
-        if whole.startswith("sdxl"):  # other latents, another text encoder, under the same names
-            raise LdmError(f"{path} is {NAMES[whole]}; expected a {PART_NAMES[name]} of Stable Diffusion 1/2")
+    whole = _family(checkpoint)
+    is_xl = (whole or "").startswith("sdxl")
+    if is_xl and name == "text":  # what is read of it depends on the whole
+        raise LdmError(f"{path} is {NAMES[whole or '']}; expected a text encoder of Stable Diffusion 1 or 2")
     part = checkpoint.parts[name]
     settings = {key: value for key, value in checkpoint.settings.items() if key == FOLDERS[name]}
     alone = replace(checkpoint, parts={name: part}, settings=settings, unknown=(), dropped=())
     config = lone_config(alone)
+    if isinstance(config, VAEConfig) and is_xl and "scaling_factor" not in settings.get("vae", {}):
+        config = replace(config, scale=SDXL.vae.scale)
     network = meta_model(name, config)
     compared = compare(alone, {name: config}, {name: network})
     check(compared, alone)
     warn_ignored(compared.ignored, alone.path)
-    return CollectedPart(alone, Part(compared.tensors[name], "ours", part.source), config, network)
+    return CollectedPart(alone, Part(compared.tensors[name], "ours", part.source), config, network, whole)
+
+
+def _family(checkpoint: Checkpoint) -> str | None:
+    """The family of a whole model, as far as it can be told without opening it."""
+    if CONFIG in checkpoint.metadata:
+        return Config.from_json(checkpoint.metadata[CONFIG]).name
+    return family(checkpoint) if "unet" in checkpoint.parts else None
 
 
 def _with_vae(checkpoint: Checkpoint, vae: CollectedPart) -> Checkpoint:
     """The checkpoint with another VAE. The scale of the latents is the model's own, unless the VAE's file says one."""
+    families = [found or "" for found in (_family(checkpoint), vae.whole)]
+    if all(families) and len({found.startswith("sdxl") for found in families}) > 1:
+        raise LdmError(
+            f"{vae.checkpoint.path} has another kind of latents than {checkpoint.path}: one of the two is "
+            f"{NAMES['sdxl']}; take a VAE that was made for this model"
+        )
     scaled = CONFIG in vae.checkpoint.metadata or "scaling_factor" in vae.checkpoint.settings.get("vae", {})
     metadata, settings = dict(checkpoint.metadata), dict(checkpoint.settings)
     if CONFIG in metadata:
         config = Config.from_json(metadata[CONFIG])
         scale = vae.config.scale if scaled else config.vae.scale
-        metadata[CONFIG] = replace(config, vae=replace(vae.config, scale=scale)).to_json()
+        own = replace(vae.config, scale=scale, float16=config.vae.float16)
+        metadata[CONFIG] = replace(config, vae=own).to_json()
     said = {"scaling_factor": vae.config.scale} if scaled else settings.get("vae", {})
     scales = {key: value for key, value in said.items() if key == "scaling_factor"}
-    settings["vae"] = {"norm_num_groups": vae.config.groups} | scales
+    upcast = {
+        key: value for key, value in vae.checkpoint.settings.get("vae", {}).items() if key == "force_upcast"
+    }
+    settings["vae"] = {"norm_num_groups": vae.config.groups} | scales | upcast
     parts = {**checkpoint.parts, "vae": vae.part}
     return replace(checkpoint, parts=parts, settings=settings, metadata=metadata)

@@ -1,7 +1,8 @@
 r"""What is in this file? Which model, or what else that is often taken for one.
 
-The shapes of a few tensors tell the families of Stable Diffusion apart: how many channels the U-Net takes, how wide
-its context is, and whether the projections around its transformers are convolutions (version 1) or linear (version 2).
+The shapes of a few tensors tell the families of Stable Diffusion apart: how many channels the U-Net takes, whether the
+projections around its transformers are convolutions (version 1) or linear (version 2), and whether it has a place for a
+pooled text (XL; its refiner comes with one text encoder instead of two).
 They cannot tell what the U-Net predicts: versions 2 base and 2 for 768 pixels have the same shapes.
 """
 
@@ -10,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ldm.checkpoints.checkpoint import Checkpoint
-from ldm.checkpoints.notes import note
 from ldm.errors import LdmError
+from ldm.notes import log
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -25,9 +26,14 @@ NAMES = {
     "sd2-inpaint": "Stable Diffusion 2, inpainting",
     "sd2-depth": "Stable Diffusion 2, depth to image",
     "sdxl": "Stable Diffusion XL",
+    "sdxl-inpaint": "Stable Diffusion XL, inpainting",
+    "sdxl-pix2pix": "InstructPix2Pix of Stable Diffusion XL",
     "sdxl-refiner": "Stable Diffusion XL, refiner",
 }
-SUPPORTED = ("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint")
+SUPPORTED = (
+    *("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint"),
+    *("sdxl", "sdxl-inpaint", "sdxl-refiner"),
+)
 
 LARGEST = 2**20  # no dimension of Stable Diffusion's tensors comes near
 
@@ -53,13 +59,16 @@ def family(checkpoint: Checkpoint) -> str | None:
     shapes = part.shapes
     entry = "input_blocks.0.0.weight" if part.layout == "compvis" else "conv_in.weight"
     channels = dimension(shapes, entry, 1)
+    variant = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}.get(channels, f" with {channels} channels")
     if any(name.startswith(("label_emb.", "add_embedding.")) for name in shapes):
-        two = "text_2" in checkpoint.parts or "add_embedding.linear_1.weight" in shapes
-        return "sdxl" if two else "sdxl-refiner"
+        encoders = {"text", "text_2"} & checkpoint.parts.keys()
+        found = "sdxl-refiner" if len(encoders) == 1 and channels == 4 else "sdxl" + variant
+        if found not in NAMES:
+            raise LdmError(f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 to inpaint")
+        return found
     rank = next((len(shape) for name, shape in shapes.items() if name.endswith(".proj_in.weight")), None)
     if rank not in (2, 4):
         raise LdmError(f"{part.source}: the U-Net has no spatial transformer; is it another kind of model?")
-    variant = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}.get(channels, f" with {channels} channels")
     found = ("sd1" if rank == 4 else "sd2") + variant
     if found not in NAMES:
         raise LdmError(f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 to inpaint")
@@ -68,24 +77,26 @@ def family(checkpoint: Checkpoint) -> str | None:
 
 # The libraries' classes that Stable Diffusion is made of, by the part of a diffusers folder; "" is the pipeline.
 CLASSES = {
-    "": r"StableDiffusion(Inpaint|Img2Img)?Pipeline(Legacy|Safe)?",
+    "": r"StableDiffusion(XL)?(Inpaint|Img2Img)?Pipeline(Legacy|Safe)?",
     "unet": "UNet2DConditionModel",
     "vae": "AutoencoderKL",
     "text_encoder": r"CLIPTextModel(WithProjection)?|CLIPModel",
+    "text_encoder_2": "CLIPTextModelWithProjection",
     "tokenizer": r"CLIPTokenizer(Fast)?",
+    "tokenizer_2": r"CLIPTokenizer(Fast)?",
     # All that use the same noise schedule; which sampler to take is up to `sampler=`.
     "scheduler": r"(DDIM|DDPM|PNDM|LMS|Heun|Euler|KDPM2|DPMSolver|DEIS|UniPC|SASolver)\w*Scheduler",
 }
 # Classes around a whole Stable Diffusion, which opens without what they add.
 AROUND = {
-    "": r"StableDiffusion(ControlNet|Adapter|PAG|SAG|Panorama|DiffEdit|AttendAndExcite)\w*Pipeline",
+    "": r"StableDiffusion(XL)?(ControlNet|Adapter|PAG|SAG|Panorama|DiffEdit|AttendAndExcite)\w*Pipeline",
     "scheduler": r"(LCM|TCD)Scheduler",
 }
 # Whose classes these are, where that says more than the class.
 FAMILIES = {
     r"^Flux": "a Flux model",
     r"^(StableDiffusion3|SD3)": "a Stable Diffusion 3 model",
-    r"^StableDiffusionXL": "Stable Diffusion XL",
+    r"^StableDiffusionXLInstructPix2Pix": "InstructPix2Pix of Stable Diffusion XL",
     r"^StableDiffusionInstructPix2Pix": "InstructPix2Pix",
     r"^(AltDiffusion|Roberta|XLMRoberta)": "AltDiffusion, which has another text encoder",
     r"^LatentConsistency": "a latent consistency model, which has a sampler of its own",
@@ -116,7 +127,7 @@ def foreign_class(settings: Mapping[str, Any]) -> str | None:
             continue
         if part in AROUND and re.fullmatch(AROUND[part], name):
             where = part or "model_index.json"
-            note(f"its {where} names {name[:80]}: the Stable Diffusion in it is opened, without that")
+            log.warning(f"its {where} names {name[:80]}: the Stable Diffusion in it is opened, without that")
             continue
         known = next((words for pattern, words in FAMILIES.items() if re.search(pattern, name)), None)
         where = f"its {part}'s config" if part else "its model_index.json"
@@ -125,9 +136,9 @@ def foreign_class(settings: Mapping[str, Any]) -> str | None:
 
 
 def foreign_metadata(metadata: Mapping[str, str]) -> str | None:
-    """What a file is, as `modelspec.architecture` in its metadata says, if that is not Stable Diffusion 1 or 2."""
+    """What a file is, as `modelspec.architecture` in its metadata says, if that is not Stable Diffusion."""
     said = metadata.get("modelspec.architecture", "")
-    ours = r"stable-diffusion-v[12](?![/\w]*/(lora|textual|control))[-/\w]*"
+    ours = r"stable-diffusion-(v[12]|xl)(?![/\w]*/(lora|textual|control))[-/\w]*"
     if not said or re.fullmatch(ours, said.lower()):
         return None
     return f"{said[:80]!r}, as its metadata says (modelspec.architecture)"

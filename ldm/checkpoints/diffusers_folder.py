@@ -7,6 +7,8 @@ r"""A diffusers folder: a subfolder for each network, with its weights and a JSO
     scheduler/      scheduler_config.json
     tokenizer/      vocab.json, merges.txt, ...
 
+Stable Diffusion XL also has text_encoder_2/ and tokenizer_2/, and its refiner has these alone.
+
 A file may have *variants* beside it or instead of it: `diffusion_pytorch_model.fp16.safetensors`, in half precision, or
 `.non_ema`, the live weights. A large file may be cut into shards, `model-00001-of-00002.safetensors`, with an index
 that says which tensor is in which.
@@ -14,7 +16,6 @@ that says which tensor is in which.
 
 import re
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from ldm.checkpoints.checkpoint import Checkpoint, Part, layout_of
 from ldm.checkpoints.detect import foreign_class
 from ldm.checkpoints.formats import read_file
 from ldm.errors import LdmError
-from ldm.files import read_write as files
+from ldm.files.read_write import read_table
 
 FOLDERS = {"unet": "unet", "vae": "vae", "text": "text_encoder", "text_2": "text_encoder_2"}
 # Names of weights, best first, without the variant: safetensors run no code, so they go before .bin.
@@ -46,21 +47,23 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
     """
     parts, settings = {}, {}
     if (folder / "model_index.json").is_file():
-        settings[""] = read_json(folder / "model_index.json")
+        settings[""] = read_table(folder / "model_index.json")
     try:
         for name, subfolder in FOLDERS.items():
             place = folder / subfolder
             if place.is_dir():
                 parts[name] = read_part(place, name, weights if name == "unet" else None)
-                settings[subfolder] = read_json(place / "config.json")
+                settings[subfolder] = read_table(place / "config.json")
         if (folder / "scheduler").is_dir():
-            settings["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
+            settings["scheduler"] = read_table(folder / "scheduler" / "scheduler_config.json")
         if not parts:
             raise LdmError(f"{folder} has none of {', '.join(FOLDERS.values())}: the folder is incomplete")
     except LdmError as error:  # what it lacks does not matter if it is another kind of model
         if what := foreign_class(settings):
             raise LdmError(f"{folder} is {what}; expected a checkpoint of Stable Diffusion") from error
         raise
+    if "text_2" in parts and "text" not in parts:  # the refiner's only one
+        parts["text"], settings[FOLDERS["text"]] = parts.pop("text_2"), settings.pop(FOLDERS["text_2"])
     unet = folder / FOLDERS["unet"]  # live weights beside others: those are then their average
     both = unet.is_dir() and any(".non_ema." in file.name for file in unet.iterdir())
     if weights == "ema" and not both:
@@ -73,7 +76,7 @@ def read_folder(folder: Path, weights: str | None = None) -> Checkpoint:
 
 def read_single(folder: Path) -> Checkpoint | None:
     """A folder that holds one network, such as a VAE published alone; None if it holds none."""
-    settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    settings = read_table(folder / "config.json") if (folder / "config.json").is_file() else {}
     kind = settings.get("_class_name")
     name = {"AutoencoderKL": "vae", "UNet2DConditionModel": "unet"}.get(str(kind), "text")
     if name == "text" and "architectures" not in settings:
@@ -113,7 +116,7 @@ def read_part(folder: Path, name: str, weights: str | None) -> Part:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     """All tensors that an index lists, each from its shard. Raises `LdmError` for a missing or wrong shard."""
-    where = read_json(index).get("weight_map")
+    where = read_table(index).get("weight_map")
     if not isinstance(where, dict) or not all(isinstance(file, str) for file in where.values()):
         raise LdmError(f"{index} has no weight_map, from tensors to shards; fetch it again")
     tensors: dict[str, Tensor] = {}
@@ -129,11 +132,3 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
             raise LdmError(f"{path} lacks {lacking[0]}, which the index says it has; fetch both again")
         tensors |= shard
     return tensors
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A table from a JSON file. Raises `LdmError` if it is missing, damaged, or something else."""
-    table = files.read_json(path, files.LARGEST_TEXT)
-    if not isinstance(table, dict):
-        raise LdmError(f"{path} is not a JSON table; fetch it again")
-    return table

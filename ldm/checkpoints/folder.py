@@ -3,6 +3,7 @@ r"""This project's own layout of a model: a folder with one file for each part.
     config.json              every size (`ldm/config.py`)
     tokenizer/               merges and vocabulary, also readable by transformers' CLIPTokenizer
     text.safetensors         the text encoder
+    text_2.safetensors       the second one, in Stable Diffusion XL
     clip.safetensors         the rest of CLIP: image encoder, projections, temperature (not needed to generate)
     vae.safetensors
     unet.safetensors
@@ -15,10 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ldm.checkpoints.names import some
 from ldm.checkpoints.safetensors_file import map_tensors, write_safetensors
 from ldm.config import Config, TextConfig
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.files.read_write import LARGEST_CONFIG, atomic_path, read_text
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer

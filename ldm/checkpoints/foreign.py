@@ -23,8 +23,8 @@ _HARMLESS = re.compile(
             r"posterior_(variance|log_variance_clipped|mean_coef[12])|lvlb_weights|logvar",
             r"(model|denoiser)\.(log_)?sigmas",
             r"global_step|epoch|model_ema\.(decay|num_updates)|.*\.num_batches_tracked",
-            r"(loss|embedding_manager)\..*|edm_.*|first_stage_model\.(loss|model_ema)\..*",
-            r"cond_stage_model\.(logit_scale|text_projection(\.weight)?)",
+            r"(loss|embedding_manager)\..*|first_stage_model\.(loss|model_ema)\..*",
+            r"(cond_stage_model|conditioner\.embedders\.\d)\.(logit_scale|text_projection(\.weight)?)",
             r"cond_stage_model\.(transformer\.vis(ion_model|ual_projection)|model\.visual)\b.*",
         )
     )
@@ -39,14 +39,16 @@ _ALTERING = {
     r"\.(qweight|qzeros|scales|g_idx|SCB|absmax|quant_map|nested_absmax|nested_quant_map|quant_state\..*)$":
         "quantised weights",
     _LORA: "a LoRA that is not merged into the weights",
+    r"^edm_(mean|std|vpred\.)": "a noise schedule of its own kind (EDM)",
     r"(^|\.)cond_proj\.": "a U-Net that takes the guidance scale as an input (LCM)",
     r"(^|\.)to_[kv]_ip\.": "an IP-Adapter that is part of the U-Net",
 }  # fmt: skip
 
 INVERSION = "a textual inversion: a word's embedding, not a model"
+LORA = "a LoRA: a change to a model, not a model (--lora takes it)"
 # Names that only one kind of file has. The first that matches is taken.
 _FOREIGN = {
-    _LORA: "a LoRA: a change to a model, not a model",
+    _LORA: LORA,
     r"^control_model\.|controlnet_|input_hint_block|zero_convs": "a ControlNet: it steers a model, and is none",
     r"^(image_proj|ip_adapter)(\.|$)|\.to_[kv]_ip\.": "an IP-Adapter: it steers a model, and is none",
     r"^adapter\.|^body\.\d+\.in_conv\.": "a T2I-Adapter: it steers a model, and is none",

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from ldm.checkpoints.checkpoint import Checkpoint
-from ldm.checkpoints.notes import note
 from ldm.checkpoints.plain_yaml import Value, read_yaml
 from ldm.checkpoints.schedules import schedule_of
 from ldm.checkpoints.settings import SCHEDULES
 from ldm.config import SD1, NoiseConfig
 from ldm.errors import LdmError
+from ldm.notes import log
 
 Settings = dict[str, dict[str, Any]]  # by part: {"scheduler": {"prediction_type": "v_prediction"}}
 PREDICTIONS = {
@@ -48,7 +48,7 @@ def collect_hints(checkpoint: Checkpoint) -> tuple[Settings, dict[tuple[str, str
                 already = settings.setdefault(part, {}).setdefault(key, value)
                 first = sources.setdefault((part, key), source)
                 if already != value and first != source:
-                    note(
+                    log.warning(
                         f"{checkpoint.path}: {first} says {key} = {already!r}, {source} says {value!r}; "
                         f"taking {already!r}"
                     )
@@ -95,7 +95,7 @@ def _from_table(checkpoint: Checkpoint) -> Settings:
         return {}
     found = schedule_of(table, NoiseConfig())
     if found is None:
-        note(
+        log.warning(
             f"{checkpoint.path}: its table alphas_cumprod is none of the schedules known here, and not followed; if "
             "the images are not right, this may be why"
         )
@@ -142,6 +142,8 @@ ORIGINAL_SCHEDULES = {"linear": "scaled_linear", "sqrt_linear": "linear", "cosin
 def from_original(path: Path) -> Settings:
     """A config of the original code (CompVis, Stability), in diffusers' words. Raises `LdmError` if it is damaged."""
     said = {key.removeprefix("model.params."): value for key, value in read_yaml(path).items()}
+    if "network_config.target" in said:
+        return _from_sgm(said)
     if "unet_config.target" not in said:
         raise LdmError(
             f"{path} is no config of Stable Diffusion (it has no model: params: unet_config:); move it away from the "
@@ -160,6 +162,20 @@ def from_original(path: Path) -> Settings:
     return found
 
 
+SCALINGS = {"EpsScaling": "epsilon", "VScaling": "v_prediction"}
+
+
+def _from_sgm(said: Mapping[str, Value]) -> Settings:
+    """A config of the original code of Stable Diffusion XL, which names a class for what the U-Net predicts."""
+    found: Settings = {}
+    scaling = str(said.get("denoiser_config.params.scaling_config.target")).rpartition(".")[2]
+    if scaling in SCALINGS:
+        found["scheduler"] = {"prediction_type": SCALINGS[scaling]}
+    if said.get("scale_factor") is not None:
+        found["vae"] = {"scaling_factor": said["scale_factor"]}
+    return found
+
+
 def _translated(path: Path, key: str, said: Mapping[str, Value], words: dict[str, str], default: str) -> str:
     word = str(said.get(key, default)).lower()
     if word not in words:
@@ -169,7 +185,10 @@ def _translated(path: Path, key: str, said: Mapping[str, Value], words: dict[str
 
 # Words of a file's name that say outright what the model predicts, and those that only come with it: the form of Stable
 # Diffusion 2 for 768 pixels predicts v, its base, for 512, eps. (A bare "v" is most often a version.)
-OUTRIGHT = {r"v[-_. ]?pred(iction)?": "v_prediction", r"eps(ilon)?[-_. ]?pred(iction)?": "epsilon"}
+OUTRIGHT = {
+    r"v[-_. ]?pred(iction)?": "v_prediction", r"eps(ilon)?[-_. ]?pred(iction)?": "epsilon",
+    r"1step[-_. ]?x0": "sample",  # SDXL-Lightning's model of one step
+}  # fmt: skip
 IMPLIED = {r"768(px)?([-_. ]?v)?": "v_prediction", r"512(px)?|base\d*": "epsilon"}
 
 

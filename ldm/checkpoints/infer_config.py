@@ -1,20 +1,19 @@
 r"""Which config a checkpoint has: detected from its shapes and its JSON, or given by the caller."""
 
-import logging
 from dataclasses import replace
 
 from ldm.checkpoints.check_settings import check_settings
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
+from ldm.checkpoints.flavours import with_flavour
 from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.hints import IMPLIED, collect_hints, prediction_in_name
 from ldm.checkpoints.infer_sizes import sized_config, text_config, vae_config, whole_folder
-from ldm.checkpoints.names import some
-from ldm.checkpoints.notes import note
 from ldm.checkpoints.opening import CONFIG, OWN_PARTS, all_names
 from ldm.checkpoints.settings import PREDICTIONS, with_settings
-from ldm.config import SD1, SD2_BASE, Config, TextConfig, VAEConfig
-from ldm.errors import LdmError, shown
+from ldm.config import OPENCLIP_BIGG_TEXT, SD1, SD2_BASE, Config, TextConfig, VAEConfig
+from ldm.errors import LdmError, shown, some
+from ldm.notes import log
 
 
 def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: str | None = None) -> Config:
@@ -31,14 +30,16 @@ def configure(checkpoint: Checkpoint, config: Config | None = None, prediction: 
     if prediction is not None:
         config = replace(config, noise=replace(config.noise, prediction="v" if prediction == "v" else "eps"))
     if config.noise.prediction == "eps" and config.noise.zero_snr:
-        note(
+        log.warning(
             f"{checkpoint.path}: its noise schedule ends in zero signal, from which a prediction of eps recovers "
             "nothing; with prediction 'eps' the plain schedule is used instead"
         )
         config = replace(config, noise=replace(config.noise, zero_snr=False))
-    if config.text.width != config.unet.context_width:
+    widths = [text.width for text in (config.text, config.text_2) if text is not None]
+    if sum(widths) != config.unet.context_width:
+        each = " and ".join(map(str, widths))
         raise LdmError(
-            f"{checkpoint.path}: its text encoder is {config.text.width} wide, but its U-Net reads a context of width "
+            f"{checkpoint.path}: its text encoder is {each} wide, but its U-Net reads a context of width "
             f"{config.unet.context_width}; they belong to different models"
         )
     if config.vae.latent_channels != config.unet.out_channels:
@@ -56,18 +57,24 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
     found = family(checkpoint)
     if found not in SUPPORTED:
         name = NAMES.get(found or "", found)
-        raise LdmError(f"{checkpoint.path} is {name}, which is not supported yet; expected version 1 or 2")
-    if "text_2" in checkpoint.parts:
-        note(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
+        raise LdmError(
+            f"{checkpoint.path} is {name}, which is not supported yet; expected version 1, 2 or XL"
+        )
+    if "text_2" in checkpoint.parts and not found.startswith("sdxl"):
+        log.warning(f"{checkpoint.path}: its second text encoder is not used; its U-Net has no place for one")
     settings, sources = collect_hints(checkpoint)
     said = settings.get("scheduler", {}).get("prediction_type")
-    if prediction is None and said is not None and found.startswith("sd2"):
+    notable = found.startswith("sd2") or (found.startswith("sdxl") and said == "v_prediction")
+    if prediction is None and said is not None and notable:
         _note_prediction(checkpoint, said, f"{sources['scheduler', 'prediction_type']} says so")
     if found == "sd2":
         predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
         found = "sd2-v" if predicts_v else "sd2-base"
     config = with_settings(sized_config(found, checkpoint.parts, _layers_given(settings)), settings)
-    check_settings(config, settings, found.startswith("sd2"), sources)
+    if found in ("sdxl", "sd2-base"):
+        sized = "defaults" in settings or settings.get("unet", {}).get("sample_size") is not None
+        config = with_flavour(checkpoint, config, sized)
+    check_settings(config, settings, not found.startswith("sd1"), sources)
     return config
 
 
@@ -81,7 +88,7 @@ def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
         return prediction == "v"
     said = prediction_in_name(checkpoint.path, IMPLIED)
     if said is None:
-        note(
+        log.warning(
             f"{checkpoint.path}: nothing tells whether this Stable Diffusion 2 predicts eps (base) or v (768 pixels); "
             "taking eps. If the images come out as noise, load it with prediction='v' (--prediction v)"
         )
@@ -92,7 +99,7 @@ def _sd2_predicts_v(checkpoint: Checkpoint, prediction: str | None) -> bool:
 
 def _note_prediction(checkpoint: Checkpoint, said: str, why: str) -> None:
     kind = next((ours for ours, theirs in PREDICTIONS.items() if theirs == said), shown(said))
-    note(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)", logging.INFO)
+    log.info(f"{checkpoint.path} predicts {kind}: {why} (to change it: prediction=, --prediction)")
 
 
 def refuse_foreign(checkpoint: Checkpoint) -> None:
@@ -100,7 +107,9 @@ def refuse_foreign(checkpoint: Checkpoint) -> None:
     what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
     claimed = foreign_metadata(checkpoint.metadata)
     if claimed and all(part in checkpoint.parts for part in OWN_PARTS):
-        note(f"{checkpoint.path} is {claimed}; its tensors are a whole Stable Diffusion's, and opened so")
+        log.warning(
+            f"{checkpoint.path} is {claimed}; its tensors are a whole Stable Diffusion's, and opened so"
+        )
         claimed = None
     if what or claimed:
         raise LdmError(f"{checkpoint.path} is {what or claimed}; expected a checkpoint of Stable Diffusion")
@@ -146,10 +155,11 @@ def _lone_text(checkpoint: Checkpoint, part: Part) -> TextConfig:
     Others are taken by their names: OpenCLIP's, or transformers', which both versions have.
     """
     width = text_config(part, "sd1").width
-    version = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2"}.get(width)
+    known = {SD1.text.width: "sd1", SD2_BASE.text.width: "sd2", OPENCLIP_BIGG_TEXT.width: "sdxl_2"}
+    version = known.get(width)
     if version is None:
         version = "sd2" if part.layout == "compvis" else "sd1"
-        note(
+        log.warning(
             f"{checkpoint.path}: a text encoder {width} wide is neither that of Stable Diffusion 1 ({SD1.text.width}) "
             f"nor that of 2 ({SD2_BASE.text.width}); taking it as one of {version[-1]}, by the names of its tensors"
         )

@@ -14,19 +14,21 @@ import torch
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint
 from ldm.checkpoints.collect import collect_from
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
-from ldm.checkpoints.foreign import foreign
+from ldm.checkpoints.foreign import LORA, foreign
 from ldm.checkpoints.formats import is_pickled
 from ldm.checkpoints.infer_config import configure, lone_config
-from ldm.checkpoints.known import lookup, sha256_of
+from ldm.checkpoints.known import lookup
 from ldm.checkpoints.locating import locate
-from ldm.checkpoints.names import some
-from ldm.checkpoints.notes import collect_notes, note
+from ldm.checkpoints.lora_about import about
+from ldm.checkpoints.lora_file import open_lora
 from ldm.checkpoints.opening import all_names, open_checkpoint, parameters
 from ldm.checkpoints.pickle_file import REFUSED, globals_of
 from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_model
 from ldm.config import Config
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.files.paths import expanded
+from ldm.files.read_write import sha256
+from ldm.notes import collect_notes, log
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Report:
     config: Config | None = None
     compared: Comparison = field(default_factory=lambda: Comparison({}, (), (), (), (), ()))
     notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
+    lora: tuple[tuple[str, str], ...] = ()  # if it is one: facts about it, each with a heading
 
     @property
     def supported(self) -> bool:
@@ -70,7 +73,7 @@ def inspect(path: Path, hash: bool = True) -> Report:
     if path.is_dir():
         files = sorted(f for suffix in ("safetensors", "bin", "ckpt") for f in path.rglob(f"*.{suffix}"))
     asked = {name: verdict for f in files if is_pickled(f) for name, verdict in globals_of(f).items()}
-    hashes = {str(file): sha256_of(file) for file in files} if hash else {}
+    hashes = {str(file): sha256(file) for file in files} if hash else {}
     refused = [name for name, verdict in asked.items() if verdict == REFUSED]
     if refused:
         why = f"it asks to run {some(refused)}: refused"
@@ -80,7 +83,8 @@ def inspect(path: Path, hash: bool = True) -> Report:
         kind, found, config = _identify(checkpoint)
         trouble = _trouble(checkpoint, numbers=hash)
         compared = _compare(checkpoint, kind, config)
-    return Report(path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes))
+    lora = tuple(about(open_lora(path))) if kind == LORA else ()
+    return Report(path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes), lora)
 
 
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
@@ -98,7 +102,9 @@ def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
                 except LdmError as error:
                     if tensor.dtype != torch.float32:
                         raise
-                    note(f"{error}. load refuses it if it converts the numbers, convert and export always")
+                    log.warning(
+                        f"{error}. load refuses it if it converts the numbers, convert and export always"
+                    )
     except LdmError as error:
         return str(error)
     return None
@@ -148,6 +154,8 @@ def _which(path: Path) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.path}: {report.kind}"
     yield f"form        {report.checkpoint.form if report.checkpoint else 'not opened'}"
+    for heading, fact in report.lora:
+        yield f"{heading:<11} {fact}"
     for name, part in sorted(report.checkpoint.parts.items()) if report.checkpoint else ():
         number, dtypes = (
             report.parameters[PART_NAMES[name]],
@@ -175,7 +183,7 @@ def _lines(report: Report) -> Iterator[str]:
         ("missing", found.missing), ("misshapen", found.misshapen), ("not possible", found.altering),
         ("ignored", found.ignored), ("not needed", found.dropped),
     ):  # fmt: skip
-        if names:
+        if names and not report.lora:
             yield f"{what:<11} {len(names)}: {some(names)}"
     for line in report.notes:
         yield f"note        {line}"

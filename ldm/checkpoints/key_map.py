@@ -97,6 +97,9 @@ def _unet(config: UNetConfig, conv: Conv) -> Iterator[Row]:
     count, last = config.res_per_level, len(config.levels) - 1
     yield from _layer("time_embedding.linear_1", "time_embedding.linear_1", "time_embed.0")
     yield from _layer("time_embedding.linear_2", "time_embedding.linear_2", "time_embed.2")
+    if config.added:
+        yield from _layer("added_embedding.linear_1", "add_embedding.linear_1", "label_emb.0.0")
+        yield from _layer("added_embedding.linear_2", "add_embedding.linear_2", "label_emb.0.2")
     yield from _layer("conv_in", "conv_in", "input_blocks.0.0")
 
     n = 1  # the original numbers all blocks of the down path in one running index
@@ -178,22 +181,27 @@ def _vae_half(
 
 
 def text_rows(config: TextConfig) -> list[Row]:
-    """`TextEncoder`, transformers' `CLIPTextModel`, and OpenCLIP's.
+    """`TextEncoder`, transformers' `CLIPTextModel` (with a projection: `CLIPTextModelWithProjection`), and OpenCLIP's.
 
-    Stable Diffusion 2 has OpenCLIP's names in its original files; Stable Diffusion 1 has those of transformers.
+    Stable Diffusion 2 has OpenCLIP's names in its original files, Stable Diffusion 1 those of transformers, and XL for
+    each of its encoders the one or the other.
     """
     b = "text_model.embeddings"
+    projection = Row(
+        "projection.weight", "text_projection.weight", "text_projection", transposed=("compvis",)
+    )
     return [
         Row("token_embedding.weight", f"{b}.token_embedding.weight", "token_embedding.weight"),
         Row("position_embedding.weight", f"{b}.position_embedding.weight", "positional_embedding"),
-        *_clip_layers("text_model.", range(config.layers - (config.output == "penultimate"))),
+        *_clip_layers("text_model.", range(config.layers_built)),
         *_layer("norm_out", "text_model.final_layer_norm", "ln_final"),
+        *([projection] if config.pooled_width else []),
     ]
 
 
 def text_extras(config: TextConfig, layout: Layout = "diffusers") -> list[str]:
     """What a text encoder's file may have besides `text_rows`: an unused last layer, and what is never needed here."""
-    unused = range(config.layers - (config.output == "penultimate"), config.layers)
+    unused = range(config.layers_built, config.layers)
     others = {
         "ours": [],
         "diffusers": ["text_model.embeddings.position_ids"],

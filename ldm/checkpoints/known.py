@@ -4,12 +4,7 @@ The hashes are those that public listings state; they were not computed here fro
 list is unknown, not bad.
 """
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-
-from ldm.errors import LdmError
-from ldm.files.read_write import open_regular
 
 
 @dataclass(frozen=True)
@@ -48,18 +43,6 @@ KNOWN_FILES = (
     KnownFile("sd_xl_base_1.0.safetensors", "stabilityai/stable-diffusion-xl-base-1.0", "sdxl",
               "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b", 6938078334),
 )  # fmt: skip
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file, in hexadecimal; 4 GB take about ten seconds. Raises `LdmError` if it cannot be read."""
-    try:
-        with open_regular(path) as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
-    except OSError as error:
-        raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def lookup(sha256: str) -> KnownFile | None:

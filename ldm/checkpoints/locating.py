@@ -12,8 +12,7 @@ import stat
 from pathlib import Path
 
 from ldm.checkpoints.diffusers_folder import is_diffusers_folder
-from ldm.checkpoints.names import some
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.files.paths import why_unreadable
 from ldm.files.read_write import read_text
 

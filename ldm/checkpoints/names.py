@@ -1,10 +1,11 @@
 r"""One tensor, three names: a row of the table in `ldm.checkpoints.key_map`, and files read and written by it.
 
 The numbers are the same everywhere, so converting a checkpoint computes nothing. Besides giving a tensor another name,
-only three things may have to be done to it:
+only four things may have to be done to it:
 
 - a 1x1 convolution is a linear map, and some files store it as a convolution, [out, in, 1, 1];
 - OpenCLIP stacks the projections to query, key and value into one tensor of three times the height;
+- OpenCLIP multiplies by its text projection from the other side, so it is stored transposed;
 - some writers leave off a prefix, or use names that older versions of their library had.
 """
 
@@ -29,6 +30,7 @@ class Row:
     compvis: str = ""  # in the original code of Stable Diffusion, and in OpenCLIP
     conv: tuple[Layout, ...] = ()  # the layouts that have this linear map as a 1x1 convolution
     third: int | None = None  # of the tensor that OpenCLIP calls `compvis`: query 0, key 1, value 2
+    transposed: tuple[Layout, ...] = ()  # the layouts that have this matrix transposed
 
     def name(self, layout: Layout) -> str:
         return {"ours": self.ours, "diffusers": self.diffusers, "compvis": self.compvis}[layout]
@@ -103,7 +105,7 @@ def _read(tensor: Tensor, row: Row, layout: Layout) -> Tensor:
         return tensor[:, :, 0, 0]
     if layout == "compvis" and row.third is not None and tensor.ndim and tensor.shape[0] % 3 == 0:
         return tensor.tensor_split(3)[row.third]
-    return tensor
+    return tensor.T if layout in row.transposed and tensor.ndim == 2 else tensor
 
 
 def rename(state: Mapping[str, Tensor], rows: Sequence[Row], layout: Layout) -> dict[str, Tensor]:
@@ -111,10 +113,6 @@ def rename(state: Mapping[str, Tensor], rows: Sequence[Row], layout: Layout) -> 
     stacks: dict[str, list[Tensor]] = {}
     for row in rows:
         own = state[row.ours]
-        stacks.setdefault(row.name(layout), []).append(own[:, :, None, None] if layout in row.conv else own)
+        own = own[:, :, None, None] if layout in row.conv else own.T if layout in row.transposed else own
+        stacks.setdefault(row.name(layout), []).append(own)
     return {name: torch.cat(stack) if len(stack) > 1 else stack[0] for name, stack in stacks.items()}
-
-
-def some(names: Sequence[str]) -> str:
-    """At most ten of the names, and how many more there are."""
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -15,7 +15,7 @@ from ldm.errors import LdmError
 from ldm.files.paths import expanded
 from ldm.files.read_write import LARGEST_CONFIG, read_text
 
-OWN_PARTS = ("text", "vae", "unet")
+OWN_PARTS = ("text", "vae", "unet")  # of every model; Stable Diffusion XL also has "text_2"
 CONFIG = "ldm.config"  # where a file that we wrote keeps its config.json, and its tokenizer
 TOKENIZER = "ldm.tokenizer"
 
@@ -61,6 +61,9 @@ def _own_folder(folder: Path) -> Checkpoint:
         if not path.is_file():
             raise LdmError(f"{path} is missing; the model folder is incomplete, fetch or train it again")
         parts[name] = Part(map_tensors(path), "ours", path)
+    second = folder / "text_2.safetensors"
+    if second.is_file():
+        parts["text_2"] = Part(map_tensors(second), "ours", second)
     config = read_text(folder / "config.json", LARGEST_CONFIG)
     return Checkpoint(folder, "folder of this project", parts, metadata={CONFIG: config})
 

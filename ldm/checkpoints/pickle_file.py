@@ -32,7 +32,7 @@ from ldm.checkpoints.archive import Record, read_directory
 from ldm.checkpoints.foreign import INVERSION, foreign
 from ldm.checkpoints.safetensors_file import MOST_TENSORS, map_bytes
 from ldm.checkpoints.unpickle import CALLS, DTYPES, LEFTOVERS, MOST_STEPS, View, run
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.files.read_write import open_regular
 
 LARGEST_PICKLE = 16_000_000  # bytes; the program alone, without the numbers
@@ -143,7 +143,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     if refused:
         what = f" It looks like {INVERSION}." if b"string_to_param" in program else ""
         raise LdmError(
-            f"{path} asks to run {', '.join(refused[:10])}{' ...' * (len(refused) > 10)}: refused, and nothing was "
+            f"{path} asks to run {some(refused)}: refused, and nothing was "
             f"run. A checkpoint needs none of these; take the .safetensors file of the same model.{what}"
         )
     if archive is None:

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ldm.errors import LdmError
-from ldm.files.read_write import atomic_path, open_regular
+from ldm.files.read_write import atomic_path, open_regular, writable
 
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -118,12 +118,8 @@ def write_safetensors(
         fields[name] = {"dtype": DTYPES[kinds[name]], "shape": shape, "data_offsets": [begin, end]}
     header = json.dumps(fields, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    try:
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            file.write(struct.pack("<Q", len(header)) + header)
-            for name in order:
-                numbers = tensors[name].detach().to("cpu", kinds[name]).contiguous()
-                file.write(numbers.reshape(-1).view(torch.uint8).numpy().data)
-    except OSError as error:
-        why = error.strerror or error
-        raise LdmError(f"cannot write {path}: {why}; make room or give another place") from error
+    with writable(path), atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for name in order:
+            numbers = tensors[name].detach().to("cpu", kinds[name]).contiguous()
+            file.write(numbers.reshape(-1).view(torch.uint8).numpy().data)

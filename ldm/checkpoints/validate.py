@@ -1,6 +1,5 @@
 r"""Whether a checkpoint's tensors are those of a config: each one there, once, in its shape."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +11,18 @@ from torch import Tensor, nn
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.foreign import alteration
 from ldm.checkpoints.key_map import text_extras, text_rows, unet_rows, vae_rows
-from ldm.checkpoints.names import Row, match, some
+from ldm.checkpoints.names import Row, match
 from ldm.checkpoints.opening import OWN_PARTS
 from ldm.config import Config
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
+from ldm.notes import log
 from ldm.text.encoder import TextEncoder
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 
-log = logging.getLogger("ldm")
-
 M = TypeVar("M", bound=nn.Module)
 
-PART_CLASSES: dict[str, Any] = {"text": TextEncoder, "vae": VAE, "unet": UNet}
+PART_CLASSES: dict[str, Any] = {"text": TextEncoder, "text_2": TextEncoder, "vae": VAE, "unet": UNet}
 # Besides what `text_extras` names: what the text half of CLIP needs to be compared with images.
 TEXT_EXTRAS = ("text_projection.weight", "logit_scale")
 
@@ -58,7 +56,12 @@ def meta_model(part: str, config: Any) -> nn.Module:
 def compare(
     checkpoint: Checkpoint, configs: Mapping[str, Any], networks: Mapping[str, nn.Module]
 ) -> Comparison:
-    """Compare a checkpoint's tensors with those of networks, of these configs ("unet": a `UNetConfig`, ...)."""
+    """Compare a checkpoint's tensors with those of networks, of these configs ("unet": a `UNetConfig`, ...).
+
+    Raises `LdmError` for a network that is not in the checkpoint at all.
+    """
+    if absent := [PART_NAMES[name] for name in configs if name not in checkpoint.parts]:
+        raise LdmError(f"{checkpoint.path}: there is no {' and no '.join(absent)} in it; its config says so")
     tensors: dict[str, dict[str, Tensor]] = {}
     left_over, dropped = list(checkpoint.unknown), list(checkpoint.dropped)
     missing: list[str] = []
@@ -67,7 +70,7 @@ def compare(
     for name, config in configs.items():
         part = checkpoint.parts[name]
         rows, extras = part_rows(name, config), []
-        if name == "text" and part.layout != "ours":
+        if name in ("text", "text_2") and part.layout != "ours":
             extras = [*text_extras(config, part.layout), *TEXT_EXTRAS]
         found = match(part.tensors, rows, part.layout, extras)
         tensors[name] = found.tensors
@@ -111,7 +114,8 @@ def part_rows(part: str, config: Any, linear_projection: bool = False) -> list[R
 
 def configs_of(config: Config) -> dict[str, Any]:
     """The config of each network of a whole model."""
-    return {name: getattr(config, name) for name in OWN_PARTS}
+    found = {name: getattr(config, name) for name in (*OWN_PARTS, "text_2")}
+    return {name: own for name, own in found.items() if own is not None}
 
 
 def check(found: Comparison, checkpoint: Checkpoint) -> None:

@@ -22,10 +22,10 @@ from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.settings import settings_of
 from ldm.checkpoints.tokenizer_io import tokenizer_text
 from ldm.checkpoints.validate import check_finite, part_rows
-from ldm.config import Config
+from ldm.config import Config, TextConfig
 from ldm.errors import LdmError
 from ldm.files.leftovers import sweep
-from ldm.files.read_write import atomic_folder, atomic_path
+from ldm.files.read_write import atomic_folder, atomic_path, writable
 from ldm.text.tokenizer import Tokenizer
 
 
@@ -80,7 +80,7 @@ def export(
 @contextmanager
 def _replacing(folder: Path, force: bool) -> Iterator[Path]:
     """A temporary folder that replaces `folder` at the end. Never one that holds something else."""
-    try:
+    with writable(folder):
         sweep(folder)
         if folder.exists():
             is_model = is_own_folder(folder) or is_diffusers_folder(folder)
@@ -90,10 +90,6 @@ def _replacing(folder: Path, force: bool) -> Iterator[Path]:
                 raise LdmError(f"{folder} exists and is kept; to replace it, use force=True (--force)")
         with atomic_folder(folder) as place:
             yield place
-    except OSError as error:
-        raise LdmError(
-            f"cannot write {folder}: {error.strerror or error}; make room or go elsewhere"
-        ) from error
 
 
 def _without_images(config: Config) -> Config:
@@ -101,9 +97,9 @@ def _without_images(config: Config) -> Config:
     return replace(config, image=None, embedding_width=None)
 
 
-def _is_second(config: Config) -> bool:
-    """Whether it is of Stable Diffusion 2's kind, whose files have linear projections and OpenCLIP's names."""
-    return config.text.output == "penultimate"
+def _is_linear(config: Config) -> bool:
+    """Whether its kind of files has linear maps around the U-Net's transformers, as Stable Diffusion 2 and XL do."""
+    return config.text.output != "last"
 
 
 def write_diffusers(
@@ -114,32 +110,54 @@ def write_diffusers(
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write a model's tensors, by part under our names, to an empty `folder` in diffusers' layout."""
-    second = _is_second(config)
-    for name, table in settings_of(config, linear_projection=second).items():
+    linear = _is_linear(config)
+    for name, table in settings_of(config, linear).items():
         file = {"": "model_index.json", "scheduler": "scheduler_config.json"}.get(name, "config.json")
-        with atomic_path(folder / name / file) as path:
+        with atomic_path(folder / _place(config, name) / file) as path:
             path.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    tokenizer.save(folder / "tokenizer")
     for part, own in tensors.items():
-        rows = part_rows(part, getattr(config, part), second)
-        path = folder / FOLDERS[part] / STEMS[part][0]
+        sizes = getattr(config, part)
+        place = folder / _place(config, FOLDERS[part])
+        if isinstance(sizes, TextConfig):
+            tokenizer.save(place.with_name(place.name.replace("text_encoder", "tokenizer")), sizes.pad)
+        rows, path = part_rows(part, sizes, linear), place / STEMS[part][0]
         # transformers opens only files that say which library wrote them
         write_safetensors(path, rename(own, rows, "diffusers"), {"format": "pt"}, dtype)
 
 
-def _write_compvis(out: Path, made: Collected, dtype: torch.dtype | None) -> None:
-    config, second = made.model.config, _is_second(made.model.config)
-    homes: dict[str, tuple[str, Layout]] = {
+def _place(config: Config, folder: str) -> str:
+    """The folder of a network. The refiner's text encoder is the second one of Stable Diffusion XL, there too."""
+    is_refiner = config.unet.added is not None and config.text_2 is None
+    return "text_encoder_2" if is_refiner and folder == "text_encoder" else folder
+
+
+def homes(config: Config) -> dict[str, tuple[str, Layout]]:
+    """Where in an original file each network is: its prefix, and whose names it has.
+
+    CLIP-L, transformers' text encoder, was taken as it was, names and all; OpenCLIP's likewise.
+    """
+    texts: dict[str, tuple[str, Layout]] = {"text": ("cond_stage_model.transformer.", "diffusers")}
+    if config.text.output == "penultimate":
+        texts = {"text": ("cond_stage_model.model.", "compvis")}
+    if config.text.output == "hidden":
+        texts = {"text": ("conditioner.embedders.0.model.", "compvis")}
+    if config.text_2 is not None:
+        texts = {
+            "text": ("conditioner.embedders.0.transformer.", "diffusers"),
+            "text_2": ("conditioner.embedders.1.model.", "compvis"),
+        }
+    return {
         "unet": ("model.diffusion_model.", "compvis"),
         "vae": ("first_stage_model.", "compvis"),
-        # Version 1 took transformers' text encoder as it was, names and all.
-        "text": ("cond_stage_model.transformer.", "diffusers"),
+        **texts,
     }
-    if second:
-        homes["text"] = ("cond_stage_model.model.", "compvis")
+
+
+def _write_compvis(out: Path, made: Collected, dtype: torch.dtype | None) -> None:
+    config, linear = made.model.config, _is_linear(made.model.config)
     tensors: dict[str, Tensor] = {}
-    for part, (prefix, layout) in homes.items():
-        own = rename(made.tensors[part], part_rows(part, getattr(config, part), second), layout)
+    for part, (prefix, layout) in homes(config).items():
+        own = rename(made.tensors[part], part_rows(part, getattr(config, part), linear), layout)
         tensors |= {prefix + name: tensor for name, tensor in own.items()}
     metadata = {
         "format": "pt",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ldm.diffusion.samplers.table import KARRAS, ROWS
+from ldm.diffusion.samplers.table import ROWS, SPACING_LABELS
 from ldm.errors import LdmError
 
 DEVICE = "cpu, cuda, cuda:1, mps (default: the fastest available)"
@@ -66,9 +66,10 @@ def check_compiler(options: argparse.Namespace) -> None:
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How to sample; the model has defaults."""
     samplers = ", ".join(f"{row.name} ({row.description})" for row in ROWS)
-    karras = KARRAS[0].name.removesuffix("_karras")
-    samplers += f"; {karras} and later also with _karras (default: the model's)"
+    samplers += "; also with a spacing at the end, as in dpmpp_2m_karras (default: the model's)"
     parser.add_argument("--sampler", metavar="S", help=samplers)
+    spacing = f"which noise levels to visit: {', '.join(SPACING_LABELS)} (default: the sampler's)"
+    parser.add_argument("--spacing", metavar="S", help=spacing)
     least = max(row.min_default_steps for row in ROWS)
     more = [row.name for row in ROWS if row.min_default_steps]
     steps = f"sampling steps (default: the model's, but at least {least} with {' and '.join(more)}, which need more)"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ldm.cli.arguments import DEVICE, Commands, add_command, add_loading, loading
-from ldm.cli.output import check_folder, print_path, tell, writable
+from ldm.cli.output import check_folder, print_path, tell
 from ldm.errors import LdmError, printable
+from ldm.files.read_write import writable
 
 MOST_LINES = 20  # Stable Diffusion 2's unused layer of the text encoder fits, by name
 MODEL = "a name under weights/, a checkpoint file, or a folder"

@@ -77,11 +77,11 @@ def check(chosen: Exercise, path: Path) -> None:
 
     if not path.exists():
         raise LdmError(f"there is no {path}; begin with `ldm exercise start {chosen.name}`")
-    patched = with_answer(chosen, read_text(path, LARGEST_CONFIG), str(path))
+    attempt = with_answer(chosen, read_text(path, LARGEST_CONFIG), path)
     with open_session([chosen]) as session:
-        found = session.run(chosen, patched)
+        found = session.run(chosen, attempt)
         known = None if found.right or found.is_unwritten else recognise(session, chosen, found)
-    for line in explain(chosen, patched, path, found, known):
+    for line in explain(chosen, path, found, known):
         print("    " + printable(line.strip()) if line.startswith(" ") else printable(line))
     if not found.right:
         raise LdmError(f"{chosen.name} does not pass its tests yet")

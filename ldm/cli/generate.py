@@ -22,8 +22,9 @@ from ldm.files.leftovers import sweep_folder
 # What --from reads from the image, and so does not accept as an option. (--steps, --size, --batch, --long-prompt and
 # --compile may repeat what the image records: large values are not computed unasked.)
 RECORDED = (
-    "prompt", "negative", "sampler", "guidance", "seed", "strength", "keep_pixels",
-    "dtype", "no_weighting", "weights", "prediction", "tile"
+    "prompt", "negative", "sampler", "spacing", "guidance", "seed", "strength", "keep_pixels",
+    "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile",
+    "original_size", "crop", "target_size", "aesthetic_score", "empty_negative",
 )  # fmt: skip
 
 
@@ -39,6 +40,8 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--no-weighting", action="store_true", default=None, help=brackets)
     long = "cut off what does not fit (the default), or read the prompt in chunks"
     p.add_argument("--long-prompt", choices=("truncate", "chunk"), help=long)
+    skip = "take the context N - 1 layers earlier in the text encoder, as in A1111 (default: 1; 2 is diffusers' 1)"
+    p.add_argument("--clip-skip", type=int, metavar="N", help=skip)
     add_model(p, default=None)
     add_sampling(p)
     size = "in pixels, e.g. 192x128 (default: the model's)"
@@ -46,8 +49,13 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--batch", type=int, metavar="N", help="number of images, with seeds SEED, SEED+1, ...")
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
     p.add_argument("--trace", type=Path, metavar="DIR", help="also write a report on how the image formed")
-    tile = "encode and decode in tiles, which saves memory for large images"
-    p.add_argument("--tile", action="store_true", default=None, help=tile)
+    lora = (
+        "merge this LoRA into the model, with strength S (1); once for each. FILE may also be the name of one beside "
+        "the model, as in <lora:NAME:S> in a prompt"
+    )
+    p.add_argument("--lora", action="append", metavar="FILE[:S]", help=lora)
+    tile = "encode and decode in tiles, which saves memory (default: on a CPU, from 1024x1024 pixels on)"
+    p.add_argument("--tile", action=argparse.BooleanOptionalAction, default=None, help=tile)
     add_compile(p, "worthwhile for many images; for Stable Diffusion on a CPU from about 300 steps on")
     p.add_argument("--device", metavar="D", help=DEVICE)
     p.add_argument("--dtype", choices=DTYPES, help="dtype to compute in (default: by model and device)")
@@ -60,6 +68,7 @@ def generate_options(commands: Commands) -> None:
         "--seed, by default 0) into the folder --out. The same command again continues an interrupted run; "
         "torchrun --nproc-per-node N -m ldm generate ... shares the list between N processes",
     )
+    add_micro_conditioning(p)
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
     strength = "how much to change it, above 0 and up to 1 (default: 0.75, or 1 with a mask)"
@@ -75,9 +84,28 @@ def generate_options(commands: Commands) -> None:
         metavar="PNG",
         help="generate this image again, as its record says. Models are taken from weights/, other files from the "
         "image's folder, and only if their bytes are the recorded ones; for any other, say where it is: --model, "
-        "--init, --mask, --config, --vae. A lot of work has to be confirmed: repeat --steps, --size, --batch, "
-        "--long-prompt or --compile",
+        "--init, --mask, --config, --vae, and --lora for each of its LoRAs. A lot of work has to be confirmed: repeat "
+        "--steps, --size, --batch, --long-prompt or --compile",
     )
+
+
+def add_micro_conditioning(parser: argparse.ArgumentParser) -> None:
+    """What Stable Diffusion XL is told about an image (`ldm/diffusion/micro_conditioning.py`)."""
+    xl = parser.add_argument_group("Stable Diffusion XL")
+    original = (
+        "the size to imitate of a training image before it was resized; a small one blurs (default: the size)"
+    )
+    xl.add_argument("--original-size", type=width_and_height, metavar="WxH", help=original)
+    crop = (
+        "the pixels to imitate as cut off at the left and at the top (default: 0x0, an object in the middle)"
+    )
+    xl.add_argument("--crop", type=width_and_height, metavar="LEFTxTOP", help=crop)
+    target = "the size that it was resized and cropped to (default: the size)"
+    xl.add_argument("--target-size", type=width_and_height, metavar="WxH", help=target)
+    score = "how much people like such an image, 0 to 10; the refiner is told it (default: 6)"
+    xl.add_argument("--aesthetic-score", type=float, metavar="S", help=score)
+    empty = "whether an empty negative prompt is read like any other, or stands for zeros (default: the model's way)"
+    xl.add_argument("--empty-negative", choices=("encoded", "zero"), help=empty)
 
 
 def generate(options: argparse.Namespace) -> None:

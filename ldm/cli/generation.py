@@ -15,24 +15,32 @@ import torch
 from PIL.Image import Image
 
 import ldm
+from ldm.adapters.tags import split_strength, split_tags
 from ldm.backend.matmul import use_onednn_matmul
+from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
+from ldm.checkpoints.lora_file import lora_file
 from ldm.cli.output import print_path, progress_bar, tell
+from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
-from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json
+from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
 from ldm.image_to_image import pick_strength
-from ldm.images.metadata import File, Record, Versions, sha256
+from ldm.images.metadata import File, Record, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 
 # The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
 PATTERNS = {
-    "model": ("config.json", "tokenizer/*", "text.safetensors", "unet.safetensors", "vae.safetensors",
-              "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
+    "model": ("config.json", "tokenizer/*", "text.safetensors", "text_2.safetensors", "unet.safetensors",
+              "vae.safetensors", "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
     "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
 }  # fmt: skip
-PASSED_ON = ("steps", "guidance", "sampler", "tile", "weighting", "long_prompt")  # to `generate`, as recorded
+# To `generate`, as recorded.
+PASSED_ON = (
+    *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
+    "empty_negative",
+)
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 
@@ -42,7 +50,7 @@ def load_model(
     device: str | None = None,
     compiled: bool | None = None,
     **loading: Any,
-) -> LatentDiffusion:
+) -> LoadedModel:
     """Load a model as the command line asks for it; `loading` is as from `ldm.cli.arguments.loading`.
 
     With `compiled`, torch compiles the U-Net when it is first used.
@@ -104,6 +112,27 @@ def cache_file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ldm" / "sha256.json"
 
 
+def wanted_loras(model: LoadedModel, prompt: str, options: Sequence[str]) -> tuple[str, tuple[UsedLora, ...]]:
+    """A prompt without its tags, and the LoRAs of `--lora` options and of the tags, found and hashed."""
+    plain, tags = split_tags(prompt)
+    asked = [(find_lora(name, model.path), strength) for name, strength in map(split_strength, options)]
+    asked += [(find_beside(name, model.path), strength) for name, strength in tags]
+    files = [(lora_file(path), strength) for path, strength in asked]
+    here = Path.cwd()  # `--from` trusts a path under weights/, but none from the root
+    return plain, tuple(
+        UsedLora(str(path.relative_to(here) if here in path.parents else path), cached_sha256(path), strength)
+        for path, strength in files
+    )
+
+
+def merge_loras(model: LoadedModel, loras: Sequence[UsedLora]) -> None:
+    """Make these, and no others, the LoRAs that are merged into the model."""
+    if [(str(one.lora.path), one.strength) for one in model.loras] != [(o.path, o.strength) for o in loras]:
+        model.unload()
+        for lora in loras:
+            model.load_lora(lora.path, lora.strength)
+
+
 def hashed(path: Path) -> File:
     """An init image, a mask or a config, as a record names it."""
     return File(str(path), sha256(path))
@@ -129,8 +158,15 @@ def read_inputs(record: Record) -> dict[str, Any]:
     return inputs
 
 
+def micro_of(record: Record) -> MicroConditioning | None:
+    """What a record says about sizes and crop, if it says anything."""
+    names = ("original_size", "crop", "target_size", "aesthetic_score")
+    said = {name: getattr(record, name) for name in names if getattr(record, name) is not None}
+    return MicroConditioning(**said) if said else None
+
+
 def generate_group(
-    model: LatentDiffusion,
+    model: LoadedModel,
     record: Record,
     inputs: dict[str, Any],
     trace: Path | None = None,
@@ -142,6 +178,7 @@ def generate_group(
     """
     seed = record.seed - record.group.index
     check_seed(seed)  # `generate` takes -1 for a random seed
+    merge_loras(model, record.loras)
     with ExitStack() as stack:
         progress: Any = progress_bar
         if trace is not None:
@@ -149,13 +186,16 @@ def generate_group(
 
             recording = stack.enter_context(recorder.record(model, record.prompt, record.weighting))
             progress = recording.watch(progress_bar)
-        images = model.generate(
+        # Tags were taken out of the prompt already; in a record from before there were any, they are words.
+        images = LatentDiffusion.generate(
+            model,
             prompts or record.prompt,
             record.negative,
             seed=seed,
             size=(record.width, record.height),
             batch=None if prompts else record.group.count,
             progress=progress,
+            micro=micro_of(record),
             **{name: getattr(record, name) for name in PASSED_ON},
             **inputs,
         )

@@ -1,4 +1,4 @@
-"""`ldm info`, `ldm explore` and `ldm shapes`: how an image was made, and what happens inside the model."""
+"""`ldm info`, `explore`, `shapes`, `playground`: how an image was made, and what happens inside the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ldm.cli.output import check_folder, print_path, progress_bar, write_text
 from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
-    from ldm.images.metadata import File, Record
+    from ldm.images.metadata import File, Record, UsedLora
 
 
 def info_options(commands: Commands) -> None:
@@ -40,9 +40,22 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "brackets", "read as text (--no-weighting)"
     if record.long_prompt != "truncate":
         yield "long prompt", f"read in chunks (--long-prompt {record.long_prompt})"
+    if record.clip_skip != 1:
+        yield "clip skip", str(record.clip_skip)
     yield "seed", str(record.seed)
-    yield "sampler", f"{record.sampler}, {record.steps} steps, guidance {record.guidance}"
+    spacing = "" if record.spacing is None else f", {record.spacing}"
+    yield "sampler", f"{record.sampler}{spacing}, {record.steps} steps, guidance {record.guidance}"
     yield "size", f"{record.width}x{record.height}"
+    pairs = (
+        ("original size", record.original_size),
+        ("crop", record.crop),
+        ("target size", record.target_size),
+    )
+    yield from ((name, "x".join(map(str, pair))) for name, pair in pairs if pair is not None)
+    if record.aesthetic_score is not None:
+        yield "aesthetic", f"score {record.aesthetic_score:g}"
+    if record.empty_negative is not None:
+        yield "no negative", f"{record.empty_negative} (--empty-negative {record.empty_negative})"
     if group.count > 1:
         yield "group", f"image {group.index + 1} of {group.count} generated together"
     if record.init is not None:
@@ -53,6 +66,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "mask", f"{named(record.mask)}{kept}"
     chosen = (("weights", record.weights), ("predicts", record.prediction), ("VAE of", record.vae))
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
+    for lora in record.loras:
+        yield "LoRA", f"{named(lora)}, strength {lora.strength:g}"
     if record.config is not None:
         yield "config", named(record.config)
     for file in (*record.model_files, *record.vae_files):
@@ -64,7 +79,7 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     yield "computed", ", ".join(used + [word for word, applies in how if applies])
 
 
-def named(file: File) -> str:
+def named(file: File | UsedLora) -> str:
     return f"{file.path} (sha256 {file.sha256[:10]})"
 
 
@@ -115,3 +130,25 @@ def shapes(options: argparse.Namespace) -> None:
     print(shapes_table(model), end="")
     if options.svg is not None:
         write_text(options.svg, shapes_svg(model))
+
+
+def playground_options(commands: Commands) -> None:
+    about = (
+        "Write a folder with a web page in which the model runs: type a prompt, and see it become an image."
+    )
+    p = add_command(commands, "playground", playground, "write a web page that runs the model", about)
+    add_model(p)
+    help_ = "the package that `npm pack onnxruntime-web@1.30.0` fetches"
+    p.add_argument("--runtime", type=Path, required=True, metavar="TGZ", help=help_)
+    out = Path("playground")
+    p.add_argument("-o", "--out", type=Path, default=out, metavar="DIR", help=f"the folder to write ({out})")
+
+
+def playground(options: argparse.Namespace) -> None:
+    check_folder(options.out.parent, options.out)
+
+    from ldm.lab.playground.build import write_playground
+    from ldm.lab.playground.runtime import read_runtime
+
+    write_playground(options.model, read_runtime(options.runtime), options.out)
+    print_path(options.out / "index.html")

@@ -11,21 +11,33 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ldm.checkpoints.loaded import LoadedModel
+from ldm.checkpoints.lora_fit import read_lora
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.arguments import loading
-from ldm.cli.generation import generate_group, hashed, load_model, read_inputs, surroundings
+from ldm.cli.generation import (
+    generate_group,
+    hashed,
+    load_model,
+    read_inputs,
+    surroundings,
+    wanted_loras,
+)
 from ldm.cli.output import save_new, save_output, tell
 from ldm.diffusion.noise import pick_seed
-from ldm.errors import LdmError
+from ldm.diffusion.samplers import find_spacing
+from ldm.errors import LdmError, some
 from ldm.files.read_write import LARGEST_TEXT, read_text
 from ldm.images.metadata import Group, Record, read_record
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.text.unknown import unknown_words
 from ldm.train.processes import process_group, rank, world_size
+from ldm.vae.tiles import must_tile
 
 GROUP_SIZE = 4  # larger groups use a processor better; smaller ones lose less to Ctrl-C and need less memory
 LONGEST_PROMPT = 100_000  # characters; with a longer one a record would be too large to be read again
@@ -37,7 +49,7 @@ def generate_new(options: argparse.Namespace) -> None:
     seed = pick_seed(options.seed, count)
     if seed != options.seed:
         tell(f"seed {seed}")
-    model, first, inputs = prepare(options, [options.prompt], seed)
+    model, [first], inputs = prepare(options, [options.prompt], seed)
     done = 0
     try:
         for group in grouped([replace(first, seed=seed + i) for i in range(count)]):
@@ -67,10 +79,12 @@ def generate_list(options: argparse.Namespace) -> None:
         return folder / f"{line:05d}-{record.seed}.png"
 
     with process_group():
-        model, first, inputs = prepare(options, [prompt for _, prompt in lines], first_seed)
-        prompts = [prompt for _, prompt in lines for _ in range(each)]
-        records = [replace(first, prompt=prompt, seed=first_seed + i) for i, prompt in enumerate(prompts)]
-        groups = grouped(records, 1 if first.long_prompt == "chunk" else GROUP_SIZE)[rank() :: world_size()]
+        model, described, inputs = prepare(options, [prompt for _, prompt in lines], first_seed)
+        of_each = [record for record in described for _ in range(each)]
+        records = [replace(record, seed=first_seed + i) for i, record in enumerate(of_each)]
+        groups = grouped(records, 1 if described[0].long_prompt == "chunk" else GROUP_SIZE)[
+            rank() :: world_size()
+        ]
         missing = [[record for record in group if not exists(path(record), record)] for group in groups]
         count = sum(map(len, groups))
         if kept := count - sum(map(len, missing)):
@@ -93,30 +107,34 @@ def batch_size(options: argparse.Namespace) -> int:
 
 def prepare(
     options: argparse.Namespace, prompts: Sequence[str], seed: int
-) -> tuple[LatentDiffusion, Record, dict[str, Any]]:
-    """The model, the record of the first image, and what `read_inputs` gives for it."""
+) -> tuple[LoadedModel, list[Record], dict[str, Any]]:
+    """The model, the record of the first image of each prompt, and what `read_inputs` gives for the first."""
     model = load_model(
         options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
     )
-    first = describe(options, model, prompts[0], seed)
+    wanted = [wanted_loras(model, prompt, options.lora or ()) for prompt in prompts]
+    for path in dict.fromkeys(lora.path for _, loras in wanted for lora in loras):
+        read_lora(Path(path), model)  # an error in any of them comes before the first image
+    first = describe(options, model, seed)
     if rank() == 0:
-        warn_of_unknown_words(model, *prompts, first.negative)
+        warn_of_unknown_words(model, *(plain for plain, _ in wanted), first.negative)
         own = model.config.defaults.size
         if options.size not in (None, (own, own)):
             tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
     inputs = read_inputs(first)
-    return model, replace(first, strength=inputs.get("strength")), inputs
+    first = replace(first, strength=inputs.get("strength"))
+    return model, [replace(first, prompt=plain, loras=loras) for plain, loras in wanted], inputs
 
 
-def describe(options: argparse.Namespace, model: LatentDiffusion, prompt: str, seed: int) -> Record:
-    """The record of the first image; the model's defaults take the place of missing options."""
+def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> Record:
+    """The record of the first image without its prompt; the model's defaults take the place of missing options."""
     defaults, name = model.config.defaults, options.model or "tiny"
     sampler = options.sampler or defaults.sampler
     width, height = options.size or (defaults.size, defaults.size)
     # What somebody else's checkpoint predicts may follow from its file name. Names change, so it is recorded.
     predicted = None if is_own_folder(find(name)) else model.config.noise.prediction
     return Record(
-        prompt=prompt,
+        prompt="",
         negative=options.negative or "",
         seed=seed,
         sampler=sampler,
@@ -130,29 +148,37 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, prompt: str, s
         mask=options.mask and hashed(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
-        tile=bool(options.tile),
+        tile=must_tile((width, height), model.device) if options.tile is None else options.tile,
         compiled=bool(options.compile),
         weighting=not options.no_weighting,
         long_prompt=options.long_prompt or "truncate",
         config=options.config and hashed(options.config),
         weights=options.weights,
         prediction=options.prediction or predicted,
+        clip_skip=1 if options.clip_skip is None else options.clip_skip,
+        spacing=options.spacing and find_spacing(options.spacing),
+        original_size=options.original_size,
+        crop=options.crop,
+        target_size=options.target_size,
+        aesthetic_score=options.aesthetic_score,
+        empty_negative=options.empty_negative,
         **surroundings(model, name, options.vae),
     )
 
 
 def grouped(records: Sequence[Record], size: int = GROUP_SIZE) -> list[list[Record]]:
-    """The records in groups of `size` (fewer in the last), each with its place in its group."""
-    parts = [records[begin : begin + size] for begin in range(0, len(records), size)]
+    """The records in groups of at most `size` with the same LoRAs, each with its place in its group."""
+    parts = []
+    for _, same in groupby(records, key=lambda record: record.loras):
+        run = list(same)
+        parts += [run[begin : begin + size] for begin in range(0, len(run), size)]
     return [[replace(r, group=Group(i, len(part))) for i, r in enumerate(part)] for part in parts]
 
 
 def warn_of_unknown_words(model: LatentDiffusion, *texts: str) -> None:
     words = list(dict.fromkeys(word for text in texts for word in unknown_words(model.tokenizer, text)))
     if words:
-        named = ", ".join(word if len(word) <= 40 else f"{word[:40]}..." for word in words[:10])
-        more = f" and {len(words) - 10} more" if len(words) > 10 else ""
-        tell(f"this model has not learned the words: {named}{more}; they have no reliable effect")
+        tell(f"this model has not learned the words: {some(words, longest=40)}; they have no reliable effect")
 
 
 def read_prompts(path: Path) -> list[tuple[int, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.errors import LdmError, printable
+from ldm.files.read_write import atomic_path, writable, write_new
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,8 +93,6 @@ def save_image(image: Image, path: Path, record: Record | None = None) -> None:
 
 def save_new(image: Image, folder: Path, names: Iterable[str], record: Record) -> bool:
     """Write a PNG under the first free name in `folder` and print its path. False if no name is free."""
-    from ldm.files.read_write import write_new
-
     with writable(folder):
         path = write_new(folder, names, lambda temporary: write_png(image, temporary, record))
     if path is not None:
@@ -102,10 +101,13 @@ def save_new(image: Image, folder: Path, names: Iterable[str], record: Record) -
 
 
 def write_png(image: Image, path: Path, record: Record | None) -> None:
-    from ldm.diffusion.samplers import find_sampler
+    from ldm.diffusion.samplers.table import SPACING_LABELS, find_sampler, find_spacing
     from ldm.images.metadata import png_texts
 
-    texts = None if record is None else png_texts(record, find_sampler(record.sampler).label)
+    texts = None
+    if record is not None:
+        spacing = record.spacing and SPACING_LABELS[find_spacing(record.spacing)]
+        texts = png_texts(record, find_sampler(record.sampler).label, spacing)
     image.save(path, format="PNG", pnginfo=texts)
 
 
@@ -118,8 +120,6 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Give a temporary path, which becomes `path`; then print that. Raises `LdmError` if it cannot be written."""
-    from ldm.files.read_write import atomic_path
-
     with writable(path), atomic_path(path) as temporary:
         yield temporary
     print_path(path)
@@ -127,13 +127,3 @@ def writing(path: Path) -> Iterator[Path]:
 
 def print_path(path: Path) -> None:
     print(f"{printable(str(path))}\n", end="")  # in one write: under torchrun other processes print too
-
-
-@contextmanager
-def writable(path: Path) -> Iterator[None]:
-    """Turn what the system says about a path that cannot be written into an `LdmError`."""
-    try:
-        yield
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        reason = getattr(error, "strerror", None) or error
-        raise LdmError(f"cannot write {path}: {reason}; give another place") from error

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,16 +16,19 @@ from ldm.backend.allocator import keep_heap
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
 from ldm.cli.exercise import exercise_options
 from ldm.cli.generate import generate_options
-from ldm.cli.look import explore_options, info_options, shapes_options
+from ldm.cli.look import explore_options, info_options, playground_options, shapes_options
 from ldm.cli.measure import bench_options, demo_options, evaluate_options
+from ldm.cli.museum import museum_options
 from ldm.cli.output import tell
 from ldm.cli.train import postcards_options, train_options
 from ldm.errors import LdmError, printable
 from ldm.files.paths import expanded
+from ldm.notes import hearing
 
 # In the order of `ldm --help`. Everything but parsing is imported by the command that needs it.
 COMMANDS = (
-    *(generate_options, info_options, explore_options, shapes_options, exercise_options),
+    *(generate_options, info_options, explore_options, shapes_options, playground_options),
+    *(exercise_options, museum_options),
     *(inspect_options, convert_options, export_options, verify_options),
     *(demo_options, train_options, evaluate_options, bench_options, postcards_options),
 )
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_heap()
     command: Callable[[argparse.Namespace], None] = options.command
     try:
-        with log_lines():
+        with hearing(tell):  # what the package chose by itself or cleaned up
             command(options)
         sys.stdout.flush()
         return 0
@@ -70,25 +71,6 @@ def open_closed() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the program ends
-
-
-@contextmanager
-def log_lines() -> Iterator[None]:
-    """Print what the package logs (what it chose by itself or cleaned up), a line each."""
-    log = logging.getLogger("ldm")
-    level = log.level
-
-    def show(record: logging.LogRecord) -> bool:
-        tell(record.getMessage())
-        return False  # no other handler sees it
-
-    log.addFilter(show)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeFilter(show)
-        log.setLevel(level)
 
 
 def failure(error: Exception) -> str:

@@ -21,11 +21,13 @@ from pathlib import Path, PureWindowsPath
 
 from PIL import Image, ImageChops
 
+from ldm.adapters.tags import split_strength
+from ldm.checkpoints.lora_file import lora_file
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.generation import generate_group, hashed, hashed_files, load_model, read_inputs, surroundings
 from ldm.cli.output import save_output, tell
 from ldm.errors import LdmError
-from ldm.images.metadata import File, Group, Record, differences, read_record
+from ldm.images.metadata import File, Group, Record, UsedLora, differences, read_record
 from ldm.loading import find, read_device, weights_folders
 
 MOST_STEPS = 1000
@@ -40,6 +42,7 @@ def replay(options: argparse.Namespace) -> None:
     check_effort(then, options)
     # Everything is found, and its hash compared, before anything is opened.
     init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
+    loras = recorded_loras(then, options)
     name = options.model or find_recorded("model", then.model, then.model_files, source)
     vae: str | None = options.vae
     if vae is None and then.vae is not None:
@@ -58,6 +61,7 @@ def replay(options: argparse.Namespace) -> None:
     traced = options.trace is not None
     group = Group(0, 1) if traced else then.group  # a trace shows one image
     now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
+    now = replace(now, loras=loras)
     now = replace(now, **surroundings(model, name, vae))
     for difference in differences(then, now):
         tell(f"differs: {difference}")
@@ -128,6 +132,30 @@ def recorded_file(option: str, record: Record, options: argparse.Namespace) -> F
     if file is None:
         return None
     return hashed(given or Path(find_recorded(option, file.path, (file,), options.source)))
+
+
+def recorded_loras(record: Record, options: argparse.Namespace) -> tuple[UsedLora, ...]:
+    """The LoRAs of a record: those on the command line in their place, or the recorded ones."""
+    given = [split_strength(text) for text in options.lora or ()]
+    if not given:
+        files = [File(lora.path, lora.sha256) for lora in record.loras]
+        places = [find_recorded("lora", file.path, (file,), options.source) for file in files]
+        return tuple(replace(lora, path=place) for lora, place in zip(record.loras, places, strict=True))
+    if len(given) != len(record.loras):
+        raise LdmError(
+            f"{len(given)} times --lora, but {options.source} was generated with {len(record.loras)}; give a file for "
+            "each of them, in their order, or leave --lora out"
+        )
+    loras = []
+    for lora, text, (name, strength) in zip(record.loras, options.lora, given, strict=True):
+        if name != text and strength != lora.strength:
+            raise LdmError(
+                f"{options.source} records a LoRA of strength {lora.strength:g}, and --lora {text} can only repeat "
+                "that; leave the strength out"
+            )
+        path = lora_file(Path(name))
+        loras.append(replace(lora, path=str(path), sha256=hashed(path).sha256))
+    return tuple(loras)
 
 
 def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ldm.cli.arguments import Commands, add_command, add_compile, check_compiler
 from ldm.cli.output import save_image
 from ldm.errors import LdmError
+from ldm.files.read_write import writable
 
 
 def train_options(commands: Commands) -> None:
@@ -77,12 +78,8 @@ def postcards(options: argparse.Namespace) -> None:
             print(f"{language}, {len(words)} words: {', '.join(words)}")
         return
     if options.folder is not None:
-        try:
+        with writable(options.folder):
             export(options.folder, options.count, options.size)
-        except OSError as error:
-            raise LdmError(
-                f"cannot write to {options.folder}: {error.strerror}; give another folder"
-            ) from error
         print(options.folder)
         return
     if options.grid.suffix.lower() != ".png":

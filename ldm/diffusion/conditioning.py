@@ -1,12 +1,14 @@
 r"""Everything the network reads besides the noisy latent and its timestep.
 
 Text to image needs one field: the context, the encoded prompt that cross-attention reads. The other fields are for
-models that read more: extra input channels (an inpainting model's mask and masked image), and residuals, feature maps
-that another network computes at each step to be added inside the U-Net (ControlNet). Samplers never look inside.
+models that read more: extra input channels (an inpainting model's mask and masked image), residuals, feature maps that
+another network computes at each step to be added inside the U-Net (ControlNet), and a vector that stands for the whole
+prompt, with numbers that describe the image (Stable Diffusion XL). Samplers never look inside.
 """
 
 from collections.abc import Callable, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,6 +30,9 @@ class Conditioning:
     channels: Float[Tensor, "#b c h w"] | None = None  # concatenated to the latent, in inpainting
     # Added inside the U-Net. Source: Zhang et al. 2023 (ControlNet), section 3.2
     residuals: Residuals | None = None
+    # Added to the time embedding, in Stable Diffusion XL: the pooled text, and the numbers of `micro_conditioning.py`.
+    pooled: Float[Tensor, "#b p"] | None = None
+    micro: Float[Tensor, "#b k"] | None = None
 
     def __len__(self) -> int:
         return len(self.context)
@@ -45,8 +50,13 @@ class Conditioning:
         return self._each(lambda field: field.expand(count, *field.shape[1:]))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Conditioning":
-        channels = None if self.channels is None else change(self.channels)
-        return Conditioning(change(self.context), channels, self.residuals)
+        changed: dict[str, Any] = {name: change(field) for name, field in self.tensors().items()}
+        return replace(self, **changed)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are tensors, by name, without those that are None."""
+        fields = {name: getattr(self, name) for name in ("context", "channels", "pooled", "micro")}
+        return {name: field for name, field in fields.items() if field is not None}
 
 
 def concatenate(first: Conditioning, second: Conditioning) -> Conditioning:
@@ -56,12 +66,21 @@ def concatenate(first: Conditioning, second: Conditioning) -> Conditioning:
             f"contexts of {tuple(first.context.shape[1:])} and {tuple(second.context.shape[1:])} numbers; expected the "
             "same: encode prompt and negative prompt together, as in `both = model.encode_text([prompt, negative])`"
         )
-    if (first.channels is None) != (second.channels is None) or first.residuals is not second.residuals:
-        raise LdmError("the two conditionings differ in channels or residuals; expected the same for both")
-    channels = [part.channels for part in (first, second) if part.channels is not None]
-    return Conditioning(
-        torch.cat([first.context, second.context]), torch.cat(channels) if channels else None, first.residuals
-    )
+    one, other = first.tensors(), second.tensors()
+    if one.keys() != other.keys() or first.residuals is not second.residuals:
+        differing = ", ".join(sorted(one.keys() ^ other.keys())) or "residuals"
+        raise LdmError(f"the two conditionings differ in {differing}; expected the same for both")
+    joined: dict[str, Any] = {name: torch.cat([one[name], other[name]]) for name in one}
+    return replace(first, **joined)
+
+
+def zeroed(cond: Conditioning, images: Sequence[bool]) -> Conditioning:
+    """The conditioning with context and pooled text set to zero for the images that are True in `images`."""
+    if not any(images):
+        return cond
+    zero = torch.tensor(images, device=cond.context.device)
+    pooled = None if cond.pooled is None else cond.pooled.masked_fill(zero[:, None], 0)
+    return replace(cond, context=cond.context.masked_fill(zero[:, None, None], 0), pooled=pooled)
 
 
 def count_images(batch: int | None, **given: object) -> int:

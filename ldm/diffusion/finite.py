@@ -8,14 +8,16 @@ non-finite output.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.diffusion.level import Level
 from ldm.diffusion.sample import Denoise, Step
 from ldm.errors import LdmError
-from ldm.nn.hooks import add_hook
+from ldm.nn.hooks import hooks
+
+Output = TypeVar("Output", Tensor, tuple[Tensor, Tensor | None])
 
 
 def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | None:
@@ -30,12 +32,8 @@ def first_bad_module(model: nn.Module, compute: Callable[[], object]) -> str | N
         if not bad and not all(o.isfinite().all() for o in outputs if isinstance(o, Tensor)):
             bad.append(name)
 
-    hooks = [add_hook(m, partial(listen, name)) for name, m in model.named_modules()]
-    try:
+    with hooks((module, partial(listen, name)) for name, module in model.named_modules()):
         compute()
-    finally:
-        for hook in hooks:
-            hook.remove()
     return bad[0] if bad else None
 
 
@@ -55,10 +53,11 @@ def not_finite(where: str, model: nn.Module, *calls: Callable[[], object]) -> Ld
     )
 
 
-def finite(compute: Callable[[], Float[Tensor, "..."]], model: nn.Module, where: str) -> Float[Tensor, "..."]:
+def finite(compute: Callable[[], Output], model: nn.Module, where: str) -> Output:
     """The output of `compute`. Raises `LdmError` if it is not all finite, naming the module of `model` to blame."""
     out = compute()
-    if not out.isfinite().all():
+    outputs = out if isinstance(out, tuple) else (out,)
+    if not all(tensor.isfinite().all() for tensor in outputs if tensor is not None):
         raise not_finite(where, model, compute)
     return out
 

@@ -16,7 +16,8 @@ A sampler gets a list of levels and never asks which family they belong to.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -32,6 +33,8 @@ class Level:
     t: Time
     alpha: float  # the weight of the signal
     sigma: float  # the weight of the noise
+    # All the levels of its model. A few samplers use levels between those that sampling visits.
+    schedule: "Schedule | None" = field(default=None, compare=False, repr=False)
 
     def mix(self, x0: Latent, eps: Latent) -> Latent:
         r"""The latent at this level: $x = \alpha\,x_0 + \sigma\,\epsilon$."""
@@ -55,6 +58,20 @@ class Level:
         if not self.alpha or not self.sigma:
             return -math.inf if self.sigma else math.inf
         return math.log(self.alpha / self.sigma)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The noise levels of a model, of which sampling visits a few: the level of any timestep, and of any ratio."""
+
+    at_time: Callable[[Time], Level]
+    at_ratio: Callable[
+        [float], Level
+    ]  # of a noise level in VE form, `Level.ve_sigma`; the timestep may be fractional
+
+    def attached_to(self, levels: Sequence[Level]) -> list[Level]:
+        """The levels, each with this schedule as its `schedule`."""
+        return [replace(level, schedule=self) for level in levels]
 
 
 # A clean latent. The network is never evaluated here, so t has no meaning: timestep 0 is still slightly noisy.
@@ -82,4 +99,23 @@ def flow_levels(count: int) -> list[Level]:
     Only the levels are here: `predict.py` has no velocity prediction for flows. Source: Liu et al. 2023, eq. 1, whose t
     runs the other way.
     """
-    return [Level(t, 1 - t, t) for t in (1 - i / count for i in range(count + 1))]
+    flow = Schedule(lambda t: Level(t, 1 - t, t), lambda ratio: flow.at_time(ratio / (1 + ratio)))
+    return flow.attached_to([flow.at_time(1 - i / count) for i in range(count + 1)])
+
+
+def circle_levels(count: int) -> list[Level]:
+    r"""VP levels on a quarter circle, for `count` steps: the angle falls evenly from 90 degrees to 0.
+
+    $$\alpha = \cos\frac{\pi t}{2}, \qquad \sigma = \sin\frac{\pi t}{2}$$
+
+    They begin at pure noise and end at a clean latent, with t between 0 and 1. Source: Salimans & Ho 2022, section 2;
+    Nichol & Dhariwal 2021, eq. 17, is the same for whole timesteps, with a small offset.
+    """
+    circle = Schedule(circle_level, lambda ratio: circle_level(2 / math.pi * math.atan(ratio)))
+    return circle.attached_to([circle_level(1 - i / count) for i in range(count + 1)])
+
+
+def circle_level(t: Time) -> Level:
+    """The level at time t of `circle_levels`; exactly clean at 0, and exactly noise at 1."""
+    # The cosine of a rounded quarter turn is 6e-17, not 0.
+    return Level(t, math.cos(math.pi / 2 * t) if t < 1 else 0.0, math.sin(math.pi / 2 * t))

@@ -23,8 +23,9 @@ from ldm.diffusion.level import Latent, Level
 
 # (x_t, its noise level) -> the estimates of x0 and eps. The pipeline builds it from the U-Net, prompt and guidance.
 Denoise = Callable[[Latent, Level], tuple[Latent, Latent]]
-# () -> fresh standard normal noise of the latent's shape.
-NoiseFn = Callable[[], Latent]
+# () -> fresh standard normal noise of the latent's shape. The SDE samplers call it with two levels: the noise between
+# them on the image's Brownian path (`brownian.py`).
+NoiseFn = Callable[..., Latent]
 # (x, its noise level) -> x, called after each update; its return value replaces x. Inpainting keeps a region with it.
 OnStep = Callable[[Latent, Level], Latent]
 # An `OnStep` given by the user; it may return None to leave x unchanged.

@@ -1,9 +1,9 @@
-r"""Which noise levels a sampler visits: timestep spacings and sigma schedules.
+r"""Which noise levels a sampler visits: spacings of timesteps, and the levels that follow.
 
 A model is trained on a thousand noise levels; a sampler visits a few of them, from the noisiest to the end. A *spacing*
-picks timesteps, and the noise schedule gives their levels. A *sigma schedule* picks the levels themselves, and the
-timesteps given to the network follow from them. Both are plain functions here; each sampler's default is in its row in
-`ldm/diffusion/samplers/table.py`.
+picks timesteps, and the noise schedule gives their levels. A *sigma schedule* (`ldm/diffusion/sigmas.py`) picks the
+levels themselves, and the timesteps given to the network follow from them. Any of both goes with any sampler; each
+sampler's default is in its row in `ldm/diffusion/samplers/table.py`, together with the names that other programs use.
 """
 
 import warnings
@@ -14,15 +14,15 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.diffusion.level import CLEAN, Latent, Level, Time, vp_level, vp_level_of
-from ldm.diffusion.samplers import Sampler
+from ldm.diffusion.level import CLEAN, Latent, Level, Schedule, Time, vp_level, vp_level_of
+from ldm.diffusion.samplers import Sampler, find_spacing
+from ldm.diffusion.sigmas import SIGMA_SCHEDULES, Numbers, sigma_table, time_of
 from ldm.errors import LdmError
 
-Numbers = Float[np.ndarray, "n"]
 # Where more than this share of the latent's variance should be image, pure noise is a bad start. (At Stable Diffusion's
 # last timestep: 0.0047.)
 MAX_SIGNAL_AT_START = 0.02
-LARGEST_SIGMA = 4096.0  # stands for infinity where a finite sigma is needed, as in diffusers
+DISTILLED_STEPS = 50  # the timesteps on which LCM was distilled
 
 # --- spacings: (number of steps, length of the schedule) -> timesteps, in ascending order --------------------
 
@@ -66,8 +66,68 @@ def linspace_without_0(count: int, total: int) -> list[Time]:
     return times
 
 
+def simple(count: int, total: int) -> list[Time]:
+    """49, 99, ..., 949, 999 for 20 of 1000: ComfyUI's. Like trailing, with timesteps rounded up."""
+    return [total - 1 - int(i * total / count) for i in reversed(range(count))]
+
+
+def ddim_uniform(count: int, total: int) -> list[Time]:
+    """1, 51, ..., 901, 951 for 20 of 1000: ComfyUI's, which goes on from 1 in strides of total // count to the end.
+
+    For 30 of 1000 that makes 31 steps, 1, 34, ..., 958, 991, of which "leading" leaves the last out.
+    """
+    return list(range(1, total, max(total // count, 1)))
+
+
+def beta_cdf(x: Numbers, shape: float = 0.6) -> Numbers:
+    r"""The cumulative distribution function of the symmetric beta distribution Beta(a, a), for x in [0, 1]:
+
+    $$F(x) = \frac{\int_0^x u^{a-1} (1-u)^{a-1}\,du}{\int_0^1 u^{a-1} (1-u)^{a-1}\,du}$$
+
+    By a power series of $(1-u)^{a-1}$, which converges fast below 1/2; above it, by symmetry, $F(x) = 1 - F(1-x)$.
+    """
+    near_0, coefficient = np.minimum(x, 1 - x), 1.0
+    part, half = np.zeros_like(near_0), 0.0
+    for k in range(60):
+        part, half = (
+            sums + coefficient * u ** (shape + k) / (shape + k) for sums, u in ((part, near_0), (half, 0.5))
+        )
+        coefficient *= (k + 1 - shape) / (k + 1)
+    return np.where(x <= 0.5, part, 2 * half - part) / (2 * half)
+
+
+def beta(count: int, total: int) -> list[Time]:
+    """Dense at both ends, where the composition and the details are decided: quantiles of a beta distribution.
+
+    13, 40, 77, ..., 986, 999 for 20 of 1000: the timesteps below which a share of 1, 1 - 1/20, ..., 1/20 of Beta(0.6,
+    0.6) lies, rounded; duplicates are dropped, so many steps become fewer. diffusers' `use_beta_sigmas` spaces sigmas
+    instead of timesteps this way, which gives other levels. Source: Lee et al. 2024b, in ComfyUI's form.
+    """
+    # A timestep t is the rounded quantile of all shares between F(t - 1/2) and F(t + 1/2).
+    bounds = beta_cdf((np.arange(total - 1) + 0.5) / (total - 1))
+    shares = 1 - np.linspace(0, 1, count, endpoint=False)
+    times: list[Time] = np.unique(np.searchsorted(bounds, shares, side="right")).tolist()
+    return times
+
+
+def lcm(count: int, total: int) -> list[Time]:
+    """259, 499, 759, 999 for 4 of 1000: as even as the 50 timesteps 19, 39, ..., 999 allow.
+
+    A latent consistency model was distilled on these 50, and does not know the others (`samplers/lcm.py`). Source: Luo
+    et al. 2023, in diffusers' form.
+    """
+    grid = min(DISTILLED_STEPS, total)
+    if count > grid:
+        raise LdmError(f"{count} sampling steps; the spacing 'lcm' has at most {grid}")
+    return [(grid - i * grid // count) * (total // grid) - 1 for i in reversed(range(count))]
+
+
 SPACINGS: dict[str, Callable[[int, int], list[Time]]] = {
-    spacing.__name__: spacing for spacing in (leading, leading_from_0, trailing, linspace, linspace_without_0)
+    spacing.__name__: spacing
+    for spacing in (
+        *(leading, leading_from_0, trailing, linspace, linspace_without_0),
+        *(simple, ddim_uniform, beta, lcm),
+    )
 }
 
 
@@ -76,12 +136,7 @@ def spaced_timesteps(count: int, total: int, spacing: str = "leading") -> list[T
 
     Raises `LdmError` unless 1 <= count <= total, or if the spacing would go past the end of the schedule.
     """
-    if not 1 <= count <= total:
-        raise LdmError(
-            f"{count} sampling steps; expected 1 to {total}, the length of the model's noise schedule"
-        )
-    if spacing not in SPACINGS:
-        raise LdmError(f"timestep spacing {spacing!r}; expected one of {', '.join(SPACINGS)}")
+    check_count(count, total)
     times = SPACINGS[spacing](count, total)
     if times[-1] >= total:
         raise LdmError(
@@ -91,35 +146,12 @@ def spaced_timesteps(count: int, total: int, spacing: str = "leading") -> list[T
     return times[::-1]
 
 
-# --- sigma schedules: in VE units, sigma / alpha --------------------------------------------------------------
-
-
-def karras_sigmas(count: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Numbers:
-    r"""`count` noise levels from `sigma_max` down to `sigma_min`, closer and closer together:
-
-    $$\sigma_i = \left(\sigma_{\max}^{1/\rho} + \tfrac{i}{n-1} \left(\sigma_{\min}^{1/\rho}
-                 - \sigma_{\max}^{1/\rho}\right)\right)^{\rho}, \qquad i = 0 \ldots n-1$$
-
-    Evenly spaced $\rho$-th roots: few steps are spent where there is almost nothing but noise, and many where the
-    details appear. Source: Karras et al. 2022, eq. 5 (with rho = 7 from their table 1).
-    """
-    ramp = np.linspace(0, 1, count)
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return (high + ramp * (low - high)) ** rho
-
-
-def sigma_table(alpha_bar: Float[Tensor, "T"]) -> Float[np.ndarray, "T"]:
-    r"""$\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ of every timestep, rising, in float64; at most `LARGEST_SIGMA`."""
-    table = np.maximum(alpha_bar.detach().cpu().double().numpy(), 1 / (1 + LARGEST_SIGMA**2))
-    return np.sqrt((1 - table) / table)
-
-
-def time_of(sigma: Numbers, table: Float[np.ndarray, "T"]) -> Numbers:
-    r"""The (fractional) timestep whose noise level is sigma, interpolating $\log\sigma$ linearly in the table.
-
-    k-diffusion does the same, so that a network trained on whole timesteps can be evaluated at levels between them.
-    """
-    return np.interp(np.log(sigma), np.log(table), np.arange(len(table)))
+def check_count(count: int, total: int) -> None:
+    """Raise `LdmError` unless 1 <= count <= total."""
+    if not 1 <= count <= total:
+        raise LdmError(
+            f"{count} sampling steps; expected 1 to {total}, the length of the model's noise schedule"
+        )
 
 
 # --- levels --------------------------------------------------------------------------------------------------
@@ -139,16 +171,28 @@ def spaced_levels(times: Sequence[Time], alpha_bar: Float[Tensor, "T"]) -> list[
     ]
 
 
-def karras_levels(count: int, alpha_bar: Float[Tensor, "T"], round_timesteps: bool = False) -> list[Level]:
-    r"""The VP levels of `karras_sigmas`, over the whole range of the schedule.
+def sigma_levels(
+    count: int, alpha_bar: Float[Tensor, "T"], schedule: str, round_timesteps: bool = False
+) -> list[Level]:
+    r"""The VP levels of a sigma schedule, a name in `SIGMA_SCHEDULES`, over the whole range of the model's levels.
 
     With `round_timesteps`, t is rounded to a whole timestep although sigma is not, as in diffusers' DPM++ 2M.
     """
+    check_count(count, len(alpha_bar))
     table = sigma_table(alpha_bar)
-    sigmas = karras_sigmas(count, table[0], table[-1])
+    sigmas = SIGMA_SCHEDULES[schedule](count, table)
     fractional = time_of(sigmas, table)
     times: list[Time] = fractional.round().astype(int).tolist() if round_timesteps else fractional.tolist()
     return [vp_level_of(t, sigma) for t, sigma in zip(times, sigmas.tolist())]
+
+
+def vp_schedule(alpha_bar: Float[Tensor, "T"]) -> Schedule:
+    """All the levels of a VP model, for samplers that use some between those they visit (see `Schedule`)."""
+    table, alpha_bar = sigma_table(alpha_bar), alpha_bar.cpu()
+    return Schedule(
+        at_time=lambda t: vp_level(int(t), alpha_bar),
+        at_ratio=lambda ratio: vp_level_of(float(time_of(np.array([ratio]), table)[0]), ratio),
+    )
 
 
 def sampler_levels(
@@ -156,19 +200,41 @@ def sampler_levels(
 ) -> list[Level]:
     r"""The levels for `steps` (a number of sampling steps, or a list of timesteps), followed by the final level.
 
-    `spacing`, a name in `SPACINGS`, replaces the sampler's default levels, Karras levels included. For a schedule that
-    ends in pure noise ($\bar\alpha = 0$) the default spacing is "trailing", which starts exactly there (Lin et al.
-    2024, section 3.3); Karras samplers keep their own levels. Raises `LdmError` for steps that do not fit the schedule.
+    `spacing` replaces the sampler's default: a name in `SPACINGS` or `SIGMA_SCHEDULES`, or another program's name for
+    one (see `find_spacing`). For a schedule that ends in pure noise ($\bar\alpha = 0$) the default is "trailing", which
+    starts exactly there (Lin et al. 2024, section 3.3), unless the sampler's own is "lcm" or a sigma schedule. Raises
+    `LdmError` for an unknown spacing, and for steps that do not fit the schedule.
     """
-    default = "trailing" if alpha_bar[-1] == 0 else sampler.spacing
+    default = sampler.spacing
+    if alpha_bar[-1] == 0 and default.startswith(("leading", "linspace")):
+        default = "trailing"
+    name = default if spacing is None else find_spacing(spacing)
     if isinstance(steps, Sequence):
         levels = spaced_levels(check_timesteps(steps, len(alpha_bar), spacing), alpha_bar)
-    elif sampler.karras and spacing is None:
-        spaced_timesteps(steps, len(alpha_bar), default)  # raises for a number of steps that does not fit
-        levels = karras_levels(steps, alpha_bar, sampler.round_timesteps)
+    elif name in SIGMA_SCHEDULES:
+        levels = sigma_levels(steps, alpha_bar, name, sampler.round_timesteps)
     else:
-        levels = spaced_levels(spaced_timesteps(steps, len(alpha_bar), spacing or default), alpha_bar)
-    return [*levels, CLEAN if sampler.clean_end else vp_level(0, alpha_bar)]
+        levels = spaced_levels(spaced_timesteps(steps, len(alpha_bar), name), alpha_bar)
+    end = CLEAN if sampler.clean_end else vp_level(0, alpha_bar)
+    return vp_schedule(alpha_bar).attached_to([*levels, end])
+
+
+def levels_between(levels: Sequence[Level], start: float, stop: float, total: int) -> list[Level]:
+    r"""The levels of one part of sampling, for two models that share it: from a share `start` of the way to `stop`.
+
+    The way begins at timestep `total` and ends at 0. The first model stops at the first level below
+    `total * (1 - stop)`; the second, with `start` equal to that `stop`, goes on from there. Source: the "ensemble of
+    experts" of Stable Diffusion XL's base model and refiner (Podell et al. 2024, section 2.5), in diffusers' form.
+    Raises `LdmError` unless 0 <= start < stop <= 1, or if no step is left.
+    """
+    if not 0 <= start < stop <= 1:
+        raise LdmError(f"a start of {start} and a stop of {stop}; expected 0 <= start < stop <= 1")
+    first, last = (total * (1 - share) for share in (start, stop))
+    inside = [level for level in levels[:-1] if last <= level.t < first]
+    if not inside:
+        raise LdmError(f"no timestep lies between {first:g} and {last:g}; take more steps")
+    following = levels.index(inside[-1]) + 1
+    return [*inside, levels[following]]
 
 
 def check_timesteps(times: Sequence[Time], total: int, spacing: str | None = None) -> list[Time]:
@@ -183,9 +249,12 @@ def check_timesteps(times: Sequence[Time], total: int, spacing: str | None = Non
     return [int(t) if t == int(t) else float(t) for t in times]
 
 
-def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) -> Latent:
+def initial_latents(
+    sampler: Sampler, noise: Latent, levels: Sequence[Level], spacing: str | None = None
+) -> Latent:
     r"""The latents that sampling starts from: noise of standard deviation 1 or $\sigma$ (see `Sampler.unit_start`).
 
+    With a leading `spacing` (by default the sampler's own), which starts below the noisiest level, it is always 1.
     diffusers calls this factor `init_noise_sigma`, in VE units. Warns if the network expects part of an image at the
     first level, since pure noise has none.
     """
@@ -197,4 +266,5 @@ def initial_latents(sampler: Sampler, noise: Latent, levels: Sequence[Level]) ->
             "sampler that starts at the noisiest timestep (euler, dpmpp_2m)",
             stacklevel=2,
         )
-    return noise if sampler.unit_start else levels[0].sigma * noise
+    leading = (spacing or sampler.spacing).startswith("leading")
+    return noise if sampler.unit_start or leading else levels[0].sigma * noise

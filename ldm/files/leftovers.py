@@ -9,7 +9,6 @@ Where there are no such locks (on Windows and on some network file systems), not
 
 import ctypes
 import errno
-import logging
 import os
 import re
 import shutil
@@ -19,12 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ldm.notes import log
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-
-log = logging.getLogger("ldm")
 
 MARK = ".ldm-"
 OURS = re.compile(r"\.(?P<name>.+)\.ldm-[a-z0-9_]{8}(\..*)?")  # the random part as `tempfile` makes it

@@ -4,6 +4,7 @@ A path may lead anywhere: to `/dev/zero`, which never ends, to a named pipe, whi
 to a file with a hole of 6 GB. Code that reads a file that somebody else may have made uses `open_regular`.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -66,6 +67,18 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
     return data
 
 
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a regular file's bytes, in hexadecimal; 4 GB take about ten seconds. Raises as `read_bounded`."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        try:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        except OSError as error:
+            raise LdmError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
 def read_text(path: str | os.PathLike[str], limit: int) -> str:
     """The text of a small UTF-8 file. Raises `LdmError` as `read_bounded` does, and for what is not UTF-8."""
     try:
@@ -77,6 +90,14 @@ def read_text(path: str | os.PathLike[str], limit: int) -> str:
 def read_json(path: str | os.PathLike[str], limit: int = LARGEST_CONFIG) -> Any:
     """What a small JSON file says. Raises `LdmError` as `read_bounded` does, and for what is not JSON."""
     return parse_json(read_bounded(path, limit), str(path))
+
+
+def read_table(path: str | os.PathLike[str], limit: int = LARGEST_TEXT) -> dict[str, Any]:
+    """The same for a file whose JSON is an object."""
+    table = read_json(path, limit)
+    if not isinstance(table, dict):
+        raise LdmError(f"{path}: expected a JSON object, got {type(table).__name__}; fetch it again")
+    return table
 
 
 def parse_json(text: str | bytes, name: str) -> Any:
@@ -103,6 +124,16 @@ def _depth(value: Any) -> int:
         depth += 1
         level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
     return depth
+
+
+@contextmanager
+def writable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what the system says about a path that cannot be written into an `LdmError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise LdmError(f"cannot write {path}: {reason}; give another place") from error
 
 
 @contextmanager

@@ -11,25 +11,25 @@ Nothing here imports torch, so `ldm info` answers at once. Source: PNG specifica
 (tEXt, iTXt).
 """
 
-import hashlib
 import json
-import os
-import struct
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.errors import LdmError
 from ldm.files.read_write import open_regular
-from ldm.files.typed_json import from_json_value
+from ldm.files.typed_json import Between, from_json_value
 
 KEY = "ldm"
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_CHUNKS = 1000  # before the pixels; ours has four
-LONGEST_TEXT = 2**22  # bytes of a record; a prompt of 100,000 characters takes at most a quarter
+LARGEST_PNG = 2**28  # bytes: more than 8192 x 8192 pixels take
+LONGEST_TEXT = 2**22  # characters of a record; a prompt of 100,000 characters takes at most a quarter
 LARGEST_GROUP = 1000  # a record that names a larger group was not written here
+
+
+Pair: TypeAlias = Annotated[tuple[int, ...], Between(2, 2)]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,15 @@ class File:
 
     path: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class UsedLora:
+    """A LoRA that was merged into the model: its file as it was given or found, the hash of it, and its strength."""
+
+    path: str
+    sha256: str
+    strength: float
 
 
 @dataclass(frozen=True)
@@ -94,19 +103,19 @@ class Record:
     vae_files: tuple[File, ...] = ()
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was compiled, which rounds differently
+    spacing: str | None = None  # in place of the sampler's own
+    clip_skip: int = 1  # the context is from the text encoder's last layer (2: the one before)
+    # What Stable Diffusion XL was told, if it was chosen: (width, height), (left, top), (width, height), 0 to 10.
+    original_size: Pair | None = None
+    crop: Pair | None = None
+    target_size: Pair | None = None
+    aesthetic_score: float | None = None
+    empty_negative: str | None = None  # "encoded" or "zero", if it was chosen
+    loras: tuple[UsedLora, ...] = ()  # merged into the model; the prompt does not have their tags
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a regular file's bytes, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def parameters(record: Record, sampler: str | None = None) -> str:
-    r"""The text that AUTOMATIC1111's web interface would write; `sampler` is its name for the sampler.
+def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
+    r"""The text that AUTOMATIC1111's web interface would write, with its names for the sampler and the spacing.
 
     a dog with glasses
     Negative prompt: a hat
@@ -116,6 +125,7 @@ def parameters(record: Record, sampler: str | None = None) -> str:
     settings = {
         "Steps": record.steps,
         "Sampler": sampler or record.sampler,
+        "Schedule type": spacing or record.spacing,
         "CFG scale": str(record.guidance).removesuffix(".0"),
         "Seed": record.seed,
         "Size": f"{record.width}x{record.height}",
@@ -125,12 +135,14 @@ def parameters(record: Record, sampler: str | None = None) -> str:
         "VAE hash": _short_hash(record.vae_files),
         "VAE": None if record.vae is None else Path(record.vae).name,
         "Denoising strength": record.strength,
+        "Clip skip": record.clip_skip if record.clip_skip != 1 else None,
     }
     last = ", ".join(
         f"{name}: {_quoted(value)}" for name, value in settings.items() if value not in (None, "")
     )
     negative = [f"Negative prompt: {record.negative}"] if record.negative else []
-    return "\n".join([record.prompt, *negative, last])
+    tags = "".join(f" <lora:{Path(lora.path).stem}:{lora.strength:g}>" for lora in record.loras)
+    return "\n".join([record.prompt + tags, *negative, last])
 
 
 def _short_hash(files: tuple[File, ...]) -> str:
@@ -144,11 +156,11 @@ def _quoted(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if set(text) & set(",:\n") else text
 
 
-def png_texts(record: Record, sampler: str | None = None) -> PngInfo:
-    """Both texts for Pillow's `save(..., pnginfo=)`; `sampler` as in `parameters`. Equal records give equal bytes."""
+def png_texts(record: Record, sampler: str | None = None, spacing: str | None = None) -> PngInfo:
+    """Both texts for Pillow's `save(..., pnginfo=)`; the names as in `parameters`. Equal records give equal bytes."""
     texts = PngInfo()
     # A PNG's text can hold neither half of a surrogate pair nor NUL; the JSON below escapes both.
-    text = parameters(record, sampler).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = parameters(record, sampler, spacing).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     texts.add_text("parameters", text.replace("\0", "\N{REPLACEMENT CHARACTER}"))
     texts.add_text(KEY, json.dumps(asdict(record)))
     return texts
@@ -173,33 +185,23 @@ def read_record(path: Path) -> Record:
 
 
 def _read_text(path: Path) -> str:
-    """The text under `KEY`, read chunk by chunk: nothing is decompressed, and nothing large is read."""
-    with open_regular(path) as file:
-        try:
-            if file.read(8) != SIGNATURE:
-                raise LdmError(f"{path} is not a PNG; expected one that `ldm generate` wrote")
-            for _ in range(MOST_CHUNKS):
-                length, kind = struct.unpack(">I4s", file.read(8))
-                if kind in (b"IDAT", b"IEND"):  # texts come before the pixels
-                    break
-                begin = file.read(min(length, len(KEY) + 1))
-                if kind != b"tEXt" or begin != f"{KEY}\0".encode():
-                    file.seek(length - len(begin) + 4, os.SEEK_CUR)
-                    continue
-                if length > LONGEST_TEXT:
-                    raise LdmError(
-                        f"{path}: its record has {length:,} bytes; expected at most {LONGEST_TEXT:,}"
-                    )
-                text, checksum = file.read(length - len(begin)), file.read(4)
-                if checksum != struct.pack(">I", zlib.crc32(kind + begin + text)):
-                    raise LdmError(f"{path} is damaged (wrong checksum); copy the original again")
-                return text.decode("latin-1")
-        except (OSError, struct.error) as error:
-            reason = getattr(error, "strerror", None) or "it ends too early"
-            raise LdmError(f"cannot read {path}: {reason}; copy the original again") from error
-    raise LdmError(
-        f"{path} has no record of how it was made; expected a PNG that `ldm generate` wrote, not edited since"
-    )
+    """The text under `KEY`. Pillow compares checksums, bounds what it unpacks, and stops before the pixels."""
+    try:
+        with open_regular(path, LARGEST_PNG) as file, Image.open(file, formats=("PNG",)) as image:
+            text = image.info.get(KEY)
+    except UnidentifiedImageError as error:
+        raise LdmError(
+            f"{path} is not a PNG, or a damaged one; expected one that `ldm generate` wrote"
+        ) from error
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise LdmError(f"cannot read {path} ({error}); copy the original again") from error
+    if not isinstance(text, str):
+        raise LdmError(
+            f"{path} has no record of how it was made; expected a PNG that `ldm generate` wrote, not edited since"
+        )
+    if len(text) > LONGEST_TEXT:
+        raise LdmError(f"{path}: its record has {len(text):,} characters; expected at most {LONGEST_TEXT:,}")
+    return text
 
 
 def differences(then: Record, now: Record) -> list[str]:
@@ -219,6 +221,7 @@ def _surroundings(record: Record) -> dict[str, object]:
     files = {name: getattr(record, name) for name in ("init", "mask", "config")}
     files |= {f"the model's {file.path}": file for file in record.model_files}
     files |= {f"the VAE's {file.path}": file for file in record.vae_files}
+    files |= {f"LoRA {i}": File(lora.path, lora.sha256) for i, lora in enumerate(record.loras, start=1)}
     return {
         **asdict(record.versions),
         **{name: getattr(record, name) for name in ("dtype", "device", "threads", "traced", "compiled")},

@@ -4,7 +4,8 @@ torch calls a hook in whichever thread runs the module. A hook added here runs o
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import nn
@@ -24,3 +25,12 @@ def add_hook(module: nn.Module, hook: Callable[..., Any], before: bool = False) 
 
     with _adding:
         return (module.register_forward_pre_hook if before else module.register_forward_hook)(hook_here)
+
+
+@contextmanager
+def hooks(added: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Add these forward hooks, each to its module, until the `with` block ends."""
+    with ExitStack() as undo:
+        for module, hook in added:
+            undo.callback(add_hook(module, hook).remove)
+        yield

@@ -19,6 +19,7 @@ always have 75 tokens, and each chunk keeps its own mean, so that an image does 
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange, reduce
@@ -34,18 +35,39 @@ from ldm.text.weighting import weighted_parts
 WeightedToken = tuple[int, float]  # an id and its weight
 
 
+@dataclass(frozen=True)
+class Chunks:
+    r"""A batch of prompts as tokens with their weights: for each prompt `count` chunks, from bos to eos, not padded."""
+
+    rows: list[list[WeightedToken]]  # chunk after chunk, prompt after prompt
+    count: int
+    length: int  # that a chunk is padded to
+
+
 def encode_prompts(
     encoder: TextEncoder,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     weighting: bool = True,
     long_prompt: str = "truncate",
+    clip_skip: int = 1,
 ) -> Float[Tensor, "b n d"]:
     r"""The contexts of a batch of prompts, padded with empty chunks to the longest (see `group_by_length`).
 
+    `weighting`, `long_prompt` and the errors are those of `chunks_of`. Without weights and long prompts, this is
+    `encoder(tokenizer(prompts))`, bit for bit.
+    """
+    chunks = chunks_of(tokenizer, prompts, weighting, long_prompt)
+    return encode_chunks(encoder, chunks, tokenizer.pad_id, clip_skip)[0]
+
+
+def chunks_of(
+    tokenizer: Tokenizer, prompts: Sequence[str], weighting: bool = True, long_prompt: str = "truncate"
+) -> Chunks:
+    r"""The tokens of a batch of prompts, all in as many chunks as the longest needs.
+
     With `weighting`, brackets are weights (`ldm.text.weighting`); otherwise they are text. `long_prompt` is "truncate"
-    or "chunk". Without weights and long prompts, this is `encoder(tokenizer(prompts))`, bit for bit. Raises `LdmError`
-    for any other `long_prompt`, and for weights that are not finite.
+    or "chunk". Raises `LdmError` for any other `long_prompt`, and for weights that are not finite.
     """
     if long_prompt not in ("truncate", "chunk"):
         raise LdmError(f"long_prompt {long_prompt!r}; expected 'truncate' or 'chunk'")
@@ -53,21 +75,32 @@ def encode_prompts(
     batch = [weighted_tokens(tokenizer, prompt, weighting) for prompt in prompts]
     if long_prompt == "truncate":
         batch = [truncate(tokenizer, tokens) for tokens in batch]
-    count = max((chunk_count(tokenizer, tokens) for tokens in batch), default=1)
-    rows = []
-    for tokens in batch:
-        for begin in range(0, count * size, size):  # special tokens have weight 1
-            row = [(tokenizer.bos, 1.0), *tokens[begin : begin + size], (tokenizer.eos, 1.0)]
-            rows.append(row + [(tokenizer.pad_id, 1.0)] * (tokenizer.context_length - len(row)))
     warn_of_syntax(prompts)
-    device, shape = encoder.token_embedding.weight.device, (len(rows), tokenizer.context_length)
+    count = max((chunk_count(tokenizer, tokens) for tokens in batch), default=1)
+    bos, eos = (tokenizer.bos, 1.0), (tokenizer.eos, 1.0)  # special tokens have weight 1
+    starts = range(0, count * size, size)
+    rows = [[bos, *tokens[start : start + size], eos] for tokens in batch for start in starts]
+    return Chunks(rows, count, tokenizer.context_length)
+
+
+def encode_chunks(
+    encoder: TextEncoder, chunks: Chunks, pad_id: int, clip_skip: int = 1
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b p"] | None]:
+    r"""The contexts of the prompts, and their pooled vectors if the encoder makes any.
+
+    The pooled vector is that of a prompt's first chunk, and weights do not change it, as in A1111. `clip_skip` is that
+    of `TextEncoder.encode`.
+    """
+    rows = [row + [(pad_id, 1.0)] * (chunks.length - len(row)) for row in chunks.rows]
+    device, shape = encoder.token_embedding.weight.device, (len(rows), chunks.length)
     ids = torch.tensor([[id_ for id_, _ in row] for row in rows], dtype=torch.int64, device=device)
-    states = encoder(ids.reshape(shape))
+    states, pooled = encoder.encode(ids.reshape(shape), clip_skip)
     if any(weight != 1 for row in rows for _, weight in row):
         dtype = torch.promote_types(states.dtype, torch.float32)
         weights = torch.tensor([[weight for _, weight in row] for row in rows], dtype=dtype, device=device)
         states = weighted_states(states, weights)
-    return rearrange(states, "(b k) n d -> b (k n) d", k=count)
+    context = rearrange(states, "(b k) n d -> b (k n) d", k=chunks.count)
+    return context, None if pooled is None else pooled[:: chunks.count]
 
 
 def group_by_length(

@@ -2,7 +2,7 @@ r"""Warns about syntax of other programs in a prompt.
 
 Prompts are often copied from other programs, together with their syntax:
 
-    <lora:name:0.8>          load a LoRA
+    <lyco:name:0.8>          load a LyCORIS file
     a cat BREAK a dog        begin a new chunk of 75 tokens
     a cat AND a dog          two prompts, whose predictions are added
     [cat:dog:0.5] [cat|dog]  switch the prompt at some step, or alternate at each step
@@ -11,12 +11,15 @@ Prompts are often copied from other programs, together with their syntax:
     --ar 16:9                options on a command line
 
 None of this works here: it is read as plain words, and a warning says so. Weights, `(word:1.3)` and `[word]`, do work
-(`ldm.text.weighting`).
+(`ldm.text.weighting`). So does `<lora:name:0.8>`, which `generate` takes out of the prompt (`ldm.adapters.tags`); it is
+warned about where it does not: in a negative prompt, or in text that is encoded alone.
 """
 
 import re
 import warnings
 from collections.abc import Iterable
+
+from ldm.errors import some
 
 # Every repetition is bounded, so the search takes time proportional to the length of the text.
 _PASSAGE = re.compile(
@@ -34,7 +37,6 @@ _PASSAGE = re.compile(
 _CAPITALS_BEFORE, _CAPITALS_AFTER = re.compile(r"(?<!\w)[A-Z]+\W+$"), re.compile(r"\W+[A-Z]+(?!\w)")
 # In brackets: when to switch, as a step or a fraction of the steps.
 _SWITCH = re.compile(r":\s?(?:[0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})\s?\]$")
-MAX_CHARS, MAX_SHOWN = 40, 5  # characters shown of a passage; passages shown
 
 
 def foreign_syntax(text: str) -> list[str]:
@@ -68,11 +70,8 @@ def warn_of_syntax(prompts: Iterable[str]) -> None:
     """Warn, once for all of these prompts, about syntax that is read as plain words."""
     found = list(dict.fromkeys(passage for prompt in prompts for passage in foreign_syntax(prompt)))
     if found:
-        shown = ", ".join(
-            word if len(word) <= MAX_CHARS else f"{word[:MAX_CHARS]}..." for word in found[:MAX_SHOWN]
-        )
-        more = f" and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
+        shown = some(found, most=5, longest=40)
         warnings.warn(
-            f"read as plain words: {shown}{more}. This is syntax of other programs and has no effect here",
+            f"read as plain words: {shown}. This is syntax of other programs and has no effect here",
             stacklevel=2,
         )

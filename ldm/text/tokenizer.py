@@ -78,7 +78,10 @@ class Tokenizer:
                     f"merge {left!r} {right!r}: one of the two is neither a byte nor made by an earlier merge"
                 )
             vocab.setdefault(left + right, len(vocab))
-        self.vocab = vocab | {BOS: len(vocab), EOS: len(vocab) + 1}
+        self.bos = len(vocab)  # the id of the beginning-of-sequence token
+        self.eos = len(vocab) + 1  # the largest id: CLIP pools there (`ldm.text.encoder.pool`)
+        self.vocab = vocab | {BOS: self.bos, EOS: self.eos}
+        self.vocab_size = len(self.vocab)  # number of ids: rows of the text encoder's embedding table
         self._tokens = tuple(self.vocab)
         self._ranks = dict(zip(self.merges, range(len(self.merges))))
         self._cache: dict[str, tuple[int, ...]] = {BOS: (self.bos,), EOS: (self.eos,)}
@@ -92,24 +95,13 @@ class Tokenizer:
         return cls(read_clip_merges(), pad=pad, clean=clean)
 
     @property
-    def bos(self) -> int:
-        r"""Id of the beginning-of-sequence token."""
-        return self.vocab[BOS]
-
-    @property
-    def eos(self) -> int:
-        r"""Id of the end-of-sequence token, the largest id: CLIP pools there (`ldm.text.encoder.pool`)."""
-        return self.vocab[EOS]
-
-    @property
     def pad_id(self) -> int:
         r"""Id that fills a sequence up to `context_length`: eos, or 0 (which is also "!" inside a word)."""
-        return self.eos if self.pad == "eos" else 0
+        return self.padding(self.pad)
 
-    @property
-    def vocab_size(self) -> int:
-        r"""Number of ids: rows of the text encoder's embedding table."""
-        return len(self.vocab)
+    def padding(self, pad: Pad) -> int:
+        r"""The id that another encoder, with the same vocabulary and this way to pad, would be given."""
+        return self.eos if pad == "eos" else 0
 
     def words(self, text: str) -> list[str]:
         r"""The normalised words, which are encoded one by one: "A  Cat's" -> ["a", "cat", "'s"]."""
@@ -170,11 +162,11 @@ class Tokenizer:
             rows.append(row + [self.pad_id] * (self.context_length - len(row)))
         return torch.tensor(rows, dtype=torch.int64, device="cpu").reshape(len(rows), self.context_length)
 
-    def save(self, folder: str | Path) -> None:
-        r"""Write the four files that transformers' `CLIPTokenizer` reads, each atomically."""
+    def save(self, folder: str | Path, pad: Pad | None = None) -> None:
+        r"""Write the four files that transformers' `CLIPTokenizer` reads, each atomically; `pad` replaces its own."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        pad_token = self._tokens[self.pad_id]
+        pad_token = self._tokens[self.padding(pad or self.pad)]
         special = {"bos_token": BOS, "eos_token": EOS, "pad_token": pad_token, "unk_token": EOS}
         config = {
             **special,

@@ -10,21 +10,18 @@ Beside them, `tokenizer_config.json` and `special_tokens_map.json` name the spec
 supported: anything else in a file is an error, because the ids would be wrong.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ldm.errors import LdmError, shown
-from ldm.files.read_write import read_json, read_text
+from ldm.errors import LdmError, shown, some
+from ldm.files.read_write import LARGEST_TEXT, read_table, read_text
+from ldm.notes import log
 from ldm.text.bpe import Pair
 from ldm.text.merges import parse_merges
 from ldm.text.pretokenize import BOS, END_OF_WORD, EOS
 
-log = logging.getLogger("ldm")
-
-LARGEST = 16_000_000  # bytes; CLIP's tokenizer.json has 3.6 million
 CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend")
 OPTIONS = ("special_tokens_map.json", "tokenizer_config.json")
 
@@ -63,7 +60,7 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         )
     vocab, merges, clean = _read_single(single) if single.exists() else ({}, (), None)
     if not missing:
-        other, lines = _read_table(pair[0]), read_text(pair[1], LARGEST).splitlines()
+        other, lines = read_table(pair[0]), read_text(pair[1], LARGEST_TEXT).splitlines()
         listed = parse_merges(lines[1:], str(pair[1]))
         if single.exists() and (listed != merges or {**vocab, **other} != vocab):
             raise LdmError(
@@ -72,7 +69,7 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
         vocab, merges = vocab or other, listed
     options = _read_options(folder)
     extra = folder / "added_tokens.json"
-    added = [word for word in _read_table(extra) if word not in vocab] if extra.exists() else []
+    added = [word for word in read_table(extra) if word not in vocab] if extra.exists() else []
     if added:
         raise _words_were_added(extra, added)
     length = options.get("model_max_length", 77)
@@ -86,7 +83,7 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
 
 def _read_single(path: Path) -> tuple[dict[str, Any], tuple[Pair, ...], str]:
     """The vocabulary, the merges and the normalisation of a tokenizer.json."""
-    table = _read_table(path)
+    table = read_table(path)
     model = table.get("model")
     if not isinstance(model, dict):
         raise LdmError(f"{path} has no model; fetch it again")
@@ -151,18 +148,10 @@ def _special_tokens(path: Path, table: Mapping[str, Any], vocab: Mapping[str, An
 
 
 def _words_were_added(path: Path, words: list[str]) -> LdmError:
-    more = f" and {len(words) - 1} more" if len(words) > 1 else ""
     return LdmError(
-        f"{path}: the word {words[0][:60]!r}{more} was added to CLIP's vocabulary, as textual inversion does; "
-        "that is not supported yet"
+        f"{path}: the word {some([*map(repr, words)], 1, 60)} was added to CLIP's vocabulary, as textual inversion "
+        "does; that is not supported yet"
     )
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    table = read_json(path, LARGEST)
-    if not isinstance(table, dict):
-        raise LdmError(f"{path}: expected a JSON object, got {type(table).__name__}; fetch it again")
-    return table
 
 
 def _read_options(folder: Path) -> dict[str, Any]:
@@ -175,7 +164,7 @@ def _read_options(folder: Path) -> dict[str, Any]:
     for name in OPTIONS:
         if not (folder / name).exists():
             continue
-        for key, value in _read_table(folder / name).items():
+        for key, value in read_table(folder / name).items():
             # a special token may be an object: {"content": "!", "lstrip": false, ...}
             value = value.get("content") if key.endswith("_token") and isinstance(value, dict) else value
             if options.setdefault(key, value) != value:

@@ -30,13 +30,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.errors import LdmError
-from ldm.nn.hooks import add_hook
+from ldm.nn.hooks import hooks
 from ldm.vae.vae import VAE
 
 # In latent pixels, along each side. A latent of 128 x 128 (1024 x 1024 pixels in Stable Diffusion) is split into nine
 # tiles of 56; with tiles of 64 there would be nine, too, each a third larger.
 TILE = 56
 OVERLAP = 16
+# The pixels in an image from which on a CPU works in tiles unasked. Stable Diffusion XL was trained at this size.
+LARGE = 1024 * 1024
+
+
+def must_tile(size: tuple[int, int], device: torch.device) -> bool:
+    """Whether an image of this size (width, height) should be decoded in tiles. A GPU decodes it whole, and faster."""
+    return device.type == "cpu" and size[0] * size[1] >= LARGE
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
@@ -105,24 +112,6 @@ def in_tiles(
     return out.to(x.dtype)
 
 
-Hook = Callable[[nn.GroupNorm, tuple[Tensor], Tensor], Tensor | None]
-
-
-@contextmanager
-def hook_group_norms(network: nn.Module, hook: Hook) -> Iterator[None]:
-    """Within the `with` block, `hook` sees each GroupNorm's input and output, and may replace the output.
-
-    This applies to the current thread only; other threads may use the network at the same time.
-    """
-    norms = [part for part in network.modules() if isinstance(part, nn.GroupNorm)]
-    handles = [add_hook(norm, hook) for norm in norms]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @contextmanager
 def fixed_statistics(network: nn.Module, measure: Callable[[], object]) -> Iterator[None]:
     r"""Within the `with` block, every GroupNorm in `network` uses the statistics that it computed during `measure()`:
@@ -145,9 +134,10 @@ def fixed_statistics(network: nn.Module, measure: Callable[[], object]) -> Itera
         scale, shift = (t.to(inputs[0].dtype)[:, None, None] for t in measured[norm])
         return torch.addcmul(shift, inputs[0], scale, out=out)
 
-    with hook_group_norms(network, record):
+    norms = [part for part in network.modules() if isinstance(part, nn.GroupNorm)]
+    with hooks((norm, record) for norm in norms):
         measure()
-    with hook_group_norms(network, replace):
+    with hooks((norm, replace) for norm in norms):
         yield
 
 

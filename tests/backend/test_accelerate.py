@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from ldm.backend import accelerate as module
-from ldm.backend.accelerate import FASTER, accelerate, plain
+from ldm.backend.accelerate import FASTER, accelerate
 from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
+from tests.backend.slower import plain
 from tests.small import CONFIG
 
 

@@ -15,7 +15,21 @@ from ldm.checkpoints.opening import TOKENIZER
 from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.tokenizer_io import tokenizer_text
 from ldm.checkpoints.validate import configs_of, meta_model, part_rows
-from ldm.config import SD1, SD1_INPAINT, SD2_BASE, SD2_INPAINT, SD2_V, Config, UNetLevel
+from ldm.checkpoints.write import homes
+from ldm.config import (
+    SD1,
+    SD1_INPAINT,
+    SD2_BASE,
+    SD2_INPAINT,
+    SD2_V,
+    SDXL,
+    SDXL_INPAINT,
+    SDXL_REFINER,
+    AddedConfig,
+    Config,
+    TextConfig,
+    UNetLevel,
+)
 from ldm.text.tokenizer import Tokenizer
 from tests.small import MERGES
 
@@ -31,8 +45,43 @@ def save(path: Path, config: Config, file: dict[str, Tensor]) -> Path:
     return path
 
 
+def small_xl(config: Config) -> Config:
+    r"""Stable Diffusion XL or its refiner, likewise; every width is another one."""
+    words = tokenizer(config)
+
+    def narrow(text: TextConfig) -> TextConfig:
+        width = 16 if text.pooled_width else 8
+        sizes = {
+            "vocab_size": words.vocab_size,
+            "context_length": 32,
+            "width": width,
+            "layers": 2,
+            "heads": 1,
+        }
+        return replace(text, **sizes, pooled_width=text.pooled_width and 12)
+
+    assert config.unet.added is not None
+    text, text_2 = narrow(config.text), config.text_2 and narrow(config.text_2)
+    return replace(
+        config,
+        text=text,
+        text_2=text_2,
+        vae=replace(config.vae, channels=(32, 64), res_per_level=1),
+        unet=replace(
+            config.unet,
+            levels=(UNetLevel(64, 1, 0), UNetLevel(128, 2, 2)),
+            mid_depth=2,
+            context_width=text.width + (text_2.width if text_2 else 0),
+            res_per_level=1,
+            added=AddedConfig(12, config.unet.added.numbers, 8),
+        ),
+    )
+
+
 def small(config: Config) -> Config:
     r"""The same family, as narrow as detection without a config can bear, and of few words."""
+    if config.unet.added:
+        return small_xl(config)
     second = config.text.output == "penultimate"
     words = tokenizer(config)
     levels = (
@@ -55,7 +104,10 @@ def small(config: Config) -> Config:
     )
 
 
-FAMILIES = {c.name: small(c) for c in (SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT)}
+FAMILIES = {
+    c.name: small(c)
+    for c in (SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT, SDXL, SDXL_INPAINT, SDXL_REFINER)
+}
 
 
 def random_tensors(
@@ -74,6 +126,8 @@ def random_tensors(
 
 def single_file(config: Config, tensors: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     r"""The tensors as an original file names them, with all that such a file has besides."""
+    if config.unet.added:
+        return single_file_xl(config, tensors)
     second = config.text.output == "penultimate"
     file: dict[str, Tensor] = {"betas": torch.ones(4), "model_ema.decay": torch.tensor(0.9)}
     for part, prefix in (("unet", "model.diffusion_model."), ("vae", "first_stage_model.")):
@@ -96,6 +150,19 @@ def single_file(config: Config, tensors: dict[str, dict[str, Tensor]]) -> dict[s
     }
     text |= {"text_projection": torch.ones(width, width), "logit_scale": torch.tensor(1.0)}
     return file | {prefix + name: t for name, t in text.items()}
+
+
+def single_file_xl(config: Config, tensors: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    r"""The same for Stable Diffusion XL, whose files hold no noise schedule."""
+    file: dict[str, Tensor] = {"denoiser.sigmas": torch.ones(4)}
+    for part, (prefix, layout) in homes(config).items():
+        rows = part_rows(part, getattr(config, part), linear_projection=True)
+        file |= {prefix + name: t for name, t in rename(tensors[part], rows, layout).items()}
+        if layout == "diffusers":
+            file[prefix + "text_model.embeddings.position_ids"] = torch.arange(32)[None]
+        elif part.startswith("text"):
+            file[prefix + "logit_scale"] = torch.tensor(1.0)
+    return file
 
 
 def with_ema(file: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ import torch
 import ldm
 from ldm.checkpoints.checkpoint import ema_names, split
 from ldm.checkpoints.inspect import inspect
-from ldm.checkpoints.notes import collect_notes
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file, with_ema
 
 FILE = single_file(FAMILIES["sd1"], random_tensors(FAMILIES["sd1"]))

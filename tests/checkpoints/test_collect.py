@@ -106,13 +106,29 @@ def test_a_vae_of_other_latents_and_what_is_no_vae_are_refused(tmp_path, bare):
         ldm.load(bare, vae=tmp_path / "broken.safetensors")
 
 
-def test_the_vae_of_stable_diffusion_xl_is_of_other_latents_though_its_names_are_the_same(tmp_path):
-    label = {"model.diffusion_model.label_emb.0.0.weight": torch.ones(4, 4)}
-    save(tmp_path / "xl.safetensors", CONFIG, OTHER | label)
-    with pytest.raises(
-        LdmError, match="is Stable Diffusion XL, refiner; expected a VAE of Stable Diffusion 1"
-    ):
-        load_vae(tmp_path / "xl.safetensors")
+def test_the_vae_of_stable_diffusion_xl_is_of_other_latents_though_its_names_are_the_same(tmp_path, bare):
+    config = FAMILIES["sdxl"]
+    xl = save(tmp_path / "xl.safetensors", config, single_file(config, random_tensors(config)))
+    assert load_vae(xl).scale == 0.13025
+    with pytest.raises(LdmError, match="one of the two is Stable Diffusion XL; take a VAE that was made for"):
+        ldm.load(bare, vae=xl)
+    with pytest.raises(LdmError, match="xl.safetensors is Stable Diffusion XL; expected a text encoder of"):
+        load_text(xl)
+
+
+def test_an_xl_model_computes_its_vae_in_float32_beside_a_unet_in_float16(tmp_path):
+    config = FAMILIES["sdxl"]
+    xl = save(tmp_path / "xl.safetensors", config, single_file(config, random_tensors(config)))
+    model = ldm.load(xl, dtype="float16", device="cpu")
+    assert model.unet.conv_in.weight.dtype == model.text_2.norm_out.weight.dtype == torch.float16
+    assert model.vae.decoder.conv_in.weight.dtype == torch.float32
+    assert ldm.load(xl, dtype="bfloat16", device="cpu").vae.decoder.conv_in.weight.dtype == torch.bfloat16
+    # What is published as "fp16-fix" says so in its JSON.
+    export(xl, tmp_path / "theirs", "diffusers")
+    path = tmp_path / "theirs" / "vae" / "config.json"
+    path.write_text(path.read_text().replace('"force_upcast": true', '"force_upcast": false'))
+    for fixed in (ldm.load(tmp_path / "theirs", dtype="float16"), ldm.load(xl, "float16", vae=path.parent)):
+        assert fixed.vae.decoder.conv_in.weight.dtype == torch.float16
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2-base"])

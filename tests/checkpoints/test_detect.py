@@ -99,12 +99,16 @@ def test_of_many_missing_keys_ten_are_named():
     ("sdxl_base", "sdxl", {"unet": 2_567_463_684, "vae": 83_653_863, "text": 123_060_480, "text_2": 694_659_841}),
     ("sdxl_refiner", "sdxl-refiner", {"unet": 2_259_526_660, "vae": 83_653_863, "text": 694_659_841}),
 ])  # fmt: skip
-def test_sdxl_is_named_with_its_parts_and_not_supported_yet(name, found, parts):
+def test_sdxl_is_named_with_its_parts_and_its_config_is_the_preset(name, found, parts):
     checkpoint = split(Path("x"), real(name))
     assert family(checkpoint) == found
     assert {part: parameters(checkpoint.parts[part].tensors) for part in parts} == parts
-    with pytest.raises(LdmError, match="x is Stable Diffusion XL.*, which is not supported yet"):
-        configure(checkpoint)
+    assert configure(checkpoint) == PRESETS[found]
+    compared_with = compared(checkpoint, PRESETS[found])
+    check(compared_with, checkpoint)
+    assert not compared_with.ignored and all(
+        "logit_scale" in n or "position_ids" in n for n in compared_with.dropped
+    )
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_one_network_in_a_folder_of_its_own_is_found(folder):
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, "is Stable Diffusion XL .its model_index"),
+        ("model_index.json", {"_class_name": "StableDiffusion3Pipeline"}, "is a Stable Diffusion 3 model .its model_i"),
         ("model_index.json", {"_class_name": "FluxPipeline"}, "is a Flux model .its model_index.json names FluxPip"),
         ("model_index.json", {"_class_name": "KandinskyPipeline"}, "its model_index.json names Kand"),
         ("model_index.json", {"_class_name": ["my_pipeline", "Mine"]}, "its model_index.json names"),
@@ -263,7 +263,10 @@ def test_what_stands_around_a_stable_diffusion_is_named_and_left_out(folder, fil
 
 
 def test_a_second_text_encoder_that_nothing_reads_is_said(folder, caplog):
-    shutil.copytree(folder / "text_encoder", folder / "text_encoder_2")
+    second = folder / "text_encoder_2"
+    shutil.copytree(folder / "text_encoder", second)
+    said = json.loads((second / "config.json").read_text())
+    (second / "config.json").write_text(json.dumps(said | {"architectures": ["CLIPTextModelWithProjection"]}))
     assert_same(folder)
     assert "its second text encoder is not used" in caplog.text
 

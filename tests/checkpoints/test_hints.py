@@ -10,10 +10,10 @@ import torch
 from ldm.checkpoints.checkpoint import split
 from ldm.checkpoints.hints import from_modelspec, from_original
 from ldm.checkpoints.infer_config import configure
-from ldm.checkpoints.notes import collect_notes
 from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
 
 FILES = {name: single_file(FAMILIES[name], random_tensors(FAMILIES[name])) for name in ("sd1", "sd2-base")}
@@ -155,7 +155,7 @@ def test_all_that_is_asked_for_is_taken_from_the_config_beside(tmp_path):
             ('parameterization: "v"', "parameterization: w"),
             "mine.yaml has parameterization: 'w'; expected one of v",
         ),
-        (("unet_config:", "network_config:"), "mine.yaml is no config of Stable Diffusion"),
+        (("unet_config:", "backbone_config:"), "mine.yaml is no config of Stable Diffusion"),
         (("linear_start: 0.00085", "linear_start 0.00085"), "mine.yaml, line 5: got 'linear_start 0.00085'"),
         (("linear_start: 0.00085", "linear_start: small"), "beta_start is 'small'; expected float"),
     ],
@@ -218,3 +218,26 @@ def test_a_prediction_that_is_no_word_is_an_error_of_ours_in_a_line(value):
     )
     with pytest.raises(LdmError, match="expected one of epsilon"):
         configure(checkpoint)
+
+
+def test_the_config_of_stable_diffusion_xls_original_code_says_what_is_predicted_and_the_scale(tmp_path):
+    lines = [
+        "model:",
+        "  params:",
+        "    scale_factor: 0.13025",
+        "    denoiser_config:",
+        "      params:",
+        "        scaling_config:",
+        "          target: sgm.modules.diffusionmodules.denoiser_scaling.VScaling",
+        "    network_config:",
+        "      target: sgm.modules.diffusionmodules.openaimodel.UNetModel",
+        "    conditioner_config:",
+        "      params:",
+        "        emb_models:",
+        "          - is_trainable: False",
+        "            params:",
+        "              layer: hidden",
+    ]
+    (tmp_path / "xl.yaml").write_text("\n".join(lines))
+    said = from_original(tmp_path / "xl.yaml")
+    assert said == {"scheduler": {"prediction_type": "v_prediction"}, "vae": {"scaling_factor": 0.13025}}

@@ -10,8 +10,9 @@ from ldm.checkpoints.infer_config import configure, lone_config
 from ldm.checkpoints.infer_sizes import text_config, unet_config, vae_config
 from ldm.checkpoints.key_map import text_rows
 from ldm.checkpoints.names import rename
-from ldm.checkpoints.notes import collect_notes
+from ldm.checkpoints.validate import check, compare, configs_of, meta_model
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
 
 FILES = {name: single_file(config, random_tensors(config)) for name, config in FAMILIES.items()}
@@ -24,7 +25,7 @@ def test_the_sizes_of_a_narrow_model_are_read_from_both_layouts(name):
     path = Path("768-v.ckpt" if name == "sd2-v" else "512-base.ckpt")
     assert configure(split(path, FILES[name])) == config
     theirs = Part(rename(tensors["text"], text_rows(config.text), "diffusers"), "diffusers", path)
-    assert text_config(theirs, name[:3]) == config.text
+    assert text_config(theirs, "sdxl_2" if name == "sdxl-refiner" else name.partition("-")[0]) == config.text
 
 
 def test_a_text_encoder_that_was_cut_before_its_last_layer_has_the_same_config():
@@ -47,12 +48,15 @@ def test_a_width_of_which_the_heads_are_not_known_asks_for_a_config():
 
 
 def test_what_is_built_otherwise_is_an_error():
-    unet, vae = (split(PATH, FILES["sd1"]).parts[name] for name in ("unet", "vae"))
-    uneven = dict(unet.tensors) | {"input_blocks.2.0.in_layers.2.weight": torch.ones(3, 3, 3, 3)}
-    with pytest.raises(LdmError, match="levels are not built alike"):
-        unet_config(Part(uneven, "compvis", PATH), "sd1")
-    with pytest.raises(LdmError, match="no tensor input_blocks.0.0.weight|levels are not built alike"):
+    name = "model.diffusion_model.input_blocks.2.0.in_layers.2.weight"
+    with pytest.raises(LdmError, match=r"no whole model; .* missing.* misshapen.*\[3, 3, 3, 3\] instead of"):
+        checkpoint = split(PATH, FILES["sd1"] | {name: torch.ones(3, 3, 3, 3)})
+        configs = configs_of(configure(checkpoint))
+        networks = {part: meta_model(part, config) for part, config in configs.items()}
+        check(compare(checkpoint, configs, networks), checkpoint)
+    with pytest.raises(LdmError, match="there is no tensor attn2.to_k.weight, which tells its size"):
         unet_config(Part({}, "compvis", PATH), "sd1")
+    vae = split(PATH, FILES["sd1"]).parts["vae"]
     decoder = {name: t for name, t in vae.tensors.items() if name.startswith("decoder.")}
     with pytest.raises(LdmError, match="the VAE has no encoder"):
         vae_config(Part(decoder, "compvis", PATH))

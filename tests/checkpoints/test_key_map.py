@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ldm.checkpoints.key_map import text_extras, text_rows, unet_rows, vae_rows
-from ldm.checkpoints.names import Row, match, rename, some
+from ldm.checkpoints.names import Row, match, rename
 from ldm.config import CLIP_L_TEXT, PRESETS, SD1, SD2_BASE, TINY, Config
-from ldm.errors import LdmError
+from ldm.errors import LdmError, some
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.unet.unet import UNet

@@ -167,7 +167,7 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(LdmError, match="cannot write .*No space left on device; make room"):
+    with pytest.raises(LdmError, match="cannot write .*No space left on device; give another place"):
         write_safetensors(path, {"a": torch.zeros(2)})
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["x.safetensors"]
 

@@ -11,11 +11,11 @@ import pytest
 from ldm.checkpoints.check_settings import FOR_OTHERS
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.infer_config import configure
-from ldm.checkpoints.notes import collect_notes
 from ldm.checkpoints.opening import CONFIG, TOKENIZER, open_checkpoint
 from ldm.checkpoints.tokenizer_io import with_tokenizer
 from ldm.checkpoints.write import convert, export
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 
 BASE = FAMILIES["sd2-v"]
@@ -23,7 +23,7 @@ MODEL = replace(BASE, noise=replace(BASE.noise, zero_snr=True))
 
 # Another word that the libraries know, for every setting that is one.
 WORDS = {
-    "StableDiffusionPipeline": "StableDiffusionXLPipeline",
+    "StableDiffusionPipeline": "StableDiffusion3Pipeline",
     "UNet2DConditionModel": "UNet3DConditionModel",
     "AutoencoderKL": "AutoencoderTiny",
     "CLIPTextModel": "T5EncoderModel",
@@ -35,6 +35,7 @@ WORDS = {
     "trailing": "leading",
     "gelu": "quick_gelu",
     "zero": "eos",
+    "encoded": "zero",
     "openai": "hf",
     "penultimate": "last",
     "v": "eps",

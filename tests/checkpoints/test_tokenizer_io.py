@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from ldm.checkpoints.checkpoint import split
-from ldm.checkpoints.notes import collect_notes
 from ldm.checkpoints.opening import CONFIG as OWN
 from ldm.checkpoints.opening import TOKENIZER
 from ldm.checkpoints.tokenizer_io import tokenizer_from_text, tokenizer_text, with_tokenizer
 from ldm.errors import LdmError
+from ldm.notes import collect_notes
 from ldm.text.tokenizer import Tokenizer
 from tests.small import CONFIG
 from tests.small import TOKENIZER as SMALL

@@ -27,6 +27,8 @@ NUMBERS = st.integers().map(str) | st.floats().map(str)
 OPTIONS = {
     "negative": TEXT,
     "sampler": some("ddim", "ddpm", "DDIM", "dimm"),
+    "clip-skip": some(1, 2, 0, 99),
+    "spacing": some("karras", "SGM Uniform", "trailing", "lcm", "karas"),
     "steps": some(1, 2, 3, 0, -1, 1001, 10**30, "1.5"),  # a thousand steps would only take long
     "guidance": some(1, 0, 7.5, -3) | NUMBERS,
     "seed": some(0, -1, 2**32 - 1, 2**32) | NUMBERS,

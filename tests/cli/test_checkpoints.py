@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import ldm
 from ldm.cli.checkpoints import brief
-from ldm.images.metadata import sha256
+from ldm.files.read_write import sha256
 from ldm.lab.verify.compare import Comparison
 from ldm.lab.verify.references import Reference
 from tests.cli.terminal import files, pixels, run, wrong
@@ -33,7 +33,7 @@ def test_inspect_says_what_is_in_it_and_runs_nothing(capsys, model):
 
 
 def test_inspect_without_hash_reads_no_file_whole(capsys, model, monkeypatch):
-    monkeypatch.setattr("ldm.checkpoints.inspect.sha256_of", None)
+    monkeypatch.setattr("ldm.checkpoints.inspect.sha256", None)
     code, out, _ = run(capsys, "inspect", model, "--no-hash")
     assert code == 0 and "sha256" not in out and out.endswith("opens it\n")
 

@@ -7,7 +7,7 @@ import pytest
 
 from ldm.cli import generation
 from ldm.cli.generation import cache_file, cached_sha256
-from ldm.images.metadata import sha256
+from ldm.files.read_write import sha256
 
 
 @pytest.fixture(autouse=True)

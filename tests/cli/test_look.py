@@ -55,6 +55,8 @@ def test_info_says_from_what_an_image_was_made(capsys, work):
     assert told["mask"] == "mask.png (sha256 dddddddddd), other pixels kept exactly"
     assert told["group"] == "image 3 of 4 generated together"
     assert told["computed"].endswith("2 threads, traced")
+    told = dict(rows(replace(RECORD, clip_skip=2, spacing="karras")))
+    assert told["clip skip"] == "2" and told["sampler"] == "ddim, karras, 30 steps, guidance 3.0"
     told = dict(rows(replace(RECORD, compiled=True, tile=True)))
     assert told["computed"].endswith("2 threads, compiled, in tiles")
     read = replace(RECORD, weights="live", prediction="v", config=File("c.json", "e" * 64))

@@ -11,7 +11,9 @@ from PIL import Image
 
 import ldm
 from ldm.cli.output import progress_bar
+from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.images.metadata import read_record
+from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 from tests.cli.terminal import files, pixels, run, wrong
 
 
@@ -97,6 +99,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
     given = [
         "--negative=cat",
         "--sampler=ddpm",
+        "--spacing=trailing",
         "--steps=7",
         "--guidance=1.5",
         "--seed=9",
@@ -105,21 +108,43 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         "--tile",
         "--no-weighting",
         "--long-prompt=chunk",
+        "--clip-skip=2",
+        "--original-size=64x32",
+        "--crop=0x3",
+        "--target-size=16",
+        "--aesthetic-score=7.5",
+        "--empty-negative=zero",
     ]
     assert run(capsys, "generate", "a dog", "--model", model, *given)[0] == 0
     assert seen.pop("progress") is progress_bar
     assert seen == {
-        "prompt": "a dog", "negative": "cat", "sampler": "ddpm",
+        "prompt": "a dog", "negative": "cat", "sampler": "ddpm", "spacing": "trailing",
         "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2, "size": (8, 16), "tile": True,
-        "weighting": False, "long_prompt": "chunk",
+        "weighting": False, "long_prompt": "chunk", "clip_skip": 2, "empty_negative": "zero",
+        "micro": MicroConditioning((64, 32), (0, 3), (16, 16), 7.5),
     }  # fmt: skip
     run(capsys, "generate", "a dog", "--model", model, "--seed", 0)
     del seen["progress"]
     assert seen == {  # the model's own defaults (tests/small.py)
-        "prompt": "a dog", "negative": "", "sampler": "ddim",
+        "prompt": "a dog", "negative": "", "sampler": "ddim", "spacing": None,
         "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16), "tile": False,
-        "weighting": True, "long_prompt": "truncate",
+        "weighting": True, "long_prompt": "truncate", "clip_skip": 1, "empty_negative": None, "micro": None,
     }  # fmt: skip
+
+
+def test_a_file_of_stable_diffusion_xl_generates_inspects_and_replays(capsys, work):
+    config = FAMILIES["sdxl"]
+    save(work / "xl.safetensors", config, single_file(config, random_tensors(config)))
+    sizes = ("--size", "16x32", "--original-size", "64x48", "--crop", "3x1", "--empty-negative", "encoded")
+    options = ("--model", "xl.safetensors", "--steps", 1, "--seed", 3, *sizes, "--out", "a.png")
+    assert run(capsys, "generate", "a red dog", *options)[0] == 0
+    _, told, _ = run(capsys, "info", "a.png")
+    assert "original size 64x48" in told and "crop        3x1" in told and "euler_leading, 1 steps" in told
+    code, _, said = run(capsys, "generate", "--from", "a.png", "--out", "b.png")
+    assert code == 0 and "the same pixels as a.png" in said
+    assert "Stable Diffusion XL" in run(capsys, "inspect", "xl.safetensors")[1]
+    run(capsys, "generate", "a red dog", *options[:-1], "c.png", "--crop", "0x0")
+    assert Image.open("c.png").tobytes() != Image.open("a.png").tobytes()
 
 
 @pytest.mark.parametrize(

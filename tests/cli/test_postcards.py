@@ -29,7 +29,7 @@ def test_postcards_are_exported_with_their_captions(capsys, work):
     code, _, [error] = run(capsys, "postcards", "--folder", "none", "--count", 0)
     assert code == 1 and error == "ldm: 0 postcards; expected at least 1" and not (work / "none").exists()
     code, _, [error] = run(capsys, "postcards", "--folder", "cards/00000.png", "--count", 1)
-    assert code == 1 and error.startswith("ldm: cannot write to cards/00000.png: ")
+    assert code == 1 and error.startswith("ldm: cannot write cards/00000.png: ")
 
 
 def test_the_words_of_the_captions_are_printed_by_language(capsys, work, monkeypatch):

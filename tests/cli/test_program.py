@@ -44,6 +44,7 @@ def test_what_the_parser_does_not_know_is_exit_code_2(capsys, arguments):
             "explore",
             "shapes",
             "exercise",
+            "museum",
             "inspect",
             "convert",
             "export",
@@ -78,7 +79,7 @@ import sys
 from ldm.cli import main
 from ldm.cli.program import COMMANDS
 names = [add.__name__.removesuffix("_options") for add in COMMANDS]
-assert names[:2] == ["generate", "info"] and len(names) == 14
+assert names[:2] == ["generate", "info"] and len(names) == 16
 for arguments in [[], *([name] for name in names)]:
     try:
         main([*arguments, "--help"])

@@ -229,7 +229,9 @@ ELSEWHERE = ["{work}/private.png", "private.png", "got/../private.png", "~/priva
              "/dev/zero", "nul\0", "n" * 300]  # fmt: skip
 
 
-@pytest.mark.parametrize("option", ["init", "mask", "config"])
+@pytest.mark.parametrize(
+    "option", ["init", *(pytest.param(o, marks=pytest.mark.long) for o in ("mask", "config"))]
+)
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_a_file_elsewhere_is_named_and_not_read_even_with_its_hash(
     generate, again, work, monkeypatch, unopened, name, option

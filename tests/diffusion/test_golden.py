@@ -59,7 +59,7 @@ def run(update, prediction_type, levels, start=None):
     r"""All latents of a run with `dummy`, and the noise of `make.py` at each step."""
     made = []
 
-    def noise_fn():  # called at the step after the ones that are made
+    def noise_fn(*_):  # called at the step after the ones that are made
         return sampler_noise(len(made))
 
     for step in sample(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ldm.config import NoiseConfig
-from ldm.diffusion.level import CLEAN, Level, flow_levels, vp_level, vp_level_of
+from ldm.diffusion.level import CLEAN, Level, circle_levels, flow_levels, vp_level, vp_level_of
 from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
@@ -101,3 +101,18 @@ def test_one_euler_step_of_a_flow_is_a_step_along_its_velocity(draw):
     x = here.mix(x0, eps)
     [step] = sample(SAMPLERS["euler"].update, lambda x, level: (x0, eps), x, [here, there], silent)
     torch.testing.assert_close(step.x_prev, x - 0.5 * (eps - x0), rtol=0, atol=1e-12)
+
+
+def test_a_quarter_circle_begins_at_pure_noise_and_ends_clean_and_keeps_the_variance():
+    levels = circle_levels(6)
+    assert (levels[0], levels[-1]) == (Level(1, 0.0, 1.0), Level(0, 1.0, 0.0))
+    assert levels[4].alpha == pytest.approx(math.sqrt(0.75), abs=1e-15)  # 30 degrees
+    assert all(level.alpha**2 + level.sigma**2 == pytest.approx(1, abs=1e-15) for level in levels)
+
+
+def test_a_level_of_the_quarter_circle_is_found_by_its_time_and_by_its_ratio():
+    levels = circle_levels(6)
+    schedule = levels[2].schedule
+    assert schedule.at_time(levels[2].t) == levels[2]
+    found = schedule.at_ratio(levels[2].ve_sigma)
+    assert (found.t, found.alpha, found.sigma) == pytest.approx((2 / 3, 0.5, math.sqrt(0.75)), abs=1e-14)

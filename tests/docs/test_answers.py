@@ -75,6 +75,7 @@ def test_both_forms_of_guidance_agree_to_rounding():
         assert float(g) == float(w) + 1 and float(difference) < 1e-4
 
 
+@pytest.mark.long
 def test_the_other_eps_changes_little():
     for _, eps, smallest, changed, rounded in cells(answers.norm_eps()):
         assert float(smallest) > float(eps)
@@ -86,7 +87,7 @@ def test_without_the_offset_the_last_step_does_nothing():
     assert without[4] == "0.0000" and number(with_offset[4]) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_spacings_begin_elsewhere_and_paint_other_pictures():
     rows = cells(answers.spacings(5))
     assert [row[1].split(",")[0] for row in rows] == ["801", "800", "999", "999"]

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ldm.config import AddedConfig
 from ldm.nn.attention import attention, attention_weights
 from ldm.text.clip import contrastive_loss
 from ldm.text.prompt import weighted_states
+from ldm.unet.added import AddedEmbedding
 from ldm.unet.embedding import timestep_embedding
 from ldm.unet.transformer import FeedForward
 from ldm.vae.tiles import blend_weights, fixed_statistics
@@ -38,6 +40,19 @@ def test_timestep_embedding():
     t, f = np.array([0.0, 1.0, 3.5, 20.0]), np.array([10000.0 ** (-i / n) for i in range(n)])
     expected = [[math.cos(s * g) for g in f] + [math.sin(s * g) for g in f] for s in t]
     agree(timestep_embedding(tensor(t), 2 * n), expected, tolerance=5e-6)
+
+
+def test_added_embedding():
+    r"""Two numbers after the pooled text; their sinusoids are in float32, as those of the timestep.
+
+    $$W_2\,\mathrm{SiLU}\bigl(W_1\,[p, \mathrm{emb}(n_1), \ldots, \mathrm{emb}(n_k)] + b_1\bigr) + b_2$$
+    """
+    layer = AddedEmbedding(AddedConfig(pooled_width=3, numbers=5, sinusoid_width=2), width=4).double()
+    w_1, b_1, w_2, b_2 = (p.detach().numpy() for p in layer.parameters())
+    p, numbers = normal(1, 3), np.array([[1.0, 2.0, 0.0, 3.0, 6.0]])
+    waves = [[wave for n in row for wave in (math.cos(n), math.sin(n))] for row in numbers]
+    hidden = np.concatenate([p, waves], axis=1) @ w_1.T + b_1
+    agree(layer(tensor(p), tensor(numbers)), (hidden / (1 + np.exp(-hidden))) @ w_2.T + b_2, tolerance=5e-6)
 
 
 def test_gated_feed_forward():

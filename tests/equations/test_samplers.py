@@ -2,18 +2,25 @@ r"""From noise to an image: the equations of noise levels and of the samplers.""
 
 import numpy as np
 
+from ldm.diffusion.brownian import bridge, brownian, increment
 from ldm.diffusion.level import Level, flow_levels, vp_level_of
 from ldm.diffusion.predict import x0_and_eps
-from ldm.diffusion.sample import sample
+from ldm.diffusion.sample import Evaluation, sample
 from ldm.diffusion.samplers.ddim import ddim_sigma, ddim_step
 from ldm.diffusion.samplers.ddpm import ddpm_step, posterior, step_variance
 from ldm.diffusion.samplers.dpmpp_2m import dpmpp_2m_step
+from ldm.diffusion.samplers.dpmpp_2m_sde import dpmpp_2m_sde_step
+from ldm.diffusion.samplers.dpmpp_sde import halfway
 from ldm.diffusion.samplers.euler import euler
 from ldm.diffusion.samplers.euler_ancestral import down_and_up, euler_ancestral_step
 from ldm.diffusion.samplers.heun import heun_step
+from ldm.diffusion.samplers.lcm import boundary_weights, lcm_step
 from ldm.diffusion.samplers.lms import lms_step, lms_weights
 from ldm.diffusion.samplers.plms import extrapolated_eps
-from ldm.diffusion.spacing import karras_sigmas
+from ldm.diffusion.samplers.tcd import tcd_step
+from ldm.diffusion.samplers.unipc import mean_x0, unipc_weights
+from ldm.diffusion.sigmas import exponential_sigmas, karras_sigmas, kl_optimal_sigmas
+from ldm.diffusion.spacing import beta_cdf
 from tests.equations.numbers import agree, normal, tensor
 
 A_BEFORE, A_T, A_PREV = 0.1, 0.3, 0.55  # alpha_bar one step before, at t, and at the lower t'
@@ -201,6 +208,38 @@ def test_karras_sigmas():
     agree(karras_sigmas(n, low, high, rho), expected)
 
 
+def test_exponential_sigmas():
+    r"""Seven levels from 14.6 to 0.03.
+
+    $$\sigma_i = \sigma_{\max} \left(\frac{\sigma_{\min}}{\sigma_{\max}}\right)^{i/(n-1)}$$
+    """
+    n, low, high = 7, 0.03, 14.6
+    agree(exponential_sigmas(n, low, high), [high * (low / high) ** (i / (n - 1)) for i in range(n)])
+
+
+def test_kl_optimal_sigmas():
+    r"""Seven levels from 14.6 to 0.03.
+
+    $$\sigma_i = \tan\!\left(\arctan\sigma_{\max}
+                 + \tfrac{i}{n-1} (\arctan\sigma_{\min} - \arctan\sigma_{\max})\right)$$
+    """
+    n, low, high = 7, 0.03, 14.6
+    a, b = np.arctan(high), np.arctan(low)
+    agree(kl_optimal_sigmas(n, low, high), [np.tan(a + i / (n - 1) * (b - a)) for i in range(n)])
+
+
+def test_beta_distribution():
+    r"""The integrals as sums over many points, for an a of 1.6, where they have no pole.
+
+    $$F(x) = \frac{\int_0^x u^{a-1} (1-u)^{a-1}\,du}{\int_0^1 u^{a-1} (1-u)^{a-1}\,du}$$
+    """
+    u = (np.arange(100_000) + 0.5) / 100_000
+    density = u**0.6 * (1 - u) ** 0.6
+    x = np.array([0.13, 0.4, 0.5, 0.77])
+    expected = [density[u < one].sum() / density.sum() for one in x]
+    assert np.abs(beta_cdf(x, 1.6) - expected).max() < 1e-6
+
+
 def test_lms_weights():
     r"""The integral by Gauss and Legendre's points, which for a cubic are exact; the code integrates the polynomial.
 
@@ -262,3 +301,121 @@ def test_dpmpp_2m_update():
         d = x0 + h / (2 * h_prev) * (x0 - x0_prev)
         step = dpmpp_2m_step(tensor(x_t), tensor(x0), tensor(x0_prev), *levels)
         agree(step, sigma[2] / sigma[1] * x_t - alpha[2] * (np.exp(-h) - 1) * d)
+
+
+def test_brownian_increment():
+    r"""Between two levels.
+
+    $$z = \frac{B(u') - B(u)}{\sqrt{u' - u}}, \qquad u = \left(\frac{\alpha}{\sigma}\right)^2$$
+    """
+    (b, u), (b_next, u_next) = (brownian(3, (2, 3), level.half_log_snr) for level in (HERE, THERE))
+    for time, level in ((u, HERE), (u_next, THERE)):
+        assert np.isclose(time, (level.alpha / level.sigma) ** 2, rtol=1e-4)  # the path's points are discrete
+    agree(increment(3, (2, 3), HERE, THERE), (b_next.numpy() - b.numpy()) / np.sqrt(u_next - u))
+
+
+def test_brownian_bridge():
+    r"""At 0.7, between 0.2 and 1.5.
+
+    $$B(u_m) = B(u) + r\,(B(u') - B(u)) + \sqrt{r\,(u' - u_m)}\;z, \qquad r = \frac{u_m - u}{u' - u}$$
+    """
+    b, b_end, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
+    r = 0.5 / 1.3
+    found = bridge(tensor(b), tensor(b_end), 0.2, 0.7, 1.5, tensor(z))
+    agree(found, b + r * (b_end - b) + np.sqrt(r * 0.8) * z)
+
+
+def test_sde_step():
+    r"""With all of the noise, with half and without; and what it is in other variables, if the estimate stays the same.
+
+    $$x' = \frac{\sigma'}{\sigma}\,e^{-\eta h}\,x_t + \alpha' \left(1 - e^{-(1 + \eta) h}\right) \hat x_0
+           + \sigma' \sqrt{1 - e^{-2 \eta h}}\;z$$
+
+    $$dy = \hat x_0(y, u)\,du + dB$$
+    """
+    x, x0, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
+    h = np.log(THERE.alpha / THERE.sigma) - np.log(HERE.alpha / HERE.sigma)
+    for eta in (0.0, 0.5, 1.0):
+        step = dpmpp_2m_sde_step(tensor(x), tensor(x0), HERE, THERE, tensor(z), eta)
+        expected = THERE.sigma / HERE.sigma * np.exp(-eta * h) * x
+        expected = expected + THERE.alpha * (1 - np.exp(-(1 + eta) * h)) * x0
+        agree(step, expected + THERE.sigma * np.sqrt(1 - np.exp(-2 * eta * h)) * z)
+    u, u_next = ((level.alpha / level.sigma) ** 2 for level in (HERE, THERE))
+    y, y_next = x * HERE.alpha / HERE.sigma**2, step.numpy() * THERE.alpha / THERE.sigma**2
+    agree(y_next - y, x0 * (u_next - u) + np.sqrt(u_next - u) * z)
+
+
+def test_halfway():
+    r"""On a flow, where the ratio is sigma / (1 - sigma).
+
+    $$\lambda_m = \tfrac12 (\lambda + \lambda'), \qquad s_m = \sqrt{s\,s'}$$
+    """
+    one, _, other = flow_levels(5)[1:4]
+    middle = halfway(one, other)
+    agree(middle.half_log_snr, (one.half_log_snr + other.half_log_snr) / 2)
+    agree(middle.ve_sigma, np.sqrt(0.8 / 0.2 * 0.4 / 0.6))
+
+
+def test_lcm_step():
+    r"""At t = 0.3, where both weights count.
+
+    $$c_{skip} = \frac{\sigma_{data}^2}{s^2 + \sigma_{data}^2}, \qquad
+      c_{out} = \frac{s}{\sqrt{s^2 + \sigma_{data}^2}}$$
+
+    $$x' = \alpha' \left( c_{out}\,\hat x_0 + c_{skip}\,x_t \right) + \sigma' z$$
+    """
+    x, x0, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
+    s, data = 3.0, 0.5
+    skip, out = data**2 / (s**2 + data**2), s / np.sqrt(s**2 + data**2)
+    agree(boundary_weights(0.3), (skip, out))
+    here = Level(0.3, HERE.alpha, HERE.sigma)
+    step = lcm_step(tensor(x), tensor(x0), here, THERE, tensor(z))
+    agree(step, THERE.alpha * (out * x0 + skip * x) + THERE.sigma * z)
+
+
+def test_tcd_step():
+    r"""Below the next level, and up to it again.
+
+    $$x_s = \alpha_s\,\hat x_0 + \sigma_s\,\hat\epsilon, \qquad
+      x' = \frac{\alpha'}{\alpha_s}\,x_s + \sqrt{\sigma'^2 - \left(\frac{\alpha'}{\alpha_s}\,\sigma_s\right)^2}\;z$$
+    """
+    x0, eps, z = normal(2, 3), normal(2, 3, seed=1), normal(2, 3, seed=2)
+    x_s = THERE.alpha * x0 + THERE.sigma * eps
+    ratio = HERE.alpha / THERE.alpha
+    expected = ratio * x_s + np.sqrt(HERE.sigma**2 - (ratio * THERE.sigma) ** 2) * z
+    agree(tcd_step(tensor(x0), tensor(eps), THERE, HERE, tensor(z)), expected)
+
+
+def test_unipc_weights():
+    r"""Two and three of them.
+
+    $$\sum_k \rho_k\,r_k^{\,j-1} = \frac{j!\,z\,\varphi_{j+1}(z)}{e^z - 1}, \qquad
+      \varphi_1(z) = \frac{e^z - 1}{z}, \quad \varphi_{j+1}(z) = \frac{\varphi_j(z) - 1/j!}{z}, \qquad z = -h$$
+    """
+    z = -0.7
+    phi = [(np.exp(z) - 1) / z]
+    for factorial in (1, 2, 6):
+        phi.append((phi[-1] - 1 / factorial) / z)
+    for r in ([-0.8, 1.0], [-1.7, -0.8, 1.0]):
+        found = [sum(w * each**j for w, each in zip(unipc_weights(r, 0.7), r)) for j in range(len(r))]
+        right = [f * z * p / (np.exp(z) - 1) for f, p in zip((1, 2, 6), phi[1:])]
+        agree(found, right[: len(r)])
+
+
+def test_mean_estimate():
+    r"""From the start of a step, the level before it and its end.
+
+    $$D = \hat x_0 + \sum_k \rho_k\,\frac{\hat x_0^{(k)} - \hat x_0}{r_k}, \qquad
+      r_k = \frac{\lambda_k - \lambda}{\lambda' - \lambda}$$
+    """
+    x0 = [normal(2, 3, seed=i) for i in range(3)]
+    start, before, end = (
+        Evaluation(level, tensor(each), tensor(each), tensor(each))
+        for level, each in zip((HERE, BEFORE, THERE), x0)
+    )
+    h = THERE.half_log_snr - HERE.half_log_snr
+    r = (BEFORE.half_log_snr - HERE.half_log_snr) / h
+    agree(mean_x0(start, [before], THERE), x0[0] + 0.5 * (x0[1] - x0[0]) / r)
+    rho = unipc_weights([r, 1.0], h)
+    expected = x0[0] + rho[0] * (x0[1] - x0[0]) / r + rho[1] * (x0[2] - x0[0])
+    agree(mean_x0(start, [before, end], THERE), expected)

@@ -21,7 +21,9 @@ from ldm.files.read_write import (
     parse_json,
     read_bounded,
     read_json,
+    read_table,
     read_text,
+    sha256,
     write_new,
 )
 
@@ -302,11 +304,18 @@ OWN = {
     "lab/exercises/exercise.py": "this package's own file",
     "lab/exercises/patching.py": "this package's own source",
     "lab/exercises/checking.py": "a log that this program writes",
-    "lab/bench/stopwatch.py": "the system, in /proc",
+    "lab/bench/stopwatch.py": "the system, in /proc; and a benchmark's own model",
+    "lab/museum/files.py": "a file that it wrote itself, to make the mistake's",
+    "lab/museum/painting.py": "this package's own source, and a cache of its own",
+    "lab/museum/patched_import.py": "this package's own source",
+    "lab/museum/scenes.py": "to write",
+    "lab/museum/words.py": "this package's own source",
+    "lab/playground/build.py": "weights that it wrote itself",
+    "lab/playground/page.py": "this package's own files",
+    "lab/playground/runtime.py": "a package whose hash is compared first",
     "backend/cpu.py": "the system, in /proc",
     "train/checkpoint.py": "through the door first, then by torch; and a run's own code",
     "cli/replay.py": "through the door first, for its record",
-    "lab/bench/work.py": "a benchmark's own model",
     "checkpoints/safetensors_file.py": "to write",
     "train/log.py": "to write",
     "cli/program.py": "the null device",
@@ -339,3 +348,16 @@ def test_json_that_can_be_parsed_but_is_too_deep_to_compare_or_print_is_an_error
     for depth in (65, 900):
         with pytest.raises(LdmError, match="x is nested too deeply"):
             parse_json(nested(depth), "x")
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_table_is_a_json_object(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": 1}')
+    assert read_table(tmp_path / "x.json") == {"a": 1}
+    (tmp_path / "x.json").write_text("[1]")
+    with pytest.raises(LdmError, match="x.json: expected a JSON object, got list"):
+        read_table(tmp_path / "x.json")

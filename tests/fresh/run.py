@@ -26,6 +26,7 @@ QUICK = {
     "fuzz": ("ARGS='--cases 500 --guided 14'", "500 cases, two seconds a target"),
     "bench": ("QUICK=--quick", "a narrow model, one process each"),
     "mutants": ("ARGS=5a", "one mistake, and the tests without one"),
+    "museum": ("ARGS=2", "one mistake"),
     "rehearsal": ("ARGS=--small", "a narrow model"),
     "test-reference": ("ARGS='--collect-only -q'", "collected only"),
     "test-long": ("ARGS='--collect-only -q'", "collected only"),
@@ -54,17 +55,21 @@ def command(target: str) -> str:
     return f"make {target} {QUICK.get(target, ('', ''))[0]}".strip()
 
 
+def environment() -> dict[str, str]:
+    r"""This process's environment without what an outer make or an environment that is switched on would hand on."""
+    return {name: value for name, value in os.environ.items() if name not in OURS}
+
+
 def run(target: str) -> bool:
     r"""Run one target in a fresh clone, and report on it in a line, with the end of what it printed if it failed."""
     with tempfile.TemporaryDirectory(prefix="ldm-fresh-") as folder:
         clone = ["git", "clone", "--quiet", "--depth", "1", ROOT.as_uri(), f"{folder}/ldm"]
         subprocess.run(clone, check=True)
-        kept = {name: value for name, value in os.environ.items() if name not in OURS}
         started = time.monotonic()
         done = subprocess.run(
             ["sh", "-c", command(target)],
             cwd=f"{folder}/ldm",
-            env=kept,
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.fresh.run import QUICK, command, main, targets
+from tests.fresh.run import QUICK, command, environment, main, targets
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CI = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
@@ -16,6 +16,12 @@ MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 def calls(text: str) -> list[str]:
     r"""The calls of make in a text, each without its comment."""
     return [line.strip() for line in re.findall(r"^ *(make [^#\n]+)", text, flags=re.MULTILINE)]
+
+
+def printed(*call: str) -> str:
+    r"""What a command prints, also when a `make` with variables of its own runs these tests."""
+    options = {"env": environment(), "capture_output": True, "text": True, "check": True}
+    return subprocess.run(call, cwd=REPOSITORY, **options).stdout
 
 
 def test_ci_begins_with_the_first_two_commands_of_the_readme_and_installs_nothing_before_them():
@@ -41,17 +47,14 @@ def test_the_readme_names_targets_that_there_are_and_the_quick_forms_are_of_thos
 @pytest.mark.parametrize("target", sorted(QUICK))
 def test_a_quick_form_reaches_what_the_target_runs(target):
     def lines(call: str) -> set[str]:
-        dry = ["sh", "-c", f"{call} --dry-run"]
-        done = subprocess.run(dry, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-        return set(done.stdout.splitlines())
+        return set(printed("sh", "-c", f"{call} --dry-run").splitlines())
 
     assert lines(command(target)) != lines(f"make {target}")
 
 
 def test_make_test_runs_on_all_cores_unless_a_component_is_chosen():
     def asked(*arguments: str) -> str:
-        dry = ["make", "--dry-run", "test", *arguments]
-        return subprocess.run(dry, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        return printed("make", "--dry-run", "test", *arguments)
 
     assert " -n auto " in asked() and " -n " not in asked("C=attention")
 

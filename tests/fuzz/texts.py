@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ldm.images.metadata import KEY, SIGNATURE, read_record
+from ldm.images.metadata import KEY, read_record
 from ldm.text.tokenizer import Tokenizer
 from tests.checkpoints.made import FAMILIES, tokenizer
 from tests.fuzz.models import Original, said
@@ -57,7 +57,7 @@ def png(record: bytes) -> bytes:
     pixels = chunk(b"IDAT", zlib.compress(b"\0" * 4)) + chunk(b"IEND", b"")
     size = chunk(b"IHDR", struct.pack(">2I5B", 1, 1, 8, 2, 0, 0, 0))
     return (
-        SIGNATURE
+        b"\x89PNG\r\n\x1a\n"
         + size
         + chunk(b"tEXt", b"parameters\0a dog")
         + chunk(b"tEXt", KEY.encode() + b"\0" + record)

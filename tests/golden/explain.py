@@ -2,7 +2,7 @@ r"""Why do two models differ? Which layer is the first, by how much, and which k
 
 A golden test compares what comes out at the end. If that is wrong, `explain` runs the model once more, watches its
 layers, and compares them with those of the reference, which `make.py` recorded in `layers.npz`. `mistakes.json` says
-what each porting mistake of `tests/mutants/mistakes.py` does to the same models (`python -m tests.golden.make_mistakes`
+what each porting mistake of `ldm/lab/museum/rooms/` does to the same models (`python -m tests.golden.make_mistakes`
 made it), so that a difference can be looked up.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ldm.checkpoints.names import Row
+from ldm.lab.museum.rooms import MISTAKES
 from tests.golden.compare import golden
 from tests.golden.watching import unpacked, watched
-from tests.mutants.mistakes import MISTAKES
 
 MISTAKES_FILE = Path(__file__).parent / "mistakes.json"
 TOLERANCE = 1e-9  # of a layer's largest number; what is equal agrees to 1e-14, a wrong eps shows at 1e-7

@@ -9,8 +9,10 @@ the inputs and outputs of its cases as arrays named "case/array", and under "mad
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import diffusers
@@ -25,13 +27,17 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
+    TCDScheduler,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
 from diffusers.schedulers import scheduling_lms_discrete
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that it runs from anywhere
+from tests.golden import loras
 from tests.golden.watching import packed, watched
 from tests.golden.weights import draw
 
@@ -228,6 +234,57 @@ def make_unet() -> Arrays:
     return arrays
 
 
+# --- LoRA --------------------------------------------------------------------------------------------------
+
+LORA_ALPHA = 2.0
+
+
+def lora_pipeline(kind: str) -> diffusers.StableDiffusionPipeline:
+    r"""The small U-Net of a kind and a small text encoder, where diffusers loads a LoRA into both."""
+    net = randomise(unet(**UNET_SIZES[kind]).double())
+    text = randomise(text_encoder("quick_gelu").double(), "text_model.")
+    parts = {"vae": vae(**VAE_SIZES["tiny"]), "text_encoder": text, "tokenizer": None, "unet": net}
+    extras = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return diffusers.StableDiffusionPipeline(**parts, scheduler=DDIMScheduler(), **extras)
+
+
+def with_lora(pipeline: diffusers.StableDiffusionPipeline, file: Arrays, strength: float = 1.0) -> None:
+    pipeline.load_lora_weights(dict(file), adapter_name="a")
+    pipeline.set_adapters("a", strength)
+    for network in (pipeline.unet, pipeline.text_encoder):
+        network.double()  # diffusers puts the factors in as float32
+
+
+def lora_shapes(pipeline: diffusers.StableDiffusionPipeline) -> tuple[dict, dict]:
+    r"""The shapes of the U-Net's parameters and of the text encoder's, which transformers 5 names without a prefix."""
+    shapes, named = {n: p.shape for n, p in pipeline.unet.named_parameters()}, {}
+    for name, parameter in pipeline.text_encoder.named_parameters():
+        named[f"text_model.{name.removeprefix('text_model.')}"] = parameter.shape
+    return shapes, named
+
+
+def make_lora_outputs() -> Arrays:
+    r"""The U-Net with a LoRA on every layer that people train, the text encoder with one; DoRA in PEFT's spelling."""
+    arrays = {"t": torch.tensor([7, 981]), "ids": torch.tensor(IDS)}
+    for kind in ("sd1", "sd2"):
+        x_t, context = numbers(6, 2, 4, 8, 12), numbers(5, 2, 6, UNET_SIZES[kind]["context"])
+        arrays |= {f"{kind}/x_t": x_t, f"{kind}/context": context}
+        arrays[f"{kind}/sinusoids"] = lora_pipeline(kind).unet.time_proj(arrays["t"])
+        for case, strength in (("lora", 1.0), ("half", 0.5), ("dora", 1.0)):
+            pipeline = lora_pipeline(kind)
+            net, text = lora_shapes(pipeline)
+            if case == "dora":
+                file = loras.peft(loras.make_lora(net, dora=True))
+            else:
+                file = loras.kohya(loras.make_lora(net), "lora_unet_", LORA_ALPHA)
+                file |= loras.kohya(loras.make_lora(text), "lora_te_", LORA_ALPHA)
+            with_lora(pipeline, file, strength)
+            arrays[f"{kind}/{case}/out"] = pipeline.unet(x_t, arrays["t"], context).sample
+            if case != "dora" and kind == "sd1":
+                arrays[f"{case}/states"] = pipeline.text_encoder(arrays["ids"]).last_hidden_state
+    return {name: array.detach() for name, array in arrays.items()}
+
+
 # --- noise schedules and samplers --------------------------------------------------------------------------
 
 SCHEDULES = {"scaled_linear": "scaled_linear", "linear": "linear", "cosine": "squaredcos_cap_v2"}
@@ -299,6 +356,11 @@ def integral(f: Callable[[float], Tensor], start: Tensor, end: Tensor, **_: floa
 
 scheduling_lms_discrete.integrate = SimpleNamespace(quad=integral)  # so that scipy is not needed
 
+torchsde = ModuleType("torchsde")  # whose noise is replaced below, so that it is not needed
+torchsde.__spec__ = ModuleSpec("torchsde", None)
+sys.modules.setdefault("torchsde", torchsde)
+from diffusers.schedulers.scheduling_dpmsolver_sde import DPMSolverSDEScheduler  # noqa: E402
+
 SOLVERS = {
     "plms": lambda **options: PNDMScheduler(skip_prk_steps=True, steps_offset=1, **options),
     "euler": EulerDiscreteScheduler,
@@ -306,14 +368,25 @@ SOLVERS = {
     "heun": HeunDiscreteScheduler,
     "lms": scheduling_lms_discrete.LMSDiscreteScheduler,
     "dpmpp_2m": DPMSolverMultistepScheduler,
+    "dpmpp_2m_sde": partial(DPMSolverMultistepScheduler, algorithm_type="sde-dpmsolver++"),
+    "dpmpp_sde": DPMSolverSDEScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "lcm": LCMScheduler,
+    "tcd": TCDScheduler,
 }
+WITHOUT_KARRAS = ("plms", "euler_ancestral", "lcm", "tcd")
 
 
 @contextmanager
 def no_float32() -> Iterator[None]:
-    r"""Who asks for float32 is given float64: these schedulers cast to it, by name."""
-    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(np, "float32", np.float64):
-        yield
+    r"""Who asks for float32 is given float64: these schedulers cast to it, by name or by default."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(np, "float32", np.float64):
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def solve(
@@ -321,6 +394,7 @@ def solve(
     steps: int,
     model: Callable[[Tensor, Tensor], Tensor] = dummy_model,
     start: Tensor | None = None,
+    noise: Callable[[int], Tensor] = sampler_noise,
 ) -> Arrays:
     r"""All latents of a run, in the scheduler's own form, at the end of each whole step; and its times.
 
@@ -331,15 +405,17 @@ def solve(
         scheduler.final_alpha_cumprod = scheduler.final_alpha_cumprod.double()
     with no_float32():
         scheduler.set_timesteps(steps)
-    x, path = (sampler_noise(-1) if start is None else start) * scheduler.init_noise_sigma, []
+    x, path = (noise(-1) if start is None else start) * scheduler.init_noise_sigma, []
     drawn = f"{type(scheduler).__module__}.randn_tensor"
+    twice = isinstance(scheduler, (HeunDiscreteScheduler, DPMSolverSDEScheduler))
     for i, t in enumerate(scheduler.timesteps):
         out = model(scheduler.scale_model_input(x, t), t)
-        with no_float32(), mock.patch(drawn, lambda *_, i=i, **__: sampler_noise(i), create=True):
+        scheduler.noise_sampler = lambda *_, i=i: noise(i // 2)  # of DPM++ SDE, in place of torchsde's
+        with no_float32(), mock.patch(drawn, lambda *_, i=i, **__: noise(i), create=True):
             x = scheduler.step(out, t, x).prev_sample
         path.append(x)
     times = scheduler.timesteps
-    if isinstance(scheduler, HeunDiscreteScheduler):  # two calls a step, but for the last
+    if twice:  # two calls a step, but for the last
         path, times = [*path[1::2], path[-1]], times[::2]
     if isinstance(scheduler, PNDMScheduler):  # two calls for the first step
         path, times = path[1:], torch.cat([times[:1], times[2:]])
@@ -353,7 +429,7 @@ def make_solvers() -> Arrays:
     for name, build in SOLVERS.items():
         for kind in ("eps",) if name == "plms" else ("eps", "v"):
             for steps in (5, 20, 30):
-                for karras in (False, True) if name not in ("plms", "euler_ancestral") else (False,):
+                for karras in (False, True) if name not in WITHOUT_KARRAS else (False,):
                     options = {"use_karras_sigmas": True} if karras else {}
                     made = solve(build(prediction_type=PREDICTIONS[kind], **options, **common), steps)
                     key = f"{name}_karras" if karras else name
@@ -414,6 +490,7 @@ if __name__ == "__main__":
     save("clip", make_clip())
     save("vae", make_vae())
     save("unet", make_unet())
+    save("lora", make_lora_outputs())
     save("schedule", make_schedule())
     save("samplers", make_samplers())
     save("solvers", make_solvers())
@@ -422,5 +499,7 @@ if __name__ == "__main__":
 
     save_figures()
     from tests.golden.make_layouts import save_layouts
+    from tests.golden.make_sdxl import make_sdxl
 
     save_layouts()
+    save("sdxl", make_sdxl())

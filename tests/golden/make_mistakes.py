@@ -17,6 +17,8 @@ from ldm.checkpoints.key_map import text_rows, unet_rows, vae_rows
 from ldm.checkpoints.names import Row
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
+from ldm.lab.museum.mistake import Mistake
+from ldm.lab.museum.rooms import MISTAKES
 from ldm.text.encoder import TextEncoder
 from ldm.unet import embedding
 from ldm.unet.unet import UNet
@@ -24,7 +26,6 @@ from ldm.vae.vae import VAE
 from tests.golden.compare import filled, golden
 from tests.golden.explain import MISTAKES_FILE, Difference, measure
 from tests.mutants.live import made
-from tests.mutants.mistakes import MISTAKES, Mistake
 from tests.text.test_golden import TEXT
 from tests.unet.test_golden import SIZES as UNETS
 from tests.vae.test_golden import SIZES as VAES

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ldm.checkpoints.names import Row
+from ldm.lab.museum.rooms import MISTAKES
 from tests.golden import make_mistakes
 from tests.golden.compare import assert_same
 from tests.golden.explain import (
@@ -18,7 +19,6 @@ from tests.golden.explain import (
     told,
 )
 from tests.mutants.live import made
-from tests.mutants.mistakes import MISTAKES
 
 BY_NUMBER = {mistake.number: mistake for mistake in MISTAKES}
 

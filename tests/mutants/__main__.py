@@ -1,4 +1,4 @@
-r"""`make mutants`: make each mistake of `mistakes.py` in a copy of the package, and run the ordinary tests on it.
+r"""`make mutants`: make each mistake of `ldm/lab/museum/` in a copy, and run the ordinary tests on it.
 
     python -m tests.mutants            all of them, as a table in Markdown
     python -m tests.mutants 5a 16      those with these numbers
@@ -17,7 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import ascii_lowercase
 
-from tests.mutants.mistakes import MISTAKES, Mistake
+from ldm.errors import LdmError
+from ldm.lab.museum.mistake import Mistake, patched
+from ldm.lab.museum.rooms import MISTAKES
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(
@@ -33,15 +35,9 @@ def copy_package(folder: Path) -> None:
 
 
 def make_mistake(folder: Path, mistake: Mistake) -> None:
-    """Patch the copy. Raises ValueError unless the passage stands there exactly once."""
+    """Patch the copy. Raises `LdmError` unless the passage stands there exactly once."""
     path = folder / "ldm" / mistake.file
-    text = path.read_text(encoding="utf-8")
-    if text.count(mistake.before) != 1:
-        raise ValueError(
-            f"mistake {mistake.number} no longer applies: {mistake.before!r} stands {text.count(mistake.before)} "
-            f"times in ldm/{mistake.file}, expected once; bring tests/mutants/mistakes.py up to date"
-        )
-    path.write_text(text.replace(mistake.before, mistake.after), encoding="utf-8")
+    path.write_text(patched(path.read_text(encoding="utf-8"), mistake), encoding="utf-8")
 
 
 def ordinary_tests(folder: Path) -> list[str]:
@@ -52,7 +48,8 @@ def ordinary_tests(folder: Path) -> list[str]:
     def key(path: Path) -> int:
         return rank.get(path.parts[1].removeprefix("test_").removesuffix(".py"), len(FIRST))
 
-    return [str(path) for path in sorted(files, key=key) if "mutants" not in path.parts]
+    # The tests of the mistakes themselves would always notice.
+    return [str(path) for path in sorted(files, key=key) if not {"mutants", "museum"} & set(path.parts)]
 
 
 def near(file: str, tests: list[str]) -> list[str]:
@@ -93,9 +90,7 @@ def main(wanted: list[str]) -> int:
         m for m in MISTAKES if not wanted or m.number in wanted or m.number.rstrip(ascii_lowercase) in wanted
     ]
     if not chosen:
-        raise ValueError(
-            f"no mistake has the number {', '.join(wanted)}; the numbers are in tests/mutants/mistakes.py"
-        )
+        raise ValueError(f"no mistake has the number {', '.join(wanted)}; `ldm museum` lists them")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes, in truth: each thread waits for its own
         results = pool.map(try_out, [*chosen, None])
         print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")
@@ -114,6 +109,6 @@ def main(wanted: list[str]) -> int:
 if __name__ == "__main__":
     try:
         raise SystemExit(main(sys.argv[1:]))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, LdmError, RuntimeError) as error:
         print(f"mutants: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from unittest import mock
 
-from tests.mutants.mistakes import Mistake
+from ldm.lab.museum.mistake import Mistake
 from tests.swapping import executed, swapped
 
 

@@ -257,6 +257,7 @@ def test_no_caption_uses_a_withheld_wording_and_by_hand_what_that_is():
         assert not is_withheld(caption(scene, rng, mistakes=False), scene)
 
 
+@pytest.mark.long
 def test_each_withheld_wording_is_met_when_asked_for_and_elsewhere_in_training():
     rng, asked, used = np.random.default_rng(6), set(), set()
     words = {word for word, _ in WITHHELD}

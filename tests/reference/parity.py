@@ -158,7 +158,7 @@ def solvers(name: str) -> Pairs:
 
 
 def whole_run(name: str) -> Pairs:
-    r"""Twenty steps with the small U-Net and guidance 7.5: the latents of each."""
+    r"""Twenty steps with the small U-Net and guidance 7.5: the latents of each, in the reference's form."""
     common = {"beta_schedule": "scaled_linear", **make.BETAS}
     ddim_options = {"steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False}
     scheduler = (
@@ -180,10 +180,16 @@ def whole_run(name: str) -> Pairs:
     sampler = SAMPLERS[name]
     levels = sampler_levels(sampler, 20, make_alpha_bar(NoiseConfig()).double())
     begun = initial_latents(sampler, start, levels)
-    steps = sample(sampler.update, denoise, begun, levels, lambda: start)
-    return list(
-        zip([step.x_prev for step in steps], make.solve(scheduler, 20, guided, start)["path"], strict=True)
-    )
+    latents: list[Tensor] = []
+
+    def noise(i: int) -> Tensor:
+        return make.numbers(2000 + i, *start.shape)
+
+    for step in sample(sampler.update, denoise, begun, levels, lambda *_: noise(len(latents))):
+        latents.append(step.x_prev)
+    if not sampler.unit_start:
+        latents = [x / level.alpha for x, level in zip(latents, levels[1:], strict=True)]
+    return list(zip(latents, make.solve(scheduler, 20, guided, start, noise)["path"], strict=True))
 
 
 def schedule(name: str) -> Pairs:
@@ -265,7 +271,7 @@ CASES = [
     *(Case("sampler", f"{s}, each step", F64, lambda s=s: solvers(s)) for s in SOLVERS),
     *(
         Case("whole run", f"{s}, 20 steps", F64, lambda s=s: whole_run(s))
-        for s in ("ddim", "plms", "dpmpp_2m")
+        for s in ("ddim", "plms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde", "unipc", "lcm", "tcd")
     ),
     *(Case("noise schedule", s, F32, lambda s=s: schedule(s)) for s in make.SCHEDULES),
     *(Case("text encoder", f"full size, {k}", F32, lambda k=k: full_text(k)) for k in ("sd1", "sd2")),

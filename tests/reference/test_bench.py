@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 import torch
 
 import ldm
-from ldm.lab.bench import cases, work
+from ldm.lab.bench import cases, stopwatch
 from tests.golden.compare import assert_same
 from tests.lab.bench import theirs
 from tests.lab.bench.conftest import SIZES, folder
@@ -24,7 +24,7 @@ assert folder  # a fixture
 @pytest.mark.parametrize("case", sorted(theirs.CASES.keys() - {"tokenizer", "cuda-unet-compiled"}))
 def test_a_case_finds_the_numbers_that_ours_finds(folder, case, monkeypatch):
     # The product of two large matrices takes an hour in half precision where nothing is made for it.
-    monkeypatch.setattr(work, "matmul_flops", partial(work.matmul_flops, side=64))
+    monkeypatch.setattr(stopwatch, "matmul_flops", partial(stopwatch.matmul_flops, side=64))
     found, own = theirs.CASES[case](folder, SIZES), cases.CASES[case](folder, SIZES)
     assert own.keys() - found.keys() <= {"memory"} and found.keys() <= own.keys()
     assert all(math.isfinite(number) and number > 0 for number in found.values())

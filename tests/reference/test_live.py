@@ -13,10 +13,10 @@ pytest.importorskip("transformers")
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
 from ldm.diffusion.guidance import rescale_guidance
+from ldm.lab.museum.rooms import MISTAKES
 from tests.golden import make, make_layouts
 from tests.golden.compare import assert_same, golden
 from tests.mutants.live import made
-from tests.mutants.mistakes import MISTAKES
 from tests.reference.parity import CASES, explain
 
 pytestmark = pytest.mark.reference

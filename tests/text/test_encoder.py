@@ -82,6 +82,33 @@ def test_penultimate_is_the_state_before_the_last_layer_after_the_final_norm(ran
     torch.testing.assert_close(short(prompt(3, 7)), full.norm_out(seen[0]), **TIGHT)
 
 
+@pytest.mark.parametrize("skip", [2, 3])
+def test_clip_skip_takes_an_earlier_layer_and_still_the_final_norm(randomise, skip):
+    encoder, ids = randomise(TextEncoder(SMALL)), prompt(3, 7)
+    x = encoder.embed(ids)
+    for layer in encoder.layers[: 4 - skip]:
+        x = layer(x, causal=True)
+    torch.testing.assert_close(encoder(ids, clip_skip=skip), encoder.norm_out(x), **TIGHT)
+    assert torch.equal(encoder(ids, clip_skip=1), encoder(ids))
+
+
+def test_clip_skip_counts_from_the_models_own_layer(randomise):
+    # Stable Diffusion 2's is the one before the last; XL's too, and without the norm.
+    full, ids = randomise(TextEncoder(replace(SMALL, pooled_width=5))), prompt(3, 7)
+    hidden = TextEncoder(replace(SMALL, output="hidden", pooled_width=5)).double()
+    hidden.load_state_dict(full.state_dict())
+    layer = full.layers[0](full.embed(ids), causal=True)
+    torch.testing.assert_close(hidden(ids, clip_skip=2), layer, **TIGHT)
+    pooled = [encoder.encode(ids, skip)[1] for encoder, skip in ((full, 1), (full, 3), (hidden, 2))]
+    assert torch.equal(pooled[0], pooled[1]) and torch.equal(pooled[0], pooled[2])
+
+
+@pytest.mark.parametrize("skip", [0, -1, 4])
+def test_a_clip_skip_that_leaves_no_layer_is_an_error(skip):
+    with pytest.raises(LdmError, match=f"a clip_skip of {skip}; expected 1 .* to 3"):
+        TextEncoder(SMALL)(prompt(3, 7), clip_skip=skip)
+
+
 def test_the_layers_equal_torchs_own_transformer(randomise):
     encoder, ids = randomise(TextEncoder(replace(SMALL, activation="gelu"))), prompt(3, 7, 2)
     x = encoder.token_embedding.weight[ids] + encoder.position_embedding.weight

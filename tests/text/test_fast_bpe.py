@@ -24,7 +24,7 @@ def test_the_same_merges_are_learned_where_a_pair_overlaps_itself_and_from_texts
         assert learn_merges_fast(corpus) == learn_merges(corpus)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_word_has_the_same_tokens(data):
     r"""With merges of all kinds, including those that make one token in two ways: "ab" + "c" and "a" + "bc"."""

@@ -42,6 +42,12 @@ def test_the_states_before_the_last_layer_normalised_equal_the_reference():
     assert_same(run(), expected["penultimate/states"], why=why)
 
 
+def test_a_clip_skip_of_2_equals_the_references_of_1_with_the_final_norm():
+    config = replace(TEXT, activation="gelu", pad="zero")
+    expected, encoder = golden("text"), text_encoder(config)
+    assert_same(encoder(expected["penultimate/ids"], clip_skip=2), expected["penultimate/states"])
+
+
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_the_image_encoder_equals_the_reference(activation):
     config = replace(IMAGE, activation=activation)

@@ -55,6 +55,7 @@ def test_in_a_smaller_world_pixels_are_those_of_its_scenes(tmp_path):
         assert (images.pixels[i] == np.asarray(card.image)).all()
 
 
+@pytest.mark.long
 def test_processes_draw_what_this_process_draws(tmp_path):
     images = draw_postcards(tmp_path, "train", 2, 16)
     assert (images.pixels[1] == np.asarray(postcard(1, 0, 16).image)).all()

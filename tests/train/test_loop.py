@@ -123,7 +123,9 @@ def test_the_log_holds_the_mean_loss_of_every_20_steps(tmp_path):
     assert losses(tmp_path) == ["20,9.500000", "40,29.500000"]
 
 
-@pytest.mark.parametrize("stop_at", [20, 47, 69])
+@pytest.mark.parametrize(
+    "stop_at", [pytest.param(20, marks=pytest.mark.long), 47, pytest.param(69, marks=pytest.mark.long)]
+)
 def test_a_run_cut_off_and_resumed_equals_one_in_one_go_bit_for_bit(tmp_path, stop_at):
     often = Recipe(**{**vars(RECIPE), "checkpoint_minutes": 0.0})
     whole = network()

@@ -39,6 +39,7 @@ def test_the_order_is_the_one_in_which_the_stages_need_one_another():
     assert STAGES == ("tokenizer", "clip", "vae", "diffusion")
 
 
+@pytest.mark.long
 def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_world, capsys):
     folder, written = tmp_path / "mine", {}
     for stage in STAGES:

@@ -244,6 +244,7 @@ def test_the_stage_writes_a_vae_whose_latents_have_unit_variance(tmp_path, image
     assert slope_ratio(vae, images(8)) == pytest.approx(reached[slopes_name], rel=0.01)
 
 
+@pytest.mark.long
 def test_the_last_part_of_the_training_is_decoder_only_and_losses_can_be_left_out(
     tmp_path, images, monkeypatch
 ):

@@ -12,6 +12,7 @@ from ldm.vae.tiles import (
     encode_in_tiles,
     fixed_statistics,
     in_tiles,
+    must_tile,
     subsample,
     tile_starts,
 )
@@ -146,3 +147,9 @@ def test_tiles_that_cannot_be_are_an_error(vae, draw):
         decode_in_tiles(vae, draw(1, 2, 9, 9), tile=4, overlap=4)
     with pytest.raises(LdmError, match="11x10 pixels in tiles; expected multiples of 2"):
         encode_in_tiles(vae, draw(1, 3, 10, 11))
+
+
+def test_a_cpu_works_in_tiles_unasked_from_the_size_of_stable_diffusion_xl_on():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert must_tile((1024, 1024), cpu) and must_tile((2048, 512), cpu)
+    assert not must_tile((1024, 1016), cpu) and not must_tile((2048, 2048), gpu)

@@ -19,8 +19,18 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.level import vp_level
 from ldm.images.pixels import to_pixels
 from ldm.lab.bench.fresh import Case, Numbers, main
-from ldm.lab.bench.stopwatch import anonymous_memory, peak_memory, seconds
-from ldm.lab.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, random_normal, read_through, utilization
+from ldm.lab.bench.stopwatch import (
+    DEVICE,
+    T,
+    anonymous_memory,
+    memory_in_use,
+    peak_memory,
+    random_normal,
+    read_through,
+    seconds,
+    timed,
+    utilization,
+)
 from ldm.lab.bench.workload import PROMPT, Sizes
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
@@ -57,9 +67,7 @@ def evaluation(model: LatentDiffusion, sizes: Sizes, guidance: float | None = No
 def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = no_change) -> Numbers:
     model = load(folder, dtype, DEVICE)
     change(model)
-    step = evaluation(model, sizes)
-    seconds(step, WARM)
-    return {"seconds": seconds(step, TIMES)}
+    return timed(evaluation(model, sizes))
 
 
 @torch.no_grad()
@@ -81,17 +89,16 @@ def decode(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = no_c
     work = partial(model.vae.decode, latent)
     before = anonymous_memory()
     with peak_memory() as peak:
-        seconds(work, WARM)
-        found = {"seconds": seconds(work, TIMES)}
+        found = timed(work)
     return found | memory(before, peak.bytes)
 
 
 @torch.no_grad()
 def encode(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     vae = load(folder, dtype, DEVICE).vae
-    work = partial(vae.encode, random_normal(1, 1, 3, sizes.side, sizes.side, dtype=dtype).clamp(-1, 1))
-    seconds(work, WARM)
-    return {"seconds": seconds(work, TIMES)}
+    return timed(
+        partial(vae.encode, random_normal(1, 1, 3, sizes.side, sizes.side, dtype=dtype).clamp(-1, 1))
+    )
 
 
 @torch.no_grad()
@@ -179,8 +186,7 @@ def train(
     def step() -> None:
         optimizer_step(unet, optimizer, diffusion_loss(unet, latents, t, eps, context, TINY.noise), 1e-4)
 
-    seconds(step, WARM)
-    return {"seconds": seconds(step, sizes.training)}
+    return timed(step, sizes.training)
 
 
 def shell(*arguments: str) -> float:
@@ -272,10 +278,7 @@ ROWS = (
     Row("tokenizer, a prompt at a time", "tokenizer", "rate", "/s"),
     Row("training step of the tiny U-Net", "train", "seconds", "s"),
     Row("the same, compiled (`--compile`)", "train-compiled", "seconds", "s"),
-    Row("images of the tiny model, batch 1", "throughput", "1", "/s"),
-    Row("images of the tiny model, batch 2", "throughput", "2", "/s"),
-    Row("images of the tiny model, batch 4", "throughput", "4", "/s"),
-    Row("images of the tiny model, batch 8", "throughput", "8", "/s"),
+    *(Row(f"images of the tiny model, batch {n}", "throughput", str(n), "/s") for n in (1, 2, 4, 8)),
     Row("decode 1024x1024 in tiles, memory above the model", "tiles-decode", "memory", "MiB"),
     Row("encode 1024x1024 in tiles, memory above the model", "tiles-encode", "memory", "MiB"),
     Row("1024x1024 in tiles against the whole, of 255", "seams", "difference", ""),

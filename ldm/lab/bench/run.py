@@ -1,7 +1,6 @@
 """`ldm bench`: write the model, measure every case several times, print a table of medians."""
 
 import json
-import logging
 import os
 import platform
 import sys
@@ -22,9 +21,8 @@ from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_text
 from ldm.lab.bench.cases import ROWS, Row
 from ldm.lab.bench.fresh import Numbers, is_cuda, measure
 from ldm.lab.bench.workload import FULL, QUICK, write_model
+from ldm.notes import log
 from ldm.text.tokenizer import Tokenizer
-
-log = logging.getLogger("ldm")
 
 OURS = "ldm"
 Results = dict[str, dict[str, list[Numbers]]]  # case -> program -> the numbers of each process

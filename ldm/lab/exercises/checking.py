@@ -22,7 +22,7 @@ from threading import Timer
 
 from ldm.errors import LdmError
 from ldm.lab.exercises.exercise import Exercise, Mistake
-from ldm.lab.exercises.patching import ROOT, PatchedModule, with_mistake
+from ldm.lab.exercises.patching import ROOT, Attempt, with_mistake
 
 NEEDED = ("pytest", "beartype", "hypothesis")  # the extra `exercises`, which `make demo` installs
 SETTINGS = {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -36,7 +36,7 @@ class Failure:
     test: str  # empty if the answer's file raises an exception when it is imported
     kind: str
     message: str
-    line: int | None  # in the patched module, if the exception was raised there
+    line: int | None  # in the attempt's file, if the exception was raised there
 
     @property
     def symptom(self) -> tuple[str, str, str]:
@@ -72,12 +72,12 @@ class Session:
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
         self.process, self.log = process, log
 
-    def run(self, exercise: Exercise, patched: PatchedModule, limit: float = LIMIT) -> CheckResult:
+    def run(self, exercise: Exercise, attempt: Attempt, limit: float = LIMIT) -> CheckResult:
         """Run the exercise's tests. Raises `LdmError` if they take longer than `limit` or cannot run at all."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         job = {"module": exercise.module, "function": exercise.function, "tests": exercise.tests}
-        job |= {"file": str(ROOT / exercise.file), "source": patched.source, "also": patched.also}
+        job |= {"file": str(attempt.path.resolve()), "source": attempt.source, "also": attempt.also}
         late = Timer(limit, self.process.kill)
         late.start()
         try:
@@ -151,9 +151,7 @@ def recognise(session: Session, exercise: Exercise, found: CheckResult) -> Mista
     return None
 
 
-def explain(
-    exercise: Exercise, patched: PatchedModule, path: Path, found: CheckResult, known: Mistake | None
-) -> list[str]:
+def explain(exercise: Exercise, path: Path, found: CheckResult, known: Mistake | None) -> list[str]:
     """The result for an answer in the file `path`, in plain words, line by line."""
     total = found.passed + len(found.failures)
     if found.right:
@@ -164,8 +162,7 @@ def explain(
     if found.is_unwritten:
         return [f"{exercise.name}: not written yet. {path} still raises NotImplementedError."]
     first = found.failures[0]
-    line = patched.lines.get(first.line or 0)
-    where = f" ({path}, line {line})" if line else ""
+    where = f" ({path}, line {first.line})" if first.line else ""
     what = (
         first.message
         if first.kind in ("AssertionError", "Failed")

@@ -1,13 +1,12 @@
-r"""Cut a stub from the live source, and patch an answer into a copy of it.
+r"""Cut a stub from the live source, and make code that can be tried in place of the function in it.
 
-Both work on text: `ast` finds the lines of a function, and these lines are replaced. So comments and layout survive,
-and each line of the patched module can be traced to the learner's file.
+`ast` finds the lines of a function, and these lines are replaced, so comments and layout survive. A learner's file is
+tried as it is: it is a module of its own, and a traceback shows its lines.
 """
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent, indent
 
 from ldm.errors import LdmError
 from ldm.lab.exercises.exercise import Exercise, Mistake
@@ -19,12 +18,12 @@ CARRIED = (ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Import,
 
 
 @dataclass(frozen=True)
-class PatchedModule:
-    """A module's source with an answer in it."""
+class Attempt:
+    """Code that defines the function in its own way: a learner's file, or the module with a typical mistake."""
 
     source: str
-    also: tuple[str, ...] = ()  # the names of the helpers taken with the answer
-    lines: dict[int, int] = field(default_factory=dict)  # line number in the source -> in the learner's file
+    path: Path  # whose lines a traceback shows
+    also: tuple[str, ...] = ()  # the names of the helpers that the function needs
 
 
 def live_source(exercise: Exercise) -> str:
@@ -131,14 +130,14 @@ def _defined(node: ast.stmt) -> list[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
-# --- from an answer to a patched module ---------------------------------------------------------------------
+# --- what can be tried in its place ---------------------------------------------------------------------------
 
 
-def unpatched(exercise: Exercise) -> PatchedModule:
-    return PatchedModule(live_source(exercise))
+def unpatched(exercise: Exercise) -> Attempt:
+    return Attempt(live_source(exercise), ROOT / exercise.file)
 
 
-def with_mistake(exercise: Exercise, mistake: Mistake) -> PatchedModule:
+def with_mistake(exercise: Exercise, mistake: Mistake) -> Attempt:
     """The module with a typical mistake. Raises `LdmError` if a passage to change no longer exists."""
     start, stop, text = solution(exercise)
     for before, after in mistake.changes.items():
@@ -148,50 +147,32 @@ def with_mistake(exercise: Exercise, mistake: Mistake) -> PatchedModule:
             )
         text = text.replace(before, after)
     lines = live_source(exercise).splitlines(keepends=True)
-    return PatchedModule("".join([*lines[: start - 1], text, *lines[stop:]]))
+    return Attempt("".join([*lines[: start - 1], text, *lines[stop:]]), ROOT / exercise.file)
 
 
-def with_answer(exercise: Exercise, answer: str, path: str) -> PatchedModule:
-    """The module with the function of a learner's file and, before it, the file's helpers.
+def with_answer(exercise: Exercise, answer: str, path: Path) -> Attempt:
+    """A learner's file, with the names of its helpers.
 
     Raises `LdmError` if the file is not valid Python, imports `*`, or lacks the function or its arguments.
     """
-    node, top = live_function(exercise)
+    node, _ = live_function(exercise)
     tree = _parsed(answer, path)
     found = find_function(tree, exercise.function)
     if found is None:
         raise LdmError(
             f"{path} has no {exercise.function}; start again with `ldm exercise start {exercise.name}`"
         )
-    mine, my_top = found
+    mine, top = found
     if _arguments(mine) != _arguments(node):
         raise LdmError(
             f"{path}: {exercise.function} takes ({', '.join(_arguments(mine))}); "
             f"the tests call it with ({', '.join(_arguments(node))})"
         )
-    helpers = [
-        n for n in tree.body if isinstance(n, CARRIED) and n is not my_top and not _is_given(n, exercise)
-    ]
-    theirs, lines = live_source(exercise).splitlines(keepends=True), answer.splitlines(keepends=True)
-    patched: list[str] = theirs[: first_line(top) - 1]
-    numbers: dict[int, int] = {}
-
-    def take(statement: ast.stmt, column: int) -> None:
-        start, stop = first_line(statement), statement.end_lineno or statement.lineno
-        numbers.update({len(patched) + 1 + i: start + i for i in range(stop + 1 - start)})
-        patched.extend(_moved(lines[start - 1 : stop], statement.col_offset, column))
-
-    for helper in helpers:
-        take(helper, 0)
-    patched += theirs[first_line(top) - 1 : first_line(node) - 1]
-    take(mine, node.col_offset)
-    patched += theirs[node.end_lineno or node.lineno :]
-    return PatchedModule(
-        "".join(patched), tuple(name for helper in helpers for name in _defined(helper)), numbers
-    )
+    helpers = [n for n in tree.body if isinstance(n, CARRIED) and n is not top and not _is_given(n, exercise)]
+    return Attempt(answer, path, tuple(name for helper in helpers for name in _defined(helper)))
 
 
-def _parsed(answer: str, path: str) -> ast.Module:
+def _parsed(answer: str, path: Path) -> ast.Module:
     try:
         tree = ast.parse(answer)
     except SyntaxError as error:
@@ -210,13 +191,5 @@ def _arguments(node: Function) -> list[str]:
 
 
 def _is_given(node: ast.stmt, exercise: Exercise) -> bool:
-    """Whether an import is unnecessary in the module, because it defines the names itself."""
+    """Whether a statement imports what the module has itself."""
     return isinstance(node, ast.ImportFrom) and node.module in (exercise.module, "__future__")
-
-
-def _moved(lines: list[str], column: int, to: int) -> list[str]:
-    """Lines of code, moved from one indentation to another; each ends with a newline."""
-    text = "".join(lines)
-    if column != to:
-        text = indent(dedent(text), " " * to)
-    return [line + "\n" for line in text.splitlines()]

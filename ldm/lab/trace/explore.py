@@ -23,8 +23,8 @@ from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
 from ldm.lab.trace.film import evenly_spaced
 from ldm.lab.trace.page import PageRun, make_page
-from ldm.lab.trace.recorder import Progress, Recording, record
-from ldm.pipeline import LatentDiffusion
+from ldm.lab.trace.recorder import Recording, record
+from ldm.pipeline import LatentDiffusion, Progress
 
 GUIDANCES = (1.0, 2.0, 4.0, 6.0, 8.0)
 ALL, FEW = 40, 12  # the most steps to keep: of the first run and the contrasting prompt, and of the others

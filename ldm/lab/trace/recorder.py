@@ -18,7 +18,7 @@ where DAAM sums. Most heads of a small network look elsewhere than at the thing 
 may name those whose maps are shown, chosen by a measurement (`map_heads`; `ldm/lab/evaluate/attention.py`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,13 +35,11 @@ from ldm.diffusion.sample import Step
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
 from ldm.nn.hooks import add_hook
-from ldm.pipeline import LatentDiffusion
+from ldm.pipeline import LatentDiffusion, Progress
 from ldm.text.positions import Word, encoded_parts, prompt_words
 from ldm.unet.watch import attention_map, chosen_heads, watch_attention
 
 MAP_SIDE = 64  # the maximum size of maps: 50 steps of 77 maps take at most 63 MB per image
-
-Progress = Callable[[Iterator[Step], int], Iterable[Step]]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ tensors have shapes but no contents, so Stable Diffusion takes no longer than th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ldm.config import Config
+from ldm.nn.hooks import hooks
 from ldm.nn.resnet import Downsample, ResBlock, Upsample
 from ldm.pipeline import LatentDiffusion
 from ldm.unet.embedding import TimeEmbedding
@@ -50,21 +52,14 @@ def summarize(network: nn.Module, modules: dict[str, nn.Module], *inputs: Tensor
     """Summarize `modules` of a network, which is called with these meta tensors, in order of execution."""
     seen: list[ModuleSummary] = []
 
-    def watch(name: str, module: nn.Module) -> Any:
-        def hook(_: Any, given: Any, made: Any) -> None:
-            size = sum(p.numel() for p in module.parameters())
-            seen.append(ModuleSummary(name, tuple(_shapes(given)), tuple(_shapes(made)), size))
+    def watch(name: str, module: nn.Module, given: Any, made: Any) -> None:
+        size = sum(p.numel() for p in module.parameters())
+        seen.append(ModuleSummary(name, tuple(_shapes(given)), tuple(_shapes(made)), size))
 
-        return module.register_forward_hook(hook)
-
-    handles = [watch(name, module) for name, module in modules.items()]
-    try:
-        # The modules are the real ones; only this call uses weights without contents.
-        weights = {name: p.detach().to("meta") for name, p in network.named_parameters()}
+    # The modules are the real ones; only this call uses weights without contents.
+    weights = {name: p.detach().to("meta") for name, p in network.named_parameters()}
+    with hooks((module, partial(watch, name)) for name, module in modules.items()):
         functional_call(network, weights, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
     return seen
 
 
@@ -81,8 +76,12 @@ def meta_inputs(config: Config) -> dict[str, tuple[Tensor, ...]]:
     size, side = config.defaults.size, config.defaults.size // config.vae.factor
     with torch.device("meta"):
         context = torch.empty(1, config.text.context_length, config.unet.context_width)
+        added = config.unet.added
+        more = (
+            () if added is None else ((), torch.empty(1, added.pooled_width), torch.empty(1, added.numbers))
+        )
         return {
-            "unet": (torch.empty(1, config.unet.in_channels, side, side), torch.empty(1), context),
+            "unet": (torch.empty(1, config.unet.in_channels, side, side), torch.empty(1), context, *more),
             "encoder": (torch.empty(1, 3, size, size),),
             "decoder": (torch.empty(1, config.vae.latent_channels, side, side),),
         }

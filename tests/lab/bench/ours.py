@@ -10,8 +10,7 @@ from ldm.backend.matmul import use_onednn_matmul
 from ldm.lab.bench import cases
 from ldm.lab.bench.cases import compile_unet, decode, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
-from ldm.lab.bench.stopwatch import seconds
-from ldm.lab.bench.work import DEVICE, read_through
+from ldm.lab.bench.stopwatch import DEVICE, read_through, seconds
 from ldm.lab.bench.workload import Sizes
 from ldm.loading import load
 

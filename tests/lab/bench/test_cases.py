@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 
 import ldm
-from ldm.lab.bench import cases, work
-from ldm.lab.bench.work import matmul_flops, random_normal
+from ldm.lab.bench import cases, stopwatch
+from ldm.lab.bench.stopwatch import matmul_flops, random_normal
 from tests.lab.bench import without
 from tests.lab.bench.conftest import SIZES
 from tests.lab.bench.ours import CASES
@@ -22,10 +22,16 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 
 
 # The compiler does not get along with the shapes' checks that tests are run with.
-@pytest.mark.parametrize("case", sorted(CASES.keys() - COMPILED - {"generate", "throughput"}))
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-", "train")) else ())
+        for case in sorted(CASES.keys() - COMPILED - {"generate", "throughput"})
+    ],
+)
 def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
-    monkeypatch.setattr(work, "matmul_flops", partial(matmul_flops, side=64))
+    monkeypatch.setattr(stopwatch, "matmul_flops", partial(matmul_flops, side=64))
     found = CASES[case](folder, SIZES)
     assert all(math.isfinite(number) and number >= 0 for number in found.values())
     # A small picture takes hardly any memory, and one small tile has no seams.

@@ -34,6 +34,7 @@ def arm(tmp_path, monkeypatch) -> str:
     return "an_arm"
 
 
+@pytest.mark.long
 def test_the_numbers_come_back_from_a_new_process_each_time(arm, tmp_path):
     full, quick = (measure(arm, "sizes", tmp_path / "four", quick) for quick in (False, True))
     assert (full["side"], quick["side"], full["name"]) == (512, 128, 4)

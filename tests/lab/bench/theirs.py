@@ -15,8 +15,18 @@ from ldm.config import TINY, NoiseConfig
 from ldm.diffusion.noise import noise_source
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.lab.bench.fresh import Case, Numbers, main
-from ldm.lab.bench.stopwatch import peak_memory, seconds
-from ldm.lab.bench.work import DEVICE, TIMES, WARM, T, memory_in_use, random_normal, read_through, utilization
+from ldm.lab.bench.stopwatch import (
+    DEVICE,
+    TIMES,
+    WARM,
+    T,
+    memory_in_use,
+    peak_memory,
+    random_normal,
+    read_through,
+    seconds,
+    utilization,
+)
 from ldm.lab.bench.workload import PROMPT, Sizes
 from ldm.train.loop import mixed_precision
 

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import torch
 
-from ldm.backend.accelerate import plain
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.checkpoints.collect import collect
 from ldm.lab.bench.cases import decode, evaluation, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
-from ldm.lab.bench.stopwatch import seconds
-from ldm.lab.bench.work import DEVICE, WARM, read_through
+from ldm.lab.bench.stopwatch import DEVICE, WARM, read_through, seconds
 from ldm.lab.bench.workload import Sizes
 from ldm.loading import load
 from ldm.nn.attention import Attention
@@ -24,6 +22,7 @@ from ldm.text.encoder import TextEncoder
 from ldm.train.loop import use_plain_attention
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
+from tests.backend.slower import plain
 
 
 def channels_first(model: LatentDiffusion) -> None:

@@ -38,6 +38,7 @@ def test_examples_are_of_both_splits_and_some_have_a_flaw_that_can_be_seen():
         )
 
 
+@pytest.mark.long
 def test_examples_are_drawn_once(tmp_path):
     path = tmp_path / "deep" / "examples.npy"
     drawn = draw_examples(path, 3)

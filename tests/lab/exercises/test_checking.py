@@ -37,7 +37,7 @@ def test_the_live_code_is_right_every_stub_is_not_and_each_wrong_answer_is_told_
 ):
     live = session.run(exercise, unpatched(exercise))
     assert live.right, live.failures[:1]
-    begun = session.run(exercise, with_answer(exercise, stub(exercise), "mine.py"))
+    begun = session.run(exercise, with_answer(exercise, stub(exercise), Path("mine.py")))
     assert begun.is_unwritten and not begun.right
     outcomes = [session.run(exercise, with_mistake(exercise, wrong)) for wrong in exercise.mistakes]
     for i, outcome in enumerate(outcomes):
@@ -50,7 +50,7 @@ def test_the_live_code_is_right_every_stub_is_not_and_each_wrong_answer_is_told_
 
 def answer(body, helper=""):
     return with_answer(
-        GUIDE, f"{helper}def classifier_free_guidance(uncond, cond, scale):\n    {body}\n", "mine.py"
+        GUIDE, f"{helper}def classifier_free_guidance(uncond, cond, scale):\n    {body}\n", Path("mine.py")
     )
 
 
@@ -58,7 +58,7 @@ def test_a_right_answer_in_other_words_passes(session):
     placed = answer("w = scale - 1\n    return (1 + w) * cond - w * uncond")
     found = session.run(GUIDE, placed)
     assert found.right
-    [first, second] = explain(GUIDE, placed, Path("mine.py"), found, None)
+    [first, second] = explain(GUIDE, Path("mine.py"), found, None)
     assert first.startswith(f"guidance: right. All {found.passed} tests pass")
     assert second == "Compare: ldm exercise solution guidance"
 
@@ -68,7 +68,7 @@ def test_a_typical_mistake_in_other_words_is_named_with_what_was_got_and_expecte
     found = session.run(GUIDE, placed)
     known = recognise(session, GUIDE, found)
     assert known is GUIDE.mistakes[0]
-    lines = explain(GUIDE, placed, Path("mine.py"), found, known)
+    lines = explain(GUIDE, Path("mine.py"), found, known)
     total = found.passed + len(found.failures)
     assert lines == [
         f"guidance: not yet. {len(found.failures)} of {total} tests fail.",
@@ -78,12 +78,19 @@ def test_a_typical_mistake_in_other_words_is_named_with_what_was_got_and_expecte
     ]
 
 
+def test_of_a_class_only_the_method_is_taken(session):
+    geglu = EXERCISES["geglu"]
+    _, _, text = solution(geglu)
+    mine = "class FeedForward:\n    def __init__(self):\n        rubbish\n\n"
+    assert session.run(geglu, with_answer(geglu, mine + text, Path("mine.py"))).right
+
+
 def test_an_answer_may_call_its_parent_in_either_way(session):
     padding = EXERCISES["encoder_padding"]
     _, _, text = solution(padding)
     old_fashioned = text.replace("super()", "super(EncoderLevel, self)")
     assert old_fashioned != text
-    placed = with_answer(padding, f"class EncoderLevel:\n{old_fashioned}", "mine.py")
+    placed = with_answer(padding, f"class EncoderLevel:\n{old_fashioned}", Path("mine.py"))
     assert session.run(padding, placed).right
     assert session.run(padding, unpatched(padding)).right
 
@@ -92,7 +99,7 @@ def test_the_example_in_the_docs_is_what_is_answered(session):
     attention = EXERCISES["attention"]
     placed = with_mistake(attention, attention.mistakes[0])
     found = session.run(attention, placed)
-    lines = explain(attention, placed, Path("mine.py"), found, recognise(session, attention, found))
+    lines = explain(attention, Path("mine.py"), found, recognise(session, attention, found))
     text = (ROOT / "docs" / "exercises.md").read_text(encoding="utf-8")
     assert "\n".join(["```text", *lines, "```"]) in text
 
@@ -105,14 +112,14 @@ def test_a_mistake_that_nobody_has_thought_of_is_not_given_a_name(session):
 def test_an_exception_is_told_with_its_line_in_the_learners_file(session):
     placed = answer("return helper(cond)", helper="def helper(x):\n    return x + nowhere\n\n\n")
     found = session.run(GUIDE, placed)
-    lines = explain(GUIDE, placed, Path("mine.py"), found, None)
+    lines = explain(GUIDE, Path("mine.py"), found, None)
     assert lines[2] == "    NameError: name 'nowhere' is not defined (mine.py, line 2)"
 
 
 def test_a_helper_that_cannot_even_be_defined_is_told_with_its_line(session):
     placed = answer("return cond", helper="\nHALF = nowhere / 2\n\n")
     found = session.run(GUIDE, placed)
-    assert explain(GUIDE, placed, Path("mine.py"), found, None) == [
+    assert explain(GUIDE, Path("mine.py"), found, None) == [
         "guidance: not yet. mine.py cannot be run:",
         "    NameError: name 'nowhere' is not defined (mine.py, line 2)",
     ]
@@ -120,8 +127,8 @@ def test_a_helper_that_cannot_even_be_defined_is_told_with_its_line(session):
 
 
 def test_a_stub_is_told_to_be_unwritten(session):
-    placed = with_answer(GUIDE, stub(GUIDE), "mine.py")
-    lines = explain(GUIDE, placed, Path("mine.py"), session.run(GUIDE, placed), None)
+    placed = with_answer(GUIDE, stub(GUIDE), Path("mine.py"))
+    lines = explain(GUIDE, Path("mine.py"), session.run(GUIDE, placed), None)
     assert lines == ["guidance: not written yet. mine.py still raises NotImplementedError."]
 
 
@@ -145,6 +152,7 @@ def test_without_the_tests_the_error_says_where_they_are(tmp_path):
         pass
 
 
+@pytest.mark.long
 def test_without_what_the_tests_need_the_error_says_how_to_install_just_that(monkeypatch):
     monkeypatch.setattr(
         "ldm.lab.exercises.checking.find_spec", lambda name: None if name == "beartype" else object()
@@ -154,6 +162,7 @@ def test_without_what_the_tests_need_the_error_says_how_to_install_just_that(mon
         pass
 
 
+@pytest.mark.long
 def test_the_extra_that_make_demo_installs_is_what_checking_needs():
     metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     [extra] = re.findall(r"^exercises = (\[.*\])$", metadata, flags=re.MULTILINE)

@@ -42,5 +42,5 @@ def test_the_exercises_of_a_module_are_found():
 def test_an_unknown_name_is_answered_with_the_nearest_one_or_with_all():
     with pytest.raises(LdmError, match="'attenton'; did you mean attention?"):
         find_exercise("attenton")
-    with pytest.raises(LdmError, match="'zzz'; expected one of merge_pair, attention"):
+    with pytest.raises(LdmError, match="'zzz'; expected one of guidance, mixture_score"):
         find_exercise("zzz")

@@ -1,6 +1,7 @@
-r"""Stubs, solutions and answers: text that is cut from the source and patched into it."""
+r"""Stubs and solutions are cut from the source; an answer is tried as it stands."""
 
 import ast
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,6 @@ from ldm.lab.exercises.patching import (
     live_source,
     solution,
     stub,
-    unpatched,
     with_answer,
     with_mistake,
 )
@@ -63,16 +63,6 @@ def test_the_solution_is_the_text_of_the_lines_that_it_names(exercise):
 
 
 @EACH
-def test_the_live_code_put_in_its_own_place_is_the_live_code(exercise):
-    _, _, text = solution(exercise)
-    owner = exercise.function.partition(".")[0]
-    answer = f"class {owner}:\n{text}" if "." in exercise.function else text
-    assert (
-        with_answer(exercise, answer, "mine.py").source == live_source(exercise) == unpatched(exercise).source
-    )
-
-
-@EACH
 def test_every_typical_wrong_answer_can_still_be_made_and_is_python(exercise):
     assert exercise.mistakes
     for wrong in exercise.mistakes:
@@ -105,37 +95,19 @@ def classifier_free_guidance(uncond, cond, scale):
     return uncond + scale * difference(cond, uncond) + nothing * maths.pi * HALF
 
 
-print("not taken")
+print("not shown")
 '''
 
 
-def test_helpers_go_along_and_each_line_is_known_by_its_number_in_the_learners_file():
-    placed = with_answer(GUIDE, ANSWER, "mine.py")
-    lines, mine = placed.source.splitlines(), ANSWER.splitlines()
-    taken = {lines[n - 1]: mine[number - 1] for n, number in placed.lines.items()}
-    assert all(theirs == ours for theirs, ours in taken.items())
-    assert {"import math as maths", "HALF = 0.5", "def difference(a, b):"} <= set(taken)
-    assert (
-        'print("not taken")' not in lines
-        and "from ldm.diffusion.guidance import rescale_guidance" not in lines
-    )
-    assert "Exaggerate the difference" not in placed.source and "def rescale_guidance(" in placed.source
-    assert placed.also == ("maths", "HALF", "difference")
-    ast.parse(placed.source)
+def test_an_answer_is_tried_as_it_stands_and_its_helpers_are_named():
+    placed = with_answer(GUIDE, ANSWER, Path("mine.py"))
+    assert placed.source == ANSWER and placed.path == Path("mine.py")
+    assert placed.also == ("maths", "HALF", "difference")  # neither what the module has, nor its function
 
 
 def test_constants_that_are_unpacked_go_along():
-    placed = with_answer(GUIDE, "a, (b, *c) = 1, (2, 3)\nd = e = a\n" + ANSWER, "mine.py")
+    placed = with_answer(GUIDE, "a, (b, *c) = 1, (2, 3)\nd = e = a\n" + ANSWER, Path("mine.py"))
     assert placed.also[:5] == ("a", "b", "c", "d", "e")
-
-
-def test_a_method_is_taken_alone_and_moved_to_its_indentation():
-    answer = (
-        "class FeedForward:\n  def __init__(self):\n    rubbish\n\n  def forward(self, x):\n    return x\n"
-    )
-    placed = with_answer(EXERCISES["geglu"], answer, "mine.py")
-    assert "    def forward(self, x):\n      return x\n" in placed.source and "rubbish" not in placed.source
-    ast.parse(placed.source)
 
 
 @pytest.mark.parametrize(
@@ -162,4 +134,4 @@ def test_a_method_is_taken_alone_and_moved_to_its_indentation():
 )
 def test_an_answer_that_cannot_be_put_in_place_is_an_error(answer, message):
     with pytest.raises(LdmError, match=message):
-        with_answer(GUIDE, answer, "mine.py")
+        with_answer(GUIDE, answer, Path("mine.py"))

@@ -96,17 +96,29 @@ class Chromium:
                 self.errors.append(json.dumps(params["args"]))
             case "Log.entryAdded", params:
                 self.errors.append(params["entry"]["text"])
+            case "Target.attachedToTarget", {"targetInfo": {"type": "worker"}, "sessionId": worker}:
+                for method in ("Network.enable", "Runtime.enable", "Runtime.runIfWaitingForDebugger"):
+                    message = {
+                        "id": 0,
+                        "method": method,
+                        "sessionId": worker,
+                    }  # whose answers nobody waits for
+                    os.write(self.commands, json.dumps(message).encode() + b"\0")
+
+    def watch_workers(self):
+        r"""From now on, note what workers complain of and ask for, too."""
+        self.send("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
 
     def open(
         self,
-        path: Path,
+        path: Path | str,
         width: int,
         height: int,
         scheme: str = "light",
         scale: float = 1,
         touch: bool = False,
     ):
-        r"""Open a file as a browser of this size, with this colour scheme, and wait until it has loaded."""
+        r"""Open a file, or an address, in a window of this size and colour scheme, and wait until it has loaded."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -117,7 +129,7 @@ class Chromium:
         self.send("Emulation.setTouchEmulationEnabled", enabled=touch)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.errors, self.requests, self.loaded = [], [], 0
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self.send("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
         while not self.loaded:
             self.note(self.receive())
 

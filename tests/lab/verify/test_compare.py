@@ -25,7 +25,7 @@ def failed(comparisons):
     return {comparison.reference.component for comparison in comparisons if comparison.passed is False}
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.long)])
 @pytest.mark.parametrize("prediction", ["eps", "v"])
 def test_the_right_model_passes_every_reference(build, recorded, files, prediction, dtype):
     family = f"small-{prediction}"

@@ -1,0 +1,114 @@
+r"""What a mistake does, in words: for the command line and for the site's page."""
+
+import math
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from ldm.lab.museum.files import description
+from ldm.lab.museum.mistake import Mistake, Setting, changed_lines
+from ldm.lab.museum.painting import PACKAGE, Exhibit
+from ldm.lab.museum.scenes import SEED
+from ldm.lab.museum.standins import STANDINS
+from ldm.lab.museum.symptoms import SYMPTOMS
+
+SHOWN = {
+    "round trip": "a drawing, encoded and decoded by the VAE",
+    "inpainting input": "what an inpainting U-Net reads beside the latent: the mask, the four channels of the masked "
+    "image, and what those decode to",
+    "tokens": "the tokens that are read of a long prompt",
+    "similarity": "what CLIP says about a drawing",
+}
+
+
+def setting_words(setting: Setting) -> str:
+    """How the images were made, as far as it is not the model's default: 'a dog with glasses', seed 42, ddim."""
+    if setting.show != "image":
+        words = [SHOWN[setting.show]]
+    else:
+        words = [f'the prompt "{setting.prompts[0]}"', f"seed {SEED}"]
+        if len(setting.prompts) > 1:
+            words.append("in a batch with a longer prompt")
+    if setting.init:
+        words.append("starting from a drawing")
+    for name, value in setting.options.items():
+        if value is None:
+            words.append(f"the default number of {name}")
+        elif name == "steps":
+            words.append(f"{value} steps" if isinstance(value, int) else f"the timesteps {value}")
+        else:
+            words.append(f"{name} {value}".replace("_", " ").replace("long prompt chunk", "read in chunks"))
+    if setting.file != "ours":
+        words.append(f"from {lower(description(setting.file))}")
+    words += [f"{name} {value}" for name, value in setting.loading.items()]
+    if setting.clean:
+        words.append("with transformers' normalisation of texts")
+    if setting.convert:
+        words.append("converted" if setting.convert == "ours" else "exported")
+    return ", ".join(words)
+
+
+def lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def numbers_words(exhibit: Exhibit) -> Iterator[str]:
+    """Where the two runs begin to differ, and by how much, in a sentence or two."""
+    if exhibit.measures is None:
+        for name, said in (("Right", exhibit.right), ("Wrong", exhibit.wrong)):
+            if said:
+                yield f"{name}: {textwrap.shorten(said, 300, placeholder=' ...')}"
+        return
+    if exhibit.beginning is None and not exhibit.measures.difference:
+        yield "No layer's output differs here."
+        return
+    parts = []
+    if exhibit.beginning is None:
+        parts.append("no layer's first output differs by more than rounding")
+    else:
+        place = exhibit.beginning.place
+        where = f"begins with {place}" if " " in place else f"begins at `{place}`"
+        parts.append(f"{where}, {off(exhibit.beginning.difference)}")
+    if exhibit.prediction and math.isfinite(exhibit.prediction):
+        parts.append(f"{off(exhibit.prediction)} in the U-Net's first prediction")
+    m = exhibit.measures
+    parts.append(f"{m.difference:.3g} of 255 in the image on average, {m.largest:.0f} at most")
+    text = "; ".join(parts)
+    yield text[:1].upper() + text[1:] + "."
+
+
+def off(difference: float) -> str:
+    """A relative difference: "48 % off", "1.2 % off", "3e-05 off"."""
+    if not math.isfinite(difference):
+        return "which does not run, or not in this shape"
+    if difference > 10:
+        return f"{difference:,.0f} times its size off"
+    if difference < 0.001:
+        return f"{difference:.0e} off"
+    return f"{100 * difference:.{1 if difference < 0.1 else 0}f} % off"
+
+
+def difference_lines(mistake: Mistake) -> list[str]:
+    source = (PACKAGE / mistake.file).read_text(encoding="utf-8")
+    return changed_lines(source, mistake)
+
+
+def standin_words(mistake: Mistake) -> str:
+    """What is shown instead of the mistake itself, if that is in a preset; else nothing."""
+    if not mistake.standin:
+        return ""
+    what = lower((STANDINS[mistake.standin].__doc__ or "").rstrip("."))
+    return f"Shown on the tiny model instead: {what}."
+
+
+def told(mistake: Mistake, exhibit: Exhibit, strip: Path | None = None) -> Iterator[str]:
+    """An exhibit on the terminal, line by line."""
+    yield f"{mistake.number}. {mistake.name} (ldm/{mistake.file})"
+    yield from difference_lines(mistake)
+    yield f"Shown with {setting_words(mistake.setting)}."
+    if mistake.standin:
+        yield standin_words(mistake)
+    yield f"The images are {SYMPTOMS[exhibit.symptom]}."
+    yield from (sentence.replace("`", "") for sentence in numbers_words(exhibit))
+    yield from textwrap.wrap(mistake.why.replace("`", ""), 100)
+    yield from (f"Seen: {address}" for address, _ in mistake.seen)
