@@ -94,8 +94,8 @@ def test_the_kl_term_is_per_latent_number_and_light():
     certain, off = plain_loss(Constant(0.0, 0.0), pixels, 0), plain_loss(Constant(2.0, 0.0), pixels, 0)
     noise = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0)).mean()
     reconstructed = torch.zeros_like(pixels)
-    torch.testing.assert_close(certain, reconstruction_loss(pixels, reconstructed + noise))
-    expected = reconstruction_loss(pixels, reconstructed + noise + 2) + JOINT.kl * 2
+    torch.testing.assert_close(certain, reconstruction_loss(pixels, reconstructed + noise, JOINT.squared))
+    expected = reconstruction_loss(pixels, reconstructed + noise + 2, JOINT.squared) + JOINT.kl * 2
     torch.testing.assert_close(off, expected, rtol=1e-6, atol=0)
     assert 1e-5 * expected < JOINT.kl * 2  # otherwise the tolerance would hide it
 
