@@ -296,12 +296,12 @@ TINY = Config(
     # Two values are known only after training, and are then in the model's own config.json: the size of the
     # vocabulary, learned from the captions, and the VAE's scale, measured on its latents.
     text=TextConfig(1024, 40, width=192, layers=4, heads=4, activation="quick_gelu"),
-    vae=VAEConfig(channels=(32, 64, 96, 160), res_per_level=1, latent_channels=8, scale=1.0, groups=4),
+    vae=VAEConfig(channels=(32, 64, 96, 160), res_per_level=1, latent_channels=16, scale=1.0, groups=4),
     unet=UNetConfig(
         (UNetLevel(96, 4, 1), UNetLevel(192, 6, 1), UNetLevel(256, 8, 1)),
         context_width=192,
-        in_channels=8,
-        out_channels=8,
+        in_channels=16,
+        out_channels=16,
         res_per_level=1,
     ),
     noise=NoiseConfig(),

@@ -28,6 +28,8 @@ def train_options(commands: Commands) -> None:
     losses = ("perceptual", "adversarial", "kl")  # of the VAE
     without = "losses to leave out, to see what they are for"
     p.add_argument("--without", nargs="+", choices=losses, default=(), help=without)
+    start = "the VAE begins with the weights of this model, which may have fewer channels"
+    p.add_argument("--start-from", type=Path, metavar="DIR", help=start)
     add_compile(p, "its training steps take four fifths of the time, after a few seconds or minutes")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
@@ -53,6 +55,7 @@ def train(options: argparse.Namespace) -> None:
                 options.data,
                 options.without,
                 bool(options.compile),
+                options.start_from,
             )
         if processes.rank() == 0:
             print(f"the model is in {options.out}; use it with: ldm generate PROMPT --model {options.out}")

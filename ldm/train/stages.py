@@ -105,6 +105,7 @@ def train_stage(
     data: Path | None = None,
     without: Sequence[str] = (),
     compiled: bool = False,
+    start_from: Path | None = None,
 ) -> None:
     """Train one stage of the model in `folder`, which holds the results of the earlier stages.
 
@@ -112,7 +113,7 @@ def train_stage(
     `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json the metrics, duration and machine
     of each stage. `steps` replaces the number of steps of the recipe; `data` is a folder of your own images; `without`
     names losses that the VAE leaves out ("perceptual", "adversarial"), to see what they contribute; `compiled` compiles
-    the U-Net with torch.compile.
+    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the VAE begins.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -138,7 +139,7 @@ def train_stage(
         left_out, crop = (*PRESETS[preset].without, *without), PRESETS[preset].crop
         runs: dict[str, Callable[..., dict[str, float]]] = {
             "clip": train_clip,
-            "vae": partial(train_vae, without=left_out, crop=crop),
+            "vae": partial(train_vae, without=left_out, crop=crop, start_from=start_from),
             "diffusion": partial(train_diffusion, compiled=compiled),
         }
         where = folder / "runs" / stage

@@ -30,6 +30,7 @@ from ldm.text.clip import CLIP
 from ldm.train.adversary import Discriminator, adaptive_weight, discriminator_loss, frozen_logits
 from ldm.train.checkpoint import Identity, fingerprint
 from ldm.train.data import CaptionedImages, random_noise
+from ldm.train.grow import grow
 from ldm.train.loop import Recipe, full_precision, mixed_precision, train, use_plain_attention
 from ldm.train.perceptual import perceptual_loss
 from ldm.train.processes import device, rank, slice_for_rank
@@ -50,7 +51,7 @@ class LossWeights:
     encoder_rests: bool = False  # freeze the encoder
 
 
-JOINT = LossWeights(squared=4.0, perceptual=1.0, adversarial=0.0, kl=5e-4)
+JOINT = LossWeights(squared=4.0, perceptual=0.0, adversarial=0.0, kl=5e-4)
 DECODER_ONLY = LossWeights(squared=10.0, perceptual=0.1, adversarial=0.1, kl=0.0, encoder_rests=True)
 DECODER_ONLY_FROM = 0.72  # the fraction of the training after which the encoder is frozen
 
@@ -198,21 +199,25 @@ def train_vae(
     resume: bool,
     without: Sequence[str] = (),
     crop: int | None = None,
+    start_from: Path | None = None,
 ) -> dict[str, float]:
-    """Train the VAE from scratch, measure its scale and write it to the model's `folder`. Returns its metrics.
+    """Train the VAE, measure its scale and write it to the model's `folder`. Returns its metrics.
 
     `without` names the losses (of `LossWeights`) to leave out; `crop` is the size of the square crops
-    in pixels, None for whole images. Raises `LdmError` if `crop` does not fit the images and the VAE.
+    in pixels, None for whole images. Training begins with random weights, or with those of the model `start_from`, whose
+    VAE may have fewer channels (`grow`). Raises `LdmError` if `crop` does not fit the images and the VAE.
     """
     config = read_config(folder)
     zero_weights: dict[str, Any] = dict.fromkeys(without, 0.0)
     joint, decoder_only = (replace(phase, **zero_weights) for phase in (JOINT, DECODER_ONLY))
     clip = None
-    if joint.perceptual:
+    if joint.perceptual or decoder_only.perceptual:
         clip = read_clip(folder, torch.get_default_dtype())[0].requires_grad_(False).to(device())
         use_plain_attention(clip)
     torch.manual_seed(seed)
     vae = VAE(replace(config.vae, scale=1.0))  # the scale is measured after training
+    if start_from is not None:
+        grow(vae, start_from)
     vaegan = VAEGAN(vae)
     whole, rank_slice = images.pixels.shape[1], slice_for_rank(recipe.batch)
     crop = whole if crop is None else crop
@@ -242,6 +247,7 @@ def train_vae(
         "clip.safetensors": fingerprint(folder / "clip.safetensors"),
         "weights": fingerprint(joint, decoder_only, DECODER_ONLY_FROM),
         "crop": crop,
+        "start": None if start_from is None else fingerprint(start_from / "vae.safetensors"),
     }
 
     def write_samples(average: VAEGAN, path: Path) -> None:
