@@ -203,9 +203,10 @@ def train_vae(
 ) -> dict[str, float]:
     """Train the VAE, measure its scale and write it to the model's `folder`. Returns its metrics.
 
-    `without` names the losses (of `LossWeights`) to leave out; `crop` is the size of the square crops
-    in pixels, None for whole images. Training begins with random weights, or with those of the model `start_from`, whose
-    VAE may have fewer channels (`grow`). Raises `LdmError` if `crop` does not fit the images and the VAE.
+    `without` names the losses (of `LossWeights`) to leave out; `crop` is the size of the square crops in pixels, None
+    for whole images. Training begins with random weights, or with those of the model in the folder `start_from`, whose
+    VAE may have fewer channels (`grow`). Raises `LdmError` if `crop` does not fit the images and the VAE, and if
+    `start_from` has no VAE that can grow to this one.
     """
     config = read_config(folder)
     zero_weights: dict[str, Any] = dict.fromkeys(without, 0.0)
