@@ -124,6 +124,11 @@ APPENDICES = (
         under("adapters", "lora dora lycoris merge tags"),
     ),
     Chapter(
+        "ControlNet: saying where",
+        "steer a model with an image of edges, and say why a network that begins with zeros learns",
+        under("adapters", "controlnet hints control"),
+    ),
+    Chapter(
         "How model files are read",
         "say what is in a checkpoint, open any of them safely, and translate the names of its tensors",
         (
@@ -140,7 +145,8 @@ APPENDICES = (
                 "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
             *under(
-                "checkpoints", "lora_keys lora_file lora_fit loaded collect write known lora_about inspect"
+                "checkpoints",
+                "lora_keys lora_file lora_fit loaded collect write known lora_about control_file inspect",
             ),
         ),
         ("09_checkpoints",),

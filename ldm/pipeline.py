@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ldm.arguments import checked
 from ldm.config import Config
 from ldm.diffusion.brownian import with_paths
-from ldm.diffusion.conditioning import Conditioning, concatenate, count_images
+from ldm.diffusion.conditioning import Conditioning, Control, concatenate, count_images
 from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
@@ -48,7 +48,7 @@ from ldm.errors import LdmError
 from ldm.image_to_image import InitImage, last_levels, pick_strength
 from ldm.images.pixels import to_images
 from ldm.inpaint import paste_kept, prepare_init, restore_kept, with_channels
-from ldm.prompts import Prompt, encode_pairs, with_micro, zero_empty
+from ldm.prompts import Prompt, encode_pairs, with_control, with_micro, zero_empty
 from ldm.text.encoder import TextEncoder
 from ldm.text.joint import encode_jointly
 from ldm.text.tokenizer import Tokenizer
@@ -104,6 +104,7 @@ class LatentDiffusion(nn.Module):
         empty_negative: EmptyNegative | None = None,
         micro: MicroConditioning | None = None,
         negative_micro: MicroConditioning | None = None,
+        control: Control | Sequence[Control] = (),
         tile: bool | None = None,
         output: Output = "pil",
         on_step: Callback = identity,
@@ -140,7 +141,7 @@ class LatentDiffusion(nn.Module):
         diffusers' 1 (`TextEncoder.encode`). An empty negative prompt is "encoded" like any other, or becomes "zero", as
         `empty_negative` says (default: the model's own way). `micro` is what Stable Diffusion XL is told about sizes
         and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default the same, goes with the negative
-        prompt. With `tile`, the VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`;
+        prompt. `control` is one or several ControlNets with their images (`ldm/adapters/control.py`). With `tile`, the VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`;
         default: on a CPU, for images of 1024 x 1024 pixels and more).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
@@ -179,6 +180,7 @@ class LatentDiffusion(nn.Module):
             pairs = zero_empty(pairs, negative)
         pairs = with_micro(pairs, self.config.unet.added, size, micro, negative_micro)
         pairs = with_channels(pairs, init_image)
+        pairs = with_control(pairs, control, levels, size)
         denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
         # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
@@ -338,7 +340,7 @@ class LatentDiffusion(nn.Module):
         x_in = x_t if cond.channels is None else torch.cat([x_t, cond.channels.to(x_t)], dim=1)
         t = torch.tensor(level.t, dtype=torch.float32, device=x_t.device)
         context = cond.context.to(x_t.device, self.dtype)
-        residuals = () if cond.residuals is None else cond.residuals(x_t, level, cond.context)
+        residuals = () if cond.residuals is None else cond.residuals(x_t, level, cond)
         more: dict[str, Any] = {"residuals": [r.to(context) for r in residuals]}
         if cond.pooled is not None:
             more["pooled"] = cond.pooled.to(context)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ldm.config import AddedConfig
-from ldm.diffusion.conditioning import Conditioning, zeroed
+from ldm.diffusion.conditioning import Conditioning, Control, added_up, zeroed
+from ldm.diffusion.level import Level
 from ldm.diffusion.micro_conditioning import MicroConditioning, Size
 from ldm.errors import LdmError
 from ldm.text.prompt import group_by_length
@@ -92,5 +93,22 @@ def with_micro(
             cond if cond.micro is not None else replace(cond, micro=values),
             uncond if uncond.micro is not None else replace(uncond, micro=negatives),
         )
+        for images, cond, uncond in pairs
+    ]
+
+
+def with_control(
+    pairs: Sequence[Group], control: Control | Sequence[Control], levels: Sequence[Level], size: Size
+) -> list[Group]:
+    """The pairs, with what ControlNets add inside the U-Net; without any, as they are."""
+    made = [one(levels, size) for one in (control if isinstance(control, Sequence) else [control])]
+    if not made:
+        return list(pairs)
+    wanted, unwanted = ([one for one in side if one is not None] for side in zip(*made, strict=True))
+    residuals = added_up(wanted)
+    # The same function for both, if it is: it is then evaluated once for the batch of both.
+    negative = residuals if wanted == unwanted else added_up(unwanted)
+    return [
+        (images, replace(cond, residuals=residuals), replace(uncond, residuals=negative))
         for images, cond, uncond in pairs
     ]

@@ -129,7 +129,6 @@ def test_a_conditioning_of_two_is_cut_and_joined(draw):
     others = {
         "channels": Conditioning(whole.context, residuals=whole.residuals),
         "micro, pooled": replace(whole, pooled=draw(2, 3), micro=draw(2, 6)),
-        "residuals": Conditioning(whole.context, whole.channels),
     }
     for what, other in others.items():
         with pytest.raises(LdmError, match=f"differ in {what}; expected the same"):
@@ -245,8 +244,8 @@ def test_residuals_are_added_to_the_skips_and_the_middle(model, draw):
 def test_residuals_are_computed_at_each_step_of_what_the_network_reads(model):
     seen = []
 
-    def control(x_t, level, context):
-        seen.append((x_t.shape, level.t, context.shape))
+    def control(x_t, level, cond):
+        seen.append((x_t.shape, level.t, cond.context.shape))
         return [x_t.new_zeros(1, *shape) for shape in (*SKIPS, MIDDLE)]
 
     cond, uncond = (replace(model.encode_text([text]), residuals=control) for text in ("red dog", "dog"))

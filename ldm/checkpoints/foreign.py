@@ -46,10 +46,11 @@ _ALTERING = {
 
 INVERSION = "a textual inversion: a word's embedding, not a model"
 LORA = "a LoRA: a change to a model, not a model (--lora takes it)"
+CONTROL = "a ControlNet: it steers a model, and is none (--control takes it)"
 # Names that only one kind of file has. The first that matches is taken.
 _FOREIGN = {
     _LORA: LORA,
-    r"^control_model\.|controlnet_|input_hint_block|zero_convs": "a ControlNet: it steers a model, and is none",
+    r"^control_model\.|controlnet_|input_hint_block|zero_convs": CONTROL,
     r"^(image_proj|ip_adapter)(\.|$)|\.to_[kv]_ip\.": "an IP-Adapter: it steers a model, and is none",
     r"^adapter\.|^body\.\d+\.in_conv\.": "a T2I-Adapter: it steers a model, and is none",
     r"motion_modules?\.|temporal_transformer\.": "a motion module (AnimateDiff), not a model",

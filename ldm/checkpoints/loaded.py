@@ -96,6 +96,10 @@ class LoadedModel(LatentDiffusion):
         finally:
             self._merge(before)
 
+    def own_parameters(self) -> dict[str, Tensor]:
+        """The weights without any LoRA, by name."""
+        return {name: self._own.get(name, weight.data) for name, weight in self.named_parameters()}
+
     def _merge(self, loras: tuple[MergedLora, ...]) -> None:
         """Make these the merged LoRAs. All weights are computed first, so that an error leaves the model as it is."""
         parameters = dict(self.named_parameters())

@@ -17,9 +17,11 @@ from torch import Tensor
 from ldm.diffusion.level import Latent, Level
 from ldm.errors import LdmError
 
-# (x_t, its noise level, the context) -> one tensor per skip connection, in the order in which the down path makes them,
-# and a last one for the middle.
-Residuals = Callable[[Latent, Level, Tensor], Sequence[Tensor]]
+# (x_t, its noise level, the rest of what the network reads) -> one tensor per skip connection, in the order in which the
+# down path makes them, and a last one for the middle; or nothing, where nothing is to be added.
+Residuals = Callable[[Latent, Level, "Conditioning"], Sequence[Tensor]]
+# (the levels that are sampled, the size of the image) -> the residuals of prompt and negative prompt; None adds nothing.
+Control = Callable[[Sequence[Level], tuple[int, int]], tuple[Residuals | None, Residuals | None]]
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,39 @@ def concatenate(first: Conditioning, second: Conditioning) -> Conditioning:
             "same: encode prompt and negative prompt together, as in `both = model.encode_text([prompt, negative])`"
         )
     one, other = first.tensors(), second.tensors()
-    if one.keys() != other.keys() or first.residuals is not second.residuals:
-        differing = ", ".join(sorted(one.keys() ^ other.keys())) or "residuals"
+    if one.keys() != other.keys():
+        differing = ", ".join(sorted(one.keys() ^ other.keys()))
         raise LdmError(f"the two conditionings differ in {differing}; expected the same for both")
     joined: dict[str, Any] = {name: torch.cat([one[name], other[name]]) for name in one}
-    return replace(first, **joined)
+    residuals = first.residuals
+    if residuals is not second.residuals:
+        residuals = side_by_side(first.residuals, second.residuals, len(first))
+    return replace(first, residuals=residuals, **joined)
+
+
+def side_by_side(first: Residuals | None, second: Residuals | None, count: int) -> Residuals:
+    """The residuals of a batch: `first` gives those of its first `count` images, `second` of the others; None zeros."""
+
+    def residuals(x_t: Latent, level: Level, cond: Conditioning) -> Sequence[Tensor]:
+        parts = ((first, slice(count)), (second, slice(count, None)))
+        one, other = (list(part(x_t[at], level, cond[at])) if part else [] for part, at in parts)
+        sizes = (count, len(x_t) - count)
+        pairs = zip(one or map(torch.zeros_like, other), other or map(torch.zeros_like, one), strict=True)
+        return [torch.cat([r.expand(n, *r.shape[1:]) for r, n in zip(pair, sizes)]) for pair in pairs]
+
+    return residuals
+
+
+def added_up(parts: Sequence[Residuals]) -> Residuals | None:
+    """The sum of what several ControlNets add; None if there is none."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+
+    def residuals(x_t: Latent, level: Level, cond: Conditioning) -> Sequence[Tensor]:
+        found = [each for each in (part(x_t, level, cond) for part in parts) if each]
+        return [sum(same[1:], start=same[0]) for same in zip(*found, strict=True)]
+
+    return residuals
 
 
 def zeroed(cond: Conditioning, images: Sequence[bool]) -> Conditioning:

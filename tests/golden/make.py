@@ -498,8 +498,10 @@ if __name__ == "__main__":
     from tests.golden.make_figures import save_figures  # which takes its small models from here
 
     save_figures()
+    from tests.golden.make_control import make_control
     from tests.golden.make_layouts import save_layouts
     from tests.golden.make_sdxl import make_sdxl
 
     save_layouts()
     save("sdxl", make_sdxl())
+    save("control", make_control())
