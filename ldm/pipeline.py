@@ -141,8 +141,9 @@ class LatentDiffusion(nn.Module):
         diffusers' 1 (`TextEncoder.encode`). An empty negative prompt is "encoded" like any other, or becomes "zero", as
         `empty_negative` says (default: the model's own way). `micro` is what Stable Diffusion XL is told about sizes
         and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default the same, goes with the negative
-        prompt. `control` is one or several ControlNets with their images (`ldm/adapters/control.py`). With `tile`, the VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`;
-        default: on a CPU, for images of 1024 x 1024 pixels and more).
+        prompt. `control` is one or several ControlNets with their images (`ldm/adapters/control.py`). With `tile`, the
+        VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`; default: on a CPU, for images of
+        1024 x 1024 pixels and more).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.

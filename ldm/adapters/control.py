@@ -4,9 +4,9 @@ Its outputs are multiplied by the strength and added inside the U-Net; those of 
 forms in the first steps and detail in the last, so a ControlNet that ends early fixes the layout only, and leaves the
 rest to the prompt.
 
-*Guess mode* is for prompts that say little or nothing. A prompt and its negative prompt that differ in nothing but the
-hint show what the hint alone means; so only the prompt's prediction gets the residuals, and guidance amplifies them. The
-fine skips would then dictate every line, so the residual $i$ of $n$, the finest first, counts less:
+*Guess mode* is for prompts that say little or nothing. Only the prompt's prediction gets the residuals, not that of the
+negative prompt. So guidance, which amplifies the difference of the two, amplifies the hint. The fine skips would then
+dictate every line, so the residual $i$ of $n$, the finest first, counts less:
 
 $$w_i = s \cdot 10^{-\frac{n - 1 - i}{n - 1}}, \qquad i = 0, \ldots, n - 1$$
 
@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from ldm.adapters.controlnet import ControlNet
-from ldm.adapters.hints import prepare_hint
+from ldm.adapters.hints import check_preparation, prepare_hint
 from ldm.diffusion.conditioning import Conditioning, Residuals
 from ldm.diffusion.level import Latent, Level
 from ldm.errors import LdmError
@@ -57,6 +57,7 @@ class Control:
             raise LdmError(
                 f"a ControlNet from {self.start} to {self.end} of the steps; expected 0 <= start < end <= 1"
             )
+        check_preparation(self.prepare, self.mask)
 
     def __call__(self, levels: Sequence[Level], size: tuple[int, int]) -> tuple[Residuals, Residuals | None]:
         """The residuals of the prompt and of the negative prompt, for images of a size (width, height) in pixels."""

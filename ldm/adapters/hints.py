@@ -10,8 +10,8 @@ Each ControlNet was trained on hints of one kind. Some are simple functions of a
 Others (depth, pose, normals, ...) are what another network says about an image; another program has to make those.
 A hint is RGB in [0, 1], not in [-1, 1] as pixels are everywhere else in this package.
 
-**Canny's edges** (Canny 1986, in OpenCV's form, with which the ControlNets were trained). An edge is where the brightness
-changes fast, and a line is thin, so three questions are asked of each pixel:
+**Canny's edges** (Canny 1986, in OpenCV's form, which made the hints of the published weights). An edge is where the
+brightness changes fast, and a line is thin, so three questions are asked of each pixel:
 
 1. How fast does it change? Differences of the neighbours, smoothed across (Sobel), horizontally $g_x$ and vertically
    $g_y$, give the magnitude $m = |g_x| + |g_y|$, of the colour in which it is largest.
@@ -133,9 +133,20 @@ def prepare_hint(
 ) -> Float[Tensor, "1 3 h w"]:
     """The hint in [0, 1] for an image of `size` (width, height): resized and cropped to it, then prepared.
 
-    Without a `kind`, the image is the hint already. Raises `LdmError` for a kind that cannot be made here, for "inpaint"
-    without a mask, and for a mask with anything else.
+    Without a `kind`, the image is the hint already. Raises `LdmError` as `check_preparation` does.
     """
+    check_preparation(kind, mask)
+    pixels = np.asarray(fit_picture(image, size))
+    if kind in LINES:
+        pixels = np.repeat(LINES[kind](pixels)[..., None] * np.uint8(255), 3, axis=2)
+    hint = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].double() / 255
+    if mask is not None:
+        hint = torch.where(torch.from_numpy(np.asarray(fit_mask(mask, size)) > 0), -1.0, hint)
+    return hint.contiguous()
+
+
+def check_preparation(kind: str | None, mask: Image.Image | None) -> None:
+    """Raise an `LdmError` for a kind that cannot be made here, and for a mask that is missing or not needed."""
     if kind in ELSEWHERE:
         raise LdmError(
             f"{kind!r} needs a network that is not part of this package; let another program make the image "
@@ -148,10 +159,3 @@ def prepare_hint(
             f"a hint of the kind {kind!r} {'without' if mask is None else 'with'} a mask; 'inpaint' needs one, white "
             "where the image may change, and the others need none"
         )
-    pixels = np.asarray(fit_picture(image, size))
-    if kind in LINES:
-        pixels = np.repeat(LINES[kind](pixels)[..., None] * np.uint8(255), 3, axis=2)
-    hint = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].double() / 255
-    if mask is not None:
-        hint = torch.where(torch.from_numpy(np.asarray(fit_mask(mask, size)) > 0), -1.0, hint)
-    return hint.contiguous()

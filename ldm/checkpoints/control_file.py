@@ -20,10 +20,11 @@ from typing import Any
 from torch import Tensor
 
 from ldm.adapters.controlnet import ControlNet, skip_widths
+from ldm.adapters.hints import expected_image
 from ldm.checkpoints.checkpoint import Part, layout_of
 from ldm.checkpoints.detect import NAMES
 from ldm.checkpoints.diffusers_folder import read_part
-from ldm.checkpoints.foreign import foreign
+from ldm.checkpoints.foreign import CONTROL, foreign
 from ldm.checkpoints.formats import read_file
 from ldm.checkpoints.key_map import unet_rows
 from ldm.checkpoints.locating import locate
@@ -101,6 +102,9 @@ def open_control(path: str | Path) -> ControlFile:
         source, tensors = read.source, dict(read.tensors)
     else:
         source, tensors = place, read_file(place)
+        beside = place.parent / "config.json"
+        if place.name.startswith("diffusion_pytorch_model") and beside.is_file():
+            settings = read_table(beside)
     if any(name.startswith(PREFIX) for name in tensors):
         prefix = PREFIX
         tensors = {
@@ -123,6 +127,24 @@ def _refuse(path: Path, tensors: Mapping[str, Tensor]) -> None:
     if not any(name in tensors for name in HINT_IN.values()):
         what = foreign(tensors) or f"a file of {len(tensors)} tensors, such as {some(list(tensors)[:3])}"
         raise LdmError(f"{path} is no ControlNet, but {what}; give one")
+
+
+def about_control(path: Path, kind: str) -> Iterator[tuple[str, str]]:
+    """What `ldm inspect` says about a ControlNet, each fact with a heading; nothing for another kind of file."""
+    if kind != CONTROL:
+        return
+    try:
+        file = open_control(path)
+    except LdmError as error:
+        yield "not used", str(error)
+        return
+    yield "made for", NAMES[file.base] if file.base else "a model that is not known here"
+    expected = expected_image(path.name)
+    yield "its image", expected or "of a kind that its name does not tell"
+    if file.pool:
+        yield "outputs", "averaged over the image: it steers colours and textures, not places"
+    if file.is_difference:
+        yield "weights", "the difference from the U-Net's, which are added when it is loaded"
 
 
 def control_rows(config: UNetConfig, hint_levels: int = 4, linear_projection: bool = False) -> list[Row]:
@@ -177,8 +199,10 @@ def read_control(path: str | Path, model: LatentDiffusion) -> FoundControl:
     found = match(file.part.tensors, control_rows(config, len(channels)), file.part.layout)
     _check(file, found.missing, found.left_over, _misshapen(network, found.tensors))
     if 2 ** (len(channels) - 1) != model.vae.factor:
-        raise LdmError(f"{file.path} reads images {2 ** (len(channels) - 1)} times as large as the latent; this model's "
-                       f"are {model.vae.factor} times as large")  # fmt: skip
+        raise LdmError(
+            f"{file.path} reads images {2 ** (len(channels) - 1)} times as large as the latent; expected "
+            f"{model.vae.factor} times: a ControlNet for this model"
+        )
     if file.pool:
         log.info("%s: its outputs are averaged over the image, as its name or its config says", file.path)
     return FoundControl(file, network, found.tensors)
@@ -201,6 +225,6 @@ def _check(
     wrong = [f"{len(names)} {what}: {some(names)}" for what, names in troubles.items() if names]
     if wrong:
         raise LdmError(
-            f"{file.path} is no whole ControlNet for this model; {'; '.join(wrong)} (smaller copies of Stable Diffusion "
-            "XL's are not supported)"
+            f"{file.path} is no whole ControlNet for this model; {'; '.join(wrong)} (smaller copies of Stable "
+            "Diffusion XL's are not supported)"
         )

@@ -25,8 +25,11 @@ RECORDED = (
     "prompt", "negative", "sampler", "spacing", "guidance", "seed", "strength", "keep_pixels",
     "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile",
     "original_size", "crop", "target_size", "aesthetic_score", "empty_negative",
+    "control_strength", "control_start", "control_end", "control_prepare", "control_guess",
 )  # fmt: skip
 
+
+CONTROLLED = ("control_strength", "control_start", "control_end", "control_prepare")  # of each ControlNet
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -68,6 +71,7 @@ def generate_options(commands: Commands) -> None:
         "--seed, by default 0) into the folder --out. The same command again continues an interrupted run; "
         "torchrun --nproc-per-node N -m ldm generate ... shares the list between N processes",
     )
+    add_control(p)
     add_micro_conditioning(p)
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
@@ -84,9 +88,36 @@ def generate_options(commands: Commands) -> None:
         metavar="PNG",
         help="generate this image again, as its record says. Models are taken from weights/, other files from the "
         "image's folder, and only if their bytes are the recorded ones; for any other, say where it is: --model, "
-        "--init, --mask, --config, --vae, and --lora for each of its LoRAs. A lot of work has to be confirmed: repeat "
+        "--init, --mask, --config, --vae, --lora for each of its LoRAs, --control and --control-image for each of its "
+        "ControlNets. A lot of work has to be confirmed: repeat "
         "--steps, --size, --batch, --long-prompt or --compile",
     )
+
+
+def add_control(parser: argparse.ArgumentParser) -> None:
+    """ControlNets and their images (`ldm/adapters/control.py`). Each option once, or once for each --control."""
+    control = parser.add_argument_group("ControlNet")
+    file = "steer the model with this ControlNet, a file or a folder of diffusers; once for each"
+    control.add_argument("--control", action="append", type=Path, metavar="FILE", help=file)
+    image = "the image that it reads, such as white edges on black; `ldm inspect FILE` says which it wants"
+    control.add_argument("--control-image", action="append", type=Path, metavar="IMG", help=image)
+    prepare = (
+        "first make that image from this one: canny (edges), scribble (from dark strokes on white), tile (the image "
+        "itself), inpaint (without what --mask lets change)"
+    )
+    control.add_argument("--control-prepare", action="append", metavar="KIND", help=prepare)
+    strength = "how strongly it acts (default: 1)"
+    control.add_argument("--control-strength", action="append", type=float, metavar="S", help=strength)
+    for name, when in (("start", "from (default: 0)"), ("end", "up to which it acts (default: 1)")):
+        control.add_argument(
+            f"--control-{name}",
+            action="append",
+            type=float,
+            metavar="F",
+            help=f"the fraction of the steps {when}",
+        )
+    guess = "follow the image even where the prompt says nothing; with a guidance of 3 to 5"
+    control.add_argument("--control-guess", action="store_true", default=None, help=guess)
 
 
 def add_micro_conditioning(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +177,14 @@ def check_usage(options: argparse.Namespace) -> None:
             options.wrong_usage(f"--prompts generates many images: give a folder, not --out {options.out}")
     elif options.prompt is None:
         options.wrong_usage("expected a PROMPT (or --from PNG)")
+    count, one_each = len(options.control or ()), "give --control FILE too"
+    if not count:
+        refuse((*CONTROLLED, "control_image", "control_guess"), "there is no ControlNet", one_each)
+    elif len(options.control_image or ()) != count:
+        options.wrong_usage(f"{count} times --control: give each its --control-image")
+    for name in CONTROLLED:
+        if len(getattr(options, name) or ()) not in (0, 1, count):
+            options.wrong_usage(f"--{name.replace('_', '-')}: give it once, or once for each --control")
     if options.init is None:
         refuse(("strength", "mask"), "there is no image to start from", "give --init IMG too")
     if options.mask is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -15,8 +16,10 @@ import torch
 from PIL.Image import Image
 
 import ldm
+from ldm.adapters.control import Control
 from ldm.adapters.tags import split_strength, split_tags
 from ldm.backend.matmul import use_onednn_matmul
+from ldm.checkpoints.control_file import open_control
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.lora_file import lora_file
 from ldm.cli.output import print_path, progress_bar, tell
@@ -25,9 +28,9 @@ from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
 from ldm.image_to_image import pick_strength
-from ldm.images.metadata import File, Record, UsedLora, Versions
+from ldm.images.metadata import File, Record, UsedControl, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
-from ldm.loading import find
+from ldm.loading import find, load_control
 from ldm.pipeline import LatentDiffusion
 
 # The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
@@ -41,6 +44,7 @@ PASSED_ON = (
     *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
     "empty_negative",
 )
+CONTROL_DEFAULTS = {"strength": 1.0, "start": 0.0, "end": 1.0, "prepare": None}
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 
@@ -125,6 +129,45 @@ def wanted_loras(model: LoadedModel, prompt: str, options: Sequence[str]) -> tup
     )
 
 
+def wanted_controls(options: argparse.Namespace) -> tuple[UsedControl, ...]:
+    """The ControlNets of the command line with their images, hashed. Raises `LdmError` for what is none."""
+    count = len(options.control or ())
+
+    def each(name: str, default: Any) -> list[Any]:
+        given = getattr(options, name) or [default]
+        return list(given) * count if len(given) == 1 else list(given)
+
+    values = (each(f"control_{name}", default) for name, default in CONTROL_DEFAULTS.items())
+    return tuple(
+        UsedControl(
+            *hashed_control(path), hashed(image), strength, start, end, bool(options.control_guess), prepare
+        )
+        for path, image, strength, start, end, prepare in zip(
+            options.control or (), options.control_image or (), *values, strict=True
+        )
+    )
+
+
+def hashed_control(path: Path) -> tuple[str, str]:
+    """A ControlNet's file, of a folder the one in it, as a record names it; and its hash."""
+    file = open_control(path).part.source
+    return str(file), cached_sha256(file)
+
+
+def load_controls(model: LoadedModel, record: Record) -> list[Control]:
+    """The ControlNets of a record, with their images, ready for `generate`."""
+    controls = []
+    for used in record.controls:
+        image = read_picture(used.image.path)
+        tell_of_size(image, used.image.path, record)
+        mask = read_mask(record.mask.path) if record.mask and used.prepare == "inpaint" else None
+        network = load_control(used.path, model)
+        controls.append(
+            Control(network, image, used.strength, used.start, used.end, used.guess, used.prepare, mask)
+        )
+    return controls
+
+
 def merge_loras(model: LoadedModel, loras: Sequence[UsedLora]) -> None:
     """Make these, and no others, the LoRAs that are merged into the model."""
     if [(str(one.lora.path), one.strength) for one in model.loras] != [(o.path, o.strength) for o in loras]:
@@ -147,15 +190,20 @@ def read_inputs(record: Record) -> dict[str, Any]:
     for name, file, read in (("init", record.init, read_picture), ("mask", record.mask, read_mask)):
         if file is not None:
             inputs[name] = read(file.path)
-            width, height = inputs[name].size
-            if (width, height) != (record.width, record.height):
-                size = f"{record.width}x{record.height}"
-                tell(f"{file.path} is {width}x{height} pixels: scaled and cropped to the central {size}")
+            tell_of_size(inputs[name], file.path, record)
     # The default strength is recorded as a number, so that a later default changes no replay.
     inputs["strength"] = pick_strength(
         inputs["init"], record.strength, inputs.get("mask"), record.keep_pixels
     )
     return inputs
+
+
+def tell_of_size(image: Image, path: str, record: Record) -> None:
+    """Say that an image is of another size than what is generated."""
+    width, height = image.size
+    if (width, height) != (record.width, record.height):
+        size = f"{record.width}x{record.height}"
+        tell(f"{path} is {width}x{height} pixels: scaled and cropped to the central {size}")
 
 
 def micro_of(record: Record) -> MicroConditioning | None:

@@ -13,7 +13,7 @@ from ldm.cli.output import check_folder, print_path, progress_bar, write_text
 from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
-    from ldm.images.metadata import File, Record, UsedLora
+    from ldm.images.metadata import File, Record, UsedControl, UsedLora
 
 
 def info_options(commands: Commands) -> None:
@@ -68,6 +68,10 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
     for lora in record.loras:
         yield "LoRA", f"{named(lora)}, strength {lora.strength:g}"
+    for used in record.controls:
+        how = f"strength {used.strength:g}, from {used.start:g} to {used.end:g} of the steps"
+        yield "ControlNet", f"{named(used)}, {how}{', guess mode' * used.guess}"
+        yield "", f"{named(used.image)}{'' if used.prepare is None else f', prepared: {used.prepare}'}"
     if record.config is not None:
         yield "config", named(record.config)
     for file in (*record.model_files, *record.vae_files):
@@ -79,7 +83,7 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     yield "computed", ", ".join(used + [word for word, applies in how if applies])
 
 
-def named(file: File | UsedLora) -> str:
+def named(file: File | UsedLora | UsedControl) -> str:
     return f"{file.path} (sha256 {file.sha256[:10]})"
 
 

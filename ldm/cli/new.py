@@ -22,9 +22,11 @@ from ldm.cli.arguments import loading
 from ldm.cli.generation import (
     generate_group,
     hashed,
+    load_controls,
     load_model,
     read_inputs,
     surroundings,
+    wanted_controls,
     wanted_loras,
 )
 from ldm.cli.output import save_new, save_output, tell
@@ -122,6 +124,8 @@ def prepare(
         if options.size not in (None, (own, own)):
             tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
     inputs = read_inputs(first)
+    if first.controls:
+        inputs["control"] = load_controls(model, first)
     first = replace(first, strength=inputs.get("strength"))
     return model, [replace(first, prompt=plain, loras=loras) for plain, loras in wanted], inputs
 
@@ -162,6 +166,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         target_size=options.target_size,
         aesthetic_score=options.aesthetic_score,
         empty_negative=options.empty_negative,
+        controls=wanted_controls(options),
         **surroundings(model, name, options.vae),
     )
 

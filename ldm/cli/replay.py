@@ -24,10 +24,19 @@ from PIL import Image, ImageChops
 from ldm.adapters.tags import split_strength
 from ldm.checkpoints.lora_file import lora_file
 from ldm.checkpoints.opening import is_own_folder
-from ldm.cli.generation import generate_group, hashed, hashed_files, load_model, read_inputs, surroundings
+from ldm.cli.generation import (
+    generate_group,
+    hashed,
+    hashed_control,
+    hashed_files,
+    load_controls,
+    load_model,
+    read_inputs,
+    surroundings,
+)
 from ldm.cli.output import save_output, tell
 from ldm.errors import LdmError
-from ldm.images.metadata import File, Group, Record, UsedLora, differences, read_record
+from ldm.images.metadata import File, Group, Record, UsedControl, UsedLora, differences, read_record
 from ldm.loading import find, read_device, weights_folders
 
 MOST_STEPS = 1000
@@ -43,6 +52,7 @@ def replay(options: argparse.Namespace) -> None:
     # Everything is found, and its hash compared, before anything is opened.
     init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
     loras = recorded_loras(then, options)
+    controls = recorded_controls(then, options)
     name = options.model or find_recorded("model", then.model, then.model_files, source)
     vae: str | None = options.vae
     if vae is None and then.vae is not None:
@@ -61,11 +71,14 @@ def replay(options: argparse.Namespace) -> None:
     traced = options.trace is not None
     group = Group(0, 1) if traced else then.group  # a trace shows one image
     now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
-    now = replace(now, loras=loras)
+    now = replace(now, loras=loras, controls=controls)
     now = replace(now, **surroundings(model, name, vae))
     for difference in differences(then, now):
         tell(f"differs: {difference}")
-    image = generate_group(model, now, read_inputs(now), options.trace)[now.group.index]
+    inputs = read_inputs(now)
+    if now.controls:
+        inputs["control"] = load_controls(model, now)
+    image = generate_group(model, now, inputs, options.trace)[now.group.index]
     save_output(image, options.out, str(now.seed), 0, 1, now)
     compare(image, source)
 
@@ -156,6 +169,29 @@ def recorded_loras(record: Record, options: argparse.Namespace) -> tuple[UsedLor
         path = lora_file(Path(name))
         loras.append(replace(lora, path=str(path), sha256=hashed(path).sha256))
     return tuple(loras)
+
+
+def recorded_controls(record: Record, options: argparse.Namespace) -> tuple[UsedControl, ...]:
+    """The ControlNets of a record and their images: those on the command line in their place, or the recorded ones."""
+    recorded = {
+        "control": [File(used.path, used.sha256) for used in record.controls],
+        "control_image": [used.image for used in record.controls],
+    }
+    found: dict[str, list[File]] = {}
+    for name, files in recorded.items():
+        option, given = name.replace("_", "-"), getattr(options, name) or ()
+        if len(given) not in (0, len(files)):
+            raise LdmError(
+                f"{len(given)} times --{option}, but {options.source} was generated with {len(files)} ControlNets; "
+                f"give a file for each of them, in their order, or leave --{option} out"
+            )
+        if not given:
+            given = [Path(find_recorded(option, file.path, (file,), options.source)) for file in files]
+        found[name] = [File(*hashed_control(path)) if name == "control" else hashed(path) for path in given]
+    return tuple(
+        replace(used, path=file.path, sha256=file.sha256, image=image)
+        for used, file, image in zip(record.controls, *found.values(), strict=True)
+    )
 
 
 def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -> str:

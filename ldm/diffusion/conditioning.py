@@ -17,10 +17,10 @@ from torch import Tensor
 from ldm.diffusion.level import Latent, Level
 from ldm.errors import LdmError
 
-# (x_t, its noise level, the rest of what the network reads) -> one tensor per skip connection, in the order in which the
-# down path makes them, and a last one for the middle; or nothing, where nothing is to be added.
+# (x_t, its noise level, what else the network reads) -> one tensor per skip connection, in the order in which the down
+# path makes them, and a last one for the middle; or nothing, where nothing is to be added.
 Residuals = Callable[[Latent, Level, "Conditioning"], Sequence[Tensor]]
-# (the levels that are sampled, the size of the image) -> the residuals of prompt and negative prompt; None adds nothing.
+# (the levels that are sampled, the image's size) -> the residuals of prompt and negative prompt; None adds nothing.
 Control = Callable[[Sequence[Level], tuple[int, int]], tuple[Residuals | None, Residuals | None]]
 
 

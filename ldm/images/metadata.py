@@ -50,6 +50,20 @@ class UsedLora:
 
 
 @dataclass(frozen=True)
+class UsedControl:
+    """A ControlNet: its file and the hash of it, its image, and how it was used (`ldm.adapters.control.Control`)."""
+
+    path: str
+    sha256: str
+    image: File
+    strength: float
+    start: float
+    end: float
+    guess: bool
+    prepare: str | None  # what the image was made into; None: it was the hint already
+
+
+@dataclass(frozen=True)
 class Group:
     """The images generated together: this one is number `index` (from 0) of `count`.
 
@@ -112,6 +126,7 @@ class Record:
     aesthetic_score: float | None = None
     empty_negative: str | None = None  # "encoded" or "zero", if it was chosen
     loras: tuple[UsedLora, ...] = ()  # merged into the model; the prompt does not have their tags
+    controls: tuple[UsedControl, ...] = ()
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
@@ -136,6 +151,7 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
         "VAE": None if record.vae is None else Path(record.vae).name,
         "Denoising strength": record.strength,
         "Clip skip": record.clip_skip if record.clip_skip != 1 else None,
+        **{f"ControlNet {i}": _control(control) for i, control in enumerate(record.controls)},
     }
     last = ", ".join(
         f"{name}: {_quoted(value)}" for name, value in settings.items() if value not in (None, "")
@@ -143,6 +159,12 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
     negative = [f"Negative prompt: {record.negative}"] if record.negative else []
     tags = "".join(f" <lora:{Path(lora.path).stem}:{lora.strength:g}>" for lora in record.loras)
     return "\n".join([record.prompt + tags, *negative, last])
+
+
+def _control(used: UsedControl) -> str:
+    module, name = used.prepare or "none", Path(used.path).stem
+    steps = f"Guidance Start: {used.start:g}, Guidance End: {used.end:g}"
+    return f"Module: {module}, Model: {name}, Weight: {used.strength:g}, {steps}"
 
 
 def _short_hash(files: tuple[File, ...]) -> str:
@@ -222,6 +244,8 @@ def _surroundings(record: Record) -> dict[str, object]:
     files |= {f"the model's {file.path}": file for file in record.model_files}
     files |= {f"the VAE's {file.path}": file for file in record.vae_files}
     files |= {f"LoRA {i}": File(lora.path, lora.sha256) for i, lora in enumerate(record.loras, start=1)}
+    for i, used in enumerate(record.controls, start=1):
+        files |= {f"ControlNet {i}": File(used.path, used.sha256), f"the image of ControlNet {i}": used.image}
     return {
         **asdict(record.versions),
         **{name: getattr(record, name) for name in ("dtype", "device", "threads", "traced", "compiled")},

@@ -1,6 +1,7 @@
 r"""ControlNets against diffusers' in float64: alone, and in whole runs; and what they do to a model."""
 
 import math
+
 import pytest
 import torch
 from PIL import Image

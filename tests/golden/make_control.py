@@ -1,7 +1,7 @@
 r"""What diffusers answers for small ControlNets: `control.npz`. Part of `make golden`.
 
-It does not import `ldm`. The networks alone read any hint; in whole runs of Stable Diffusion XL's pipeline, which keeps a
-hint in float32, each colour of a pixel is 0 or 1.
+It does not import `ldm`. The networks alone read any hint; in whole runs of Stable Diffusion XL's pipeline, which keeps
+a hint in float32, each colour of a pixel is 0 or 1.
 """
 
 from functools import partial
