@@ -84,12 +84,16 @@ def side_by_side(first: Residuals | None, second: Residuals | None, count: int) 
 
     def residuals(x_t: Latent, level: Level, cond: Conditioning) -> Sequence[Tensor]:
         parts = ((first, slice(count)), (second, slice(count, None)))
-        one, other = (list(part(x_t[at], level, cond[at])) if part else [] for part, at in parts)
+        one, other = ([] if part is None else list(part(x_t[at], level, cond[at])) for part, at in parts)
         sizes = (count, len(x_t) - count)
-        pairs = zip(one or map(torch.zeros_like, other), other or map(torch.zeros_like, one), strict=True)
+        pairs = zip(one or map(_zeros, other), other or map(_zeros, one), strict=True)
         return [torch.cat([r.expand(n, *r.shape[1:]) for r, n in zip(pair, sizes)]) for pair in pairs]
 
     return residuals
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return like.new_zeros(1, *like.shape[1:])
 
 
 def added_up(parts: Sequence[Residuals]) -> Residuals | None:

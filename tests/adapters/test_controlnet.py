@@ -1,16 +1,12 @@
 r"""ControlNets against diffusers' in float64: alone, and in whole runs; and what they do to a model."""
 
-import math
-
 import pytest
 import torch
 from PIL import Image
 
-from ldm.adapters.control import Control, is_active, residual_scales
+from ldm.adapters.control import Control, residual_scales
 from ldm.adapters.controlnet import ControlNet, skip_widths
 from ldm.checkpoints.control_file import control_rows
-from ldm.diffusion.level import CLEAN, Level
-from ldm.errors import LdmError
 from ldm.unet import added, embedding
 from ldm.unet.unet import UNet
 from tests.equations.numbers import normal
@@ -94,38 +90,9 @@ def test_a_new_controlnet_changes_nothing_but_learns_at_once(draw):
     assert all(conv.weight.grad.any() for conv in (*network.zero, network.zero_mid))
 
 
-def test_the_weights_of_guess_mode_rise_from_a_tenth_and_are_near_the_original_codes():
-    scales = residual_scales(13, 2.0, guess=True)
-    assert scales[0] == pytest.approx(0.2) and scales[-1] == 2.0
-    assert all(abs(2 * 0.825 ** (12 - i) / scale - 1) < 0.006 for i, scale in enumerate(scales))
-    assert residual_scales(3, 0.5) == [0.5] * 3
-
-
-def test_a_controlnet_acts_in_the_steps_that_lie_whole_between_start_and_end():
-    levels = [Level(t, 0.6, 0.8) for t in (900, 600, 300, 100)] + [CLEAN]
-    active = [is_active(level, levels, 0.25, 0.75) for level in levels[:-1]]
-    assert active == [False, True, True, False]
-    assert is_active(Level(450, 0.6, 0.8), levels, 0.25, 0.75)  # halfway between two: of the second step
-    assert not is_active(Level(950, 0.6, 0.8), levels, 0.25, 1)
-    assert not any(is_active(level, levels, 0.3, 0.5) for level in levels[:-1])
-
-
 def test_outside_its_steps_the_network_is_not_evaluated(model, monkeypatch):
     control = Control(named("a"), picture(0), end=0.4)
     seen = []
     control.network.register_forward_hook(lambda *_: seen.append(1))
     model.generate("dog", size=(24, 32), seed=1, steps=3, control=control, output="latent")
     assert seen == [1]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"strength": math.nan}, "a ControlNet's strength of nan; expected a number"),
-        ({"start": 0.5, "end": 0.5}, "from 0.5 to 0.5 of the steps; expected 0 <= start < end <= 1"),
-        ({"end": 1.5}, "from 0.0 to 1.5"),
-    ],
-)
-def test_values_out_of_range_are_refused(options, message):
-    with pytest.raises(LdmError, match=message):
-        Control(named("a"), picture(0), **options)

@@ -85,7 +85,7 @@ def test_a_folder_of_diffusers_opens_and_its_config_says_whether_to_average(tmp_
 
 def test_a_difference_is_added_to_the_models_own_weights(tmp_path, model):
     network = small_control()
-    changed = {n: t for n, t in tensors_of(network, "compvis").items()} | {"difference": torch.tensor([])}
+    changed = tensors_of(network, "compvis") | {"difference": torch.tensor([])}
     save_file(changed, tmp_path / "d.safetensors")
     found = load_control(tmp_path / "d.safetensors", model)
     own = model.unet.state_dict()
