@@ -233,7 +233,8 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output generation new replay generate look exercise museum checkpoints measure train program",
+            "arguments output generation controls new replay generate look exercise museum checkpoints measure "
+            "train program",
         ),
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -16,10 +15,8 @@ import torch
 from PIL.Image import Image
 
 import ldm
-from ldm.adapters.control import Control
 from ldm.adapters.tags import split_strength, split_tags
 from ldm.backend.matmul import use_onednn_matmul
-from ldm.checkpoints.control_file import open_control
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.lora_file import lora_file
 from ldm.cli.output import print_path, progress_bar, tell
@@ -28,9 +25,9 @@ from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
 from ldm.image_to_image import pick_strength
-from ldm.images.metadata import File, Record, UsedControl, UsedLora, Versions
+from ldm.images.metadata import File, Record, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
-from ldm.loading import find, load_control
+from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 
 # The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
@@ -44,7 +41,6 @@ PASSED_ON = (
     *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
     "empty_negative",
 )
-CONTROL_DEFAULTS = {"strength": 1.0, "start": 0.0, "end": 1.0, "prepare": None}
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 
@@ -122,50 +118,13 @@ def wanted_loras(model: LoadedModel, prompt: str, options: Sequence[str]) -> tup
     asked = [(find_lora(name, model.path), strength) for name, strength in map(split_strength, options)]
     asked += [(find_beside(name, model.path), strength) for name, strength in tags]
     files = [(lora_file(path), strength) for path, strength in asked]
-    here = Path.cwd()  # `--from` trusts a path under weights/, but none from the root
-    return plain, tuple(
-        UsedLora(str(path.relative_to(here) if here in path.parents else path), cached_sha256(path), strength)
-        for path, strength in files
-    )
+    return plain, tuple(UsedLora(from_here(path), cached_sha256(path), strength) for path, strength in files)
 
 
-def wanted_controls(options: argparse.Namespace) -> tuple[UsedControl, ...]:
-    """The ControlNets of the command line with their images, hashed. Raises `LdmError` for what is none."""
-    count = len(options.control or ())
-
-    def each(name: str, default: Any) -> list[Any]:
-        given = getattr(options, name) or [default]
-        return list(given) * count if len(given) == 1 else list(given)
-
-    values = (each(f"control_{name}", default) for name, default in CONTROL_DEFAULTS.items())
-    return tuple(
-        UsedControl(
-            *hashed_control(path), hashed(image), strength, start, end, bool(options.control_guess), prepare
-        )
-        for path, image, strength, start, end, prepare in zip(
-            options.control or (), options.control_image or (), *values, strict=True
-        )
-    )
-
-
-def hashed_control(path: Path) -> tuple[str, str]:
-    """A ControlNet's file, of a folder the one in it, as a record names it; and its hash."""
-    file = open_control(path).part.source
-    return str(file), cached_sha256(file)
-
-
-def load_controls(model: LoadedModel, record: Record) -> list[Control]:
-    """The ControlNets of a record, with their images, ready for `generate`."""
-    controls = []
-    for used in record.controls:
-        image = read_picture(used.image.path)
-        tell_of_size(image, used.image.path, record)
-        mask = read_mask(record.mask.path) if record.mask and used.prepare == "inpaint" else None
-        network = load_control(used.path, model)
-        controls.append(
-            Control(network, image, used.strength, used.start, used.end, used.guess, used.prepare, mask)
-        )
-    return controls
+def from_here(path: Path) -> str:
+    """A path as a record names it: `--from` trusts one under weights/, but none from the root."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if here in path.parents else path)
 
 
 def merge_loras(model: LoadedModel, loras: Sequence[UsedLora]) -> None:

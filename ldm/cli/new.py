@@ -19,14 +19,13 @@ from ldm.checkpoints.loaded import LoadedModel
 from ldm.checkpoints.lora_fit import read_lora
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.arguments import loading
+from ldm.cli.controls import load_controls, wanted_controls
 from ldm.cli.generation import (
     generate_group,
     hashed,
-    load_controls,
     load_model,
     read_inputs,
     surroundings,
-    wanted_controls,
     wanted_loras,
 )
 from ldm.cli.output import save_new, save_output, tell

@@ -24,12 +24,11 @@ from PIL import Image, ImageChops
 from ldm.adapters.tags import split_strength
 from ldm.checkpoints.lora_file import lora_file
 from ldm.checkpoints.opening import is_own_folder
+from ldm.cli.controls import hashed_control, load_controls
 from ldm.cli.generation import (
     generate_group,
     hashed,
-    hashed_control,
     hashed_files,
-    load_controls,
     load_model,
     read_inputs,
     surroundings,
@@ -41,6 +40,7 @@ from ldm.loading import find, read_device, weights_folders
 
 MOST_STEPS = 1000
 MOST_BATCH = 16
+MOST_CONTROLS = 4  # each is half as large as its U-Net
 MOST_PIXELS = 2**22  # of all images of a group: four of 1024x1024
 LONGEST_PROMPT = 20_000  # characters of a prompt that is read in chunks: about 60 chunks
 
@@ -184,6 +184,11 @@ def recorded_controls(record: Record, options: argparse.Namespace) -> tuple[Used
             raise LdmError(
                 f"{len(given)} times --{option}, but {options.source} was generated with {len(files)} ControlNets; "
                 f"give a file for each of them, in their order, or leave --{option} out"
+            )
+        if not given and len(files) > MOST_CONTROLS:
+            raise LdmError(
+                f"{options.source} asks for {len(files)} ControlNets, more than are loaded unasked; to allow it, add "
+                f"--{option} for each of them"
             )
         if not given:
             given = [Path(find_recorded(option, file.path, (file,), options.source)) for file in files]

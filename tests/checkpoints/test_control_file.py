@@ -166,6 +166,12 @@ def test_as_a_model_it_is_named_with_the_option_that_takes_it_and_inspect_says_w
         LdmError, match=r"is a ControlNet: it steers a model, and is none \(--control takes it\)"
     ):
         load(path)
+    write_control(tmp_path / "net/diffusion_pytorch_model.safetensors", "diffusers", "")
+    (tmp_path / "net/config.json").write_text('{"_class_name": "ControlNetModel"}', encoding="utf-8")
+    with pytest.raises(LdmError, match=r"net is a ControlNet: it steers a model"):
+        load(tmp_path / "net")
+    assert "its image   of a kind that its name does not tell" in inspect(tmp_path / "net", hash=False).text()
     text = inspect(path, hash=False).text()
+    assert "ControlNet  " in text and "U-Net" not in text
     assert "made for    a model that is not known here" in text
     assert "its image   white edges on black (--control-prepare canny makes it)" in text

@@ -48,6 +48,13 @@ def again(capsys):
     return run_it
 
 
+def rewrite(path, **changes) -> None:
+    record = replace(read_record(path), **changes)
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, pnginfo=png_texts(record))
+
+
 SAME = (0, ["the same pixels as got/x.png"])
 
 
@@ -109,20 +116,30 @@ def test_the_files_may_lie_beside_the_image_or_be_given(generate, again, weights
     assert code == 1 and "2 times --control, but got/x.png was generated with 1 ControlNets" in line
 
 
+def test_a_record_of_many_controlnets_is_not_loaded_unasked(generate, again, monkeypatch):
+    path = generate(*CANNY)
+    record = read_record(path)
+    monkeypatch.setattr(replay, "load_model", lambda *_, **__: pytest.fail("something was opened"))
+    rewrite(path, controls=record.controls * 5)
+    code, [line] = again()
+    assert (
+        code == 1
+        and "asks for 5 ControlNets, more than are loaded unasked; to allow it, add --control" in line
+    )
+
+
 @pytest.mark.parametrize(
-    "name", ["/private.safetensors", "../private.safetensors", "private.safetensors", "got/link"]
-)
-@pytest.mark.parametrize("which", ["network", "image"])
+    ("which", "name"),
+    [("network", "/private.safetensors"), ("network", "../private.safetensors"), ("network", "got/link"),
+     ("image", "private.safetensors"), ("image", "got/link")],
+)  # fmt: skip
 def test_files_elsewhere_are_named_and_not_read(generate, again, work, monkeypatch, name, which):
     path = generate(*CANNY)
     write_control(work / "private.safetensors")
     (work / "got/link").symlink_to(work / "private.safetensors")
-    record = read_record(path)
-    [used] = record.controls
+    [used] = read_record(path).controls
     used = replace(used, path=name) if which == "network" else replace(used, image=File(name, "0" * 64))
-    with Image.open(path) as image:
-        image.load()
-    image.save(path, pnginfo=png_texts(replace(record, controls=(used,))))
+    rewrite(path, controls=(used,))
     hashed = replay.hashed
     monkeypatch.setattr(
         replay, "hashed", lambda at: pytest.fail("it was read") if "private" in str(at) else hashed(at)
