@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ldm.arguments import checked
 from ldm.config import Config
 from ldm.diffusion.brownian import with_paths
-from ldm.diffusion.conditioning import Conditioning, Control, concatenate, count_images
+from ldm.diffusion.conditioning import Conditioning, ControlFn, concatenate, count_images
 from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
@@ -104,7 +104,7 @@ class LatentDiffusion(nn.Module):
         empty_negative: EmptyNegative | None = None,
         micro: MicroConditioning | None = None,
         negative_micro: MicroConditioning | None = None,
-        control: Control | Sequence[Control] = (),
+        control: ControlFn | Sequence[ControlFn] = (),
         tile: bool | None = None,
         output: Output = "pil",
         on_step: Callback = identity,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ldm.config import AddedConfig
-from ldm.diffusion.conditioning import Conditioning, Control, added_up, zeroed
+from ldm.diffusion.conditioning import Conditioning, ControlFn, added_up, zeroed
 from ldm.diffusion.level import Level
 from ldm.diffusion.micro_conditioning import MicroConditioning, Size
 from ldm.errors import LdmError
@@ -98,7 +98,7 @@ def with_micro(
 
 
 def with_control(
-    pairs: Sequence[Group], control: Control | Sequence[Control], levels: Sequence[Level], size: Size
+    pairs: Sequence[Group], control: ControlFn | Sequence[ControlFn], levels: Sequence[Level], size: Size
 ) -> list[Group]:
     """The pairs, with what ControlNets add inside the U-Net; without any, as they are."""
     made = [one(levels, size) for one in (control if isinstance(control, Sequence) else [control])]

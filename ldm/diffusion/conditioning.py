@@ -21,7 +21,7 @@ from ldm.errors import LdmError
 # path makes them, and a last one for the middle; or nothing, where nothing is to be added.
 Residuals = Callable[[Latent, Level, "Conditioning"], Sequence[Tensor]]
 # (the levels that are sampled, the image's size) -> the residuals of prompt and negative prompt; None adds nothing.
-Control = Callable[[Sequence[Level], tuple[int, int]], tuple[Residuals | None, Residuals | None]]
+ControlFn = Callable[[Sequence[Level], tuple[int, int]], tuple[Residuals | None, Residuals | None]]
 
 
 @dataclass(frozen=True)
