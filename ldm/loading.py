@@ -271,7 +271,9 @@ def load_control(path: str | Path, model: LatentDiffusion) -> ControlNet:
     found = read_control(path, model)
     tensors = dict(found.tensors)
     if found.file.is_difference:
-        own = model.own_parameters() if isinstance(model, LoadedModel) else dict(model.named_parameters())
+        own = {name: weight.data for name, weight in model.named_parameters()}
+        if isinstance(model, LoadedModel):
+            own = model.own_parameters()
         for name, change in tensors.items():
             if (base := own.get(f"unet.{name}")) is not None and base.shape == change.shape:
                 tensors[name] = change.float() + base.to("cpu", torch.float32)

@@ -154,17 +154,19 @@ def control_rows(config: UNetConfig, hint_levels: int = 4, linear_projection: bo
 
 
 def _own_rows(skips: int, hint_levels: int) -> Iterator[Row]:
-    blocks = 2 * (hint_levels - 1)
-    convs = ["conv_in", *(f"blocks.{i}" for i in range(blocks)), "conv_out"]
+    """What a ControlNet has besides the U-Net's modules: the encoder of its image, and the convolutions of zeros."""
+    convs = ["conv_in", *(f"blocks.{i}" for i in range(2 * (hint_levels - 1))), "conv_out"]
     names = [
-        (f"hint.{c}", f"controlnet_cond_embedding.{c}", f"input_hint_block.{2 * i}")
-        for i, c in enumerate(convs)
+        *(
+            (f"hint.{c}", f"controlnet_cond_embedding.{c}", f"input_hint_block.{2 * i}")
+            for i, c in enumerate(convs)
+        ),
+        *((f"zero.{i}", f"controlnet_down_blocks.{i}", f"zero_convs.{i}.0") for i in range(skips)),
+        ("zero_mid", "controlnet_mid_block", "middle_block_out.0"),
     ]
-    names += [(f"zero.{i}", f"controlnet_down_blocks.{i}", f"zero_convs.{i}.0") for i in range(skips)]
-    names += [("zero_mid", "controlnet_mid_block", "middle_block_out.0")]
-    for each in names:
+    for ours, diffusers, original in names:
         for kind in ("weight", "bias"):
-            yield Row(*(f"{name}.{kind}" for name in each))
+            yield Row(f"{ours}.{kind}", f"{diffusers}.{kind}", f"{original}.{kind}")
 
 
 def hint_channels(file: ControlFile) -> tuple[int, ...]:
