@@ -68,10 +68,13 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
     for lora in record.loras:
         yield "LoRA", f"{named(lora)}, strength {lora.strength:g}"
-    for used in record.controls:
-        how = f"strength {used.strength:g}, from {used.start:g} to {used.end:g} of the steps"
-        yield "ControlNet", f"{named(used)}, {how}{', guess mode' * used.guess}"
-        yield "", f"{named(used.image)}{'' if used.prepare is None else f', prepared: {used.prepare}'}"
+    for control in record.controls:
+        span = f"from {control.start:g} to {control.end:g} of the steps{', guess mode' * control.guess}"
+        yield "ControlNet", f"{named(control)}, strength {control.strength:g}, {span}"
+        yield (
+            "",
+            f"{named(control.image)}{'' if control.prepare is None else f', prepared: {control.prepare}'}",
+        )
     if record.config is not None:
         yield "config", named(record.config)
     for file in (*record.model_files, *record.vae_files):

@@ -1,5 +1,6 @@
 r"""ControlNets against diffusers' in float64: alone, and in whole runs; and what they do to a model."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
