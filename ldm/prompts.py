@@ -3,6 +3,8 @@ r"""The prompts of a batch: encoded, each with its negative prompt and with what
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from ldm.config import AddedConfig
 from ldm.diffusion.conditioning import Conditioning, ControlFn, added_up, zeroed
 from ldm.diffusion.level import Level
@@ -100,10 +102,18 @@ def with_micro(
 def with_control(
     pairs: Sequence[Group], control: ControlFn | Sequence[ControlFn], levels: Sequence[Level], size: Size
 ) -> list[Group]:
-    """The pairs, with what ControlNets add inside the U-Net; without any, as they are."""
-    made = [one(levels, size) for one in (control if isinstance(control, Sequence) else [control])]
-    if not made:
+    """The pairs, with what ControlNets add inside the U-Net; without any, as they are.
+
+    Raises `LdmError` for a network without its image.
+    """
+    controls = control if isinstance(control, Sequence) else [control]
+    if not controls:
         return list(pairs)
+    if any(isinstance(one, nn.Module) for one in controls):
+        raise LdmError(
+            "control is a network alone; expected it with its image: control=Control(network, image)"
+        )
+    made = [one(levels, size) for one in controls]
     wanted, unwanted = ([one for one in side if one is not None] for side in zip(*made, strict=True))
     residuals = added_up(wanted)
     # The same function for both, if it is: it is then evaluated once for the batch of both.

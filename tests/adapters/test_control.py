@@ -11,6 +11,7 @@ from ldm.adapters.controlnet import ControlNet
 from ldm.diffusion.conditioning import Conditioning, added_up, concatenate, side_by_side
 from ldm.diffusion.level import CLEAN, Level
 from ldm.errors import LdmError
+from ldm.prompts import with_control
 from tests.small import CONFIG
 
 
@@ -41,6 +42,13 @@ def test_a_controlnet_acts_in_the_steps_that_lie_whole_between_start_and_end():
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(LdmError, match=message):
         Control(ControlNet(CONFIG.unet, (4, 6)), Image.new("RGB", (16, 16)), **options)
+
+
+def test_a_network_without_its_image_is_refused():
+    network = ControlNet(CONFIG.unet, (4, 6))
+    for control in (network, [network]):
+        with pytest.raises(LdmError, match=r"a network alone; expected .* control=Control\(network, image\)"):
+            with_control([], control, [CLEAN], (16, 16))
 
 
 LEVEL = Level(500, 0.6, 0.8)

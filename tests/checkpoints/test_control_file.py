@@ -135,9 +135,7 @@ def test_one_for_another_base_or_with_tensors_missing_is_refused(tmp_path, model
     ):
         read_control(path, LoadedModel(wide, TOKENIZER))
     deep = replace(CONFIG, unet=replace(CONFIG.unet, res_per_level=2))
-    with pytest.raises(
-        LdmError, match="no whole ControlNet for this model; 3?.* missing: control_model|no whole"
-    ):
+    with pytest.raises(LdmError, match="no whole ControlNet for this model; .* missing: "):
         read_control(path, LoadedModel(deep, TOKENIZER))
     four = replace(CONFIG, vae=replace(CONFIG.vae, channels=(8, 8, 16)))
     with pytest.raises(LdmError, match="reads images 2 times as large as the latent; expected 4 times"):

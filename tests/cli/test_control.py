@@ -31,7 +31,7 @@ TILE = ("--control", "weights/tile.safetensors", "--control-image", "weights/wid
 @pytest.fixture
 def generate(capsys, work, weights):
     def run_it(*options, out="got/x.png", code=0):
-        given = ("--model", "small", "--seed", 5, "--out", out)
+        given = ("--model", "small", "--seed", 5, "--steps", 2, "--out", out)
         got, _, told = run(capsys, "generate", "red dog", *given, *options)
         assert got == code, told
         return told if code else work / out
@@ -58,9 +58,13 @@ def rewrite(path, **changes) -> None:
 SAME = (0, ["the same pixels as got/x.png"])
 
 
-def test_a_controlnet_steers_and_each_option_counts(generate):
+def test_a_controlnet_steers(generate):
+    assert (pixels(generate(*CANNY)) != pixels(generate(out="plain.png"))).any()
+
+
+@pytest.mark.long
+def test_each_option_counts(generate):
     plain, steered = generate(out="plain.png"), generate(*CANNY)
-    assert (pixels(steered) != pixels(plain)).any()
     for options in (("--control-prepare", "canny"), ("--control-strength", 0.5), ("--control-end", 0.5),
                     ("--control-start", 0.5), ("--control-guess",)):  # fmt: skip
         assert (pixels(generate(*CANNY, *options, out="other.png")) != pixels(steered)).any(), options
@@ -68,16 +72,8 @@ def test_a_controlnet_steers_and_each_option_counts(generate):
 
 
 def test_the_record_has_all_of_several_and_they_come_again(generate, again, capsys, work):
-    chosen = (
-        "--control-strength",
-        0.7,
-        "--control-strength",
-        -0.5,
-        "--control-end",
-        0.5,
-        "--control-prepare",
-        "tile",
-    )
+    strengths, others = (0.7, -0.5), ("--control-end", 0.5, "--control-prepare", "tile")
+    chosen = [word for strength in strengths for word in ("--control-strength", strength)] + [*others]
     generate(*CANNY, *TILE, *chosen, "--control-guess", "--batch", 2, out="got")
     [first, second] = sorted((work / "got").iterdir())
     one, other = read_record(second).controls
@@ -89,10 +85,7 @@ def test_the_record_has_all_of_several_and_they_come_again(generate, again, caps
     assert "ControlNet  weights/tile.safetensors (sha256 " in out
     assert ", strength -0.5, from 0 to 0.5 of the steps, guess mode" in out and "prepared: tile" in out
     text = Image.open(first).info["parameters"]
-    assert (
-        'ControlNet 1: "Module: tile, Model: tile, Weight: -0.5, Guidance Start: 0, Guidance End: 0.5"'
-        in text
-    )
+    assert '"Module: tile, Model: tile, Weight: -0.5, Guidance Start: 0, Guidance End: 0.5"' in text
 
 
 def test_an_image_of_another_size_is_fitted_and_it_is_said(capsys, generate):
@@ -100,19 +93,24 @@ def test_an_image_of_another_size_is_fitted_and_it_is_said(capsys, generate):
     assert told == ["weights/wide.png is 24x16 pixels: scaled and cropped to the central 16x16"]
 
 
-def test_the_files_may_lie_beside_the_image_or_be_given(generate, again, weights, work):
+def test_the_files_may_lie_beside_the_image(generate, again, weights, work):
     generate(*CANNY)
-    assert again() == SAME
     for name in ("canny.safetensors", "box.png"):
         (weights / name).rename(work / "got" / name)
     assert again() == SAME
-    (work / "got/box.png").rename(work / "moved.png")
+
+
+@pytest.mark.long
+def test_other_files_are_given(generate, again, weights, work):
+    generate(*CANNY)
+    assert again() == SAME
+    (weights / "box.png").rename(work / "moved.png")
     code, [line] = again()
     assert code == 1 and "neither a name under weights/ nor beside it; add --control-image " in line
     assert again("--control-image", "moved.png") == SAME
     code, lines = again("--control-image", "weights/wide.png")
     assert code == 0 and lines[0].startswith("differs: the image of ControlNet 1: sha256 ")
-    code, [line] = again("--control", "got/canny.safetensors", "--control", "got/canny.safetensors")
+    code, [line] = again(*CANNY[:2], *CANNY[:2])
     assert code == 1 and "2 times --control, but got/x.png was generated with 1 ControlNets" in line
 
 
@@ -122,17 +120,21 @@ def test_a_record_of_many_controlnets_is_not_loaded_unasked(generate, again, mon
     monkeypatch.setattr(replay, "load_model", lambda *_, **__: pytest.fail("something was opened"))
     rewrite(path, controls=record.controls * 5)
     code, [line] = again()
-    assert (
-        code == 1
-        and "asks for 5 ControlNets, more than are loaded unasked; to allow it, add --control" in line
-    )
+    assert code == 1 and "5 ControlNets, more than are loaded unasked; to allow it, add --control" in line
 
 
 @pytest.mark.parametrize(
     ("which", "name"),
-    [("network", "/private.safetensors"), ("network", "../private.safetensors"), ("network", "got/link"),
-     ("image", "private.safetensors"), ("image", "got/link")],
-)  # fmt: skip
+    [
+        *(
+            pytest.param("network", name, marks=pytest.mark.long)
+            for name in ("/private.safetensors", "got/link")
+        ),
+        ("network", "../private.safetensors"),
+        ("image", "private.safetensors"),
+        pytest.param("image", "got/link", marks=pytest.mark.long),
+    ],
+)
 def test_files_elsewhere_are_named_and_not_read(generate, again, work, monkeypatch, name, which):
     path = generate(*CANNY)
     write_control(work / "private.safetensors")
