@@ -213,7 +213,7 @@ APPENDICES = (
     Chapter(
         "Exercises",
         "turn a function of your own into an exercise with tests and hints",
-        under("lab.exercises", "exercise patching checking"),
+        under("lab.exercises", "exercise patching checking progress"),
     ),
     Chapter(
         "The museum of mistakes",

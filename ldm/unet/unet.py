@@ -103,7 +103,10 @@ class UpLevel(nn.Module):
         context: Float[Tensor, "b m e"],
         size: tuple[int, int],
     ) -> Float[Tensor, "b d h2 w2"]:
-        """`skips`: those of this level, in order of use. `size`: the (h, w) of the next level."""
+        """`skips`: those of this level, in order of use. `size`: the (h, w) of the next level.
+
+        Raises `ValueError` unless there is one skip for each residual block.
+        """
         for j, (res, skip) in enumerate(zip(self.res, skips, strict=True)):
             h = res(torch.cat([h, skip], dim=1), time_emb)
             if self.attn:
