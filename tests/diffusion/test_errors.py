@@ -1,4 +1,4 @@
-r"""What the errors of functions say that are exercises too: an answer may say it in other words, our code says it so."""
+r"""What errors say of functions that are exercises too: an answer may say it in other words."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-r"""What a page may ask for: `chapters`, `contents`, `reading-order`, `exercises`, `papers`, `diagram`, `measured`."""
+r"""What a page may ask for: `chapters`, `contents`, `reading-order`, `papers`, `diagram`, `measured`."""
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -11,7 +11,6 @@ from annotated.links import internal_link
 from annotated.names import Names
 from annotated.papers import Paper
 from ldm.chapters import contents
-from ldm.lab.exercises.exercise import EXERCISES
 
 
 class Chapters(SphinxDirective):
@@ -60,20 +59,6 @@ class ReadingOrder(SphinxDirective):
                 items += nodes.list_item("", text)
             result += [nodes.rubric("", title), items]
         return result
-
-
-class Exercises(SphinxDirective):
-    """The exercises, each with the function that it asks for (which `links.py` makes a link)."""
-
-    def run(self) -> list[nodes.Node]:
-        items = nodes.bullet_list(classes=["exercises"])
-        for exercise in EXERCISES.values():
-            text = nodes.paragraph(
-                "", "", nodes.strong("", exercise.name), nodes.Text(f": {exercise.task}, ")
-            )
-            text += nodes.literal("", f"{exercise.module}.{exercise.function}")
-            items += nodes.list_item("", text)
-        return [items]
 
 
 class Papers(SphinxDirective):
@@ -140,7 +125,6 @@ def setup(app: Sphinx) -> None:
     app.add_directive("chapters", Chapters)
     app.add_directive("contents", Contents)
     app.add_directive("reading-order", ReadingOrder)
-    app.add_directive("exercises", Exercises)
     app.add_directive("papers", Papers)
     app.add_directive("diagram", Diagram)
     app.add_directive("measured", Measured)

@@ -1,7 +1,7 @@
 """An exercise: a function of this package, its tests, hints, and the mistakes that people typically make.
 
-`exercises.json` lists them. The hints lead there in steps: what to think of, the formula in words, nearly the code. Each
-mistake has a description and changes to the live function that make it:
+`exercises.json` lists them. The hints come in steps: what to think of, the formula in words, nearly the code. Each mistake
+has a description and changes to the live function that make it:
 
     "divides by d instead of sqrt(d)": {"** -0.5": "** -1.0"}
 """
@@ -45,7 +45,9 @@ class Exercise:
 def _exercise(entry: dict[str, Any]) -> Exercise:
     mistakes = tuple(Mistake(*item) for item in entry["mistakes"].items())
     name, task, module, function = (entry[key] for key in ("name", "task", "module", "function"))
-    return Exercise(name, task, module, function, tuple(entry["tests"]), tuple(entry["hints"]), mistakes)
+    return Exercise(
+        name, task, module, function, tuple(entry["tests"]), tuple(entry.get("hints", ())), mistakes
+    )
 
 
 _ENTRIES = json.loads((Path(__file__).parent / "exercises.json").read_text(encoding="utf-8"))

@@ -31,7 +31,9 @@ def read_progress(folder: Path) -> dict[str, Done]:
         return {}
     entries = read_json(path)
     try:
-        return {name: Done(max(0, int(entry["hints"])), bool(entry["solved"])) for name, entry in entries.items()}
+        return {
+            name: Done(max(0, int(entry["hints"])), bool(entry["solved"])) for name, entry in entries.items()
+        }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LdmError(f"{path} is no record of exercises; move it away to begin a new one") from error
 

@@ -70,7 +70,9 @@ def without_each_check(exercise: Exercise) -> Iterator[tuple[str, Attempt]]:
         taking = Without(place)
         node.body = [taking.visit(statement) for statement in node.body]
         last = node.body[-1]
-        if is_raise(last) and taking.found == place:  # nothing else came: what is reached when no case matched
+        if (
+            is_raise(last) and taking.found == place
+        ):  # nothing else came: what is reached when no case matched
             taking.gone, node.body[-1] = ast.unparse(last), ast.Pass()
         if not taking.gone:
             return
