@@ -1,7 +1,7 @@
 """An exercise: a function of this package, its tests, hints, and the mistakes that people typically make.
 
-`exercises.json` lists them. The hints come in steps: what to think of, the formula in words, nearly the code. Each mistake
-has a description and changes to the live function that make it:
+`exercises.json` lists them. The hints come in steps: an idea, the formula in words, almost the code. Each
+mistake has a description and changes to the live function that make it:
 
     "divides by d instead of sqrt(d)": {"** -0.5": "** -1.0"}
 """
