@@ -46,7 +46,7 @@ CHAPTERS = (
     Chapter(
         "From text to tokens",
         "split a prompt into tokens by hand, and learn a vocabulary from a text",
-        under("text", "pretokenize bpe fast_bpe merges tokenizer unknown"),
+        under("text", "pretokenize bpe fast_bpe merges learned tokenizer unknown"),
         ("01_tokenizer",),
     ),
     Chapter(
@@ -95,7 +95,7 @@ CHAPTERS = (
         "put the four steps together: text to image, image to image, inpainting",
         (
             *under("diffusion", "conditioning micro_conditioning finite"),
-            *("prompts", "image_to_image", "inpaint", "pipeline"),
+            *("prompts", "image_to_image", "inpaint", "windows", "pipeline", "hires"),
         ),
         ("08_pipeline",),
     ),
@@ -121,7 +121,7 @@ APPENDICES = (
     Chapter(
         "LoRA: changing a trained model",
         "add what somebody else trained to a model, exactly, and take it out again",
-        under("adapters", "lora dora lycoris merge tags"),
+        under("adapters", "lora dora lycoris merge tags textual_inversion"),
     ),
     Chapter(
         "ControlNet: saying where",
@@ -144,10 +144,8 @@ APPENDICES = (
                 "checkpoints",
                 "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
-            *under(
-                "checkpoints",
-                "lora_keys lora_file lora_fit loaded collect write known lora_about control_file inspect",
-            ),
+            *under("checkpoints", "lora_keys lora_file lora_fit embedding_file loaded collect write known"),
+            *under("checkpoints", "lora_about control_file inspect"),
         ),
         ("09_checkpoints",),
     ),

@@ -5,7 +5,8 @@ r"""Latent diffusion, the four steps in order.
     x_T    --U-Net and sampler, context--> x_0          3. the noise is removed, step by step
     x_0    --VAE decoder--> image                       4. the latent becomes pixels
 
-An image can take the place of part of the noise: see `image_to_image.py` and `inpaint.py`.
+An image can take the place of part of the noise: see `image_to_image.py` and `inpaint.py`. For images larger than the
+model was trained at, see `windows.py` and `hires.py`.
 
 Source: Rombach et al. 2022, figure 3.
 """
@@ -55,6 +56,7 @@ from ldm.text.tokenizer import Tokenizer
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, must_tile
 from ldm.vae.vae import VAE
+from ldm.windows import windowed
 
 Output = Literal["pil", "tensor", "latent"]
 EmptyNegative = Literal["encoded", "zero"]
@@ -106,6 +108,7 @@ class LatentDiffusion(nn.Module):
         negative_micro: MicroConditioning | None = None,
         control: ControlFn | Sequence[ControlFn] = (),
         tile: bool | None = None,
+        window: int | None = None,
         output: Output = "pil",
         on_step: Callback = identity,
         progress: Progress = lambda sampling, steps: sampling,
@@ -143,7 +146,8 @@ class LatentDiffusion(nn.Module):
         and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default the same, goes with the negative
         prompt. `control` is one or several ControlNets with their images (`ldm/adapters/control.py`). With `tile`, the
         VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`; default: on a CPU, for images of
-        1024 x 1024 pixels and more).
+        1024 x 1024 pixels and more). With a `window`, a number of pixels, the U-Net works in overlapping windows of
+        that side: for images far larger than the model's own size (`ldm/windows.py`).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
@@ -183,6 +187,9 @@ class LatentDiffusion(nn.Module):
         pairs = with_channels(pairs, init_image)
         pairs = with_control(pairs, control, levels, size)
         denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
+        denoise = in_groups(denoisers)
+        if window is not None:
+            denoise = windowed(denoise, window, self.vae.factor, [cond for _, cond, _ in pairs])
         # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
         x = noise
@@ -191,7 +198,7 @@ class LatentDiffusion(nn.Module):
         # 3. The noise is removed, step by step. (A sampler that needs more noise draws it from the same generators.)
         restore = restore_kept(init_image, noise, self.vae.factor)
         after_step = callback_then(on_step, restore)
-        sampling = self.sample(sampler, in_groups(denoisers), x, levels, noise_fn, after_step, eta)
+        sampling = self.sample(sampler, denoise, x, levels, noise_fn, after_step, eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
         x = restore(x, CLEAN)  # some samplers leave a little noise, which the kept region should not have

@@ -24,7 +24,7 @@ from ldm.adapters.hints import expected_image
 from ldm.checkpoints.checkpoint import Part, layout_of
 from ldm.checkpoints.detect import NAMES
 from ldm.checkpoints.diffusers_folder import read_part
-from ldm.checkpoints.foreign import CONTROL, foreign
+from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.formats import read_file
 from ldm.checkpoints.key_map import unet_rows
 from ldm.checkpoints.locating import locate
@@ -129,10 +129,8 @@ def _refuse(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise LdmError(f"{path} is no ControlNet, but {what}; give one")
 
 
-def about_control(path: Path, kind: str) -> Iterator[tuple[str, str]]:
-    """What `ldm inspect` says about a ControlNet, each fact with a heading; nothing for another kind of file."""
-    if kind != CONTROL:
-        return
+def about_control(path: Path) -> Iterator[tuple[str, str]]:
+    """What `ldm inspect` says about a ControlNet, each fact with a heading."""
     try:
         file = open_control(path)
     except LdmError as error:

@@ -44,7 +44,7 @@ _ALTERING = {
     r"(^|\.)to_[kv]_ip\.": "an IP-Adapter that is part of the U-Net",
 }  # fmt: skip
 
-INVERSION = "a textual inversion: a word's embedding, not a model"
+INVERSION = "a textual inversion: a word's embedding, not a model (--embedding takes it)"
 LORA = "a LoRA: a change to a model, not a model (--lora takes it)"
 CONTROL = "a ControlNet: it steers a model, and is none (--control takes it)"
 # Names that only one kind of file has. The first that matches is taken.

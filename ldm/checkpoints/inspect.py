@@ -15,7 +15,8 @@ from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint
 from ldm.checkpoints.collect import collect_from
 from ldm.checkpoints.control_file import about_control
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
-from ldm.checkpoints.foreign import CONTROL, LORA, foreign
+from ldm.checkpoints.embedding_file import about_embedding
+from ldm.checkpoints.foreign import CONTROL, INVERSION, LORA, foreign
 from ldm.checkpoints.formats import is_pickled
 from ldm.checkpoints.infer_config import configure, lone_config
 from ldm.checkpoints.known import lookup
@@ -46,7 +47,7 @@ class Report:
     config: Config | None = None
     compared: Comparison = field(default_factory=lambda: Comparison({}, (), (), (), (), ()))
     notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
-    facts: tuple[tuple[str, str], ...] = ()  # about a LoRA or a ControlNet, each with a heading
+    facts: tuple[tuple[str, str], ...] = ()  # about a LoRA, a ControlNet or an embedding, each with a heading
 
     @property
     def supported(self) -> bool:
@@ -84,10 +85,20 @@ def inspect(path: Path, hash: bool = True) -> Report:
         kind, found, config = _identify(checkpoint)
         trouble = _trouble(checkpoint, numbers=hash)
         compared = _compare(checkpoint, kind, config)
-    facts = tuple(about(open_lora(path))) if kind == LORA else tuple(about_control(path, kind))
+    facts = tuple(_facts(path, kind))
     return Report(
         path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes), facts
     )
+
+
+def _facts(path: Path, kind: str) -> Iterator[tuple[str, str]]:
+    """What is said about a file that changes a model and is none, each fact with a heading."""
+    if kind == LORA:
+        yield from about(open_lora(path))
+    if kind == CONTROL:
+        yield from about_control(path)
+    if kind == INVERSION:
+        yield from about_embedding(path)
 
 
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
@@ -116,6 +127,8 @@ def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
 def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None]:
     """What it is, its family, and its config, as far as they can be told."""
     what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
+    if checkpoint.trouble == f"it is {INVERSION}":
+        what = INVERSION
     try:
         found = family(checkpoint) if all(p.layout != "ours" for p in checkpoint.parts.values()) else None
     except LdmError:

@@ -86,3 +86,11 @@ def width_and_height(text: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128, or 192 for a square")
     return int(match[1]), int(match[2] or match[1])
+
+
+def times(text: str) -> float:
+    """A factor: "2x", "1.5x" or "2"."""
+    match = re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]{1,6})?)\s*[xX\N{MULTIPLICATION SIGN}]?\s*", text)
+    if match is None or not float(match[1]) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a factor above 1, such as 2x")
+    return float(match[1])

@@ -14,18 +14,20 @@ from ldm.cli.arguments import (
     add_model,
     add_sampling,
     check_compiler,
+    times,
     width_and_height,
 )
 from ldm.cli.output import check_folder, check_place, output_folder
 from ldm.files.leftovers import sweep_folder
 
-# What --from reads from the image, and so does not accept as an option. (--steps, --size, --batch, --long-prompt and
-# --compile may repeat what the image records: large values are not computed unasked.)
+# What --from reads from the image, and so does not accept as an option. (--steps, --size, --batch, --long-prompt,
+# --window and --compile may repeat what the image records: large values are not computed unasked.)
 RECORDED = (
     "prompt", "negative", "sampler", "spacing", "guidance", "seed", "strength", "keep_pixels",
     "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile",
     "original_size", "crop", "target_size", "aesthetic_score", "empty_negative",
     "control_strength", "control_start", "control_end", "control_prepare", "control_guess",
+    "hires", "hires_mode", "hires_strength",
 )  # fmt: skip
 
 
@@ -57,6 +59,11 @@ def generate_options(commands: Commands) -> None:
         "the model, as in <lora:NAME:S> in a prompt"
     )
     p.add_argument("--lora", action="append", metavar="FILE[:S]", help=lora)
+    embedding = (
+        "a learned word (textual inversion), once for each: in the prompt it is the file's name, the token in it or "
+        "WORD, with `embedding:` before it or without. FILE may also be the name of one beside the model"
+    )
+    p.add_argument("--embedding", action="append", metavar="FILE[=WORD]", help=embedding)
     tile = "encode and decode in tiles, which saves memory (default: on a CPU, from 1024x1024 pixels on)"
     p.add_argument("--tile", action=argparse.BooleanOptionalAction, default=None, help=tile)
     add_compile(p, "worthwhile for many images; for Stable Diffusion on a CPU from about 300 steps on")
@@ -72,6 +79,7 @@ def generate_options(commands: Commands) -> None:
         "torchrun --nproc-per-node N -m ldm generate ... shares the list between N processes",
     )
     add_control(p)
+    add_large(p)
     add_micro_conditioning(p)
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
@@ -88,9 +96,8 @@ def generate_options(commands: Commands) -> None:
         metavar="PNG",
         help="generate this image again, as its record says. Models are taken from weights/, other files from the "
         "image's folder, and only if their bytes are the recorded ones; for any other, say where it is: --model, "
-        "--init, --mask, --config, --vae, --lora for each of its LoRAs, --control and --control-image for each of its "
-        "ControlNets. A lot of work has to be confirmed: repeat "
-        "--steps, --size, --batch, --long-prompt or --compile",
+        "--init, --mask, --config, --vae, and for each of its own --lora, --embedding, --control and --control-image. "
+        "A lot of work has to be confirmed: repeat --steps, --size, --batch, --long-prompt, --window or --compile",
     )
 
 
@@ -118,6 +125,19 @@ def add_control(parser: argparse.ArgumentParser) -> None:
         )
     guess = "follow the image even where the prompt says nothing; with a guidance of 3 to 5"
     control.add_argument("--control-guess", action="store_true", default=None, help=guess)
+
+
+def add_large(parser: argparse.ArgumentParser) -> None:
+    """Images larger than the model was trained at (`ldm/hires.py`, `ldm/windows.py`)."""
+    large = parser.add_argument_group("large images")
+    hires = "after generating at --size, enlarge the image so many times, and add detail in a second pass"
+    large.add_argument("--hires", type=times, metavar="2x", help=hires)
+    mode = "enlarge decoded pixels (the default), or the latent, which changes more"
+    large.add_argument("--hires-mode", choices=("pixels", "latent"), help=mode)
+    strength = "how much the second pass may change, between 0 and 1 (default: 0.4, or 0.6 for latents)"
+    large.add_argument("--hires-strength", type=float, metavar="S", help=strength)
+    window = "let the U-Net work in overlapping windows of so many pixels (with --hires: in the second pass)"
+    large.add_argument("--window", type=int, metavar="N", help=window)
 
 
 def add_micro_conditioning(parser: argparse.ArgumentParser) -> None:
@@ -185,6 +205,12 @@ def check_usage(options: argparse.Namespace) -> None:
     for name in CONTROLLED:
         if len(getattr(options, name) or ()) not in (0, 1, count):
             options.wrong_usage(f"--{name.replace('_', '-')}: give it once, or once for each --control")
+    if options.hires is None:
+        refuse(("hires_mode", "hires_strength"), "nothing is enlarged", "give --hires 2x too")
+    else:
+        refuse(("init", "mask", "strength", "trace"), "--hires begins with an image of its own", "--hires")
+    if options.window is not None:
+        refuse(("trace",), "--trace shows one evaluation of the U-Net a step", "--window")
     if options.init is None:
         refuse(("strength", "mask"), "there is no image to start from", "give --init IMG too")
     if options.mask is None:

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
+from ldm.hires import generate_large
 from ldm.image_to_image import pick_strength
-from ldm.images.metadata import File, Record, UsedLora, Versions
+from ldm.images.metadata import File, Record, UsedEmbedding, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
@@ -39,7 +41,7 @@ PATTERNS = {
 # To `generate`, as recorded.
 PASSED_ON = (
     *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
-    "empty_negative",
+    *("empty_negative", "window"),
 )
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
@@ -135,6 +137,30 @@ def merge_loras(model: LoadedModel, loras: Sequence[UsedLora]) -> None:
             model.load_lora(lora.path, lora.strength)
 
 
+def split_word(text: str) -> tuple[str, str | None]:
+    """A file and its word as the command line takes them: "toy.pt=<toy>" -> ("toy.pt", "<toy>")."""
+    name, equals, word = text.partition("=")
+    return (name, word) if equals and name and word and not os.path.exists(text) else (text, None)
+
+
+def wanted_embeddings(model: LoadedModel, options: Sequence[str]) -> tuple[UsedEmbedding, ...]:
+    """The learned words of `--embedding` options, found, hashed, and learned by the model."""
+    here, used = Path.cwd(), []  # see `wanted_loras`
+    for name, word in map(split_word, options):
+        path = find_lora(name, model.path, "embedding")
+        place = path.relative_to(here) if here in path.parents else path
+        used.append(UsedEmbedding(str(place), cached_sha256(path), model.load_embedding(place, word).words))
+    return tuple(used)
+
+
+def learn_embeddings(model: LoadedModel, embeddings: Sequence[UsedEmbedding]) -> None:
+    """Make these, and no others, the words that the model has learned."""
+    if [(str(one.path), one.words) for one in model.embeddings] != [(e.path, e.words) for e in embeddings]:
+        model.unload_embedding()
+        for embedding in embeddings:
+            model.load_embedding(embedding.path, embedding.words)
+
+
 def hashed(path: Path) -> File:
     """An init image, a mask or a config, as a record names it."""
     return File(str(path), sha256(path))
@@ -186,6 +212,7 @@ def generate_group(
     seed = record.seed - record.group.index
     check_seed(seed)  # `generate` takes -1 for a random seed
     merge_loras(model, record.loras)
+    learn_embeddings(model, record.embeddings)
     with ExitStack() as stack:
         progress: Any = progress_bar
         if trace is not None:
@@ -194,8 +221,15 @@ def generate_group(
             recording = stack.enter_context(recorder.record(model, record.prompt, record.weighting))
             progress = recording.watch(progress_bar)
         # Tags were taken out of the prompt already; in a record from before there were any, they are words.
-        images = LatentDiffusion.generate(
-            model,
+        generate: Any = partial(LatentDiffusion.generate, model)
+        if record.hires is not None:
+            how: dict[str, Any] = {
+                "scale": record.hires,
+                "mode": record.hires_mode,
+                "strength": record.hires_strength,
+            }
+            generate = partial(generate_large, model, generate=generate, **how)
+        images: list[Image] = generate(
             prompts or record.prompt,
             record.negative,
             seed=seed,

@@ -13,7 +13,7 @@ from ldm.cli.output import check_folder, print_path, progress_bar, write_text
 from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
-    from ldm.images.metadata import File, Record, UsedControl, UsedLora
+    from ldm.images.metadata import File, Record, UsedControl, UsedEmbedding, UsedLora
 
 
 def info_options(commands: Commands) -> None:
@@ -64,6 +64,10 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     if record.mask is not None:
         kept = ", other pixels kept exactly" if record.keep_pixels else ""
         yield "mask", f"{named(record.mask)}{kept}"
+    if record.hires is not None:
+        yield "hires", f"{record.hires:g}x, by {record.hires_mode}, strength {record.hires_strength}"
+    if record.window is not None:
+        yield "windows", f"of {record.window} pixels"
     chosen = (("weights", record.weights), ("predicts", record.prediction), ("VAE of", record.vae))
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
     for lora in record.loras:
@@ -75,6 +79,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
             "",
             f"{named(control.image)}{'' if control.prepare is None else f', prepared: {control.prepare}'}",
         )
+    for embedding in record.embeddings:
+        yield "embedding", f"{named(embedding)}, as {' or '.join(embedding.words)}"
     if record.config is not None:
         yield "config", named(record.config)
     for file in (*record.model_files, *record.vae_files):
@@ -86,7 +92,7 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     yield "computed", ", ".join(used + [word for word, applies in how if applies])
 
 
-def named(file: File | UsedLora | UsedControl) -> str:
+def named(file: File | UsedLora | UsedControl | UsedEmbedding) -> str:
     return f"{file.path} (sha256 {file.sha256[:10]})"
 
 

@@ -26,6 +26,7 @@ from ldm.cli.generation import (
     load_model,
     read_inputs,
     surroundings,
+    wanted_embeddings,
     wanted_loras,
 )
 from ldm.cli.output import save_new, save_output, tell
@@ -33,6 +34,7 @@ from ldm.diffusion.noise import pick_seed
 from ldm.diffusion.samplers import find_spacing
 from ldm.errors import LdmError, some
 from ldm.files.read_write import LARGEST_TEXT, read_text
+from ldm.hires import STRENGTHS, large_size
 from ldm.images.metadata import Group, Record, read_record
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
@@ -116,12 +118,17 @@ def prepare(
     wanted = [wanted_loras(model, prompt, options.lora or ()) for prompt in prompts]
     for path in dict.fromkeys(lora.path for _, loras in wanted for lora in loras):
         read_lora(Path(path), model)  # an error in any of them comes before the first image
-    first = describe(options, model, seed)
+    embeddings = wanted_embeddings(model, options.embedding or ())
+    first = replace(describe(options, model, seed), embeddings=embeddings)
     if rank() == 0:
         warn_of_unknown_words(model, *(plain for plain, _ in wanted), first.negative)
         own = model.config.defaults.size
-        if options.size not in (None, (own, own)):
+        if options.size not in (None, (own, own)) and options.window is None:
             tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
+        if options.hires:
+            tell(
+                f"this model was trained at {own}x{own}; if the second pass repeats it, lower --hires-strength"
+            )
     inputs = read_inputs(first)
     if first.controls:
         inputs["control"] = load_controls(model, first)
@@ -134,6 +141,12 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
     defaults, name = model.config.defaults, options.model or "tiny"
     sampler = options.sampler or defaults.sampler
     width, height = options.size or (defaults.size, defaults.size)
+    mode = None if options.hires is None else options.hires_mode or "pixels"
+    large = (
+        (width, height)
+        if options.hires is None
+        else large_size((width, height), options.hires, model.vae.factor)
+    )
     # What somebody else's checkpoint predicts may follow from its file name. Names change, so it is recorded.
     predicted = None if is_own_folder(find(name)) else model.config.noise.prediction
     return Record(
@@ -151,7 +164,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         mask=options.mask and hashed(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
-        tile=must_tile((width, height), model.device) if options.tile is None else options.tile,
+        tile=must_tile(large, model.device) if options.tile is None else options.tile,
         compiled=bool(options.compile),
         weighting=not options.no_weighting,
         long_prompt=options.long_prompt or "truncate",
@@ -166,6 +179,10 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         aesthetic_score=options.aesthetic_score,
         empty_negative=options.empty_negative,
         controls=wanted_controls(options),
+        window=options.window,
+        hires=options.hires,
+        hires_mode=mode,
+        hires_strength=STRENGTHS[mode] if mode and options.hires_strength is None else options.hires_strength,
         **surroundings(model, name, options.vae),
     )
 

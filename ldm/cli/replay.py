@@ -31,17 +31,28 @@ from ldm.cli.generation import (
     hashed_files,
     load_model,
     read_inputs,
+    split_word,
     surroundings,
 )
 from ldm.cli.output import save_output, tell
 from ldm.errors import LdmError
-from ldm.images.metadata import File, Group, Record, UsedControl, UsedLora, differences, read_record
+from ldm.images.metadata import (
+    File,
+    Group,
+    Record,
+    UsedControl,
+    UsedEmbedding,
+    UsedLora,
+    differences,
+    read_record,
+)
 from ldm.loading import find, read_device, weights_folders
 
 MOST_STEPS = 1000
 MOST_BATCH = 16
 MOST_CONTROLS = 4  # each is half as large as its U-Net
 MOST_PIXELS = 2**22  # of all images of a group: four of 1024x1024
+MOST_WINDOWS = 100  # in which the U-Net works at one step, for all images together
 LONGEST_PROMPT = 20_000  # characters of a prompt that is read in chunks: about 60 chunks
 
 
@@ -51,7 +62,7 @@ def replay(options: argparse.Namespace) -> None:
     check_effort(then, options)
     # Everything is found, and its hash compared, before anything is opened.
     init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
-    loras = recorded_loras(then, options)
+    loras, embeddings = recorded_loras(then, options), recorded_embeddings(then, options)
     controls = recorded_controls(then, options)
     name = options.model or find_recorded("model", then.model, then.model_files, source)
     vae: str | None = options.vae
@@ -71,7 +82,7 @@ def replay(options: argparse.Namespace) -> None:
     traced = options.trace is not None
     group = Group(0, 1) if traced else then.group  # a trace shows one image
     now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
-    now = replace(now, loras=loras, controls=controls)
+    now = replace(now, loras=loras, embeddings=embeddings, controls=controls)
     now = replace(now, **surroundings(model, name, vae))
     for difference in differences(then, now):
         tell(f"differs: {difference}")
@@ -110,12 +121,15 @@ def compare(image: Image.Image, path: Path) -> None:
 def check_effort(record: Record, options: argparse.Namespace) -> None:
     """Raise `LdmError` if the record asks for a lot of work that `options` do not repeat, or if they contradict it."""
     size, count = (record.width, record.height), 1 if options.trace is not None else record.group.count
+    pixels = size[0] * size[1] * count * max(1.0, record.hires or 1.0) ** 2
+    many = record.window is not None and pixels > MOST_WINDOWS * record.window**2 / 4
     long = record.long_prompt == "chunk" and len(record.prompt) + len(record.negative) > LONGEST_PROMPT
     recorded: dict[str, tuple[object, bool]] = {  # and whether it is too much to compute unasked
         "steps": (record.steps, record.steps > MOST_STEPS),
-        "size": (size, size[0] * size[1] * count > MOST_PIXELS),
+        "size": (size, pixels > MOST_PIXELS),
         "batch": (record.group.count, count > MOST_BATCH),
         "long_prompt": (record.long_prompt, long),
+        "window": (record.window, many),
         "compile": (record.compiled, False),
     }
     missing = []
@@ -197,6 +211,31 @@ def recorded_controls(record: Record, options: argparse.Namespace) -> tuple[Used
         replace(used, path=file.path, sha256=file.sha256, image=image)
         for used, file, image in zip(record.controls, *found.values(), strict=True)
     )
+
+
+def recorded_embeddings(record: Record, options: argparse.Namespace) -> tuple[UsedEmbedding, ...]:
+    """The learned words of a record: files on the command line in their place, or the recorded ones."""
+    given = options.embedding or ()
+    if not given:
+        files = [File(one.path, one.sha256) for one in record.embeddings]
+        places = [find_recorded("embedding", file.path, (file,), options.source) for file in files]
+        return tuple(replace(one, path=place) for one, place in zip(record.embeddings, places, strict=True))
+    if len(given) != len(record.embeddings):
+        raise LdmError(
+            f"{len(given)} times --embedding, but {options.source} was generated with {len(record.embeddings)}; give a "
+            "file for each of them, in their order, or leave --embedding out"
+        )
+    embeddings = []
+    for one, text in zip(record.embeddings, given, strict=True):
+        name, word = split_word(text)
+        if word not in (None, *one.words):
+            raise LdmError(
+                f"{options.source} records the word {' or '.join(one.words)}, and --embedding {text} can only repeat "
+                "that; leave the word out"
+            )
+        file = hashed(Path(name))
+        embeddings.append(replace(one, path=file.path, sha256=file.sha256))
+    return tuple(embeddings)
 
 
 def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -> str:

@@ -64,6 +64,15 @@ class UsedControl:
 
 
 @dataclass(frozen=True)
+class UsedEmbedding:
+    """A learned word (textual inversion): its file as it was given or found, the hash of it, and its names then."""
+
+    path: str
+    sha256: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Group:
     """The images generated together: this one is number `index` (from 0) of `count`.
 
@@ -127,6 +136,12 @@ class Record:
     empty_negative: str | None = None  # "encoded" or "zero", if it was chosen
     loras: tuple[UsedLora, ...] = ()  # merged into the model; the prompt does not have their tags
     controls: tuple[UsedControl, ...] = ()
+    embeddings: tuple[UsedEmbedding, ...] = ()  # learned words
+    window: int | None = None  # the U-Net worked in windows of so many pixels
+    # The size above was enlarged so many times, and a second pass made detail: of "pixels" or "latent", how strongly.
+    hires: float | None = None
+    hires_mode: str | None = None
+    hires_strength: float | None = None
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
@@ -149,7 +164,9 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
         "Model": Path(record.model).name,
         "VAE hash": _short_hash(record.vae_files),
         "VAE": None if record.vae is None else Path(record.vae).name,
-        "Denoising strength": record.strength,
+        "Denoising strength": record.strength if record.hires is None else record.hires_strength,
+        "Hires upscale": record.hires and f"{record.hires:g}",
+        "Hires upscaler": record.hires and {"latent": "Latent"}.get(record.hires_mode or "", "Lanczos"),
         "Clip skip": record.clip_skip if record.clip_skip != 1 else None,
         **{f"ControlNet {i}": _control(control) for i, control in enumerate(record.controls)},
     }
@@ -246,6 +263,7 @@ def _surroundings(record: Record) -> dict[str, object]:
     files |= {f"LoRA {i}": File(lora.path, lora.sha256) for i, lora in enumerate(record.loras, start=1)}
     for i, used in enumerate(record.controls, start=1):
         files |= {f"ControlNet {i}": File(used.path, used.sha256), f"the image of ControlNet {i}": used.image}
+    files |= {f"embedding {i}": File(e.path, e.sha256) for i, e in enumerate(record.embeddings, start=1)}
     return {
         **asdict(record.versions),
         **{name: getattr(record, name) for name in ("dtype", "device", "threads", "traced", "compiled")},

@@ -1,4 +1,4 @@
-r"""What adapters do to a weight: LoRA, DoRA, LoHa, LoKr, several at once; and what a ControlNet adds to features."""
+r"""What adapters do to a model: LoRA, DoRA, LoHa, LoKr, several at once; a learned word; what a ControlNet adds."""
 
 import numpy as np
 import torch
@@ -9,7 +9,9 @@ from ldm.adapters.dora import dora
 from ldm.adapters.lora import low_rank
 from ldm.adapters.lycoris import loha, lokr
 from ldm.adapters.merge import Change, merged
-from ldm.config import UNetConfig, UNetLevel
+from ldm.adapters.textual_inversion import with_rows
+from ldm.config import TextConfig, UNetConfig, UNetLevel
+from ldm.text.encoder import TextEncoder
 from ldm.unet.unet import UNet
 from tests.equations.numbers import agree, normal, tensor
 
@@ -120,3 +122,17 @@ def test_guess_mode():
     n, s = 13, 0.7
     agree(residual_scales(n, s, guess=True), [s * 10 ** (-(n - 1 - i) / (n - 1)) for i in range(n)])
     agree(residual_scales(n, 1.0, guess=True), np.logspace(-1, 0, n))
+
+
+def test_a_learned_word():
+    r"""A table of five rows with two more, a prompt of four tokens, and the positions.
+
+    $$x_i = P_i + \begin{cases} E_{k_i} & k_i < V \\ v_{k_i - V} & k_i \ge V \end{cases}$$
+    """
+    e, v, p, k = normal(5, 4), normal(2, 4, seed=1), normal(6, 4, seed=2), [0, 5, 6, 4]
+    encoder = TextEncoder(TextConfig(5, 6, width=4, layers=1, heads=1, activation="gelu"))
+    encoder.token_embedding.weight.data = tensor(e)
+    encoder.position_embedding.weight.data = tensor(p)
+    encoder.token_embedding = with_rows(encoder.token_embedding, [tensor(v)])
+    expected = [p[i] + (e[k[i]] if k[i] < 5 else v[k[i] - 5]) for i in range(4)]
+    agree(encoder.embed(torch.tensor([k]))[0].detach(), expected)

@@ -501,7 +501,9 @@ if __name__ == "__main__":
     from tests.golden.make_control import make_control
     from tests.golden.make_layouts import save_layouts
     from tests.golden.make_sdxl import make_sdxl
+    from tests.golden.make_words import make_words
 
     save_layouts()
     save("sdxl", make_sdxl())
     save("control", make_control())
+    save("words", make_words())

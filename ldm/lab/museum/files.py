@@ -22,6 +22,7 @@ from ldm.checkpoints.key_map import text_rows
 from ldm.checkpoints.names import rename
 from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_safetensors
 from ldm.checkpoints.write import convert, export
+from ldm.text.tokenizer import Tokenizer
 
 UNET, TEXT = "model.diffusion_model.", "cond_stage_model.transformer."
 DRIFT = 0.04  # by how much of their deviation live weights differ from averaged ones here
@@ -221,11 +222,22 @@ def with_lora(model: Path, place: Path) -> Path:
     return folder
 
 
+def with_word(model: Path, place: Path) -> Path:
+    """The model's own folder with a learned word in it, of two vectors: those of a cat with a scarf."""
+    folder = place / "model"
+    shutil.copytree(model, folder)
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    table = map_tensors(folder / "text.safetensors")["token_embedding.weight"]
+    write_safetensors(folder / "learned.safetensors", {"<toy>": table[tokenizer.encode("cat scarf")].clone()})
+    return folder
+
+
 FORMS: dict[str, Callable[[Path, Path], Path]] = {
     form.__name__: form
     for form in (
         *(ours, diffusers, compvis, openclip, averaged, half_averaged, diffusers_averaged),
-        *(full_precision, incomplete, incomplete_clip, scaled, bare_text, lightning, stowaway, with_lora),
+        *(full_precision, incomplete, incomplete_clip, scaled, bare_text, lightning, stowaway),
+        *(with_lora, with_word),
     )
 }
 

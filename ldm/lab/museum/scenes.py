@@ -77,10 +77,13 @@ def open_model(setting: Setting, file: Path, model: Path, mistake: Mistake | Non
         if setting.convert:
             export(file, Path(folder) / "converted", setting.convert)
             file = Path(folder) / "converted"
-        ready: LatentDiffusion = load(file, **{"dtype": "float32", "device": "cpu", **setting.loading})
+        opened = load(file, **{"dtype": "float32", "device": "cpu", **setting.loading})
+        ready: LatentDiffusion = opened
         slower = {faster: kind for kind, faster in FASTER.items()}
         for part in ready.modules():  # a mistake is made in a plain module
             part.__class__ = slower.get(type(part), type(part))
+        if setting.file == "with_word":
+            opened.load_embedding("learned")
         if mistake and mistake.standin:
             ready = with_standin(ready, mistake.standin)
     if setting.clean:

@@ -1,8 +1,9 @@
-r"""What came later: clip skip, the samplers of distilled models, and those of stochastic differential equations."""
+r"""What came later: clip skip, samplers of distilled models and of stochastic differential equations, large images."""
 
 from ldm.lab.museum.mistake import Mistake, Setting
 
 SKIPPED = Setting(options={"clip_skip": 2})
+LARGE = Setting(options={"size": (256, 256), "window": 128})
 
 MISTAKES = (
     Mistake(
@@ -121,5 +122,29 @@ MISTAKES = (
             "timesteps is the easier one to compute, and is somewhere near."
         ),
         setting=Setting(options={"sampler": "dpmpp_sde", "steps": 10}),
+    ),
+    Mistake(
+        "34a",
+        "windows added up and not averaged",
+        "windows.py",
+        before="return x0 / count, eps / count",
+        after="return x0, eps",
+        why=(
+            "The sum over the windows is one line and the division by their number another, and at the edges, where "
+            "there is one window only, both are equal."
+        ),
+        setting=LARGE,
+    ),
+    Mistake(
+        "34b",
+        "windows side by side, without an overlap",
+        "windows.py",
+        before="tile_starts(length, side, side // 2)",
+        after="tile_starts(length, side, 0)",
+        why=(
+            "Half of the evaluations seem to be saved. But then nothing carries over from one window to the next, and "
+            "the result is several images beside one another."
+        ),
+        setting=LARGE,
     ),
 )
