@@ -24,6 +24,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from ldm.files.read_write import atomic_path
+from predictions import fold_answers
 
 FOLDER = Path(__file__).resolve().parent
 LIMIT = 300_000  # bytes; GitHub shows no large notebook, and a clone should stay small
@@ -47,6 +48,7 @@ def read_source(path: Path) -> NotebookNode:
     for place, cell in enumerate(notebook.cells):
         cell.id = hashlib.sha256(f"{place} {cell.source}".encode()).hexdigest()[:8]
         cell.metadata = NotebookNode()
+    fold_answers(notebook)
     return notebook
 
 
@@ -79,6 +81,7 @@ def execute(notebook: NotebookNode) -> None:
         cell.metadata = NotebookNode()
         for output in cell.get("outputs", []):
             tidy(output)
+    fold_answers(notebook)
 
 
 def tidy(output: NotebookNode) -> None:

@@ -11,7 +11,7 @@ from ldm.chapters import headings
 from ldm.lab.exercises.exercise import Exercise, exercises_in
 
 # The scripts of a page, by what it has.
-SCRIPTS = {"exercises": ("memory", "solved")}
+SCRIPTS = {"exercises": ("memory", "solved"), "predictions": ("memory", "predict")}
 
 
 class Exercises(SphinxDirective):
@@ -60,7 +60,8 @@ def fold(summary: str, content: list[nodes.Node]) -> list[nodes.Node]:
 
 
 def add_scripts(app: Sphinx, pagename: str, template: str, context: dict, doctree: nodes.document) -> None:
-    kind = app.env.metadata.get(pagename, {}).get("practice")
+    predictions = "predictions" if pagename.startswith("notebooks/") else None
+    kind = app.env.metadata.get(pagename, {}).get("practice", predictions)
     if kind:
         app.add_css_file("practice/practice.css")
         for name in SCRIPTS[kind]:

@@ -47,6 +47,16 @@ def test_the_committed_notebook_has_the_cells_of_its_source(source, built):
     assert cells == wanted, f"{source.stem} was changed: make notebooks ARGS={source.name}"
 
 
+def test_what_answers_a_prediction_is_folded_and_nothing_else(built):
+    asked = False
+    for cell in built.cells:
+        if cell.cell_type == "markdown":
+            asked = "*Predict" in cell.source
+        folded = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
+        assert folded == (asked and cell.cell_type == "code"), cell.source
+        assert folded == ("hide-cell" in cell.metadata.get("tags", []))
+
+
 def test_no_notebook_is_without_its_source():
     assert {path.stem for path in build.FOLDER.glob("*.ipynb")} == set(SOURCES)
 
