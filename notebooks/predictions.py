@@ -1,7 +1,7 @@
 r"""What answers a prediction is folded: the cells after a `*Predict:*`, up to the next prose.
 
-Jupyter shows such a cell as a line with three dots, to be opened (or run) when one has guessed. On the site it is folded as
-well, and `docs/_static/practice/predict.js` asks for the guess first.
+Jupyter shows such a cell as a line with three dots, to be opened or run after a guess. On the site it is folded, too,
+and `docs/_static/practice/predict.js` asks for the guess first.
 """
 
 from nbformat import NotebookNode
