@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldm.arguments import checked
-from ldm.config import Config
+from ldm.config import Config, Defaults
 from ldm.diffusion.brownian import with_paths
-from ldm.diffusion.conditioning import Conditioning, ControlFn, concatenate, count_images
+from ldm.diffusion.conditioning import Conditioning, ControlFn, concatenate, count_images, told_guidance
 from ldm.diffusion.finite import finite, finite_steps
 from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
@@ -119,10 +119,11 @@ class LatentDiffusion(nn.Module):
         `batch` says how many (1). Prompts may also be already encoded, by `encode_text`. A seed is a whole number
         below 2**32; from a single seed, image i uses seed + i. Without one (or with -1), the first seed is random.
 
-        These default to the model's own values (`config.defaults`):
+        These default to the model's own values (`defaults`):
         - `sampler`: a name from `ldm/diffusion/samplers/table.py`;
         - `steps`: how many (`default_steps`), or a list of the timesteps themselves;
-        - `guidance`: the guidance scale; at 1 there is none, and `negative` has no effect;
+        - `guidance`: the guidance scale; at 1 there is none, and `negative` has no effect. A latent consistency model
+          is told the scale instead, and `negative` never has an effect;
         - `size`: (width, height) in pixels.
 
         `spacing` overrides the sampler's choice of noise levels, by a name such as "trailing" or "karras"
@@ -156,7 +157,7 @@ class LatentDiffusion(nn.Module):
         the latents before decoding. Raises `LdmError` for values that the model cannot work with, and when numbers stop
         being finite.
         """
-        defaults = self.config.defaults
+        defaults = self.defaults
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
         steps = self.default_steps(sampler) if steps is None else steps
@@ -260,9 +261,9 @@ class LatentDiffusion(nn.Module):
         return last_levels(sampler_levels(find_sampler(sampler), steps, self.alpha_bar(), spacing), strength)
 
     @checked
-    def default_steps(self, sampler: str) -> int:
+    def default_steps(self, sampler: str, defaults: Defaults | None = None) -> int:
         """The default number of steps of `sampler`: the model's own, or more if the sampler needs them."""
-        defaults, asked = self.config.defaults, find_sampler(sampler)
+        defaults, asked = defaults or self.defaults, find_sampler(sampler)
         if asked == find_sampler(defaults.sampler):  # the model's default steps were chosen for this one
             return defaults.steps
         return max(defaults.steps, min(asked.min_default_steps, self.config.noise.steps - 1))
@@ -317,12 +318,15 @@ class LatentDiffusion(nn.Module):
         """A function (x_t, level) -> (x0, eps): the U-Net with classifier-free guidance, read as estimates of both.
 
         `uncond`, the conditioning on the negative or empty prompt, may be left out at a guidance of 1, which means no
-        guidance. `guidance_rescale` defaults to the model's own. The function is differentiable with respect to x_t and
+        guidance. A latent consistency model is told the guidance instead, and needs no `uncond` at any.
+        `guidance_rescale` defaults to the model's own. The function is differentiable with respect to x_t and
         the conditioning. Raises `LdmError` for a guidance that is not finite, or that needs an `uncond` and has none.
         """
         if not math.isfinite(guidance):
             usual = self.config.defaults.guidance
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {usual}")
+        if self.config.unet.guidance_width:
+            cond, guidance = told_guidance(cond, guidance), 1.0
         if guidance != 1 and uncond is None:
             raise LdmError(
                 f"a guidance of {guidance} without `uncond`; expected the encoded negative or empty prompt"
@@ -354,6 +358,8 @@ class LatentDiffusion(nn.Module):
             more["pooled"] = cond.pooled.to(context)
         if cond.micro is not None:  # not in half precision, which has no 1,025
             more["micro"] = cond.micro.to(x_t.device)
+        if cond.w is not None:
+            more["w"] = cond.w.to(x_t.device)
         out = self.unet(x_in.to(self.dtype), t, context, **more)
         return out.to(x_t.dtype)
 
@@ -390,6 +396,11 @@ class LatentDiffusion(nn.Module):
         return finite(lambda: decode(self.vae, latents), self, "in the decoded image")
 
     # --- the model -------------------------------------------------------------------------------------------
+
+    @property
+    def defaults(self) -> Defaults:
+        """The settings for generating an image that the caller does not give."""
+        return self.config.defaults
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
         """The model's noise schedule, on its device and in the sampler's dtype."""

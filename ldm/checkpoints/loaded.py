@@ -19,9 +19,10 @@ from ldm.adapters.textual_inversion import Embedding, with_rows
 from ldm.arguments import checked
 from ldm.checkpoints.embedding_file import read_embedding
 from ldm.checkpoints.lora_fit import Lora, read_lora
-from ldm.config import Config
+from ldm.config import Config, Defaults
 from ldm.errors import LdmError, shown
 from ldm.files.paths import expanded
+from ldm.notes import log
 from ldm.pipeline import LatentDiffusion
 from ldm.prompts import Prompt
 from ldm.text.prompt import chunk_size
@@ -42,6 +43,14 @@ class MergedLora:
         return self.text_strength if parameter.startswith("text") else self.strength
 
 
+def with_few_steps(usual: Defaults, loras: Sequence[tuple[Lora, float]]) -> Defaults:
+    """A model's defaults with these LoRAs, each with its strength: the last one that distils the model decides."""
+    for lora, strength in reversed(loras):
+        if lora.few_steps is not None and strength > 0:
+            return lora.few_steps.settings(usual)
+    return usual
+
+
 class LoadedModel(LatentDiffusion):
     """What `ldm.load` returns."""
 
@@ -54,6 +63,11 @@ class LoadedModel(LatentDiffusion):
         # a GPU no memory; they follow when they are needed.
         self._own: dict[str, Tensor] = {}
 
+    @property
+    def defaults(self) -> Defaults:
+        """The settings that the caller does not give: the model's own, or those of a few-step LoRA in it."""
+        return with_few_steps(self.config.defaults, [(one.lora, one.strength) for one in self.loras])
+
     @checked
     def load_lora(self, path: str | Path, strength: float = 1.0, text_strength: float | None = None) -> Lora:
         """Merge a LoRA into the weights, on top of those that are merged already.
@@ -61,6 +75,7 @@ class LoadedModel(LatentDiffusion):
         `path` is a file, a folder of diffusers or PEFT, or the name of a file beside the model (`find_lora`).
         `strength` multiplies the change: 0 is none, 1 is as it was trained, negative subtracts it; `text_strength` is
         that of the text encoder if it differs. Returns the LoRA, with the names of the tensors that were not used.
+        A LoRA for few steps (`ldm/checkpoints/flavours.py`) changes the defaults of `generate`, and a line says how.
 
         Raises `LdmError` for a file that is no LoRA, is damaged, or was made for another base; the model is then what
         it was before.
@@ -71,6 +86,8 @@ class LoadedModel(LatentDiffusion):
                 raise LdmError(f"a LoRA's strength of {value}; expected a number such as 0.8")
         lora = read_lora(find_lora(path, self.path), self)
         self._merge((*self.loras, MergedLora(lora, float(strength), float(own))))
+        if lora.few_steps is not None and strength > 0:
+            log.info(f"{lora.path} is {lora.few_steps.told()}")
         return lora
 
     @checked

@@ -32,7 +32,7 @@ SAME = {
 FROM_SHAPES = {
     "unet": {
         "in_channels": "in_channels", "out_channels": "out_channels", "res_per_level": "layers_per_block",
-        "context_width": "cross_attention_dim",
+        "context_width": "cross_attention_dim", "guidance_width": "time_cond_proj_dim",
     },
     "vae": {"res_per_level": "layers_per_block", "latent_channels": "latent_channels"},
     "text": {"vocab_size": "vocab_size", "context_length": "max_position_embeddings", "width": "hidden_size"},
@@ -131,7 +131,7 @@ def _index(config: Config) -> dict[str, Any]:
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
+        "scheduler": ["diffusers", _scheduler(config)["_class_name"]],
         "safety_checker": [None, None],
         "feature_extractor": [None, None],
         "requires_safety_checker": False,
@@ -149,7 +149,7 @@ def _index_xl(config: Config, inpaint: str) -> dict[str, Any]:
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "scheduler": ["diffusers", _scheduler(config)["_class_name"]],
         "force_zeros_for_empty_prompt": config.defaults.empty_negative == "zero",
         **({"requires_aesthetics_score": True} if refiner else {}),
     }
@@ -209,11 +209,23 @@ def _text(text: TextConfig, config: Config) -> dict[str, Any]:
     }
 
 
+# What diffusers calls the default samplers of models for few steps, which its usual ones would spoil.
+SCHEDULERS = {
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+    "euler_trailing": "EulerDiscreteScheduler",
+    "euler_ancestral_trailing": "EulerAncestralDiscreteScheduler",
+    "ddim_trailing": "DDIMScheduler",
+}
+
+
 def _scheduler(config: Config) -> dict[str, Any]:
-    if config.unet.added:
-        return _described(config) | {"_class_name": "EulerDiscreteScheduler", "steps_offset": 1}
+    usual = "EulerDiscreteScheduler" if config.unet.added else "DDIMScheduler"
+    name = SCHEDULERS.get(config.defaults.sampler, usual)
+    if name.startswith(("Euler", "LCM")):
+        return _described(config) | {"_class_name": name, "steps_offset": 1}
     return _described(config) | {
-        "_class_name": "DDIMScheduler",
+        "_class_name": name,
         # As the row of DDIM has it (`ldm.diffusion.samplers.table`): the last step goes from t = 1 to t = 0.
         "clip_sample": False,
         "set_alpha_to_one": False,
@@ -222,8 +234,9 @@ def _scheduler(config: Config) -> dict[str, Any]:
 
 
 def _described(config: Config) -> dict[str, Any]:
+    trailing = config.noise.zero_snr or config.defaults.sampler.endswith("_trailing")
     return {
         "beta_schedule": SCHEDULES[config.noise.schedule],
         "prediction_type": PREDICTIONS[config.noise.prediction],
-        "timestep_spacing": "trailing" if config.noise.zero_snr else "leading",
+        "timestep_spacing": "trailing" if trailing else "leading",
     }

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ldm.checkpoints.loaded import LoadedModel
+from ldm.checkpoints.loaded import LoadedModel, with_few_steps
 from ldm.checkpoints.lora_fit import read_lora
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.arguments import loading
@@ -30,6 +30,7 @@ from ldm.cli.generation import (
     wanted_loras,
 )
 from ldm.cli.output import save_new, save_output, tell
+from ldm.config import Defaults
 from ldm.diffusion.noise import pick_seed
 from ldm.diffusion.samplers import find_spacing
 from ldm.errors import LdmError, some
@@ -116,10 +117,18 @@ def prepare(
         options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
     )
     wanted = [wanted_loras(model, prompt, options.lora or ()) for prompt in prompts]
-    for path in dict.fromkeys(lora.path for _, loras in wanted for lora in loras):
-        read_lora(Path(path), model)  # an error in any of them comes before the first image
+    # An error in any of them comes before the first image.
+    paths = dict.fromkeys(lora.path for _, loras in wanted for lora in loras)
+    read = {path: read_lora(Path(path), model) for path in paths}
     embeddings = wanted_embeddings(model, options.embedding or ())
-    first = replace(describe(options, model, seed), embeddings=embeddings)
+    records: dict[Defaults, Record] = {}  # a few-step LoRA changes the defaults
+    described = []
+    for plain, loras in wanted:
+        usual = with_few_steps(model.config.defaults, [(read[lora.path], lora.strength) for lora in loras])
+        if usual not in records:
+            records[usual] = replace(describe(options, model, seed, usual), embeddings=embeddings)
+        described.append(replace(records[usual], prompt=plain, loras=loras))
+    first = described[0]
     if rank() == 0:
         warn_of_unknown_words(model, *(plain for plain, _ in wanted), first.negative)
         own = model.config.defaults.size
@@ -132,13 +141,13 @@ def prepare(
     inputs = read_inputs(first)
     if first.controls:
         inputs["control"] = load_controls(model, first)
-    first = replace(first, strength=inputs.get("strength"))
-    return model, [replace(first, prompt=plain, loras=loras) for plain, loras in wanted], inputs
+    strength = inputs.get("strength")
+    return model, [replace(record, strength=strength) for record in described], inputs
 
 
-def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> Record:
-    """The record of the first image without its prompt; the model's defaults take the place of missing options."""
-    defaults, name = model.config.defaults, options.model or "tiny"
+def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, defaults: Defaults) -> Record:
+    """The record of the first image without its prompt; the defaults take the place of missing options."""
+    name = options.model or "tiny"
     sampler = options.sampler or defaults.sampler
     width, height = options.size or (defaults.size, defaults.size)
     mode = None if options.hires is None else options.hires_mode or "pixels"
@@ -154,7 +163,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         negative=options.negative or "",
         seed=seed,
         sampler=sampler,
-        steps=model.default_steps(sampler) if options.steps is None else options.steps,
+        steps=model.default_steps(sampler, defaults) if options.steps is None else options.steps,
         guidance=defaults.guidance if options.guidance is None else options.guidance,
         width=width,
         height=height,

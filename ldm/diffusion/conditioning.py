@@ -3,7 +3,8 @@ r"""Everything the network reads besides the noisy latent and its timestep.
 Text to image needs one field: the context, the encoded prompt that cross-attention reads. The other fields are for
 models that read more: extra input channels (an inpainting model's mask and masked image), residuals, feature maps that
 another network computes at each step to be added inside the U-Net (ControlNet), and a vector that stands for the whole
-prompt, with numbers that describe the image (Stable Diffusion XL). Samplers never look inside.
+prompt, with numbers that describe the image (Stable Diffusion XL), and the guidance scale (latent consistency models).
+Samplers never look inside.
 """
 
 from collections.abc import Callable, Sequence, Sized
@@ -35,6 +36,8 @@ class Conditioning:
     # Added to the time embedding, in Stable Diffusion XL: the pooled text, and the numbers of `micro_conditioning.py`.
     pooled: Float[Tensor, "#b p"] | None = None
     micro: Float[Tensor, "#b k"] | None = None
+    # The guidance scale minus 1, for a network that reads it: see `ldm/unet/guidance_embedding.py`.
+    w: Float[Tensor, "#b"] | None = None
 
     def __len__(self) -> int:
         return len(self.context)
@@ -57,7 +60,7 @@ class Conditioning:
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are tensors, by name, without those that are None."""
-        fields = {name: getattr(self, name) for name in ("context", "channels", "pooled", "micro")}
+        fields = {name: getattr(self, name) for name in ("context", "channels", "pooled", "micro", "w")}
         return {name: field for name, field in fields.items() if field is not None}
 
 
@@ -106,6 +109,11 @@ def added_up(parts: Sequence[Residuals]) -> Residuals | None:
         return [sum(same[1:], start=same[0]) for same in zip(*found, strict=True)]
 
     return residuals
+
+
+def told_guidance(cond: Conditioning, guidance: float) -> Conditioning:
+    """The conditioning with a guidance scale in it, which the network reads as $w = g - 1$ (Luo et al. 2023)."""
+    return replace(cond, w=torch.tensor([guidance - 1], dtype=torch.float32, device=cond.context.device))
 
 
 def zeroed(cond: Conditioning, images: Sequence[bool]) -> Conditioning:

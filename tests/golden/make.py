@@ -499,6 +499,7 @@ if __name__ == "__main__":
 
     save_figures()
     from tests.golden.make_control import make_control
+    from tests.golden.make_few_steps import make_few_steps
     from tests.golden.make_layouts import save_layouts
     from tests.golden.make_sdxl import make_sdxl
     from tests.golden.make_words import make_words
@@ -507,3 +508,4 @@ if __name__ == "__main__":
     save("sdxl", make_sdxl())
     save("control", make_control())
     save("words", make_words())
+    save("few_steps", make_few_steps())
