@@ -187,7 +187,9 @@ def hint_channels(file: ControlFile) -> tuple[int, ...]:
 def read_control(path: str | Path, model: LatentDiffusion) -> FoundControl:
     """Open a ControlNet and match it with a model. Raises `LdmError` if it was made for another base, or is damaged."""
     file = open_control(path)
-    config = replace(model.config.unet, in_channels=model.config.vae.latent_channels)
+    config = replace(
+        model.config.unet, in_channels=model.config.vae.latent_channels, guidance_width=None
+    )  # it is not told the guidance scale, whatever the model is
     if file.context_width not in (None, config.context_width):
         theirs = NAMES[file.base] if file.base else f"a model whose text is {file.context_width} wide"
         own = next(

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ldm.checkpoints.folder import read_config
+from ldm.checkpoints.folder import read_config, write_config
 from ldm.checkpoints.key_map import text_rows
 from ldm.checkpoints.names import rename
 from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_safetensors
@@ -232,12 +233,34 @@ def with_word(model: Path, place: Path) -> Path:
     return folder
 
 
+def few_steps(model: Path, place: Path) -> Path:
+    """The model's own folder with the LoRA of `with_lora` in it, under the name of one that distils a model."""
+    folder = with_lora(model, place)
+    (folder / "drift.safetensors").rename(folder / "sdxl_lightning_8step_lora.safetensors")
+    return folder
+
+
+def told_guidance(model: Path, place: Path) -> Path:
+    """The model's own folder with a U-Net that is told the guidance scale, by a random map: as if it were distilled."""
+    folder = place / "model"
+    shutil.copytree(model, folder)
+    config, path = read_config(model), folder / "unet.safetensors"
+    width = config.unet.levels[0].channels
+    write_config(folder, replace(config, unet=replace(config.unet, guidance_width=width)))
+    tensors = {name: tensor.clone() for name, tensor in map_tensors(path).items()}
+    drawn = torch.randn(width, width, generator=torch.Generator().manual_seed(7))
+    tensors["time_embedding.guidance.weight"] = 0.1 * drawn / math.sqrt(width / 2)
+    write_safetensors(path, tensors)
+    return folder
+
+
 FORMS: dict[str, Callable[[Path, Path], Path]] = {
     form.__name__: form
     for form in (
         *(ours, diffusers, compvis, openclip, averaged, half_averaged, diffusers_averaged),
         *(full_precision, incomplete, incomplete_clip, scaled, bare_text, lightning, stowaway),
         *(with_lora, with_word),
+        *(few_steps, told_guidance),
     )
 }
 

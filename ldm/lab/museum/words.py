@@ -33,7 +33,7 @@ def setting_words(setting: Setting) -> str:
         words.append("starting from a drawing")
     for name, value in setting.options.items():
         if value is None:
-            words.append(f"the default number of {name}")
+            words.append(f"the default {'number of ' * (name == 'steps')}{name}")
         elif name == "steps":
             words.append(f"{value} steps" if isinstance(value, int) else f"the timesteps {value}")
         else:

@@ -4,6 +4,7 @@ from ldm.lab.museum.mistake import Mistake, Setting
 
 SKIPPED = Setting(options={"clip_skip": 2})
 LARGE = Setting(options={"size": (256, 256), "window": 128})
+TOLD = Setting(options={"sampler": "lcm", "steps": 4}, file="told_guidance")
 
 MISTAKES = (
     Mistake(
@@ -86,6 +87,74 @@ MISTAKES = (
             "the way has to be read in the code, which calls it eta."
         ),
         setting=Setting(options={"sampler": "tcd", "steps": 4}),
+    ),
+    Mistake(
+        "23d",
+        "the guidance scale told as it is, not minus 1",
+        "diffusion/conditioning.py",
+        before="w=torch.tensor([guidance - 1]",
+        after="w=torch.tensor([guidance]",
+        why=(
+            "A latent consistency model reads w, which is the scale of Ho and Salimans: 0 is no guidance. Everywhere "
+            "else the scale is that of Saharia et al., where 1 is none. Either makes an image, one guided more strongly."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23e",
+        "the sinusoids of the guidance with the cosines first",
+        "unet/guidance_embedding.py",
+        before="torch.cat([angle.sin(), angle.cos()], dim=-1)",
+        after="torch.cat([angle.cos(), angle.sin()], dim=-1)",
+        why=(
+            "The sinusoids of the timestep begin with the cosines, those of the guidance scale with the sines. They "
+            "come from two code bases, and the function for the one is at hand when the other is needed."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23f",
+        "the frequencies of the guidance as those of the timestep",
+        "unet/guidance_embedding.py",
+        before="-math.log(10000) / (half - 1)",
+        after="-math.log(10000) / half",
+        why=(
+            "The same again: the timestep's frequencies stop one short of 1/10000, those of the guidance scale reach "
+            "it. All but the first are a little off, and at an angle of thousands that is another number altogether."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23g",
+        "a model that is told the guidance, guided once more",
+        "pipeline.py",
+        before="cond, guidance = told_guidance(cond, guidance), 1.0",
+        after="cond, uncond = (one and told_guidance(one, guidance) for one in (cond, uncond))",
+        why=(
+            "The loop for classifier-free guidance is there already, and a scale above 1 switches it on. But the "
+            "network's answer has the guidance in it, so the image gets it twice, in twice the time."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23h",
+        "a LoRA for few steps sampled with the model's usual settings",
+        "checkpoints/loaded.py",
+        before="if lora.few_steps is not None and strength > 0:\n            return",
+        after="if False:\n            return",
+        why=(
+            "Nothing in the weights says how they want to be sampled, and a pipeline keeps the scheduler that the base "
+            "model came with. Guidance and many steps then burn the image, or leave noise in it."
+        ),
+        setting=Setting(
+            prompt="a dog with glasses <lora:sdxl_lightning_8step_lora:0.2>",
+            options={"sampler": None, "steps": None, "guidance": None},
+            file="few_steps",
+        ),
+        seen=(
+            ("https://github.com/huggingface/diffusers/issues/6112", "noise from SDXL-Turbo with the default scheduler"),
+            ("https://github.com/huggingface/diffusers/issues/7131", "SDXL-Lightning with another spacing"),
+        ),
     ),
     Mistake(
         "24a",
