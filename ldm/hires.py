@@ -89,7 +89,7 @@ def generate_large(
         )
     if given := [name for name in NOT_HERE if options.get(name) not in (None, False)]:
         raise LdmError(f"hires with {', '.join(given)}; it begins with an image of its own: leave that out")
-    defaults, factor = model.config.defaults, model.vae.factor
+    defaults, factor = model.defaults, model.vae.factor
     size = size or (defaults.size, defaults.size)
     large = large_size(size, float(scale), factor)
     latent_shape(large, model.config.vae.latent_channels, factor)  # raises for a size that is too large

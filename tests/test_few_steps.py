@@ -62,12 +62,13 @@ def test_every_recorded_run_is_compared():
 def test_a_model_that_is_told_the_guidance_is_evaluated_once_a_step_and_needs_no_negative_prompt(models):
     model, seen = models["told"], []
     hook = model.unet.register_forward_hook(lambda module, inputs, out: seen.append(len(inputs[0])))
-    options = {"seed": 1, "size": (24, 32), "steps": 1, "sampler": "lcm", "output": "latent"}
+    noise = torch.ones(2, 4, 16, 12, dtype=torch.float64)
+    options = {"latents": noise, "steps": 1, "sampler": "lcm", "output": "latent"}
     plain = model.generate("dog", **options, guidance=8.0)
     assert torch.equal(plain, model.generate("dog", "red dog", **options, guidance=8.0))
     assert not torch.allclose(plain, model.generate("dog", **options, guidance=7.0), atol=1e-4)
     hook.remove()
-    assert seen == [1, 1, 1]
+    assert seen == [2, 2, 2]
     model.denoiser(model.encode_text(["dog"]), guidance=8.0)  # no `uncond`
 
 

@@ -57,8 +57,13 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
     "scheduler": {},
 }  # fmt: skip
 
-# Settings of Stable Diffusion XL's U-Net, which are None in others.
-ADDED = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+# Settings of Stable Diffusion XL's U-Net, and of one that is told the guidance, which are None in others.
+ADDED = (
+    "addition_embed_type",
+    "addition_time_embed_dim",
+    "projection_class_embeddings_input_dim",
+    "time_cond_proj_dim",
+)
 
 # What says nothing about the network or its numbers: training, precision, origin; and what only the other libraries'
 # code reads, such as where transformers looks for a summary of the text, which Stable Diffusion does not use.

@@ -32,7 +32,7 @@ SAME = {
 FROM_SHAPES = {
     "unet": {
         "in_channels": "in_channels", "out_channels": "out_channels", "res_per_level": "layers_per_block",
-        "context_width": "cross_attention_dim", "guidance_width": "time_cond_proj_dim",
+        "context_width": "cross_attention_dim",
     },
     "vae": {"res_per_level": "layers_per_block", "latent_channels": "latent_channels"},
     "text": {"vocab_size": "vocab_size", "context_length": "max_position_embeddings", "width": "hidden_size"},
@@ -162,17 +162,25 @@ def _unet(config: Config, linear_projection: bool) -> dict[str, Any]:
         raise LdmError(
             f"diffusers gives the middle the depth of the last level, {depths[-1]}; this model's has {mid_depth}"
         )
-    return {
-        "_class_name": "UNet2DConditionModel",
-        "sample_size": config.defaults.size // config.vae.factor,
-        "block_out_channels": [level.channels for level in levels],
-        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
-        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
-        # At a level without cross-attention (depth 0) the number is not read, but the last is also the middle's.
-        "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or mid_depth],
-        "attention_head_dim": [level.heads for level in levels],  # the number of heads, despite its name
-        "use_linear_projection": linear_projection,
-    } | _added(config.unet.added)
+    return (
+        {
+            "_class_name": "UNet2DConditionModel",
+            "sample_size": config.defaults.size // config.vae.factor,
+            "block_out_channels": [level.channels for level in levels],
+            "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
+            "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
+            # At a level without cross-attention (depth 0) the number is not read, but the last is also the middle's.
+            "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or mid_depth],
+            "attention_head_dim": [level.heads for level in levels],  # the number of heads, despite its name
+            "use_linear_projection": linear_projection,
+        }
+        | _added(config.unet.added)
+        | _told(config.unet.guidance_width)
+    )
+
+
+def _told(guidance_width: int | None) -> dict[str, Any]:
+    return {} if guidance_width is None else {"time_cond_proj_dim": guidance_width}
 
 
 def _added(added: AddedConfig | None) -> dict[str, Any]:

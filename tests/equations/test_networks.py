@@ -12,6 +12,7 @@ from ldm.text.clip import contrastive_loss
 from ldm.text.prompt import weighted_states
 from ldm.unet.added import AddedEmbedding
 from ldm.unet.embedding import timestep_embedding
+from ldm.unet.guidance_embedding import guidance_embedding
 from ldm.unet.transformer import FeedForward
 from ldm.vae.tiles import blend_weights, fixed_statistics
 from ldm.vae.vae import kl_divergence, reparametrise
@@ -157,3 +158,15 @@ def test_fixed_statistics():
         group = measured[0, 2 * (c // 2) : 2 * (c // 2) + 2]
         expected[0, c] = (x[0, c] - group.mean()) / np.sqrt(group.var() + 0.01) * w[c] + b[c]
     agree(got, expected)
+
+
+def test_guidance_embedding():
+    r"""In float32, as that of the timestep; with the factor 1000, so that w here is small.
+
+    $$\mathrm{emb}(w) = [\sin(1000\,w f_0), \ldots, \sin(1000\,w f_{n-1}), \cos(1000\,w f_0), \ldots,
+      \cos(1000\,w f_{n-1})], \qquad f_i = 10000^{-i/(n-1)}, \quad n = \mathrm{width}/2$$
+    """
+    n = 5
+    w, f = np.array([0.0, 0.001, 0.02]), np.array([10000.0 ** (-i / (n - 1)) for i in range(n)])
+    expected = [[math.sin(1000 * g * s) for s in f] + [math.cos(1000 * g * s) for s in f] for g in w]
+    agree(guidance_embedding(tensor(w), 2 * n), expected, tolerance=5e-6)

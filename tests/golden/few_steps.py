@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,6 @@ FIRST_NOISE = 3000
 
 
 def numbers(seed: int, *shape: int) -> Tensor:
-    import numpy as np
-
     return torch.from_numpy(np.random.RandomState(seed).standard_normal(shape))
 
 

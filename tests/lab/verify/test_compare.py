@@ -213,7 +213,7 @@ def test_all_references_of_the_family_are_compared_or_those_of_one_release(build
 def test_a_model_that_nothing_was_published_for_and_one_in_half_precision_are_refused(build):
     with pytest.raises(
         LdmError,
-        match="nothing was published for a model of the sizes of 'small'.*sd1, sd1-inpaint, sd2-base",
+        match="nothing was published for a model of the sizes of 'small'.*sd1, sd1-inpaint, sd1-lcm, sd2-base",
     ):
         verify(build())
     with pytest.raises(LdmError, match="torch.bfloat16; the values are compared in float32"):

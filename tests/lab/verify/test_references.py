@@ -18,7 +18,7 @@ MEASURED = [reference for reference in REFERENCES if not reference.missing]
 
 def output_shape(reference):
     r"""The shape of what a component returns, from that of what goes in."""
-    shapes = [value["shape"] for value in reference.inputs.values() if is_recipe(value)]
+    shapes = [value["shape"] for value in reference.inputs.values() if is_recipe(value) and "shape" in value]
     b, c, h, w = shapes[0]
     return {
         "vae.decode": (b, 3, 8 * h, 8 * w),

@@ -96,7 +96,7 @@ MISTAKES = (
         after="w=torch.tensor([guidance]",
         why=(
             "A latent consistency model reads w, which is the scale of Ho and Salimans: 0 is no guidance. Everywhere "
-            "else the scale is that of Saharia et al., where 1 is none. Either makes an image, one guided more strongly."
+            "else the scale is that of Saharia et al., where 1 is none. Both make images; one is guided more strongly."
         ),
         setting=TOLD,
     ),
@@ -152,7 +152,10 @@ MISTAKES = (
             file="few_steps",
         ),
         seen=(
-            ("https://github.com/huggingface/diffusers/issues/6112", "noise from SDXL-Turbo with the default scheduler"),
+            (
+                "https://github.com/huggingface/diffusers/issues/6112",
+                "noise from Turbo with the default scheduler",
+            ),
             ("https://github.com/huggingface/diffusers/issues/7131", "SDXL-Lightning with another spacing"),
         ),
     ),
