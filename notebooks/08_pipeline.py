@@ -146,8 +146,8 @@ assert difference.max() <= 1
 
 # %% [markdown]
 # The same picture. There is no more to it. ([`generate`](../ldm/pipeline.py#LatentDiffusion.generate) is worth reading
-# now: the four steps are there as four comments.) And as `walk` hands out each step, we can watch: above the latent as
-# it is, below the guess of where it leads.
+# now: the four steps are there as four comments.) And since `sample` yields each step, we can watch: above the latent
+# as it is, below the guess of where it leads.
 
 # %%
 x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(42))
@@ -180,7 +180,9 @@ prompts = ["a white rabbit with a hat on a red background", "a forest with a wat
 rows = [[paint(text, seed=5, steps=16, guidance=scale) for scale in scales] for text in prompts]
 display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
-# %% [markdown] At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes suffer.
+# %% [markdown]
+# At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes suffer.
+#
 # Now a count instead of an impression: eight prompts, and the [judge](../ldm/lab/evaluate/judge.py), a small
 # classifier, says for each picture whether *everything* in it is as the prompt says. Beside it the deviation of the
 # finished latents, about 1 for real pictures.

@@ -4,7 +4,8 @@ r"""The site's own Sphinx extension: the source of `ldm/` as pages, formulas ren
 equation's test, `languages` holds the French labels: these five need nothing but Python. `page` shows a module, `links`
 makes the links, `maths` renders formulas, `checked` says below them who checks them, `directives` is what a page can
 ask for, `playground` is the model in a page and `plane` the figure in two dimensions, `french_pages` marks the French
-pages; `diagrams` and `networks` draw, with `drawing` (lines and boxes) and `shapes` (measured on the real networks).
+pages and `french_glossary` explains their words; `diagrams` and `networks` draw, with `drawing` (lines and boxes) and
+`shapes` (measured on the real networks).
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
 
 
 def setup(app: Sphinx) -> dict[str, object]:
-    from annotated import checked, directives, french_pages, links, maths, page, plane, playground
+    from annotated import (
+        checked,
+        directives,
+        french_glossary,
+        french_pages,
+        links,
+        maths,
+        page,
+        plane,
+        playground,
+    )
     from annotated.equations import read_equations
     from annotated.names import read_names
     from annotated.papers import read_papers
@@ -26,6 +37,6 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.annotated_names = read_names(root)
     app.annotated_papers = read_papers(root / "docs" / "papers.bib")
     app.annotated_equations = read_equations(root)
-    for part in (page, maths, links, checked, directives, french_pages, plane, playground):
+    for part in (page, maths, links, checked, directives, french_glossary, french_pages, plane, playground):
         part.setup(app)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
