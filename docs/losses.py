@@ -43,20 +43,21 @@ NUDGE = 0.2
 PAGE = f"""\
 # What each loss of the VAE does
 
-The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one or two
-of them; everything else is the same. Here it trains on whole images, because the perceptual loss needs to recognise
-what they show, and on the whole world of postcards; the recipe itself is "without both", trains on crops, and on a smaller
-world. Measured on {{count}} drawings of combinations that training never saw.
+The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one
+or two of them; everything else is the same. Here it trains on whole images, because the perceptual loss needs to
+recognise what they show, and on the whole world of postcards; the recipe itself is "without both", trains on
+crops, and on a smaller world. Measured on {{count}} drawings of combinations that training never saw.
 Written by `make losses`.
 
 ![Drawings, and the reconstructions of each VAE](images/losses.png)
 
 {{table}}
 
-PSNR and SSIM: higher is closer. *Slopes*: how steep the edges of the reconstructions are, relative to the originals;
-below 1, edges were blurred. *Perceptual distance*: in CLIP's features, from 0 to 4. *Pushed*: the PSNR of images decoded from
-latents perturbed by noise of standard deviation {NUDGE}, where latents have 1: what a U-Net generates is never exact.
-The *encoder's own deviation* is the spread of latents that the decoder was trained to decode alike.
+PSNR and SSIM: higher is closer. *Slopes*: how steep the edges of the reconstructions are, relative to the
+originals; below 1, edges were blurred. *Perceptual distance*: in CLIP's features, from 0 to 4. *Pushed*: the PSNR
+of images decoded from latents perturbed by noise of standard deviation {NUDGE}, where latents have 1: what a U-Net
+generates is never exact. The *encoder's own deviation* is the spread of latents that the decoder was trained to
+decode alike.
 
 [Training it yourself](training.md#what-the-losses-are-for) says what follows from this.
 """
