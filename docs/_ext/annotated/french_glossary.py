@@ -33,7 +33,7 @@ class Glossary(SphinxDirective):
         items = nodes.definition_list(classes=["simple", "glossary"])
         for english, (french, lines) in terms.items():
             term = nodes.term("", french, ids=[anchor(english)])
-            if french.casefold() != english:
+            if french != english:
                 inside = nodes.inline("", english, classes=["xref", "std", "std-term"])
                 about = {"refdomain": "std", "reftype": "term", "reftarget": english, "refwarn": True}
                 link = addnodes.pending_xref("", inside, refdoc=self.env.docname, english=True, **about)

@@ -96,14 +96,14 @@ def other_half(page: str, pages: set[str]) -> str | None:
 
 
 def french_terms(glossary: str) -> dict[str, tuple[str, list[str]]]:
-    """By English term, in lower case: the French one, and the lines that explain it."""
+    """By English term: the French one, and the lines that explain it."""
     found: dict[str, tuple[str, list[str]]] = {}
     explained: list[str] = []
     for line in glossary.splitlines():
         head = TERM.match(line)
         if head:
             explained = []
-            found[(head[2] or head[1]).casefold()] = head[1], explained
+            found[head[2] or head[1]] = head[1], explained
         else:
             explained.append(line.strip())
     return found

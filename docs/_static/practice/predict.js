@@ -7,7 +7,7 @@ const SAY = {
     all: "I only want to read: show everything on this page",
   },
   fr: {
-    guess: "Votre prédiction", show: "Voir ce qui se passe", guessed: "Votre prédiction :", again: "Recommencer",
+    guess: "Votre pronostic", show: "Voir ce qui se passe", guessed: "Votre pronostic :", again: "Recommencer",
     all: "Je veux seulement lire : tout montrer sur cette page",
   },
 }[document.documentElement.lang.startsWith("fr") ? "fr" : "en"];
