@@ -13,6 +13,8 @@
 # %% [markdown]
 # # 00: From a sentence to a picture
 #
+# [Ce notebook en français](00_tour.fr.ipynb)
+#
 # **The question.** What happens between "a dog with glasses" and a picture of one?
 #
 # At the end you will be able to run the four steps by hand, say what goes in and out of each, and look at every step

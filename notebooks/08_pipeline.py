@@ -13,6 +13,8 @@
 # %% [markdown]
 # # 08: What happens between a sentence and a picture?
 #
+# [Ce notebook en français](08_pipeline.fr.ipynb)
+#
 # **The question.** All parts are known by now: tokenizer, text encoder, noise, U-Net, sampler, VAE. How are they put
 # together, so that a sentence goes in and a picture comes out?
 #
