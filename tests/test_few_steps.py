@@ -43,7 +43,7 @@ def expected(monkeypatch):
     return arrays
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.replace(",", "").replace(" ", "-"))
 def test_a_whole_run_equals_the_reference(models, expected, run):
     which, options = RUNS[run]
     model, noise = models[which], expected["run/noise"]

@@ -47,7 +47,7 @@ def test_its_sampler_steps_and_guidance_become_the_defaults_and_a_line_says_so(m
 
 
 @pytest.mark.parametrize(
-    "given", [{"sampler": "ddim"}, {"steps": 3}, {"guidance": 4.0}, {"spacing": "karras"}], ids=str
+    "given", [{"sampler": "ddim"}, {"steps": 3}, {"guidance": 4.0}, {"spacing": "karras"}], ids="-".join
 )
 def test_what_the_caller_gives_wins(model, tmp_path, given):
     model.load_lora(tmp_path / "sdxl_lightning_2step_lora.safetensors")
