@@ -87,7 +87,7 @@ CHAPTERS = (
     Chapter(
         "The VAE",
         "say what an image loses on its way into the latent space and back, and why diffusion happens there",
-        under("vae", "mid encoder decoder vae tiles"),
+        under("vae", "mid encoder decoder vae tiles tiny"),
         ("07_vae",),
     ),
     Chapter(
@@ -95,7 +95,7 @@ CHAPTERS = (
         "put the four steps together: text to image, image to image, inpainting",
         (
             *under("diffusion", "conditioning micro_conditioning finite"),
-            *("prompts", "image_to_image", "inpaint", "windows", "pipeline", "hires"),
+            *("prompts", "image_to_image", "inpaint", "windows", "pipeline", "hires", "previews"),
         ),
         ("08_pipeline",),
     ),
@@ -145,7 +145,7 @@ APPENDICES = (
                 "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
             *under("checkpoints", "lora_keys lora_file lora_fit embedding_file loaded collect write known"),
-            *under("checkpoints", "lora_about control_file inspect"),
+            *under("checkpoints", "lora_about control_file tiny_file inspect"),
         ),
         ("09_checkpoints",),
     ),
@@ -231,7 +231,7 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output generation controls new replay generate look exercise museum checkpoints measure "
+            "arguments output preview generation controls new replay generate look exercise museum checkpoints measure "
             "train program",
         ),
     ),

@@ -293,8 +293,8 @@ class LatentDiffusion(nn.Module):
 
         (diffusers draws a sample of the posterior, which is so narrow that the difference hardly shows.)
         """
-        encode = encode_in_tiles if tile else VAE.encode
-        latents = finite(lambda: encode(self.vae, pixels)[0], self, "in the image's latent")
+        encode = partial(encode_in_tiles, self.vae) if tile else self.vae.encode
+        latents = finite(lambda: encode(pixels)[0], self, "in the image's latent")
         return latents.to(device=self.device, dtype=self.sampling_dtype)
 
     def init_image(
@@ -392,8 +392,8 @@ class LatentDiffusion(nn.Module):
         self, latents: Float[Tensor, "b z h w"], tile: bool = False
     ) -> Float[Tensor, "b 3 h2 w2"]:
         """Decode denoised latents to pixels in [-1, 1], up to some overshoot. Differentiable, unless in tiles."""
-        decode = decode_in_tiles if tile else VAE.decode
-        return finite(lambda: decode(self.vae, latents), self, "in the decoded image")
+        decode = partial(decode_in_tiles, self.vae) if tile else self.vae.decode
+        return finite(lambda: decode(latents), self, "in the decoded image")
 
     # --- the model -------------------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, family
 from ldm.checkpoints.diffusers_folder import FOLDERS
+from ldm.checkpoints.foreign import TINY, foreign
 from ldm.checkpoints.infer_config import configure, lone_config, refuse_foreign
 from ldm.checkpoints.loaded import LoadedModel
-from ldm.checkpoints.opening import CONFIG, open_checkpoint
+from ldm.checkpoints.opening import CONFIG, all_names, open_checkpoint
 from ldm.checkpoints.tokenizer_io import with_tokenizer
 from ldm.checkpoints.validate import check, compare, configs_of, meta_model, on_meta, warn_ignored
 from ldm.config import SDXL, Config, VAEConfig
@@ -78,7 +79,7 @@ class CollectedPart:
 def collect_part(path: Path, name: str) -> CollectedPart:
     """One network, "vae" or "text", of a file or folder that holds it alone or with others. Raises `LdmError`."""
     checkpoint = open_checkpoint(path)
-    if set(checkpoint.parts) <= {"unet"}:
+    if set(checkpoint.parts) <= {"unet"} or foreign(all_names(checkpoint)) == TINY:
         refuse_foreign(checkpoint)
     if name not in checkpoint.parts:
         held = " and ".join(f"a {PART_NAMES[part]}" for part in checkpoint.parts)

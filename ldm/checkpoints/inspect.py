@@ -16,7 +16,7 @@ from ldm.checkpoints.collect import collect_from
 from ldm.checkpoints.control_file import about_control
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
 from ldm.checkpoints.embedding_file import about_embedding
-from ldm.checkpoints.foreign import CONTROL, INVERSION, LORA, foreign
+from ldm.checkpoints.foreign import CONTROL, INVERSION, LORA, TINY, foreign
 from ldm.checkpoints.formats import is_pickled
 from ldm.checkpoints.infer_config import configure, lone_config
 from ldm.checkpoints.known import lookup
@@ -25,6 +25,7 @@ from ldm.checkpoints.lora_about import about
 from ldm.checkpoints.lora_file import open_lora
 from ldm.checkpoints.opening import all_names, open_checkpoint, parameters
 from ldm.checkpoints.pickle_file import REFUSED, globals_of
+from ldm.checkpoints.tiny_file import about_tiny
 from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_model
 from ldm.config import Config
 from ldm.errors import LdmError, some
@@ -47,7 +48,7 @@ class Report:
     config: Config | None = None
     compared: Comparison = field(default_factory=lambda: Comparison({}, (), (), (), (), ()))
     notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
-    facts: tuple[tuple[str, str], ...] = ()  # about a LoRA, a ControlNet or an embedding, each with a heading
+    facts: tuple[tuple[str, str], ...] = ()  # about an adapter or a tiny VAE, each with a heading
 
     @property
     def supported(self) -> bool:
@@ -99,6 +100,8 @@ def _facts(path: Path, kind: str) -> Iterator[tuple[str, str]]:
         yield from about_control(path)
     if kind == INVERSION:
         yield from about_embedding(path)
+    if kind == TINY:
+        yield from about_tiny(path)
 
 
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:

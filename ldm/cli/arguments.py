@@ -41,7 +41,7 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--weights", choices=("ema", "live"), help=weights)
     prediction = "what the U-Net predicts, if its file does not say"
     files.add_argument("--prediction", choices=("eps", "v"), help=prediction)
-    vae = "use the VAE of this file or folder: for a checkpoint without one, or with a broken one"
+    vae = "use the VAE of this file or folder: for a checkpoint without one or with a broken one, or a tiny one (TAESD)"
     files.add_argument("--vae", metavar="FILE", help=vae)
 
 

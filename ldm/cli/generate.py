@@ -54,6 +54,12 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--batch", type=int, metavar="N", help="number of images, with seeds SEED, SEED+1, ...")
     p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
     p.add_argument("--trace", type=Path, metavar="DIR", help="also write a report on how the image formed")
+    preview = "also write what each step estimates the image to be, as DIR/SEED-STEP.png"
+    p.add_argument("--preview", type=Path, metavar="DIR", help=preview)
+    tiny = (
+        "decode previews with this VAE: a tiny one (TAESD) is much faster than the model's own, the default"
+    )
+    p.add_argument("--preview-vae", metavar="FILE", help=tiny)
     lora = (
         "merge this LoRA into the model, with strength S (1); once for each. FILE may also be the name of one beside "
         "the model, as in <lora:NAME:S> in a prompt"
@@ -163,9 +169,11 @@ def generate(options: argparse.Namespace) -> None:
     check_usage(options)
     check_place(options.out)
     check_compiler(options)
-    if options.trace is not None:
-        check_folder(options.trace, options.trace)
-    sweep_folder(output_folder(options.out))
+    for folder in (options.trace, options.preview):
+        if folder is not None:
+            check_folder(folder, folder)
+    for folder in filter(None, (output_folder(options.out), options.preview)):
+        sweep_folder(folder)
     if options.source is not None:
         from ldm.cli.replay import replay
 
@@ -187,10 +195,12 @@ def check_usage(options: argparse.Namespace) -> None:
 
     if options.trace is not None and options.compile:
         options.wrong_usage("--trace looks into the uncompiled U-Net: leave out --compile")
+    if options.preview is None:
+        refuse(("preview_vae",), "there are no previews", "give --preview DIR too")
     if options.source is not None:
         return refuse(("prompts", *RECORDED), "--from reads that from the image", "--from")
     if options.prompts is not None:
-        refuse(("prompt", "trace"), "--prompts generates a list", "--prompts")
+        refuse(("prompt", "trace", "preview"), "--prompts generates a list", "--prompts")
         if options.seed == -1:
             options.wrong_usage("--prompts cannot continue later with a random seed: give another --seed")
         if options.out is not None and options.out.suffix.lower() == ".png":

@@ -20,7 +20,9 @@ from ldm.adapters.tags import split_strength, split_tags
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.lora_file import lora_file
+from ldm.checkpoints.tiny_file import is_tiny, tiny_files
 from ldm.cli.output import print_path, progress_bar, tell
+from ldm.cli.preview import Wrap
 from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
@@ -82,7 +84,8 @@ def hashed_files(name: str, kind: str) -> tuple[File, ...]:
     """The files of a model or a VAE with their hashes: a single file, or those of a folder that match a pattern."""
     place = find(name)
     if place.is_file():
-        return (File(place.name, cached_sha256(place)),)
+        files = tiny_files(place) if kind == "vae" and is_tiny(place) else (place,)
+        return tuple(File(file.name, cached_sha256(file)) for file in files)
     paths = sorted({path for pattern in PATTERNS[kind] for path in place.glob(pattern)})
     return tuple(File(path.relative_to(place).as_posix(), cached_sha256(path)) for path in paths)
 
@@ -204,6 +207,7 @@ def generate_group(
     inputs: dict[str, Any],
     trace: Path | None = None,
     prompts: Sequence[str] | None = None,
+    preview: Wrap = lambda record, progress: progress,
 ) -> list[Image]:
     """All images of the record's group. `inputs` is as from `read_inputs`, `trace` a folder for a report.
 
@@ -214,12 +218,12 @@ def generate_group(
     merge_loras(model, record.loras)
     learn_embeddings(model, record.embeddings)
     with ExitStack() as stack:
-        progress: Any = progress_bar
+        progress: Any = preview(record, progress_bar)
         if trace is not None:
             from ldm.lab.trace import recorder, report
 
             recording = stack.enter_context(recorder.record(model, record.prompt, record.weighting))
-            progress = recording.watch(progress_bar)
+            progress = recording.watch(progress)
         # Tags were taken out of the prompt already; in a record from before there were any, they are words.
         generate: Any = partial(LatentDiffusion.generate, model)
         if record.hires is not None:

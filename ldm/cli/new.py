@@ -30,6 +30,7 @@ from ldm.cli.generation import (
     wanted_loras,
 )
 from ldm.cli.output import save_new, save_output, tell
+from ldm.cli.preview import make_preview
 from ldm.config import Defaults
 from ldm.diffusion.noise import pick_seed
 from ldm.diffusion.samplers import find_spacing
@@ -54,10 +55,11 @@ def generate_new(options: argparse.Namespace) -> None:
     if seed != options.seed:
         tell(f"seed {seed}")
     model, [first], inputs = prepare(options, [options.prompt], seed)
+    preview = make_preview(options, model)
     done = 0
     try:
         for group in grouped([replace(first, seed=seed + i) for i in range(count)]):
-            images = generate_group(model, group[0], inputs, options.trace)
+            images = generate_group(model, group[0], inputs, options.trace, preview=preview)
             for record, image in zip(group, images, strict=True):
                 save_output(image, options.out, str(record.seed), done, count, record)
                 done += 1

@@ -35,6 +35,7 @@ from ldm.cli.generation import (
     surroundings,
 )
 from ldm.cli.output import save_output, tell
+from ldm.cli.preview import make_preview
 from ldm.errors import LdmError
 from ldm.images.metadata import (
     File,
@@ -89,7 +90,8 @@ def replay(options: argparse.Namespace) -> None:
     inputs = read_inputs(now)
     if now.controls:
         inputs["control"] = load_controls(model, now)
-    image = generate_group(model, now, inputs, options.trace)[now.group.index]
+    preview = make_preview(options, model)
+    image = generate_group(model, now, inputs, options.trace, preview=preview)[now.group.index]
     save_output(image, options.out, str(now.seed), 0, 1, now)
     compare(image, source)
 

@@ -15,6 +15,7 @@ from ldm.unet.embedding import timestep_embedding
 from ldm.unet.guidance_embedding import guidance_embedding
 from ldm.unet.transformer import FeedForward
 from ldm.vae.tiles import blend_weights, fixed_statistics
+from ldm.vae.tiny import TinyBlock, TinyDecoder
 from ldm.vae.vae import kl_divergence, reparametrise
 from tests.equations.numbers import agree, normal, softmax, tensor
 
@@ -170,3 +171,26 @@ def test_guidance_embedding():
     w, f = np.array([0.0, 0.001, 0.02]), np.array([10000.0 ** (-i / (n - 1)) for i in range(n)])
     expected = [[math.sin(1000 * g * s) for s in f] + [math.cos(1000 * g * s) for s in f] for g in w]
     agree(guidance_embedding(tensor(w), 2 * n), expected, tolerance=5e-6)
+
+
+@torch.no_grad()
+def test_tiny_block():
+    r"""Of 64 channels, with kernels that are zero but in their middle: there a convolution is a matrix.
+
+    $$y = \mathrm{ReLU}\bigl(x + c_3(\mathrm{ReLU}(c_2(\mathrm{ReLU}(c_1(x)))))\bigr)$$
+    """
+    block, x, h = TinyBlock().double(), normal(64), normal(64)
+    for i, conv in enumerate((block.conv_1, block.conv_2, block.conv_3)):
+        matrix, bias = normal(64, 64, seed=i + 1) / 8, normal(64, seed=i + 5)
+        conv.weight.zero_()
+        conv.weight[:, :, 1, 1], conv.bias[:] = tensor(matrix), tensor(bias)
+        h = matrix @ (x if i == 0 else np.maximum(h, 0)) + bias
+    agree(block(tensor(x)[None, :, None, None])[0, :, 0, 0], np.maximum(x + h, 0))
+
+
+def test_bent_latent():
+    r"""
+    $$z' = 3 \tanh\frac{z}{3}$$
+    """
+    z = 4 * normal(1, 4, 3, 5)
+    agree(TinyDecoder().middle(tensor(z)), 3 * np.tanh(z / 3))

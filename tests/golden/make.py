@@ -502,6 +502,7 @@ if __name__ == "__main__":
     from tests.golden.make_few_steps import make_few_steps
     from tests.golden.make_layouts import save_layouts
     from tests.golden.make_sdxl import make_sdxl
+    from tests.golden.make_tiny import make_tiny
     from tests.golden.make_words import make_words
 
     save_layouts()
@@ -509,3 +510,4 @@ if __name__ == "__main__":
     save("control", make_control())
     save("words", make_words())
     save("few_steps", make_few_steps())
+    save("tiny", make_tiny())
