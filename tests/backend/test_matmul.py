@@ -25,20 +25,22 @@ def test_no_digit_is_lost_whatever_this_cpu_can(draw):
 
 
 @pytest.mark.parametrize(
-    ("instructions", "card", "rounds", "expected"),
+    ("instructions", "card", "rounds", "wins", "expected"),
     [
-        ("AVX-512", False, False, "bf16"),
-        ("AVX-512", False, True, "none"),
-        ("AVX-512", True, False, "none"),
-        ("AMX", False, False, "none"),
-        (None, False, False, "none"),
+        ("AVX-512", False, False, True, "bf16"),
+        ("AVX-512", False, False, False, "none"),
+        ("AVX-512", False, True, True, "none"),
+        ("AVX-512", True, False, True, "none"),
+        ("AMX", False, False, True, "none"),
+        (None, False, False, True, "none"),
     ],
 )
 def test_torch_is_told_where_it_is_quicker_and_loses_nothing(
-    monkeypatch, instructions, card, rounds, expected
+    monkeypatch, instructions, card, rounds, wins, expected
 ):
     asked_under = []
     monkeypatch.setattr(matmul, "bfloat16_instructions", lambda: instructions)
+    monkeypatch.setattr(matmul, "wins", lambda trial: wins)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
     monkeypatch.setattr(matmul, "matmul_rounds", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
     assert use_onednn_matmul() is (expected == "bf16")
