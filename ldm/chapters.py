@@ -155,7 +155,7 @@ APPENDICES = (
         (
             *under(
                 "backend",
-                "cpu threads allocator matmul memory_format chunked_attention fused_upsample accelerate",
+                "cpu threads trial allocator matmul memory_format chunked_attention fused_upsample winograd accelerate",
             ),
             "loading",
         ),

@@ -34,6 +34,6 @@ def cpu_name(info: Path = CPUINFO) -> str:
 def cpu_identity(info: Path = CPUINFO) -> str:
     """The CPU's model name, family, model and stepping: processors of one name can be of different generations."""
     lines = info.read_text().split("\n\n")[0].splitlines() if info.is_file() else []
-    fields = dict(tuple(part.strip() for part in line.split(":", 1)) for line in lines if ":" in line)
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     numbers = [f"{name} {fields[name]}" for name in ("cpu family", "model", "stepping") if name in fields]
     return ", ".join([cpu_name(info), *numbers])

@@ -11,6 +11,8 @@ rounding would change.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -26,15 +28,26 @@ def use_onednn_matmul() -> bool:
     The setting is process-wide, so a program has to ask for it. Never beside a CUDA card, which would do the products:
     torch has older switches for the card's precision, and refuses to read them once this one is set.
     """
-    if (
-        bfloat16_instructions() != "AVX-512"
-        or torch.cuda.is_available()
-        or onednn_rounds()
-        or not wins(TRIAL)
-    ):
+    if not onednn_is_faster():
         return False
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
     return True
+
+
+def faster_matmul() -> AbstractContextManager[None]:
+    """A block in which float32 matrix products on the CPU are oneDNN's, where it is faster and exact."""
+    return onednn_matmul() if onednn_is_faster() else nullcontext()
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies float32 matrices faster than MKL on this machine, and loses no digits."""
+    return (
+        bfloat16_instructions() == "AVX-512"
+        and not torch.cuda.is_available()
+        and not onednn_rounds()
+        and wins(TRIAL)
+    )
 
 
 def matmul_rounds() -> bool:

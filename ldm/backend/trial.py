@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,10 +25,10 @@ from ldm.backend.cpu import cpu_identity
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json
 
-ROUNDS = 5  # of each implementation, in turns; medians are compared
+ROUNDS = 3  # of each implementation, in turns; medians are compared
 CLEARLY = 0.97  # the ratio of times below which the faster implementation is used: the plain one wins a draw
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the work of one trial may depend on another
 _ratios: dict[
     str, float
 ] = {}  # name of a trial -> the time of the faster implementation over that of the plain one
@@ -69,6 +69,16 @@ def ratio(trial: Trial) -> float:
             work()
             found.append(time.perf_counter() - begin)
     return median(times[0]) / median(times[1])
+
+
+def report(trials: Iterable[Trial]) -> str:
+    """A line for each trial: its name, the ratio of times, and which implementation is used. Makes those not made."""
+    lines = [machine_key()]
+    for trial in trials:
+        won = wins(trial)
+        found = f"{_ratios[trial.name]:.2f} of the plain one's time" if trial.name in _ratios else "not tried"
+        lines.append(f"  {trial.name}: {found}, {'used' if won else 'not used'}")
+    return "\n".join([*lines, f"kept in {trials_file()}; LDM_TRIALS=off uses none"]) + "\n"
 
 
 def machine_key() -> str:

@@ -13,7 +13,9 @@ SETTING = torch.backends.mkldnn.matmul
 def as_it_was():
     before = SETTING.fp32_precision
     SETTING.fp32_precision = "none"
+    matmul.onednn_is_faster.cache_clear()
     yield
+    matmul.onednn_is_faster.cache_clear()
     SETTING.fp32_precision = before
 
 
@@ -45,6 +47,10 @@ def test_torch_is_told_where_it_is_quicker_and_loses_nothing(
     monkeypatch.setattr(matmul, "matmul_rounds", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
     assert use_onednn_matmul() is (expected == "bf16")
     assert SETTING.fp32_precision == expected
+    SETTING.fp32_precision = "none"
+    with matmul.faster_matmul():
+        assert SETTING.fp32_precision == expected
+    assert SETTING.fp32_precision == "none"
     assert asked_under == (["bf16"] if instructions == "AVX-512" and not card else [])
 
 

@@ -1,6 +1,7 @@
 r"""A trial is made once for a machine, remembered, and can be switched off."""
 
 import json
+import threading
 from functools import partial
 
 import pytest
@@ -99,3 +100,13 @@ def test_trials_can_be_switched_off(clock, monkeypatch):
 @pytest.mark.parametrize("one", accelerate.TRIALS, ids=lambda one: one.name)
 def test_both_sides_of_every_trial_run(one):
     assert ratio(one) > 0
+
+
+def test_the_work_of_one_may_depend_on_another(clock):
+    inner = race(clock, 1.0, 2.0, "inner")
+    outer = Trial("outer", plain=lambda: lambda: clock.work("plain", 2), faster=lambda: lambda: wins(inner))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(wins(outer)), daemon=True)
+    thread.start()
+    thread.join(timeout=10)
+    assert found == [True]
