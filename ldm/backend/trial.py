@@ -2,7 +2,7 @@ r"""Two implementations that compute the same: which is faster on this machine, 
 
 Which one wins depends on the processor, the libraries and their versions, and no list of processors is ever complete:
 two with the same name and the same instructions can differ by a factor of two. So each optimisation that may lose comes
-with a `Trial`: a small example, computed both ways in turns before the first use. That takes some tens of milliseconds.
+with a `Trial`: a small example, computed both ways in turns before the first use. That takes a few tenths of a second.
 The result is kept in `$XDG_CACHE_HOME/ldm/trials.json`, usually in ~/.cache, under the machine and the version of
 torch; the file can be deleted at any time. `ldm bench --choices` prints it.
 
