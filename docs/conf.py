@@ -18,7 +18,7 @@ html_title = "ldm: latent diffusion you can read"
 release = re.search(r'__version__ = "(.+)"', (ROOT / "ldm" / "__init__.py").read_text(encoding="utf-8"))[1]
 copyright = "the ldm authors, MIT licence"
 
-extensions = ["myst_nb", "annotated", "practice"]
+extensions = ["myst_nb", "annotated", "practice", "pieces"]
 nb_execution_mode = "off"  # notebooks come with their outputs
 
 # Pages live in four places; nothing else of the repository is looked at.
