@@ -17,7 +17,7 @@ en: {
 },
 fr: {
   use: (mb) => `Exécuter le modèle ici (charge ${mb} Mo)`, stop: "Arrêter", without: "Images enregistrées : cette copie du site est sans modèle.",
-  recorded: "Images enregistrées.", live: "Calculé dans cette page.", error: "Cela a échoué :",
+  recorded: "Images enregistrées.", live: "Calculé dans cette page.", error: "Échec :",
   t: "Pas de temps t", other: "Un autre bruit", prompt: "Prompt", guidance: "Guidage g",
   share: (alpha, sigma, snr) => `${alpha} × image + ${sigma} × bruit, rapport signal sur bruit ${snr}`,
   clean: "l’image", noise: "le bruit", noisy: "leur somme, x_t", latent: "le latent bruité, décodé", guess: "l’image selon le U-Net",
@@ -26,7 +26,7 @@ fr: {
   drawing: "votre dessin", latents: (shape) => `son latent, ${shape.join(" × ")}`, back: "et retour", clear: "Effacer", card: "Une carte postale",
   canvas: "Dessinez ici : au doigt, à la souris ou avec les flèches (espace pose et lève le crayon)", colour: (name) => `Couleur : ${name}`,
   colours: ["noir", "blanc", "rouge", "orange", "jaune", "vert", "bleu", "violet"],
-  lost: (db) => `L’erreur est à ${db} dB sous l’étendue de l’image (PSNR).`, numbers: (all, few) => `${all} nombres en deviennent ${few}, puis de nouveau ${all}.`,
+  lost: (db) => `L’erreur est à ${db} dB sous l’étendue de l’image (PSNR).`, numbers: (all, few) => `${all} nombres se réduisent à ${few}, puis redeviennent ${all}.`,
 },
 };
 const TELL = PIECE_WORDS[document.documentElement.lang.startsWith("fr") ? "fr" : "en"];
