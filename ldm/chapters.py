@@ -129,6 +129,11 @@ APPENDICES = (
         under("adapters", "controlnet hints control"),
     ),
     Chapter(
+        "A refiner: two models, one image",
+        "let a second model finish the sampling, and say why it may take over in the middle",
+        ("refiner",),
+    ),
+    Chapter(
         "How model files are read",
         "say what is in a checkpoint, open any of them safely, and translate the names of its tensors",
         (
@@ -220,9 +225,11 @@ APPENDICES = (
             *under("lab.museum", "mistake"),
             *under(
                 "lab.museum.rooms",
-                "basics text unet vae sampling names loading inpainting adapters later ours",
+                "basics text unet vae sampling names loading inpainting xl adapters controlnet later ours",
             ),
-            *under("lab.museum", "patched_import standins layers files scenes symptoms painting words"),
+            *under(
+                "lab.museum", "patched_import standins layers extended files scenes symptoms painting words"
+            ),
         ),
         ("12_museum",),
     ),
@@ -231,7 +238,7 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output preview generation controls new replay generate look exercise museum checkpoints measure "
+            "arguments output preview generation controls refiner new replay generate look exercise museum checkpoints measure "
             "train program",
         ),
     ),

@@ -27,7 +27,7 @@ RECORDED = (
     "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile",
     "original_size", "crop", "target_size", "aesthetic_score", "empty_negative",
     "control_strength", "control_start", "control_end", "control_prepare", "control_guess",
-    "hires", "hires_mode", "hires_strength",
+    "hires", "hires_mode", "hires_strength", "switch_at",
 )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def generate_options(commands: Commands) -> None:
     )
     add_control(p)
     add_large(p)
-    add_micro_conditioning(p)
+    add_xl(p)
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
     strength = "how much to change it, above 0 and up to 1 (default: 0.75, or 1 with a mask)"
@@ -102,8 +102,9 @@ def generate_options(commands: Commands) -> None:
         metavar="PNG",
         help="generate this image again, as its record says. Models are taken from weights/, other files from the "
         "image's folder, and only if their bytes are the recorded ones; for any other, say where it is: --model, "
-        "--init, --mask, --config, --vae, and for each of its own --lora, --embedding, --control and --control-image. "
-        "A lot of work has to be confirmed: repeat --steps, --size, --batch, --long-prompt, --window or --compile",
+        "--init, --mask, --config, --vae, --refiner, and for each of its own --lora, --embedding, --control and "
+        "--control-image. A lot of work has to be confirmed: repeat --steps, --size, --batch, --long-prompt, --window "
+        "or --compile",
     )
 
 
@@ -146,8 +147,8 @@ def add_large(parser: argparse.ArgumentParser) -> None:
     large.add_argument("--window", type=int, metavar="N", help=window)
 
 
-def add_micro_conditioning(parser: argparse.ArgumentParser) -> None:
-    """What Stable Diffusion XL is told about an image (`ldm/diffusion/micro_conditioning.py`)."""
+def add_xl(parser: argparse.ArgumentParser) -> None:
+    """What Stable Diffusion XL is told about an image (`ldm/diffusion/micro_conditioning.py`), and its refiner."""
     xl = parser.add_argument_group("Stable Diffusion XL")
     original = (
         "the size to imitate of a training image before it was resized; a small one blurs (default: the size)"
@@ -161,6 +162,10 @@ def add_micro_conditioning(parser: argparse.ArgumentParser) -> None:
     xl.add_argument("--target-size", type=width_and_height, metavar="WxH", help=target)
     score = "how much people like such an image, 0 to 10; the refiner is told it (default: 6)"
     xl.add_argument("--aesthetic-score", type=float, metavar="S", help=score)
+    refiner = "let this second model finish the sampling, as Stable Diffusion XL's refiner does"
+    xl.add_argument("--refiner", metavar="MODEL", help=refiner)
+    at = "the share of the sampling after which it takes over (default: 0.8)"
+    xl.add_argument("--switch-at", type=float, metavar="F", help=at)
     empty = "whether an empty negative prompt is read like any other, or stands for zeros (default: the model's way)"
     xl.add_argument("--empty-negative", choices=("encoded", "zero"), help=empty)
 
@@ -221,6 +226,12 @@ def check_usage(options: argparse.Namespace) -> None:
         refuse(("init", "mask", "strength", "trace"), "--hires begins with an image of its own", "--hires")
     if options.window is not None:
         refuse(("trace",), "--trace shows one evaluation of the U-Net a step", "--window")
+    if options.refiner is None:
+        refuse(("switch_at",), "there is no refiner", "give --refiner MODEL too")
+    else:
+        refuse(("init", "hires"), "--refiner finishes what begins as noise", "--refiner")
+        refuse(("trace",), "--trace shows one model", "--refiner")
+        refuse(("preview",), "--preview shows one model", "--refiner")
     if options.init is None:
         refuse(("strength", "mask"), "there is no image to start from", "give --init IMG too")
     if options.mask is None:

@@ -33,6 +33,7 @@ from ldm.images.metadata import File, Record, UsedEmbedding, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
+from ldm.refiner import generate_refined
 
 # The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
 PATTERNS = {
@@ -209,7 +210,8 @@ def generate_group(
     prompts: Sequence[str] | None = None,
     preview: Wrap = lambda record, progress: progress,
 ) -> list[Image]:
-    """All images of the record's group. `inputs` is as from `read_inputs`, `trace` a folder for a report.
+    """All images of the record's group. `inputs` is as from `read_inputs`, with ControlNets and the refiner, if there
+    are any; `trace` a folder for a report.
 
     `prompts` are the group's prompts where they differ from the record's.
     """
@@ -226,7 +228,9 @@ def generate_group(
             progress = recording.watch(progress)
         # Tags were taken out of the prompt already; in a record from before there were any, they are words.
         generate: Any = partial(LatentDiffusion.generate, model)
-        if record.hires is not None:
+        if record.refiner is not None:
+            generate = partial(generate_refined, model, inputs["refiner"], switch_at=record.refiner.switch_at)
+        elif record.hires is not None:
             how: dict[str, Any] = {
                 "scale": record.hires,
                 "mode": record.hires_mode,
@@ -242,7 +246,7 @@ def generate_group(
             progress=progress,
             micro=micro_of(record),
             **{name: getattr(record, name) for name in PASSED_ON},
-            **inputs,
+            **{name: value for name, value in inputs.items() if name != "refiner"},
         )
     if trace is not None:
         for path in report.write_report(recording, images, trace):

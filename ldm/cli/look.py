@@ -81,6 +81,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         )
     for embedding in record.embeddings:
         yield "embedding", f"{named(embedding)}, as {' or '.join(embedding.words)}"
+    if record.refiner is not None:
+        yield "refiner", f"{record.refiner.model}, from {record.refiner.switch_at:g} of the sampling on"
     if record.config is not None:
         yield "config", named(record.config)
     for file in (*record.model_files, *record.vae_files):

@@ -31,6 +31,7 @@ from ldm.cli.generation import (
 )
 from ldm.cli.output import save_new, save_output, tell
 from ldm.cli.preview import make_preview
+from ldm.cli.refiner import load_refiner, wanted_refiner
 from ldm.config import Defaults
 from ldm.diffusion.noise import pick_seed
 from ldm.diffusion.samplers import find_spacing
@@ -143,6 +144,8 @@ def prepare(
     inputs = read_inputs(first)
     if first.controls:
         inputs["control"] = load_controls(model, first)
+    if first.refiner:
+        inputs["refiner"] = load_refiner(model, first, bool(options.compile))
     strength = inputs.get("strength")
     return model, [replace(record, strength=strength) for record in described], inputs
 
@@ -194,6 +197,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, def
         hires=options.hires,
         hires_mode=mode,
         hires_strength=STRENGTHS[mode] if mode and options.hires_strength is None else options.hires_strength,
+        refiner=wanted_refiner(options),
         **surroundings(model, name, options.vae),
     )
 

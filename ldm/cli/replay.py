@@ -36,6 +36,7 @@ from ldm.cli.generation import (
 )
 from ldm.cli.output import save_output, tell
 from ldm.cli.preview import make_preview
+from ldm.cli.refiner import load_refiner
 from ldm.errors import LdmError
 from ldm.images.metadata import (
     File,
@@ -44,6 +45,7 @@ from ldm.images.metadata import (
     UsedControl,
     UsedEmbedding,
     UsedLora,
+    UsedRefiner,
     differences,
     read_record,
 )
@@ -64,7 +66,7 @@ def replay(options: argparse.Namespace) -> None:
     # Everything is found, and its hash compared, before anything is opened.
     init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
     loras, embeddings = recorded_loras(then, options), recorded_embeddings(then, options)
-    controls = recorded_controls(then, options)
+    controls, refiner = recorded_controls(then, options), recorded_refiner(then, options)
     name = options.model or find_recorded("model", then.model, then.model_files, source)
     vae: str | None = options.vae
     if vae is None and then.vae is not None:
@@ -83,13 +85,15 @@ def replay(options: argparse.Namespace) -> None:
     traced = options.trace is not None
     group = Group(0, 1) if traced else then.group  # a trace shows one image
     now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
-    now = replace(now, loras=loras, embeddings=embeddings, controls=controls)
+    now = replace(now, loras=loras, embeddings=embeddings, controls=controls, refiner=refiner)
     now = replace(now, **surroundings(model, name, vae))
     for difference in differences(then, now):
         tell(f"differs: {difference}")
     inputs = read_inputs(now)
     if now.controls:
         inputs["control"] = load_controls(model, now)
+    if now.refiner:
+        inputs["refiner"] = load_refiner(model, now, compiled)
     preview = make_preview(options, model)
     image = generate_group(model, now, inputs, options.trace, preview=preview)[now.group.index]
     save_output(image, options.out, str(now.seed), 0, 1, now)
@@ -240,19 +244,35 @@ def recorded_embeddings(record: Record, options: argparse.Namespace) -> tuple[Us
     return tuple(embeddings)
 
 
+def recorded_refiner(record: Record, options: argparse.Namespace) -> UsedRefiner | None:
+    """The refiner of a record: the one on the command line in its place, or the recorded one."""
+    used, given = record.refiner, options.refiner
+    if used is None:
+        if given is not None:
+            raise LdmError(
+                f"--refiner {given}, but {options.source} was generated without one; leave --refiner out"
+            )
+        return None
+    for option in ("trace", "preview"):
+        if getattr(options, option) is not None:
+            raise LdmError(f"--{option} shows one model, and {options.source} has two: leave out --{option}")
+    model = given or find_recorded("refiner", used.model, used.files, options.source)
+    return replace(used, model=model, files=hashed_files(model, "model"))
+
+
 def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -> str:
     """Where a recorded file, model or VAE may be taken from unasked. Its bytes are the recorded ones.
 
     Raises `LdmError` that says how to ask for anything else.
     """
-    is_model = option in ("model", "vae")
-    place = trusted_place(name, source, find if is_model else Path)
+    kind = {"model": "model", "refiner": "model", "vae": "vae"}.get(option)  # None: a single file
+    place = trusted_place(name, source, find if kind else Path)
     hint = f"add --{option} {shlex.quote(place or name)} to use it, or say where it is now"
     if place is None:
         raise LdmError(
             f"{source} was made with {name!r}, which is neither a name under weights/ nor beside it; {hint}"
         )
-    found = hashed_files(place, option) if is_model else (hashed(Path(place)),)
+    found = hashed_files(place, kind) if kind else (hashed(Path(place)),)
     others = [file.path for file in files if file.sha256 not in {now.sha256 for now in found}]
     if others or not files:
         reason = f"{others[0]} has another sha256" if others else "the record lists no files"

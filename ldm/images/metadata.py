@@ -73,6 +73,15 @@ class UsedEmbedding:
 
 
 @dataclass(frozen=True)
+class UsedRefiner:
+    """A second model that finished the sampling (`ldm/refiner.py`): as it was given, its files, and from where on."""
+
+    model: str
+    files: tuple[File, ...]
+    switch_at: float
+
+
+@dataclass(frozen=True)
 class Group:
     """The images generated together: this one is number `index` (from 0) of `count`.
 
@@ -142,6 +151,7 @@ class Record:
     hires: float | None = None
     hires_mode: str | None = None
     hires_strength: float | None = None
+    refiner: UsedRefiner | None = None
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
@@ -169,6 +179,8 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
         "Hires upscaler": record.hires and {"latent": "Latent"}.get(record.hires_mode or "", "Lanczos"),
         "Clip skip": record.clip_skip if record.clip_skip != 1 else None,
         **{f"ControlNet {i}": _control(control) for i, control in enumerate(record.controls)},
+        "Refiner": record.refiner and _refiner(record.refiner),
+        "Refiner switch at": record.refiner and record.refiner.switch_at,
     }
     last = ", ".join(
         f"{name}: {_quoted(value)}" for name, value in settings.items() if value not in (None, "")
@@ -182,6 +194,10 @@ def _control(used: UsedControl) -> str:
     module, name = used.prepare or "none", Path(used.path).stem
     steps = f"Guidance Start: {used.start:g}, Guidance End: {used.end:g}"
     return f"Module: {module}, Model: {name}, Weight: {used.strength:g}, {steps}"
+
+
+def _refiner(used: UsedRefiner) -> str:
+    return f"{Path(used.model).name} [{_short_hash(used.files)}]"
 
 
 def _short_hash(files: tuple[File, ...]) -> str:
@@ -260,6 +276,7 @@ def _surroundings(record: Record) -> dict[str, object]:
     files = {name: getattr(record, name) for name in ("init", "mask", "config")}
     files |= {f"the model's {file.path}": file for file in record.model_files}
     files |= {f"the VAE's {file.path}": file for file in record.vae_files}
+    files |= {f"the refiner's {file.path}": file for file in (record.refiner.files if record.refiner else ())}
     files |= {f"LoRA {i}": File(lora.path, lora.sha256) for i, lora in enumerate(record.loras, start=1)}
     for i, used in enumerate(record.controls, start=1):
         files |= {f"ControlNet {i}": File(used.path, used.sha256), f"the image of ControlNet {i}": used.image}

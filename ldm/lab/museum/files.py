@@ -4,13 +4,11 @@ Each function writes one form of a model to an empty folder and returns the file
 """
 
 import json
-import math
 import pickle
 import shutil
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ldm.checkpoints.folder import read_config, write_config
+from ldm.checkpoints.folder import read_config
 from ldm.checkpoints.key_map import text_rows
 from ldm.checkpoints.names import rename
 from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_safetensors
 from ldm.checkpoints.write import convert, export
-from ldm.text.tokenizer import Tokenizer
+from ldm.lab.museum.extended import few_steps, like_xl, told_guidance, with_control, with_lora, with_word
 
 UNET, TEXT = "model.diffusion_model.", "cond_stage_model.transformer."
 DRIFT = 0.04  # by how much of their deviation live weights differ from averaged ones here
@@ -45,6 +43,11 @@ def compvis(model: Path, place: Path) -> Path:
     """One file in the original layout, as Stable Diffusion 1 was published."""
     export(model, place / "model.safetensors", "compvis")
     return place / "model.safetensors"
+
+
+def like_xl_compvis(model: Path, place: Path) -> Path:
+    """One file in the original layout with the further inputs of Stable Diffusion XL."""
+    return compvis(like_xl(model, place), place)
 
 
 def openclip(model: Path, place: Path) -> Path:
@@ -190,77 +193,12 @@ def _rewritten(path: Path, tensors: dict[str, Tensor]) -> Path:
     return path
 
 
-def with_lora(model: Path, place: Path) -> Path:
-    """The model's own folder with a LoRA in it, `drift`: of random factors, every kind that people meet."""
-    folder = place / "model"
-    shutil.copytree(model, folder)
-    file: dict[str, Tensor] = {}
-    generator = torch.Generator().manual_seed(7)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
-
-    for i, (name, weight) in enumerate(sorted(map_tensors(model / "unet.safetensors").items())):
-        module = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
-        out, into = weight.shape[0], weight[:1].numel()
-        if not name.endswith(".weight") or weight.ndim < 2 or not (".attn" in name or ".res" in name):
-            continue
-        size = 0.6 * weight.float().std() * math.sqrt(into)
-        if weight.ndim == 4 and weight.shape[-1] == 3:  # a convolution, with a core
-            file[f"{module}.lora_up.weight"] = size * draw(out, 4, 1, 1)
-            file[f"{module}.lora_mid.weight"] = draw(4, 4, 3, 3)
-            file[f"{module}.lora_down.weight"] = draw(4, weight.shape[1], 1, 1)
-        elif "time_proj" in name:  # a Kronecker product of two whole factors
-            file[f"{module}.lokr_w1"] = size * draw(4, 4)
-            file[f"{module}.lokr_w2"] = 0.2 * draw(out // 4, into // 4)
-        else:
-            file[f"{module}.lora_up.weight"] = size * draw(out, 4)
-            file[f"{module}.lora_down.weight"] = draw(4, into)
-            if "self_attn" in name:  # with the lengths that its rows had
-                file[f"{module}.dora_scale"] = weight.float().flatten(1).norm(dim=1, keepdim=True)
-        file[f"{module}.alpha"] = torch.tensor([1.0, 2.0][i % 2])
-    write_safetensors(folder / "drift.safetensors", file)
-    return folder
-
-
-def with_word(model: Path, place: Path) -> Path:
-    """The model's own folder with a learned word in it, of two vectors: those of a cat with a scarf."""
-    folder = place / "model"
-    shutil.copytree(model, folder)
-    tokenizer = Tokenizer.load(folder / "tokenizer")
-    table = map_tensors(folder / "text.safetensors")["token_embedding.weight"]
-    write_safetensors(folder / "learned.safetensors", {"<toy>": table[tokenizer.encode("cat scarf")].clone()})
-    return folder
-
-
-def few_steps(model: Path, place: Path) -> Path:
-    """The model's own folder with the LoRA of `with_lora` in it, under the name of one that distils a model."""
-    folder = with_lora(model, place)
-    (folder / "drift.safetensors").rename(folder / "sdxl_lightning_8step_lora.safetensors")
-    return folder
-
-
-def told_guidance(model: Path, place: Path) -> Path:
-    """The model's own folder with a U-Net that is told the guidance scale, by a random map: as if it were distilled."""
-    folder = place / "model"
-    shutil.copytree(model, folder)
-    config, path = read_config(model), folder / "unet.safetensors"
-    width = config.unet.levels[0].channels
-    write_config(folder, replace(config, unet=replace(config.unet, guidance_width=width)))
-    tensors = {name: tensor.clone() for name, tensor in map_tensors(path).items()}
-    drawn = torch.randn(width, width, generator=torch.Generator().manual_seed(7))
-    tensors["time_embedding.guidance.weight"] = 0.1 * drawn / math.sqrt(width / 2)
-    write_safetensors(path, tensors)
-    return folder
-
-
 FORMS: dict[str, Callable[[Path, Path], Path]] = {
     form.__name__: form
     for form in (
         *(ours, diffusers, compvis, openclip, averaged, half_averaged, diffusers_averaged),
         *(full_precision, incomplete, incomplete_clip, scaled, bare_text, lightning, stowaway),
-        *(with_lora, with_word),
-        *(few_steps, told_guidance),
+        *(with_lora, few_steps, told_guidance, with_word, with_control, like_xl, like_xl_compvis),
     )
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ldm.errors import LdmError
-from ldm.lab.museum.mistake import Mistake, Setting, Show
+from ldm.lab.museum.mistake import CONTROL, Mistake, Setting, Show
 
 if TYPE_CHECKING:
     from ldm.pipeline import LatentDiffusion
@@ -120,17 +120,30 @@ def options_of(setting: Setting, model: Path) -> dict[str, Any]:
     }
 
 
-def drawing(size: tuple[int, int]) -> Image.Image:
+def drawing(size: tuple[int, int], number: int = DRAWING) -> Image.Image:
     from ldm.postcards import postcard
 
-    return postcard(DRAWING, size=size[0], split="held_out").image.resize(size)
+    return postcard(number, size=size[0], split="held_out").image.resize(size)
 
 
 def generated(model: "LatentDiffusion", setting: Setting, options: dict[str, Any]) -> Image.Image:
-    """Text to image, or image to image."""
+    """Text to image, or image to image; with ControlNets, if there are any."""
     init = drawing(options["size"]) if setting.init else None
-    image: Image.Image = model.generate(setting.prompt, init=init, **options)[0]
+    control = controls(model, setting, options["size"]) if setting.control else ()
+    image: Image.Image = model.generate(setting.prompt, init=init, control=control, **options)[0]
     return image
+
+
+def controls(model: "LatentDiffusion", setting: Setting, size: tuple[int, int]) -> list[Any]:
+    """The ControlNet beside the model with a drawing, once for each entry of the setting."""
+    from ldm.adapters.control import Control
+    from ldm.checkpoints.loaded import LoadedModel
+    from ldm.loading import load_control
+
+    assert isinstance(model, LoadedModel) and model.path is not None
+    network = load_control(model.path / CONTROL, model)
+    made = [dict(options) for options in setting.control]
+    return [Control(network, drawing(size, each.pop("drawing", DRAWING)), **each) for each in made]
 
 
 def round_trip(model: "LatentDiffusion", setting: Setting, options: dict[str, Any]) -> Image.Image:
