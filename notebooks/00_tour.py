@@ -23,6 +23,8 @@
 # [glossary](../docs/glossary.md). The model is small. It knows a world of *postcards*, drawn by a program that can also
 # say what they show: lakes and forests, dogs and cats, day and night ([`postcards`](../ldm/postcards/__init__.py)).
 # Everything that is explained is imported from `ldm`; `show`, beside the notebooks, only lays out images.
+#
+# Wherever you are asked to *predict*, the cells that answer are folded: make a guess first, then open or run them.
 
 # %%
 import numpy as np
