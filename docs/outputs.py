@@ -1,25 +1,21 @@
 r"""The pictures on the annotated pages: what the code beside them puts out, made anew whenever the site is built.
 
 Each function answers with rows of tiles. They all look at one run of the model that ships, so another model needs
-nothing but `make docs`. `python docs/outputs.py unet_levels FOLDER` writes the tiles of one function as files.
-
-A feature map has many channels and a picture three: `principal` shows the three directions in which the positions of a
-map differ most as red, green and blue, so positions of one colour are alike to the network.
+nothing but `make docs`. `python -m docs.outputs unet_levels FOLDER` writes the tiles of one function as files.
 """
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from docs.answers import PROMPT, model, pictures
+from docs.tiles import Tile, heat, principal, shape, signed
 from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.images.pixels import to_images
 from ldm.lab.trace.heat import overlay
@@ -31,52 +27,6 @@ from ldm.unet.embedding import timestep_embedding
 
 SEED = 42
 MIDDLE = 0.55  # how far along the run the U-Net is looked into: the image is there, and so is much noise
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A picture and the words below it: `label`, and a shape or a number in small print."""
-
-    image: Image.Image
-    label: str
-    small: str = ""
-
-
-def shape(x: Tensor) -> str:
-    """Without the batch: 256 × 4 × 4."""
-    return " × ".join(str(n) for n in x.shape[1:])
-
-
-# --- numbers to colours --------------------------------------------------------------------------------------
-
-
-def principal(x: Tensor) -> Image.Image:
-    """A feature map [1, c, h, w] as colours: its three principal components over the positions."""
-    _, c, h, w = x.shape
-    points = x[0].double().reshape(c, h * w).T
-    points = points - points.mean(0)
-    _, _, directions = torch.linalg.svd(points, full_matrices=False)
-    found = points @ directions[:3].T
-    found = (
-        found * found[found.abs().argmax(0), range(found.shape[1])].sign()
-    )  # the sign of a direction is arbitrary
-    low, high = found.quantile(0.02, 0), found.quantile(0.98, 0)
-    return from_grey(((found - low) / (high - low)).clamp(0, 1).reshape(h, w, -1).numpy())
-
-
-def heat(x: Tensor, colours: str = "magma") -> Image.Image:
-    """Numbers [h, w] as colours, from the smallest to the largest."""
-    low, high = x.min(), x.max()
-    return from_grey(matplotlib.colormaps[colours](((x - low) / (high - low)).double().numpy())[..., :3])
-
-
-def signed(x: Tensor) -> Image.Image:
-    """Numbers [h, w] as colours: zero is in the middle, and the largest is as far from it as its opposite."""
-    return from_grey(matplotlib.colormaps["RdBu_r"]((x / x.abs().max() / 2 + 0.5).double().numpy())[..., :3])
-
-
-def from_grey(x: np.ndarray) -> Image.Image:
-    return Image.fromarray((255 * x).round().astype(np.uint8))
 
 
 # --- one run of the model ------------------------------------------------------------------------------------
@@ -303,8 +253,9 @@ def drawings() -> list[list[Tile]]:
 def chapters(count: int) -> list[Image.Image]:
     """The image of the run as it forms, from noise to the finished one: one for each chapter."""
     recording, image = run()
-    steps = [round(i * (len(recording.steps) - 1) / (count - 1)) for i in range(count - 1)]
-    return [*recording.decode("x_t", steps=steps), image]
+    last, first = len(recording.steps) - 1, 0.35  # before that, one noise looks like another
+    shares = [0.0, *(first + (1 - first) * i / (count - 2) for i in range(count - 2))]
+    return [*recording.decode("x_t", steps=[round(last * share) for share in shares]), image]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ nothing but Python. `page` shows a module, `code` colours its lines, `foot` says
 chapters; `links` makes the links, `maths` renders formulas, `checked` says below them who checks them, `directives` is
 what a page can ask for, `playground` is the model in a page and `plane` the figure in two dimensions, `french_pages`
 marks the French pages and `french_glossary` explains their words; `diagrams` and `networks` draw, with `drawing` (lines
-and boxes) and `shapes` (measured on the real networks).
+and boxes) and `shapes` (measured on the real networks); `paper` takes the white from under pictures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # The modules that Sphinx is told about, each by its own `setup`.
 PARTS = (
     *("page", "code", "sidebar", "maths", "links", "checked", "directives"),
-    *("french_glossary", "french_pages", "plane", "playground"),
+    *("french_glossary", "french_pages", "paper", "plane", "playground"),
 )
 
 

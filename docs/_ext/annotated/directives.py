@@ -21,7 +21,7 @@ from annotated.papers import Paper
 from ldm.chapters import contents
 
 if TYPE_CHECKING:
-    from docs.outputs import Tile
+    from docs.tiles import Tile
 
 
 class Chapters(SphinxDirective):

@@ -18,10 +18,11 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 from annotated.code import cell, code_lines
-from annotated.companions import Annotated, annotate, companion_file, mistakes_in, read_companion
+from annotated.companions import Annotated, Note, annotate, companion_file, mistakes_in, read_companion
 from annotated.foot import folded, foot
 from annotated.names import Module, Names
 from annotated.rows import Row, body
+from ldm.chapters import headings
 
 logger = logging.getLogger(__name__)
 # A column of notes holds about this many letters a line; its lines are higher than those of code.
@@ -57,9 +58,13 @@ class PythonParser(MystParser):
         first, imports, rows = body(source)
         lines = code_lines(source, module, names)
         page += nodes.container("", path_line(module, source), classes=["module-head"])
-        if companion and companion.goals.text.strip():
-            goals = prose.box([], notes=[companion.goals])
-            page += nodes.container("", nodes.paragraph("", "You will learn"), goals, classes=["learn"])
+        if companion:
+            title, goals = "You will learn", [companion.goals]
+        else:
+            title, goals = "After this chapter you can", goal_of_chapter(module)
+        if goals:
+            box = prose.box([], notes=goals)
+            page += nodes.container("", nodes.paragraph("", title), box, classes=["learn"])
         page += nodes.container("", prose.box([first]), classes=["module-head"])
         if imports:
             page += folded(f"Imports, lines {imports[0]} to {imports[-1]}", cell(imports, lines, source))
@@ -140,6 +145,11 @@ def title_of(module: Module) -> str:
     """The docstring's first sentence up to its colon: a title in words. A module without one goes by its name."""
     words = re.split(r"[:;](?= )|\.$| \(", module.doc.strip(), maxsplit=1)[0]
     return re.sub("[`*]", "", words) or module.name
+
+
+def goal_of_chapter(module: Module) -> list[Note]:
+    """What one can do after the chapter that a module belongs to: a note, if it belongs to one."""
+    return [Note("", f"{chapter.goal}.") for _, chapter in headings() if module.name in chapter.full_names]
 
 
 def path_line(module: Module, source: str) -> nodes.paragraph:
