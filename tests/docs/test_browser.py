@@ -50,7 +50,7 @@ FAULTS = (
     "nobody is told to scroll",
     "a hole of 950",
     "not folded",
-    "61 links",
+    "81 links",
     "a literal <br>",
 )
 
@@ -64,7 +64,7 @@ def test_a_page_with_every_fault_is_noticed(tmp_path):
         '<article class="annotated"><details class="fold" open>imports</details>&lt;br&gt;'
         '<div class="row"><div class="prose"></div><div class="code">'
         '<p class="line" style="height: 950px"></p></div></div></article>'
-        f'<nav class="sidebar-nav">{"<a>chapter</a>" * 61}</nav>'
+        f'<nav class="sidebar-nav">{"<a>chapter</a>" * 81}</nav>'
     )
     problems, console = visit([tmp_path / "bad.html"], 390, tmp_path)
     for expected in ("pixels wide", "https://example.org/a.js", "gone.png is missing", *FAULTS):
