@@ -77,6 +77,12 @@ def test_a_note_without_a_place_is_noticed(place):
     assert [note.place for note in lost] == [place]
 
 
+def test_the_beginning_of_a_line_is_enough_if_no_other_begins_so():
+    [*_, last] = annotate(body(SOURCE)[2], SOURCE, [Note("return math", "beside")])[0]
+    assert [note.text for note in last.beside] == ["beside"]
+    assert annotate(body(SOURCE)[2], SOURCE, [Note("def", "lost")])[1]
+
+
 def test_a_line_that_stands_twice_is_no_place():
     _, lost = annotate(
         split_rows("def f():\n    a()\n    a()\n"), "def f():\n    a()\n    a()\n", [Note("a()", "")]

@@ -3,8 +3,8 @@ r"""What stands on a module's page without being in its source: a title in words
 `docs/annotated/unet.unet.md` is the companion of `ldm/unet/unet.py`. Its `#` heading is the page's title, and what
 follows, up to the first `##`, is what one learns there. Every `##` heading says where the note below it belongs: the
 name of a definition (`## UNet`), above which it stands as wide as the page, or a line of the file (`` ## `h = ...` ``),
-beside which it stands. A line is quoted without its indentation and occurs once in the file, so no note outlives what
-it explains: the build fails for a place that is gone.
+beside which it stands. Of a line its beginning is enough, without indentation, if no other line begins so. No note
+outlives what it explains: the build fails for a place that is gone.
 
 The museum's mistakes are notes as well, beside the line that each of them gets wrong.
 """
@@ -85,7 +85,7 @@ def annotate(rows: Sequence[Row], source: str, notes: Iterable[Note]) -> tuple[l
     lost = []
     names = {name for row in rows for name in row.names}
     for note in notes:
-        found = [n for n, line in enumerate(lines, start=1) if line.strip() == note.place]
+        found = [n for n, line in enumerate(lines, start=1) if line.strip().startswith(note.place)]
         if note.kind == "mistake":
             beside.setdefault(note.line, []).append(note)
         elif note.place in names:

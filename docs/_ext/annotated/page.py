@@ -72,7 +72,10 @@ class PythonParser(MystParser):
         notes = [*(companion.notes if companion else ()), *mistakes_in(module.path, source)]
         annotated, lost = annotate(rows, source, notes)
         for note in lost:
-            message, where = "%r is neither a definition of %s nor one line of it", (str(beside), note.line)
+            message, where = (
+                "%r is neither a definition of %s nor begins one line of it",
+                f"{beside}:{note.line}",
+            )
             logger.warning(message, note.place, module.name, location=where, type="annotated", subtype="note")
         for shown, after in zip(annotated, [*annotated[1:], None]):
             if shown.above:

@@ -44,7 +44,7 @@ def groups(app: Sphinx, spoken: str = "en") -> list[Group]:
     if spoken == "fr":
         french = sorted(page for page in app.env.found_docs if page.startswith(FRENCH_PAGES))
         parts.insert(0, Group("En français", tuple(french)))
-    return parts
+    return [part for part in parts if part.pages]
 
 
 def sidebar(app: Sphinx, page: str, spoken: str) -> str:
