@@ -142,6 +142,7 @@ def load(
     weights: str | None = None,
     prediction: str | None = None,
     vae: str | Path | None = None,
+    unet: str | Path | None = None,
 ) -> LoadedModel:
     """A model ready to generate, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
@@ -154,15 +155,16 @@ def load(
     logged. `config`, or the path of a config.json, overrides what is detected; `prediction` ("eps" or "v") only what
     the U-Net is taken to predict. `weights` chooses between averaged ("ema") and "live" ones where a file has both.
     `vae` names a file or folder whose VAE replaces the model's own, for checkpoints that come without one; it may also
-    be a tiny VAE (TAESD), for a checkpoint that has its own.
+    be a tiny VAE (TAESD), for a checkpoint that has its own. `unet` likewise names one whose U-Net does: distilled ones
+    are often published without the rest of the model.
 
     Files are mapped, not read: a tensor that keeps its dtype takes no memory of its own. On a CPU, therefore, a text
     encoder in float32 stays as it is, and only U-Net and VAE get another `dtype`. Raises `LdmError` for what is not
     such a model.
     """
-    other = None if vae is None else find(vae)
+    other, distilled = (None if part is None else find(part) for part in (vae, unet))
     tiny = None if other is None or not is_tiny(other) else open_tiny(other)
-    made = collect(find(model), read_config(config), weights, prediction, None if tiny else other)
+    made = collect(find(model), read_config(config), weights, prediction, None if tiny else other, distilled)
     dtype, device = _settle(made.checkpoint, dtype, device)
     if tiny is not None:
         own = made.model.config.vae

@@ -126,12 +126,25 @@ def with_flavour(checkpoint: Checkpoint, config: Config, sized: bool) -> Config:
 
 
 def names_of(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
-    """What a model is called: its file or folder, or its repository in the hub's cache; its titles; its scheduler."""
+    """What a model is called: its U-Net's file if that is another; its own, its folder or repository; its titles.
+
+    And its scheduler.
+    """
+    source = checkpoint.parts["unet"].source
+    if source != checkpoint.path and checkpoint.path not in source.parents:
+        yield "its U-Net's name", name_of(_home(source))
     yield "its name", name_of(checkpoint.path)
     yield from titles(checkpoint.metadata)
     yield "its name", str(checkpoint.settings.get("", {}).get("_name_or_path", ""))
     scheduler = str(checkpoint.settings.get("scheduler", {}).get("_class_name"))
     yield "its scheduler", scheduler.removesuffix("Scheduler") if scheduler.startswith(("LCM", "TCD")) else ""
+
+
+def _home(network: Path) -> Path:
+    """What a network is called after: its file, or the folder of a library's that it is in."""
+    if not network.name.startswith("diffusion_pytorch_model"):
+        return network
+    return network.parent.parent if network.parent.name == "unet" else network.parent
 
 
 def name_of(path: Path) -> str:

@@ -186,6 +186,8 @@ def sized_config(family: str, parts: dict[str, Part], layers_given: bool = False
         remedy = f"a model needs all {'four' if preset.text_2 else 'three'}" + whole_folder(source)
         if missing == ["VAE"]:
             remedy = "give one with vae=... (--vae FILE)"
+        if list(parts) == ["unet"]:
+            remedy += ", or give it to a whole model with unet=... (--unet FILE)"
         raise LdmError(f"{source}: there is no {' and no '.join(missing)} in it; {remedy}")
     version = family.partition("-")[0]
     text = text_config(parts["text"], "sdxl_2" if family == "sdxl-refiner" else version, layers_given)

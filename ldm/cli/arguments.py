@@ -43,11 +43,15 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--prediction", choices=("eps", "v"), help=prediction)
     vae = "use the VAE of this file or folder: for a checkpoint without one or with a broken one, or a tiny one (TAESD)"
     files.add_argument("--vae", metavar="FILE", help=vae)
+    unet = (
+        "use the U-Net of this file or folder: for one that was distilled from the model and published alone"
+    )
+    files.add_argument("--unet", metavar="FILE", help=unet)
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_loading`, as arguments of `ldm.load`."""
-    return {name: getattr(options, name) for name in ("config", "weights", "prediction", "vae")}
+    return {name: getattr(options, name) for name in ("config", "weights", "prediction", "vae", "unet")}
 
 
 def add_compile(parser: argparse.ArgumentParser, gain: str) -> None:

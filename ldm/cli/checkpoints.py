@@ -69,7 +69,7 @@ def export(options: argparse.Namespace) -> None:
     check_folder(options.out.parent, options.out)
     source, how = find(options.model), loading(options)
     how["config"] = read_config(how["config"])
-    how["vae"] = None if how["vae"] is None else find(how["vae"])
+    how |= {name: how[name] and find(how[name]) for name in ("vae", "unet")}
     how["dtype"] = options.dtype and read_dtype(options.dtype)
     with writable(options.out):
         dropped = write(source, options.out, options.to, force=options.force, **how)

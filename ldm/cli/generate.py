@@ -102,9 +102,9 @@ def generate_options(commands: Commands) -> None:
         metavar="PNG",
         help="generate this image again, as its record says. Models are taken from weights/, other files from the "
         "image's folder, and only if their bytes are the recorded ones; for any other, say where it is: --model, "
-        "--init, --mask, --config, --vae, --refiner, and for each of its own --lora, --embedding, --control and "
-        "--control-image. A lot of work has to be confirmed: repeat --steps, --size, --batch, --long-prompt, --window "
-        "or --compile",
+        "--init, --mask, --config, --vae, --unet, --refiner, and for each of its own --lora, --embedding, --control "
+        "and --control-image. A lot of work has to be confirmed: repeat --steps, --size, --batch, --long-prompt, "
+        "--window or --compile",
     )
 
 

@@ -35,11 +35,12 @@ from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.refiner import generate_refined
 
-# The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
+# The files that decide what a folder's model generates, and those of its VAE or U-Net alone.
 PATTERNS = {
     "model": ("config.json", "tokenizer/*", "text.safetensors", "text_2.safetensors", "unet.safetensors",
               "vae.safetensors", "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
     "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
+    "unet": ("config.json", "unet/*.*", "diffusion_pytorch_model*"),
 }  # fmt: skip
 # To `generate`, as recorded.
 PASSED_ON = (
@@ -67,13 +68,17 @@ def load_model(
     return model
 
 
-def surroundings(model: LatentDiffusion, name: str, vae: str | None = None) -> dict[str, Any]:
+def surroundings(
+    model: LatentDiffusion, name: str, vae: str | None = None, unet: str | None = None
+) -> dict[str, Any]:
     """The part of a `Record` that was not chosen for the image: files, versions, and the machine."""
     return {
         "model": name,
         "model_files": hashed_files(name, "model"),
         "vae": vae,
         "vae_files": () if vae is None else hashed_files(vae, "vae"),
+        "unet": unet,
+        "unet_files": () if unet is None else hashed_files(unet, "unet"),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),

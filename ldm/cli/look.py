@@ -68,7 +68,12 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "hires", f"{record.hires:g}x, by {record.hires_mode}, strength {record.hires_strength}"
     if record.window is not None:
         yield "windows", f"of {record.window} pixels"
-    chosen = (("weights", record.weights), ("predicts", record.prediction), ("VAE of", record.vae))
+    chosen = (
+        ("weights", record.weights),
+        ("predicts", record.prediction),
+        ("VAE of", record.vae),
+        ("U-Net of", record.unet),
+    )
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
     for lora in record.loras:
         yield "LoRA", f"{named(lora)}, strength {lora.strength:g}"
@@ -85,7 +90,7 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "refiner", f"{record.refiner.model}, from {record.refiner.switch_at:g} of the sampling on"
     if record.config is not None:
         yield "config", named(record.config)
-    for file in (*record.model_files, *record.vae_files):
+    for file in (*record.model_files, *record.vae_files, *record.unet_files):
         yield "", named(file)
     program = f"ldm {versions.ldm}, torch {versions.torch}"
     yield "versions", f"{program}, Python {versions.python}, Pillow {versions.pillow}"

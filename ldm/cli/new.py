@@ -198,7 +198,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, def
         hires_mode=mode,
         hires_strength=STRENGTHS[mode] if mode and options.hires_strength is None else options.hires_strength,
         refiner=wanted_refiner(options),
-        **surroundings(model, name, options.vae),
+        **surroundings(model, name, options.vae, options.unet),
     )
 
 
@@ -239,7 +239,7 @@ def exists(path: Path, record: Record) -> bool:
     if not path.exists():
         return False
     # Another machine may continue what this one began, so only what was asked for must be equal.
-    ignored = ("group", "versions", "device", "threads", "model", "vae")
+    ignored = ("group", "versions", "device", "threads", "model", "vae", "unet")
     if replace(read_record(path), **{name: getattr(record, name) for name in ignored}) != record:
         raise LdmError(
             f"{path} is a different image from the one asked for; give another folder, or remove it"

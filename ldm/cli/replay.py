@@ -71,6 +71,9 @@ def replay(options: argparse.Namespace) -> None:
     vae: str | None = options.vae
     if vae is None and then.vae is not None:
         vae = find_recorded("vae", then.vae, then.vae_files, source)
+    unet: str | None = options.unet
+    if unet is None and then.unet is not None:
+        unet = find_recorded("unet", then.unet, then.unet_files, source)
     compiled = bool(options.compile)
     model = load_model(
         name,
@@ -81,12 +84,13 @@ def replay(options: argparse.Namespace) -> None:
         weights=None if is_own_folder(find(name)) else then.weights,
         prediction=then.prediction,
         vae=vae,
+        unet=unet,
     )
     traced = options.trace is not None
     group = Group(0, 1) if traced else then.group  # a trace shows one image
     now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
     now = replace(now, loras=loras, embeddings=embeddings, controls=controls, refiner=refiner)
-    now = replace(now, **surroundings(model, name, vae))
+    now = replace(now, **surroundings(model, name, vae, unet))
     for difference in differences(then, now):
         tell(f"differs: {difference}")
     inputs = read_inputs(now)
@@ -265,7 +269,7 @@ def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -
 
     Raises `LdmError` that says how to ask for anything else.
     """
-    kind = {"model": "model", "refiner": "model", "vae": "vae"}.get(option)  # None: a single file
+    kind = {"model": "model", "refiner": "model", "vae": "vae", "unet": "unet"}.get(option)  # None: a single file
     place = trusted_place(name, source, find if kind else Path)
     hint = f"add --{option} {shlex.quote(place or name)} to use it, or say where it is now"
     if place is None:

@@ -133,6 +133,8 @@ class Record:
     prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
     vae: str | None = None  # the model whose VAE replaced the model's own, as it was given
     vae_files: tuple[File, ...] = ()
+    unet: str | None = None  # likewise the model whose U-Net replaced the model's own
+    unet_files: tuple[File, ...] = ()
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was compiled, which rounds differently
     spacing: str | None = None  # in place of the sampler's own
@@ -276,6 +278,7 @@ def _surroundings(record: Record) -> dict[str, object]:
     files = {name: getattr(record, name) for name in ("init", "mask", "config")}
     files |= {f"the model's {file.path}": file for file in record.model_files}
     files |= {f"the VAE's {file.path}": file for file in record.vae_files}
+    files |= {f"the U-Net's {file.path}": file for file in record.unet_files}
     files |= {f"the refiner's {file.path}": file for file in (record.refiner.files if record.refiner else ())}
     files |= {f"LoRA {i}": File(lora.path, lora.sha256) for i, lora in enumerate(record.loras, start=1)}
     for i, used in enumerate(record.controls, start=1):

@@ -61,3 +61,10 @@ def test_the_scale_is_exact_in_half_precision():
     layer = TimeEmbedding(8, 16, guidance_width=16).bfloat16()
     t = torch.tensor([5])
     assert not torch.equal(layer(t, torch.tensor([6.0])), layer(t, torch.tensor([6.01])))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_the_sinusoids_are_float32_whatever_comes_in(dtype):
+    # 6500 is no number of bfloat16, whose neighbours there are 32 apart.
+    found = guidance_embedding(torch.tensor([6.5], dtype=dtype), 8)
+    assert torch.equal(found, guidance_embedding(torch.tensor([6.5]), 8))
