@@ -68,7 +68,7 @@ def generate_refined(
         )
     shared = options | {"output": "latent"}
     if shared.get("sampler") is None:  # the first model's, as the steps are: both must visit the same levels
-        shared["sampler"] = model.config.defaults.sampler
+        shared["sampler"] = model.defaults.sampler
     if shared.get("steps") is None:
         shared["steps"] = model.default_steps(shared["sampler"])
     seeds = pick_seeds(seed, count_images(batch, prompts=prompt, negatives=negative, seeds=seed))

@@ -269,7 +269,9 @@ def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -
 
     Raises `LdmError` that says how to ask for anything else.
     """
-    kind = {"model": "model", "refiner": "model", "vae": "vae", "unet": "unet"}.get(option)  # None: a single file
+    kind = {"model": "model", "refiner": "model", "vae": "vae", "unet": "unet"}.get(
+        option
+    )  # None: a single file
     place = trusted_place(name, source, find if kind else Path)
     hint = f"add --{option} {shlex.quote(place or name)} to use it, or say where it is now"
     if place is None:
