@@ -227,9 +227,8 @@ APPENDICES = (
                 "lab.museum.rooms",
                 "basics text unet vae sampling names loading inpainting xl adapters controlnet later ours",
             ),
-            *under(
-                "lab.museum", "patched_import standins layers extended files scenes symptoms painting words"
-            ),
+            *under("lab.museum", "patched_import standins layers extended linear_vae files scenes symptoms"),
+            *under("lab.museum", "painting words"),
         ),
         ("12_museum",),
     ),

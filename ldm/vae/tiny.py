@@ -1,9 +1,9 @@
 r"""A tiny VAE: the same latents, encoded and decoded approximately and far faster (TAESD).
 
-A VAE's decoder can cost as much as several steps of the U-Net, too much for a look at every step. But what it computes
-can be learned: a small network sees a latent and is trained until its pixels are those of the decoder. What is lost is
-detail of the size of a few pixels. Encoder and decoder have 1.2 million parameters each, where Stable Diffusion's have
-34 and 49 million; at 512 x 512 pixels, this decoder takes 18 times fewer multiplications.
+Stable Diffusion's decoder takes three times as many multiplications as one evaluation of its U-Net: too many for a
+look at every step. But what it computes can be learned: a small network is trained until it gives the decoder's pixels
+for the same latents. What is lost is detail of the size of a few pixels. Encoder and decoder have 1.2 million
+parameters each, where Stable Diffusion's have 34 and 49 million, and this decoder takes 18 times fewer multiplications.
 
 There is no attention and no GroupNorm, only 3x3 convolutions of 64 channels and ReLU. A block of three convolutions
 $c_i$ adds to its input and cuts off what is negative:

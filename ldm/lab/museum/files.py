@@ -22,6 +22,7 @@ from ldm.checkpoints.names import rename
 from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_safetensors
 from ldm.checkpoints.write import convert, export
 from ldm.lab.museum.extended import few_steps, like_xl, told_guidance, with_control, with_lora, with_word
+from ldm.lab.museum.linear_vae import with_tiny_vae
 
 UNET, TEXT = "model.diffusion_model.", "cond_stage_model.transformer."
 DRIFT = 0.04  # by how much of their deviation live weights differ from averaged ones here
@@ -198,7 +199,16 @@ FORMS: dict[str, Callable[[Path, Path], Path]] = {
     for form in (
         *(ours, diffusers, compvis, openclip, averaged, half_averaged, diffusers_averaged),
         *(full_precision, incomplete, incomplete_clip, scaled, bare_text, lightning, stowaway),
-        *(with_lora, few_steps, told_guidance, with_word, with_control, like_xl, like_xl_compvis),
+        *(
+            with_lora,
+            few_steps,
+            told_guidance,
+            with_word,
+            with_control,
+            like_xl,
+            like_xl_compvis,
+            with_tiny_vae,
+        ),
     )
 }
 

@@ -77,7 +77,10 @@ def open_model(setting: Setting, file: Path, model: Path, mistake: Mistake | Non
         if setting.convert:
             export(file, Path(folder) / "converted", setting.convert)
             file = Path(folder) / "converted"
-        opened = load(file, **{"dtype": "float32", "device": "cpu", **setting.loading})
+        loading = {"dtype": "float32", "device": "cpu", **setting.loading}
+        if setting.file == "with_tiny_vae":
+            loading["vae"] = file / "taesd_decoder.safetensors"
+        opened = load(file, **loading)
         ready: LatentDiffusion = opened
         slower = {faster: kind for kind, faster in FASTER.items()}
         for part in ready.modules():  # a mistake is made in a plain module
