@@ -89,6 +89,7 @@ def test_a_folder_of_diffusers_is_opened_with_the_original_files_beside_it_or_wi
         ("taesd_decoder.safetensors", "Stable Diffusion 1 and 2, or XL"),
         ("taesdxl_decoder.safetensors", "Stable Diffusion XL"),
     ],
+    ids=["sd", "sdxl"],
 )
 def test_inspect_says_what_it_is_and_what_it_holds(vae, tmp_path, name, expected):
     save_file(lone(vae, "decoder"), tmp_path / name)
