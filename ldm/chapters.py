@@ -150,7 +150,7 @@ APPENDICES = (
                 "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
             *under("checkpoints", "lora_keys lora_file lora_fit embedding_file loaded collect write known"),
-            *under("checkpoints", "lora_about control_file tiny_file inspect"),
+            *under("checkpoints", "lora_about lora_write control_file tiny_file inspect"),
         ),
         ("09_checkpoints",),
     ),
