@@ -91,6 +91,8 @@ def check(chosen: Exercise, path: Path) -> None:
         known = [] if found.right or found.is_unwritten else recognise(session, chosen, found)
     for line in explain(chosen, path, found, known):
         print("    " + printable(line.strip()) if line.startswith(" ") else printable(line))
+    if found.failures and not found.is_unwritten and not known:
+        print(f"For a hint: ldm exercise hint {chosen.name}")
     if not found.right:
         raise LdmError(f"{chosen.name} does not pass its tests yet")
     note(path.parent, chosen, solved=True)
