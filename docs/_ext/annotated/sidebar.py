@@ -36,14 +36,16 @@ class Group:
 
 
 def groups(app: Sphinx, spoken: str = "en") -> list[Group]:
-    """The parts of the front page's hidden tables of contents, in their order; before them the French pages."""
-    parts = [
-        Group(tree["caption"] or "", tuple(page for _, page in tree["entries"] if page in app.env.titles))
-        for tree in app.env.tocs[app.config.root_doc].findall(addnodes.toctree)
-    ]
+    """The parts of the front page's hidden tables of contents, in their order; before them those of the French one."""
+    homes = [app.config.root_doc]
     if spoken == "fr":
-        french = sorted(page for page in app.env.found_docs if page.startswith(FRENCH_PAGES))
-        parts.insert(0, Group("En français", tuple(french)))
+        homes.insert(0, f"{FRENCH_PAGES}index")
+    parts = []
+    for home in homes:
+        for tree in app.env.tocs[home].findall(addnodes.toctree):
+            pages = [page for _, page in tree["entries"] if page in app.env.titles]
+            first = [home] if home != app.config.root_doc else []  # which is not in its own table
+            parts.append(Group(tree["caption"] or "", (*first, *pages)))
     return [part for part in parts if part.pages]
 
 
