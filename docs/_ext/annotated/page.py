@@ -27,8 +27,11 @@ from ldm.chapters import headings
 logger = logging.getLogger(__name__)
 # A column of notes holds about this many letters a line; its lines are higher than those of code.
 LETTERS, HIGHER = 50, 1.25
-# So many lines of code more may the notes be long before they stand above the code, in its full width.
-ROOM = 14
+# So many lines of code longer may the notes be before they stand above the code, in its full width: where a function
+# ends, and where its code goes on below.
+ROOM_AT_END, ROOM_WITHIN = 14, 4
+# Inline code up to this many letters does not break: it fits into the column of notes.
+SHORT = 32
 
 
 class PythonParser(MystParser):
@@ -81,9 +84,10 @@ class PythonParser(MystParser):
             if shown.above:
                 page += nodes.container("", prose.box([], notes=shown.above), classes=["band"])
             box = prose.box([shown.row], shown.beside)
-            for row in arranged(box, cell(shown.row.code, lines, source), height(shown)):
-                row["classes"] += ["begins"] * bool(shown.row.names)
-                row["classes"] += ["ends"] * (after is None or bool(after.row.names))
+            ends = after is None or bool(after.row.names)
+            room = ROOM_AT_END if ends else ROOM_WITHIN
+            for row in arranged(box, cell(shown.row.code, lines, source), height(shown) - room):
+                row["classes"] += ["begins"] * bool(shown.row.names) + ["ends"] * ends
                 page += row
         page += foot(module, names)
         prose.renderer._render_finalise()
@@ -120,6 +124,8 @@ class Prose:
         with self.renderer.current_node_context(box):
             self.renderer.nested_render_text(text, line - 1)
         self.renderer.document["source"] = str(self.module)
+        for code in box.findall(nodes.literal):
+            code["classes"] += ["short"] * (len(code.astext()) <= SHORT)
 
 
 def arranged(prose: nodes.container, code: nodes.Element | None, height: float) -> list[nodes.container]:
@@ -127,7 +133,7 @@ def arranged(prose: nodes.container, code: nodes.Element | None, height: float) 
     if code is None and not len(prose):
         return []
     row = nodes.container("", prose, *([code] if code else []), classes=["row"])
-    if code is None or height > len(code["lines"]) + ROOM:
+    if code is None or height > len(code["lines"]):
         row["classes"].append("stacked")
     elif not len(prose):
         row["classes"].append("silent")
