@@ -6,7 +6,7 @@ there for looking up, not for reading.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,20 +75,9 @@ class PythonParser(MystParser):
         notes = [*(companion.notes if companion else ()), *mistakes_in(module.path, source)]
         annotated, lost = annotate(rows, source, notes)
         for note in lost:
-            message, where = (
-                "%r is neither a definition of %s nor begins one line of it",
-                f"{beside}:{note.line}",
-            )
-            logger.warning(message, note.place, module.name, location=where, type="annotated", subtype="note")
-        for shown, after in zip(annotated, [*annotated[1:], None]):
-            if shown.above:
-                page += nodes.container("", prose.box([], notes=shown.above), classes=["band"])
-            box = prose.box([shown.row], shown.beside)
-            ends = after is None or bool(after.row.names)
-            room = ROOM_AT_END if ends else ROOM_WITHIN
-            for row in arranged(box, cell(shown.row.code, lines, source), height(shown) - room):
-                row["classes"] += ["begins"] * bool(shown.row.names) + ["ends"] * ends
-                page += row
+            message = f"{note.place!r} is neither a definition of {module.name} nor begins one line of it"
+            logger.warning(message, location=f"{beside}:{note.line}", type="annotated", subtype="note")
+        page += list(columns(annotated, prose, lines, source))
         page += foot(module, names)
         prose.renderer._render_finalise()
 
@@ -126,6 +115,21 @@ class Prose:
         self.renderer.document["source"] = str(self.module)
         for code in box.findall(nodes.literal):
             code["classes"] += ["short"] * (len(code.astext()) <= SHORT)
+
+
+def columns(
+    annotated: list[Annotated], prose: Prose, lines: list[str], source: str
+) -> Iterator[nodes.container]:
+    """The rows of a module, each with its prose and its code, and what stands above some of them."""
+    for shown, after in zip(annotated, [*annotated[1:], None]):
+        if shown.above:
+            yield nodes.container("", prose.box([], notes=shown.above), classes=["band"])
+        box = prose.box([shown.row], shown.beside)
+        ends = after is None or bool(after.row.names)
+        room = ROOM_AT_END if ends else ROOM_WITHIN
+        for row in arranged(box, cell(shown.row.code, lines, source), height(shown) - room):
+            row["classes"] += ["begins"] * bool(shown.row.names) + ["ends"] * ends
+            yield row
 
 
 def arranged(prose: nodes.container, code: nodes.Element | None, height: float) -> list[nodes.container]:
