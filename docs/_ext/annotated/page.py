@@ -27,9 +27,9 @@ from ldm.chapters import headings
 logger = logging.getLogger(__name__)
 # A column of notes holds about this many letters a line; its lines are higher than those of code.
 LETTERS, HIGHER = 50, 1.25
-# So many lines of code longer may the notes be before they stand above the code, in its full width: where a function
-# ends, and where its code goes on below.
-ROOM_AT_END, ROOM_WITHIN = 14, 4
+# So many lines of code longer may prose be before it stands above the code, in its full width; and so many where a
+# function only starts, and its code goes on below beside other notes.
+ROOM, ROOM_AT_START = 14, 4
 # Inline code up to this many letters does not break: it fits into the column of notes.
 SHORT = 32
 
@@ -126,7 +126,7 @@ def columns(
             yield nodes.container("", prose.box([], notes=shown.above), classes=["band"])
         box = prose.box([shown.row], shown.beside)
         ends = after is None or bool(after.row.names)
-        room = ROOM_AT_END if ends else ROOM_WITHIN
+        room = ROOM if ends or not shown.row.names else ROOM_AT_START
         for row in arranged(box, cell(shown.row.code, lines, source), height(shown) - room):
             row["classes"] += ["begins"] * bool(shown.row.names) + ["ends"] * ends
             yield row
