@@ -81,7 +81,7 @@ CHAPTERS = (
     Chapter(
         "The U-Net",
         "follow a latent through the network that predicts its noise, and point at the place where it reads the prompt",
-        ("nn.resnet", *under("unet", "guidance_embedding embedding added transformer unet")),
+        ("nn.resnet", *under("unet", "guidance_embedding embedding added transformer unet deep_cache")),
         ("05_unet",),
     ),
     Chapter(

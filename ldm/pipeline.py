@@ -26,7 +26,7 @@ from ldm.config import Config, Defaults
 from ldm.diffusion.brownian import with_paths
 from ldm.diffusion.conditioning import Conditioning, ControlFn, concatenate, count_images, told_guidance
 from ldm.diffusion.finite import finite, finite_steps
-from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
+from ldm.diffusion.guidance import classifier_free_guidance, guidance_at, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
 from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import given_or_drawn, image_size, latent_shape, noise_source, pick_seeds
@@ -53,6 +53,7 @@ from ldm.prompts import Prompt, encode_pairs, with_control, with_micro, zero_emp
 from ldm.text.encoder import TextEncoder
 from ldm.text.joint import encode_jointly
 from ldm.text.tokenizer import Tokenizer
+from ldm.unet.deep_cache import DeepCache
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, must_tile
 from ldm.vae.vae import VAE
@@ -87,6 +88,7 @@ class LatentDiffusion(nn.Module):
         *,
         steps: int | Sequence[Time] | None = None,
         guidance: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         sampler: str | None = None,
         spacing: str | None = None,
         eta: float | None = None,
@@ -109,6 +111,7 @@ class LatentDiffusion(nn.Module):
         control: ControlFn | Sequence[ControlFn] = (),
         tile: bool | None = None,
         window: int | None = None,
+        reuse: int | None = None,
         output: Output = "pil",
         on_step: Callback = identity,
         progress: Progress = lambda sampling, steps: sampling,
@@ -150,6 +153,10 @@ class LatentDiffusion(nn.Module):
         1024 x 1024 pixels and more). With a `window`, a number of pixels, the U-Net works in overlapping windows of
         that side: for images far larger than the model's own size (`ldm/windows.py`).
 
+        Two options save time: `guidance_interval` (low, high), noise levels outside which there is no guidance
+        (`guidance_at` in `ldm/diffusion/guidance.py`); and `reuse`, with which only one evaluation of the U-Net in so
+        many is whole (`ldm/unet/deep_cache.py`).
+
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
 
@@ -187,9 +194,16 @@ class LatentDiffusion(nn.Module):
         pairs = with_micro(pairs, self.config.unet.added, size, micro, negative_micro)
         pairs = with_channels(pairs, init_image)
         pairs = with_control(pairs, control, levels, size)
-        denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
+        denoisers = [
+            (images, self.denoiser(cond, uncond, guidance, interval=guidance_interval, reuse=reuse))
+            for images, cond, uncond in pairs
+        ]
         denoise = in_groups(denoisers)
         if window is not None:
+            if reuse is not None:
+                raise LdmError(
+                    "a `window` with `reuse`: features of one window are not another's; leave one out"
+                )
             denoise = windowed(denoise, window, self.vae.factor, [cond for _, cond, _ in pairs])
         # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
@@ -314,13 +328,16 @@ class LatentDiffusion(nn.Module):
         uncond: Conditioning | None = None,
         guidance: float = 1.0,
         guidance_rescale: float | None = None,
+        interval: tuple[float, float] | None = None,
+        reuse: int | None = None,
     ) -> Denoise:
         """A function (x_t, level) -> (x0, eps): the U-Net with classifier-free guidance, read as estimates of both.
 
         `uncond`, the conditioning on the negative or empty prompt, may be left out at a guidance of 1, which means no
         guidance. A latent consistency model is told the guidance instead, and needs no `uncond` at any.
-        `guidance_rescale` defaults to the model's own. The function is differentiable with respect to x_t and
-        the conditioning. Raises `LdmError` for a guidance that is not finite, or that needs an `uncond` and has none.
+        `guidance_rescale` defaults to the model's own; `interval` and `reuse` are as in `generate`. The function is
+        differentiable with respect to x_t and the conditioning. Raises `LdmError` for a guidance that is not finite, or
+        that needs an `uncond` and has none.
         """
         if not math.isfinite(guidance):
             usual = self.config.defaults.guidance
@@ -332,22 +349,29 @@ class LatentDiffusion(nn.Module):
                 f"a guidance of {guidance} without `uncond`; expected the encoded negative or empty prompt"
             )
         rescale = self.config.defaults.guidance_rescale if guidance_rescale is None else guidance_rescale
+        unet = self.unet if reuse is None else DeepCache(self.unet, reuse)
 
         def denoise(x_t: Latent, level: Level) -> tuple[Latent, Latent]:
-            if guidance == 1 or uncond is None:
-                out = self.predict(x_t, level, cond)
+            scale = guidance_at(level, guidance, interval)
+            if scale == 1 or uncond is None:
+                out = self.predict(x_t, level, cond, unet)
             else:  # both predictions in one batch
                 both = concatenate(uncond.expand(len(x_t)), cond.expand(len(x_t)))
-                out_uncond, out_cond = self.predict(torch.cat([x_t, x_t]), level, both).chunk(2)
-                out = classifier_free_guidance(out_uncond, out_cond, guidance)
+                out_uncond, out_cond = self.predict(torch.cat([x_t, x_t]), level, both, unet).chunk(2)
+                out = classifier_free_guidance(out_uncond, out_cond, scale)
                 if rescale:
                     out = rescale_guidance(out, out_cond, rescale)
             return x0_and_eps(self.config.noise.prediction, out, x_t, level)
 
         return denoise
 
-    def predict(self, x_t: Latent, level: Level, cond: Conditioning) -> Latent:
-        """The U-Net's raw output. Its inputs are cast to its dtype here, and nowhere else."""
+    def predict(
+        self, x_t: Latent, level: Level, cond: Conditioning, unet: UNet | DeepCache | None = None
+    ) -> Latent:
+        """The U-Net's raw output. Its inputs are cast to its dtype here, and nowhere else.
+
+        `unet` may take the place of the model's own.
+        """
         cond = cond.expand(len(x_t))
         x_in = x_t if cond.channels is None else torch.cat([x_t, cond.channels.to(x_t)], dim=1)
         t = torch.tensor(level.t, dtype=torch.float32, device=x_t.device)
@@ -360,7 +384,7 @@ class LatentDiffusion(nn.Module):
             more["micro"] = cond.micro.to(x_t.device)
         if cond.w is not None:
             more["w"] = cond.w.to(x_t.device)
-        out = self.unet(x_in.to(self.dtype), t, context, **more)
+        out = (self.unet if unet is None else unet)(x_in.to(self.dtype), t, context, **more)
         return out.to(x_t.dtype)
 
     def sample(

@@ -92,6 +92,14 @@ def width_and_height(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+def noise_interval(text: str) -> tuple[float, float]:
+    """ "0.28:5.42" to (0.28, 5.42)."""
+    match = re.fullmatch(r"\s*([0-9]{1,4}(?:\.[0-9]{1,6})?)\s*:\s*([0-9]{1,4}(?:\.[0-9]{1,6})?)\s*", text)
+    if match is None or not float(match[1]) < float(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected two noise levels LOW:HIGH, such as 0.28:5.42")
+    return float(match[1]), float(match[2])
+
+
 def times(text: str) -> float:
     """A factor: "2x", "1.5x" or "2"."""
     match = re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]{1,6})?)\s*[xX\N{MULTIPLICATION SIGN}]?\s*", text)

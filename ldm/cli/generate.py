@@ -14,6 +14,7 @@ from ldm.cli.arguments import (
     add_model,
     add_sampling,
     check_compiler,
+    noise_interval,
     times,
     width_and_height,
 )
@@ -27,7 +28,7 @@ RECORDED = (
     "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile",
     "original_size", "crop", "target_size", "aesthetic_score", "empty_negative",
     "control_strength", "control_start", "control_end", "control_prepare", "control_guess",
-    "hires", "hires_mode", "hires_strength", "switch_at",
+    "hires", "hires_mode", "hires_strength", "switch_at", "guidance_interval", "reuse",
 )  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def generate_options(commands: Commands) -> None:
     )
     add_control(p)
     add_large(p)
+    add_savings(p)
     add_xl(p)
     start = p.add_argument_group("starting from an image")
     start.add_argument("--init", type=Path, metavar="IMG", help="the image to change")
@@ -145,6 +147,17 @@ def add_large(parser: argparse.ArgumentParser) -> None:
     large.add_argument("--hires-strength", type=float, metavar="S", help=strength)
     window = "let the U-Net work in overlapping windows of so many pixels (with --hires: in the second pass)"
     large.add_argument("--window", type=int, metavar="N", help=window)
+
+
+def add_savings(parser: argparse.ArgumentParser) -> None:
+    """Less work at some cost in quality (`guidance_at` in `ldm/diffusion/guidance.py`, `ldm/unet/deep_cache.py`)."""
+    savings = parser.add_argument_group("fewer evaluations of the U-Net")
+    interval = "guide only between these noise levels (sigma), such as 0.28:5.42; elsewhere a step costs half"
+    savings.add_argument("--guidance-interval", type=noise_interval, metavar="LOW:HIGH", help=interval)
+    reuse = (
+        "evaluate the whole U-Net only once in N times, and reuse its deep features in between (DeepCache)"
+    )
+    savings.add_argument("--reuse", type=int, metavar="N", help=reuse)
 
 
 def add_xl(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +239,10 @@ def check_usage(options: argparse.Namespace) -> None:
         refuse(("init", "mask", "strength", "trace"), "--hires begins with an image of its own", "--hires")
     if options.window is not None:
         refuse(("trace",), "--trace shows one evaluation of the U-Net a step", "--window")
+        refuse(("reuse",), "features of one window are not another's", "--window")
+    for name, option in (("guidance_interval", "--guidance-interval"), ("reuse", "--reuse")):
+        if getattr(options, name) is not None:
+            refuse(("trace",), "--trace shows the whole U-Net with guidance at each step", option)
     if options.refiner is None:
         refuse(("switch_at",), "there is no refiner", "give --refiner MODEL too")
     else:

@@ -45,7 +45,7 @@ PATTERNS = {
 # To `generate`, as recorded.
 PASSED_ON = (
     *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
-    *("empty_negative", "window"),
+    *("empty_negative", "window", "guidance_interval", "reuse"),
 )
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 

@@ -66,6 +66,10 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "mask", f"{named(record.mask)}{kept}"
     if record.hires is not None:
         yield "hires", f"{record.hires:g}x, by {record.hires_mode}, strength {record.hires_strength}"
+    if record.guidance_interval is not None:
+        yield "guided", "from sigma {:g} to {:g}".format(*record.guidance_interval)
+    if record.reuse is not None:
+        yield "U-Net", f"whole once in {record.reuse} evaluations"
     if record.window is not None:
         yield "windows", f"of {record.window} pixels"
     chosen = (

@@ -194,6 +194,8 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, def
         empty_negative=options.empty_negative,
         controls=wanted_controls(options),
         window=options.window,
+        guidance_interval=options.guidance_interval,
+        reuse=options.reuse,
         hires=options.hires,
         hires_mode=mode,
         hires_strength=STRENGTHS[mode] if mode and options.hires_strength is None else options.hires_strength,

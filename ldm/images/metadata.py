@@ -154,6 +154,9 @@ class Record:
     hires_mode: str | None = None
     hires_strength: float | None = None
     refiner: UsedRefiner | None = None
+    # Less work: (low, high), the noise levels between which there was guidance; one evaluation in so many was whole.
+    guidance_interval: Annotated[tuple[float, ...], Between(2, 2)] | None = None
+    reuse: int | None = None
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:

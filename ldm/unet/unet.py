@@ -168,9 +168,7 @@ class UNet(nn.Module):
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
-        time_emb = self.time_embedding(t.expand(x_t.shape[0]), w)
-        if self.added_embedding is not None:
-            time_emb = time_emb + self.added_embedding(pooled, micro)
+        time_emb = self.embed(t, len(x_t), pooled, micro, w)
         h = self.conv_in(x_t)
 
         skips = [h]
@@ -194,6 +192,24 @@ class UNet(nn.Module):
             height, width = skips[-1].shape[-2:] if skips else x_t.shape[-2:]
             h = level(h, level_skips, time_emb, context, size=(height, width))
 
+        return self.head(h)
+
+    def embed(
+        self,
+        t: Shaped[Tensor, "b"] | Shaped[Tensor, ""],
+        batch: int,
+        pooled: Float[Tensor, "b p"] | None = None,
+        micro: Float[Tensor, "b k"] | None = None,
+        w: Float[Tensor, "b"] | None = None,
+    ) -> Float[Tensor, "b e"]:
+        """What every residual block is told: the timestep, and with some models more."""
+        time_emb = self.time_embedding(t.expand(batch), w)
+        if self.added_embedding is not None:
+            time_emb = time_emb + self.added_embedding(pooled, micro)
+        return time_emb
+
+    def head(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c_out h w"]:
+        """The output layers."""
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
