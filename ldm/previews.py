@@ -4,8 +4,8 @@ A sampler's latent is full of noise until the end. But each evaluation of the ne
 latent, and that can be decoded. At high noise it is the mean of all images that may still come of it, and therefore
 blurred; step by step it is decided what is in the image, and at last its detail.
 
-    with a function that shows or saves a list of images:
-    model.generate("a dog", seed=42, progress=previews(model.decode, show))
+    save = lambda step, images: images[0].save(f"{step}.png")
+    model.generate("a dog", seed=42, progress=previews(model.decode, save))
 
 Decoding is the dear part, once for each step. With a tiny VAE (`ldm/vae/tiny.py`) it is cheap, and blurs a little more;
 the finished image still comes from the model's own decoder. (Other programs also offer a linear map of a latent's four
