@@ -93,22 +93,22 @@ PIECES.roundtrip = (piece, { card, latent, shape, roundtrip }, model) => {
     board.paint(postcard);
     if (live) return changed();
     middle(latentImage(floats(latent), shape));
-    tell(planesOf(decoded));
+    tell(planesOf(board.canvas), planesOf(decoded));
     back(decoded);
   }
 
-  function tell(planes) {
+  function tell(drawn, planes) {
     const few = shape.reduce((product, side) => product * side, 1);
-    piece.said.textContent = `${TELL.numbers(grouped(planes.length), grouped(few))} ${TELL.lost(plain(psnr(planesOf(board.canvas), planes), 1))}`;
+    piece.said.textContent = `${TELL.numbers(grouped(planes.length), grouped(few))} ${TELL.lost(plain(psnr(drawn, planes), 1))}`;
   }
 
   const compute = newest(async () => {
     try {
-      const { latent: found } = await model.ask("encode", { pixels: planesOf(board.canvas) });
+      const drawn = planesOf(board.canvas), { latent: found } = await model.ask("encode", { pixels: drawn });
       const picture = canvasOf(await model.ask("decode", { latent: found }));
       middle(latentImage(found, shape));
       back(picture);
-      tell(planesOf(picture));
+      tell(drawn, planesOf(picture));
     } catch (error) {
       complain(error);
     }
