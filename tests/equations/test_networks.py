@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ldm.backend.winograd import INPUT, KERNEL, OUTPUT
 from ldm.config import AddedConfig
 from ldm.nn.attention import attention, attention_weights
 from ldm.text.clip import contrastive_loss
@@ -186,6 +187,24 @@ def test_tiny_block():
         conv.weight[:, :, 1, 1], conv.bias[:] = tensor(matrix), tensor(bias)
         h = matrix @ (x if i == 0 else np.maximum(h, 0)) + bias
     agree(block(tensor(x)[None, :, None, None])[0, :, 0, 0], np.maximum(x + h, 0))
+
+
+def test_winograd():
+    r"""The four products are those of the code's transforms, and what they give is the convolution.
+
+    $$m_1 = (d_0 - d_2)\, g_0, \quad m_2 = (d_1 + d_2)\, \tfrac{g_0 + g_1 + g_2}{2}, \quad
+      m_3 = (d_2 - d_1)\, \tfrac{g_0 - g_1 + g_2}{2}, \quad m_4 = (d_1 - d_3)\, g_2$$
+
+    $$y_0 = m_1 + m_2 + m_3, \qquad y_1 = m_2 - m_3 - m_4$$
+    """
+    d, g = normal(4), normal(3, seed=1)
+    m_1, m_4 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
+    m_2, m_3 = (d[1] + d[2]) * (g[0] + g[1] + g[2]) / 2, (d[2] - d[1]) * (g[0] - g[1] + g[2]) / 2
+    y = [m_1 + m_2 + m_3, m_2 - m_3 - m_4]
+    products = (tensor(INPUT) @ tensor(d)) * (tensor(KERNEL) @ tensor(g))
+    agree(products, [m_1, m_2, m_3, m_4])
+    agree(tensor(OUTPUT) @ products, y)
+    agree(np.correlate(d, g, "valid"), y)
 
 
 def test_bent_latent():
