@@ -139,7 +139,7 @@ def _with_unet(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
         metadata={**checkpoint.metadata, **other.metadata},
         marks=other.marks,
         ema=other.ema,
-        trouble=other.trouble or (None if "unet" in checkpoint.parts else checkpoint.trouble),
+        trouble=other.trouble,  # that of the replaced one, about its averaged weights, does not matter any more
     )
 
 

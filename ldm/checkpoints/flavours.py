@@ -45,7 +45,7 @@ class Flavour:
 FLAVOURS = (
     # Distilled: a LoRA, or a whole model, as its publisher names it.
     Flavour(r"sdxl[-_. ]?lightning|lightning[-_. ]?\d+[-_ ]?step", "SDXL-Lightning", "euler_trailing", 4, 1.0),
-    Flavour(r"hyper[-_. ]?sd.*cfg", "Hyper-SD for guidance", "ddim_trailing", 8, 5.0, families=ALL),
+    Flavour(r"hyper[-_. ]?sd.*cfg", "Hyper-SD with guidance", "ddim_trailing", 8, 5.0, families=ALL),
     Flavour(
         r"hyper[-_. ]?sd.*(?<!\d)1[-_ ]?step[-_. ]?unet", "Hyper-SD of one step", "lcm", 1, 1.0, MODEL,
         hint=". It was distilled at timestep 800: in Python, steps=[800]",
@@ -56,11 +56,12 @@ FLAVOURS = (
     Flavour(r"(?<![a-z])tcd(?![a-z])", "a trajectory consistency model", "tcd", 4, 1.0, families=ALL),
     Flavour(r"(?<![a-z])lcm(?![a-z])", "an LCM-LoRA", "lcm", 4, 1.0, LORA),
     Flavour(r"(?<![a-z])lcm(?![a-z])", "a latent consistency model", "lcm", 8, 1.0, MODEL, ALL),
+    # (For four steps Turbo's own code takes the timesteps 999, 899, 799, 699; diffusers 999, 749, 499, 249, as here.)
     Flavour(
         r"(?<![a-z])sd[-_. ]?(xl)?[-_. ]?turbo", "Turbo", "euler_ancestral_trailing", 1, 1.0,
         families=("sd2-base", "sdxl"), size=512,
     ),
-    # Fine-tunings: of distilled models, which took them some way back, and of the base model.
+    # Fine-tunings: merges with distilled models, which allow some guidance again, and models with advice of their own.
     Flavour(r"lightning", "a merge with SDXL-Lightning", "dpmpp_sde_karras", 6, 2.0, MODEL),
     Flavour(r"turbo", "a merge with SDXL-Turbo", "dpmpp_sde_karras", 8, 2.0, MODEL),
     Flavour(r"noob", "NoobAI XL", "euler_trailing", 28, 4.5, MODEL, prediction="v"),

@@ -5,6 +5,8 @@ import logging
 import pytest
 import torch
 
+from ldm.checkpoints.lora_about import about
+from ldm.checkpoints.lora_file import open_lora
 from ldm.config import Defaults
 from ldm.diffusion.samplers import find_sampler
 from ldm.loading import load
@@ -93,3 +95,10 @@ def test_other_samplers_get_their_own_number_of_steps(model, tmp_path):
     model.load_lora(tmp_path / "sdxl_lightning_2step_lora.safetensors")
     assert model.default_steps("euler_trailing") == 2
     assert model.default_steps("plms") == find_sampler("plms").min_default_steps
+
+
+def test_inspect_says_how_to_sample_with_it(model, tmp_path):
+    assert dict(about(open_lora(tmp_path / "sdxl_lightning_2step_lora.safetensors")))["sampling"].startswith(
+        "SDXL-Lightning, by its name: by default 2 steps of euler_trailing, guidance 1"
+    )
+    assert "sampling" not in dict(about(open_lora(tmp_path / "ink.safetensors")))

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from ldm.checkpoints.key_map import unet_rows
+from ldm.checkpoints.validate import meta_model
+from ldm.config import SD1_LCM, SDXL_LCM
 from ldm.unet import embedding
 from ldm.unet.embedding import TimeEmbedding, timestep_embedding
 from ldm.unet.guidance_embedding import guidance_embedding
@@ -61,6 +63,16 @@ def test_the_scale_is_exact_in_half_precision():
     layer = TimeEmbedding(8, 16, guidance_width=16).bfloat16()
     t = torch.tensor([5])
     assert not torch.equal(layer(t, torch.tensor([6.0])), layer(t, torch.tensor([6.01])))
+
+
+@pytest.mark.parametrize(("config", "count"), [(SD1_LCM, 859_602_884), (SDXL_LCM, 2_567_545_604)])
+def test_at_full_size_it_is_one_tensor_more_than_the_model_that_was_distilled(config, count):
+    unet = meta_model("unet", config.unet)
+    plain = meta_model("unet", replace(config.unet, guidance_width=None))
+    assert sum(p.numel() for p in unet.parameters()) == count
+    assert dict(unet.named_parameters()).keys() - dict(plain.named_parameters()) == {
+        "time_embedding.guidance.weight"
+    }
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
