@@ -63,7 +63,8 @@ def generate_options(commands: Commands) -> None:
     p.add_argument("--preview-vae", metavar="FILE", help=tiny)
     lora = (
         "merge this LoRA into the model, with strength S (1); once for each. FILE may also be the name of one beside "
-        "the model, as in <lora:NAME:S> in a prompt"
+        "the model, as in <lora:NAME:S> in a prompt. One for few steps, such as LCM's, also changes the default "
+        "sampler, steps and guidance"
     )
     p.add_argument("--lora", action="append", metavar="FILE[:S]", help=lora)
     embedding = (
