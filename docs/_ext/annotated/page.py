@@ -30,6 +30,8 @@ LETTERS, HIGHER = 50, 1.25
 # So many lines of code longer may prose be before it stands above the code, in its full width; and so many where a
 # function only starts, and its code goes on below beside other notes.
 ROOM, ROOM_AT_START = 14, 4
+# So many lines without a word, such as a table of data, take the full width: no empty column stands beside them.
+LONG = 40
 # Inline code up to this many letters does not break: it fits into the column of notes.
 SHORT = 32
 
@@ -140,7 +142,7 @@ def arranged(prose: nodes.container, code: nodes.Element | None, height: float) 
     if code is None or height > len(code["lines"]):
         row["classes"].append("stacked")
     elif not len(prose):
-        row["classes"].append("silent")
+        row["classes"] += ["silent"] + ["long"] * (len(code["lines"]) > LONG)
     return [row]
 
 
