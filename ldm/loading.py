@@ -289,7 +289,7 @@ def load_control(path: str | Path, model: LatentDiffusion) -> ControlNet:
     """The ControlNet of a file, or of a folder of diffusers, for a model; in the dtype of its U-Net, and on its device.
 
     canny = load_control("control_v11p_sd15_canny.pth", model)
-    model.generate("a bird", control=Control(canny, Image.open("bird.png"), prepare="canny"))
+    model.generate("a bird", control=Control(canny, bird, prepare="canny"))  # bird: an image
 
     Raises `LdmError` for what is no ControlNet, and for one that was made for another base.
     """

@@ -6,10 +6,13 @@ and on dark. On a white page, all but that grey looks as before.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
-from sphinx.application import Sphinx
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 WHITE = 246  # from here on a channel counts as paper
 THIN = 9  # what is thinner than this many pixels is a letter or a line, not a picture
@@ -74,7 +77,7 @@ def components(mask: np.ndarray) -> list[tuple[int, int, int, int]]:
     return boxes
 
 
-def clear_images(app: Sphinx, error: Exception | None) -> None:
+def clear_images(app: "Sphinx", error: Exception | None) -> None:
     """Do this to all pictures that pages show; one that was done before does not stand on white any more."""
     if error or app.builder.format != "html":
         return
@@ -87,5 +90,5 @@ def clear_images(app: Sphinx, error: Exception | None) -> None:
             cleared.save(file)
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: "Sphinx") -> None:
     app.connect("build-finished", clear_images)
