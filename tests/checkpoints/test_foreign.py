@@ -123,7 +123,8 @@ def test_a_network_out_of_a_diffusers_folder_names_the_folder(tmp_path):
     save(tmp_path / "x.safetensors", CONFIG, FILE)
     export(tmp_path / "x.safetensors", tmp_path / "theirs", "diffusers")
     for part in ("unet", "vae", "text_encoder", "unet/diffusion_pytorch_model.safetensors"):
-        with pytest.raises(LdmError, match=f"give the whole folder, {tmp_path / 'theirs'}($|, or give it to a whole model)"):
+        folder = f"give the whole folder, {tmp_path / 'theirs'}"
+        with pytest.raises(LdmError, match=f"{folder}($|, or give it to a whole model)"):
             ldm.load(tmp_path / "theirs" / part)
     weights = tmp_path / "theirs" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_name("diffusion_flax_model.msgpack"))
