@@ -349,6 +349,7 @@ def similarities(names, x):
         return clip.similarity(pixels, tokenizer(["a cat", "a dog"]))[0].tolist()
 
 
+@pytest.mark.long
 def test_clips_image_encoder_steers_a_prompt_that_says_nothing(tmp_path, monkeypatch):
     r"""The page's example, in 8 steps: with its gradient the image is a cat, without it is not."""
     monkeypatch.chdir(tmp_path)

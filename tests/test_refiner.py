@@ -45,7 +45,9 @@ def same(images, others) -> bool:
     return all(np.array_equal(one, other) for one, other in zip(images, others, strict=True))
 
 
-@pytest.mark.parametrize("sampler", ["euler_leading", "euler_ancestral"])
+@pytest.mark.parametrize(
+    "sampler", [pytest.param("euler_leading", marks=pytest.mark.long), "euler_ancestral"]
+)
 def test_it_is_both_models_one_after_the_other_with_noise_of_its_own_for_each(model, refiner, sampler):
     images = generate_refined(
         model, refiner, "red dog", "dog", 0.5, seed=7, batch=2, sampler=sampler, **OPTIONS

@@ -219,7 +219,14 @@ def test_weights_in_whole_numbers_are_refused(tmp_path):
         ldm.load(path, device="cpu")
 
 
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float8_e4m3fn,
+        torch.bfloat16,
+        *(pytest.param(d, marks=pytest.mark.long) for d in (torch.float8_e5m2, torch.float64)),
+    ],
+)
 @pytest.mark.parametrize("family", ["sd1", pytest.param("sd2-base", marks=pytest.mark.long)])
 def test_a_unet_in_another_dtype_than_the_rest_loads_and_converts_with_the_files_own_numbers(
     tmp_path, dtype, family
