@@ -66,7 +66,7 @@ check: $(DEV) ## lint, formatting, types, architecture, spelling
 playground: build/playground/settings.js ## write a page that runs the tiny model in a browser, into build/playground/
 
 # It is made anew when the model changes, or what writes it.
-build/playground/settings.js: $(wildcard weights/tiny/*.* ldm/lab/playground/*.*) | $(RUNTIME) $(PLAYGROUND)
+build/playground/settings.js: $(wildcard weights/tiny/*.* ldm/lab/drawing.js ldm/lab/playground/*.* ldm/lab/playground/pieces/*.*) | $(RUNTIME) $(PLAYGROUND)
 	$(BIN)/ldm playground --model weights/tiny --runtime "$(RUNTIME)" --out build/playground
 
 $(RUNTIME):

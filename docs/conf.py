@@ -18,7 +18,7 @@ html_title = "ldm: latent diffusion you can read"
 release = re.search(r'__version__ = "(.+)"', (ROOT / "ldm" / "__init__.py").read_text(encoding="utf-8"))[1]
 copyright = "the ldm authors, MIT licence"
 
-extensions = ["myst_nb", "annotated"]
+extensions = ["myst_nb", "annotated", "practice", "pieces"]
 nb_execution_mode = "off"  # notebooks come with their outputs
 
 # Pages live in four places; nothing else of the repository is looked at.
@@ -38,6 +38,7 @@ exclude_patterns = [
     "outputs",
     "runs",
     "docs/_*",
+    "docs/annotated",  # each belongs to a module's page
     "weights/judge",
     "**/__pycache__",
 ]
@@ -50,12 +51,13 @@ smartquotes = False  # quotes in prose are often code
 
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["design.css", "site.css", "annotated.css"]
+html_js_files = [("formulas.js", {"defer": "defer"})]
 html_additional_pages = {"index": "forward.html"}
 templates_path = ["_templates"]
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "katex-at-build"
-pygments_style = "a11y-high-contrast-light"
-pygments_dark_style = "a11y-high-contrast-dark"
+pygments_style = "annotated.colours.Light"
+pygments_dark_style = "annotated.colours.Dark"
 html_theme_options = {"navigation_with_keys": True}

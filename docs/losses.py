@@ -41,24 +41,25 @@ WHOLE = replace(PRESETS["quick"].recipes["vae"], steps=1500, batch=8)  # picture
 # How far latents are pushed, in standard deviations, to see what the decoder makes of near misses.
 NUDGE = 0.2
 PAGE = f"""\
-# What each loss of the VAE is good for
+# What each loss of the VAE does
 
-The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one or two
-of them; everything else is the same. Here it looks at whole pictures, for the perceptual loss wants to understand what
-it sees, and at the whole world of postcards; the recipe itself is "without both", cuts pieces, and knows a smaller
-world. Measured on {{count}} drawings of combinations that no training saw.
+The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one
+or two of them; everything else is the same. Here it trains on whole images, because the perceptual loss needs to
+recognise what they show, and on the whole world of postcards; the recipe itself is "without both", trains on
+crops, and on a smaller world. Measured on {{count}} drawings of combinations that training never saw.
 Written by `make losses`.
 
-![Drawn, and what each VAE makes of it](images/losses.png)
+![Drawings, and the reconstructions of each VAE](images/losses.png)
 
 {{table}}
 
-PSNR and SSIM: higher is closer. *Slopes*: how steep the reconstructions are, as a share of the originals; below 1,
-edges were blurred. *Perceptual distance*: by the eyes of CLIP, from 0 to 4. *Pushed*: the PSNR of pictures decoded from
-latents that were moved by noise of deviation {NUDGE}, where latents have deviation 1: what a U-Net paints is never
-exact. The *encoder's own deviation* is how far apart the latents are that the decoder was asked to read alike.
+PSNR and SSIM: higher is closer. *Slopes*: how steep the edges of the reconstructions are, relative to the
+originals; below 1, edges were blurred. *Perceptual distance*: in CLIP's features, from 0 to 4. *Pushed*: the PSNR
+of images decoded from latents perturbed by noise of standard deviation {NUDGE}, where latents have 1: what a U-Net
+generates is never exact. The *encoder's own deviation* is the spread of latents that the decoder was trained to
+decode alike.
 
-[Training it yourself](training.md#what-the-losses-are-for) says what can be learned from this.
+[Training it yourself](training.md#what-the-losses-are-for) says what follows from this.
 """
 HEAD = """\
 | | PSNR | SSIM | slopes | perceptual distance | PSNR, latents pushed | the encoder's own deviation |

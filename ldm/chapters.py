@@ -46,7 +46,7 @@ CHAPTERS = (
     Chapter(
         "From text to tokens",
         "split a prompt into tokens by hand, and learn a vocabulary from a text",
-        under("text", "pretokenize bpe fast_bpe merges tokenizer unknown"),
+        under("text", "pretokenize bpe fast_bpe merges learned tokenizer unknown"),
         ("01_tokenizer",),
     ),
     Chapter(
@@ -81,13 +81,13 @@ CHAPTERS = (
     Chapter(
         "The U-Net",
         "follow a latent through the network that predicts its noise, and point at the place where it reads the prompt",
-        ("nn.resnet", *under("unet", "embedding added transformer unet")),
+        ("nn.resnet", *under("unet", "guidance_embedding embedding added transformer unet deep_cache")),
         ("05_unet",),
     ),
     Chapter(
         "The VAE",
         "say what an image loses on its way into the latent space and back, and why diffusion happens there",
-        under("vae", "mid encoder decoder vae tiles"),
+        under("vae", "mid encoder decoder vae tiles tiny"),
         ("07_vae",),
     ),
     Chapter(
@@ -95,7 +95,7 @@ CHAPTERS = (
         "put the four steps together: text to image, image to image, inpainting",
         (
             *under("diffusion", "conditioning micro_conditioning finite"),
-            *("prompts", "image_to_image", "inpaint", "pipeline"),
+            *("prompts", "image_to_image", "inpaint", "windows", "pipeline", "hires", "previews"),
         ),
         ("08_pipeline",),
     ),
@@ -121,7 +121,17 @@ APPENDICES = (
     Chapter(
         "LoRA: changing a trained model",
         "add what somebody else trained to a model, exactly, and take it out again",
-        under("adapters", "lora dora lycoris merge tags"),
+        under("adapters", "lora dora lycoris merge tags textual_inversion"),
+    ),
+    Chapter(
+        "ControlNet: saying where",
+        "steer a model with an image of edges, and say why a network that begins with zeros learns",
+        under("adapters", "controlnet hints control"),
+    ),
+    Chapter(
+        "A refiner: two models, one image",
+        "let a second model finish the sampling, and say why it may take over in the middle",
+        ("refiner",),
     ),
     Chapter(
         "How model files are read",
@@ -139,9 +149,8 @@ APPENDICES = (
                 "checkpoints",
                 "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
-            *under(
-                "checkpoints", "lora_keys lora_file lora_fit loaded collect write known lora_about inspect"
-            ),
+            *under("checkpoints", "lora_keys lora_file lora_fit embedding_file loaded collect write known"),
+            *under("checkpoints", "lora_about lora_write control_file tiny_file inspect"),
         ),
         ("09_checkpoints",),
     ),
@@ -151,7 +160,7 @@ APPENDICES = (
         (
             *under(
                 "backend",
-                "cpu threads allocator matmul memory_format chunked_attention fused_upsample accelerate",
+                "cpu threads trial allocator matmul memory_format chunked_attention fused_upsample winograd accelerate",
             ),
             "loading",
         ),
@@ -211,7 +220,7 @@ APPENDICES = (
     Chapter(
         "Exercises",
         "turn a function of your own into an exercise with tests and hints",
-        under("lab.exercises", "exercise patching checking"),
+        under("lab.exercises", "exercise patching checking progress"),
     ),
     Chapter(
         "The museum of mistakes",
@@ -220,9 +229,10 @@ APPENDICES = (
             *under("lab.museum", "mistake"),
             *under(
                 "lab.museum.rooms",
-                "basics text unet vae sampling names loading inpainting adapters later ours",
+                "basics text unet vae sampling names loading inpainting xl adapters controlnet later ours",
             ),
-            *under("lab.museum", "patched_import standins layers files scenes symptoms painting words"),
+            *under("lab.museum", "patched_import standins layers extended linear_vae files scenes symptoms"),
+            *under("lab.museum", "painting words"),
         ),
         ("12_museum",),
     ),
@@ -231,7 +241,8 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output generation new replay generate look exercise museum checkpoints measure train program",
+            "arguments output preview generation controls refiner new replay generate look exercise museum checkpoints "
+            "measure train program",
         ),
     ),
 )

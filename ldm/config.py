@@ -120,6 +120,8 @@ class UNetConfig:
     mid_depth: Annotated[int, Between(0, 64)] = 1  # transformer layers at the bottom, between down and up
     groups: Count = 32  # of every GroupNorm
     added: AddedConfig | None = None  # what is added to the time embedding; only in Stable Diffusion XL
+    # Of the sinusoids of the guidance scale, which a latent consistency model reads (`ldm/unet/guidance_embedding.py`).
+    guidance_width: Annotated[int, Between(4, 2**16)] | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,13 @@ SD1 = Config(
     image=CLIP_L_IMAGE,
     embedding_width=768,
 )
+# A latent consistency model: it needs few steps, and reads the guidance scale.
+SD1_LCM = replace(
+    SD1,
+    name="sd1-lcm",
+    unet=replace(SD1.unet, guidance_width=256),
+    defaults=Defaults(size=768, sampler="lcm", steps=4, guidance=8.0),
+)
 SD2_BASE = Config(
     name="sd2-base",
     text=OPENCLIP_H_TEXT,
@@ -276,6 +285,12 @@ SDXL = Config(
     defaults=Defaults(size=1024, sampler="euler_leading", steps=30, guidance=5.0, empty_negative="zero"),
 )
 SDXL_INPAINT = replace(SDXL, name="sdxl-inpaint", unet=replace(SDXL.unet, in_channels=9))
+SDXL_LCM = replace(
+    SDXL,
+    name="sdxl-lcm",
+    unet=replace(SDXL.unet, guidance_width=256),
+    defaults=replace(SDXL.defaults, sampler="lcm", steps=4, guidance=8.0),
+)
 # The refiner goes on from a latent of the base model, with little noise left in it. It reads the second encoder only.
 SDXL_REFINER = Config(
     name="sdxl-refiner",
@@ -311,5 +326,8 @@ TINY = Config(
 )
 PRESETS = {
     c.name: c
-    for c in (TINY, SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT, SDXL, SDXL_INPAINT, SDXL_REFINER)
+    for c in (
+        *(TINY, SD1, SD1_INPAINT, SD1_LCM, SD2_BASE, SD2_V, SD2_INPAINT),
+        *(SDXL, SDXL_INPAINT, SDXL_LCM, SDXL_REFINER),
+    )
 }

@@ -6,16 +6,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ldm.adapters.controlnet import ControlNet
 from ldm.arguments import checked
 from ldm.backend.accelerate import accelerate
 from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.memory_format import converted
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.collect import collect, collect_part
+from ldm.checkpoints.control_file import read_control
 from ldm.checkpoints.folder import read_clip
 from ldm.checkpoints.loaded import LoadedModel
 from ldm.checkpoints.locating import hub_cache, locate
 from ldm.checkpoints.opening import parameters
+from ldm.checkpoints.tiny_file import TinyFile, is_tiny, open_tiny
 from ldm.checkpoints.validate import check_finite
 from ldm.config import Config
 from ldm.errors import LdmError
@@ -23,6 +26,7 @@ from ldm.files.leftovers import recover
 from ldm.files.paths import expanded
 from ldm.files.read_write import LARGEST_CONFIG, read_text
 from ldm.notes import log
+from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
@@ -138,6 +142,7 @@ def load(
     weights: str | None = None,
     prediction: str | None = None,
     vae: str | Path | None = None,
+    unet: str | Path | None = None,
 ) -> LoadedModel:
     """A model ready to generate, from a name under `weights/`, a folder (ours or diffusers'), or a single file.
 
@@ -149,18 +154,37 @@ def load(
     `dtype` (or its name, such as "bfloat16") and `device` are chosen if not given (`pick_dtype`, `pick_device`), and
     logged. `config`, or the path of a config.json, overrides what is detected; `prediction` ("eps" or "v") only what
     the U-Net is taken to predict. `weights` chooses between averaged ("ema") and "live" ones where a file has both.
-    `vae` names a file or folder whose VAE replaces the model's own, for checkpoints that come without one.
+    `vae` names a file or folder whose VAE replaces the model's own, for checkpoints that come without one; it may also
+    be a tiny VAE (TAESD), for a checkpoint that has its own. `unet` likewise names one whose U-Net does: distilled ones
+    are often published without the rest of the model.
 
     Files are mapped, not read: a tensor that keeps its dtype takes no memory of its own. On a CPU, therefore, a text
     encoder in float32 stays as it is, and only U-Net and VAE get another `dtype`. Raises `LdmError` for what is not
     such a model.
     """
-    made = collect(find(model), read_config(config), weights, prediction, None if vae is None else find(vae))
+    other, distilled = (None if part is None else find(part) for part in (vae, unet))
+    tiny = None if other is None or not is_tiny(other) else open_tiny(other)
+    made = collect(find(model), read_config(config), weights, prediction, None if tiny else other, distilled)
     dtype, device = _settle(made.checkpoint, dtype, device)
+    if tiny is not None:
+        own = made.model.config.vae
+        if (tiny.latent_channels, tiny.network.factor) != (own.latent_channels, own.factor):
+            raise LdmError(
+                f"{tiny.path} decodes latents of {tiny.latent_channels} channels, {tiny.network.factor} pixels along a "
+                f"side for each position; this model has {own.latent_channels} channels and {own.factor} pixels"
+            )
+        made.model.vae = _fill_tiny(tiny, dtype, device)
     for name, tensors in made.tensors.items():
+        if name == "vae" and tiny is not None:
+            continue
         kind = _part_dtype(name, made.model.config, tensors, dtype, device)
         _fill(getattr(made.model, name), tensors, made.checkpoint.parts[name].source, kind, device, name)
     return made.model.eval().requires_grad_(False)
+
+
+def _fill_tiny(file: TinyFile, dtype: torch.dtype, device: torch.device) -> VAE:
+    _fill(file.network, file.tensors, file.path, dtype, device, "vae")
+    return file.network.eval().requires_grad_(False)
 
 
 def _part_dtype(
@@ -240,7 +264,11 @@ def _load_lone(
 def load_vae(
     path: str | Path, dtype: torch.dtype | str | None = None, device: torch.device | str | None = None
 ) -> VAE:
-    """The VAE of a file or folder, which may hold a whole model; to use it: `load(..., vae=...)`."""
+    """The VAE of a file or folder, which may hold a whole model, or a tiny VAE; to use it: `load(..., vae=...)`."""
+    place = find(path)
+    if is_tiny(place):
+        kind = torch.float32 if dtype is None else read_dtype(dtype)
+        return _fill_tiny(open_tiny(place), kind, read_device(device))
     vae = _load_lone(path, "vae", dtype, device)
     assert isinstance(vae, VAE)
     return vae
@@ -254,6 +282,28 @@ def load_text(
     text = _load_lone(path, "text", dtype, device)
     assert isinstance(text, TextEncoder)
     return text
+
+
+@checked
+def load_control(path: str | Path, model: LatentDiffusion) -> ControlNet:
+    """The ControlNet of a file, or of a folder of diffusers, for a model; in the dtype of its U-Net, and on its device.
+
+    canny = load_control("control_v11p_sd15_canny.pth", model)
+    model.generate("a bird", control=Control(canny, bird, prepare="canny"))  # bird: an image
+
+    Raises `LdmError` for what is no ControlNet, and for one that was made for another base.
+    """
+    found = read_control(path, model)
+    tensors = dict(found.tensors)
+    if found.file.is_difference:
+        own = {name: weight.data for name, weight in model.named_parameters()}
+        if isinstance(model, LoadedModel):
+            own = model.own_parameters()
+        for name, change in tensors.items():
+            if (base := own.get(f"unet.{name}")) is not None and base.shape == change.shape:
+                tensors[name] = change.float() + base.to("cpu", torch.float32)
+    _fill(found.network, tensors, found.file.part.source, model.dtype, model.device, "ControlNet")
+    return found.network.eval().requires_grad_(False)
 
 
 @checked

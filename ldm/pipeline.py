@@ -5,7 +5,8 @@ r"""Latent diffusion, the four steps in order.
     x_T    --U-Net and sampler, context--> x_0          3. the noise is removed, step by step
     x_0    --VAE decoder--> image                       4. the latent becomes pixels
 
-An image can take the place of part of the noise: see `image_to_image.py` and `inpaint.py`.
+An image can take the place of part of the noise: see `image_to_image.py` and `inpaint.py`. For images larger than the
+model was trained at, see `windows.py` and `hires.py`.
 
 Source: Rombach et al. 2022, figure 3.
 """
@@ -21,11 +22,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ldm.arguments import checked
-from ldm.config import Config
+from ldm.config import Config, Defaults
 from ldm.diffusion.brownian import with_paths
-from ldm.diffusion.conditioning import Conditioning, concatenate, count_images
+from ldm.diffusion.conditioning import Conditioning, ControlFn, concatenate, count_images, told_guidance
 from ldm.diffusion.finite import finite, finite_steps
-from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
+from ldm.diffusion.guidance import classifier_free_guidance, guidance_at, rescale_guidance
 from ldm.diffusion.level import CLEAN, Latent, Level, Time
 from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import given_or_drawn, image_size, latent_shape, noise_source, pick_seeds
@@ -48,13 +49,15 @@ from ldm.errors import LdmError
 from ldm.image_to_image import InitImage, last_levels, pick_strength
 from ldm.images.pixels import to_images
 from ldm.inpaint import paste_kept, prepare_init, restore_kept, with_channels
-from ldm.prompts import Prompt, encode_pairs, with_micro, zero_empty
+from ldm.prompts import Prompt, encode_pairs, with_control, with_micro, zero_empty
 from ldm.text.encoder import TextEncoder
 from ldm.text.joint import encode_jointly
 from ldm.text.tokenizer import Tokenizer
+from ldm.unet.deep_cache import DeepCache
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles, must_tile
 from ldm.vae.vae import VAE
+from ldm.windows import windowed
 
 Output = Literal["pil", "tensor", "latent"]
 EmptyNegative = Literal["encoded", "zero"]
@@ -85,6 +88,7 @@ class LatentDiffusion(nn.Module):
         *,
         steps: int | Sequence[Time] | None = None,
         guidance: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         sampler: str | None = None,
         spacing: str | None = None,
         eta: float | None = None,
@@ -104,7 +108,10 @@ class LatentDiffusion(nn.Module):
         empty_negative: EmptyNegative | None = None,
         micro: MicroConditioning | None = None,
         negative_micro: MicroConditioning | None = None,
+        control: ControlFn | Sequence[ControlFn] = (),
         tile: bool | None = None,
+        window: int | None = None,
+        reuse: int | None = None,
         output: Output = "pil",
         on_step: Callback = identity,
         progress: Progress = lambda sampling, steps: sampling,
@@ -115,10 +122,11 @@ class LatentDiffusion(nn.Module):
         `batch` says how many (1). Prompts may also be already encoded, by `encode_text`. A seed is a whole number
         below 2**32; from a single seed, image i uses seed + i. Without one (or with -1), the first seed is random.
 
-        These default to the model's own values (`config.defaults`):
+        These default to the model's own values (`defaults`):
         - `sampler`: a name from `ldm/diffusion/samplers/table.py`;
         - `steps`: how many (`default_steps`), or a list of the timesteps themselves;
-        - `guidance`: the guidance scale; at 1 there is none, and `negative` has no effect;
+        - `guidance`: the guidance scale; at 1 there is none, and `negative` has no effect. A latent consistency model
+          is told the scale instead, and `negative` never has an effect;
         - `size`: (width, height) in pixels.
 
         `spacing` overrides the sampler's choice of noise levels, by a name such as "trailing" or "karras"
@@ -140,8 +148,14 @@ class LatentDiffusion(nn.Module):
         diffusers' 1 (`TextEncoder.encode`). An empty negative prompt is "encoded" like any other, or becomes "zero", as
         `empty_negative` says (default: the model's own way). `micro` is what Stable Diffusion XL is told about sizes
         and crop (`ldm/diffusion/micro_conditioning.py`); `negative_micro`, by default the same, goes with the negative
-        prompt. With `tile`, the VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`;
-        default: on a CPU, for images of 1024 x 1024 pixels and more).
+        prompt. `control` is one or several ControlNets with their images (`ldm/adapters/control.py`). With `tile`, the
+        VAE works in overlapping tiles, which saves memory (`ldm/vae/tiles.py`; default: on a CPU, for images of
+        1024 x 1024 pixels and more). With a `window`, a number of pixels, the U-Net works in overlapping windows of
+        that side: for images far larger than the model's own size (`ldm/windows.py`).
+
+        Two options save time: `guidance_interval` (low, high), noise levels outside which there is no guidance
+        (`guidance_at` in `ldm/diffusion/guidance.py`); and `reuse`, with which only one evaluation of the U-Net in so
+        many is whole (`ldm/unet/deep_cache.py`).
 
         `on_step(x, level)` is called after each step with the latents and the noise level that they are at; what it
         returns, unless None, replaces x. `progress(steps, count)` wraps the iterator over the steps, as tqdm does.
@@ -150,7 +164,7 @@ class LatentDiffusion(nn.Module):
         the latents before decoding. Raises `LdmError` for values that the model cannot work with, and when numbers stop
         being finite.
         """
-        defaults = self.config.defaults
+        defaults = self.defaults
         guidance = defaults.guidance if guidance is None else guidance
         sampler = defaults.sampler if sampler is None else sampler
         steps = self.default_steps(sampler) if steps is None else steps
@@ -179,7 +193,18 @@ class LatentDiffusion(nn.Module):
             pairs = zero_empty(pairs, negative)
         pairs = with_micro(pairs, self.config.unet.added, size, micro, negative_micro)
         pairs = with_channels(pairs, init_image)
-        denoisers = [(images, self.denoiser(cond, uncond, guidance)) for images, cond, uncond in pairs]
+        pairs = with_control(pairs, control, levels, size)
+        denoisers = [
+            (images, self.denoiser(cond, uncond, guidance, interval=guidance_interval, reuse=reuse))
+            for images, cond, uncond in pairs
+        ]
+        denoise = in_groups(denoisers)
+        if window is not None:
+            if reuse is not None:
+                raise LdmError(
+                    "a `window` with `reuse`: features of one window are not another's; leave one out"
+                )
+            denoise = windowed(denoise, window, self.vae.factor, [cond for _, cond, _ in pairs])
         # 2. A latent of pure noise, or a noised init image.
         noise = given_or_drawn(latents, noise_fn())
         x = noise
@@ -188,7 +213,7 @@ class LatentDiffusion(nn.Module):
         # 3. The noise is removed, step by step. (A sampler that needs more noise draws it from the same generators.)
         restore = restore_kept(init_image, noise, self.vae.factor)
         after_step = callback_then(on_step, restore)
-        sampling = self.sample(sampler, in_groups(denoisers), x, levels, noise_fn, after_step, eta)
+        sampling = self.sample(sampler, denoise, x, levels, noise_fn, after_step, eta)
         for step in progress(sampling, len(levels) - 1):
             x = step.x_prev
         x = restore(x, CLEAN)  # some samplers leave a little noise, which the kept region should not have
@@ -250,9 +275,9 @@ class LatentDiffusion(nn.Module):
         return last_levels(sampler_levels(find_sampler(sampler), steps, self.alpha_bar(), spacing), strength)
 
     @checked
-    def default_steps(self, sampler: str) -> int:
+    def default_steps(self, sampler: str, defaults: Defaults | None = None) -> int:
         """The default number of steps of `sampler`: the model's own, or more if the sampler needs them."""
-        defaults, asked = self.config.defaults, find_sampler(sampler)
+        defaults, asked = defaults or self.defaults, find_sampler(sampler)
         if asked == find_sampler(defaults.sampler):  # the model's default steps were chosen for this one
             return defaults.steps
         return max(defaults.steps, min(asked.min_default_steps, self.config.noise.steps - 1))
@@ -282,8 +307,8 @@ class LatentDiffusion(nn.Module):
 
         (diffusers draws a sample of the posterior, which is so narrow that the difference hardly shows.)
         """
-        encode = encode_in_tiles if tile else VAE.encode
-        latents = finite(lambda: encode(self.vae, pixels)[0], self, "in the image's latent")
+        encode = partial(encode_in_tiles, self.vae) if tile else self.vae.encode
+        latents = finite(lambda: encode(pixels)[0], self, "in the image's latent")
         return latents.to(device=self.device, dtype=self.sampling_dtype)
 
     def init_image(
@@ -303,48 +328,63 @@ class LatentDiffusion(nn.Module):
         uncond: Conditioning | None = None,
         guidance: float = 1.0,
         guidance_rescale: float | None = None,
+        interval: tuple[float, float] | None = None,
+        reuse: int | None = None,
     ) -> Denoise:
         """A function (x_t, level) -> (x0, eps): the U-Net with classifier-free guidance, read as estimates of both.
 
         `uncond`, the conditioning on the negative or empty prompt, may be left out at a guidance of 1, which means no
-        guidance. `guidance_rescale` defaults to the model's own. The function is differentiable with respect to x_t and
-        the conditioning. Raises `LdmError` for a guidance that is not finite, or that needs an `uncond` and has none.
+        guidance. A latent consistency model is told the guidance instead, and needs no `uncond` at any.
+        `guidance_rescale` defaults to the model's own; `interval` and `reuse` are as in `generate`. The function is
+        differentiable with respect to x_t and the conditioning. Raises `LdmError` for a guidance that is not finite, or
+        that needs an `uncond` and has none.
         """
         if not math.isfinite(guidance):
             usual = self.config.defaults.guidance
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {usual}")
+        if self.config.unet.guidance_width:
+            cond, guidance = told_guidance(cond, guidance), 1.0
         if guidance != 1 and uncond is None:
             raise LdmError(
                 f"a guidance of {guidance} without `uncond`; expected the encoded negative or empty prompt"
             )
         rescale = self.config.defaults.guidance_rescale if guidance_rescale is None else guidance_rescale
+        unet = self.unet if reuse is None else DeepCache(self.unet, reuse)
 
         def denoise(x_t: Latent, level: Level) -> tuple[Latent, Latent]:
-            if guidance == 1 or uncond is None:
-                out = self.predict(x_t, level, cond)
+            scale = guidance_at(level, guidance, interval)
+            if scale == 1 or uncond is None:
+                out = self.predict(x_t, level, cond, unet)
             else:  # both predictions in one batch
                 both = concatenate(uncond.expand(len(x_t)), cond.expand(len(x_t)))
-                out_uncond, out_cond = self.predict(torch.cat([x_t, x_t]), level, both).chunk(2)
-                out = classifier_free_guidance(out_uncond, out_cond, guidance)
+                out_uncond, out_cond = self.predict(torch.cat([x_t, x_t]), level, both, unet).chunk(2)
+                out = classifier_free_guidance(out_uncond, out_cond, scale)
                 if rescale:
                     out = rescale_guidance(out, out_cond, rescale)
             return x0_and_eps(self.config.noise.prediction, out, x_t, level)
 
         return denoise
 
-    def predict(self, x_t: Latent, level: Level, cond: Conditioning) -> Latent:
-        """The U-Net's raw output. Its inputs are cast to its dtype here, and nowhere else."""
+    def predict(
+        self, x_t: Latent, level: Level, cond: Conditioning, unet: UNet | DeepCache | None = None
+    ) -> Latent:
+        """The U-Net's raw output. Its inputs are cast to its dtype here, and nowhere else.
+
+        `unet` may take the place of the model's own.
+        """
         cond = cond.expand(len(x_t))
         x_in = x_t if cond.channels is None else torch.cat([x_t, cond.channels.to(x_t)], dim=1)
         t = torch.tensor(level.t, dtype=torch.float32, device=x_t.device)
         context = cond.context.to(x_t.device, self.dtype)
-        residuals = () if cond.residuals is None else cond.residuals(x_t, level, cond.context)
+        residuals = () if cond.residuals is None else cond.residuals(x_t, level, cond)
         more: dict[str, Any] = {"residuals": [r.to(context) for r in residuals]}
         if cond.pooled is not None:
             more["pooled"] = cond.pooled.to(context)
         if cond.micro is not None:  # not in half precision, which has no 1,025
             more["micro"] = cond.micro.to(x_t.device)
-        out = self.unet(x_in.to(self.dtype), t, context, **more)
+        if cond.w is not None:
+            more["w"] = cond.w.to(x_t.device)
+        out = (self.unet if unet is None else unet)(x_in.to(self.dtype), t, context, **more)
         return out.to(x_t.dtype)
 
     def sample(
@@ -376,10 +416,15 @@ class LatentDiffusion(nn.Module):
         self, latents: Float[Tensor, "b z h w"], tile: bool = False
     ) -> Float[Tensor, "b 3 h2 w2"]:
         """Decode denoised latents to pixels in [-1, 1], up to some overshoot. Differentiable, unless in tiles."""
-        decode = decode_in_tiles if tile else VAE.decode
-        return finite(lambda: decode(self.vae, latents), self, "in the decoded image")
+        decode = partial(decode_in_tiles, self.vae) if tile else self.vae.decode
+        return finite(lambda: decode(latents), self, "in the decoded image")
 
     # --- the model -------------------------------------------------------------------------------------------
+
+    @property
+    def defaults(self) -> Defaults:
+        """The settings for generating an image that the caller does not give."""
+        return self.config.defaults
 
     def alpha_bar(self) -> Float[Tensor, "T"]:
         """The model's noise schedule, on its device and in the sampler's dtype."""

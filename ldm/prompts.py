@@ -3,8 +3,11 @@ r"""The prompts of a batch: encoded, each with its negative prompt and with what
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from ldm.config import AddedConfig
-from ldm.diffusion.conditioning import Conditioning, zeroed
+from ldm.diffusion.conditioning import Conditioning, ControlFn, added_up, zeroed
+from ldm.diffusion.level import Level
 from ldm.diffusion.micro_conditioning import MicroConditioning, Size
 from ldm.errors import LdmError
 from ldm.text.prompt import group_by_length
@@ -92,5 +95,30 @@ def with_micro(
             cond if cond.micro is not None else replace(cond, micro=values),
             uncond if uncond.micro is not None else replace(uncond, micro=negatives),
         )
+        for images, cond, uncond in pairs
+    ]
+
+
+def with_control(
+    pairs: Sequence[Group], control: ControlFn | Sequence[ControlFn], levels: Sequence[Level], size: Size
+) -> list[Group]:
+    """The pairs, with what ControlNets add inside the U-Net; without any, as they are.
+
+    Raises `LdmError` for a network without its image.
+    """
+    controls = control if isinstance(control, Sequence) else [control]
+    if not controls:
+        return list(pairs)
+    if any(isinstance(one, nn.Module) for one in controls):
+        raise LdmError(
+            "control is a network alone; expected it with its image: control=Control(network, image)"
+        )
+    made = [one(levels, size) for one in controls]
+    wanted, unwanted = ([one for one in side if one is not None] for side in zip(*made, strict=True))
+    residuals = added_up(wanted)
+    # The same function for both, if it is: it is then evaluated once for the batch of both.
+    negative = residuals if wanted == unwanted else added_up(unwanted)
+    return [
+        (images, replace(cond, residuals=residuals), replace(uncond, residuals=negative))
         for images, cond, uncond in pairs
     ]

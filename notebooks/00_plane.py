@@ -30,6 +30,8 @@
 # [`field`](../ldm/plane/field.py). Everything else is what the real model uses: its noise
 # [`level`](../ldm/diffusion/level.py), its sampling loop [`sample`](../ldm/diffusion/sample.py), its samplers and its
 # [`guidance`](../ldm/diffusion/guidance.py). The same things, to play with: [a page](../docs/plane.md).
+#
+# Wherever you are asked to *predict*, the cells that answer are folded: make a guess first, then open or run them.
 
 # %%
 import torch

@@ -13,14 +13,18 @@
 # %% [markdown]
 # # 00: From a sentence to a picture
 #
-# **The question.** What happens between "a dog with glasses" and a picture of one?
+# [Ce notebook en français](00_tour.fr.ipynb)
 #
-# At the end you will be able to run the four steps by hand, say what goes in and out of each, and look at every step
-# while it happens. Nothing is explained in depth yet: each later notebook takes one of the steps apart. The same path
-# in prose is [the tour](../docs/tour.md); read it before or after this, and look up words in the
+# **The question.** What happens between "a dog with glasses" and an image of one?
+#
+# At the end you will be able to run the four steps by hand, say what goes into and comes out of each, and watch every
+# step as it happens. Nothing is explained in depth yet: each later notebook takes one of the steps apart. [The
+# tour](../docs/tour.md) covers the same path in prose; read it before or after this, and look up terms in the
 # [glossary](../docs/glossary.md). The model is small. It knows a world of *postcards*, drawn by a program that can also
-# say what is on them: lakes and forests, dogs and cats, day and night ([`postcards`](../ldm/postcards/__init__.py)).
-# Everything that is explained is imported from `ldm`; `show`, beside the notebooks, only lays out pictures.
+# say what they show: lakes and forests, dogs and cats, day and night ([`postcards`](../ldm/postcards/__init__.py)).
+# Everything that is explained is imported from `ldm`; `show`, beside the notebooks, only lays out images.
+#
+# Wherever you are asked to *predict*, the cells that answer are folded: make a guess first, then open or run them.
 
 # %%
 import numpy as np
@@ -37,8 +41,8 @@ model = ldm.load("tiny")  # trained by this repository, and shipped with it
 prompt = "a dog with glasses"
 
 # %% [markdown]
-# Three networks and a list of words are all there is. *Predict:* which of the three has the most parameters: the one
-# that reads, the one that takes noise away, or the one that turns latents into pixels?
+# The model is three networks and a vocabulary, nothing else. *Predict:* which of the three has the most parameters: the
+# one that reads the text, the one that removes noise, or the one that turns latents into pixels?
 
 # %%
 sizes = {name: sum(p.numel() for p in getattr(model, name).parameters()) for name in ("text", "unet", "vae")}
@@ -47,14 +51,14 @@ for name, size in sizes.items():
 assert sizes["unet"] > sizes["text"] + sizes["vae"]
 
 # %% [markdown]
-# The one that takes noise away, the U-Net, by far: it alone has to know what things look like and how they go together.
+# The one that removes noise, the U-Net, by far: it alone has to know what things look like and how they go together.
 #
 # ## 1. Text becomes vectors
 #
-# The [tokenizer](../ldm/text/tokenizer.py) cuts the text into pieces of a fixed vocabulary; the [text
-# encoder](../ldm/text/encoder.py) makes a vector of each.
+# The [tokenizer](../ldm/text/tokenizer.py) splits the text into tokens of a fixed vocabulary; the [text
+# encoder](../ldm/text/encoder.py) turns each into a vector.
 #
-# *Predict:* the prompt has four words. How many vectors will the U-Net be given?
+# *Predict:* the prompt has four words. How many vectors will the U-Net get?
 
 # %%
 print(model.tokenizer.tokens(prompt))
@@ -73,10 +77,10 @@ cond, uncond = both[:1], both[1:]
 #
 # ## 2. A latent of pure noise
 #
-# Painting does not happen in pixels. A *latent* is a small picture of eight channels (four in Stable Diffusion), from
+# Generation does not happen in pixels. A *latent* is a small image of sixteen channels (four in Stable Diffusion), from
 # which the VAE's decoder makes the large one. It begins as random numbers, drawn from a seed.
 #
-# *Predict:* the finished picture has 3 × 128 × 128 numbers. How many has the latent?
+# *Predict:* the finished image has 3 × 128 × 128 numbers. How many does the latent have?
 
 # %%
 noise_fn = model.noise_source([42], size=(128, 128))
@@ -86,26 +90,25 @@ assert 24 * latent.numel() == 3 * 128 * 128
 show.film(show.channels(latent[0]), [f"channel {i}" for i in range(8)])
 
 # %% [markdown]
-# No picture is hidden in there. The noise only decides *which* of all pictures that fit the words will appear.
+# No image is hidden in there. The noise only decides *which* of all images that fit the prompt will appear.
 #
-# ## 3. The noise is taken away
+# ## 3. The noise is removed
 #
-# The [U-Net](../ldm/unet/unet.py) looks at a noisy latent and says what in it is noise. From that follows a guess of
-# the finished latent, $\hat x_0$: take the noise out, and that is what is left. A *sampler* then decides how far to go
+# The [U-Net](../ldm/unet/unet.py) reads a noisy latent and predicts which part of it is noise. From that follows an
+# estimate of the finished latent, $\hat x_0$: what is left without the noise. A *sampler* then decides how far to go
 # towards it. Three lines prepare the loop:
 #
-# - `levels`: which noise levels will be visited. They are counted by a timestep t, from 0 (nearly clean) to 999 (nearly
-#   nothing but noise); 30 of them will do. (That the first is not 999 has [its
+# - `levels`: the noise levels to visit. A timestep t counts them, from 0 (nearly clean) to 999 (nearly nothing but
+#   noise); 30 of them are enough. (The first is not 999, for [a
 #   reason](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations).)
-# - `initial_latents`: the latent to start with. This sampler, DDIM, takes the noise as it is; others shrink it a
+# - `initial_latents`: the latent to start with. This sampler, DDIM, takes the noise as it is; others scale it down a
 #   little.
-# - `denoiser`: one evaluation of the U-Net. It answers twice, with the prompt and with the empty one, and the
-#   difference between the two answers is multiplied by four. That is *guidance*; [notebook 08](08_pipeline.ipynb)
-#   measures it.
+# - `denoiser`: one evaluation of the U-Net. It predicts twice, with the prompt and with the empty prompt, and amplifies
+#   the difference by the factor `guidance`. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
 #
-# Here is the very first guess, made from nothing but noise and the prompt, beside what comes out in the end.
+# Here is the very first estimate, made from nothing but noise and the prompt, next to the final result.
 #
-# *Predict:* will the first guess look like a dog, like noise, or like something else?
+# *Predict:* will the first estimate look like a dog, like noise, or like something else?
 
 # %%
 levels = model.levels(sampler="ddim", steps=30)
@@ -121,9 +124,9 @@ with torch.no_grad():
 show.film(guesses, ["the first guess", "in the end"], side=144)
 
 # %% [markdown]
-# Something like an average of dogs with glasses: blurred, and with overdone contrasts, which is guidance at work. So
-# the sampler does not believe it at once: it removes a *little* of the noise, and asks again. All of it as a film,
-# what it has above and what it guesses below:
+# Something like an average of dogs with glasses: blurred, and with too much contrast, which is guidance at work. So the
+# sampler does not trust it yet: it removes a *little* of the noise and evaluates the network again. Here is the whole
+# sequence, with the noisy latent above and the estimate below:
 
 # %%
 shown = [steps[i] for i in evenly_spaced(len(steps), 6)]
@@ -133,12 +136,12 @@ with torch.no_grad():
 show.grid([noisy, clean], ["what it has", "its guess"], [f"t = {step.level.t}" for step in shown], side=80)
 
 # %% [markdown]
-# The large things are settled first, details last. How the noise gets in is [notebook 03](03_noise.ipynb), the network
-# that names it [05](05_unet.ipynb), the rule of the steps [06](06_samplers.ipynb).
+# The composition is settled first, details last. How noise is added is the subject of [notebook 03](03_noise.ipynb),
+# the network that predicts it of [05](05_unet.ipynb), and the rule for the steps of [06](06_samplers.ipynb).
 #
 # ## 4. The latent becomes pixels
 #
-# The decoder runs once. That was all: `generate` does the same four steps, and we can prove it.
+# The decoder runs once, and that is all: `generate` does the same four steps, as we can check.
 
 # %%
 [image] = model.decode(last.x_prev)
@@ -149,8 +152,8 @@ image
 # %% [markdown]
 # ## Where were the words read?
 #
-# In every step each place of the latent looks at all words, and takes more from some than from others. A *recorder*
-# notes how much. *Predict:* where on the picture will "glasses" have been read, and where "dog"?
+# In every step, each position of the latent attends to all words, to some more than to others. A *recorder* notes how
+# much. *Predict:* where in the image will "glasses" have been read, and where "dog"?
 
 # %%
 with record(model, prompt) as recording:
@@ -158,15 +161,15 @@ with record(model, prompt) as recording:
 attention_sheet(recording, 0, image, columns=5, side=112)
 
 # %% [markdown]
-# Bright is where a word was read. The word for a thing is read mostly where the thing is, as far as so coarse a map can
-# tell. Words that show nothing are read too. "with" may have something to say: the text encoder lets each word look
-# back at those before it, so it knows of the dog. "a" stands first and knows of nothing. That something is read is no
-# proof that it matters; [notebook 04](04_attention.ipynb) finds out by exchanging a word's vector.
+# A word was read where its map is bright. The word for a thing is read mostly where the thing is, as far as such a
+# coarse map can tell. Words that name nothing are read too. "with" may have something to say: in the text encoder, each
+# word attends to those before it, so it knows about the dog. "a" comes first and knows nothing. That a word is read
+# does not prove that it matters; [notebook 04](04_attention.ipynb) tests that by replacing a word's vector.
 #
 # ## Another language, the same noise
 #
 # The model was trained on English and French. *Predict:* will the two prompts lead from the same noise to the same
-# picture?
+# image?
 
 # %%
 prompts = ["a dog with glasses", "un chien avec des lunettes"]
@@ -185,11 +188,11 @@ print(f"mean difference: {same_noise:.1f} from the same noise, {other_noise:.1f}
 assert same_noise < other_noise
 
 # %% [markdown]
-# Nearly: they are not equal, but much more alike than pictures from different noise.
+# Nearly: they are not equal, but much more alike than images from different noise.
 #
 # ## Exercises
 #
-# **1.** Do without guidance: paint the three seeds with `guidance=1`, and with 8. What is lost, what is gained?
+# **1.** Switch guidance off: generate the three seeds with `guidance=1`, and then with 8. What is lost, what is gained?
 #
 # <details><summary>Solution</summary>
 #
@@ -198,10 +201,10 @@ assert same_noise < other_noise
 # show.grid(rows, ["guidance 1", "guidance 4", "guidance 8"], side=112)
 # ```
 #
-# At 1 a picture may forget what it was asked for; at 8 the colours are harder and the pictures more alike.
+# At 1 an image may miss what the prompt asks for; at 8 the colours are harsher and the images more alike.
 # </details>
 #
-# **2.** How few steps will do? Paint seed 42 with 2, 5, 10 and 30 steps of DDIM.
+# **2.** How few steps are enough? Generate seed 42 with 2, 5, 10 and 30 steps of DDIM.
 #
 # <details><summary>Solution</summary>
 #
@@ -211,10 +214,10 @@ assert same_noise < other_noise
 # show.film(images, [f"{n} steps" for n in counts])
 # ```
 #
-# With two the picture is unfinished, for the first guesses are averages; beyond ten or so little changes.
-# (The model's own sampler, Euler ancestral, draws fresh noise at each step: with it each number of steps paints another
-# picture.)
+# With two the image is unfinished, because the first estimates are averages; beyond ten or so little changes.
+# (The model's default sampler, Euler ancestral, draws fresh noise at each step: with it, each number of steps gives a
+# different image.)
 # </details>
 #
-# Next: [01: How does text become numbers?](01_tokenizer.ipynb) The whole way by hand, with nothing left out, is
-# [notebook 08](08_pipeline.ipynb); the notebooks before it make its parts.
+# Next: [01: How does text become numbers?](01_tokenizer.ipynb) The whole path by hand, with nothing left out, is
+# [notebook 08](08_pipeline.ipynb); the notebooks before it build its parts.

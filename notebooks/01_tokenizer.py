@@ -13,12 +13,12 @@
 # %% [markdown]
 # # 01: How does text become numbers?
 #
-# **The question.** A network reads numbers from a fixed list. How can a fixed list hold every text that anybody will
-# ever type?
+# **The question.** A network reads ids from a fixed vocabulary. How can a fixed vocabulary cover every text that
+# anybody will ever type?
 #
 # At the end you will be able to learn a byte-pair encoding from a corpus, say what it does to a word it has never
-# seen, and read the ids that Stable Diffusion is really given. The code is [`bpe`](../ldm/text/bpe.py), which learns,
-# and [`tokenizer`](../ldm/text/tokenizer.py), which uses what was learned.
+# seen, and read the ids that Stable Diffusion actually gets. The code is [`bpe`](../ldm/text/bpe.py), which learns
+# a vocabulary, and [`tokenizer`](../ldm/text/tokenizer.py), which uses it.
 
 # %%
 import numpy as np
@@ -32,10 +32,10 @@ from ldm.text.tokenizer import Tokenizer
 # %% [markdown]
 # ## By hand first
 #
-# Cut every word into letters, the last one marked `</w>`. Count all neighbouring pairs. Glue the most frequent pair,
-# everywhere; repeat. A corpus has "low" five times, "lower" twice and "newer" six times.
+# Split every word into letters and mark the last one with `</w>`. Count all pairs of neighbours. Merge the most
+# frequent pair everywhere; repeat. Take a corpus in which "low" occurs five times, "lower" twice and "newer" six times.
 #
-# *Predict:* which pair is glued first? (Where two are equally frequent, the alphabet decides.) And which one then?
+# *Predict:* which pair is merged first? (Ties are broken alphabetically.) And which one next?
 
 # %%
 corpus = {"low": 5, "lower": 2, "newer": 6}
@@ -47,15 +47,15 @@ for number, (left, right) in enumerate(learn_merges(corpus)):
 assert learn_merges(corpus, max_merges=3) == [("e", "r</w>"), ("w", "er</w>"), ("l", "o")]
 
 # %% [markdown]
-# `e` and `r</w>` stand side by side eight times, and so do `w` and `e`; the alphabet puts `e` first. Now `w` stands
-# before the new piece `er</w>` eight times, so that is the second merge. The end mark keeps the "er" that closes
-# "lower" apart from an "er" that opens "era".
+# `e` and `r</w>` are neighbours eight times, and so are `w` and `e`; `e` comes first in the alphabet. Now `w` precedes
+# the new token `er</w>` eight times, so that is the second merge. The end marker tells the "er" that ends "lower" from
+# the "er" that begins "era".
 #
 # ## From our own captions
 #
-# The tiny model's world of postcards is described in captions, English and French. A *scene* is drawn by lot (an
-# animal, its fur, what it wears, ...; or a place, the time of day, ...), and `caption` says it in one of many ways.
-# Here are four thousand.
+# Captions in English and French describe the postcards of the tiny model's world. A *scene* is sampled at random (an
+# animal, its fur, what it wears, ...; or a place, the time of day, ...), and `caption` puts it into words in one of
+# many ways. Here are four thousand captions.
 
 # %%
 captions = []
@@ -68,7 +68,7 @@ print(f"{sum(words.values()):,} words, {len(words)} of them different")
 
 # %% [markdown]
 # *Predict:* which tokens will be learned first? Think of what is frequent in *letters*, in both languages at once.
-# (Inside, a piece is written with one printable sign for each byte; `readable` turns that back into text.)
+# (Internally, a token is written with one printable character per byte; `readable` turns that back into text.)
 
 # %%
 
@@ -85,10 +85,10 @@ assert learned[0] == "un"
 print(f"\n{len(merges)} merges until every word is one piece; the last five:", readable(learned[-5:]))
 
 # %% [markdown]
-# Pairs of letters that stand in many words come first. "un" is an article in French, and it is in "mountain" and
-# "background" too. The first whole words follow soon, those of very many captions: "with" and "avec".
+# Pairs of letters that occur in many words come first. "un" is an article in French, and "mountain" and "background"
+# contain it too. The first whole words follow soon, the ones that most captions use: "with" and "avec".
 #
-# A tokenizer that knows only the first merges cuts words into more tokens. Watch two words as it learns:
+# A tokenizer that knows only the first merges splits words into more tokens. Watch two words as it learns:
 
 # %%
 sizes = (0, 10, 50, 150, 400, len(merges))
@@ -98,10 +98,10 @@ for text in ("mountains", "montgolfière"):
         print(f"{n:4} merges: {' '.join(tokenizer.tokens(text))}")
 
 # %% [markdown]
-# Without any merge, "è" is two tokens, for it is two bytes in UTF-8: the alphabet is not letters but the 256 bytes.
-# That is the trick behind the fixed list: every text is bytes, so *nothing* is unknown.
+# Without any merges, "è" is two tokens, because it is two bytes in UTF-8: the alphabet is not letters but the 256
+# bytes. That is the trick behind the fixed vocabulary: every text is bytes, so *nothing* is unknown.
 #
-# *Predict:* the more merges, the shorter the captions become. Is the first hundred worth more than the last hundred?
+# *Predict:* the more merges, the shorter the captions. Are the first hundred merges worth more than the last hundred?
 
 # %%
 lengths = {
@@ -113,10 +113,10 @@ assert lengths[0] - lengths[100] > lengths[600] - lengths[len(merges)]
 show.curve(list(lengths), {"": list(lengths.values())}, "merges", "tokens a caption", marker="o")
 
 # %% [markdown]
-# The first, by far: most of the gain comes from the few tokens that are everywhere. And every token costs: the text
-# encoder keeps a vector for each, which has to be learned. So real vocabularies stop somewhere: CLIP's at 49,408.
+# The first, by far: most of the gain comes from a few very frequent tokens. And every token has a cost: the text
+# encoder has to learn a vector for each. So real vocabularies stop somewhere: CLIP's at 49,408.
 #
-# A word that was never seen falls apart, but nothing breaks, and the text comes back:
+# A word that was never seen is split into small tokens, but nothing breaks, and the text can be restored:
 
 # %%
 ours = tokenizers[len(merges)]
@@ -125,9 +125,9 @@ for text in ("a lake", "an astronaut", "a fox 🦊"):
     assert ours.decode(ours.encode(text)) == text
 
 # %% [markdown]
-# ## CLIP's tokenizer, which is Stable Diffusion's
+# ## CLIP's tokenizer, which Stable Diffusion uses
 #
-# The same algorithm, learned from the texts of the internet. Here is what it does to odd ones.
+# The same algorithm, trained on text from the web. Here is what it does to unusual input.
 #
 # *Predict*, for each: how many tokens?
 
@@ -147,8 +147,9 @@ assert clip.encode("   ") == []  # nothing: the model paints as for an empty pro
 assert clip.vocab_size == 49_408
 
 # %% [markdown]
-# What was rare on the internet is cut into many tokens, and costs places. *Predict:* our captions are half French.
-# Which language costs more tokens a word with CLIP's tokenizer, and by how much? And with ours, learned from both?
+# Whatever was rare on the web is split into many tokens, and uses up positions. *Predict:* our captions are half
+# French. Which language needs more tokens per word with CLIP's tokenizer, and by how much? And with ours, trained on
+# both?
 
 
 # %%
@@ -164,12 +165,12 @@ assert prices[1][1] > 1.2 * prices[1][0]
 show.heat(prices, ["our tokenizer", "CLIP's"], ["English", "French"], "tokens a word", side=0.9)
 
 # %% [markdown]
-# A model whose tokenizer grew up in English has less room for French, and has to guess its words from fragments. This
-# is the first place where Stable Diffusion knows English best, before any network has run.
+# A model whose tokenizer was trained on English has less room for French, and sees its words in fragments. So Stable
+# Diffusion favours English before any network has run.
 #
-# ## What the text encoder is given
+# ## What the text encoder gets
 #
-# A text becomes exactly 77 ids: a beginning mark, at most 75 ids of content, an end mark, padding. What pads?
+# A text becomes exactly 77 ids: a start token, at most 75 ids of content, an end token, padding. What is the padding?
 # *Predict:* zeros?
 
 # %%
@@ -180,10 +181,10 @@ assert one("a cat")[0, -1] == one.eos == 49407
 assert two("a cat")[0, -1] == 0 == clip.vocab["!"]  # 0 is no mark of its own: it is an exclamation mark
 
 # %% [markdown]
-# It depends on who trained: version 1 repeats the end mark, version 2 fills with 0. The U-Net looks at all 77 places,
-# so this is no cosmetic matter: [here is what it
-# changes](../docs/questions.md#why-padding-with-eos-and-what-would-0-do), and [here is why
-# 77](../docs/questions.md#why-77). What is longer than 75 is cut. The tokenizer does it silently; the pipeline warns,
+# It depends on who trained the model: version 1 repeats the end token, version 2 fills with 0. The U-Net attends to all
+# 77 positions, so this is not cosmetic: [here is what it
+# changes](../docs/questions.md#why-pad-with-eos-and-what-would-0-do), and [here is why
+# 77](../docs/questions.md#why-77). Anything beyond 75 is cut off. The tokenizer does that silently; the pipeline warns,
 # and can read long prompts in chunks ([`prompt`](../ldm/text/prompt.py)).
 
 # %%
@@ -203,10 +204,10 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 # assert learn_merges({"aab": 3, "ab": 2}) == [("a", "b</w>"), ("a", "ab</w>")]
 # ```
 #
-# `a b</w>` stands there five times, `a a` three times; then `a ab</w>` three times.
+# `a b</w>` occurs five times, `a a` three times; then `a ab</w>` three times.
 # </details>
 #
-# **2.** Is a longer piece always preferred? Tokenize "newer" with the merges `[("n", "e"), ("e", "w"), ("ew", "e")]`.
+# **2.** Is a longer token always preferred? Tokenize "newer" with the merges `[("n", "e"), ("e", "w"), ("ew", "e")]`.
 #
 # <details><summary>Solution</summary>
 #
@@ -215,7 +216,7 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 # assert tokenizer.tokens("newer") == ["ne", "w", "e", "r</w>"]
 # ```
 #
-# No: the merge that was learned first goes first, and takes the "e" away from "ew".
+# No: the merge that was learned first is applied first, and takes the "e" away from "ew".
 # </details>
 #
 # **3.** CLIP's vocabulary has two tokens that spell "cat". What is the difference, and why are both needed?
@@ -227,8 +228,8 @@ assert "dragon" not in kept and clip(long).shape == (1, 77)
 # assert clip.vocab["cat</w>"] != clip.vocab["cat"]
 # ```
 #
-# One ends a word, the other begins a longer one; without the mark nobody could say where the spaces were. (A frequent
-# word like "category" may be one piece of its own.)
+# One ends a word, the other begins a longer one; without the marker, the spaces could not be restored. (A frequent
+# word like "category" may be a token of its own.)
 # </details>
 #
 # To write the heart of it yourself: `ldm exercise start merge_pair` ([how that works](../docs/exercises.md)). Next:

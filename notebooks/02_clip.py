@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 02: How do words learn what they look like?
 #
-# **The question.** The U-Net reads vectors that a text encoder made. Who taught that encoder that "lake" is something
-# blue and flat?
+# **The question.** The U-Net reads vectors from a text encoder. Who taught that encoder that "lake" is something blue
+# and flat?
 #
-# At the end you will have trained a CLIP of your own, from nothing, in under a minute; you will be able to read its
-# loss and its similarity grid, and to classify pictures with sentences that it was never told are classes. The code is
+# At the end you will have trained your own CLIP from scratch, in under a minute; you will be able to read its loss and
+# its similarity grid, and to classify images with sentences that it was never told are classes. The code is
 # [`clip`](../ldm/text/clip.py), a page long, and its [training](../ldm/train/clip.py).
 
 # %%
@@ -43,20 +43,20 @@ from ldm.train.loop import Recipe, learning_rate, optimizer_step, use_plain_atte
 # %% [markdown]
 # ## The game
 #
-# Two encoders, one for pictures and one for texts, each give a unit vector. Both are transformers. The one for texts
-# reads a token for each piece; the [one for pictures](../ldm/text/image.py) cuts the picture into square patches, and
-# each patch is a token. (What happens in there, attention, is [notebook 04](04_attention.ipynb).)
+# Two encoders, one for images and one for texts, each produce a unit vector. Both are transformers. The text encoder
+# reads tokens; the [image encoder](../ldm/text/image.py) splits the image into square patches, and each patch is a
+# token. (What happens inside, attention, is the subject of [notebook 04](04_attention.ipynb).)
 #
-# Take a batch of $b$ pictures with their captions, and let everybody guess: which of these captions is mine? With the
-# vectors $u_i$ of the pictures and $v_i$ of the texts, and a learned factor $s$ that says how sharply to tell them
-# apart (it multiplies the cosines before the softmax, so it is the inverse of a temperature), the loss is how badly
-# that goes, both ways (Radford et al. 2021, figure 3):
+# Take a batch of $b$ images with their captions, and ask for each image: which of these captions is mine? Let $u_i$ be
+# the vectors of the images, $v_i$ those of the texts, and $s$ a learned factor that says how sharply to tell them apart
+# (it multiplies the cosines before the softmax, so it is an inverse temperature). The loss measures how badly the game
+# goes, in both directions (Radford et al. 2021, figure 3):
 #
 # $$L = -\frac{1}{2b} \sum_i \left[ \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_i \cdot v_j}}
 #                                 + \log \frac{e^{s\,u_i \cdot v_i}}{\sum_j e^{s\,u_j \cdot v_i}} \right]$$
 #
-# *Predict:* what is the loss of somebody who knows nothing, with 64 pairs? And of somebody who knows all? (The code
-# keeps $\log s$, called `logit_scale`; here $s = 100$, the largest that CLIP allows.)
+# *Predict:* what is the loss of a model that knows nothing, with 64 pairs? And of one that knows everything? (The code
+# stores $\log s$, called `logit_scale`; here $s = 100$, the largest value that CLIP allows.)
 
 # %%
 pairs, scale = 64, torch.tensor(math.log(100.0))
@@ -69,8 +69,8 @@ assert abs(contrastive_loss(nothing, nothing, scale) - math.log(64)) < 1e-4
 # %% [markdown]
 # ## Something to look at
 #
-# Postcards, 32 pixels wide (here drawn larger), each kept with the scene that it shows. A caption is written anew
-# each time it is needed, in different words, so that no sentence can be learned by heart.
+# Postcards, 32 pixels wide (shown larger here), each stored with the scene that it shows. A new caption is written
+# each time one is needed, in different words, so that no sentence can be memorised.
 
 
 # %%
@@ -88,8 +88,8 @@ show.film([postcard(i, size=96).image for i in range(6)], captions[:6], side=96)
 # %% [markdown]
 # ## A small CLIP
 #
-# The same classes as Stable Diffusion's, with small numbers in them: three layers, 96 wide. Its first guess, before
-# any training, is a grid of cosines between eight new pictures and their captions.
+# The same classes as Stable Diffusion's, with smaller sizes: three layers of width 96. Before any training, look at the
+# cosines between eight new images and their captions.
 #
 # *Predict:* what will the grid look like?
 
@@ -118,12 +118,13 @@ display(show.film([card.image for card in cards], [f"picture {i}" for i in range
 grid
 
 # %% [markdown]
-# Rows of nearly equal numbers: a text is as near to one picture as to any other. The encoders have not met.
+# Rows of nearly equal numbers: a text is as close to one image as to any other. The encoders know nothing of each
+# other yet.
 #
 # ## Training
 #
-# Four hundred steps of 64 pairs, by the loop that trained the shipped model: a step is `clip_loss`, a gradient, and
-# `optimizer_step`. *Predict:* the loss begins near log 64, which is 4.16. Where will it be after 400 steps? Can it
+# Four hundred steps of 64 pairs, with the loop that trained the shipped model: a step is `clip_loss`, a gradient, and
+# `optimizer_step`. *Predict:* the loss starts near log 64, which is 4.16. Where will it be after 400 steps? Can it
 # reach zero?
 
 # %%
@@ -153,11 +154,11 @@ assert abs(np.mean(losses[:5]) - math.log(64)) < 0.5
 assert np.mean(losses[-20:]) < 2.2
 
 # %% [markdown]
-# Both start near the dotted line, which is the logarithm of the batch: knowing nothing. Neither reaches zero, and
-# neither can: captions leave things out, and a batch has similar scenes in it. So now and then two captions fit one
-# picture equally well, and nobody could tell which is its own.
+# Both start near the dotted line, the logarithm of the batch size, which is chance. Neither reaches zero, and neither
+# can: captions leave things out, and a batch contains similar scenes. So now and then two captions fit one image
+# equally well, and nobody could tell which one belongs to it.
 #
-# The grid again, for the same eight pictures, which the training never saw:
+# The grid again, for the same eight images, which training never saw:
 
 # %%
 after, grid = similarity_grid(clip, tokenizer, "after 400 steps")
@@ -172,9 +173,8 @@ grid
 #
 # ## Classification without classes
 #
-# Nobody told it what a class is. But "sunrise", "day", "sunset" and "night" are texts, so they have vectors; the
-# nearest one to a picture is an answer (`CLIP.classify`). *Predict:* by chance it would be right in one case of four.
-# And here?
+# Nobody told it what a class is. But "sunrise", "day", "sunset" and "night" are texts, so they have vectors; the one
+# closest to an image is an answer (`CLIP.classify`). *Predict:* chance is one in four. How often is this right?
 
 # %%
 times = ("sunrise", "day", "sunset", "night")
@@ -185,10 +185,10 @@ with torch.no_grad():
 print(f"{np.mean([times[k] == new.scenes[i].time for k, i in zip(told, outdoors)]):.0%} right")
 
 # %% [markdown]
-# Now look at the captions above: none is as short as "night". The text encoder has never been asked about such a text,
-# and its vector may lie anywhere. (CLIP's authors gained points by writing "a photo of a dog" for "dog".) So ask as
-# the captions speak: take the mean of the vectors of many captions of nights. What they do not share averages out,
-# what they share is left (Radford et al. 2021, section 3.1.4).
+# Now look at the captions above: none is as short as "night". The text encoder never saw such a text in training, so
+# its vector may lie anywhere. (CLIP's authors gained accuracy by writing "a photo of a dog" for "dog".) So ask in the
+# language of the captions: take the mean of the vectors of many captions of nights. What they do not share averages
+# out; what they share remains (Radford et al. 2021, section 3.1.4).
 #
 # And ask about more than the time of day. *Predict:* after 400 steps, what will it know best: the time, the place, the
 # animal, the colour behind it, or what the animal wears?
@@ -245,8 +245,8 @@ show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], said[:8], sid
 # %% [markdown]
 # A new class costs a few sentences and no training. It knows best the time of day and what the animal wears: both are
 # seen at a glance and nearly always said. Four captions of ten leave out the colour behind the animal, and so it is
-# learned late, although anybody can see it: CLIP knows what people say about pictures, not what there is to see. The
-# shipped model had more of everything: larger pictures, a larger network, more steps and more pairs in each.
+# learned late, although anybody can see it: CLIP knows what people say about images, not what there is to see. The
+# shipped model had more of everything: larger images, a larger network, more steps and more pairs in each.
 
 # %%
 shipped, its_tokenizer = ldm.load_clip("tiny")
@@ -255,9 +255,9 @@ assert cosines.diag().mean() - cosines[off].mean() > 0.3
 grid
 
 # %% [markdown]
-# What goes on into Stable Diffusion is the text encoder alone, and not even its last step into the shared space: one
-# vector for each token, before they are pooled. The image encoder is left out. But because it was there, "lake" now
-# points somewhere near "pond" and "lac":
+# Stable Diffusion uses the text encoder alone, and not even its last step into the shared space: one vector for each
+# token, before they are pooled. The image encoder is left out. But because it was there in training, "lake" now points
+# somewhere near "pond" and "lac":
 
 # %%
 words = ["a lake", "a pond", "un lac", "a forest", "une forêt", "a dog", "un chien", "night", "la nuit"]
@@ -268,11 +268,11 @@ assert cosines[0, 2] > cosines[0, 3] and cosines[5, 6] > cosines[5, 3]  # langua
 show.heat(cosines, words, words, "texts among themselves")
 
 # %% [markdown]
-# No dictionary was used: the two languages met because they were said of the same pictures.
+# No dictionary was used: the two languages met because they describe the same images.
 #
 # ## Exercises
 #
-# **1.** The factor $s$ is learned with the rest. What is it now, and where did it begin?
+# **1.** The factor $s$ is learned with the rest. What is it now, and where did it start?
 #
 # <details><summary>Solution</summary>
 #
@@ -280,8 +280,8 @@ show.heat(cosines, words, words, "texts among themselves")
 # print(f"from {1 / 0.07:.1f} to {clip.logit_scale.exp():.1f}; the shipped model: {shipped.logit_scale.exp():.1f}")
 # ```
 #
-# It begins at 1 / 0.07 and may not pass 100. A larger $s$ makes the softmax sharper, which pays once the encoders are
-# mostly right.
+# It starts at 1 / 0.07 and may not exceed 100. A larger $s$ makes the softmax sharper, which pays off once the encoders
+# are mostly right.
 # </details>
 #
 # **2.** Which of the colours behind the animals does it confuse? Print a table: the rows what is true, the columns
@@ -296,10 +296,10 @@ show.heat(cosines, words, words, "texts among themselves")
 # show.heat(table, colours, colours, "rows: what is true; columns: what it says", digits=0, side=0.45)
 # ```
 #
-# Mistakes are rarely random: what it confuses looks alike, or is seldom said.
+# Mistakes are rarely random: what it confuses looks alike, or is seldom mentioned.
 # </details>
 #
-# **3.** Where does the loss begin with 16 pairs a batch? Why is a large batch a harder game, and a better teacher?
+# **3.** Where does the loss start with 16 pairs per batch? Why is a large batch a harder game, and a better teacher?
 #
 # <details><summary>Solution</summary>
 #
@@ -307,8 +307,8 @@ show.heat(cosines, words, words, "texts among themselves")
 # print(math.log(16))
 # ```
 #
-# At 2.77. Among 16 captions few are nearly right, and coarse knowledge is enough to win. Among many, somebody else's
-# caption differs in one word only, and that word must be understood. (CLIP's own batch was 32,768.)
+# At 2.77. Among 16 captions few are nearly right, and coarse knowledge is enough to win. Among many, some other image's
+# caption differs in a single word, and that word must be understood. (CLIP's own batch size was 32,768.)
 # </details>
 #
 # To write the loss yourself: `ldm exercise start contrastive_loss`, and `pool` for how a sentence becomes one vector.

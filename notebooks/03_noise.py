@@ -13,12 +13,12 @@
 # %% [markdown]
 # # 03: Why learn to predict noise?
 #
-# **The question.** We want pictures. Why is the network asked for the *noise* in a picture, and what else could it be
-# asked for?
+# **The question.** We want images. Why does the network predict the *noise* in an image, and what else could it
+# predict?
 #
 # At the end you will be able to noise a latent to any timestep in one line, read a noise schedule by its
-# signal-to-noise ratio, turn each of the three usual predictions into the others, and say at which noise levels each
-# of them is a good question. The code is [`schedule`](../ldm/diffusion/schedule.py) and
+# signal-to-noise ratio, convert each of the three usual predictions into the others, and say at which noise levels each
+# of them is a good target. The code is [`schedule`](../ldm/diffusion/schedule.py) and
 # [`predict`](../ldm/diffusion/predict.py).
 
 # %%
@@ -38,15 +38,15 @@ model = ldm.load("tiny")
 alpha_bar = model.alpha_bar()
 
 # %% [markdown]
-# ## A picture drowns
+# ## An image drowns in noise
 #
 # Each step of the *forward process* shrinks the latent a little and adds a little noise, so that the variance stays
-# one. How much is written in a table, the $\beta_t$: one small variance for each of the 1000 timesteps (Ho et al. 2020,
+# one. A table says how much, the $\beta_t$: one small variance for each of the 1000 timesteps (Ho et al. 2020,
 # eq. 2; $z$ is fresh standard normal noise each time):
 #
 # $$x_t = \sqrt{1-\beta_t}\,x_{t-1} + \sqrt{\beta_t}\,z$$
 #
-# There is nothing to learn in it. Take one number, or rather ten thousand copies of it, through the first 300 steps.
+# There is nothing to learn here. Take one number, or rather ten thousand copies of it, through the first 300 steps.
 #
 # *Predict:* the number is 1.5. What are the mean and the variance of the copies after 300 steps?
 
@@ -62,14 +62,14 @@ print(f"in a leap: mean {1.5 * a.sqrt():.3f}, variance {1 - a:.3f}")
 assert abs(x.mean() - 1.5 * a.sqrt()) < 0.02 and abs(x.var() - (1 - a)) < 0.02
 
 # %% [markdown]
-# Gaussians compose, so nobody has to walk. With $\bar\alpha_t$, the product of all $1-\beta$ so far (`alpha_bar` in the
-# code), any step is one leap from the start (Ho et al. 2020, eq. 4). It is what training does with every picture,
-# whenever it comes up:
+# A sum of Gaussians is a Gaussian, so there is no need to take the steps one by one. With $\bar\alpha_t$, the product
+# of all $1-\beta$ so far (`alpha_bar` in the code), a single jump reaches any timestep (Ho et al. 2020, eq. 4).
+# Training does this with every image it draws:
 #
 # $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon$$
 #
-# Here on the latent of a postcard, decoded. *Predict:* from which t on will you no longer recognise it? The steps go
-# up to 999.
+# Here it is on the latent of a postcard, decoded. *Predict:* from which t on will you no longer recognise it? The
+# timesteps go up to 999.
 
 # %%
 cards = [postcard(i, seed=4, size=128) for i in range(16)]
@@ -83,13 +83,13 @@ with torch.no_grad():
 show.film(images, [f"t = {t}, {100 * (1 - alpha_bar[t]):.1f} % noise" for t in times], side=104)
 
 # %% [markdown]
-# Long before the last step. It is noise in the *latent*, so the decoder makes blotches of it, not grains.
+# Long before the last timestep. The noise is in the *latent*, so the decoder turns it into blotches, not grain.
 #
 # ## How fast? The signal-to-noise ratio
 #
-# A schedule is best judged by one number for each t: the variance of the signal over that of the noise,
-# $\bar\alpha_t / (1-\bar\alpha_t)$. *Predict:* where on its way from 0 to 999 does Stable Diffusion's schedule pass
-# the middle, where both are equal?
+# One number for each t tells most about a schedule: the variance of the signal over that of the noise,
+# $\bar\alpha_t / (1-\bar\alpha_t)$. *Predict:* at which t between 0 and 999 are the two equal in Stable Diffusion's
+# schedule?
 
 # %%
 schedules = {
@@ -102,9 +102,9 @@ assert middle == 354
 show.curve(range(1000), ratios, "t", "signal / noise", yscale="log")
 
 # %% [markdown]
-# At t = 354: for nearly two thirds of the steps there is more noise than signal. Two things more can be seen. The ratio
-# falls by five powers of ten and more: one network has to be good at all of them. And Stable Diffusion's line does not
-# fall to zero at the end.
+# At t = 354: for nearly two thirds of the timesteps there is more noise than signal. The plot shows two more things.
+# The ratio falls by five orders of magnitude or more, and one network has to be good at all of them. And Stable
+# Diffusion's ratio does not reach zero at the end.
 
 # %%
 last = alpha_bar[-1]
@@ -114,15 +114,15 @@ print(
 assert 0.004 < last < 0.005
 
 # %% [markdown]
-# A trace of the picture survives to the last step of *training*, mostly its mean colour; but *painting* starts from
-# noise without one. The network has learned to trust a trace that is not there, and so its pictures tend to middling
-# brightness (Lin et al. 2024).
+# In *training*, a trace of the image survives to the last timestep, mostly its mean colour; but *sampling* starts from
+# pure noise. The network has learned to trust a trace that is not there, so its images tend towards medium brightness
+# (Lin et al. 2024).
 #
-# ## Three questions, one answer
+# ## Three targets, one answer
 #
-# With $x_t$ known, the noise $\epsilon$, the clean latent $x_0$ and the mixture
+# If $x_t$ is known, the noise $\epsilon$, the clean latent $x_0$ and the mixture
 # $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$ each determine the others (Salimans & Ho 2022).
-# *Predict:* if the answers are perfect, does it matter which was asked?
+# *Predict:* if the predictions are perfect, does it matter which of them the network makes?
 
 # %%
 clean, noise = x0.double(), eps.double()
@@ -135,9 +135,9 @@ for t in (30, 500, 950):
         assert torch.allclose(got_x0, clean, atol=1e-10) and torch.allclose(got_eps, noise, atol=1e-10)
 
 # %% [markdown]
-# Not at all. But no answer is perfect, and then it matters a great deal. Say the answer is wrong by 0.1, whatever was
-# asked. How wrong is the clean latent that follows from it, and how wrong the noise? (All conversions are linear. So to
-# see what becomes of an error, convert the error alone, with 0 for $x_t$.)
+# Not at all. But no prediction is perfect, and then it matters a great deal. Say it is wrong by 0.1, whichever it is.
+# How wrong is the clean latent that follows from it, and how wrong the noise? (All conversions are linear, so to see
+# what becomes of an error, convert the error alone, with 0 for $x_t$.)
 
 # %%
 zero = torch.zeros(1)
@@ -160,24 +160,24 @@ axes[0].legend(frameon=False)
 show.picture(drawn)
 
 # %% [markdown]
-# Ask for the noise, and at high t the error of the clean latent explodes: it is divided by $\sqrt{\bar\alpha_t}$. Ask
-# for the clean latent, and at low t it is the noise that goes wrong. $v$ never makes an error larger, at either end.
+# Predict the noise, and at high t the error of the clean latent explodes, because it is divided by
+# $\sqrt{\bar\alpha_t}$. Predict the clean latent, and at low t the noise goes wrong. Predicting $v$ never amplifies an
+# error, at either end.
 #
-# So why noise? Because what is asked decides what the *loss* cares about. One and the same error, written in both
+# So why predict noise? Because the target decides what the *loss* cares about. Here is the same error, written both
 # ways:
 #
 # $$\lVert \hat\epsilon - \epsilon \rVert^2 = \frac{\bar\alpha_t}{1-\bar\alpha_t}\, \lVert \hat x_0 - x_0 \rVert^2$$
 #
-# A plain loss on the noise *is* a loss on the picture, weighted by the signal-to-noise ratio. Where the picture has
-# drowned nobody could know it, and mistakes are cheap; where it is nearly clean, details must be right. It even goes
-# too far: with next to no noise left, the network would spend itself on grains that nobody sees. So this project's
-# training lets the weight grow no further than 5 ([`min_snr_weights`](../ldm/train/diffusion.py#min_snr_weights), from
-# Hang et al. 2023).
+# A plain loss on the noise *is* a loss on the image, weighted by the signal-to-noise ratio. Where the image has drowned
+# in noise, nobody could know it, and mistakes are cheap; where it is nearly clean, details must be right. This even
+# goes too far: with almost no noise left, the network would spend its capacity on grain that nobody sees. So training
+# here caps the weight at 5 ([`min_snr_weights`](../ldm/train/diffusion.py#min_snr_weights), from Hang et al. 2023).
 #
 # ## What the trained network does
 #
-# Sixteen postcards, eight timesteps, one evaluation at each. *Predict:* at which end is the noise easy to name, and at
-# which is the clean latent easy to guess?
+# Sixteen postcards, eight timesteps, one evaluation each. *Predict:* at which end is the noise easy to predict, and at
+# which end the clean latent?
 
 # %%
 prompts = [card.caption for card in cards]
@@ -201,8 +201,8 @@ show.curve(times, errors, "t", "mean squared error", yscale="log", marker="o")
 
 # %% [markdown]
 # They cross where signal and noise are equal, as the identity says. In a nearly clean latent the noise is faint and
-# hard to name: an error of 1 would be knowing nothing. In pure noise it is easy, since nearly all *is* noise; but that
-# says little about the picture. Look at the guesses:
+# hard to predict: an error of 1 would mean knowing nothing. In pure noise it is easy, since nearly everything *is*
+# noise; but that says little about the image. Look at the estimates:
 
 # %%
 some = [50, 300, 600, 800, 999]
@@ -217,23 +217,23 @@ show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in so
 
 # %% [markdown]
 # It sees more than you do: where you would give up, it still finds outlines. The closer to pure noise, though, the
-# more it has to go by the caption alone, and what the caption leaves open (here, colours) it answers with an average
-# of all that is possible. Squared error rewards averages: a blur is never very wrong. That is why one evaluation is not
-# enough, and why painting takes steps: [notebook 06](06_samplers.ipynb).
+# more it depends on the caption alone, and for whatever the caption leaves open (here, colours) it predicts the average
+# of all possibilities. Squared error rewards averages: a blur is never very wrong. That is why one evaluation is not
+# enough, and why sampling takes many steps: [notebook 06](06_samplers.ipynb).
 #
 # ## Is my loss curve normal?
 #
-# The recorded training of the shipped model, its loss weighted by `min_snr_weights`. *Predict:* for how much of the
-# training does the loss still fall?
+# This is the training log of the shipped model, with its loss weighted by `min_snr_weights`. *Predict:* for how much of
+# the training does the loss still fall?
 
 # %%
 log = show.recorded("diffusion")
 show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training", yscale="log")
 
 # %% [markdown]
-# Nearly to the end. First comes a steep fall, in which the network learns that the answer resembles its input; then a
-# long, slow one, in which all that you would call a picture is learned. Without the logarithm on the axis the slow part
-# would look flat. That is normal; look at samples, not at the curve.
+# Nearly to the end. First comes a steep fall, in which the network learns that its output resembles its input; then a
+# long, slow one, in which it learns everything that you would call an image. On a linear axis the slow part would look
+# flat. That is normal; look at samples, not at the curve.
 # ([In numbers](../docs/questions.md#is-my-loss-curve-normal).)
 #
 # ## Exercises
@@ -262,7 +262,7 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 # print(x0_and_eps("eps", eps[:1], eps[:1], vp_level(999, a))[0].isfinite().all())
 # ```
 #
-# The division by $\sqrt{\bar\alpha_t} = 0$: the noise says nothing about the picture then, so the model must predict v
+# The division by $\sqrt{\bar\alpha_t} = 0$: there, the noise says nothing about the image, so the model must predict v
 # (or x0).
 # </details>
 #
@@ -279,7 +279,7 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 #     print(t, *(f"{((out - eps) ** 2).mean():.4f}" for out in outs))
 # ```
 #
-# Most at high noise: where the picture can still be seen, it says more than its caption.
+# Most at high noise: where the image can still be seen, it says more than its caption.
 # </details>
 #
 # To write these lines yourself: `ldm exercise start add_noise`, `v_target` and `v_to_eps`. Next: [04: How does a pixel

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # 04: How does a pixel find its word?
 #
-# **The question.** The prompt says "a dog with glasses". How does the place where an eye is being painted come to know
-# of the glasses?
+# **The question.** The prompt says "a dog with glasses". How does the position where an eye is forming find out about
+# the glasses?
 #
-# At the end you will be able to compute attention by hand and get what the fused kernel gets, say why its scores are
+# At the end you will be able to compute attention by hand and match the fused kernel, say why its scores are
 # divided by $\sqrt d$, and look at the cross-attention of the real model: which word was read where, and when. The code
 # is [`attention`](../ldm/nn/attention.py), the U-Net's [`transformer`](../ldm/unet/transformer.py), in which it sits,
 # and the [`recorder`](../ldm/lab/trace/recorder.py).
@@ -40,14 +40,14 @@ generator = torch.Generator().manual_seed(0)
 # %% [markdown]
 # ## By hand
 #
-# A *query* for every place that asks, a *key* and a *value* for every place that may answer; three learned matrices
-# make them from what is known at each place. The dot products of a query with all keys become weights, positive and of
-# sum one; the answer is the average of the values with these weights (Vaswani et al. 2017, eq. 1; $d$ is how many
-# numbers a query has):
+# There is a *query* for every position that asks, and a *key* and a *value* for every position that may answer; three
+# learned matrices compute them from the features at each position. The dot products of a query with all keys become
+# weights, positive and summing to one; the output is the average of the values with these weights (Vaswani et al. 2017,
+# eq. 1; $d$ is the length of a query):
 #
 # $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt{d}}\right) V$$
 #
-# Three places ask, four answer. With plain loops, and random vectors in place of learned ones:
+# Three positions ask, four answer. With plain loops, and random vectors instead of learned ones:
 
 # %%
 q, k, v = (torch.randn(1, 1, n, 8, generator=generator, dtype=torch.float64) for n in (3, 4, 4))
@@ -59,7 +59,7 @@ for i in range(3):
         by_hand[i] += math.exp(scores[j]) / total * v[0, 0, j]
 
 # %% [markdown]
-# *Predict:* to how many digits will that agree with torch's kernel, which never even writes the weights down?
+# *Predict:* to how many digits will that agree with torch's kernel, which never even stores the weights?
 
 # %%
 kernel = attention(q, k, v)[0, 0]
@@ -71,11 +71,11 @@ assert torch.allclose(weights.sum(-1), torch.ones(3, dtype=torch.float64))
 show.heat(weights[0, 0], [f"query {i}" for i in range(3)], [f"key {j}" for j in range(4)], "rows sum to one")
 
 # %% [markdown]
-# To all of them. Both are in the project: the kernel runs, and the open form runs when somebody wants to see the
-# weights. A whole layer has the learned matrices as well, and works in *heads*: here four of them, each on a quarter of
-# the 64 channels, so that a place can look for four things at once. Its queries come from one sequence, "pixels", its
-# keys and values from another, "words": that is *cross-attention*. With one sequence for all three it is
-# *self-attention*. The layer gives the same in both forms:
+# To all of them. The project has both: normally the kernel runs, and the explicit form runs when someone wants to see
+# the weights. A whole layer adds the learned matrices, and works in *heads*: here four of them, each on a quarter of
+# the 64 channels, so that a position can look for four things at once. Its queries come from one sequence, "pixels",
+# its keys and values from another, "words": that is *cross-attention*. With one sequence for all three it is
+# *self-attention*. The layer gives the same result in both forms:
 
 # %%
 torch.manual_seed(0)
@@ -92,8 +92,8 @@ assert torch.allclose(fused, open_form, atol=1e-12)
 # ## Why divide by the square root?
 #
 # *Predict:* with random queries and keys of width d, how large are the dot products, and what does a softmax do with
-# large numbers? As a measure take the highest of 32 weights: 1/32 would be "looks everywhere", 1 "looks at one place
-# only".
+# large numbers? As a measure, take the largest of 32 weights: 1/32 means "attends everywhere", 1 means "attends to one
+# position only".
 
 # %%
 widths, plain, divided = [4, 16, 64, 256, 1024], [], []
@@ -107,13 +107,13 @@ lines = {"scores as they are": plain, "divided by the root of d": divided}
 show.curve(widths, lines, "width d", "highest weight", xscale="log", marker="o")
 
 # %% [markdown]
-# A dot product of d independent terms has a standard deviation of $\sqrt d$. Undivided, wide heads would begin their
-# training with nearly all weight on one random place each, where the softmax has a gradient of nearly zero: they could
-# hardly learn to look elsewhere.
+# A dot product of d independent terms has a standard deviation of $\sqrt d$. Without the division, wide heads would
+# start training with nearly all weight on one random position, where the softmax has a gradient of nearly zero: they
+# could hardly learn to attend elsewhere.
 #
 # ## Two properties worth knowing
 #
-# *Predict:* what happens to the answers if the words are shuffled? And in a causal attention, if the *last* word is
+# *Predict:* what happens to the output if the words are shuffled? And in causal attention, if the *last* word is
 # changed?
 
 # %%
@@ -129,7 +129,7 @@ assert not torch.allclose(before[:, 5], after[:, 5])
 
 # %% [markdown]
 # Shuffling changes nothing: attention reads a *set*. If the order of words matters, each word's vector has to carry
-# it, and it does: the text encoder adds a vector for the position. In a causal attention, as in that encoder, a place
+# it, and it does: the text encoder adds a vector for the position. In causal attention, as in that encoder, a position
 # sees only itself and what came before.
 
 # %%
@@ -167,9 +167,9 @@ print(f"on the words and marks: {share.mean():.0%} of all weight; the rest lies 
 assert attended.min() >= 0 and share.max() <= 1 + 1e-4
 
 # %% [markdown]
-# A map is sharp if its highest weight is many times its mean. The number under a word in the sheet is its share in what
-# all places read. Marks and padding take the rest: the end mark and the padding after it stand behind the whole
-# sentence, so their vectors have read it and can sum it up.
+# A map is sharp if its highest weight is many times its mean. The number under a word in the sheet is its share of the
+# total attention. Start, end and padding tokens take the rest: the end token and the padding come after the whole
+# sentence, so their vectors have read it and can summarise it.
 #
 # Now a landscape. *Predict:* where is "sunset" read: in the sun, in the sky, everywhere?
 
@@ -180,14 +180,14 @@ with record(model, prompt) as landscape:
 attention_sheet(landscape, 0, lake, columns=5, side=96)
 
 # %% [markdown]
-# Words for things are mostly read where the things are. Words that colour everything need not be read everywhere: a few
-# places will do, since self-attention passes on what was read there. And other vectors carry them too, those of the
-# marks that come after them. The maps are coarse besides: attention runs at 16 × 16 places and fewer here (at 64 × 64
+# Words for things are mostly read where the things are. Words that affect everything need not be read everywhere: a few
+# positions are enough, since self-attention passes on what was read there. And other vectors carry them too, those of
+# the marks that come after them. The maps are coarse besides: attention runs at 16 × 16 places and fewer here (at 64 × 64
 # and fewer in Stable Diffusion).
 #
 # ## Not only where: when
 #
-# The same map for single steps, from noise to picture. *Predict:* is "glasses" found early or late?
+# The same map for single steps, from noise to image. *Predict:* is "glasses" found early or late?
 
 # %%
 word = next(w for w in recording.words if w.text == "glasses")
@@ -198,15 +198,15 @@ times = [f"t = {recording.steps[i].t}" for i in chosen]
 show.film([overlay(b, m) for b, m in zip(base, maps)], times, side=112)
 
 # %% [markdown]
-# Early, but not at once: the first look sees only noise. After that the map soon settles where the glasses are going to
+# Early, but not at once: the first evaluation sees only noise. After that the map soon settles where the glasses will
 # be, and later steps refine it.
 #
 # ## Do the maps mean anything?
 #
-# A map shows where a word was *read*, which is no proof that it did something. So intervene, and paint from the same
-# noise with contexts that no text has. One is that of "a dog", in which a single vector was replaced by the "glasses"
-# of the other prompt; one is that of "a dog with glasses" without its word: in that place stands what "a dog" has
-# there, padding.
+# A map shows where a word was *read*, which does not prove that it did anything. So intervene, and sample from the same
+# noise with contexts that no text produces. One is the context of "a dog" with a single vector replaced by that of
+# "glasses" from the other prompt; the other is the context of "a dog with glasses" without that word: its vector is
+# replaced by the one that "a dog" has in that position, padding.
 #
 # *Predict:* which of the two dogs will wear glasses? Both, one, or neither?
 
@@ -240,11 +240,11 @@ assert np.abs(pixels[0] - pixels[1]).mean() > 2  # the words do something
 assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector among 40
 
 # %% [markdown]
-# The two numbers are the mean differences from the first picture (with glasses) and from the second (without): the
+# The two numbers are the mean differences from the first image (with glasses) and from the second (without): the
 # smaller one says which dog a picture resembles more. So reading does have consequences: one vector among 40 changes
-# the picture. But here it does not decide about the glasses. They stay when the word's own vector is gone, and that
-# vector alone does not bring them: the end mark and the padding, which come after the word, have read it too, and there
-# are many of them. A word is in more than one place.
+# the image. But here it does not decide about the glasses. They stay when the word's own vector is gone, and that
+# vector alone does not bring them: the end token and the padding, which come after the word, have read it too, and
+# there are many of them. A word is in more than one vector.
 #
 # ## Exercises
 #
@@ -259,12 +259,12 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 #     print(f"{side} x {side}: {8 * n * n:,} weights, {8 * n * n * 4 / 2**30:.1f} GiB in float32")
 # ```
 #
-# Twice the side is 16 times the weights, and this is for one picture in one layer. Kernels that never write them down
-# made large pictures possible.
+# Twice the side is 16 times the weights, and this is for one image in one layer. Kernels that never store them made
+# large images possible.
 # </details>
 #
-# **2.** Which head reads what? Take a layer, such as `model.unet.up[1].attn[0].layers[0].cross_attn`, let it attend in
-# the open form (`by_hand = True`), put a hook on its `weights_probe`, and show one map for each of its heads.
+# **2.** Which head reads what? Take a layer, such as `model.unet.up[1].attn[0].layers[0].cross_attn`, let it use
+# the explicit form (`by_hand = True`), put a hook on its `weights_probe`, and show one map for each of its heads.
 #
 # <details><summary>Solution</summary>
 #
@@ -290,7 +290,7 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # paint(dog[:1].expand(40, -1))
 # ```
 #
-# The beginning mark has read nothing (the reader is causal), so it is the same for all prompts: a picture of anything.
+# The start token has read nothing (the encoder is causal), so it is the same for all prompts: an image of anything.
 # </details>
 #
 # To write it yourself: `ldm exercise start attention`, `heads` and `causal_mask`. Next: [05: What is inside the

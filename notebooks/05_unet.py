@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 05: What is inside the U-Net?
 #
-# **The question.** The network that names the noise goes down to 4 × 4 places and up again. What travels through the
-# bottom, what through the skips, and how does it know which noise level it is looking at?
+# **The question.** The network that predicts the noise goes down to 4 × 4 positions and up again. What travels through
+# the bottom, what through the skips, and how does it know the noise level of its input?
 #
 # At the end you will be able to predict every shape in it, say what is lost when a skip is cut (and have seen it), and
 # explain what the timestep embedding is for. The code is [`unet`](../ldm/unet/unet.py) and
@@ -42,12 +42,12 @@ unet, alpha_bar = model.unet, model.alpha_bar()
 #
 # The network is made of two kinds of block. A [residual block](../ldm/nn/resnet.py#ResBlock) is two convolutions, added
 # to their input; it sees near neighbours. A [spatial transformer](../ldm/unet/transformer.py#SpatialTransformer) is the
-# attention of [notebook 04](04_attention.ipynb): every place looks at all others, and at the words. A *level* has a few
-# of them at one resolution, and all but the last then halve the resolution (or, on the way up, double it). The tiny
-# model has three levels, with attention in each. A convolution before them makes channels of the latent, one after them
-# makes a latent again.
+# attention of [notebook 04](04_attention.ipynb): every position attends to all others, and to the words. A *level* has
+# a few of them at one resolution; all but the last then halve it (or double it, on the way up). The tiny
+# model has three levels, with attention in each. A convolution before them makes channels of the latent,
+# one after them makes a latent again.
 #
-# The latent is 8 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
+# The latent is 16 × 16 × 16; the levels have 96, 192 and 256 channels. *Predict:* what goes out of each level on the
 # way down? On the way up each level also takes feature maps from the way down: how many, and of how many channels?
 # (`summarize` runs the network once and records what goes in and out of each module, as `ldm shapes` does.)
 
@@ -60,10 +60,10 @@ for p in summarize(unet, levels, *meta_inputs(model.config)["unet"]):
     print(f"{p.module:7}{str(p.inputs[0]):>15} -> {str(p.outputs[0]):15}{taken}")
 
 # %% [markdown]
-# Such a feature map, handed across from the way down, is called a *skip*. Every residual block on the way up takes one:
-# its channels are put beside those that come from below (a concatenation, not a sum), and the block's first convolution
-# has to make sense of both. Each level has one block more on the way up than on the way down, because the way down
-# hands over more than its blocks' outputs: those of `conv_in` and of each `downsample`, too.
+# Such a feature map, passed across from the down path, is called a *skip*. Every residual block on the up path takes
+# one: its channels are concatenated with those from below (not added), and the block's first convolution reads both.
+# Each level has one more block on the up path than on the down path, because the down path passes on more than its
+# blocks' outputs: also those of `conv_in` and of each `downsample`.
 
 # %%
 handed = 1 + sum(len(level.res) + (level.downsample is not None) for level in unet.down)
@@ -72,8 +72,8 @@ print(f"{handed} feature maps are handed over, {taken} are taken")
 assert handed == taken
 
 # %% [markdown]
-# *Predict:* where do most of the 20 million numbers live: at the fine levels, which see most places, or at the coarse
-# ones?
+# *Predict:* where are most of the 20 million parameters: at the fine levels, which have the most positions, or at the
+# coarse ones?
 
 # %%
 sizes = {name: sum(p.numel() for p in level.parameters()) / 1e6 for name, level in levels.items()}
@@ -84,9 +84,9 @@ assert sizes["down.0"] < sizes["down.2"] and sizes["up.2"] < sizes["up.0"]
 show.picture(drawn)
 
 # %% [markdown]
-# At the coarse ones: channels are many there, and the parameters of a convolution grow with their square. Its time also
-# grows with the number of places, so a fine level has few parameters and still takes much of the time. Nothing in the
-# network is tied to a size, either:
+# At the coarse ones: they have many channels, and the parameters of a convolution grow with the square of the channels.
+# Its time also grows with the number of positions, so a fine level has few parameters and still takes much of the time.
+# And nothing in the network is tied to a size:
 
 # %%
 with torch.no_grad():
@@ -97,10 +97,10 @@ with torch.no_grad():
 # %% [markdown]
 # ## Cut a skip
 #
-# On the way up, let one level's skips arrive empty: all zero. Nothing else is changed. `up.0` is the coarsest, `up.2`
-# the finest.
+# On the up path, set one level's skips to zero and change nothing else. `up.0` is the coarsest level, `up.2` the
+# finest.
 #
-# *Predict:* which cut hurts most? Is what comes through the bottom enough to name the noise?
+# *Predict:* which cut hurts most? Is what comes through the bottom enough to predict the noise?
 
 
 # %%
@@ -121,7 +121,7 @@ def cut(*names):
 
 
 # %% [markdown]
-# One look at three noisy postcards, and the clean latent that follows from it:
+# One evaluation on three noisy postcards, and the estimate of the clean latent that follows from it:
 
 # %%
 cards = [postcard(i, seed=4, size=128) for i in range(3)]
@@ -155,17 +155,16 @@ assert errors["nothing"] < min(errors["up.0"], errors["up.1"]) and errors["up.2"
 assert errors["up.2"] == max(errors.values())
 
 # %% [markdown]
-# The finest. Without its skips the network is lost. An error of 1 is what somebody gets who knows nothing and answers
-# 0, and here it is near that or beyond. The answer *is* noise: different in every place, without any pattern. By
-# counting, the bottom would have room for it (256 × 4 × 4 = 4,096 numbers, and the latent has 1,024). But each number
-# would have to be packed on the way down and unpacked on the way up, exactly, and a network to which it is handed
-# across for nothing never learns that. What comes through the bottom is the other half: *which* part of what was handed
-# across is picture, and stays.
+# The finest. Without its skips the network is lost: predicting zero has an error of 1, and here the error is near that
+# or above. What it predicts *is* noise, different at every position, without any pattern. By counting, the bottom has
+# room for more numbers than the latent has. But each number would have to be packed on the way down and unpacked on the
+# way up, exactly, and a network that gets them through a skip for free never learns to. What comes through the bottom
+# is the other half: *which* part of what the skip carries is image, and has to stay.
 #
-# So in a diffusion U-Net the skips are more than an aid to training: they carry the better part of the answer. (A cut
-# shows what *this* network relies on. What another would do that was trained without skips, it does not show.)
+# So in a diffusion U-Net the skips are more than an aid to training: they carry most of the answer. (A cut shows what
+# *this* network relies on, not what a network trained without skips would do.)
 #
-# *Predict:* now paint 30 whole steps with a level cut each time. Where is the picture robust?
+# *Predict:* now sample with 30 steps, with one level cut each time. Where is the image robust?
 
 # %%
 images = []
@@ -175,14 +174,14 @@ for name in ("nothing", "up.0", "up.1", "up.2"):
 show.film(images, [f"{name} cut" for name in errors], side=112)
 
 # %% [markdown]
-# It is robust where the coarse skips are missing: what they carry is known further down as well, and comes up from
-# there. But errors add up. Thirty looks that are each a little wrong can lead to another picture, and thirty that are
+# It is robust when the coarse skips are missing: what they carry is also known further down, and comes up from there.
+# But errors add up. Thirty evaluations that are each a little wrong can lead to another image, and thirty that are
 # quite wrong lead to none.
 #
 # ## Which noise level is it?
 #
-# One network serves all t, so t is an input. As a single number it would be a poor one: 500 and 501 should feel nearly
-# the same, 0 and 999 different, and everything should stay between -1 and 1. So it becomes cosines and sines at many
+# One network serves all t, so t is an input. A single number would be a poor one: 500 and 501 should look nearly the
+# same, 0 and 999 different, and everything should stay between -1 and 1. So it becomes cosines and sines at many
 # frequencies, a clock with many hands (Vaswani et al. 2017, section 3.5).
 
 # %%
@@ -197,7 +196,7 @@ right.set(title="how alike are two timesteps?", xlabel="t", ylabel="t")
 show.picture(drawn)
 
 # %% [markdown]
-# The fast hands on the left tell 500 from 501, the slow ones 0 from 999. *Predict:* the right picture has the same
+# The fast hands on the left tell 500 from 501, the slow ones 0 from 999. *Predict:* the right plot has the same
 # value along each diagonal. Why?
 
 # %%
@@ -210,14 +209,14 @@ for a, b in ((0, 0), (10, 13), (500, 503), (0, 400)):
 # %% [markdown]
 # Because $\cos x \cos y + \sin x \sin y = \cos(x - y)$: the product knows only the *difference* of two timesteps.
 #
-# How does it get in? Two small layers make 384 numbers of these 96 ([`TimeEmbedding`](../ldm/unet/embedding.py)), once
-# for the whole network; and each residual block makes of those, by a linear map of its own, one number for each of its
-# channels, and adds it at all places alike.
+# How does it enter the network? Two small layers turn these 96 numbers into 384
+# ([`TimeEmbedding`](../ldm/unet/embedding.py)), once for the whole network; each residual block projects those, with a
+# linear map of its own, to one number for each of its channels, and adds it at all positions alike.
 #
 # ## Lie about the time
 #
-# Does the network use it? Show it latents from t = 400 and tell it something else. *Predict:* what does it do when
-# told that there is less noise than there is? And more?
+# Does the network use it? Give it latents from t = 400 and tell it another timestep. *Predict:* what does it do when
+# told that there is less noise than there is? And when told that there is more?
 
 # %%
 told = [0, 100, 200, 300, 400, 500, 600, 800, 999]
@@ -233,13 +232,13 @@ rows = [to_images(model.vae.decode(torch.stack([lies[t][1][i] for t in shown])).
 show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 
 # %% [markdown]
-# Told "little noise", it leaves noise in the picture; told "much", it takes away what was picture. So t is used: it
-# tells the network how much of what it sees to believe.
+# Told "little noise", it leaves noise in the image; told "much noise", it removes what was image. So t is used: it
+# tells the network how much of its input to believe.
 #
 # ## Exercises
 #
-# **1.** How large is Stable Diffusion's U-Net, and which level has most of it? (No weights are needed: torch's meta
-# device has shapes only.)
+# **1.** How large is Stable Diffusion's U-Net, and which level has most of it? (No weights are needed: tensors on
+# torch's meta device have shapes only.)
 #
 # <details><summary>Solution</summary>
 #
@@ -255,7 +254,7 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 #         print(f"{side}.{i}", f"{sum(p.numel() for p in level.parameters()):,}")
 # ```
 #
-# 859,520,964. `up.1` has most, 258 million: 1280 channels, attention, and skips that its convolutions take in as well.
+# 859,520,964. `up.1` has the most, 258 million: 1280 channels, attention, and skips that its convolutions read as well.
 # `down.2`, its counterpart, has 140 million.
 # </details>
 #

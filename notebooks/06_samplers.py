@@ -13,15 +13,15 @@
 # %% [markdown]
 # # 06: How few evaluations are enough?
 #
-# **The question.** A sampler goes from noise to a picture in steps, and evaluates the network at every step to see
-# which way to go. Every evaluation costs the same. How much closer to the right answer does one more of them bring us,
-# and with which sampler?
+# **The question.** A sampler goes from noise to an image in steps, and evaluates the network at every step to find the
+# direction. Every evaluation costs the same. How much closer to the right answer does one more of them bring us, and
+# with which sampler?
 #
 # At the end you will be able to
 #
 # - write down a perfect denoiser for data that you choose, and run every sampler of `ldm/diffusion/` with it;
-# - measure the *order* of a sampler: by what power its error falls when it takes more steps;
-# - say what fresh noise on the way is good for, and how to measure a sampler that is different each time;
+# - measure the *order* of a sampler: the power with which its error falls as the number of steps grows;
+# - say what fresh noise is good for, and how to measure a sampler whose result is different each time;
 # - choose a sampler and a number of steps for a real model, and know what you gave up.
 #
 # The code is [`table`](../ldm/diffusion/samplers/table.py), the list of them all, with
@@ -35,9 +35,9 @@
 # [`sample`](../ldm/diffusion/sample.py), the loop that they share; and [`level`](../ldm/diffusion/level.py),
 # [`spacing`](../ldm/diffusion/spacing.py) and [`sigmas`](../ldm/diffusion/sigmas.py), the noise levels that they visit.
 #
-# Two words first. A *level* says how much signal and how much noise a latent holds, $x = \alpha\,x_0 +
+# Two terms first. A *level* says how much signal and how much noise a latent holds, $x = \alpha\,x_0 +
 # \sigma\,\epsilon$. A *step* goes from one level to a lower one. With a trained network we never know the right answer.
-# So we begin where we do: in the plane.
+# So we start where we do: in the plane.
 
 # %%
 import math
@@ -64,8 +64,8 @@ warnings.filterwarnings("ignore", "the first of . sampling steps")  # so few ste
 # %% [markdown]
 # ## A world in which the perfect denoiser is known
 #
-# Our "pictures" are points of the plane: five clouds on a circle, some more likely than others. Point $x_0$ belongs to
-# cloud $k$ with probability $w_k$, and then comes from $\mathcal N(\mu_k, s^2 I)$.
+# Our "images" are points of the plane: five clouds on a circle, some more likely than others. A point $x_0$ belongs to
+# cloud $k$ with probability $w_k$, and is then drawn from $\mathcal N(\mu_k, s^2 I)$.
 
 # %%
 angles = torch.arange(5, dtype=torch.float64) * (2 * math.pi / 5)
@@ -86,13 +86,13 @@ def draw_data(count, seed):
 
 # %% [markdown]
 # Add noise to it, $y = x_0 + \sigma\epsilon$. This is the noisy $x_t$ of [notebook 03](03_noise.ipynb) in another unit,
-# *VE form*: there the picture fades as the noise grows, here it stays as it is and $\sigma$ says how much noise lies on
-# it. Divide $x_t = \alpha\,x_0 + \sigma_t\,\epsilon$ by $\alpha$ and you have it, with $\sigma = \sigma_t / \alpha$
+# *VE form*: there the image fades as the noise grows, here it keeps its scale and $\sigma$ says how much noise is added
+# to it. Divide $x_t = \alpha\,x_0 + \sigma_t\,\epsilon$ by $\alpha$ and you have it, with $\sigma = \sigma_t / \alpha$
 # (`level.ve_sigma`).
 #
 # Under noise each cloud becomes wider, $\mathcal N(\mu_k, (s^2 + \sigma^2) I)$, and nothing else happens. So Bayes'
-# rule gives the mean of all $x_0$ that may hide under a $y$, in closed form. It is what a network with infinite
-# training would answer:
+# rule gives the mean of all $x_0$ that a given $y$ may have come from, in closed form. It is what a network with
+# infinite training would predict:
 #
 # $$\hat x_0(y, \sigma) = \sum_k r_k(y) \left( \mu_k + \frac{s^2}{s^2 + \sigma^2} (y - \mu_k) \right), \qquad
 #   r_k \propto w_k \exp\!\left( -\frac{\lVert y - \mu_k \rVert^2}{2 (s^2 + \sigma^2)} \right)$$
@@ -114,9 +114,9 @@ def denoise(x, level):
 
 
 # %% [markdown]
-# This has the signature that the pipeline's denoiser has, `(x_t, level) -> (x0, eps)`, so every sampler of the package
-# takes it. Only: is it right? The guess and the *score*, the slope of the log-density, say the same thing,
-# $\nabla_y \log p_\sigma(y) = (\hat x_0 - y) / \sigma^2$ (Tweedie's formula). We can let autograd check that.
+# This has the signature of the pipeline's denoiser, `(x_t, level) -> (x0, eps)`, so every sampler of the package
+# accepts it. But is it right? The estimate and the *score*, the gradient of the log-density, say the same thing,
+# $\nabla_y \log p_\sigma(y) = (\hat x_0 - y) / \sigma^2$ (Tweedie's formula). Autograd can check that.
 
 
 # %%
@@ -135,13 +135,13 @@ print("the guess is the score, at every noise level")
 # %% [markdown]
 # ## Watch it work
 #
-# Pure noise is one round cloud in the middle. DDIM takes the two guesses, $\hat x_0$ and $\hat\epsilon$, and mixes them
-# anew for the next lower level (Song et al. 2021, eq. 12):
+# Pure noise is one round cloud in the middle. DDIM takes the two estimates, $\hat x_0$ and $\hat\epsilon$, and mixes
+# them again for the next lower level (Song et al. 2021, eq. 12):
 #
 # $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon$$
 #
-# It adds no noise on the way, so where a point ends is decided by where it begins. *Predict:* if you paint each point
-# in the colour of the cloud that it *ends* in, how will the colours lie in the noise: mixed like sand, or in regions?
+# It adds no noise, so where a point ends is determined by where it starts. *Predict:* if you give each point the colour
+# of the cloud that it *ends* in, how will the colours be arranged in the noise: mixed like sand, or in regions?
 
 
 # %%
@@ -162,10 +162,10 @@ for axis, points, title in zip(axes, shown, [*(f"step {i} of 50" for i in moment
 display(show.picture(figure))
 
 # %% [markdown]
-# In regions. The way is the solution of a differential equation (it comes next), and its solutions never cross:
-# neighbours in the noise stay neighbours, except along the borders. Nothing on the way is left to chance: the same
-# noise leads to the same picture, and a prompt that differs a little bends every way a little. That is why the same
-# seed gives related pictures for related prompts. And the shares come out right:
+# In regions. Each path is the solution of a differential equation (introduced below), and solutions never cross:
+# neighbours in the noise stay neighbours, except along the borders. Nothing is left to chance: the same noise leads to
+# the same image, and a slightly different prompt bends every path a little. That is why the same seed gives related
+# images for related prompts. And the proportions come out right:
 
 # %%
 share = torch.bincount(ends_in, minlength=5) / len(ends_in)
@@ -176,15 +176,15 @@ assert (share - weights).abs().max() < 0.06
 # %% [markdown]
 # ## The order of a sampler
 #
-# Take away a bit of noise, $d\sigma$: since $y = x_0 + \sigma\epsilon$, the latent moves by $\epsilon\,d\sigma$, as far
-# as anybody can guess by $\hat\epsilon\,d\sigma$; then evaluate again, since the guess has changed. So a sampler
+# Remove a little noise, $d\sigma$: since $y = x_0 + \sigma\epsilon$, the latent moves by $\epsilon\,d\sigma$, for which
+# the best estimate is $\hat\epsilon\,d\sigma$; then evaluate again, since the estimate has changed. So a sampler
 # without noise solves the differential equation $dy/d\sigma = \hat\epsilon$, and there is a right answer: the exact
 # solution from the same start. Let all of them visit the same levels, from $\sigma = 10$ to $0.05$ in $n$ steps, and
-# compare. If the error is $C\,n^{-p}$, then $p$ is the order, and in a plot with both axes logarithmic it is the slope.
+# compare. If the error is $C\,n^{-p}$, then $p$ is the order, which is the slope in a log-log plot.
 #
-# *Predict:* Euler goes straight on; Heun takes the mean of two directions, at the start and at the end of its step;
-# DPM++ 2M, PLMS and LMS remember earlier evaluations. Which of them have order 1? And is there a difference between
-# Euler and DDIM? (The levels are those of Karras et al. 2022: the lower, the closer together.)
+# *Predict:* Euler goes straight on; Heun averages two directions, at the start and at the end of its step; DPM++ 2M,
+# PLMS and LMS reuse earlier evaluations. Which of them have order 1? And is there a difference between Euler and DDIM?
+# (The levels are those of Karras et al. 2022: the lower, the closer together.)
 
 
 # %%
@@ -201,8 +201,8 @@ exact = fine + (fine - coarse) / 3  # the error of order 2 falls to a quarter: s
 print(f"doubling 1000 steps still moved the points by {(fine - coarse).abs().median():.0e}")
 
 # %% [markdown]
-# (The last line is Richardson's trick: knowing the order, two answers make a better one.) Now the race. The median over
-# 200 points, because a few start so close to a border that any inaccuracy tips them to the other side.
+# (The last line is Richardson extrapolation: if you know the order, two answers make a better one.) Now the race. It
+# takes the median over 200 points, because a few start so close to a border that any inaccuracy tips them over.
 
 # %%
 RACE = ("euler", "ddim", "heun", "dpmpp_2m", "unipc", "plms", "lms")
@@ -230,20 +230,20 @@ assert all(errors[name][1] < errors["euler"][1] / 3 for name in ("heun", "dpmpp_
 
 # %% [markdown]
 # Euler and DDIM have order 1, the others 2 or more: twice the steps make the error half as large, or a quarter and
-# less. UniPC has order 3: it corrects each step with the evaluation that the next one begins with. Two things to take
-# home.
+# less. UniPC has order 3: it corrects each step with the evaluation that the next one starts with. Two things to
+# remember.
 #
 # **DDIM is Euler.** Not similar: the same line of code. Divide DDIM's line above by $\sqrt{\bar\alpha_{t'}}$: it says
 # $y' = \hat x_0 + \sigma'\hat\epsilon$, and since $y = \hat x_0 + \sigma\hat\epsilon$, that is $y' = y + (\sigma' -
-# \sigma)\,\hat\epsilon$, Euler's straight line. What sets them apart in practice is which levels each visits.
+# \sigma)\,\hat\epsilon$, Euler's straight line. In practice they differ only in the levels they visit.
 
 # %%
 torch.testing.assert_close(finish("ddim", 20, start), finish("euler", 20, start), rtol=1e-10, atol=1e-10)
 print("DDIM and Euler over the same levels: equal")
 
 # %% [markdown]
-# **Steps are not evaluations.** Heun evaluates the network twice a step. What you pay for is evaluations, so here is
-# the race again, over the bill.
+# **Steps are not evaluations.** Heun evaluates the network twice per step. Evaluations are what you pay for, so here is
+# the race again, plotted over them.
 
 
 # %%
@@ -265,16 +265,15 @@ axis.legend(frameon=False)
 display(show.picture(figure))
 
 # %% [markdown]
-# What remembers is cheaper than what evaluates twice: that is why DPM++ 2M became a favourite.
+# Reusing an evaluation is cheaper than making a second one: that is why DPM++ 2M became popular.
 #
 # ## Samplers that add noise
 #
-# [DDPM](../ldm/diffusion/samplers/ddpm.py) and [Euler ancestral](../ldm/diffusion/samplers/euler_ancestral.py) go a
-# little further down than they should at each step, and put fresh noise in to make up for it. Their end has no "right
-# answer" for a given start, only a right *distribution*. So we compare crowds. The measure: look at both crowds from
-# the side, in many directions, sort the shadows, and take the mean distance between points of equal rank (the sliced
-# Wasserstein distance). Two honest samples of the same distribution are not at distance 0 either; that floor is drawn
-# too.
+# [DDPM](../ldm/diffusion/samplers/ddpm.py) and [Euler ancestral](../ldm/diffusion/samplers/euler_ancestral.py) step
+# below the target noise level, then add fresh noise back up to it. For a given start their result has no "right
+# answer", only a right *distribution*. So we compare samples of many points: project both samples onto a line, sort,
+# and take the mean distance between points of equal rank; average over many directions (the sliced Wasserstein
+# distance). Two samples of the same distribution are not at distance 0 either; that floor is in the plot, too.
 
 
 # %%
@@ -290,8 +289,8 @@ floor = sum(distance(truth, draw_data(N, 10 * i)) for i in range(2, 7)) / 5
 print(f"two samples of the truth, {N} points each: {floor:.3f}")
 
 # %% [markdown]
-# Now each sampler at its own levels, as a picture would be painted. *Predict:* in 5 steps, which of these crowds
-# will be the worst? And from how many steps on will order 2 be worth its name?
+# Now each sampler with its own levels, as for an image. *Predict:* in 5 steps, which of these samples will be the
+# worst? And from how many steps on will order 2 live up to its name?
 
 # %%
 CROWD = ("ddim", "ddpm", "euler_ancestral", "euler_karras", "heun_karras", "dpmpp_2m_karras")
@@ -313,13 +312,13 @@ assert far["heun_karras", 5] == max(far[name, 5] for name in CROWD)
 assert far["euler_ancestral", 5] > far["ddim", 5]
 
 # %% [markdown]
-# Two surprises. With 5 steps, Heun is the worst of all: it goes on as the direction was turning, over a step
-# that is much too long, and shoots past its goal. And from 20 steps on *all* are near the floor, Euler as well: a point
-# that ends beside its exact place, but within the right cloud, is a perfectly good sample. A crowd forgives what the
-# race above punished. (That all stop a little above the floor is the luck of their common start. And that DDPM needs no
-# more steps than the others holds for the plane: on pictures, where its noise falls on thousands of numbers, it does
-# need more; Song et al. 2021, table 1.) What the crowds look like after 5 steps: DDIM has not yet come apart into
-# clouds, and with fresh noise even less; Heun has, but they lie too far out.
+# Two surprises. With 5 steps, Heun is the worst of all: it extrapolates the change of direction over a step that is
+# much too long, and overshoots. And from 20 steps on *all* are near the floor, even Euler: a point that ends beside its
+# exact position, but within the right cloud, is a perfectly good sample. The distribution forgives what the race above
+# punished. (That all stop slightly above the floor is due to their common start. And that DDPM needs no more steps than
+# the others holds for the plane only: on images it does need more; Song et al. 2021, table 1.) Here are the samples
+# after 5 steps: DDIM's have not yet separated into clouds, and those with fresh noise even less; Heun's have, but the
+# clouds lie too far out.
 
 # %%
 pictures = {"truth": truth}
@@ -332,8 +331,8 @@ for axis, (title, points) in zip(axes, pictures.items()):
 display(show.picture(figure))
 
 # %% [markdown]
-# Then what is noise good for? It *forgets mistakes*. Let us make one on purpose: start from noise that is only half as
-# wide as it should be. *Predict:* who will mind, DDIM or DDPM?
+# Then what is noise good for? It *erases errors*. Let us make one on purpose: start from noise with half the standard
+# deviation that it should have. *Predict:* which one suffers, DDIM or DDPM?
 
 # %%
 wrong_start = {}
@@ -344,15 +343,15 @@ for name in ("ddim", "ddpm"):
 assert distance(wrong_start["ddpm"], truth) < 0.4 * distance(wrong_start["ddim"], truth)
 
 # %% [markdown]
-# DDIM carries the mistake to the end; DDPM's fresh noise washes it out. A trained network makes small mistakes at every
-# step, and fresh noise can mend them. How many steps that takes depends on the sampler: DDPM wants hundreds.
+# DDIM carries the error to the end; DDPM's fresh noise washes it out. A trained network makes small errors at every
+# step, and fresh noise can correct them. How many steps that takes depends on the sampler: DDPM needs hundreds.
 #
-# ## Noise that belongs to the way
+# ## Noise that belongs to the path
 #
-# Fresh noise has a price: with twice the steps, every point goes somewhere else, however many steps there are. The SDE
-# samplers avoid that. Their noise is a *path*, one for each image, and a step uses the piece of the path between its
-# two levels ([`brownian`](../ldm/diffusion/brownian.py)). *Predict:* how far does a point move if the steps are
-# doubled, with fresh noise, and with a path?
+# Fresh noise has a price: if you double the number of steps, every point ends somewhere else, however many steps there
+# are. The SDE samplers avoid that. Their noise is a *Brownian path*, one for each image, and a step uses the piece of
+# the path between its two levels ([`brownian`](../ldm/diffusion/brownian.py)). *Predict:* how far does a point move if
+# you double the steps, with fresh noise and with a path?
 
 
 # %%
@@ -370,12 +369,12 @@ for name in ("euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde"):
     assert (moved[-1] > 0.1) == (name == "euler_ancestral")
 
 # %% [markdown]
-# ## On pictures
+# ## On images
 #
-# The same samplers, a network in place of the formula. Nobody knows the exact answer here. But all samplers without
-# noise converge to the same one, so we take DPM++ 2M with 60 steps in its place.
+# The same samplers, with a network instead of the formula. Nobody knows the exact answer here. But all samplers without
+# noise converge to the same one, so DPM++ 2M with 60 steps stands in for it.
 #
-# *Predict:* which samplers will reach that picture, and with how many steps?
+# *Predict:* which samplers will reach that image, and with how many steps?
 
 
 # %%
@@ -401,9 +400,9 @@ top = [*(f"{count} steps" for count in columns), "target"]
 display(show.grid(rows, left=ROWS, top=top, side=72))
 
 # %% [markdown]
-# The last column is the same picture six times: what the upper four samplers run towards. The lower two, with noise,
-# paint good pictures too, but other ones, and with every number of steps another. And look at the first column: in four
-# steps, order 2 may overshoot so far that it ends in another picture altogether. In numbers:
+# The last column is the same image six times: the one that the upper four samplers converge to. The lower two, with
+# noise, give good images too, but different ones for every number of steps. And look at the first column: in four
+# steps, a second-order sampler may overshoot so far that it ends in another image altogether. In numbers:
 
 # %%
 rms = {key: (latent - target).square().mean().sqrt().item() for key, latent in latents.items()}
@@ -415,13 +414,13 @@ assert rms["dpmpp_2m_karras", 24] < 0.5 * rms["dpmpp_2m_karras", 4]
 assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karras", 24]
 
 # %% [markdown]
-# As in the plane: with enough steps the second order is far closer, and with too few it may be worse. An order is a
+# As in the plane: with enough steps second order is far closer, and with too few it may be worse. The order is a
 # promise about *small* steps, and says nothing about large ones.
 #
-# What to choose? For a picture soon: `dpmpp_2m_karras` with 15 to 20 steps, or `unipc` with 10. To compare with
-# published pictures: `ddim` or `plms` with 50, Stable Diffusion's own habit. Where the prompt leaves much open:
-# `euler_ancestral` with 20 or more, the tiny model's default; each number of steps paints another picture. To have
-# both, noise and a picture that stays when the steps are changed: `dpmpp_2m_sde`. Any of them may visit other levels
+# Which one to choose? For a quick image: `dpmpp_2m_karras` with 15 to 20 steps, or `unipc` with 10. To compare with
+# published images: `ddim` or `plms` with 50, as in Stable Diffusion's own code. Where the prompt leaves much open:
+# `euler_ancestral` with 20 or more, the tiny model's default; each number of steps gives a different image. For noise
+# *and* an image that stays the same when you change the steps: `dpmpp_2m_sde`. All of them accept other levels
 # (`spacing="exponential"`, ...).
 #
 # ## Exercises
@@ -449,7 +448,7 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # </details>
 #
 # **2.** `ddim` takes an option `eta`, from 0 (no noise) to 1 (as much as DDPM). Find out with 10 and with 200 steps
-# which eta gets the crowd of the plane closest to the truth. Then do it again from the wrong start (half the noise).
+# which eta brings the points closest to the true distribution. Then repeat it from the wrong start (half the noise).
 #
 # <details><summary>Solution</summary>
 #
@@ -464,8 +463,8 @@ assert min(rms["ddpm", 24], rms["euler_ancestral", 24]) > 2 * rms["dpmpp_2m_karr
 # ```
 # </details>
 #
-# **3.** How many evaluations does each sampler of the race need for a median error of 0.001? Read it off `bill` and
-# `errors`, with a straight line between the points in the logarithms.
+# **3.** How many evaluations does each sampler of the race need for a median error of 0.001? Interpolate `bill` and
+# `errors` on logarithmic axes.
 #
 # <details><summary>Solution</summary>
 #

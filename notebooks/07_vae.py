@@ -13,13 +13,13 @@
 # %% [markdown]
 # # 07: What survives in the latent space?
 #
-# **The question.** Diffusion does not paint pixels. It paints latents, 48 times fewer numbers, and a decoder makes the
-# picture of them. What is kept in so few numbers, what is lost, and why are they so well behaved that noise can be
-# added to them?
+# **The question.** Latent diffusion does not generate pixels. It generates latents, which have far fewer numbers, and a
+# decoder turns them into an image. What do so few numbers keep, what do they lose, and why are they so well behaved
+# that noise can be added to them?
 #
 # At the end you will be able to
 #
-# - look at a latent, channel by channel, and say what it still knows of the picture;
+# - look at a latent, channel by channel, and say what it still knows about the image;
 # - explain the two losses that make a VAE, reconstruction and the KL term, by training two small ones;
 # - measure the number that is 0.18215 in Stable Diffusion, and say what goes wrong without it;
 # - say what interpolating latents does, and what it does not.
@@ -51,8 +51,8 @@ vae = model.vae
 # %% [markdown]
 # ## There and back
 #
-# Postcards of combinations that no training saw, four of eight shown. *Predict:* what will the reconstruction lose
-# first: colours, places, edges, or small things?
+# Postcards of combinations that training never saw; four of eight are shown. *Predict:* what will the reconstruction
+# lose first: colours, positions, edges, or small things?
 
 # %%
 cards = [postcard(i, seed=42, size=128, split="held_out") for i in range(8)]
@@ -67,10 +67,10 @@ display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=58))
 assert many == 48 * few
 
 # %% [markdown]
-# Colours and places are right. What is lost is at the edges: how *exactly* they run. In numbers: the PSNR gives the
-# mean squared error in decibels, the higher the better. At 20 dB its root is a tenth of the range of values, and every
-# 6 dB more halve it. The competitor has the same budget: a picture shrunk to as many numbers as the latent has (18 x 18
-# pixels in three colours), and enlarged again.
+# Colours and positions are right. What is lost is at the edges: where *exactly* they run. In numbers: the PSNR gives
+# the mean squared error in decibels, the higher the better. At 20 dB its root is a tenth of the range of values, and
+# every 6 dB more halve it. The competitor has the same budget: an image shrunk to as many numbers as the latent has (18
+# x 18 pixels in three colours), and enlarged again.
 
 # %%
 side = math.isqrt(latent[0].numel() // 3)
@@ -110,15 +110,15 @@ print(f"a linear map explains {explained:.0%} of the colours")
 assert explained > 0.5
 
 # %% [markdown]
-# Many programs use just that for the small preview that you see while a picture is being painted: no decoder, only a
-# matrix of fifteen numbers.
+# Many programs use exactly that for the small preview that they show while an image is generated: no decoder, just a
+# small matrix.
 #
-# ## Not a point but a small cloud
+# ## Not a point but a small Gaussian
 #
-# The encoder gives two things for each number: a mean, and how sure it is (the logarithm of a variance). In training
-# the decoder gets a random point of that Gaussian, $z = \mu + \sigma\epsilon$. (This $\sigma$ is the encoder's doubt
-# about one number, and has nothing to do with the noise level of [notebook 06](06_samplers.ipynb).) *Predict:* how
-# large is it, if the means have a deviation of 1?
+# For each number, the encoder predicts two things: a mean and the logarithm of a variance. In training, the decoder
+# gets a sample of that Gaussian, $z = \mu + \sigma\epsilon$. (This $\sigma$ is the encoder's uncertainty about one
+# number, and has nothing to do with the noise level of [notebook 06](06_samplers.ipynb).) *Predict:* how large is it,
+# if the means have a standard deviation of 1?
 
 # %%
 sigma = (logvar / 2).exp()
@@ -129,12 +129,12 @@ print(f"a sample instead of the mean costs {moved:.2f} dB")
 assert sigma.median() < 0.3 and moved < 2
 
 # %% [markdown]
-# Small: the encoder is nearly sure of itself. A second loss keeps it from being *quite* sure. That loss, the KL term,
-# is the distance of each Gaussian from the standard one,
+# Small: the encoder is almost certain. A second loss keeps it from being *entirely* certain. That loss, the KL term,
+# is the divergence of each Gaussian from the standard one,
 #
 # $$D_\mathrm{KL} = \tfrac12 \left( \mu^2 + \sigma^2 - 1 - \log \sigma^2 \right),$$
 #
-# and it is zero for $\mu = 0$, $\sigma = 1$ only: a latent that says nothing at all.
+# and it is zero only for $\mu = 0$, $\sigma = 1$: a latent that says nothing at all.
 
 # %%
 spread = np.linspace(0.02, 2, 200)
@@ -149,12 +149,12 @@ nats = kl_divergence(latent, logvar).mean().item() / latent[0].numel()
 print(f"ours: {nats:.1f} nats, or {nats / math.log(2):.1f} bits, in each number of a latent")
 
 # %% [markdown]
-# (A nat is a bit in natural logarithms: 1.44 bits.) So the term is a tax on every bit that goes through the latent. To
-# see what a tax does, one changes it. The other loss, [`reconstruction_loss`](../ldm/train/vae.py#reconstruction_loss),
-# compares the picture with what was decoded, pixel by pixel and edge by edge. (The shipped VAE had two teachers more,
-# who ask for sharpness; they come in [notebook 10](10_train_your_own.ipynb).) Two small VAEs, alike but for the weight
-# of the KL term: the light one that latent diffusion uses, and full weight, as in a textbook's VAE. Postcards of 32 x
-# 32 pixels, 120 steps each. *Predict:* what will become of sigma, and of the pictures?
+# (A nat is the unit of natural logarithms: 1.44 bits.) So the term is a tax on every bit that goes through the latent.
+# To see what a tax does, change it. The other loss, [`reconstruction_loss`](../ldm/train/vae.py#reconstruction_loss),
+# compares the image with its reconstruction, pixel by pixel and edge by edge. (The shipped VAE was trained with two
+# more losses, which demand sharpness; they come in [notebook 10](10_train_your_own.ipynb).) Train two small VAEs that
+# differ only in the weight of the KL term: the small weight that latent diffusion uses, and full weight, as in a
+# textbook VAE. Postcards of 32 x 32 pixels, 120 steps each. *Predict:* what will become of sigma, and of the images?
 
 # %%
 SMALL = VAEConfig(channels=(16, 32), res_per_level=1, latent_channels=4, scale=1.0, groups=4)
@@ -201,17 +201,17 @@ assert sigmas[5e-4] < 0.75 < 0.85 < sigmas[1.0]
 assert quality[5e-4] > quality[1.0] + 2
 
 # %% [markdown]
-# At full weight the tax is so high that the latent says next to nothing: sigma is 1, and all pictures become much the
-# same blur. With a *very* light tax the pictures may become sharp. Then why any tax at all? Without one, nothing would
-# hold the latents in place: their size is whatever training leaves, and each is a point, not a small cloud that the
-# decoder has learned to forgive. (In so few steps the sigma of the light one is still on its way down; in the shipped
-# VAE you saw where it arrives.)
+# At full weight the tax is so high that the latent says next to nothing: sigma is 1, and all images become much the
+# same blur. With a *very* light tax the images can become sharp. Then why tax at all? Without one, nothing would keep
+# the latents in range, and each would be a point, not a small Gaussian whose samples the decoder has learned to accept.
+# (After so few steps the sigma of the light one is still falling; the shipped VAE showed where it ends.)
 #
 # ## The number 0.18215
 #
-# Diffusion adds noise of deviation 1, and its schedule was made for latents of deviation 1. So after training the
-# deviation of the means is measured, and all latents are multiplied by its inverse. In Stable Diffusion that number is
-# [0.18215](../docs/questions.md#why-018215). Let us measure ours, on pictures that it was not measured on.
+# Diffusion adds noise of standard deviation 1, and its schedule was designed for latents of the same spread. So after
+# training, measure the standard deviation of the means and multiply all latents by its inverse. In Stable Diffusion
+# that number is
+# [0.18215](../docs/questions.md#why-018215). Let us measure ours, on other images than the original measurement.
 
 # %%
 more = [postcard(i, seed=43, size=128) for i in range(200)]
@@ -231,9 +231,9 @@ display(show.curve(middle, lines, "value of a scaled latent", "density"))
 print("deviations:", [f"{s:.2f}" for s in means.std(dim=(0, 2, 3)).tolist()])
 
 # %% [markdown]
-# One number for all eight channels, so single channels may be wider or narrower; and nothing makes their shape normal:
-# that the *whole* is of deviation 1 is enough. What if one forgets the number, as programs have? *Predict:* decode a
-# latent that was not divided by the scale, and one that was divided twice.
+# One number for all sixteen channels, so single channels may be wider or narrower; and nothing makes their shape normal:
+# that the *whole* has a standard deviation of 1 is enough. What if you forget the number, as some programs did?
+# *Predict:* decode a latent that was not divided by the scale, and one that was divided twice.
 
 # %%
 wrong = [vae.decode(latent[:1] * factor) for factor in (1, vae.scale, 1 / vae.scale)]
@@ -244,11 +244,11 @@ print("   ".join(f"{name}: {value:.1f} dB" for name, value in zip(names, spoilt)
 assert spoilt[0] > max(spoilt[1:]) + 3
 
 # %% [markdown]
-# A picture with the wrong contrast: a common bug of a new pipeline, and easily taken for something else.
+# An image with the wrong contrast: a common bug in a new pipeline, and easily mistaken for something else.
 #
-# ## How much noise does the decoder take?
+# ## How much noise does the decoder tolerate?
 #
-# Painting ends with a latent that is nearly clean. *Predict:* how much noise on the latent will be seen in the picture?
+# Sampling ends with a latent that is nearly clean. *Predict:* how much noise in the latent will show in the image?
 
 # %%
 amounts = [0.0, 0.1, 0.2, 0.4, 0.8]
@@ -260,9 +260,9 @@ display(show.film([to_images(some[1:2])[0] for some in noisy], captions, side=66
 assert decibels[0] - decibels[1] < 3 and all(a > b for a, b in zip(decibels[1:], decibels[2:]))
 
 # %% [markdown]
-# A little does little harm: the decoder was trained with the noise of the encoder's own sigma, and as we saw, that much
-# costs next to nothing. Far beyond, the picture stays a picture, with wrong strokes in it. And how far does one place
-# of the latent reach? Change one, and look where pixels move.
+# A little does little harm: the decoder was trained on samples with the encoder's own sigma, which, as we saw, costs
+# next to nothing. Far beyond that, the image is still an image, but its details are wrong. And how far does one
+# position of the latent reach? Change one, and see which pixels move.
 
 # %%
 poked = latent[:1].clone()
@@ -277,10 +277,10 @@ display(show.film(to_images(three), ["before", "after", "change"], side=80))
 assert near > 0.3 and home < 0.9
 
 # %% [markdown]
-# Mostly its own neighbourhood, and a little everywhere: the norms and the attention in the middle see the whole
-# picture. (So inpainting puts the kept *pixels* back at the end, not only the kept latents.)
+# Mostly its own neighbourhood, and a little everywhere: the normalisation layers and the attention in the middle see
+# the whole image. (That is why inpainting puts the kept *pixels* back at the end, not only the kept latents.)
 #
-# ## Between two pictures
+# ## Between two images
 #
 # *Predict:* halfway between the latent of one animal and the latent of another, is there a third animal?
 
@@ -293,9 +293,9 @@ faded = torch.stack([ends[0] + share * (ends[1] - ends[0]) for share in shares])
 display(show.grid([to_images(vae.decode(latents)), to_images(faded)], left=["latents", "pixels"], side=52))
 
 # %% [markdown]
-# No: a double exposure, hardly better than fading the pixels. The latent space of a VAE with places is a good paint
-# box, but it does not know what an animal is. The one who knows is the U-Net. Give *it* the way between two noises
-# (along a circle, so that the noise keeps its size), and every point of the way is a picture:
+# No: a double exposure, hardly better than blending the pixels. The latent space of a convolutional VAE is good at
+# rendering, but it does not know what an animal is. The U-Net does. Give *it* points between two noises (along a
+# circle, so that the noise keeps its variance), and every one of them leads to an image:
 
 # %%
 prompt = "a dog"
@@ -310,13 +310,12 @@ display(show.film(model.decode(finished), [f"{share:.0%}" for share in shares], 
 assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 
 # %% [markdown]
-# That is the division of labour in latent diffusion: the VAE knows how things look up close, the U-Net knows what there
-# is.
+# That is the division of labour in latent diffusion: the VAE knows what things look like up close, the U-Net knows what
+# is in an image.
 #
 # ## Exercises
 #
-# **1.** Which channel matters most? Set one channel after the other to zero (its mean, nearly), decode, and rank them
-# by PSNR.
+# **1.** Which channel matters most? Set each channel in turn to zero (nearly its mean), decode, and rank them by PSNR.
 #
 # <details><summary>Solution</summary>
 #
@@ -327,10 +326,10 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 #     print(f"without channel {k}: {psnr(vae.decode(without).clamp(-1, 1), pixels).mean():.1f} dB")
 # ```
 #
-# Compare with the channels' pictures above: the one that hurts most is usually the one that carries brightness.
+# Compare with the images of the channels above: the one that hurts most is usually the one that carries brightness.
 # </details>
 #
-# **2.** Flip a picture left to right and encode it. Is its latent the flipped latent? Say before you measure why it
+# **2.** Flip an image left to right and encode it. Is its latent the flipped latent? Before you measure, say why it
 # might not be (the encoder pads on the right and at the bottom only, see
 # [`EncoderLevel`](../ldm/vae/encoder.py#EncoderLevel)).
 #
@@ -342,8 +341,8 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 # print(psnr(vae.decode(latent.flip(-1)).clamp(-1, 1), pixels.flip(-1)).mean(), psnr(rebuilt, pixels).mean())
 # ```
 #
-# It is not: the flipped latent decodes to a worse picture. Convolutions with learned kernels have a left and a right of
-# their own, the padding shifts the grid, and no loss ever asked for symmetry.
+# It is not: the flipped latent decodes to a worse image. Learned kernels distinguish left from right, the padding
+# shifts the grid, and no loss ever asked for symmetry.
 # </details>
 #
 # **3.** The latent is 1,024 numbers of float16: 2,048 bytes. How good is a JPEG of at most that size? (Pillow:
@@ -365,7 +364,7 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 #     print(f"JPEG of quality {quality}: {jpeg:.1f} dB; VAE: {value:.1f} dB")
 # ```
 #
-# They are in the same range. But noise added to a JPEG's bytes leaves no picture at all; a latent tolerates it, and
+# They are in the same range. But noise added to a JPEG's bytes leaves no image at all; a latent tolerates it, and
 # that is what diffusion needs.
 # </details>
 #

@@ -13,14 +13,16 @@
 # %% [markdown]
 # # 08: What happens between a sentence and a picture?
 #
-# **The question.** All parts are known by now: tokenizer, text encoder, noise, U-Net, sampler, VAE. How are they put
-# together, so that a sentence goes in and a picture comes out?
+# [Ce notebook en français](08_pipeline.fr.ipynb)
+#
+# **The question.** By now you know all the parts: tokenizer, text encoder, noise, U-Net, sampler, VAE. How do you put
+# them together, so that a sentence goes in and an image comes out?
 #
 # At the end you will have
 #
-# - built the pipeline yourself, in twenty lines, and seen that it paints the very picture that the library paints;
+# - built the pipeline yourself, in twenty lines, and seen that it generates exactly the image that the library does;
 # - seen what guidance buys, what it costs, and where it breaks;
-# - changed the same twenty lines in two places and so got image to image and inpainting.
+# - changed those twenty lines in two places to get image to image and inpainting.
 #
 # The code is [`pipeline`](../ldm/pipeline.py) and [`inpaint`](../ldm/inpaint.py).
 
@@ -46,8 +48,8 @@ model = ldm.load("tiny")
 # %% [markdown]
 # ## The four steps, one by one
 #
-# **1. Text becomes vectors.** The prompt, and the empty prompt, which guidance will need. *Predict:* how many rows has
-# each of the two contexts?
+# **1. Text becomes vectors.** Encode the prompt, and the empty prompt, which guidance needs. *Predict:* how many rows
+# does each of the two contexts have?
 
 # %%
 prompt = "a dog with glasses"
@@ -70,10 +72,10 @@ x = torch.randn(1, channels, 16, 16, generator=generator)
 print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 
 # %% [markdown]
-# **3. The noise is taken away.** It is done in steps from one noise *level* to the next. A level has the timestep `t`,
-# which the network is told, and two weights, of signal and noise: $x = \alpha\,x_0 + \sigma\,\epsilon$. One evaluation
-# of the U-Net ([05](05_unet.ipynb)) with both contexts gives two answers, $\epsilon_\varnothing$ and $\epsilon_c$.
-# Guidance goes from the first beyond the second, and the result is read as a guess of the noise and, solving for the
+# **3. The noise is removed**, in steps from one noise *level* to the next. A level has a timestep `t`, which the
+# network reads, and two weights, for signal and noise: $x = \alpha\,x_0 + \sigma\,\epsilon$. One evaluation of the
+# U-Net ([05](05_unet.ipynb)) with both contexts gives two predictions, $\epsilon_\varnothing$ and $\epsilon_c$.
+# Guidance goes from the first to the second and beyond. The result is an estimate of the noise and, solving for the
 # other unknown, of the clean latent ([03](03_noise.ipynb)):
 #
 # $$\hat\epsilon = \tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing), \qquad
@@ -90,25 +92,25 @@ print(f"the prompt changes {(cond - uncond).std():.3f} of it")
 torch.testing.assert_close(first.alpha * x0 + first.sigma * eps, x)
 
 # %% [markdown]
-# (The last line holds by construction: a guess of the noise *is* a guess of the picture.) The step itself is DDIM's
-# ([06](06_samplers.ipynb)): mix the two guesses anew, for the lower level. That is `level.mix`.
+# (The last line holds by construction: an estimate of the noise *is* an estimate of the image.) The step itself is
+# DDIM's ([06](06_samplers.ipynb)): mix the two estimates again, for the lower level. That is `level.mix`.
 #
 # $$x' = \alpha'\,\hat x_0 + \sigma'\,\hat\epsilon$$
 #
-# **4. The latent becomes pixels**: `model.vae.decode` ([07](07_vae.ipynb)). We can decode a guess at any time, so let
-# us look at the very first one. *Predict:* what can it show, with nothing but noise to go by?
+# **4. The latent becomes pixels**: `model.vae.decode` ([07](07_vae.ipynb)). We can decode an estimate at any time, so
+# let us look at the very first one. *Predict:* what can it show, with nothing but noise to go by?
 
 # %%
 display(show.film(to_images(model.vae.decode(torch.cat([x, x0]))), ["the noise, decoded", "the first guess"]))
 
 # %% [markdown]
-# Something like the mean of all pictures that fit the prompt, exaggerated by the guidance: blurred, gaudy, and already
-# showing what was asked for.
+# Something like the mean of all images that fit the prompt, exaggerated by guidance: blurred, garish, and already
+# showing what the prompt asks for.
 #
 # ## The pipeline in twenty lines
 #
-# One evaluation, and all of them. `context` is the pair of contexts; `on_step` is a place to correct the latent after
-# each step, and does nothing for now. *Predict*, before you read on: which of the formulas above stands in which line?
+# First one evaluation, then all of them. `context` is the pair of contexts; `on_step` can correct the latent after each
+# step, and does nothing for now. *Predict*, before you read on: which of the formulas above is in which line?
 
 
 # %%
@@ -145,9 +147,9 @@ display(show.film([ours, theirs], ["twenty lines", "model.generate"], side=128))
 assert difference.max() <= 1
 
 # %% [markdown]
-# The same picture. There is no more to it. ([`generate`](../ldm/pipeline.py#LatentDiffusion.generate) is worth reading
-# now: the four steps are there as four comments.) And as `walk` hands out each step, we can watch: above the latent as
-# it is, below the guess of where it leads.
+# The same image. There is no more to it. ([`generate`](../ldm/pipeline.py#LatentDiffusion.generate) is worth reading
+# now: the four steps are there as four comments.) And since `sample` yields each step, we can watch: above, the latent
+# as it is; below, the estimate of where it leads.
 
 # %%
 x = torch.randn(1, channels, 16, 16, generator=torch.Generator().manual_seed(42))
@@ -157,7 +159,7 @@ rows = [to_images(model.vae.decode(torch.cat([moments[i][k] for i in chosen]))) 
 display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i in chosen], side=76))
 
 # %% [markdown]
-# The guess is coarse first and fine later: what the large noise hides is decided last.
+# The estimate is coarse first and fine later: details, which noise hides first, are decided last.
 #
 # ## Guidance
 #
@@ -171,8 +173,7 @@ torch.testing.assert_close(classifier_free_guidance(uncond, cond, g), (1 + (g - 
 print("equal, with w = g - 1: g = 1 (w = 0) is no guidance, g = 0 does not even read the prompt")
 
 # %% [markdown]
-# *Predict:* the same noise, one prompt, and $g$ from 0 to 15. What will change, and what will be the trouble at the
-# end?
+# *Predict:* the same noise, one prompt, and $g$ from 0 to 15. What will change, and what will go wrong at the high end?
 
 # %%
 scales = [0, 1, 2, 4, 7, 15]
@@ -180,10 +181,12 @@ prompts = ["a white rabbit with a hat on a red background", "a forest with a wat
 rows = [[paint(text, seed=5, steps=16, guidance=scale) for scale in scales] for text in prompts]
 display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
-# %% [markdown] At 0 anything comes; from 1 on the prompt is heard; at the far end colours harden and strokes suffer.
-# Now a count instead of an impression: eight prompts, and the [judge](../ldm/lab/evaluate/judge.py), a small
-# classifier, says for each picture whether *everything* in it is as the prompt says. Beside it the deviation of the
-# finished latents, about 1 for real pictures.
+# %% [markdown]
+# At 0 anything can come out; from 1 on the prompt counts; at the high end colours become harsh and details break.
+#
+# Now measure instead of looking: for eight prompts, the [judge](../ldm/lab/evaluate/judge.py), a small classifier, says
+# of each image whether *everything* in it is as the prompt says. Beside it is the standard deviation of the finished
+# latents, which is about 1 for real images.
 
 # %%
 judge = read_judge(find_judge("judge"))
@@ -208,14 +211,14 @@ assert scores[4.0][0] >= scores[0.0][0] + 3
 assert scores[15.0][1] > scores[1.0][1]
 
 # %% [markdown]
-# That is the bargain: a little guidance sharpens what the network is unsure of; much of it drives the latent out of the
-# range that the VAE was trained on. Where the best $g$ lies depends on the model: Stable Diffusion is usually painted
-# with 7.5, this one with 4.
+# That is the bargain: a little guidance sharpens what the network is unsure of; a lot of it drives the latent out of
+# the range that the VAE was trained on. The best $g$ depends on the model: Stable Diffusion usually runs with 7.5, this
+# one with 4.
 #
-# ## Change 1: begin with a picture
+# ## Change 1: start from an image
 #
-# Why start from pure noise? Take a picture's latent, add noise up to one of the lower levels, and take only the steps
-# from there. Large noise hides the small things first, so the less noise, the more of the picture is left.
+# Why start from pure noise? Take an image's latent, add noise up to one of the lower levels, and take only the steps
+# from there. Noise hides small things first, so the less noise, the more of the image is left.
 
 # %%
 grey_cat = Animal("cat", "grey", (Garment("scarf", "red"),), "portrait", 1)
@@ -232,7 +235,7 @@ def from_picture(prompt, strength, steps=20):
 
 
 # %% [markdown]
-# *Predict:* the prompt asks for a bear with a hat on the same background. From which strength on is it a bear?
+# *Predict:* the prompt asks for a bear with a hat on the same background. From which strength on will it be a bear?
 
 # %%
 strengths = [0.2, 0.4, 0.5, 0.6, 0.8, 1.0]
@@ -246,15 +249,17 @@ far = [np.square(np.asarray(image, dtype=float) - np.asarray(cat)).mean() for im
 assert far[0] < far[2] < far[-1]
 
 # %% [markdown]
-# Small strengths give the cat back, and at 1 only a trace of it shows through. In between the given picture fixes the
-# large things, and the prompt decides what the noise has hidden. (The library, with the same numbers, paints the same.)
+# Small strengths return the cat, and at 1 only a trace of it shows through. In between, the given image fixes the
+# composition, and the prompt decides what the noise has hidden. (With the same numbers, the library generates the
+# same.)
 #
 # ## Change 2: keep a part of it
 #
-# Inpainting is one line more. After each step, where nothing is to change, the latent is overwritten by the picture's
-# own, noised to the level just reached: that is `keep`. The network always sees a whole picture under an even noise,
-# and paints what fits. It begins with the same noise that is used on the kept part, and ends with the kept part clean
-# ($\alpha = 1$, $\sigma = 0$). *Predict:* outside the mask, is the result the given picture, pixel for pixel?
+# Inpainting takes one more line. After each step, where nothing is to change, the latent is overwritten by that of the
+# given image, noised to the level just reached: that is `keep`. The network always sees a whole image with uniform
+# noise, and fills in what fits. Sampling starts from the same noise that is used on the kept part, and ends with the
+# kept part clean ($\alpha = 1$, $\sigma = 0$). *Predict:* outside the mask, is the result the given image, pixel for
+# pixel?
 
 # %%
 mask = Image.new("L", cat.size)
@@ -276,16 +281,16 @@ theirs = model.generate(text, init=cat, mask=mask, keep_pixels=True, **options)[
 assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
 
 # %% [markdown]
-# Not what is painted: the kept part has been through the VAE, and the decoder looks beyond it. Only putting the pixels
-# back at the end makes it exact.
+# No: the kept part has been through the VAE, and the decoder also reads what surrounds it. Only putting the original
+# pixels back at the end makes it exact.
 #
-# Three tasks, one loop: where it begins, and what is put back on the way. Everything else that a pipeline has
+# Three tasks, one loop: only the start and what is put back along the way differ. Everything else that a pipeline has
 # (batches, half precision, progress bars, error messages) is housekeeping around these lines.
 #
 # ## Exercises
 #
-# **1.** *Negative prompts.* The empty prompt's place may be taken by anything that is to be avoided. Paint "a dog on a
-# blue background" with the negative prompt "a dog with a scarf", by changing one word of `paint`. What should $g$ be?
+# **1.** *Negative prompts.* Anything to be avoided can take the place of the empty prompt. Generate "a dog on a blue
+# background" with the negative prompt "a dog with a scarf", by changing one word of `paint`. What should $g$ be?
 #
 # <details><summary>Solution</summary>
 #
@@ -323,9 +328,9 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # For a while a cat can still become a dog; later, words change only details.
 # </details>
 #
-# **3.** *Guidance in part of the way only.* Guide only the first half of the steps. Is the picture worse? (At $g = 1$
-# the answer to the empty prompt drops out. `generate` then does not ask for it, which halves an evaluation; ours still
-# asks.)
+# **3.** *Guidance for part of the path.* Guide only the first half of the steps. Is the image worse? (At $g = 1$ the
+# prediction for the empty prompt drops out. `generate` then skips it, which halves the cost of an evaluation; our
+# function still computes it.)
 #
 # <details><summary>Solution</summary>
 #
@@ -341,5 +346,5 @@ assert np.abs(np.asarray(whole, dtype=int) - np.asarray(theirs, dtype=int)).max(
 # Hardly: as exercise 2 shows, by then the words have done most of their work.
 # </details>
 #
-# You have built it. To write its two formulas without looking: `ldm exercise start guidance` and `ddim_step`. Next:
+# You have built it. To write its two formulas from memory: `ldm exercise start guidance` and `ddim_step`. Next:
 # [09: What is in a checkpoint?](09_checkpoints.ipynb), so that the same lines run with Stable Diffusion's weights.

@@ -13,15 +13,15 @@
 # %% [markdown]
 # # 09: What is in a checkpoint?
 #
-# **The question.** A model is a file of some gigabytes that somebody else wrote. What is in it, how does one read it,
-# why do three programs call the same tensor by three names, and how can opening a file be dangerous?
+# **The question.** A model is a file of several gigabytes that someone else wrote. What is in it, how do you read it,
+# why do three programs have three names for the same tensor, and how can opening a file be dangerous?
 #
 # At the end you will be able to
 #
 # - read a safetensors file with nothing but `struct` and `json`;
 # - translate a tensor's name between the original code (CompVis), diffusers and this project;
 # - convert a whole model, and prove that no number changed;
-# - list what a pickle asks for without running it, and say why it may ask for anything.
+# - list what a pickle imports without running it, and say why it may import anything.
 #
 # The code is [`safetensors_file`](../ldm/checkpoints/safetensors_file.py), [`key_map`](../ldm/checkpoints/key_map.py),
 # [`names`](../ldm/checkpoints/names.py) and [`pickle_file`](../ldm/checkpoints/pickle_file.py).
@@ -58,8 +58,8 @@ desk = Path(tempfile.mkdtemp())  # what this notebook writes goes here, and away
 # %% [markdown]
 # ## By hand
 #
-# A safetensors file begins with eight bytes that give the length of its header; then come the header, in JSON, and the
-# numbers. *Predict:* how much of a 40 MB file has to be read to know everything about a model except its numbers?
+# A safetensors file starts with eight bytes that give the length of its header; then come the header, in JSON, and the
+# data. *Predict:* how much of a 40 MB file do you have to read to know everything about a model except its numbers?
 
 # %%
 path = folder / "unet.safetensors"
@@ -72,7 +72,7 @@ for name in sorted(header)[:3]:
 assert 8 + length < 0.02 * path.stat().st_size
 
 # %% [markdown]
-# The header gives each tensor's type, shape and place, so a tensor is a slice of the file:
+# The header gives each tensor's type, shape and offsets, so a tensor is a slice of the file:
 
 # %%
 entry = header["conv_in.weight"]
@@ -85,9 +85,9 @@ assert entry["dtype"] == "F16"
 assert (numbers == map_tensors(path)["conv_in.weight"].numpy()).all()
 
 # %% [markdown]
-# That was a whole reader. `map_tensors`, by way of the library `safetensors`, does the same without copying: it maps
-# the file into memory, and the operating system fetches what is touched. The header alone says where a model's
-# parameters are. *Predict:* which part of the U-Net holds most of them: the down path, the middle, or the up path?
+# That is a complete reader. `map_tensors` uses the `safetensors` library to do the same without copying: it maps the
+# file into memory, and the operating system loads what is accessed. The header alone says where a model's parameters
+# are. *Predict:* which part of the U-Net holds most of them: the down path, the middle, or the up path?
 
 # %%
 parts = Counter()
@@ -106,12 +106,12 @@ assert ways["up"] > ways["down"]
 
 # %% [markdown]
 # The up path, because its blocks read twice as many channels: their own, and those of the skip connections. (You may
-# have counted the same in [notebook 05](05_unet.ipynb), with the network in memory; here nothing was loaded.)
+# have counted this in [notebook 05](05_unet.ipynb), with the network in memory; here nothing was loaded.)
 #
 # ## A header may lie
 #
-# The file comes from a stranger, so nothing in the header is taken on trust: each tensor must fill its slice, and the
-# slices must tile the file. Let us write some false headers.
+# The file comes from a stranger, so nothing in the header is trusted: each tensor must fill its slice, and the slices
+# must cover the file without overlap. Let us forge some headers.
 
 
 # %%
@@ -148,8 +148,8 @@ assert [answer.split(":")[0] for answer in answers.values()] == ["accepted"] + [
 # ## Three names for one tensor
 #
 # Stable Diffusion's tensors have three sets of names: those of the code it was trained with (CompVis), those of
-# diffusers, and ours. Converting takes a table with three columns, *generated* by walking the model in the order in
-# which it runs. Here is part of it, for Stable Diffusion 1.
+# diffusers, and ours. Conversion needs a table with three columns, which is *generated* by walking the model in
+# execution order. Here is part of it, for Stable Diffusion 1.
 
 # %%
 rows = unet_rows(SD1.unet)
@@ -166,9 +166,9 @@ for row in rows:
 assert len(rows) == 686 and len({row.compvis for row in rows}) == 686
 
 # %% [markdown]
-# CompVis names a module by its place in a list, so the number of a block counts everything before it. *Predict:* in the
-# original, the layer that doubles the resolution belongs to the last block of each level, after its attention if it has
-# one. The lowest level of Stable Diffusion has none. What are the three upsamplers called, then?
+# CompVis names a module by its index in a list, so the index of a block counts everything before it. *Predict:* in the
+# original, the upsampling layer belongs to the last block of each level, after its attention if it has any. The
+# coarsest level of Stable Diffusion has none. So what are the three upsamplers called?
 
 # %%
 upsamplers = [row.compvis for row in rows if row.ours.endswith("upsample.conv.weight")]
@@ -176,9 +176,9 @@ print(*upsamplers, sep="\n")
 assert [name.split(".")[2] for name in upsamplers] == ["1", "2", "2"]
 
 # %% [markdown]
-# That `.1` among `.2`s is easy to get wrong. Apart from the names, tensors differ in only two ways: some files store a
-# linear map as a 1x1 convolution (with two more axes of length one), and OpenCLIP (whose text encoder Stable Diffusion
-# 2 uses) stacks the projections to query, key and value into one tensor.
+# That `.1` among the `.2`s is easy to get wrong. Apart from the names, tensors differ in only two ways: some files
+# store a linear map as a 1x1 convolution (with two extra axes of length one), and OpenCLIP (whose text encoder Stable
+# Diffusion 2 uses) stacks the query, key and value projections into one tensor.
 
 # %%
 convolutions = [row for row in rows if row.conv]
@@ -190,7 +190,7 @@ for row in text_rows(SD1.text)[2:5]:
 assert len({row.compvis for row in stacked}) == len(stacked) / 3
 
 # %% [markdown]
-# One more trap: the VAE's decoder. It runs from coarse to fine, but CompVis numbers its levels from the finest.
+# One more trap is the VAE's decoder. It runs from coarse to fine, but CompVis numbers its levels from the finest.
 
 # %%
 for row in vae_rows(SD1.vae):
@@ -200,8 +200,8 @@ for row in vae_rows(SD1.vae):
 # %% [markdown]
 # ## Converting
 #
-# `ldm export` writes a model in the layout of other programs, `ldm convert` reads any of them. Here the tiny model goes
-# there and back. *Predict:* how many pixels of an image change after a trip through both?
+# `ldm export` writes a model in another program's layout, and `ldm convert` reads any of them. Here the tiny model
+# makes the round trip. *Predict:* how many pixels of an image change after a trip through both layouts?
 
 # %%
 export(folder, desk / "diffusers", "diffusers")
@@ -218,7 +218,7 @@ report = inspect(desk / "compvis.safetensors", hash=False).text().replace(f"{des
 print(*report.splitlines()[:8], sep="\n")
 
 # %% [markdown]
-# `inspect` (on the command line: `ldm inspect FILE`) reads headers only: it says what a file is before any of it is
+# `inspect` (`ldm inspect FILE` on the command line) reads headers only: it says what a file is before any of it is
 # used. Now convert it back, and compare every tensor, and an image.
 
 # %%
@@ -237,8 +237,8 @@ display(show.film(list(painted.values()), list(painted)))
 assert all((np.asarray(image) == np.asarray(painted["ours"])).all() for image in painted.values())
 
 # %% [markdown]
-# Not one pixel. (Guidance and size are given here because no other layout has a place for a model's defaults.) A tensor
-# that is missing, left over or misshapen is an error that names it:
+# Not one pixel. (Guidance and size are given here because no other layout can store a model's defaults.) A tensor that
+# is missing, left over or has the wrong shape is an error that names it:
 
 # %%
 tensors = map_tensors(desk / "compvis.safetensors")
@@ -252,8 +252,8 @@ assert answer.startswith("refused") and "input_blocks.1.0" in answer
 # %% [markdown]
 # ## A pickle is a program
 #
-# Older checkpoints (`.ckpt`, `.bin`, `.pt`) are pickles. A pickle is not data: it is a list of instructions for a small
-# machine. One of the instructions is "import this function", another "call it". Any object can say how to rebuild it:
+# Older checkpoints (`.ckpt`, `.bin`, `.pt`) are pickles. A pickle is not data: it is a program for a small virtual
+# machine. One instruction is "import this function", another "call it". Any object can say how to rebuild it:
 
 
 # %%
@@ -267,8 +267,8 @@ loaded = pickle.loads(program)
 print("what came out:", loaded)
 
 # %% [markdown]
-# It might as well have been `os.system`. The class need not exist on your machine: the file names the function and its
-# arguments. But the instructions of a pickle can be *listed* first, which runs nothing:
+# It could just as well have been `os.system`. The class need not exist on your machine: the file names the function and
+# its arguments. But you can *list* the instructions of a pickle first, which runs nothing:
 
 # %%
 listing = io.StringIO()
@@ -278,7 +278,7 @@ print("it asks for:", list_globals(program))
 assert list_globals(program) == ["__builtin__.print"]
 
 # %% [markdown]
-# What does an honest checkpoint ask for? Three or four functions that build tensors. Here is one with its verdicts, and
+# What does an honest checkpoint import? Three or four functions that build tensors. Here is one with its verdicts, and
 # one with a stowaway.
 
 # %%
@@ -298,9 +298,9 @@ print(answer)
 assert answer.startswith("refused") and "nothing was run" in answer
 
 # %% [markdown]
-# No, and no option allows it: whoever opens such a file wants its weights, and those are available as safetensors. One
-# subtlety: the original code of Stable Diffusion is a package named `ldm`, like this one. Some old checkpoints ask for
-# classes of *that* `ldm`; a careless loader would look them up in ours.
+# No, and no option allows it: anyone who opens such a file wants its weights, and those are available as safetensors.
+# One subtlety: the original Stable Diffusion code is a package named `ldm`, like this one. Some old checkpoints import
+# classes from *that* `ldm`; a careless loader would look them up in ours.
 
 # %%
 torch.save({"state_dict": weights, "callbacks": LdmError}, desk / "namesake.ckpt")
@@ -345,7 +345,7 @@ shutil.rmtree(desk)
 # </details>
 #
 # **3.** A pickle of protocol 4 writes its imports differently (`STACK_GLOBAL`, with the names on the stack). Pickle
-# `Harmless()` that way, and see what `list_globals` says.
+# `Harmless()` that way and see what `list_globals` says.
 #
 # <details><summary>Solution</summary>
 #
@@ -353,8 +353,8 @@ shutil.rmtree(desk)
 # print(list_globals(pickle.dumps(Harmless(), protocol=4)))
 # ```
 #
-# It still finds the name, and marks the protocol: torch never writes it, so all of it is refused.
+# It still finds the name, and flags the protocol: torch never writes it, so the whole file is refused.
 # </details>
 #
-# How to fetch Stable Diffusion's own weights, and what their licences ask of you: [weights](../weights/README.md).
+# How to get Stable Diffusion's own weights, and what their licences ask of you: [weights](../weights/README.md).
 # Next: [10: What does it take to train all of it?](10_train_your_own.ipynb)

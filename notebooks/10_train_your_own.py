@@ -13,13 +13,13 @@
 # %% [markdown]
 # # 10: What does it take to train all of it?
 #
-# **The question.** Every part of the model was learned from pictures and captions, from nothing. In what order, from
+# **The question.** Every part of the model was learned from images and captions, from scratch. In what order, from
 # what data, with which losses? And what do the losses look like when all is well?
 #
-# At the end you will have trained a tokenizer, a CLIP, a VAE and a U-Net, small ones, one after the other, painted with
-# the result, and laid your loss curves beside those of the model that ships. It paints poorly after a minute; the
-# shipped one took hours of the same code. The code is [`train`](../ldm/train/stages.py), on one
-# [loop](../ldm/train/loop.py); [training](../docs/training.md) tells how to do it in earnest.
+# At the end you will have trained a small tokenizer, CLIP, VAE and U-Net, one after the other, generated images with
+# them, and compared your loss curves with those of the model that ships. After a minute the images are poor; the
+# shipped model took hours of the same code. The code is [`train`](../ldm/train/stages.py), on one
+# [loop](../ldm/train/loop.py); [training](../docs/training.md) explains how to do it for real.
 
 # %%
 import contextlib
@@ -57,10 +57,10 @@ from ldm.train.tokenizer import postcard_captions, train_tokenizer
 from ldm.train.vae import train_vae
 
 # %% [markdown]
-# ## The data, and how large a model
+# ## The data and the size of the model
 #
-# Postcards of 32 x 32 pixels, 1,500 to learn from, and 200 to measure with, whose *combinations* are not among the
-# 1,500: nobody paints a cat on orange in training. That is how one can tell learning from memory.
+# Postcards of 32 x 32 pixels: 1,500 to train on, and 200 to measure with, whose *combinations* are not among the 1,500
+# (there is no cat on orange in training). That separates learning from memorising.
 
 
 # %%
@@ -75,8 +75,8 @@ captions = pictures.captions(np.arange(6), np.random.default_rng(0))
 display(show.film(to_images(pictures.batch(np.arange(6))), captions, side=112))
 
 # %% [markdown]
-# The architecture is Stable Diffusion's, the sizes are values of the same dataclasses. *Predict:* how many parameters
-# will the U-Net have? Stable Diffusion's has 860 million.
+# The architecture is Stable Diffusion's; the sizes are other values of the same dataclasses. *Predict:* how many
+# parameters will the U-Net have? Stable Diffusion's has 860 million.
 
 # %%
 config = Config(
@@ -95,8 +95,8 @@ print(f"a latent is {config.vae.latent_channels} x {32 // config.vae.factor} x {
 # %% [markdown]
 # ## Stage 1: the tokenizer
 #
-# It counts, and no gradient is involved: the most frequent pair of neighbouring pieces becomes a piece, again and
-# again. Our world has a few hundred words, so it can go on until every word is one piece.
+# It only counts; no gradient is involved. The most frequent pair of neighbouring tokens becomes a token, again and
+# again. Our world has a few hundred words, so it can go on until every word is a single token.
 
 # %%
 with contextlib.redirect_stderr(io.StringIO()):  # without the progress bar
@@ -109,10 +109,10 @@ assert config.text.vocab_size == 512 + len(merges) - 1 + 2  # bytes (and at a wo
 # %% [markdown]
 # ## Stage 2: CLIP
 #
-# Two encoders, trained to tell which caption belongs to which picture ([notebook 02](02_clip.ipynb)). From here on a
-# `Recipe` says how each stage is trained: how many steps of how many pictures, the highest learning rate and how many
-# steps it takes to get there, and `ema`: the weights that are kept are not the last ones but a moving average, which is
-# calmer (exercise 2). *Predict:* with 64 pairs in a batch, what is the loss of somebody who knows nothing? (It is a
+# Two encoders, trained to tell which caption belongs to which image ([notebook 02](02_clip.ipynb)). From here on a
+# `Recipe` says how each stage is trained: the number of steps and the batch size, the peak learning rate and the number
+# of warm-up steps, and `ema`: the weights that are kept are not the last ones but a moving average, which is less noisy
+# (exercise 2). *Predict:* with 64 pairs in a batch, what is the loss of a model that knows nothing? (It is a
 # cross-entropy.)
 
 
@@ -153,14 +153,14 @@ print(f"knowing nothing {math.log(64):.2f}; the first 20 steps {losses[0]:.2f}; 
 assert losses[-1] < 0.8 * math.log(64) and min(reached.values()) > 3 / 64
 
 # %% [markdown]
-# Log 64, or 4.16. (The shipped run had larger batches, and so starts higher.) What CLIP leaves to the rest is a text
-# encoder that has learned what words look like. Its image encoder will be of use once more, in the next stage.
+# Log 64, or 4.16. (The shipped run had larger batches, and so starts higher.) What CLIP contributes is a text encoder
+# that has learned what words look like. Its image encoder will be used once more, in the next stage.
 #
 # ## Stage 3: the VAE
 #
-# Compress a picture, draw it again, compare. Comparing pixel by pixel rewards blur; so the pictures are also compared
-# through CLIP's eyes (the perceptual loss), and from 72 % of the steps on a discriminator, which learns to tell drawn
-# from rebuilt, pulls at the decoder. *Predict:* how will the loss curve show that moment?
+# Compress an image, decode it, compare. Comparing pixel by pixel rewards blur, so the images are also compared in
+# CLIP's features (the perceptual loss), and after 72 % of the steps a discriminator joins, which learns to tell
+# drawings from reconstructions. *Predict:* how will the loss curve show that moment?
 
 # %%
 recipe = Recipe(steps=280, batch=8, lr=4e-3, warmup=20, ema=0.95, checkpoint_minutes=60)
@@ -171,9 +171,9 @@ assert reached["PSNR, held-out combinations (dB)"] > 13
 assert read_config(folder).vae.scale == reached["latent scale"]
 
 # %% [markdown]
-# A jump upwards: from there on other things are counted (squared error tenfold, the discriminator's own loss), so the
-# numbers before and after do not compare. A loss curve tells whether training is well; whether *pictures* are well,
-# only pictures tell:
+# A jump upwards: from there on the loss is another one (squared error tenfold, the adversarial loss added), so the
+# numbers before and after are not comparable. A loss curve tells you whether training is healthy; whether the *images*
+# are good, only images tell:
 
 # %%
 sample = Image.open(sorted((folder / "vae").glob("samples-*.png"))[-1])
@@ -182,9 +182,9 @@ display(sample.resize((2 * sample.width, 2 * sample.height)))  # drawn, and rebu
 # %% [markdown]
 # ## Stage 4: the U-Net
 #
-# Take a latent, add a random amount of noise, show it with its caption, and ask for the noise. One caption in ten is
-# emptied, so that the same network learns the picture without a prompt, for guidance. *Predict:* what is the loss of a
-# network that always answers zero? (The noise has variance 1.)
+# Take a latent, add a random amount of noise, and predict the noise from the result and the caption. One caption in ten
+# is left empty, so that the same network also learns to predict without a prompt, for guidance. *Predict:* what is the
+# loss of a network that always predicts zero? (The noise has variance 1.)
 
 # %%
 recipe = Recipe(steps=200, batch=32, lr=3e-3, warmup=20, ema=0.98, checkpoint_minutes=60)
@@ -194,12 +194,11 @@ beside("diffusion")
 assert curve_of("diffusion")[1][0] > 0.3 and reached["loss, held-out combinations"] < 0.5
 
 # %% [markdown]
-# It would be 1. From there the loss falls fast for some dozens of steps, and then slowly, in both runs; without the
-# logarithm on the axis that part would look flat. The loss is a mean over noise levels, most of the noise is easy to
-# name, and the part that decides what a picture shows is a small share of it. So do not stop when the curve seems flat;
-# look at samples.
+# It would be 1. From there the loss falls fast for a few dozen steps, and then slowly, in both runs; on a linear axis
+# that part would look flat. The loss is a mean over noise levels, most of the noise is easy to predict, and the part
+# that decides what an image shows is a small share of it. So do not stop when the curve looks flat; look at samples.
 #
-# ## What it paints
+# ## What it generates
 #
 # The folder is a model like any other.
 
@@ -211,9 +210,9 @@ rows = [model.generate(prompt, seed=0, batch=6) for prompt in prompts]
 display(show.grid(rows, left=prompts, side=72))
 
 # %% [markdown]
-# Poor: blurred by a VAE that saw two thousand pictures, and guessed at by a U-Net that saw six thousand.
-# But is it *nothing*? The first and the last prompt say the same in two languages, and the second says something else.
-# All three are painted from the same six noises. *Predict:* if it listens, which rows will be alike?
+# Poor: blurred by a VAE that saw two thousand images, from a U-Net that saw six thousand. But has it learned *nothing*?
+# The first and the last prompt say the same in two languages, and the second says something else. All three start from
+# the same six noises. *Predict:* if it listens to the prompt, which rows will be alike?
 
 # %%
 arrays = [np.stack([np.asarray(image, dtype=float) for image in row]) for row in rows]
@@ -227,9 +226,9 @@ print(f"forest and forêt {apart(0, 2):.1f}, forest and dog {apart(0, 1):.1f} of
 assert apart(0, 2) < apart(0, 1)
 
 # %% [markdown]
-# So it has begun to listen: CLIP has brought "forest" and "forêt" to nearly the same place, and the U-Net reads it.
-# Large things come first (light, sky and ground), small ones last. And this is where the same code arrives after hours,
-# with a larger config:
+# So it has begun to listen: CLIP has mapped "forest" and "forêt" to nearly the same vector, and the U-Net uses it. It
+# learns large things first (light, sky and ground), small ones last. And this is what the same code achieves after
+# hours, with a larger config:
 
 # %%
 shipped = ldm.load("tiny")
@@ -245,13 +244,13 @@ print(f"retrieval among 64, once more from the files: {retrieval_accuracy(clip, 
 shutil.rmtree(folder)
 
 # %% [markdown]
-# To go on: `ldm train all --preset quick` trains a model of 64 × 64 until one sees what it paints; `--preset full` made
-# the weights that ship. Both can be stopped and resumed.
+# To continue: `ldm train all --preset quick` trains a model of 64 × 64 pixels until its images are recognisable;
+# `--preset full` made the weights that ship. Both can be stopped and resumed.
 #
 # ## Exercises
 #
 # **1.** The recipe's learning rate warms up and then falls as half a cosine. Plot it for `Recipe(steps=400, batch=32,
-# lr=2e-3, warmup=30)`. Where is it half of its highest?
+# lr=2e-3, warmup=30)`. Where is it half of its peak?
 #
 # <details><summary>Solution</summary>
 #
@@ -265,9 +264,9 @@ shutil.rmtree(folder)
 # ```
 # </details>
 #
-# **2.** The weights that are kept are a moving average. With decay 0.98, how many steps does it remember? (How long
-# until a step's share has fallen to a third?) Why would 0.9999, which large runs use, be a mistake in a run of 400
-# steps?
+# **2.** The weights that are kept are a moving average. With decay 0.98, how many steps does it remember? (After how
+# many steps has a step's weight fallen to a third?) Why would 0.9999, which large runs use, be a mistake in a run of
+# 400 steps?
 #
 # <details><summary>Solution</summary>
 #
@@ -275,11 +274,11 @@ shutil.rmtree(folder)
 # print(math.log(1 / 3) / math.log(0.98), math.log(1 / 3) / math.log(0.9999))
 # ```
 #
-# 54 steps, and 11,000: the average would still be full of the untrained beginning. (`update_ema` lets the decay grow
-# slowly for that reason.)
+# 54 steps, and 11,000: the average would still consist mostly of the untrained start. (That is why `update_ema` lets
+# the decay grow slowly.)
 # </details>
 #
-# **3.** Train on pictures of your own: a folder of images with `metadata.jsonl`, as `ldm postcards --folder my-pictures
+# **3.** Train on images of your own: a folder of images with `metadata.jsonl`, as `ldm postcards --folder my-pictures
 # --count 500` writes one, and `ldm train all --data my-pictures --out weights/my-model --preset quick`. What does
 # `read_image_folder` say of your folder?
 #

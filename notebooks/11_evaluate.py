@@ -13,17 +13,17 @@
 # %% [markdown]
 # # 11: How good is it, and how can the number fool you?
 #
-# **The question.** Papers rank models by numbers: so many per cent of prompts followed, a CLIP score, a Fréchet
-# distance. What does each of them measure, and what can a bad model do to look good?
+# **The question.** Papers rank models by numbers: the percentage of prompts followed, a CLIP score, a Fréchet distance.
+# What does each of them measure, and what can a bad model do to look good?
 #
 # At the end you will be able to
 #
-# - compute three such figures for the tiny model, with the floor and the ceiling without which they mean nothing;
-# - cheat each of them, on purpose: with a blur, with copies, with noise;
-# - say which figures to report together, and why people still look at pictures.
+# - compute three such metrics for the tiny model, with the floor and the ceiling without which they mean nothing;
+# - cheat each of them on purpose: with a blur, with copies, with noise;
+# - say which metrics to report together, and why people still look at images.
 #
-# The code is [`evaluate`](../ldm/lab/evaluate/__init__.py); `ldm evaluate` measures a model with thousands of pictures.
-# Here a few dozen must do.
+# The code is [`evaluate`](../ldm/lab/evaluate/__init__.py); `ldm evaluate` measures a model with thousands of images.
+# Here a few dozen have to do.
 
 # %%
 import numpy as np
@@ -49,12 +49,12 @@ clip, tokenizer = ldm.load_clip("tiny")
 judge = read_judge(find_judge("judge")).requires_grad_(False)
 
 # %% [markdown]
-# ## Adherence: does it paint what it is asked?
+# ## Adherence: does it generate what the prompt asks for?
 #
-# Take prompts that describe a scene in full, paint each once, and let a [judge](../ldm/lab/evaluate/judge.py), a small
-# classifier that learned from drawings, answer questions about the picture: which animal, what time of day, ... A
-# picture is right when *every* answer is. First of all: can the judge judge? Ask it about drawings that it has never
-# seen.
+# Take prompts that describe a scene in full, generate one image for each, and let a
+# [judge](../ldm/lab/evaluate/judge.py), a small classifier trained on drawings, answer questions about the image: which
+# animal, what time of day, ... An image is right if *every* answer is. But first: how good is the judge? Ask it about
+# drawings that it has never seen.
 
 # %%
 lessons = [example(i, series=5000) for i in range(100)]
@@ -64,8 +64,8 @@ print({question: f"{mark:.0%}" for question, mark in marks.items()})
 assert min(marks.values()) > 0.9
 
 # %% [markdown]
-# Now 24 prompts, each painted from its own seed, none left out. *Predict:* if each picture is held against the prompt
-# of its neighbour instead, how many will be right?
+# Now 24 prompts, each with its own seed, none left out. *Predict:* if each image is compared with the prompt of its
+# neighbour instead, how many will be right?
 
 # %%
 N = 24
@@ -79,9 +79,10 @@ print(f"right: {right:.0%}; against the next prompt: {floor:.0%}")
 assert right > 0.7 and floor < 0.2
 
 # %% [markdown]
-# The floor is what a model reaches that paints lovely pictures and does not listen. And how sure may we be of the first
-# number? With 24 pictures a share $p$ has a standard error of $\sqrt{p (1 - p) / 24}$; and if *none* was wrong, up to
-# $3 / 24$ may still be ("the rule of three", at 95 % confidence): a perfect score on few prompts is no perfect model.
+# The floor is what a model reaches that generates lovely images and ignores the prompt. And how certain is the first
+# number? With 24 images a share $p$ has a standard error of $\sqrt{p (1 - p) / 24}$; and if *none* was wrong, the true
+# error rate may still be up to $3 / 24$ ("the rule of three", at 95 % confidence): a perfect score on a few prompts
+# does not mean a perfect model.
 
 # %%
 error = max((right * (1 - right) / N) ** 0.5, 3 / N if right == 1 else 0)
@@ -91,7 +92,7 @@ print(f"to know a share of 95 % within 1 % takes {0.95 * 0.05 / 0.01**2:.0f} pic
 # %% [markdown]
 # ### How it can fool you
 #
-# The judge can only answer its questions. *Predict:* what will it say of noise, and of a picture that is half portrait,
+# The judge can only answer its questions. *Predict:* what will it say of noise, and of an image that is half portrait,
 # half landscape? "I do not know" is not among the answers.
 
 # %%
@@ -107,10 +108,10 @@ for i, seen in enumerate(judge.predict(strange)):
 display(show.film(to_images(strange), captions, side=120))
 
 # %% [markdown]
-# It names something all the same, and its probability does not tell whether it has ever seen the like.
+# It names something all the same, and its probability does not tell you whether it has ever seen anything like it.
 #
-# Worse: whoever may ask the judge for gradients can please it. Start from grey noise, and change the pixels so that
-# every answer becomes the wanted one, some twenty steps. *Predict:* what will such a picture look like?
+# Worse: with the judge's gradients you can please it. Start from grey noise, and optimise the pixels for about twenty
+# steps, so that every answer becomes the desired one. *Predict:* what will such an image look like?
 
 
 # %%
@@ -136,13 +137,13 @@ print(f"judged right: {pleased:.0%}")
 assert pleased > 0.8
 
 # %% [markdown]
-# Like noise; and it has nearly full marks. That is why no painter here has been trained on the judge's opinion: it
-# would learn to please, and the number would stop meaning anything.
+# Like noise; and it gets nearly full marks. That is why no generator here was ever trained on the judge's opinion: it
+# would learn to please the judge, and the number would stop meaning anything.
 #
-# ## CLIP score: does the picture fit its prompt?
+# ## CLIP score: does the image fit its prompt?
 #
-# CLIP puts pictures and texts into one space; the score is the cosine between them, stretched by 2.5. A number alone
-# says nothing. So beside it: drawings of the same scenes (a ceiling), the next prompt (a floor), and prompts in which
+# CLIP maps images and texts to one space; the score is the cosine between them, times 2.5. A number alone says nothing.
+# So compare it with drawings of the same scenes (a ceiling), with the next prompt (a floor), and with prompts in which
 # *one word* is wrong.
 
 # %%
@@ -177,7 +178,7 @@ assert values[0] > max(values) - 0.2 and values[-1] < values[0] - 0.5
 #
 # ### How it can fool you
 #
-# *Predict:* a blur takes away what the eye wants most, the sharp edge. What will it cost?
+# *Predict:* a blur removes what the eye misses most, sharp edges. What will it cost?
 
 # %%
 blurred = [image.filter(ImageFilter.GaussianBlur(1.5)) for image in painted]
@@ -189,20 +190,20 @@ print(
 assert scores(blurred).mean() > 0.85 * scores(painted).mean()
 
 # %% [markdown]
-# Next to nothing: CLIP looks at 64 x 64 pixels, where the blur is hardly there. And this painter listens to this very
-# CLIP's text encoder, so it is graded by its own teacher. Figures from a CLIP that the model was trained with deserve
-# suspicion; Stable Diffusion's are no exception.
+# Next to nothing: CLIP looks at 64 x 64 pixels, where the blur is barely visible. And this generator is conditioned on
+# this very CLIP's text encoder, so it is graded by its own teacher. Be suspicious of scores from a CLIP that the model
+# was trained with; Stable Diffusion is no exception.
 #
-# ## Fréchet distance: do the crowds look alike?
+# ## Fréchet distance: do the distributions look alike?
 #
-# Make each picture a vector of features (the state of the one token in which CLIP's image encoder gathers what a
-# picture shows), and each crowd a Gaussian, with a mean $\mu$ and a covariance $\Sigma$; the distance of two Gaussians
-# has a closed form (Heusel et al. 2017, eq. 6, as "FID" with the features of another network):
+# Turn each image into a vector of features (the state of the class token of CLIP's image encoder), and each set of
+# images into a Gaussian, with a mean $\mu$ and a covariance $\Sigma$; the distance of two Gaussians has a closed form
+# (Heusel et al. 2017, eq. 6, as "FID" with the features of another network):
 #
 # $$\lVert \mu_a - \mu_b \rVert^2 + \mathrm{tr}\bigl[\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2}\bigr]$$
 #
-# *Predict:* two crowds from the *same* source, drawings and other drawings. The distance should be 0. What will it be
-# with 16 pictures each, and with 512?
+# *Predict:* two sets from the *same* source, drawings and other drawings. The distance should be 0. What will it be
+# with 16 images each, and with 512?
 
 # %%
 states = [class_tokens(clip, to_pixels([postcard(i, s, 64).image for i in range(512)])) for s in (31, 32)]
@@ -214,14 +215,14 @@ print(dict(zip(sizes, (round(value, 2) for value in floors))))
 assert all(a > b for a, b in zip(floors, floors[1:])) and floors[0] > 4 * floors[-1]
 
 # %% [markdown]
-# Far from 0 with 16, and nearer the more pictures there are. So a distance without the number of pictures is no
-# information, and one of 1,000 pictures cannot be compared with one of 50,000. The remedy: the same number everywhere,
-# and the floor beside it.
+# Far from 0 with 16, and closer the more images there are. So a distance without the number of images means nothing,
+# and one from 1,000 images cannot be compared with one from 50,000. The remedy: always use the same number, and report
+# the floor.
 #
 # ### How it can fool you
 #
-# It never sees a prompt. It forgives what its features do not see. And a model that copies the reference pictures has a
-# perfect score. All of it in one table: crowds of 24, some honest, some not, and all our measures.
+# It never sees a prompt. It ignores whatever its features do not capture. And a model that copies the reference images
+# gets a perfect score. Here is all of it in one table: sets of 24 images, some honest, some not, with all our metrics.
 
 
 # %%
@@ -258,17 +259,16 @@ assert rows["copies of the reference"][2] < 0.05 * rows["drawn by another hand"]
 assert noise[2] > 2 * honest[2] and noise[1] < honest[1] - 0.5
 
 # %% [markdown]
-# Read it by columns: each has a row that it should have caught and did not. Adherence is content with noise. The
-# Fréchet distance is content with pictures of something else, and loves copies best of all. The CLIP score, like the
-# other two, lets the blur pass. But read it by rows: the shuffled pictures and the noise, which are not what was asked
-# for, are each caught by *some* column. That is why figures go together. The blur hardly shows in any of them, and the
-# copies in none.
+# Read it by columns: each misses a row that it should have caught. Adherence accepts noise. The Fréchet distance
+# accepts images of something else, and prefers copies to everything. The CLIP score, like the other two, lets the blur
+# pass. But read it by rows: the shuffled images and the noise, which are not what was asked for, are each caught by
+# *some* column. That is why metrics belong together. The blur hardly shows in any of them, and the copies in none.
 #
 # ## Another cheat that all of them miss
 #
-# A painter that has one picture for each prompt, and paints it whatever the seed. Every single picture is right. What
-# is missing shows only when one prompt is painted several times: how far apart are the pictures, compared with drawings
-# of the same scene?
+# Take a model that has one image for each prompt and returns it whatever the seed. Every single image is right. What is
+# missing shows only when you use one prompt several times: how far apart are the images, compared with drawings of the
+# same scene?
 
 # %%
 ask = wanted[0]
@@ -284,14 +284,14 @@ print({name: f"{value / spread['drawn']:.2f}" for name, value in spread.items()}
 assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 
 # %% [markdown]
-# Even that number can be cheated: noise is more varied than any picture. There is no figure that cannot be; each one
-# only closes a door. So report several, with floors, ceilings and the number of pictures; keep the judge away from the
-# training; and show all pictures of some prompts, not the best ones.
+# Even that number can be cheated: noise is more varied than any image. No metric is safe; each only closes one door. So
+# report several, with floors, ceilings and the number of images; keep the judge out of training; and show all images of
+# some prompts, not the best ones.
 #
 # ## Exercises
 #
-# **1.** Cheat the CLIP score as `please` cheated the judge: change noise until its embedding points at the prompt's.
-# How far beyond real drawings do you get in 30 steps?
+# **1.** Cheat the CLIP score the way `please` cheated the judge: change noise until its embedding aligns with the
+# prompt's. How far beyond real drawings do you get in 30 steps?
 #
 # <details><summary>Solution</summary>
 #
@@ -308,10 +308,10 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # print(scores(to_images(pixels), texts[:4]).mean(), "against", scores(drawn).mean(), "of the drawings")
 # ```
 #
-# To the drawings' own score, or beyond it, with pictures of nothing.
+# To the drawings' own score or beyond, with images of nothing.
 # </details>
 #
-# **2.** From which blur on does each measure notice? Try radii from 1 to 8.
+# **2.** At which radius does each metric notice the blur? Try 1 to 8.
 #
 # <details><summary>Solution</summary>
 #
@@ -323,8 +323,8 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # ```
 # </details>
 #
-# **3.** A model that can paint landscapes only, but those perfectly. What do the measures say of it? (Take drawings:
-# for every prompt of a portrait, a random landscape instead.)
+# **3.** A model can generate only landscapes, but those perfectly. What do the metrics say? (Use drawings: for every
+# prompt of a portrait, take a random landscape instead.)
 #
 # <details><summary>Solution</summary>
 #
@@ -336,8 +336,8 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # print(frechet_distance(crowd_of(half), reference))
 # ```
 #
-# All notice: about half of the pictures are wrong, and the crowd lacks a half. Missing *kinds* are what the Fréchet
-# distance is good at.
+# All notice: about half of the images are wrong, and the distribution lacks a mode. Missing *modes* are what the
+# Fréchet distance is good at.
 # </details>
 #
 # Next: [12: Which line is wrong?](12_museum.ipynb)

@@ -22,7 +22,7 @@
 # - find the first layer that differs from a reference, with hooks, and read from it what is wrong;
 # - tell a wrong network from a wrong sampler, although both images are noise.
 #
-# The [museum of mistakes](../docs/museum.md) has all the usual ones. Here are three of them as unknown patients. The
+# The [museum of mistakes](../docs/museum.md) shows all the usual ones. Here are three of them as unknown patients. The
 # code is [`painting`](../ldm/lab/museum/painting.py), which generates an image with one wrong line in a process of its
 # own, and [`layers`](../ldm/lab/museum/layers.py), which compares two runs.
 
@@ -47,7 +47,7 @@ setting = Setting("a white cat with a scarf on a blue background", {"sampler": "
 
 
 # %% [markdown]
-# The patients are sealed: all that is written here is the beginning of a hash of each one's number.
+# The patients are sealed: this notebook only contains the start of a hash of each one's number.
 
 
 # %%
@@ -64,9 +64,9 @@ display(show.film([right.image, *(run.image for run in wrong.values())], ["right
 # %% [markdown]
 # *Predict:* which part of each is wrong: the text encoder, the U-Net, the sampler, or the VAE? Write it down.
 #
-# ## What one sees
+# ## What you see
 #
-# A symptom can be measured: how grainy are the flat regions, are neighbours more alike along one axis than along the
+# A symptom can be measured: how grainy are the flat regions, are neighbours more similar along one axis than along the
 # other, how much contrast is there?
 
 # %%
@@ -78,12 +78,12 @@ for name, run in wrong.items():
     assert m.difference > 10
 
 # %% [markdown]
-# This names what you saw. It does not say where it comes from: noise may come from any part.
+# This names what you saw. It does not say where it comes from: noise can come from any part.
 #
 # ## Where it begins
 #
 # Both runs were watched by a forward hook on every layer. The reference's layers are listed in the order in which they
-# ran, so go through them until one differs. *Predict:* for a wrong sampler, which layer is that?
+# ran, so go through them until one differs. *Predict:* if the sampler is wrong, which layer is that?
 
 # %%
 found = {name: beginning(right.outputs, run.outputs) for name, run in wrong.items()}
@@ -95,7 +95,7 @@ print(f"(of {len(right.outputs)} layers and inputs, beginning with {', '.join(li
 # Look at each in turn.
 #
 # **Patient A.** Is everything equal until the VAE decodes? Then text encoder, U-Net and sampler are right: the latent
-# that is decoded is the same number for number. A layer that is "off by infinity" did not run at all.
+# to decode is the same, number for number. A layer that is "off by infinity" did not run at all.
 
 # %%
 same = difference(
@@ -106,11 +106,11 @@ assert same == 0 and found["A"].place.startswith("vae.decoder")
 print(*difference_lines(patients["A"]), sep="\n")
 
 # %% [markdown]
-# The file on disk is still right, of course: the line was changed in the memory of one process.
+# The file on disk is still right, of course: the line was changed only in the memory of one process.
 #
-# **Patient B.** It begins at the first layer of a small network that reads the timestep. Its input `t` is listed as a
-# place of its own, and equal. So between the timestep and this layer something is computed wrongly. There are two
-# suspects in that file. Make both, and compare numbers: the right diagnosis gives *the same* difference.
+# **Patient B.** It starts at the first layer of a small network that reads the timestep. The input `t` has a row of its
+# own, and is equal. So something between the timestep and this layer is computed wrongly. There are two suspects in
+# that file. Make both mistakes, and compare numbers: the right diagnosis gives *the same* difference.
 
 # %%
 t = "the timestep t"
@@ -122,8 +122,8 @@ for suspect in (mistake for mistake in MISTAKES if mistake.file == "unet/embeddi
     )
 
 # %% [markdown]
-# **Patient C.** The hooks keep each layer's *first* call. In C, all of them are equal: the network answered the first
-# question right. What is wrong lies between two calls, in the sampler. *Predict:* what would you compare next?
+# **Patient C.** The hooks record each layer's *first* call. In C, all of them are equal: the first prediction is right.
+# What is wrong lies between two calls, in the sampler. *Predict:* what would you compare next?
 
 # %%
 prediction = "unet.conv_out"
@@ -133,15 +133,15 @@ assert gap == 0 and found["C"].place == "the latent that is decoded"
 print(*difference_lines(patients["C"]), sep="\n")
 
 # %% [markdown]
-# A step of the sampler: compare the latent after the first step, by hand if need be (`on_step=` sees every latent).
-# Here it would show a latent that is too loud, because the signal's share was never scaled down.
+# A step of the sampler: compare the latent after the first step, by hand if necessary (`on_step=` sees every latent).
+# Here it would show a latent with too much variance, because the signal was never scaled down.
 #
 # In short: **the image says that something is wrong, the first layer that differs says where, and the size of the
 # difference says what.** Compare in double precision where you can; a wrong epsilon hides in float32.
 #
 # ## Exercises
 #
-# **1.** A fourth patient: `sealed("08f56e")`. Find where it begins, and say what is wrong before you print its lines.
+# **1.** A fourth patient: `sealed("08f56e")`. Find where it starts, and say what is wrong before you print its lines.
 #
 # <details><summary>Solution</summary>
 #
@@ -153,7 +153,7 @@ print(*difference_lines(patients["C"]), sep="\n")
 # display(show.film([right.image, run.image], ["right", "D"], side=128))
 # ```
 #
-# It begins where the up path's first block reads its input, two feature maps side by side: they are in the wrong order.
+# It starts where the up path's first block reads its input, two concatenated feature maps: they are in the wrong order.
 # </details>
 #
 # **2.** Make a mistake of your own: pick a line of [`level.py`](../ldm/diffusion/level.py), write a `Mistake` with its
@@ -178,8 +178,8 @@ print(*difference_lines(patients["C"]), sep="\n")
 # The museum has many others; `ldm museum` lists them.
 # </details>
 #
-# **3.** Some mistakes change nothing that an eye sees. Take `16b`, an epsilon. How far off is its first prediction, and
-# how far is the image?
+# **3.** Some mistakes change nothing that an eye could see. Take `16b`, an epsilon. How far off is its first
+# prediction, and how far the image?
 #
 # <details><summary>Solution</summary>
 #
@@ -191,4 +191,4 @@ print(*difference_lines(patients["C"]), sep="\n")
 # </details>
 #
 # That was the last notebook. From here, read [the source in order](../docs/index.md#the-chapters), [write its functions
-# yourself](../docs/exercises.md), or [train a model on your own pictures](../docs/training.md).
+# yourself](../docs/exercises.md), or [train a model on your own images](../docs/training.md).

@@ -1,13 +1,16 @@
 r"""Build the notebooks: run NN_name.py from top to bottom in a fresh kernel, keep cells and outputs as NN_name.ipynb.
 
-    python notebooks/build.py                 # all of them (make notebooks)
-    python notebooks/build.py 03_noise.py     # some: make notebooks ARGS=03_noise.py
+    python notebooks/build.py                         # all of them (make notebooks)
+    python notebooks/build.py 03_noise.py             # some: make notebooks ARGS=03_noise.py
+    python notebooks/build.py --prose 03_noise.py     # only the prose was changed: nothing runs, outputs are kept
 
 The plain files are the source; nobody edits an .ipynb. Building one twice on one machine gives the same bytes: a
-cell's id is a hash of its place and its text, nothing is dated, the kernel computes in one thread, and pictures are
-stored one way only, as PNG of at most 256 colours, for which they need a third of the room.
+cell's id is a hash of its position and its text, nothing is dated, the kernel computes in one thread, and images are
+stored once, as PNG of at most 256 colours, which takes a third of the space. A notebook that has a French half
+(`NN_name.fr.md`, see `french.py`) is written in both languages.
 """
 
+import argparse
 import base64
 import hashlib
 import io
@@ -23,7 +26,9 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
+from french import in_french
 from ldm.files.read_write import atomic_path
+from predictions import fold_answers
 
 FOLDER = Path(__file__).resolve().parent
 LIMIT = 300_000  # bytes; GitHub shows no large notebook, and a clone should stay small
@@ -44,10 +49,30 @@ def read_source(path: Path) -> NotebookNode:
     notebook = jupytext.read(path)
     notebook.nbformat, notebook.nbformat_minor = 4, 5  # since 4.5 cells have ids
     notebook.metadata = NotebookNode(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode()
+    fold_answers(notebook)
+    return numbered(notebook)
+
+
+def numbered(notebook: NotebookNode) -> NotebookNode:
     for place, cell in enumerate(notebook.cells):
         cell.id = hashlib.sha256(f"{place} {cell.source}".encode()).hexdigest()[:8]
-        cell.metadata = NotebookNode()
     return notebook
+
+
+def french_source(path: Path) -> Path:
+    """Where the French prose of a notebook is, if it has any."""
+    return path.with_suffix(".fr.md")
+
+
+def read_french(path: Path, english: NotebookNode) -> NotebookNode:
+    """A built notebook in French. Exits where its prose does not fit the code."""
+    try:
+        cells = in_french(english, french_source(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        sys.exit(f"{french_source(path).name}: {error}")
+    return numbered(NotebookNode(english | {"cells": cells}))
 
 
 def solutions(notebook: NotebookNode) -> list[str]:
@@ -79,6 +104,7 @@ def execute(notebook: NotebookNode) -> None:
         cell.metadata = NotebookNode()
         for output in cell.get("outputs", []):
             tidy(output)
+    fold_answers(notebook)
 
 
 def tidy(output: NotebookNode) -> None:
@@ -104,10 +130,29 @@ def pictures(notebook: NotebookNode) -> Iterator[tuple[int, int]]:
             yield len(output.get("data", {}).get("image/png", "")), number
 
 
-def build(path: Path) -> int:
-    """Write the .ipynb beside the plain file; returns its size in bytes. Exits where that is above `LIMIT`."""
-    notebook = read_source(path)
-    execute(notebook)
+def keep_outputs(notebook: NotebookNode, built: NotebookNode) -> None:
+    """Take the outputs of a notebook that has been built. Exits where its code was another."""
+    new, old = ([cell for cell in n.cells if cell.cell_type == "code"] for n in (notebook, built))
+    if [cell.source for cell in new] != [cell.source for cell in old]:
+        sys.exit("the code was changed, too, so it has to run: leave out --prose")
+    for cell, kept in zip(new, old):
+        cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
+
+
+def build(path: Path, run: bool = True) -> Iterator[Path]:
+    """Write the .ipynb beside the plain file, and the French one; without `run`, with the outputs that it has."""
+    notebook, built = read_source(path), path.with_suffix(".ipynb")
+    if run:
+        execute(notebook)
+    else:
+        keep_outputs(notebook, nbformat.read(built, as_version=4))
+    yield write(notebook, built)
+    if french_source(path).exists():
+        yield write(read_french(path, notebook), path.with_suffix(".fr.ipynb"))
+
+
+def write(notebook: NotebookNode, path: Path) -> Path:
+    """Write an .ipynb. Exits where it is larger than `LIMIT`."""
     text = nbformat.writes(notebook) + "\n"
     if len(text.encode()) > LIMIT:
         largest = ", ".join(
@@ -116,14 +161,19 @@ def build(path: Path) -> int:
         sys.exit(
             f"{path.name}: {len(text.encode()):,} bytes, more than {LIMIT:,}; its largest pictures: {largest}"
         )
-    with atomic_path(path.with_suffix(".ipynb")) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return len(text.encode())
+    return path
 
 
-def main(names: Sequence[str]) -> None:
-    for path in [FOLDER / Path(name).name for name in names] or sources():
-        print(f"{path.with_suffix('.ipynb').name}: {build(path):,} bytes", flush=True)
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description="Build the notebooks.")
+    parser.add_argument("names", nargs="*", metavar="NN_name.py", help="which ones (default: all)")
+    parser.add_argument("--prose", action="store_true", help="run nothing: keep the outputs")
+    args = parser.parse_args(arguments)
+    for path in [FOLDER / Path(name).name for name in args.names] or sources():
+        for written in build(path, run=not args.prose):
+            print(f"{written.name}: {written.stat().st_size:,} bytes", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+os.environ["LDM_TRIALS"] = "off"  # what a test computes does not depend on the machine's speed
 
 import pytest
 import torch

@@ -21,8 +21,9 @@ PACKAGE = REPOSITORY / "ldm"
 LAYERS = {
     "chapters": 0, "errors": 0, "notes": 0, "arguments": 0, "files": 0, "config": 0, "images": 0,
     "nn": 1,
-    "text": 2, "diffusion": 2, "unet": 2, "vae": 2, "postcards": 2, "adapters": 2,
-    "pipeline": 3, "prompts": 3, "image_to_image": 3, "inpaint": 3, "plane": 3,
+    "text": 2, "diffusion": 2, "unet": 2, "vae": 2, "postcards": 2,
+    "adapters": 3, "pipeline": 3, "prompts": 3, "image_to_image": 3, "inpaint": 3, "windows": 3, "hires": 3,
+    "previews": 3, "refiner": 3, "plane": 3,
     "backend": 4, "checkpoints": 4,
     "loading": 5, "train": 5,
     "lab": 6, "lab.trace": 6, "lab.evaluate": 6, "lab.verify": 6, "lab.bench": 6, "lab.exercises": 6,

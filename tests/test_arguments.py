@@ -178,7 +178,7 @@ def test_every_parameter_of_generate_is_one_that_is_checked():
 
     hints = get_type_hints(LatentDiffusion.generate)
     del hints["return"]
-    assert len(hints) == 27 and [name for name, hint in hints.items() if fits(Odd(), hint)] == []
+    assert len(hints) == 31 and [name for name, hint in hints.items() if fits(Odd(), hint)] == []
 
 
 def test_more_than_one_picture_of_each_prompt_of_a_list_is_refused(model):

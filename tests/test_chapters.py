@@ -15,7 +15,7 @@ def test_no_module_is_in_two_chapters():
 
 def test_every_notebook_is_beside_one_chapter_and_the_chapters_are_few():
     notebooks = [name for chapter in (*CHAPTERS, *APPENDICES) for name in chapter.notebooks]
-    assert sorted(notebooks) == sorted(file.stem for file in (REPOSITORY / "notebooks").glob("*.ipynb"))
+    assert sorted(notebooks) == sorted(file.stem for file in (REPOSITORY / "notebooks").glob("[0-9]*.py"))
     assert len(CHAPTERS) <= 10
     assert all(chapter.notebooks for chapter in CHAPTERS)
 

@@ -129,7 +129,6 @@ def test_a_conditioning_of_two_is_cut_and_joined(draw):
     others = {
         "channels": Conditioning(whole.context, residuals=whole.residuals),
         "micro, pooled": replace(whole, pooled=draw(2, 3), micro=draw(2, 6)),
-        "residuals": Conditioning(whole.context, whole.channels),
     }
     for what, other in others.items():
         with pytest.raises(LdmError, match=f"differ in {what}; expected the same"):
@@ -245,8 +244,8 @@ def test_residuals_are_added_to_the_skips_and_the_middle(model, draw):
 def test_residuals_are_computed_at_each_step_of_what_the_network_reads(model):
     seen = []
 
-    def control(x_t, level, context):
-        seen.append((x_t.shape, level.t, context.shape))
+    def control(x_t, level, cond):
+        seen.append((x_t.shape, level.t, cond.context.shape))
         return [x_t.new_zeros(1, *shape) for shape in (*SKIPS, MIDDLE)]
 
     cond, uncond = (replace(model.encode_text([text]), residuals=control) for text in ("red dog", "dog"))
@@ -289,6 +288,36 @@ def test_guidance_needs_a_negative_and_1_needs_none(model):
     assert not torch.allclose(rescaled, guided)
 
 
+def test_outside_an_interval_there_is_no_guidance_and_one_evaluation(model):
+    cond, uncond = (model.encode_text([text]) for text in ("red dog", "dog"))
+    x, levels = model.noise_source([1], (16, 16))(), model.levels("ddim", 5)
+    batches = []
+    model.unet.register_forward_pre_hook(lambda unet, given: batches.append(len(given[0])))
+    interval = (levels[3].ve_sigma, levels[1].ve_sigma)  # of the steps from level 1 and from level 2
+    for i, level in enumerate(levels[:-1]):
+        found = model.denoiser(cond, uncond, 3.0, interval=interval)(x, level)
+        expected = model.denoiser(cond, uncond, 3.0 if i in (1, 2) else 1.0)(x, level)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert batches[::2] == [1, 2, 2, 1, 1]
+
+
+def test_savings_change_an_image_and_reuse_of_1_does_not(model):
+    options = {"steps": 4, "guidance": 3.0, "seed": 5, "output": "tensor"}
+    plain = model.generate("red dog", **options)
+    assert torch.equal(model.generate("red dog", reuse=1, **options), plain)
+    assert torch.equal(model.generate("red dog", guidance_interval=(0.0, 1e9), **options), plain)
+    for saving in ({"reuse": 2}, {"guidance_interval": (0.0, 1.0)}):
+        assert not torch.equal(model.generate("red dog", **saving, **options), plain)
+
+
+def test_each_group_of_prompts_reuses_its_own_features(model):
+    options = {"steps": 4, "guidance": 3.0, "seed": [5, 6], "output": "tensor", "reuse": 2}
+    together = model.generate(["red dog", "dog " * 90], long_prompt="chunk", **options)
+    for i, (prompt, seed) in enumerate((("red dog", 5), ("dog " * 90, 6))):
+        alone = model.generate(prompt, long_prompt="chunk", **options | {"seed": seed})
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-10)
+
+
 def test_gradients_flow_through_an_evaluation_and_the_decoder(model, draw):
     x = draw(1, 4, 8, 8).requires_grad_()
     cond, uncond = model.encode_text(["red dog"]), model.encode_text(["dog"])
@@ -320,6 +349,7 @@ def similarities(names, x):
         return clip.similarity(pixels, tokenizer(["a cat", "a dog"]))[0].tolist()
 
 
+@pytest.mark.long
 def test_clips_image_encoder_steers_a_prompt_that_says_nothing(tmp_path, monkeypatch):
     r"""The page's example, in 8 steps: with its gradient the image is a cat, without it is not."""
     monkeypatch.chdir(tmp_path)

@@ -357,6 +357,7 @@ def test_to_load_draws_no_random_numbers(single):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.long
 def test_loading_and_painting_wake_no_compiler(tmp_path):
     # torch._dynamo and what it imports take a second and more to import.
     folder = write_small_model(tmp_path / "small")

@@ -54,6 +54,11 @@ def array(images):
     return np.stack([np.asarray(image) for image in images]).astype(int)
 
 
+def each_or_long(*quick):
+    r"""Every sampler; those that are not named are soaks."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.long) for name in SAMPLERS]
+
+
 def same(a, b):
     return (array(a) == array(b)).all()
 
@@ -65,7 +70,7 @@ def test_the_same_seed_paints_the_same_picture_and_another_seed_another(model, s
 
 
 @pytest.mark.parametrize("options", [{}, {"init": Image.new("RGB", (8, 8), "red")}], ids=["text", "picture"])
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "heun", "dpmpp_2m_karras"])
+@pytest.mark.parametrize("sampler", each_or_long("ddim", "ddpm"))
 def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler, options):
     batch = model.generate("red dog", seed=7, batch=8, sampler=sampler, **options)
     alone = [model.generate("red dog", seed=7 + i, sampler=sampler, **options)[0] for i in range(8)]
@@ -73,11 +78,6 @@ def test_picture_i_of_a_batch_is_the_picture_of_seed_plus_i(model, sampler, opti
 
 
 DIFFERENT = ["red dog red dog dog", "dog", "(red:1.5) dog", "", "dog red " * 5, "red"]  # room for four words
-
-
-def each_or_long(*quick):
-    r"""Every sampler; those that are not named are soaks."""
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.long) for name in SAMPLERS]
 
 
 # A sampler that draws noise, one that evaluates twice and one that remembers.
@@ -479,7 +479,9 @@ def test_at_full_strength_behind_a_mask_nothing_shines_through(model):
     assert not torch.equal(model.initial_latents("ddim", eps, levels, unmasked, 1.0), eps)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler", each_or_long(*(name for name in SAMPLERS if not name.endswith(("_karras", "sde"))))
+)
 @pytest.mark.parametrize("strength", [pytest.param(0.5, marks=pytest.mark.long), 1.0])
 def test_what_is_kept_is_the_reconstruction_or_the_picture_to_the_pixel(model, sampler, strength):
     init, mask = colours(), Image.new("L", (8, 8))

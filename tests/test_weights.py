@@ -120,6 +120,7 @@ def test_clip_tells_animals_and_places_apart_in_new_drawings(cards, question, pr
     assert np.mean([name == answer for name, (_, answer) in zip(found, chosen)]) >= 0.9
 
 
+@pytest.mark.long
 def test_the_vae_draws_new_pictures_again_and_its_latents_have_unit_variance(model, cards):
     pictures = CaptionedImages(
         [c.scene for c in cards[:32]], np.stack([np.asarray(c.image) for c in cards[:32]])

@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ldm.backend import chunked_attention, matmul, winograd
 from ldm.backend.allocator import mmap_large_blocks
 from ldm.backend.chunked_attention import ChunkedAttention
 from ldm.backend.fused_upsample import FusedUpsample
 from ldm.backend.memory_format import ChannelsLastDecoder, ChannelsLastEncoder, ChannelsLastUNet
+from ldm.backend.winograd import WinogradConv2d
 from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
 from ldm.unet.unet import UNet
@@ -36,10 +38,14 @@ class LeanDecoder(ChannelsLastDecoder):
 FASTER: dict[type[nn.Module], type[nn.Module]] = {
     Attention: ChunkedAttention,
     Upsample: FusedUpsample,
+    nn.Conv2d: WinogradConv2d,
     UNet: ChannelsLastUNet,
     Encoder: ChannelsLastEncoder,
     Decoder: LeanDecoder,
 }
+
+# What decides between them on this machine, and between torch's two libraries for matrix products.
+TRIALS = (matmul.TRIAL, chunked_attention.TRIAL, *winograd.TRIALS.values())
 
 
 def accelerate(network: Network) -> Network:

@@ -29,3 +29,11 @@ def cpu_name(info: Path = CPUINFO) -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def cpu_identity(info: Path = CPUINFO) -> str:
+    """The CPU's model name, family, model and stepping: processors of one name can be of different generations."""
+    lines = info.read_text().split("\n\n")[0].splitlines() if info.is_file() else []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    numbers = [f"{name} {fields[name]}" for name in ("cpu family", "model", "stepping") if name in fields]
+    return ", ".join([cpu_name(info), *numbers])

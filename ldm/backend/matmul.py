@@ -1,8 +1,8 @@
 r"""Float32 matrix products, by the faster of torch's two libraries.
 
 torch comes with two libraries that can multiply matrices: Intel's MKL, and oneDNN, which also does the convolutions.
-torch uses MKL. On an AMD CPU with AVX-512 that is the slower one: with oneDNN a step of Stable Diffusion 1's U-Net in
-float32 takes 30% less time (docs/bench.md).
+torch uses MKL. On an AMD CPU with AVX-512 that may be the slower one: on some, a step of Stable Diffusion 1's U-Net in
+float32 takes 30% less time with oneDNN (docs/bench.md). So a trial decides (`trial.py`).
 
 torch has no switch for this, but a related one: it lets oneDNN round numbers to bfloat16 before it multiplies them,
 where a CPU gains by that, and then sends the products to oneDNN. A CPU with AVX-512's instructions alone gains nothing
@@ -11,11 +11,15 @@ rounding would change.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
+from torch import Tensor
 
 from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.threads import SharedSetting
+from ldm.backend.trial import Trial, wins
 
 
 def use_onednn_matmul() -> bool:
@@ -24,10 +28,26 @@ def use_onednn_matmul() -> bool:
     The setting is process-wide, so a program has to ask for it. Never beside a CUDA card, which would do the products:
     torch has older switches for the card's precision, and refuses to read them once this one is set.
     """
-    if bfloat16_instructions() != "AVX-512" or torch.cuda.is_available() or onednn_rounds():
+    if not onednn_is_faster():
         return False
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
     return True
+
+
+def faster_matmul() -> AbstractContextManager[None]:
+    """A block in which float32 matrix products on the CPU are oneDNN's, where it is faster and exact."""
+    return onednn_matmul() if onednn_is_faster() else nullcontext()
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies float32 matrices faster than MKL on this machine, and loses no digits."""
+    return (
+        bfloat16_instructions() == "AVX-512"
+        and not torch.cuda.is_available()
+        and not onednn_rounds()
+        and wins(TRIAL)
+    )
 
 
 def matmul_rounds() -> bool:
@@ -57,3 +77,24 @@ def _set_onednn() -> Callable[[], None]:
 # where the CPU has instructions for bfloat16, and does with AMX. On other CPUs it has no effect. torch has one setting
 # for all threads; it is restored once no thread needs it any more.
 onednn_matmul = SharedSetting(_set_onednn)
+
+
+def multiply() -> Callable[[], Tensor]:
+    """A linear layer of Stable Diffusion 1's U-Net, on a quarter of its pixels."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(1024, n, generator=generator) for n in (1024, 2560))
+    return lambda: a @ b
+
+
+def multiply_with_onednn() -> Callable[[], Tensor]:
+    """The same with `onednn_matmul`."""
+    work = multiply()
+
+    def product() -> Tensor:
+        with onednn_matmul():
+            return work()
+
+    return product
+
+
+TRIAL = Trial("float32 matrix products by oneDNN", plain=multiply, faster=multiply_with_onednn)

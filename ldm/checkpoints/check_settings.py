@@ -41,7 +41,7 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
         **_each("mid_block_only_cross_attention", None, False),
         **_each("center_input_sample dual_cross_attention only_cross_attention resnet_skip_time_act", False),
         **_each("class_embeddings_concat", False),
-        **_each("time_embedding_dim time_embedding_act_fn timestep_post_act time_cond_proj_dim", None),
+        **_each("time_embedding_dim time_embedding_act_fn timestep_post_act", None),
         **_each("cross_attention_norm class_embed_type num_class_embeds encoder_hid_dim", None),
         **_each("encoder_hid_dim_type", None),
         **_each("reverse_transformer_layers_per_block", None),
@@ -57,8 +57,13 @@ SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
     "scheduler": {},
 }  # fmt: skip
 
-# Settings of Stable Diffusion XL's U-Net, which are None in others.
-ADDED = ("addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim")
+# Settings of Stable Diffusion XL's U-Net, and of one that is told the guidance, which are None in others.
+ADDED = (
+    "addition_embed_type",
+    "addition_time_embed_dim",
+    "projection_class_embeddings_input_dim",
+    "time_cond_proj_dim",
+)
 
 # What says nothing about the network or its numbers: training, precision, origin; and what only the other libraries'
 # code reads, such as where transformers looks for a summary of the text, which Stable Diffusion does not use.
@@ -104,6 +109,8 @@ SAMPLING: dict[str, tuple[Any, ...]] = {
     **_each("algorithm_type", "dpmsolver++"),
     **_each("solver_type", "midpoint", "bh2"),
     **_each("solver_order", 2),
+    **_each("original_inference_steps", 50),
+    **_each("timestep_scaling", 10),
 }
 # Details of options that are off; the spacing is compared by itself.
 SAMPLING_DETAILS = {
@@ -179,11 +186,14 @@ def _same(value: Any, expected: Any) -> bool:
 def _note_sampling(config: Config, scheduler: Mapping[str, Any]) -> None:
     """Log in one line where the scheduler's JSON differs from the samplers here."""
     has = [key for key, good in SAMPLING.items() if key in scheduler and scheduler[key] not in good]
+    name = str(scheduler.get("_class_name"))
+    if name.startswith("LCM"):  # whose last step ends at a clean latent, whatever that says
+        has = [key for key in has if key != "set_alpha_to_one"]
     # How the sampler that has this scheduler's name spaces its timesteps here.
     spacing = "leading"
     if config.noise.zero_snr:
         spacing = "trailing"
-    elif re.match("Euler|Heun|LMS|KDPM|DPMSolver|UniPC|DEIS", str(scheduler.get("_class_name"))):
+    elif re.match("Euler|Heun|LMS|KDPM|DPMSolver|UniPC|DEIS", name):
         spacing = "linspace"
     said = scheduler.get("timestep_spacing")
     if said not in (None, spacing) and not config.defaults.sampler.endswith(f"_{said}"):

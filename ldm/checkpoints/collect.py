@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, family
 from ldm.checkpoints.diffusers_folder import FOLDERS
+from ldm.checkpoints.foreign import TINY, foreign
 from ldm.checkpoints.infer_config import configure, lone_config, refuse_foreign
 from ldm.checkpoints.loaded import LoadedModel
-from ldm.checkpoints.opening import CONFIG, open_checkpoint
+from ldm.checkpoints.opening import CONFIG, all_names, open_checkpoint
 from ldm.checkpoints.tokenizer_io import with_tokenizer
 from ldm.checkpoints.validate import check, compare, configs_of, meta_model, on_meta, warn_ignored
 from ldm.config import SDXL, Config, VAEConfig
@@ -35,12 +36,15 @@ def collect(
     weights: str | None = None,
     prediction: str | None = None,
     vae: Path | None = None,
+    unet: Path | None = None,
 ) -> Collected:
-    """Open, recognise and check a checkpoint, with the VAE of another one if `vae` says which.
+    """Open, recognise and check a checkpoint, with the VAE or the U-Net of another one if `vae` or `unet` says which.
 
     Raises `LdmError` for anything that is not a whole model.
     """
     checkpoint = open_checkpoint(path, weights)
+    if unet is not None:
+        checkpoint = _with_unet(checkpoint, open_checkpoint(unet))
     if vae is not None:
         checkpoint = _with_vae(checkpoint, collect_part(vae, "vae"))
     made = collect_from(checkpoint, config, prediction)
@@ -78,7 +82,7 @@ class CollectedPart:
 def collect_part(path: Path, name: str) -> CollectedPart:
     """One network, "vae" or "text", of a file or folder that holds it alone or with others. Raises `LdmError`."""
     checkpoint = open_checkpoint(path)
-    if set(checkpoint.parts) <= {"unet"}:
+    if set(checkpoint.parts) <= {"unet"} or foreign(all_names(checkpoint)) == TINY:
         refuse_foreign(checkpoint)
     if name not in checkpoint.parts:
         held = " and ".join(f"a {PART_NAMES[part]}" for part in checkpoint.parts)
@@ -105,6 +109,38 @@ def _family(checkpoint: Checkpoint) -> str | None:
     if CONFIG in checkpoint.metadata:
         return Config.from_json(checkpoint.metadata[CONFIG]).name
     return family(checkpoint) if "unet" in checkpoint.parts else None
+
+
+def _with_unet(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """The checkpoint with another U-Net, such as one that was distilled from it and published alone.
+
+    What is said of the whole model comes with the U-Net where it is said there, and else stays.
+    """
+    if "unet" not in other.parts:
+        held = " and ".join(f"a {PART_NAMES[part]}" for part in other.parts) or "no network that is known"
+        raise LdmError(f"{other.path} holds {held}; expected a U-Net, alone or in a whole model")
+    if CONFIG in checkpoint.metadata or CONFIG in other.metadata:
+        mine = checkpoint.path if CONFIG in checkpoint.metadata else other.path
+        raise LdmError(
+            f"{mine} is in this project's layout; another U-Net goes with a model as it was published"
+        )
+    families = [(_family(one) or "").partition("-")[0] for one in (checkpoint, other)]
+    if all(families) and len(set(families)) > 1:
+        raise LdmError(
+            f"{other.path} has a U-Net of another kind than {checkpoint.path}; take one made for this model"
+        )
+    settings = dict(checkpoint.settings) | {"unet": other.settings.get("unet", {})}
+    if "scheduler" in other.settings:
+        settings["scheduler"] = other.settings["scheduler"]
+    return replace(
+        checkpoint,
+        parts={**checkpoint.parts, "unet": other.parts["unet"]},
+        settings=settings,
+        metadata={**checkpoint.metadata, **other.metadata},
+        marks=other.marks,
+        ema=other.ema,
+        trouble=other.trouble,  # that of the replaced one, about its averaged weights, does not matter any more
+    )
 
 
 def _with_vae(checkpoint: Checkpoint, vae: CollectedPart) -> Checkpoint:

@@ -2,12 +2,14 @@ r"""What is in this file? Which model, or what else that is often taken for one.
 
 The shapes of a few tensors tell the families of Stable Diffusion apart: how many channels the U-Net takes, whether the
 projections around its transformers are convolutions (version 1) or linear (version 2), and whether it has a place for a
-pooled text (XL; its refiner comes with one text encoder instead of two).
+pooled text (XL; its refiner comes with one text encoder instead of two). A latent consistency model has one tensor
+more, which reads the guidance scale.
 They cannot tell what the U-Net predicts: versions 2 base and 2 for 768 pixels have the same shapes.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ldm.checkpoints.checkpoint import Checkpoint
@@ -20,6 +22,7 @@ NAMES = {
     "sd1": "Stable Diffusion 1",
     "sd1-inpaint": "Stable Diffusion 1, inpainting",
     "sd1-pix2pix": "InstructPix2Pix",
+    "sd1-lcm": "a latent consistency model of Stable Diffusion 1",
     "sd2": "Stable Diffusion 2",
     "sd2-base": "Stable Diffusion 2 base (predicts eps)",
     "sd2-v": "Stable Diffusion 2 for 768 pixels (predicts v)",
@@ -28,11 +31,12 @@ NAMES = {
     "sdxl": "Stable Diffusion XL",
     "sdxl-inpaint": "Stable Diffusion XL, inpainting",
     "sdxl-pix2pix": "InstructPix2Pix of Stable Diffusion XL",
+    "sdxl-lcm": "a latent consistency model of Stable Diffusion XL",
     "sdxl-refiner": "Stable Diffusion XL, refiner",
 }
 SUPPORTED = (
-    *("sd1", "sd1-inpaint", "sd2", "sd2-base", "sd2-v", "sd2-inpaint"),
-    *("sdxl", "sdxl-inpaint", "sdxl-refiner"),
+    *("sd1", "sd1-inpaint", "sd1-lcm", "sd2", "sd2-base", "sd2-v", "sd2-inpaint"),
+    *("sdxl", "sdxl-inpaint", "sdxl-lcm", "sdxl-refiner"),
 )
 
 LARGEST = 2**20  # no dimension of Stable Diffusion's tensors comes near
@@ -60,24 +64,32 @@ def family(checkpoint: Checkpoint) -> str | None:
     entry = "input_blocks.0.0.weight" if part.layout == "compvis" else "conv_in.weight"
     channels = dimension(shapes, entry, 1)
     variant = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}.get(channels, f" with {channels} channels")
+    if "time_embedding.cond_proj.weight" in shapes:
+        variant += "-lcm"
     if any(name.startswith(("label_emb.", "add_embedding.")) for name in shapes):
         encoders = {"text", "text_2"} & checkpoint.parts.keys()
         found = "sdxl-refiner" if len(encoders) == 1 and channels == 4 else "sdxl" + variant
-        if found not in NAMES:
-            raise LdmError(f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 to inpaint")
-        return found
+        return _checked(found, channels, part.source)
     rank = next((len(shape) for name, shape in shapes.items() if name.endswith(".proj_in.weight")), None)
     if rank not in (2, 4):
         raise LdmError(f"{part.source}: the U-Net has no spatial transformer; is it another kind of model?")
-    found = ("sd1" if rank == 4 else "sd2") + variant
+    return _checked(("sd1" if rank == 4 else "sd2") + variant, channels, part.source)
+
+
+def _checked(found: str, channels: int, source: Path) -> str:
     if found not in NAMES:
-        raise LdmError(f"{part.source}: the U-Net takes {channels} channels; expected 4, or 9 to inpaint")
+        expected = "4, or 9 to inpaint"
+        if found.endswith("-lcm"):
+            expected = (
+                "4 of version 1 or XL, since it also reads a guidance scale (a latent consistency model)"
+            )
+        raise LdmError(f"{source}: the U-Net takes {channels} channels; expected {expected}")
     return found
 
 
 # The libraries' classes that Stable Diffusion is made of, by the part of a diffusers folder; "" is the pipeline.
 CLASSES = {
-    "": r"StableDiffusion(XL)?(Inpaint|Img2Img)?Pipeline(Legacy|Safe)?",
+    "": r"StableDiffusion(XL)?(Inpaint|Img2Img)?Pipeline(Legacy|Safe)?|LatentConsistencyModel(Img2Img)?Pipeline",
     "unet": "UNet2DConditionModel",
     "vae": "AutoencoderKL",
     "text_encoder": r"CLIPTextModel(WithProjection)?|CLIPModel",
@@ -85,12 +97,11 @@ CLASSES = {
     "tokenizer": r"CLIPTokenizer(Fast)?",
     "tokenizer_2": r"CLIPTokenizer(Fast)?",
     # All that use the same noise schedule; which sampler to take is up to `sampler=`.
-    "scheduler": r"(DDIM|DDPM|PNDM|LMS|Heun|Euler|KDPM2|DPMSolver|DEIS|UniPC|SASolver)\w*Scheduler",
+    "scheduler": r"(DDIM|DDPM|PNDM|LMS|Heun|Euler|KDPM2|DPMSolver|DEIS|UniPC|SASolver|LCM|TCD)\w*Scheduler",
 }
 # Classes around a whole Stable Diffusion, which opens without what they add.
 AROUND = {
     "": r"StableDiffusion(XL)?(ControlNet|Adapter|PAG|SAG|Panorama|DiffEdit|AttendAndExcite)\w*Pipeline",
-    "scheduler": r"(LCM|TCD)Scheduler",
 }
 # Whose classes these are, where that says more than the class.
 FAMILIES = {
@@ -99,7 +110,6 @@ FAMILIES = {
     r"^StableDiffusionXLInstructPix2Pix": "InstructPix2Pix of Stable Diffusion XL",
     r"^StableDiffusionInstructPix2Pix": "InstructPix2Pix",
     r"^(AltDiffusion|Roberta|XLMRoberta)": "AltDiffusion, which has another text encoder",
-    r"^LatentConsistency": "a latent consistency model, which has a sampler of its own",
 }
 
 

@@ -78,7 +78,9 @@ def read_single(folder: Path) -> Checkpoint | None:
     """A folder that holds one network, such as a VAE published alone; None if it holds none."""
     settings = read_table(folder / "config.json") if (folder / "config.json").is_file() else {}
     kind = settings.get("_class_name")
-    name = {"AutoencoderKL": "vae", "UNet2DConditionModel": "unet"}.get(str(kind), "text")
+    classes = {"AutoencoderKL": "vae", "AutoencoderTiny": "vae"}
+    classes |= {"UNet2DConditionModel": "unet", "ControlNetModel": "unet"}
+    name = classes.get(str(kind), "text")
     if name == "text" and "architectures" not in settings:
         if kind is not None:
             raise LdmError(f"{folder} is another kind of network ({str(kind)[:80]}), not Stable Diffusion's")

@@ -44,12 +44,14 @@ _ALTERING = {
     r"(^|\.)to_[kv]_ip\.": "an IP-Adapter that is part of the U-Net",
 }  # fmt: skip
 
-INVERSION = "a textual inversion: a word's embedding, not a model"
+INVERSION = "a textual inversion: a word's embedding, not a model (--embedding takes it)"
+TINY = "a TAESD: a tiny VAE that approximates another (--vae takes it), not a model"
 LORA = "a LoRA: a change to a model, not a model (--lora takes it)"
+CONTROL = "a ControlNet: it steers a model, and is none (--control takes it)"
 # Names that only one kind of file has. The first that matches is taken.
 _FOREIGN = {
     _LORA: LORA,
-    r"^control_model\.|controlnet_|input_hint_block|zero_convs": "a ControlNet: it steers a model, and is none",
+    r"^control_model\.|controlnet_|input_hint_block|zero_convs": CONTROL,
     r"^(image_proj|ip_adapter)(\.|$)|\.to_[kv]_ip\.": "an IP-Adapter: it steers a model, and is none",
     r"^adapter\.|^body\.\d+\.in_conv\.": "a T2I-Adapter: it steers a model, and is none",
     r"motion_modules?\.|temporal_transformer\.": "a motion module (AnimateDiff), not a model",
@@ -59,7 +61,7 @@ _FOREIGN = {
     r"(^|\.)lm_head\.|embed_tokens\.|^(transformer\.)?h\.\d+\.|gpt_neox|^blk\.\d|word_embeddings\.": "a language model",
     r"^(shared\.weight$|encoder\.block\.\d+\.layer\.)": "a T5 text encoder, which Flux and Stable Diffusion 3 read",
     r"^string_to_(param|token)$|^emb_params$|^clip_[lg]$|^text_encoders_\d$": INVERSION,
-    r"^((taesd_)?(encoder|decoder)\.(layers\.)?)?\d+\.(conv\.\d\.)?(weight|bias)$": "a TAESD, a small approximate VAE",
+    r"^((taesd_)?(encoder|decoder)\.(layers\.)?)?\d+\.(conv\.\d\.)?(weight|bias)$": TINY,
     r"RRDB_trunk\.|^body\.\d+\.rdb\d\.|^model\.1\.sub\.\d+\.": "an ESRGAN, which enlarges images",
     r"^concept_embeds": "a safety checker",
     r"^(vision_model|visual|visual_projection)\.": "a CLIP with an image encoder",

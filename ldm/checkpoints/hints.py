@@ -69,8 +69,10 @@ def hints(checkpoint: Checkpoint) -> Iterator[tuple[str, Settings]]:
     for config in (path.with_suffix(suffix) for suffix in (".yaml", ".yml")):
         if path.is_file() and config.is_file():
             yield f"{config.name} beside it", from_original(config)
-    if said := prediction_in_name(path, OUTRIGHT):
-        yield f"{said[0]!r} in its name", {"scheduler": {"prediction_type": said[1]}}
+    networks = [checkpoint.parts["unet"].source] if "unet" in checkpoint.parts else []
+    for named in dict.fromkeys([*networks, path]):  # the U-Net may be another file's
+        if said := prediction_in_name(named, OUTRIGHT):
+            yield f"{said[0]!r} in its name", {"scheduler": {"prediction_type": said[1]}}
 
 
 def from_modelspec(metadata: Mapping[str, str]) -> Settings:
@@ -187,7 +189,7 @@ def _translated(path: Path, key: str, said: Mapping[str, Value], words: dict[str
 # Diffusion 2 for 768 pixels predicts v, its base, for 512, eps. (A bare "v" is most often a version.)
 OUTRIGHT = {
     r"v[-_. ]?pred(iction)?": "v_prediction", r"eps(ilon)?[-_. ]?pred(iction)?": "epsilon",
-    r"1step[-_. ]?x0": "sample",  # SDXL-Lightning's model of one step
+    r"1step(_unet)?[-_. ]?x0": "sample",  # SDXL-Lightning's model of one step
 }  # fmt: skip
 IMPLIED = {r"768(px)?([-_. ]?v)?": "v_prediction", r"512(px)?|base\d*": "epsilon"}
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ldm.checkpoints.check_settings import check_settings
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint, Part
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class, foreign_metadata
-from ldm.checkpoints.flavours import with_flavour
+from ldm.checkpoints.flavours import sampling, with_flavour
 from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.hints import IMPLIED, collect_hints, prediction_in_name
 from ldm.checkpoints.infer_sizes import sized_config, text_config, vae_config, whole_folder
@@ -71,9 +71,12 @@ def _detected(checkpoint: Checkpoint, prediction: str | None) -> Config:
         predicts_v = said == "v_prediction" if said else _sd2_predicts_v(checkpoint, prediction)
         found = "sd2-v" if predicts_v else "sd2-base"
     config = with_settings(sized_config(found, checkpoint.parts, _layers_given(settings)), settings)
-    if found in ("sdxl", "sd2-base"):
-        sized = "defaults" in settings or settings.get("unet", {}).get("sample_size") is not None
-        config = with_flavour(checkpoint, config, sized)
+    sized = "defaults" in settings or settings.get("unet", {}).get("sample_size") is not None
+    config = with_flavour(checkpoint, config, sized)
+    if config.unet.guidance_width:
+        own = config.defaults
+        usual = sampling(own.steps, own.sampler, own.guidance)
+        log.info(f"{checkpoint.path} is {NAMES[found]}, by its tensors: by default {usual}")
     check_settings(config, settings, not found.startswith("sd1"), sources)
     return config
 

@@ -55,6 +55,7 @@ def unet_config(part: Part, version: str) -> UNetConfig:
     widths = [dimension(shapes, conv.format(i), 0) for i in levels]
     depths = [_depth(attention.format(i), shapes) for i in levels]
     ending = "attn2.to_k.weight"
+    guidance = "time_embedding.cond_proj.weight"
     to_k = next((name for name in shapes if name.endswith(f"transformer_blocks.0.{ending}")), ending)
     return UNetConfig(
         tuple(
@@ -66,6 +67,7 @@ def unet_config(part: Part, version: str) -> UNetConfig:
         out_channels=dimension(shapes, "out.2.weight" if compvis else "conv_out.weight", 0),
         res_per_level=per_level,
         mid_depth=_depth("middle_block.1" if compvis else "mid_block.attentions.0", shapes),
+        guidance_width=dimension(shapes, guidance, 1) if guidance in shapes else None,
     )
 
 
@@ -184,6 +186,8 @@ def sized_config(family: str, parts: dict[str, Part], layers_given: bool = False
         remedy = f"a model needs all {'four' if preset.text_2 else 'three'}" + whole_folder(source)
         if missing == ["VAE"]:
             remedy = "give one with vae=... (--vae FILE)"
+        if list(parts) == ["unet"]:
+            remedy += ", or give it to a whole model with unet=... (--unet FILE)"
         raise LdmError(f"{source}: there is no {' and no '.join(missing)} in it; {remedy}")
     version = family.partition("-")[0]
     text = text_config(parts["text"], "sdxl_2" if family == "sdxl-refiner" else version, layers_given)

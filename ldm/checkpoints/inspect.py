@@ -13,8 +13,10 @@ import torch
 
 from ldm.checkpoints.checkpoint import PART_NAMES, Checkpoint
 from ldm.checkpoints.collect import collect_from
+from ldm.checkpoints.control_file import about_control
 from ldm.checkpoints.detect import NAMES, SUPPORTED, family, foreign_class
-from ldm.checkpoints.foreign import LORA, foreign
+from ldm.checkpoints.embedding_file import about_embedding
+from ldm.checkpoints.foreign import CONTROL, INVERSION, LORA, TINY, foreign
 from ldm.checkpoints.formats import is_pickled
 from ldm.checkpoints.infer_config import configure, lone_config
 from ldm.checkpoints.known import lookup
@@ -23,6 +25,7 @@ from ldm.checkpoints.lora_about import about
 from ldm.checkpoints.lora_file import open_lora
 from ldm.checkpoints.opening import all_names, open_checkpoint, parameters
 from ldm.checkpoints.pickle_file import REFUSED, globals_of
+from ldm.checkpoints.tiny_file import about_tiny
 from ldm.checkpoints.validate import Comparison, check_finite, compare, configs_of, meta_model
 from ldm.config import Config
 from ldm.errors import LdmError, some
@@ -45,7 +48,7 @@ class Report:
     config: Config | None = None
     compared: Comparison = field(default_factory=lambda: Comparison({}, (), (), (), (), ()))
     notes: tuple[str, ...] = ()  # what was assumed where the file does not say it, or is not followed
-    lora: tuple[tuple[str, str], ...] = ()  # if it is one: facts about it, each with a heading
+    facts: tuple[tuple[str, str], ...] = ()  # about an adapter or a tiny VAE, each with a heading
 
     @property
     def supported(self) -> bool:
@@ -83,8 +86,22 @@ def inspect(path: Path, hash: bool = True) -> Report:
         kind, found, config = _identify(checkpoint)
         trouble = _trouble(checkpoint, numbers=hash)
         compared = _compare(checkpoint, kind, config)
-    lora = tuple(about(open_lora(path))) if kind == LORA else ()
-    return Report(path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes), lora)
+    facts = tuple(_facts(path, kind))
+    return Report(
+        path, kind, asked, hashes, trouble, checkpoint, found, config, compared, tuple(notes), facts
+    )
+
+
+def _facts(path: Path, kind: str) -> Iterator[tuple[str, str]]:
+    """What is said about a file that changes a model and is none, each fact with a heading."""
+    if kind == LORA:
+        yield from about(open_lora(path))
+    if kind == CONTROL:
+        yield from about_control(path)
+    if kind == INVERSION:
+        yield from about_embedding(path)
+    if kind == TINY:
+        yield from about_tiny(path)
 
 
 def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
@@ -113,6 +130,8 @@ def _trouble(checkpoint: Checkpoint, numbers: bool) -> str | None:
 def _identify(checkpoint: Checkpoint) -> tuple[str, str | None, Config | None]:
     """What it is, its family, and its config, as far as they can be told."""
     what = foreign(all_names(checkpoint)) or foreign_class(checkpoint.settings)
+    if checkpoint.trouble == f"it is {INVERSION}":
+        what = INVERSION
     try:
         found = family(checkpoint) if all(p.layout != "ours" for p in checkpoint.parts.values()) else None
     except LdmError:
@@ -154,17 +173,16 @@ def _which(path: Path) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.path}: {report.kind}"
     yield f"form        {report.checkpoint.form if report.checkpoint else 'not opened'}"
-    for heading, fact in report.lora:
+    for heading, fact in report.facts:
         yield f"{heading:<11} {fact}"
     for name, part in sorted(report.checkpoint.parts.items()) if report.checkpoint else ():
         number, dtypes = (
             report.parameters[PART_NAMES[name]],
             {str(t.dtype)[6:] for t in part.tensors.values()},
         )
-        yield (
-            f"{PART_NAMES[name]:<19} {number:>13,} parameters in {len(part.tensors)} tensors, "
-            f"{', '.join(sorted(dtypes))}"
-        )
+        label = "ControlNet" if report.kind == CONTROL else PART_NAMES[name]
+        tensors = f"{len(part.tensors)} tensors, {', '.join(sorted(dtypes))}"
+        yield f"{label:<19} {number:>13,} parameters in {tensors}"
     if len(report.parameters) > 1:
         yield f"{'in all':<19} {sum(report.parameters.values()):>13,} parameters"
     if report.config is not None:
@@ -183,7 +201,7 @@ def _lines(report: Report) -> Iterator[str]:
         ("missing", found.missing), ("misshapen", found.misshapen), ("not possible", found.altering),
         ("ignored", found.ignored), ("not needed", found.dropped),
     ):  # fmt: skip
-        if names and not report.lora:
+        if names and not report.facts:
             yield f"{what:<11} {len(names)}: {some(names)}"
     for line in report.notes:
         yield f"note        {line}"

@@ -97,6 +97,11 @@ def _unet(config: UNetConfig, conv: Conv) -> Iterator[Row]:
     count, last = config.res_per_level, len(config.levels) - 1
     yield from _layer("time_embedding.linear_1", "time_embedding.linear_1", "time_embed.0")
     yield from _layer("time_embedding.linear_2", "time_embedding.linear_2", "time_embed.2")
+    if (
+        config.guidance_width
+    ):  # the original code has no such layer; in files of its layout it keeps diffusers' name
+        theirs = "time_embedding.cond_proj.weight"
+        yield Row("time_embedding.guidance.weight", theirs, theirs)
     if config.added:
         yield from _layer("added_embedding.linear_1", "add_embedding.linear_1", "label_emb.0.0")
         yield from _layer("added_embedding.linear_2", "add_embedding.linear_2", "label_emb.0.2")

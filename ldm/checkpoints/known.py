@@ -19,6 +19,7 @@ class KnownFile:
 
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+CONTROL = "lllyasviel/ControlNet-v1-1"
 KNOWN_FILES = (
     KnownFile("v1-5-pruned-emaonly.safetensors", SD15, "sd1",
               "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa", 4265146304),
@@ -42,6 +43,12 @@ KNOWN_FILES = (
               "88ecb782561455673c4b78d05093494b9c539fc6bfc08f3a9a4a0dd7b0b10f36"),
     KnownFile("sd_xl_base_1.0.safetensors", "stabilityai/stable-diffusion-xl-base-1.0", "sdxl",
               "31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b", 6938078334),
+    KnownFile("control_v11p_sd15_canny.pth", CONTROL, "sd1",
+              "f99cfe4c70910e38e3fece9918a4979ed7d3dcf9b81cee293e1755363af5406a", 1445234681),
+    KnownFile("control_v11f1p_sd15_depth.pth", CONTROL, "sd1",
+              "761077ffe369fe8cf16ae353f8226bd4ca29805b161052f82c0170c7b50f1d99", 1445235365),
+    KnownFile("control_v11p_sd15_openpose.pth", CONTROL, "sd1",
+              "db97becd92cd19aff71352a60e93c2508decba3dee64f01f686727b9b406a9dd", 1445235707),
 )  # fmt: skip
 
 

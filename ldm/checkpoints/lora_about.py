@@ -7,7 +7,8 @@ from typing import Any
 
 from ldm.checkpoints.checkpoint import PART_NAMES
 from ldm.checkpoints.detect import NAMES
-from ldm.checkpoints.lora_file import LoraFile, read_changes, sort_factors
+from ldm.checkpoints.flavours import recognise
+from ldm.checkpoints.lora_file import LoraFile, names_of, read_changes, sort_factors
 from ldm.checkpoints.lora_fit import BASES, best_bases, claimed_base, foreign_base, names_in
 from ldm.checkpoints.lora_keys import refused_kind
 from ldm.errors import LdmError, some
@@ -29,6 +30,8 @@ def about(file: LoraFile) -> Iterator[tuple[str, str]]:
         yield from _modules(file, claimed if claimed in bases else nearest)
     except LdmError as error:
         yield "damaged", str(error)
+    if found := recognise(names_of(file), "lora"):
+        yield "sampling", found.told()
     yield from _metadata(file.metadata)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ldm.adapters.merge import Change
+from ldm.checkpoints.flavours import name_of, titles
 from ldm.checkpoints.formats import is_pickled, read_file
 from ldm.checkpoints.lora_keys import look_up, refused_kind, spellings
 from ldm.checkpoints.safetensors_file import read_metadata
@@ -78,6 +79,12 @@ def lora_file(path: Path) -> Path:
     if not inside:
         raise LdmError(f"{path} is a folder without {' or '.join(IN_FOLDERS[:2])}; give the LoRA's file")
     return inside[0]
+
+
+def names_of(file: LoraFile) -> Iterator[tuple[str, str]]:
+    """What a LoRA is called: its file, or the folder or repository that it is in; and its titles in the metadata."""
+    yield "its name", name_of(file.path.parent if file.path.name in IN_FOLDERS else file.path)
+    yield from titles(file.metadata)
 
 
 def find_changes(file: LoraFile, configs: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Found:

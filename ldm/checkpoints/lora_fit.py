@@ -14,7 +14,16 @@ from typing import Any
 
 from ldm.adapters.merge import Change
 from ldm.checkpoints.detect import NAMES
-from ldm.checkpoints.lora_file import Found, LoraFile, find_changes, open_lora, read_changes, sort_factors
+from ldm.checkpoints.flavours import Recognised, recognise
+from ldm.checkpoints.lora_file import (
+    Found,
+    LoraFile,
+    find_changes,
+    names_of,
+    open_lora,
+    read_changes,
+    sort_factors,
+)
 from ldm.checkpoints.lora_keys import spellings
 from ldm.checkpoints.validate import check_finite
 from ldm.config import SD1, SD2_BASE, SDXL, SDXL_REFINER, Config
@@ -47,6 +56,7 @@ class Lora:
     path: Path
     changes: dict[str, Change]  # by parameter: "unet.mid.attn.proj_in.weight"
     unused: tuple[str, ...]  # tensors of the file that the model has no place for
+    few_steps: Recognised | None = None  # how to sample with it, if it is one of those that distil a model
 
 
 def read_lora(path: Path, model: LatentDiffusion) -> Lora:
@@ -75,7 +85,7 @@ def read_lora(path: Path, model: LatentDiffusion) -> Lora:
             count,
             some(found.unused),
         )
-    return Lora(file.path, found.changes, found.unused)
+    return Lora(file.path, found.changes, found.unused, recognise(names_of(file), "lora"))
 
 
 def _refuse_other_base(file: LoraFile, found: Found, own: str | None) -> None:

@@ -61,7 +61,7 @@ def spellings(configs: Mapping[str, Any]) -> dict[str, str]:
     """
     table: dict[str, str] = {}
     for part, config in configs.items():
-        for ours, names in _modules(part, config):
+        for ours, names in modules_of(part, config):
             own = f"{part}.{ours}"
             table[own] = own
             for name in names:
@@ -71,7 +71,7 @@ def spellings(configs: Mapping[str, Any]) -> dict[str, str]:
     return table
 
 
-def _modules(part: str, config: Any) -> Iterator[tuple[str, list[str]]]:
+def modules_of(part: str, config: Any) -> Iterator[tuple[str, list[str]]]:
     """Each module with a weight: our name, and those in the files of others, with dots."""
     if part != "unet":
         assert isinstance(config, TextConfig)

@@ -31,7 +31,7 @@ from torch import Tensor
 from ldm.checkpoints.archive import Record, read_directory
 from ldm.checkpoints.foreign import INVERSION, foreign
 from ldm.checkpoints.safetensors_file import MOST_TENSORS, map_bytes
-from ldm.checkpoints.unpickle import CALLS, DTYPES, LEFTOVERS, MOST_STEPS, View, run
+from ldm.checkpoints.unpickle import CALLS, DTYPES, LEFTOVERS, MOST_STEPS, Parameters, View, run
 from ldm.errors import LdmError, some
 from ldm.files.read_write import open_regular
 
@@ -40,7 +40,7 @@ LARGEST_PICKLE = 16_000_000  # bytes; the program alone, without the numbers
 # there: at most this many times the file, and any small amount.
 MOST_SHARED, SMALL = 4, 1 << 26
 # The keys under which training programs keep the tensors, in turn: some nest them.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params", "string_to_param")
 
 TENSORS = "builds tensors"
 LEFTOVER = "harmless leftover of training; left out"
@@ -179,8 +179,10 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
 def _views(loaded: Any) -> dict[str, View]:
     """The tensors under "state_dict", or a name that others give it; where there is no such thing, all."""
     for key in ("state_dict", *WRAPPERS):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
+        inner = loaded.get(key) if isinstance(loaded, dict) else None
+        inner = inner.inside if isinstance(inner, Parameters) else inner
+        if isinstance(inner, dict):
+            loaded = inner
     table = loaded if isinstance(loaded, dict) else {}
     views = {name: view for name, view in table.items() if isinstance(view, View)}
     if len(views) > MOST_TENSORS:

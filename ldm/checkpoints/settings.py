@@ -131,7 +131,7 @@ def _index(config: Config) -> dict[str, Any]:
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
+        "scheduler": ["diffusers", _scheduler(config)["_class_name"]],
         "safety_checker": [None, None],
         "feature_extractor": [None, None],
         "requires_safety_checker": False,
@@ -149,7 +149,7 @@ def _index_xl(config: Config, inpaint: str) -> dict[str, Any]:
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "scheduler": ["diffusers", _scheduler(config)["_class_name"]],
         "force_zeros_for_empty_prompt": config.defaults.empty_negative == "zero",
         **({"requires_aesthetics_score": True} if refiner else {}),
     }
@@ -162,17 +162,25 @@ def _unet(config: Config, linear_projection: bool) -> dict[str, Any]:
         raise LdmError(
             f"diffusers gives the middle the depth of the last level, {depths[-1]}; this model's has {mid_depth}"
         )
-    return {
-        "_class_name": "UNet2DConditionModel",
-        "sample_size": config.defaults.size // config.vae.factor,
-        "block_out_channels": [level.channels for level in levels],
-        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
-        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
-        # At a level without cross-attention (depth 0) the number is not read, but the last is also the middle's.
-        "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or mid_depth],
-        "attention_head_dim": [level.heads for level in levels],  # the number of heads, despite its name
-        "use_linear_projection": linear_projection,
-    } | _added(config.unet.added)
+    return (
+        {
+            "_class_name": "UNet2DConditionModel",
+            "sample_size": config.defaults.size // config.vae.factor,
+            "block_out_channels": [level.channels for level in levels],
+            "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
+            "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in depths[::-1]],
+            # At a level without cross-attention (depth 0) the number is not read, but the last is also the middle's.
+            "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]] + [depths[-1] or mid_depth],
+            "attention_head_dim": [level.heads for level in levels],  # the number of heads, despite its name
+            "use_linear_projection": linear_projection,
+        }
+        | _added(config.unet.added)
+        | _told(config.unet.guidance_width)
+    )
+
+
+def _told(guidance_width: int | None) -> dict[str, Any]:
+    return {} if guidance_width is None else {"time_cond_proj_dim": guidance_width}
 
 
 def _added(added: AddedConfig | None) -> dict[str, Any]:
@@ -209,11 +217,23 @@ def _text(text: TextConfig, config: Config) -> dict[str, Any]:
     }
 
 
+# What diffusers calls the default samplers of models for few steps, which its usual ones would spoil.
+SCHEDULERS = {
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+    "euler_trailing": "EulerDiscreteScheduler",
+    "euler_ancestral_trailing": "EulerAncestralDiscreteScheduler",
+    "ddim_trailing": "DDIMScheduler",
+}
+
+
 def _scheduler(config: Config) -> dict[str, Any]:
-    if config.unet.added:
-        return _described(config) | {"_class_name": "EulerDiscreteScheduler", "steps_offset": 1}
+    usual = "EulerDiscreteScheduler" if config.unet.added else "DDIMScheduler"
+    name = SCHEDULERS.get(config.defaults.sampler, usual)
+    if name.startswith(("Euler", "LCM")):
+        return _described(config) | {"_class_name": name, "steps_offset": 1}
     return _described(config) | {
-        "_class_name": "DDIMScheduler",
+        "_class_name": name,
         # As the row of DDIM has it (`ldm.diffusion.samplers.table`): the last step goes from t = 1 to t = 0.
         "clip_sample": False,
         "set_alpha_to_one": False,
@@ -222,8 +242,9 @@ def _scheduler(config: Config) -> dict[str, Any]:
 
 
 def _described(config: Config) -> dict[str, Any]:
+    trailing = config.noise.zero_snr or config.defaults.sampler.endswith("_trailing")
     return {
         "beta_schedule": SCHEDULES[config.noise.schedule],
         "prediction_type": PREDICTIONS[config.noise.prediction],
-        "timestep_spacing": "trailing" if config.noise.zero_snr else "leading",
+        "timestep_spacing": "trailing" if trailing else "leading",
     }

@@ -67,6 +67,13 @@ class View:
     strides: tuple[int, ...]
 
 
+class Parameters:
+    """A `ParameterDict` of torch, in which old files of textual inversion hold their vectors."""
+
+    def __init__(self) -> None:
+        self.inside: dict[str, Any] = {}
+
+
 class Leftover:
     """What the program made that is not a tensor, and that is never used here."""
 
@@ -141,7 +148,7 @@ class _Machine:
                 push(self.call(function, arguments))
             case "NEWOBJ":  # for classes only
                 arguments, kind = self.pop(), self.pop()
-                if getattr(kind, "name", None) not in {"collections.OrderedDict", *LEFTOVERS}:
+                if getattr(kind, "name", None) not in {"collections.OrderedDict", PARAMETERS, *LEFTOVERS}:
                     raise ValueError("its pickle makes an object of what is not a class")
                 push(self.call(kind, arguments))
             case "BINPERSID":
@@ -161,8 +168,10 @@ class _Machine:
                 items = self.pop_to_mark() if name == "APPENDS" else [self.pop()]
                 self.top(list).extend(items)
             case "BUILD":  # attributes of an OrderedDict or a leftover: not needed
-                self.pop()
-                self.top((OrderedDict, Leftover))
+                state, made = self.pop(), self.top((OrderedDict, Leftover, Parameters))
+                inside = state.get("_parameters") if isinstance(state, dict) else None
+                if isinstance(made, Parameters) and isinstance(inside, dict):
+                    made.inside = inside
             case "SHORT_BINSTRING":
                 push(argument.encode("latin1").decode())  # Python 2's texts, read as torch reads them
             case "PROTO" if argument <= 5:
@@ -229,11 +238,13 @@ def _encoded(text: Any, encoding: Any) -> Leftover:
     return LEFTOVER
 
 
+PARAMETERS = "torch.nn.modules.container.ParameterDict"
 CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": lambda: OrderedDict(),
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "_codecs.encode": _encoded,
+    PARAMETERS: lambda: Parameters(),
 }
 # Leftovers of training that need not be opened to use the weights; calling one makes a `LEFTOVER`.
 LEFTOVERS = {

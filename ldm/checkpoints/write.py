@@ -43,6 +43,7 @@ def export(
     weights: str | None = None,
     prediction: str | None = None,
     vae: Path | None = None,
+    unet: Path | None = None,
     dtype: torch.dtype | None = None,
     force: bool = False,
 ) -> tuple[str, ...]:
@@ -57,7 +58,7 @@ def export(
         raise LdmError(f"export to {to!r}; expected 'diffusers' or 'compvis'")
     if to == "compvis" and out.suffix != ".safetensors":
         raise LdmError(f"{out}: the original layout is one file; give a name that ends in .safetensors")
-    made = collect(source, config, weights, prediction, vae)
+    made = collect(source, config, weights, prediction, vae, unet)
     for part, tensors in made.tensors.items():
         check_finite(tensors, made.checkpoint.parts[part].source, part)
     if to == "compvis":

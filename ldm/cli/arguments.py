@@ -41,13 +41,17 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--weights", choices=("ema", "live"), help=weights)
     prediction = "what the U-Net predicts, if its file does not say"
     files.add_argument("--prediction", choices=("eps", "v"), help=prediction)
-    vae = "use the VAE of this file or folder: for a checkpoint without one, or with a broken one"
+    vae = "use the VAE of this file or folder: for a checkpoint without one or with a broken one, or a tiny one (TAESD)"
     files.add_argument("--vae", metavar="FILE", help=vae)
+    unet = (
+        "use the U-Net of this file or folder: for one that was distilled from the model and published alone"
+    )
+    files.add_argument("--unet", metavar="FILE", help=unet)
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_loading`, as arguments of `ldm.load`."""
-    return {name: getattr(options, name) for name in ("config", "weights", "prediction", "vae")}
+    return {name: getattr(options, name) for name in ("config", "weights", "prediction", "vae", "unet")}
 
 
 def add_compile(parser: argparse.ArgumentParser, gain: str) -> None:
@@ -86,3 +90,19 @@ def width_and_height(text: str) -> tuple[int, int]:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r}; expected pixels, such as 192x128, or 192 for a square")
     return int(match[1]), int(match[2] or match[1])
+
+
+def noise_interval(text: str) -> tuple[float, float]:
+    """ "0.28:5.42" to (0.28, 5.42)."""
+    match = re.fullmatch(r"\s*([0-9]{1,4}(?:\.[0-9]{1,6})?)\s*:\s*([0-9]{1,4}(?:\.[0-9]{1,6})?)\s*", text)
+    if match is None or not float(match[1]) < float(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected two noise levels LOW:HIGH, such as 0.28:5.42")
+    return float(match[1]), float(match[2])
+
+
+def times(text: str) -> float:
+    """A factor: "2x", "1.5x" or "2"."""
+    match = re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]{1,6})?)\s*[xX\N{MULTIPLICATION SIGN}]?\s*", text)
+    if match is None or not float(match[1]) > 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a factor above 1, such as 2x")
+    return float(match[1])

@@ -45,11 +45,13 @@ def convert_options(commands: Commands) -> None:
 
 
 def export_options(commands: Commands) -> None:
-    about = "Write a model as diffusers or the original code (CompVis) reads it."
+    about = "Write a model as diffusers or the original code (CompVis) reads it, or a LoRA as kohya's programs do."
     p = add_command(commands, "export", export, "write a model in the layout of other programs", about)
     p.add_argument("model", metavar="MODEL", help=MODEL)
-    p.add_argument("out", metavar="OUT", type=Path, help="a folder; for compvis a .safetensors file")
-    p.add_argument("--to", required=True, choices=("diffusers", "compvis"), help="whose layout")
+    p.add_argument(
+        "out", metavar="OUT", type=Path, help="a folder; for compvis and kohya a .safetensors file"
+    )
+    p.add_argument("--to", required=True, choices=("diffusers", "compvis", "kohya"), help="whose layout")
     add_writing(p)
 
 
@@ -67,13 +69,29 @@ def export(options: argparse.Namespace) -> None:
     from ldm.loading import find, read_config, read_dtype
 
     check_folder(options.out.parent, options.out)
+    if options.to == "kohya":
+        return export_a_lora(options)
     source, how = find(options.model), loading(options)
     how["config"] = read_config(how["config"])
-    how["vae"] = None if how["vae"] is None else find(how["vae"])
+    how |= {name: how[name] and find(how[name]) for name in ("vae", "unet")}
     how["dtype"] = options.dtype and read_dtype(options.dtype)
     with writable(options.out):
         dropped = write(source, options.out, options.to, force=options.force, **how)
     for line in brief(dropped):
+        tell(f"not kept: {line}")
+    print_path(options.out)
+
+
+def export_a_lora(options: argparse.Namespace) -> None:
+    from ldm.checkpoints.lora_write import export_lora
+    from ldm.loading import read_dtype
+
+    if given := [name for name, value in loading(options).items() if value is not None]:
+        raise LdmError(f"--{given[0]} with a LoRA, which has none; leave it out")
+    dtype = options.dtype and read_dtype(options.dtype)
+    with writable(options.out):
+        dropped = export_lora(Path(options.model), options.out, dtype, options.force)
+    for line in dropped:
         tell(f"not kept: {line}")
     print_path(options.out)
 

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,32 @@ from ldm.adapters.tags import split_strength, split_tags
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.lora_file import lora_file
+from ldm.checkpoints.tiny_file import is_tiny, tiny_files
 from ldm.cli.output import print_path, progress_bar, tell
+from ldm.cli.preview import Wrap
 from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import check_seed
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
+from ldm.hires import generate_large
 from ldm.image_to_image import pick_strength
-from ldm.images.metadata import File, Record, UsedLora, Versions
+from ldm.images.metadata import File, Record, UsedEmbedding, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
+from ldm.refiner import generate_refined
 
-# The files that decide what a folder's model generates, and those of its VAE alone, in our layout and in diffusers'.
+# The files that decide what a folder's model generates, and those of its VAE or U-Net alone.
 PATTERNS = {
     "model": ("config.json", "tokenizer/*", "text.safetensors", "text_2.safetensors", "unet.safetensors",
               "vae.safetensors", "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
     "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
+    "unet": ("config.json", "unet/*.*", "diffusion_pytorch_model*"),
 }  # fmt: skip
 # To `generate`, as recorded.
 PASSED_ON = (
     *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
-    "empty_negative",
+    *("empty_negative", "window", "guidance_interval", "reuse"),
 )
 LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
@@ -62,13 +68,17 @@ def load_model(
     return model
 
 
-def surroundings(model: LatentDiffusion, name: str, vae: str | None = None) -> dict[str, Any]:
+def surroundings(
+    model: LatentDiffusion, name: str, vae: str | None = None, unet: str | None = None
+) -> dict[str, Any]:
     """The part of a `Record` that was not chosen for the image: files, versions, and the machine."""
     return {
         "model": name,
         "model_files": hashed_files(name, "model"),
         "vae": vae,
         "vae_files": () if vae is None else hashed_files(vae, "vae"),
+        "unet": unet,
+        "unet_files": () if unet is None else hashed_files(unet, "unet"),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
@@ -80,7 +90,8 @@ def hashed_files(name: str, kind: str) -> tuple[File, ...]:
     """The files of a model or a VAE with their hashes: a single file, or those of a folder that match a pattern."""
     place = find(name)
     if place.is_file():
-        return (File(place.name, cached_sha256(place)),)
+        files = tiny_files(place) if kind == "vae" and is_tiny(place) else (place,)
+        return tuple(File(file.name, cached_sha256(file)) for file in files)
     paths = sorted({path for pattern in PATTERNS[kind] for path in place.glob(pattern)})
     return tuple(File(path.relative_to(place).as_posix(), cached_sha256(path)) for path in paths)
 
@@ -118,11 +129,13 @@ def wanted_loras(model: LoadedModel, prompt: str, options: Sequence[str]) -> tup
     asked = [(find_lora(name, model.path), strength) for name, strength in map(split_strength, options)]
     asked += [(find_beside(name, model.path), strength) for name, strength in tags]
     files = [(lora_file(path), strength) for path, strength in asked]
-    here = Path.cwd()  # `--from` trusts a path under weights/, but none from the root
-    return plain, tuple(
-        UsedLora(str(path.relative_to(here) if here in path.parents else path), cached_sha256(path), strength)
-        for path, strength in files
-    )
+    return plain, tuple(UsedLora(from_here(path), cached_sha256(path), strength) for path, strength in files)
+
+
+def from_here(path: Path) -> str:
+    """A path as a record names it: `--from` trusts one under weights/, but none from the root."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if here in path.parents else path)
 
 
 def merge_loras(model: LoadedModel, loras: Sequence[UsedLora]) -> None:
@@ -131,6 +144,30 @@ def merge_loras(model: LoadedModel, loras: Sequence[UsedLora]) -> None:
         model.unload()
         for lora in loras:
             model.load_lora(lora.path, lora.strength)
+
+
+def split_word(text: str) -> tuple[str, str | None]:
+    """A file and its word as the command line takes them: "toy.pt=<toy>" -> ("toy.pt", "<toy>")."""
+    name, equals, word = text.partition("=")
+    return (name, word) if equals and name and word and not os.path.exists(text) else (text, None)
+
+
+def wanted_embeddings(model: LoadedModel, options: Sequence[str]) -> tuple[UsedEmbedding, ...]:
+    """The learned words of `--embedding` options, found, hashed, and learned by the model."""
+    here, used = Path.cwd(), []  # see `wanted_loras`
+    for name, word in map(split_word, options):
+        path = find_lora(name, model.path, "embedding")
+        place = path.relative_to(here) if here in path.parents else path
+        used.append(UsedEmbedding(str(place), cached_sha256(path), model.load_embedding(place, word).words))
+    return tuple(used)
+
+
+def learn_embeddings(model: LoadedModel, embeddings: Sequence[UsedEmbedding]) -> None:
+    """Make these, and no others, the words that the model has learned."""
+    if [(str(one.path), one.words) for one in model.embeddings] != [(e.path, e.words) for e in embeddings]:
+        model.unload_embedding()
+        for embedding in embeddings:
+            model.load_embedding(embedding.path, embedding.words)
 
 
 def hashed(path: Path) -> File:
@@ -147,15 +184,20 @@ def read_inputs(record: Record) -> dict[str, Any]:
     for name, file, read in (("init", record.init, read_picture), ("mask", record.mask, read_mask)):
         if file is not None:
             inputs[name] = read(file.path)
-            width, height = inputs[name].size
-            if (width, height) != (record.width, record.height):
-                size = f"{record.width}x{record.height}"
-                tell(f"{file.path} is {width}x{height} pixels: scaled and cropped to the central {size}")
+            tell_of_size(inputs[name], file.path, record)
     # The default strength is recorded as a number, so that a later default changes no replay.
     inputs["strength"] = pick_strength(
         inputs["init"], record.strength, inputs.get("mask"), record.keep_pixels
     )
     return inputs
+
+
+def tell_of_size(image: Image, path: str, record: Record) -> None:
+    """Say that an image is of another size than what is generated."""
+    width, height = image.size
+    if (width, height) != (record.width, record.height):
+        size = f"{record.width}x{record.height}"
+        tell(f"{path} is {width}x{height} pixels: scaled and cropped to the central {size}")
 
 
 def micro_of(record: Record) -> MicroConditioning | None:
@@ -171,24 +213,36 @@ def generate_group(
     inputs: dict[str, Any],
     trace: Path | None = None,
     prompts: Sequence[str] | None = None,
+    preview: Wrap = lambda record, progress: progress,
 ) -> list[Image]:
-    """All images of the record's group. `inputs` is as from `read_inputs`, `trace` a folder for a report.
+    """All images of the record's group. `inputs` is as from `read_inputs`, with ControlNets and the refiner, if there
+    are any; `trace` a folder for a report.
 
     `prompts` are the group's prompts where they differ from the record's.
     """
     seed = record.seed - record.group.index
     check_seed(seed)  # `generate` takes -1 for a random seed
     merge_loras(model, record.loras)
+    learn_embeddings(model, record.embeddings)
     with ExitStack() as stack:
-        progress: Any = progress_bar
+        progress: Any = preview(record, progress_bar)
         if trace is not None:
             from ldm.lab.trace import recorder, report
 
             recording = stack.enter_context(recorder.record(model, record.prompt, record.weighting))
-            progress = recording.watch(progress_bar)
+            progress = recording.watch(progress)
         # Tags were taken out of the prompt already; in a record from before there were any, they are words.
-        images = LatentDiffusion.generate(
-            model,
+        generate: Any = partial(LatentDiffusion.generate, model)
+        if record.refiner is not None:
+            generate = partial(generate_refined, model, inputs["refiner"], switch_at=record.refiner.switch_at)
+        elif record.hires is not None:
+            how: dict[str, Any] = {
+                "scale": record.hires,
+                "mode": record.hires_mode,
+                "strength": record.hires_strength,
+            }
+            generate = partial(generate_large, model, generate=generate, **how)
+        images: list[Image] = generate(
             prompts or record.prompt,
             record.negative,
             seed=seed,
@@ -197,7 +251,7 @@ def generate_group(
             progress=progress,
             micro=micro_of(record),
             **{name: getattr(record, name) for name in PASSED_ON},
-            **inputs,
+            **{name: value for name, value in inputs.items() if name != "refiner"},
         )
     if trace is not None:
         for path in report.write_report(recording, images, trace):

@@ -13,7 +13,7 @@ from ldm.cli.output import check_folder, print_path, progress_bar, write_text
 from ldm.errors import LdmError, printable
 
 if TYPE_CHECKING:
-    from ldm.images.metadata import File, Record, UsedLora
+    from ldm.images.metadata import File, Record, UsedControl, UsedEmbedding, UsedLora
 
 
 def info_options(commands: Commands) -> None:
@@ -64,13 +64,37 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     if record.mask is not None:
         kept = ", other pixels kept exactly" if record.keep_pixels else ""
         yield "mask", f"{named(record.mask)}{kept}"
-    chosen = (("weights", record.weights), ("predicts", record.prediction), ("VAE of", record.vae))
+    if record.hires is not None:
+        yield "hires", f"{record.hires:g}x, by {record.hires_mode}, strength {record.hires_strength}"
+    if record.guidance_interval is not None:
+        yield "guided", "from sigma {:g} to {:g}".format(*record.guidance_interval)
+    if record.reuse is not None:
+        yield "U-Net", f"whole once in {record.reuse} evaluations"
+    if record.window is not None:
+        yield "windows", f"of {record.window} pixels"
+    chosen = (
+        ("weights", record.weights),
+        ("predicts", record.prediction),
+        ("VAE of", record.vae),
+        ("U-Net of", record.unet),
+    )
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
     for lora in record.loras:
         yield "LoRA", f"{named(lora)}, strength {lora.strength:g}"
+    for control in record.controls:
+        span = f"from {control.start:g} to {control.end:g} of the steps{', guess mode' * control.guess}"
+        yield "ControlNet", f"{named(control)}, strength {control.strength:g}, {span}"
+        yield (
+            "",
+            f"{named(control.image)}{'' if control.prepare is None else f', prepared: {control.prepare}'}",
+        )
+    for embedding in record.embeddings:
+        yield "embedding", f"{named(embedding)}, as {' or '.join(embedding.words)}"
+    if record.refiner is not None:
+        yield "refiner", f"{record.refiner.model}, from {record.refiner.switch_at:g} of the sampling on"
     if record.config is not None:
         yield "config", named(record.config)
-    for file in (*record.model_files, *record.vae_files):
+    for file in (*record.model_files, *record.vae_files, *record.unet_files):
         yield "", named(file)
     program = f"ldm {versions.ldm}, torch {versions.torch}"
     yield "versions", f"{program}, Python {versions.python}, Pillow {versions.pillow}"
@@ -79,7 +103,7 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     yield "computed", ", ".join(used + [word for word, applies in how if applies])
 
 
-def named(file: File | UsedLora) -> str:
+def named(file: File | UsedLora | UsedControl | UsedEmbedding) -> str:
     return f"{file.path} (sha256 {file.sha256[:10]})"
 
 

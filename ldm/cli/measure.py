@@ -102,9 +102,20 @@ def bench_options(commands: Commands) -> None:
     p = add_command(commands, "bench", bench, "measure speed and memory", about)
     p.add_argument("--quick", action="store_true", help="a narrow model, one process per case: a few minutes")
     p.add_argument("--json", type=Path, metavar="FILE", help="also write every measurement to this file")
+    p.add_argument(
+        "--choices",
+        action="store_true",
+        help="only try the optimisations that may lose, and say which are used",
+    )
 
 
 def bench(options: argparse.Namespace) -> None:
+    if options.choices:
+        from ldm.backend.accelerate import TRIALS
+        from ldm.backend.trial import report
+
+        print(report(TRIALS), end="")
+        return
     if options.json is not None:
         check_folder(options.json.parent, options.json)  # before an hour of measuring
         if options.json.is_dir():

@@ -15,23 +15,29 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ldm.checkpoints.loaded import LoadedModel
+from ldm.checkpoints.loaded import LoadedModel, with_few_steps
 from ldm.checkpoints.lora_fit import read_lora
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.arguments import loading
+from ldm.cli.controls import load_controls, wanted_controls
 from ldm.cli.generation import (
     generate_group,
     hashed,
     load_model,
     read_inputs,
     surroundings,
+    wanted_embeddings,
     wanted_loras,
 )
 from ldm.cli.output import save_new, save_output, tell
+from ldm.cli.preview import make_preview
+from ldm.cli.refiner import load_refiner, wanted_refiner
+from ldm.config import Defaults
 from ldm.diffusion.noise import pick_seed
 from ldm.diffusion.samplers import find_spacing
 from ldm.errors import LdmError, some
 from ldm.files.read_write import LARGEST_TEXT, read_text
+from ldm.hires import STRENGTHS, large_size
 from ldm.images.metadata import Group, Record, read_record
 from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
@@ -50,10 +56,11 @@ def generate_new(options: argparse.Namespace) -> None:
     if seed != options.seed:
         tell(f"seed {seed}")
     model, [first], inputs = prepare(options, [options.prompt], seed)
+    preview = make_preview(options, model)
     done = 0
     try:
         for group in grouped([replace(first, seed=seed + i) for i in range(count)]):
-            images = generate_group(model, group[0], inputs, options.trace)
+            images = generate_group(model, group[0], inputs, options.trace, preview=preview)
             for record, image in zip(group, images, strict=True):
                 save_output(image, options.out, str(record.seed), done, count, record)
                 done += 1
@@ -113,24 +120,47 @@ def prepare(
         options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
     )
     wanted = [wanted_loras(model, prompt, options.lora or ()) for prompt in prompts]
-    for path in dict.fromkeys(lora.path for _, loras in wanted for lora in loras):
-        read_lora(Path(path), model)  # an error in any of them comes before the first image
-    first = describe(options, model, seed)
+    # An error in any of them comes before the first image.
+    paths = dict.fromkeys(lora.path for _, loras in wanted for lora in loras)
+    read = {path: read_lora(Path(path), model) for path in paths}
+    embeddings = wanted_embeddings(model, options.embedding or ())
+    records: dict[Defaults, Record] = {}  # a few-step LoRA changes the defaults
+    described = []
+    for plain, loras in wanted:
+        usual = with_few_steps(model.config.defaults, [(read[lora.path], lora.strength) for lora in loras])
+        if usual not in records:
+            records[usual] = replace(describe(options, model, seed, usual), embeddings=embeddings)
+        described.append(replace(records[usual], prompt=plain, loras=loras))
+    first = described[0]
     if rank() == 0:
         warn_of_unknown_words(model, *(plain for plain, _ in wanted), first.negative)
         own = model.config.defaults.size
-        if options.size not in (None, (own, own)):
+        if options.size not in (None, (own, own)) and options.window is None:
             tell(f"this model was trained at {own}x{own}; at other sizes it may repeat itself")
+        if options.hires:
+            tell(
+                f"this model was trained at {own}x{own}; if the second pass repeats it, lower --hires-strength"
+            )
     inputs = read_inputs(first)
-    first = replace(first, strength=inputs.get("strength"))
-    return model, [replace(first, prompt=plain, loras=loras) for plain, loras in wanted], inputs
+    if first.controls:
+        inputs["control"] = load_controls(model, first)
+    if first.refiner:
+        inputs["refiner"] = load_refiner(model, first, bool(options.compile))
+    strength = inputs.get("strength")
+    return model, [replace(record, strength=strength) for record in described], inputs
 
 
-def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> Record:
-    """The record of the first image without its prompt; the model's defaults take the place of missing options."""
-    defaults, name = model.config.defaults, options.model or "tiny"
+def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, defaults: Defaults) -> Record:
+    """The record of the first image without its prompt; the defaults take the place of missing options."""
+    name = options.model or "tiny"
     sampler = options.sampler or defaults.sampler
     width, height = options.size or (defaults.size, defaults.size)
+    mode = None if options.hires is None else options.hires_mode or "pixels"
+    large = (
+        (width, height)
+        if options.hires is None
+        else large_size((width, height), options.hires, model.vae.factor)
+    )
     # What somebody else's checkpoint predicts may follow from its file name. Names change, so it is recorded.
     predicted = None if is_own_folder(find(name)) else model.config.noise.prediction
     return Record(
@@ -138,7 +168,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         negative=options.negative or "",
         seed=seed,
         sampler=sampler,
-        steps=model.default_steps(sampler) if options.steps is None else options.steps,
+        steps=model.default_steps(sampler, defaults) if options.steps is None else options.steps,
         guidance=defaults.guidance if options.guidance is None else options.guidance,
         width=width,
         height=height,
@@ -148,7 +178,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         mask=options.mask and hashed(options.mask),
         keep_pixels=bool(options.keep_pixels),
         traced=options.trace is not None,
-        tile=must_tile((width, height), model.device) if options.tile is None else options.tile,
+        tile=must_tile(large, model.device) if options.tile is None else options.tile,
         compiled=bool(options.compile),
         weighting=not options.no_weighting,
         long_prompt=options.long_prompt or "truncate",
@@ -162,7 +192,15 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int) -> 
         target_size=options.target_size,
         aesthetic_score=options.aesthetic_score,
         empty_negative=options.empty_negative,
-        **surroundings(model, name, options.vae),
+        controls=wanted_controls(options),
+        window=options.window,
+        guidance_interval=options.guidance_interval,
+        reuse=options.reuse,
+        hires=options.hires,
+        hires_mode=mode,
+        hires_strength=STRENGTHS[mode] if mode and options.hires_strength is None else options.hires_strength,
+        refiner=wanted_refiner(options),
+        **surroundings(model, name, options.vae, options.unet),
     )
 
 
@@ -203,7 +241,7 @@ def exists(path: Path, record: Record) -> bool:
     if not path.exists():
         return False
     # Another machine may continue what this one began, so only what was asked for must be equal.
-    ignored = ("group", "versions", "device", "threads", "model", "vae")
+    ignored = ("group", "versions", "device", "threads", "model", "vae", "unet")
     if replace(read_record(path), **{name: getattr(record, name) for name in ignored}) != record:
         raise LdmError(
             f"{path} is a different image from the one asked for; give another folder, or remove it"

@@ -24,15 +24,38 @@ from PIL import Image, ImageChops
 from ldm.adapters.tags import split_strength
 from ldm.checkpoints.lora_file import lora_file
 from ldm.checkpoints.opening import is_own_folder
-from ldm.cli.generation import generate_group, hashed, hashed_files, load_model, read_inputs, surroundings
+from ldm.cli.controls import hashed_control, load_controls
+from ldm.cli.generation import (
+    generate_group,
+    hashed,
+    hashed_files,
+    load_model,
+    read_inputs,
+    split_word,
+    surroundings,
+)
 from ldm.cli.output import save_output, tell
+from ldm.cli.preview import make_preview
+from ldm.cli.refiner import load_refiner
 from ldm.errors import LdmError
-from ldm.images.metadata import File, Group, Record, UsedLora, differences, read_record
+from ldm.images.metadata import (
+    File,
+    Group,
+    Record,
+    UsedControl,
+    UsedEmbedding,
+    UsedLora,
+    UsedRefiner,
+    differences,
+    read_record,
+)
 from ldm.loading import find, read_device, weights_folders
 
 MOST_STEPS = 1000
 MOST_BATCH = 16
+MOST_CONTROLS = 4  # each is half as large as its U-Net
 MOST_PIXELS = 2**22  # of all images of a group: four of 1024x1024
+MOST_WINDOWS = 100  # in which the U-Net works at one step, for all images together
 LONGEST_PROMPT = 20_000  # characters of a prompt that is read in chunks: about 60 chunks
 
 
@@ -42,11 +65,15 @@ def replay(options: argparse.Namespace) -> None:
     check_effort(then, options)
     # Everything is found, and its hash compared, before anything is opened.
     init, mask, config = (recorded_file(name, then, options) for name in ("init", "mask", "config"))
-    loras = recorded_loras(then, options)
+    loras, embeddings = recorded_loras(then, options), recorded_embeddings(then, options)
+    controls, refiner = recorded_controls(then, options), recorded_refiner(then, options)
     name = options.model or find_recorded("model", then.model, then.model_files, source)
     vae: str | None = options.vae
     if vae is None and then.vae is not None:
         vae = find_recorded("vae", then.vae, then.vae_files, source)
+    unet: str | None = options.unet
+    if unet is None and then.unet is not None:
+        unet = find_recorded("unet", then.unet, then.unet_files, source)
     compiled = bool(options.compile)
     model = load_model(
         name,
@@ -57,15 +84,22 @@ def replay(options: argparse.Namespace) -> None:
         weights=None if is_own_folder(find(name)) else then.weights,
         prediction=then.prediction,
         vae=vae,
+        unet=unet,
     )
     traced = options.trace is not None
     group = Group(0, 1) if traced else then.group  # a trace shows one image
     now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
-    now = replace(now, loras=loras)
-    now = replace(now, **surroundings(model, name, vae))
+    now = replace(now, loras=loras, embeddings=embeddings, controls=controls, refiner=refiner)
+    now = replace(now, **surroundings(model, name, vae, unet))
     for difference in differences(then, now):
         tell(f"differs: {difference}")
-    image = generate_group(model, now, read_inputs(now), options.trace)[now.group.index]
+    inputs = read_inputs(now)
+    if now.controls:
+        inputs["control"] = load_controls(model, now)
+    if now.refiner:
+        inputs["refiner"] = load_refiner(model, now, compiled)
+    preview = make_preview(options, model)
+    image = generate_group(model, now, inputs, options.trace, preview=preview)[now.group.index]
     save_output(image, options.out, str(now.seed), 0, 1, now)
     compare(image, source)
 
@@ -97,12 +131,15 @@ def compare(image: Image.Image, path: Path) -> None:
 def check_effort(record: Record, options: argparse.Namespace) -> None:
     """Raise `LdmError` if the record asks for a lot of work that `options` do not repeat, or if they contradict it."""
     size, count = (record.width, record.height), 1 if options.trace is not None else record.group.count
+    pixels = size[0] * size[1] * count * max(1.0, record.hires or 1.0) ** 2
+    many = record.window is not None and pixels > MOST_WINDOWS * record.window**2 / 4
     long = record.long_prompt == "chunk" and len(record.prompt) + len(record.negative) > LONGEST_PROMPT
     recorded: dict[str, tuple[object, bool]] = {  # and whether it is too much to compute unasked
         "steps": (record.steps, record.steps > MOST_STEPS),
-        "size": (size, size[0] * size[1] * count > MOST_PIXELS),
+        "size": (size, pixels > MOST_PIXELS),
         "batch": (record.group.count, count > MOST_BATCH),
         "long_prompt": (record.long_prompt, long),
+        "window": (record.window, many),
         "compile": (record.compiled, False),
     }
     missing = []
@@ -158,19 +195,90 @@ def recorded_loras(record: Record, options: argparse.Namespace) -> tuple[UsedLor
     return tuple(loras)
 
 
+def recorded_controls(record: Record, options: argparse.Namespace) -> tuple[UsedControl, ...]:
+    """The ControlNets of a record and their images: those on the command line in their place, or the recorded ones."""
+    recorded = {
+        "control": [File(used.path, used.sha256) for used in record.controls],
+        "control_image": [used.image for used in record.controls],
+    }
+    found: dict[str, list[File]] = {}
+    for name, files in recorded.items():
+        option, given = name.replace("_", "-"), getattr(options, name) or ()
+        if len(given) not in (0, len(files)):
+            raise LdmError(
+                f"{len(given)} times --{option}, but {options.source} was generated with {len(files)} ControlNets; "
+                f"give a file for each of them, in their order, or leave --{option} out"
+            )
+        if not given and len(files) > MOST_CONTROLS:
+            raise LdmError(
+                f"{options.source} asks for {len(files)} ControlNets, more than are loaded unasked; to allow it, add "
+                f"--{option} for each of them"
+            )
+        if not given:
+            given = [Path(find_recorded(option, file.path, (file,), options.source)) for file in files]
+        found[name] = [File(*hashed_control(path)) if name == "control" else hashed(path) for path in given]
+    return tuple(
+        replace(used, path=file.path, sha256=file.sha256, image=image)
+        for used, file, image in zip(record.controls, *found.values(), strict=True)
+    )
+
+
+def recorded_embeddings(record: Record, options: argparse.Namespace) -> tuple[UsedEmbedding, ...]:
+    """The learned words of a record: files on the command line in their place, or the recorded ones."""
+    given = options.embedding or ()
+    if not given:
+        files = [File(one.path, one.sha256) for one in record.embeddings]
+        places = [find_recorded("embedding", file.path, (file,), options.source) for file in files]
+        return tuple(replace(one, path=place) for one, place in zip(record.embeddings, places, strict=True))
+    if len(given) != len(record.embeddings):
+        raise LdmError(
+            f"{len(given)} times --embedding, but {options.source} was generated with {len(record.embeddings)}; give a "
+            "file for each of them, in their order, or leave --embedding out"
+        )
+    embeddings = []
+    for one, text in zip(record.embeddings, given, strict=True):
+        name, word = split_word(text)
+        if word not in (None, *one.words):
+            raise LdmError(
+                f"{options.source} records the word {' or '.join(one.words)}, and --embedding {text} can only repeat "
+                "that; leave the word out"
+            )
+        file = hashed(Path(name))
+        embeddings.append(replace(one, path=file.path, sha256=file.sha256))
+    return tuple(embeddings)
+
+
+def recorded_refiner(record: Record, options: argparse.Namespace) -> UsedRefiner | None:
+    """The refiner of a record: the one on the command line in its place, or the recorded one."""
+    used, given = record.refiner, options.refiner
+    if used is None:
+        if given is not None:
+            raise LdmError(
+                f"--refiner {given}, but {options.source} was generated without one; leave --refiner out"
+            )
+        return None
+    for option in ("trace", "preview"):
+        if getattr(options, option) is not None:
+            raise LdmError(f"--{option} shows one model, and {options.source} has two: leave out --{option}")
+    model = given or find_recorded("refiner", used.model, used.files, options.source)
+    return replace(used, model=model, files=hashed_files(model, "model"))
+
+
 def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -> str:
     """Where a recorded file, model or VAE may be taken from unasked. Its bytes are the recorded ones.
 
     Raises `LdmError` that says how to ask for anything else.
     """
-    is_model = option in ("model", "vae")
-    place = trusted_place(name, source, find if is_model else Path)
+    kind = {"model": "model", "refiner": "model", "vae": "vae", "unet": "unet"}.get(
+        option
+    )  # None: a single file
+    place = trusted_place(name, source, find if kind else Path)
     hint = f"add --{option} {shlex.quote(place or name)} to use it, or say where it is now"
     if place is None:
         raise LdmError(
             f"{source} was made with {name!r}, which is neither a name under weights/ nor beside it; {hint}"
         )
-    found = hashed_files(place, option) if is_model else (hashed(Path(place)),)
+    found = hashed_files(place, kind) if kind else (hashed(Path(place)),)
     others = [file.path for file in files if file.sha256 not in {now.sha256 for now in found}]
     if others or not files:
         reason = f"{others[0]} has another sha256" if others else "the record lists no files"

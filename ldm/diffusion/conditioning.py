@@ -3,7 +3,8 @@ r"""Everything the network reads besides the noisy latent and its timestep.
 Text to image needs one field: the context, the encoded prompt that cross-attention reads. The other fields are for
 models that read more: extra input channels (an inpainting model's mask and masked image), residuals, feature maps that
 another network computes at each step to be added inside the U-Net (ControlNet), and a vector that stands for the whole
-prompt, with numbers that describe the image (Stable Diffusion XL). Samplers never look inside.
+prompt, with numbers that describe the image (Stable Diffusion XL), and the guidance scale (latent consistency models).
+Samplers never look inside.
 """
 
 from collections.abc import Callable, Sequence, Sized
@@ -17,9 +18,11 @@ from torch import Tensor
 from ldm.diffusion.level import Latent, Level
 from ldm.errors import LdmError
 
-# (x_t, its noise level, the context) -> one tensor per skip connection, in the order in which the down path makes them,
-# and a last one for the middle.
-Residuals = Callable[[Latent, Level, Tensor], Sequence[Tensor]]
+# (x_t, its noise level, what else the network reads) -> one tensor per skip connection, in the order in which the down
+# path makes them, and a last one for the middle; or nothing, where nothing is to be added.
+Residuals = Callable[[Latent, Level, "Conditioning"], Sequence[Tensor]]
+# (the levels that are sampled, the image's size) -> the residuals of prompt and negative prompt; None adds nothing.
+ControlFn = Callable[[Sequence[Level], tuple[int, int]], tuple[Residuals | None, Residuals | None]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Conditioning:
     # Added to the time embedding, in Stable Diffusion XL: the pooled text, and the numbers of `micro_conditioning.py`.
     pooled: Float[Tensor, "#b p"] | None = None
     micro: Float[Tensor, "#b k"] | None = None
+    # The guidance scale minus 1, for a network that reads it: see `ldm/unet/guidance_embedding.py`.
+    w: Float[Tensor, "#b"] | None = None
 
     def __len__(self) -> int:
         return len(self.context)
@@ -55,7 +60,7 @@ class Conditioning:
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are tensors, by name, without those that are None."""
-        fields = {name: getattr(self, name) for name in ("context", "channels", "pooled", "micro")}
+        fields = {name: getattr(self, name) for name in ("context", "channels", "pooled", "micro", "w")}
         return {name: field for name, field in fields.items() if field is not None}
 
 
@@ -67,11 +72,48 @@ def concatenate(first: Conditioning, second: Conditioning) -> Conditioning:
             "same: encode prompt and negative prompt together, as in `both = model.encode_text([prompt, negative])`"
         )
     one, other = first.tensors(), second.tensors()
-    if one.keys() != other.keys() or first.residuals is not second.residuals:
-        differing = ", ".join(sorted(one.keys() ^ other.keys())) or "residuals"
+    if one.keys() != other.keys():
+        differing = ", ".join(sorted(one.keys() ^ other.keys()))
         raise LdmError(f"the two conditionings differ in {differing}; expected the same for both")
     joined: dict[str, Any] = {name: torch.cat([one[name], other[name]]) for name in one}
-    return replace(first, **joined)
+    residuals = first.residuals
+    if residuals is not second.residuals:
+        residuals = side_by_side(first.residuals, second.residuals, len(first))
+    return replace(first, residuals=residuals, **joined)
+
+
+def side_by_side(first: Residuals | None, second: Residuals | None, count: int) -> Residuals:
+    """The residuals of a batch: `first` gives those of its first `count` images, `second` of the others; None zeros."""
+
+    def residuals(x_t: Latent, level: Level, cond: Conditioning) -> Sequence[Tensor]:
+        parts = ((first, slice(count)), (second, slice(count, None)))
+        one, other = ([] if part is None else list(part(x_t[at], level, cond[at])) for part, at in parts)
+        sizes = (count, len(x_t) - count)
+        pairs = zip(one or map(_zeros, other), other or map(_zeros, one), strict=True)
+        return [torch.cat([r.expand(n, *r.shape[1:]) for r, n in zip(pair, sizes)]) for pair in pairs]
+
+    return residuals
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return like.new_zeros(1, *like.shape[1:])
+
+
+def added_up(parts: Sequence[Residuals]) -> Residuals | None:
+    """The sum of what several ControlNets add; None if there is none."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+
+    def residuals(x_t: Latent, level: Level, cond: Conditioning) -> Sequence[Tensor]:
+        found = [each for each in (part(x_t, level, cond) for part in parts) if each]
+        return [sum(same[1:], start=same[0]) for same in zip(*found, strict=True)]
+
+    return residuals
+
+
+def told_guidance(cond: Conditioning, guidance: float) -> Conditioning:
+    """The conditioning with a guidance scale in it, which the network reads as $w = g - 1$ (Luo et al. 2023)."""
+    return replace(cond, w=torch.tensor([guidance - 1], dtype=torch.float32, device=cond.context.device))
 
 
 def zeroed(cond: Conditioning, images: Sequence[bool]) -> Conditioning:

@@ -7,6 +7,9 @@ followed the gradient of an image classifier.)
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.diffusion.level import Level
+from ldm.errors import LdmError
+
 
 def classifier_free_guidance(
     uncond: Float[Tensor, "b *shape"], cond: Float[Tensor, "b *shape"], scale: float
@@ -45,3 +48,23 @@ def rescale_guidance(
     dims = tuple(range(1, guided.ndim))
     ratio = cond.std(dims, keepdim=True) / guided.std(dims, keepdim=True)
     return guided * (phi * ratio + (1 - phi))
+
+
+def guidance_at(level: Level, scale: float, interval: tuple[float, float] | None) -> float:
+    r"""Guidance in a limited interval of noise levels:
+
+    $$g(\sigma) = \begin{cases} g & \text{if } \sigma_\mathrm{low} < \sigma \le \sigma_\mathrm{high} \\
+                               1 & \text{otherwise} \end{cases}$$
+
+    `interval` is $(\sigma_\mathrm{low}, \sigma_\mathrm{high})$, in the $\sigma$ of Karras et al. 2022
+    (`Level.ve_sigma`); None means everywhere. At high noise levels guidance pulls all images of a prompt towards the
+    same few; at low ones it changes nothing that can be seen. In between it makes images better, and where it is 1 the
+    network is evaluated once instead of twice. Source: Kynkäänniemi et al. 2024, section 3, who use (0.28, 5.42) for
+    Stable Diffusion XL. Raises `LdmError` for an interval that is none.
+    """
+    if interval is None:
+        return scale
+    low, high = interval
+    if not 0 <= low < high:
+        raise LdmError(f"guidance from sigma {low} to {high}; expected two numbers with 0 <= low < high")
+    return scale if low < level.ve_sigma <= high else 1.0

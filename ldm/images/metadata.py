@@ -50,6 +50,38 @@ class UsedLora:
 
 
 @dataclass(frozen=True)
+class UsedControl:
+    """A ControlNet: its file and the hash of it, its image, and how it was used (`ldm.adapters.control.Control`)."""
+
+    path: str
+    sha256: str
+    image: File
+    strength: float
+    start: float
+    end: float
+    guess: bool
+    prepare: str | None  # what the image was made into; None: it was the hint already
+
+
+@dataclass(frozen=True)
+class UsedEmbedding:
+    """A learned word (textual inversion): its file as it was given or found, the hash of it, and its names then."""
+
+    path: str
+    sha256: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UsedRefiner:
+    """A second model that finished the sampling (`ldm/refiner.py`): as it was given, its files, and from where on."""
+
+    model: str
+    files: tuple[File, ...]
+    switch_at: float
+
+
+@dataclass(frozen=True)
 class Group:
     """The images generated together: this one is number `index` (from 0) of `count`.
 
@@ -101,6 +133,8 @@ class Record:
     prediction: str | None = None  # "eps" or "v", unless the model's own config.json says it
     vae: str | None = None  # the model whose VAE replaced the model's own, as it was given
     vae_files: tuple[File, ...] = ()
+    unet: str | None = None  # likewise the model whose U-Net replaced the model's own
+    unet_files: tuple[File, ...] = ()
     tile: bool = False  # the VAE worked in tiles
     compiled: bool = False  # the U-Net was compiled, which rounds differently
     spacing: str | None = None  # in place of the sampler's own
@@ -112,6 +146,17 @@ class Record:
     aesthetic_score: float | None = None
     empty_negative: str | None = None  # "encoded" or "zero", if it was chosen
     loras: tuple[UsedLora, ...] = ()  # merged into the model; the prompt does not have their tags
+    controls: tuple[UsedControl, ...] = ()
+    embeddings: tuple[UsedEmbedding, ...] = ()  # learned words
+    window: int | None = None  # the U-Net worked in windows of so many pixels
+    # The size above was enlarged so many times, and a second pass made detail: of "pixels" or "latent", how strongly.
+    hires: float | None = None
+    hires_mode: str | None = None
+    hires_strength: float | None = None
+    refiner: UsedRefiner | None = None
+    # Less work: (low, high), the noise levels between which there was guidance; one evaluation in so many was whole.
+    guidance_interval: Annotated[tuple[float, ...], Between(2, 2)] | None = None
+    reuse: int | None = None
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:
@@ -134,8 +179,13 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
         "Model": Path(record.model).name,
         "VAE hash": _short_hash(record.vae_files),
         "VAE": None if record.vae is None else Path(record.vae).name,
-        "Denoising strength": record.strength,
+        "Denoising strength": record.strength if record.hires is None else record.hires_strength,
+        "Hires upscale": record.hires and f"{record.hires:g}",
+        "Hires upscaler": record.hires and {"latent": "Latent"}.get(record.hires_mode or "", "Lanczos"),
         "Clip skip": record.clip_skip if record.clip_skip != 1 else None,
+        **{f"ControlNet {i}": _control(control) for i, control in enumerate(record.controls)},
+        "Refiner": record.refiner and _refiner(record.refiner),
+        "Refiner switch at": record.refiner and record.refiner.switch_at,
     }
     last = ", ".join(
         f"{name}: {_quoted(value)}" for name, value in settings.items() if value not in (None, "")
@@ -143,6 +193,16 @@ def parameters(record: Record, sampler: str | None = None, spacing: str | None =
     negative = [f"Negative prompt: {record.negative}"] if record.negative else []
     tags = "".join(f" <lora:{Path(lora.path).stem}:{lora.strength:g}>" for lora in record.loras)
     return "\n".join([record.prompt + tags, *negative, last])
+
+
+def _control(used: UsedControl) -> str:
+    module, name = used.prepare or "none", Path(used.path).stem
+    steps = f"Guidance Start: {used.start:g}, Guidance End: {used.end:g}"
+    return f"Module: {module}, Model: {name}, Weight: {used.strength:g}, {steps}"
+
+
+def _refiner(used: UsedRefiner) -> str:
+    return f"{Path(used.model).name} [{_short_hash(used.files)}]"
 
 
 def _short_hash(files: tuple[File, ...]) -> str:
@@ -221,7 +281,12 @@ def _surroundings(record: Record) -> dict[str, object]:
     files = {name: getattr(record, name) for name in ("init", "mask", "config")}
     files |= {f"the model's {file.path}": file for file in record.model_files}
     files |= {f"the VAE's {file.path}": file for file in record.vae_files}
+    files |= {f"the U-Net's {file.path}": file for file in record.unet_files}
+    files |= {f"the refiner's {file.path}": file for file in (record.refiner.files if record.refiner else ())}
     files |= {f"LoRA {i}": File(lora.path, lora.sha256) for i, lora in enumerate(record.loras, start=1)}
+    for i, used in enumerate(record.controls, start=1):
+        files |= {f"ControlNet {i}": File(used.path, used.sha256), f"the image of ControlNet {i}": used.image}
+    files |= {f"embedding {i}": File(e.path, e.sha256) for i, e in enumerate(record.embeddings, start=1)}
     return {
         **asdict(record.versions),
         **{name: getattr(record, name) for name in ("dtype", "device", "threads", "traced", "compiled")},

@@ -35,6 +35,7 @@ class ResBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], time_emb: Float[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b d h w"]:
+        """Raises `LdmError` without a time embedding, if the block was built with a `time_width`."""
         h = self.conv_1(F.silu(self.norm_1(x)))
         if self.time_proj is not None:
             if time_emb is None:

@@ -62,8 +62,11 @@ class TextEncoder(nn.Module):
         context = states[last + 1 - clip_skip]
         if self.output != "hidden":
             context = self.norm_out(context)
-        pooled = None if self.projection is None else self.projection(pool(self.norm_out(states[-1]), ids))
-        return context, pooled
+        if self.projection is None:
+            return context, None
+        # The ids of learned words (`ldm.adapters.textual_inversion`) are larger than the one that ends a text.
+        known = ids.where(ids < self.token_embedding.num_embeddings, 0)
+        return context, self.projection(pool(self.norm_out(states[-1]), known))
 
     def embed(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """What enters the first layer: for each token, its own vector plus that of its position."""

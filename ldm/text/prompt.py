@@ -12,8 +12,9 @@ The text encoder reads at most 77 tokens and knows nothing of weights. What peop
   interpolates towards the empty prompt, so 1.3 is not the same there.)
 
 Both are heuristics without a paper. Source: AUTOMATIC1111's web interface (A1111), `sd_hijack_clip.py`. There a chunk
-that would end in the middle of a phrase ends at its last comma instead, and the mean is that of the batch. Here chunks
-always have 75 tokens, and each chunk keeps its own mean, so that an image does not depend on the others in its batch.
+that would end in the middle of a phrase ends at its last comma instead, no learned word is divided between two, and the
+mean is that of the batch. Here chunks always have 75 tokens, and each chunk keeps its own mean, so that an image does
+not depend on the others in its batch.
 """
 
 import math
@@ -75,7 +76,7 @@ def chunks_of(
     batch = [weighted_tokens(tokenizer, prompt, weighting) for prompt in prompts]
     if long_prompt == "truncate":
         batch = [truncate(tokenizer, tokens) for tokens in batch]
-    warn_of_syntax(prompts)
+    warn_of_syntax(map(tokenizer.learned.without, prompts))
     count = max((chunk_count(tokenizer, tokens) for tokens in batch), default=1)
     bos, eos = (tokenizer.bos, 1.0), (tokenizer.eos, 1.0)  # special tokens have weight 1
     starts = range(0, count * size, size)

@@ -6,7 +6,7 @@ Prompts are often copied from other programs, together with their syntax:
     a cat BREAK a dog        begin a new chunk of 75 tokens
     a cat AND a dog          two prompts, whose predictions are added
     [cat:dog:0.5] [cat|dog]  switch the prompt at some step, or alternate at each step
-    embedding:name           a textual inversion
+    embedding:name           a learned word (one that was loaded works: `ldm.text.learned`)
     {red|blue} __color__     pick one at random
     --ar 16:9                options on a command line
 

@@ -14,6 +14,7 @@ each.)
 Source: Radford et al. 2021, section 2.4.
 """
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from ldm.errors import LdmError, shown
 from ldm.files.read_write import atomic_path
 from ldm.text.bpe import Pair
 from ldm.text.fast_bpe import merge_word_fast
+from ldm.text.learned import Learned, learn
 from ldm.text.merges import read_clip_merges
 from ldm.text.pretokenize import (
     BOS,
@@ -88,6 +90,7 @@ class Tokenizer:
         if pad == "zero" and clean == "hf":
             self._cache["!"] = (0,)  # transformers' padding token is "!", which it also finds in texts
         self._special = tuple(self._cache)
+        self.learned = Learned()
 
     @classmethod
     def clip(cls, pad: Pad = "eos", clean: Clean = "openai") -> "Tokenizer":
@@ -103,9 +106,25 @@ class Tokenizer:
         r"""The id that another encoder, with the same vocabulary and this way to pad, would be given."""
         return self.eos if pad == "eos" else 0
 
+    def with_words(self, words: Sequence[tuple[Sequence[str], int]]) -> "Tokenizer":
+        r"""The same tokenizer with these learned words (`ldm.text.learned.learn`), in place of those that it had."""
+        one = copy.copy(self)
+        one.learned = learn(words, self.vocab_size)
+        plain = {word: ids for word, ids in self._cache.items() if word not in self.learned.ids}
+        one._cache = {**plain, **one.learned.ids}
+        return one
+
     def words(self, text: str) -> list[str]:
-        r"""The normalised words, which are encoded one by one: "A  Cat's" -> ["a", "cat", "'s"]."""
-        return split_words(text, self.clean, self._special)
+        r"""The normalised words, which are encoded one by one: "A  Cat's" -> ["a", "cat", "'s"].
+
+        A learned word is one, and comes with a prefix: "a Toy" -> ["a", "embedding:toy"].
+        """
+        if not self.learned.ids:
+            return split_words(text, self.clean, self._special)
+        found: list[str] = []
+        for is_learned, part in self.learned.split(text):
+            found += [part] if is_learned else split_words(part, self.clean, self._special)
+        return found
 
     def encode(self, text: str) -> list[int]:
         r"""The ids of a text of any length. Unlike transformers' `encode`, this adds no bos and no eos.
@@ -127,11 +146,14 @@ class Tokenizer:
 
         Bytes that do not form a whole character (half an emoji) are written like `\xf0`.
         """
-        return [
-            token_bytes(token).decode(errors="backslashreplace")
-            + (END_OF_WORD if token.endswith(END_OF_WORD) else "")
-            for token in (self._tokens[id_] for id_ in self.encode(text))
-        ]
+        return [self._readable(id_) for id_ in self.encode(text)]
+
+    def _readable(self, id_: int) -> str:
+        if id_ >= self.vocab_size:
+            return self.learned.tokens[id_ - self.vocab_size]
+        token = self._tokens[id_]
+        end = END_OF_WORD if token.endswith(END_OF_WORD) else ""
+        return token_bytes(token).decode(errors="backslashreplace") + end
 
     def decode(self, ids: Iterable[int] | Int[Tensor, "n"]) -> str:
         r"""The text that ids stand for, up to the first eos; bos is skipped, and a space follows each word.
@@ -139,13 +161,15 @@ class Tokenizer:
         This is the normalised text, with spaces between the words that it was split into ("a cat 's"); bytes that do
         not form a whole character become U+FFFD. Raises `LdmError` for an id outside the vocabulary.
         """
-        data = bytearray()
+        data, most = bytearray(), self.vocab_size + len(self.learned.tokens) - 1
         for id_ in map(int, ids):
             if id_ == self.eos:
                 break
-            if not 0 <= id_ < self.vocab_size:
-                raise LdmError(f"id {id_}: expected 0 to {self.vocab_size - 1}; ids of another tokenizer?")
-            if id_ != self.bos:
+            if not 0 <= id_ <= most:
+                raise LdmError(f"id {id_}: expected 0 to {most}; ids of another tokenizer?")
+            if id_ >= self.vocab_size:
+                data += self._readable(id_).removesuffix(END_OF_WORD).encode() + b" "
+            elif id_ != self.bos:
                 token = self._tokens[id_]
                 data += token_bytes(token) + b" " * token.endswith(END_OF_WORD)
         return data.decode(errors="replace").rstrip(" ")

@@ -150,7 +150,7 @@ def _special_tokens(path: Path, table: Mapping[str, Any], vocab: Mapping[str, An
 def _words_were_added(path: Path, words: list[str]) -> LdmError:
     return LdmError(
         f"{path}: the word {some([*map(repr, words)], 1, 60)} was added to CLIP's vocabulary, as textual inversion "
-        "does; that is not supported yet"
+        "does; take the model's own tokenizer, and give the word's file with --embedding"
     )
 
 

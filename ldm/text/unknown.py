@@ -25,6 +25,7 @@ def unknown_words(tokenizer: Tokenizer, text: str) -> list[str]:
             break
         count = len(tokenizer.encode(word))
         available -= count
-        if count > 1 and word not in found and any(character.isalpha() for character in word):
+        is_new = count > 1 and word not in found and word not in tokenizer.learned.ids
+        if is_new and any(character.isalpha() for character in word):
             found.append(word)
     return found

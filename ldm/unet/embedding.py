@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from ldm.errors import LdmError
+from ldm.unet.guidance_embedding import guidance_embedding
+
 
 def timestep_embedding(t: Shaped[Tensor, "b"], width: int) -> Float[Tensor, "b {width}"]:
     r"""Sinusoids of the timestep, cosines first:
@@ -28,14 +31,31 @@ def timestep_embedding(t: Shaped[Tensor, "b"], width: int) -> Float[Tensor, "b {
 
 
 class TimeEmbedding(nn.Module):
-    """The sinusoids, passed through a small MLP; every residual block receives the result."""
+    """The sinusoids, passed through a small MLP; every residual block receives the result.
 
-    def __init__(self, sinusoid_width: int, width: int):
+    A distilled U-Net is told the guidance scale as well: a linear map of its sinusoids (`guidance_embedding`), which
+    are `guidance_width` wide, is added to those of the timestep.
+    """
+
+    def __init__(self, sinusoid_width: int, width: int, guidance_width: int | None = None):
         super().__init__()
         self.sinusoid_width = sinusoid_width
+        self.guidance = (
+            None if guidance_width is None else nn.Linear(guidance_width, sinusoid_width, bias=False)
+        )
         self.linear_1 = nn.Linear(sinusoid_width, width)
         self.linear_2 = nn.Linear(width, width)
 
-    def forward(self, t: Shaped[Tensor, "b"]) -> Float[Tensor, "b d"]:
-        sinusoids = timestep_embedding(t, self.sinusoid_width).to(self.linear_1.weight.dtype)
+    def forward(self, t: Shaped[Tensor, "b"], w: Float[Tensor, "b"] | None = None) -> Float[Tensor, "b d"]:
+        """Raises `LdmError` if `w`, the guidance scale minus 1, is missing, or given to a network that ignores it."""
+        dtype = self.linear_1.weight.dtype
+        sinusoids = timestep_embedding(t, self.sinusoid_width).to(dtype)
+        if (self.guidance is None) != (w is None):
+            reads = "does not read" if self.guidance is None else "reads"
+            raise LdmError(
+                f"this U-Net {reads} a guidance scale, and got {'none' if w is None else 'one'} as `w`"
+            )
+        if self.guidance is not None and w is not None:
+            embedded = guidance_embedding(w, self.guidance.in_features).to(dtype)
+            sinusoids = sinusoids + self.guidance(embedded)
         return self.linear_2(nn.functional.silu(self.linear_1(sinusoids)))

@@ -103,7 +103,10 @@ class UpLevel(nn.Module):
         context: Float[Tensor, "b m e"],
         size: tuple[int, int],
     ) -> Float[Tensor, "b d h2 w2"]:
-        """`skips`: those of this level, in order of use. `size`: the (h, w) of the next level."""
+        """`skips`: those of this level, in order of use. `size`: the (h, w) of the next level.
+
+        Raises `ValueError` unless there is one skip for each residual block.
+        """
         for j, (res, skip) in enumerate(zip(self.res, skips, strict=True)):
             h = res(torch.cat([h, skip], dim=1), time_emb)
             if self.attn:
@@ -118,7 +121,7 @@ class UNet(nn.Module):
         super().__init__()
         first, last = config.levels[0], config.levels[-1]
         self.res_per_level = config.res_per_level
-        self.time_embedding = TimeEmbedding(first.channels, 4 * first.channels)
+        self.time_embedding = TimeEmbedding(first.channels, 4 * first.channels, config.guidance_width)
         added = config.added
         self.added_embedding = None if added is None else AddedEmbedding(added, 4 * first.channels)
         self.conv_in = nn.Conv2d(config.in_channels, first.channels, 3, padding=1)
@@ -151,21 +154,21 @@ class UNet(nn.Module):
         residuals: Sequence[Tensor] = (),
         pooled: Float[Tensor, "b p"] | None = None,
         micro: Float[Tensor, "b k"] | None = None,
+        w: Float[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b c_out h w"]:
         """`t` in [0, T), one for the batch or one per image; `context` from the text encoder; any h and w.
 
         `residuals`, a ControlNet's outputs: one tensor to add to each skip connection, and one for the mid level's
-        output. `pooled` and `micro`: what Stable Diffusion XL's adds to the time embedding (`unet/added.py`). Raises
-        `LdmError` for a wrong number of channels or residuals, and for a `pooled` or `micro` that is missing.
+        output. `pooled` and `micro`: what Stable Diffusion XL's adds to the time embedding (`unet/added.py`). `w`: the
+        guidance scale minus 1, for a U-Net that is told it (`unet/guidance_embedding.py`). Raises `LdmError` for a
+        wrong number of channels or residuals, and for a `pooled`, `micro` or `w` that is missing.
         """
         if x_t.shape[1] != self.conv_in.in_channels:
             raise LdmError(
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
-        time_emb = self.time_embedding(t.expand(x_t.shape[0]))
-        if self.added_embedding is not None:
-            time_emb = time_emb + self.added_embedding(pooled, micro)
+        time_emb = self.embed(t, len(x_t), pooled, micro, w)
         h = self.conv_in(x_t)
 
         skips = [h]
@@ -189,6 +192,24 @@ class UNet(nn.Module):
             height, width = skips[-1].shape[-2:] if skips else x_t.shape[-2:]
             h = level(h, level_skips, time_emb, context, size=(height, width))
 
+        return self.head(h)
+
+    def embed(
+        self,
+        t: Shaped[Tensor, "b"] | Shaped[Tensor, ""],
+        batch: int,
+        pooled: Float[Tensor, "b p"] | None = None,
+        micro: Float[Tensor, "b k"] | None = None,
+        w: Float[Tensor, "b"] | None = None,
+    ) -> Float[Tensor, "b e"]:
+        """What every residual block is told: the timestep, and with some models more."""
+        time_emb = self.time_embedding(t.expand(batch), w)
+        if self.added_embedding is not None:
+            time_emb = time_emb + self.added_embedding(pooled, micro)
+        return time_emb
+
+    def head(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c_out h w"]:
+        """The output layers."""
         return self.conv_out(F.silu(self.norm_out(h)))
 
 

@@ -70,7 +70,7 @@ class VAE(nn.Module):
 
         With $s$ = `scale`: if $z \sim \mathcal N(\mu, \sigma^2)$, then $sz \sim \mathcal N(s\mu, s^2\sigma^2)$, whose
         log-variance is $\log\sigma^2 + 2 \log s$. The log-variance is clamped to [-30, 20] before scaling, so that its
-        exponential is finite.
+        exponential is finite. The pixels may have another dtype than the VAE.
         """
         mean, logvar = self.encoder(self.to_own_dtype(pixels)).chunk(2, dim=1)
         return self.scale * mean, logvar.clamp(-30.0, 20.0) + 2 * math.log(self.scale)

@@ -13,7 +13,9 @@ SETTING = torch.backends.mkldnn.matmul
 def as_it_was():
     before = SETTING.fp32_precision
     SETTING.fp32_precision = "none"
+    matmul.onednn_is_faster.cache_clear()
     yield
+    matmul.onednn_is_faster.cache_clear()
     SETTING.fp32_precision = before
 
 
@@ -25,24 +27,30 @@ def test_no_digit_is_lost_whatever_this_cpu_can(draw):
 
 
 @pytest.mark.parametrize(
-    ("instructions", "card", "rounds", "expected"),
+    ("instructions", "card", "rounds", "wins", "expected"),
     [
-        ("AVX-512", False, False, "bf16"),
-        ("AVX-512", False, True, "none"),
-        ("AVX-512", True, False, "none"),
-        ("AMX", False, False, "none"),
-        (None, False, False, "none"),
+        ("AVX-512", False, False, True, "bf16"),
+        ("AVX-512", False, False, False, "none"),
+        ("AVX-512", False, True, True, "none"),
+        ("AVX-512", True, False, True, "none"),
+        ("AMX", False, False, True, "none"),
+        (None, False, False, True, "none"),
     ],
 )
 def test_torch_is_told_where_it_is_quicker_and_loses_nothing(
-    monkeypatch, instructions, card, rounds, expected
+    monkeypatch, instructions, card, rounds, wins, expected
 ):
     asked_under = []
     monkeypatch.setattr(matmul, "bfloat16_instructions", lambda: instructions)
+    monkeypatch.setattr(matmul, "wins", lambda trial: wins)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
     monkeypatch.setattr(matmul, "matmul_rounds", lambda: asked_under.append(SETTING.fp32_precision) or rounds)
     assert use_onednn_matmul() is (expected == "bf16")
     assert SETTING.fp32_precision == expected
+    SETTING.fp32_precision = "none"
+    with matmul.faster_matmul():
+        assert SETTING.fp32_precision == expected
+    assert SETTING.fp32_precision == "none"
     assert asked_under == (["bf16"] if instructions == "AVX-512" and not card else [])
 
 

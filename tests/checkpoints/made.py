@@ -19,11 +19,13 @@ from ldm.checkpoints.write import homes
 from ldm.config import (
     SD1,
     SD1_INPAINT,
+    SD1_LCM,
     SD2_BASE,
     SD2_INPAINT,
     SD2_V,
     SDXL,
     SDXL_INPAINT,
+    SDXL_LCM,
     SDXL_REFINER,
     AddedConfig,
     Config,
@@ -106,7 +108,10 @@ def small(config: Config) -> Config:
 
 FAMILIES = {
     c.name: small(c)
-    for c in (SD1, SD1_INPAINT, SD2_BASE, SD2_V, SD2_INPAINT, SDXL, SDXL_INPAINT, SDXL_REFINER)
+    for c in (
+        *(SD1, SD1_INPAINT, SD1_LCM, SD2_BASE, SD2_V, SD2_INPAINT),
+        *(SDXL, SDXL_INPAINT, SDXL_LCM, SDXL_REFINER),
+    )
 }
 
 

@@ -69,7 +69,7 @@ def test_switches_at_rest_and_values_for_all_levels_at_once_are_nothing_to_speak
 @pytest.mark.parametrize(
     ("part", "key", "value", "message"),
     [
-        ("unet", "time_cond_proj_dim", 256, "time_cond_proj_dim = 256; expected None"),
+        ("unet", "time_cond_proj_dim", 256, "time_cond_proj_dim = 256; its tensors make None"),
         ("unet", "only_cross_attention", [False, True], "only_cross_attention"),
         ("unet", "flip_sin_to_cos", 1, "flip_sin_to_cos = 1; expected True"),
         ("unet", "in_channels", 9, "in_channels = 9; its tensors make 4"),

@@ -1,6 +1,7 @@
 r"""A model with the VAE of another file, and one network taken out of a whole checkpoint."""
 
 import json
+import logging
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import ldm
 from ldm.checkpoints.inspect import inspect
+from ldm.checkpoints.names import rename
+from ldm.checkpoints.validate import part_rows
 from ldm.checkpoints.write import convert, export
 from ldm.errors import LdmError
 from ldm.loading import load_text, load_vae
@@ -55,6 +58,60 @@ def test_a_checkpoint_without_a_vae_names_the_remedy_and_opens_with_a_vae_of_any
         assert model.config == CONFIG and torch.equal(model.vae.decoder.conv_out.bias, BIAS)
         alone = load_vae(form, device="cpu")
         assert torch.equal(alone.decoder.conv_out.bias, BIAS)
+
+
+def of_unet(config, seed):
+    r"""The tensors of a U-Net alone, as a diffusers folder names them."""
+    return rename(random_tensors(config, seed)["unet"], part_rows("unet", config.unet, True), "diffusers")
+
+
+def test_a_unet_that_was_published_alone_takes_the_place_of_the_models_and_says_how_to_sample(
+    tmp_path, caplog
+):
+    config, distilled = FAMILIES["sdxl"], tmp_path / "sdxl_lightning_2step_unet.safetensors"
+    base = save(tmp_path / "base.safetensors", config, single_file(config, random_tensors(config)))
+    save_file(tensors := of_unet(config, 1), distilled)
+    with pytest.raises(LdmError, match=r"or give it to a whole model with unet=... .--unet FILE."):
+        ldm.load(distilled)
+    with caplog.at_level(logging.INFO):
+        model = ldm.load(base, device="cpu", unet=distilled)
+    assert torch.equal(model.unet.conv_out.bias, tensors["conv_out.bias"].float())
+    assert (model.defaults.sampler, model.defaults.steps) == ("euler_trailing", 2)
+    assert "is SDXL-Lightning, by its U-Net's name: by default 2 steps of euler_trailing" in caplog.text
+    plain = ldm.load(base, device="cpu")
+    assert torch.equal(model.vae.decoder.conv_out.bias, plain.vae.decoder.conv_out.bias)
+    assert model.path == base and plain.defaults.steps == 30
+    one = tmp_path / "sdxl_lightning_1step_unet_x0.safetensors"
+    save_file(tensors, one)
+    assert ldm.load(base, device="cpu", unet=one).config.noise.prediction == "x0"
+    # In a folder of diffusers', as latent-consistency/lcm-sdxl is, and told the guidance.
+    told = tmp_path / "lcm-sdxl"
+    told.mkdir()
+    save_file(of_unet(FAMILIES["sdxl-lcm"], 2), told / "diffusion_pytorch_model.safetensors")
+    (told / "config.json").write_text('{"_class_name": "UNet2DConditionModel", "time_cond_proj_dim": 256}')
+    model = ldm.load(base, device="cpu", unet=told)
+    assert model.config == FAMILIES["sdxl-lcm"] and model.defaults.guidance == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("vae", "holds a VAE; expected a U-Net, alone or in a whole model"),
+        ("sd2-base", "has a U-Net of another kind than .*; take one made for this model"),
+        ("ours", "is in this project's layout; another U-Net goes with a model as it was published"),
+    ],
+)
+def test_what_is_no_unet_of_the_models_kind_is_refused(tmp_path, given, message):
+    base = save(tmp_path / "base.safetensors", CONFIG, FILE)
+    other = tmp_path / "other.safetensors"
+    if given == "vae":
+        save_file(VAE, other)
+    elif given == "ours":
+        convert(base, other := tmp_path / "ours")
+    else:
+        save_file(of_unet(FAMILIES[given], 1), other)
+    with pytest.raises(LdmError, match=message):
+        ldm.load(base, device="cpu", unet=other)
 
 
 @pytest.mark.parametrize("layout", ["single", "ours", "diffusers"])

@@ -8,12 +8,16 @@ README = Path(__file__).resolve().parents[2] / "weights" / "README.md"
 
 
 def test_the_list_is_sound():
-    assert len({file.sha256 for file in KNOWN_FILES}) == len(KNOWN_FILES) == 11
+    assert len({file.sha256 for file in KNOWN_FILES}) == len(KNOWN_FILES) == 14
     for file in KNOWN_FILES:
         assert len(file.sha256) == 64 and int(file.sha256, 16) and lookup(file.sha256) == file
     assert lookup("0" * 64) is None
     # 1,066,235,307 numbers of four bytes are all of the published size but 200 kB: the header and a few tables.
     assert 0 < KNOWN_FILES[0].size - 4 * 1_066_235_307 < 300_000
+    # And 361,279,120 numbers of a ControlNet.
+    assert all(
+        0 < file.size - 4 * 361_279_120 < 150_000 for file in KNOWN_FILES if "ControlNet" in file.repository
+    )
 
 
 def test_the_readme_lists_every_file_with_its_size_and_hash():

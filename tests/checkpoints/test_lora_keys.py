@@ -19,7 +19,7 @@ COUNTS = {"sd1": (192, 86), "sd2": (192, 86), "sdxl": (722, 66), "sdxl-refiner":
 @pytest.mark.parametrize("base", BASES)
 def test_no_spelling_means_two_modules(base, monkeypatch):
     meant: dict[str, set[str]] = {}
-    modules = lora_keys._modules
+    modules = lora_keys.modules_of
 
     def watched(part, config):
         for ours, names in modules(part, config):
@@ -30,7 +30,7 @@ def test_no_spelling_means_two_modules(base, monkeypatch):
                     meant.setdefault(prefix + name, set()).add(f"{part}.{ours}")
             yield ours, names
 
-    monkeypatch.setattr(lora_keys, "_modules", watched)
+    monkeypatch.setattr(lora_keys, "modules_of", watched)
     table = spellings(parts_of(BASES[base]))
     assert len(meant) > 5000 and all(len(modules) == 1 for modules in meant.values())
     assert all(table[name] in modules for name, modules in meant.items())

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ldm.checkpoints import unpickle
-from ldm.checkpoints.unpickle import LEFTOVER, Storage, View, run
+from ldm.checkpoints.unpickle import LEFTOVER, Parameters, Storage, View, run
 from tests.checkpoints.handwritten import START, call, group, storage, table, tensor, text, whole
 
 
@@ -45,6 +45,12 @@ def test_a_parameter_is_its_tensor_and_attributes_of_a_dict_are_passed_over():
     state = module.state_dict(keep_vars=True)
     assert state._metadata
     assert run(program_of(state))["weight"].shape == (3, 2)
+
+
+def test_a_parameter_dict_has_its_parameters_inside():
+    parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 3))})
+    found = run(program_of({"string_to_param": parameters}))["string_to_param"]
+    assert isinstance(found, Parameters) and found.inside["*"].shape == (2, 3)
 
 
 def test_leftovers_are_made_of_nothing():

@@ -37,7 +37,7 @@ def same(a: dict, b: dict) -> bool:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(f, marks=pytest.mark.long if f.endswith("-inpaint") else ()) for f in FAMILIES],
+    params=[pytest.param(f, marks=() if f in ("sd1", "sdxl") else pytest.mark.long) for f in FAMILIES],
 )
 def family(request, tmp_path_factory):
     r"""A single file of each family, its config and its tensors."""
@@ -218,7 +218,14 @@ def test_a_full_disk_and_ctrl_c_leave_nothing_or_the_old_model(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("writer", WRITERS)
-@pytest.mark.parametrize("at", [pytest.param("fsync", marks=pytest.mark.long), "replace", "exchange"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("fsync", marks=pytest.mark.long),
+        pytest.param("replace", marks=pytest.mark.long),
+        "exchange",
+    ],
+)
 def test_a_kill_leaves_no_half_model_and_the_next_run_cleans_up(tmp_path, single, caplog, writer, at):
     if writer == "compvis" and at == "exchange":
         pytest.skip("one file is renamed over another: nothing is exchanged")

@@ -4,13 +4,14 @@ import pytest
 
 from ldm.lab.exercises.exercise import EXERCISES
 from ldm.lab.exercises.patching import live_source, stub
+from ldm.lab.exercises.progress import note
 from tests.cli.terminal import files, run, wrong
 
 
 def test_the_list_names_every_exercise_and_marks_those_begun(capsys):
     run(capsys, "exercise", "start", "geglu")
     code, out, _ = run(capsys, "exercise", "list")
-    lines = [line for line in out.splitlines()[:-1] if line[:2] in ("* ", "  ")]
+    lines = [line for line in out.splitlines()[:-2] if line[:2] in ("* ", "  ")]
     assert code == 0 and [line[2:].split()[0] for line in lines] == list(EXERCISES)
     assert "3. Attention" in out.splitlines()
     assert [line for line in lines if line.startswith("*")] == [
@@ -59,6 +60,7 @@ def test_a_right_and_a_wrong_answer(capsys, work):
     path.write_text(f"{before}    return mean + noise * (logvar / 2).exp()\n{rest}", encoding="utf-8")
     code, out, lines = run(capsys, "exercise", "check", "reparametrise")
     assert (code, lines) == (0, []) and out.startswith("reparametrise: right.")
+    assert "x reparametrise" in run(capsys, "exercise", "list")[1]
 
 
 def test_the_solution_is_the_live_code_with_its_place(capsys):
@@ -70,12 +72,28 @@ def test_the_solution_is_the_live_code_with_its_place(capsys):
     assert text == live_source(EXERCISES["guidance"]).splitlines()[first - 1 : last]
 
 
-@pytest.mark.parametrize("action", ["start", "check", "solution"])
+@pytest.mark.parametrize("action", ["start", "check", "hint", "solution"])
 def test_an_unknown_or_missing_name_is_an_error(capsys, action):
     code, out, [line] = run(capsys, "exercise", action, "attenton")
     assert (code, out) == (1, "") and line == "ldm: exercise 'attenton'; did you mean attention?"
     code, out, [line] = run(capsys, "exercise", action)
     assert (code, out) == (1, "") and "needs a name" in line
+
+
+def test_hints_come_one_after_the_other_and_the_count_is_kept(capsys, work):
+    hints = EXERCISES["geglu"].hints
+    said = [run(capsys, "exercise", "hint", "geglu")[1] for _ in range(4)]
+    assert said[:3] == [f"Hint {i} of 3: {hint}\n" for i, hint in enumerate(hints, start=1)]
+    last = "That was the last one. The code: ldm exercise solution geglu\n"
+    assert said[3] == f"Hint 3 of 3: {hints[2]}\n{last}"
+    assert files(work) == ["outputs/exercises/progress.json"]
+
+
+def test_a_solved_exercise_is_marked_in_the_list(capsys, work):
+    note(work / "outputs" / "exercises", EXERCISES["geglu"], solved=True)
+    _, out, _ = run(capsys, "exercise", "list")
+    assert f"x geglu                {EXERCISES['geglu'].task}" in out.splitlines()
+    assert f"x solved (1 of {len(EXERCISES)}), * started in outputs/exercises" in out.splitlines()
 
 
 def test_an_unknown_action_is_wrong_usage(capsys):

@@ -197,3 +197,30 @@ def test_inspect_says_what_a_lora_is(capsys, work):
                  "tags        ink (7)"):  # fmt: skip
         assert line in lines, out
     assert np.array([line.startswith("ldm.load    does not open it: ") for line in lines]).sum() == 1
+
+
+def test_a_lora_for_few_steps_changes_the_defaults_and_the_record_says_what_was_used(
+    generate, again, weights, capsys
+):
+    write_lora(weights / "sdxl_lightning_2step_lora.safetensors", 3)
+    record = read_record(generate("--lora", "weights/sdxl_lightning_2step_lora.safetensors"))
+    assert (record.sampler, record.steps, record.guidance) == ("euler_trailing", 2, 1.0)
+    given = ("--sampler", "ddim", "--steps", 3, "--guidance", 1.5)
+    record = read_record(generate("--lora", "weights/sdxl_lightning_2step_lora.safetensors", *given))
+    assert (record.sampler, record.steps, record.guidance) == ("ddim", 3, 1.5)
+    record = read_record(generate(prompt="red dog <lora:sdxl_lightning_2step_lora>", out="got/y.png"))
+    assert (record.sampler, record.steps, record.guidance) == ("euler_trailing", 2, 1.0)
+    code, told = again(source="got/y.png")
+    assert code == 0 and told[-1] == "the same pixels as got/y.png"
+
+
+def test_each_line_of_a_list_has_the_defaults_of_its_own_loras(capsys, work, weights):
+    write_lora(weights / "tcd.safetensors", 3)
+    (work / "list.txt").write_text("red dog\nred dog <lora:tcd:1>\nred dog\n")
+    code, _, told = run(
+        capsys, "generate", "--prompts", "list.txt", "--model", "small", "--seed", 5, "--out", "got"
+    )
+    assert code == 0, told
+    samplers = [read_record(path).sampler for path in sorted((work / "got").glob("*.png"))]
+    assert samplers == [CONFIG.defaults.sampler, "tcd", CONFIG.defaults.sampler]
+    assert [line for line in told if "by default 4 steps of tcd, guidance 1" in line] == told

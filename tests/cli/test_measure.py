@@ -5,6 +5,8 @@ import re
 import numpy as np
 
 import ldm
+from ldm.backend import trial
+from ldm.backend.accelerate import TRIALS
 from ldm.postcards import DEMO_PROMPTS
 from tests.cli.terminal import files, pixels, run
 
@@ -53,3 +55,20 @@ def test_the_demo_names_its_files_after_the_seed_that_it_drew(capsys, model, wor
     seed = int(name.removesuffix(".png").rpartition("-")[2])
     [image] = ldm.load(model).generate(DEMO_PROMPTS[0], seed=seed)
     assert (pixels(work / name) == np.asarray(image)).all()
+
+
+def test_the_choices_are_tried_and_printed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("LDM_TRIALS")
+    monkeypatch.setattr(trial, "_ratios", {})
+    monkeypatch.setattr(trial, "ratio", lambda one: 0.5 if "attention" in one.name else 1.5)
+    code, out, _ = run(capsys, "bench", "--choices")
+    machine, *lines, last = out.splitlines()
+    assert code == 0 and machine == trial.machine_key() and str(trial.trials_file()) in last
+    assert len(lines) == len(TRIALS)
+    for line, one in zip(lines, TRIALS, strict=True):
+        used = "attention" in one.name
+        ending = "0.50 of the plain one's time, used" if used else "1.50 of the plain one's time, not used"
+        assert line == f"  {one.name}: {ending}"
+    monkeypatch.setenv("LDM_TRIALS", "off")
+    assert "used\n" in run(capsys, "bench", "--choices")[1] and not trial.wins(TRIALS[1])

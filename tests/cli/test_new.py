@@ -114,6 +114,8 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         "--target-size=16",
         "--aesthetic-score=7.5",
         "--empty-negative=zero",
+        "--window=16",
+        "--guidance-interval=0.5:5",
     ]
     assert run(capsys, "generate", "a dog", "--model", model, *given)[0] == 0
     assert seen.pop("progress") is progress_bar
@@ -121,7 +123,8 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         "prompt": "a dog", "negative": "cat", "sampler": "ddpm", "spacing": "trailing",
         "steps": 7, "guidance": 1.5, "seed": 9, "batch": 2, "size": (8, 16), "tile": True,
         "weighting": False, "long_prompt": "chunk", "clip_skip": 2, "empty_negative": "zero",
-        "micro": MicroConditioning((64, 32), (0, 3), (16, 16), 7.5),
+        "micro": MicroConditioning((64, 32), (0, 3), (16, 16), 7.5), "window": 16,
+        "guidance_interval": (0.5, 5.0), "reuse": None,
     }  # fmt: skip
     run(capsys, "generate", "a dog", "--model", model, "--seed", 0)
     del seen["progress"]
@@ -129,6 +132,7 @@ def test_every_option_reaches_the_model(capsys, model, monkeypatch):
         "prompt": "a dog", "negative": "", "sampler": "ddim", "spacing": None,
         "steps": 2, "guidance": 2.0, "seed": 0, "batch": 1, "size": (16, 16), "tile": False,
         "weighting": True, "long_prompt": "truncate", "clip_skip": 1, "empty_negative": None, "micro": None,
+        "window": None, "guidance_interval": None, "reuse": None,
     }  # fmt: skip
 
 

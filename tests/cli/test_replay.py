@@ -378,3 +378,24 @@ def test_nothing_in_a_record_or_a_name_drives_the_terminal(capsys, generate, wor
         told = out + "\n".join(lines)
         assert told and all(c.isprintable() or c == "\n" for c in told), (command, told)
     assert ESCAPES not in wrong(capsys, "info", "a.png", ESCAPES)  # as `ldm info *` may become
+
+
+def test_another_unet_is_recorded_and_found_again(generate, again, work):
+    config = FAMILIES["sd1"]
+    save(work / "weights/base.safetensors", config, single_file(config, random_tensors(config)))
+    other = {
+        name.removeprefix("model.diffusion_model."): tensor
+        for name, tensor in single_file(config, random_tensors(config, seed=1)).items()
+        if name.startswith("model.diffusion_model.")
+    }
+    (work / "got").mkdir()
+    save_file(other, work / "got/lcm_unet.safetensors")
+    size = ("--size", "16x16", "--dtype", "float32")
+    path = generate("--unet", "got/lcm_unet.safetensors", *size, name="base.safetensors")
+    record = read_record(path)
+    assert record.unet == "got/lcm_unet.safetensors" and record.sampler == "lcm"
+    assert [file.path for file in record.unet_files] == ["lcm_unet.safetensors"]
+    assert again()[1][-1] == SAME[1][0]
+    (work / "got/lcm_unet.safetensors").rename(work / "moved.safetensors")
+    assert "add --unet got/lcm_unet.safetensors to use it" in again()[1][0]
+    assert again("--unet", "moved.safetensors")[1][-1] == SAME[1][0]

@@ -3,7 +3,9 @@ r"""Classifier-free guidance."""
 import pytest
 import torch
 
-from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
+from ldm.diffusion.guidance import classifier_free_guidance, guidance_at, rescale_guidance
+from ldm.diffusion.level import Level
+from ldm.errors import LdmError
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
@@ -49,3 +51,21 @@ def test_fully_rescaled_guidance_has_the_spread_of_the_plain_prediction_image_by
         torch.testing.assert_close(full[i].std(), cond[i].std(), **TIGHT)
         torch.testing.assert_close(full[i] / guided[i], (cond[i].std() / guided[i].std()).expand_as(full[i]))
     torch.testing.assert_close(none, guided, **TIGHT)
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(0.2, 1.0), (0.25, 1.0), (0.5, 7.5), (4.0, 7.5), (5.0, 1.0)])
+def test_guidance_counts_above_low_and_up_to_high(sigma, expected):
+    # alpha and sigma are halved: it is their ratio that counts.
+    level = Level(t=0, alpha=0.5, sigma=0.5 * sigma)
+    assert guidance_at(level, 7.5, (0.25, 4.0)) == expected
+    assert guidance_at(level, 7.5, None) == 7.5
+
+
+def test_pure_noise_is_above_every_interval():
+    assert guidance_at(Level(t=999, alpha=0.0, sigma=1.0), 7.5, (0.0, 1e9)) == 1.0
+
+
+@pytest.mark.parametrize("interval", [(1.0, 1.0), (2.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0)])
+def test_an_interval_that_is_none_is_an_error(interval):
+    with pytest.raises(LdmError, match="expected two numbers with 0 <= low < high"):
+        guidance_at(Level(t=0, alpha=1.0, sigma=1.0), 7.5, interval)

@@ -92,7 +92,7 @@ def test_v_and_the_latent_are_a_rotation_of_picture_and_noise(draw):
 
 
 def test_unknown_kinds_are_errors():
-    with pytest.raises(LdmError, match="'noise'; expected 'eps', 'v' or 'x0'"):
+    with pytest.raises(LdmError):
         x0_and_eps("noise", number(1), number(1), LEVEL)
-    with pytest.raises(LdmError, match="'noise'; expected 'eps', 'v' or 'x0'"):
+    with pytest.raises(LdmError):
         training_target("noise", number(1), number(1), ALPHA_BAR)

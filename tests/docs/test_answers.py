@@ -33,7 +33,7 @@ def test_every_measurement_that_the_page_asks_for_is_there():
     assert len(asked) == 10 and all(hasattr(answers, name) for name in asked)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_scale_is_one_over_the_deviation_and_forgetting_it_delays_the_noise():
     for _, std, inverse, scale, with_scale, without in cells(answers.latent_scale()):
         assert number(inverse) == pytest.approx(1 / number(std), rel=1e-3)

@@ -45,12 +45,30 @@ def test_no_page_overflows_fails_or_asks_a_network(site, width, tmp_path):
     assert visit(pages, width, tmp_path) == ([], [])
 
 
+FAULTS = (
+    "formula clipped",
+    "nobody is told to scroll",
+    "a hole of 950",
+    "not folded",
+    "81 links",
+    "a literal <br>",
+)
+
+
 def test_a_page_with_every_fault_is_noticed(tmp_path):
     (tmp_path / "bad.html").write_text(
         '<p style="width: 900px">wide</p><img src="gone.png"><script src="https://example.org/a.js"></script>'
-        "<script>nowhere()</script>"
+        "<script>nowhere()</script><style>.code { display: grid } .row { display: flex }</style>"
+        '<div class="math" style="width: 50px; overflow: auto"><p style="width: 90px">x</p></div>'
+        '<figure class="diagram" style="width: 50px; overflow: auto"><p style="width: 90px">x</p></figure>'
+        '<article class="annotated"><details class="fold" open>imports</details>&lt;br&gt;'
+        '<div class="row"><div class="prose"></div><div class="code">'
+        '<p class="line" style="height: 950px"></p></div></div></article>'
+        f'<nav class="sidebar-nav">{"<a>chapter</a>" * 81}</nav>'
     )
     problems, console = visit([tmp_path / "bad.html"], 390, tmp_path)
-    for expected in ("pixels wide", "https://example.org/a.js", "gone.png is missing", "is empty"):
+    for expected in ("pixels wide", "https://example.org/a.js", "gone.png is missing", *FAULTS):
         assert [p for p in problems if expected in p], (expected, problems)
+    (tmp_path / "empty.html").write_text("<p>nothing</p>")
+    assert "is empty" in " ".join(visit([tmp_path / "empty.html"], 390, tmp_path)[0])
     assert [line for line in console if "nowhere is not defined" in line]

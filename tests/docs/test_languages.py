@@ -2,12 +2,13 @@ r"""The French pages and the English ones say the same things in the same order;
 
 import ast
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from annotated.diagrams import DIAGRAMS
-from annotated.languages import FRENCH, language, other_half, teller
+from annotated.languages import FRENCH, french_terms, language, other_half, teller
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ENGLISH, IN_FRENCH = ((DOCS / name).read_text(encoding="utf-8") for name in ("tour.md", "fr/tour.md"))
@@ -124,8 +125,44 @@ def test_a_label_without_french_is_refused():
         ("docs/fr/tour", "fr", "docs/tour"),
         ("docs/notation", "en", None),
         ("ldm/config", "en", None),
+        ("notebooks/00_tour", "en", "notebooks/00_tour.fr"),
+        ("notebooks/00_tour.fr", "fr", "notebooks/00_tour"),
     ],
 )
 def test_a_page_knows_its_language_and_its_other_half(page, spoken, other):
     pages = {"docs/tour", "docs/fr/tour", "docs/notation", "ldm/config"}
+    pages |= {"notebooks/00_tour", "notebooks/00_tour.fr"}
     assert (language(page), other_half(page, pages)) == (spoken, other)
+
+
+def glossary(page: str, directive: str) -> str:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{{{directive}}}\n(.*?)```", text, flags=re.DOTALL)[0]
+
+
+def in_order(term: str) -> str:
+    """As a dictionary sorts: without accents."""
+    return unicodedata.normalize("NFD", term.casefold()).encode("ascii", "ignore").decode()
+
+
+def test_both_glossaries_explain_the_same_terms_each_in_its_own_order():
+    english = re.findall(r"^\S.*", glossary("glossary.md", "glossary"), flags=re.MULTILINE)
+    french = french_terms(glossary("fr/glossary.md", "glossaire"))
+    assert sorted(french) == sorted(english)
+    assert all(len("".join(explained)) > 15 for _, explained in french.values())
+    assert [term for term, _ in french.values()] == sorted((t for t, _ in french.values()), key=in_order)
+
+
+def test_a_french_term_goes_by_its_english_one():
+    terms = french_terms("attention\n  Une moyenne.\n\npas de temps (timestep)\n  Un niveau\n  de bruit.")
+    assert terms == {
+        "attention": ("attention", ["Une moyenne.", ""]),
+        "timestep": ("pas de temps", ["Un niveau", "de bruit."]),
+    }
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (DOCS / "fr").glob("*.md")))
+def test_a_french_page_and_the_english_one_lead_to_each_other(page):
+    english, french = ((DOCS / name).read_text(encoding="utf-8") for name in (page, f"fr/{page}"))
+    assert f"[Cette page en français](fr/{page})" in english
+    assert f"[This page in English](../{page})" in french

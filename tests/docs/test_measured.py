@@ -105,9 +105,9 @@ def test_the_ratios_on_the_page_about_speed_are_the_benchmarks():
     attention = seconds("gain-train-attention")
     told = [
         f"a step takes {ratio('unet-bfloat16')} of the time that diffusers takes, decoding "
-        f"{ratio('decode-bfloat16')}, encoding {ratio('encode-bfloat16')}, a whole picture "
+        f"{ratio('decode-bfloat16')}, encoding {ratio('encode-bfloat16')}, a whole image "
         f"{ratio('paint-bfloat16')}; in float32 a step {ratio('unet-float32')}, decoding "
-        f"{ratio('decode-float32')} and a whole picture {ratio('paint-float32')}; the tiny U-Net's training step "
+        f"{ratio('decode-float32')} and a whole image {ratio('paint-float32')}; the tiny U-Net's training step "
         f"{ratio('train')}.",
         f"a step takes {ratio('unet-float32', 'none')} of diffusers' time, decoding "
         f"{ratio('decode-float32', 'none')}, loading {ratio('load', 'none')} and the training step "

@@ -119,6 +119,8 @@ def test_a_french_page_says_that_it_is_french_and_where_its_english_half_is(site
     prose = "".join(pages[site / "docs" / "fr" / "tour.html"].prose)
     assert not re.findall(r" [:;!?»]|« ", prose)  # none of these spaces may break
     assert "Sur cette page" in prose
+    assert "Haut de la page" in prose and "la diffusion latente, à lire" in prose
+    assert not re.findall(r"Back to top|Toggle (?!navigation)|Link to this", french)
 
 
 def test_no_formula_is_left_as_it_was_written(pages):

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ldm.config import NoiseConfig
-from ldm.diffusion.guidance import classifier_free_guidance, rescale_guidance
-from ldm.diffusion.level import Level
+from ldm.diffusion.guidance import classifier_free_guidance, guidance_at, rescale_guidance
+from ldm.diffusion.level import Level, vp_level_of
 from ldm.diffusion.predict import training_target, x0_and_eps
 from ldm.diffusion.schedule import add_noise, make_alpha_bar, make_betas, zero_terminal_snr
 from ldm.inpaint import keep
@@ -124,6 +124,15 @@ def test_guidance_in_both_forms():
         agree(guided, uncond + g * (cond - uncond))
         agree(guided, g * cond - (g - 1) * uncond)
         agree(guided, (1 + w) * cond - w * uncond)
+
+
+def test_guidance_in_an_interval():
+    r"""$$g(\sigma) = \begin{cases} g & \text{if } \sigma_\mathrm{low} < \sigma \le \sigma_\mathrm{high} \\
+                               1 & \text{otherwise} \end{cases}$$
+    """
+    low, high, g = 0.28, 5.42, 7.5
+    for sigma in (0.1, 0.3, 1.0, 5.4, 5.5, 12.0):
+        agree(guidance_at(vp_level_of(0, sigma), g, (low, high)), g if low < sigma <= high else 1.0)
 
 
 def test_guidance_rescale():

@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from ldm.backend.winograd import INPUT, KERNEL, OUTPUT
 from ldm.config import AddedConfig
 from ldm.nn.attention import attention, attention_weights
 from ldm.text.clip import contrastive_loss
 from ldm.text.prompt import weighted_states
 from ldm.unet.added import AddedEmbedding
 from ldm.unet.embedding import timestep_embedding
+from ldm.unet.guidance_embedding import guidance_embedding
 from ldm.unet.transformer import FeedForward
 from ldm.vae.tiles import blend_weights, fixed_statistics
+from ldm.vae.tiny import TinyBlock, TinyDecoder
 from ldm.vae.vae import kl_divergence, reparametrise
 from tests.equations.numbers import agree, normal, softmax, tensor
 
@@ -157,3 +160,56 @@ def test_fixed_statistics():
         group = measured[0, 2 * (c // 2) : 2 * (c // 2) + 2]
         expected[0, c] = (x[0, c] - group.mean()) / np.sqrt(group.var() + 0.01) * w[c] + b[c]
     agree(got, expected)
+
+
+def test_guidance_embedding():
+    r"""In float32, as that of the timestep; with the factor 1000, so that w here is small.
+
+    $$\mathrm{emb}(w) = [\sin(1000\,w f_0), \ldots, \sin(1000\,w f_{n-1}), \cos(1000\,w f_0), \ldots,
+      \cos(1000\,w f_{n-1})], \qquad f_i = 10000^{-i/(n-1)}, \quad n = \mathrm{width}/2$$
+    """
+    n = 5
+    w, f = np.array([0.0, 0.001, 0.02]), np.array([10000.0 ** (-i / (n - 1)) for i in range(n)])
+    expected = [[math.sin(1000 * g * s) for s in f] + [math.cos(1000 * g * s) for s in f] for g in w]
+    agree(guidance_embedding(tensor(w), 2 * n), expected, tolerance=5e-6)
+
+
+@torch.no_grad()
+def test_tiny_block():
+    r"""Of 64 channels, with kernels that are zero but in their middle: there a convolution is a matrix.
+
+    $$y = \mathrm{ReLU}\bigl(x + c_3(\mathrm{ReLU}(c_2(\mathrm{ReLU}(c_1(x)))))\bigr)$$
+    """
+    block, x, h = TinyBlock().double(), normal(64), normal(64)
+    for i, conv in enumerate((block.conv_1, block.conv_2, block.conv_3)):
+        matrix, bias = normal(64, 64, seed=i + 1) / 8, normal(64, seed=i + 5)
+        conv.weight.zero_()
+        conv.weight[:, :, 1, 1], conv.bias[:] = tensor(matrix), tensor(bias)
+        h = matrix @ (x if i == 0 else np.maximum(h, 0)) + bias
+    agree(block(tensor(x)[None, :, None, None])[0, :, 0, 0], np.maximum(x + h, 0))
+
+
+def test_winograd():
+    r"""The four products are those of the code's transforms, and what they give is the convolution.
+
+    $$m_1 = (d_0 - d_2)\, g_0, \quad m_2 = (d_1 + d_2)\, \tfrac{g_0 + g_1 + g_2}{2}, \quad
+      m_3 = (d_2 - d_1)\, \tfrac{g_0 - g_1 + g_2}{2}, \quad m_4 = (d_1 - d_3)\, g_2$$
+
+    $$y_0 = m_1 + m_2 + m_3, \qquad y_1 = m_2 - m_3 - m_4$$
+    """
+    d, g = normal(4), normal(3, seed=1)
+    m_1, m_4 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
+    m_2, m_3 = (d[1] + d[2]) * (g[0] + g[1] + g[2]) / 2, (d[2] - d[1]) * (g[0] - g[1] + g[2]) / 2
+    y = [m_1 + m_2 + m_3, m_2 - m_3 - m_4]
+    products = (tensor(INPUT) @ tensor(d)) * (tensor(KERNEL) @ tensor(g))
+    agree(products, [m_1, m_2, m_3, m_4])
+    agree(tensor(OUTPUT) @ products, y)
+    agree(np.correlate(d, g, "valid"), y)
+
+
+def test_bent_latent():
+    r"""
+    $$z' = 3 \tanh\frac{z}{3}$$
+    """
+    z = 4 * normal(1, 4, 3, 5)
+    agree(TinyDecoder().middle(tensor(z)), 3 * np.tanh(z / 3))

@@ -21,6 +21,7 @@ from ldm.diffusion.samplers.tcd import tcd_step
 from ldm.diffusion.samplers.unipc import mean_x0, unipc_weights
 from ldm.diffusion.sigmas import exponential_sigmas, karras_sigmas, kl_optimal_sigmas
 from ldm.diffusion.spacing import beta_cdf
+from ldm.windows import in_windows
 from tests.equations.numbers import agree, normal, tensor
 
 A_BEFORE, A_T, A_PREV = 0.1, 0.3, 0.55  # alpha_bar one step before, at t, and at the lower t'
@@ -419,3 +420,20 @@ def test_mean_estimate():
     rho = unipc_weights([r, 1.0], h)
     expected = x0[0] + rho[0] * (x0[1] - x0[0]) / r + rho[1] * (x0[2] - x0[0])
     agree(mean_x0(start, [before, end], THERE), expected)
+
+
+def test_windows():
+    r"""Ten columns in windows of four, which begin at 0, 2, 4 and 6; the estimates depend on all that a window sees.
+
+    $$\hat\epsilon(x)_p = \frac{1}{|\{i : p \in W_i\}|} \sum_{i \,:\, p \in W_i} \hat\epsilon(x_{W_i})_p$$
+    """
+    x = normal(3, 10)
+    expected = np.zeros_like(x)
+    for p in range(10):
+        around = [i for i in (0, 2, 4, 6) if i <= p < i + 4]
+        for i in around:
+            expected[:, p] += np.cumsum(x[:, i : i + 4], axis=1)[:, p - i] / len(around)
+    denoise = in_windows(lambda piece, level: (-piece.cumsum(-1), piece.cumsum(-1)), 4)
+    x0, eps = denoise(tensor(x)[None, None], HERE)
+    agree(eps[0, 0], expected)
+    agree(x0[0, 0], -expected)

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.fuzz.loras import make_loras, mutate_lora, read_loras, wrong_lora
 from tests.fuzz.models import (
     make_config,
     make_diffusers,
@@ -68,9 +69,10 @@ class Kind:
 
 
 KINDS = (
-    Kind("checkpoints (.ckpt)", 370, make_checkpoints, mutate_checkpoint, read_checkpoint, wrong_checkpoint),
+    Kind("checkpoints (.ckpt)", 340, make_checkpoints, mutate_checkpoint, read_checkpoint, wrong_checkpoint),
     Kind("checkpoints before torch 1.6", 50, make_old, mutate_old, read_old, nothing_may_be_read),
     Kind("safetensors", 265, make_headers, mutate_header, read_safe, wrong_safe),
+    Kind("LoRAs", 30, make_loras, mutate_lora, read_loras, wrong_lora),
     Kind("config.json", 110, make_config, mutate_config, read_own_config, wrong_config),
     Kind("tokenizers", 80, make_tokenizer, mutate_texts, read_words, wrong_words),
     Kind("records in PNG files", 80, lambda folder: json.dumps(RECORD), mutate_png, read_png, wrong_record),

@@ -498,8 +498,16 @@ if __name__ == "__main__":
     from tests.golden.make_figures import save_figures  # which takes its small models from here
 
     save_figures()
+    from tests.golden.make_control import make_control
+    from tests.golden.make_few_steps import make_few_steps
     from tests.golden.make_layouts import save_layouts
     from tests.golden.make_sdxl import make_sdxl
+    from tests.golden.make_tiny import make_tiny
+    from tests.golden.make_words import make_words
 
     save_layouts()
     save("sdxl", make_sdxl())
+    save("control", make_control())
+    save("words", make_words())
+    save("few_steps", make_few_steps())
+    save("tiny", make_tiny())

@@ -80,7 +80,7 @@ def text_encoder_2() -> nn.Module:
     return make.randomise(transformers.CLIPTextModelWithProjection(config).double())
 
 
-def unet(numbers: int = 6, context: int = 16 + 24) -> UNet2DConditionModel:
+def unet(numbers: int = 6, context: int = 16 + 24, told: int | None = None) -> UNet2DConditionModel:
     model = UNet2DConditionModel(
         block_out_channels=(16, 32, 48),
         layers_per_block=2,
@@ -94,6 +94,7 @@ def unet(numbers: int = 6, context: int = 16 + 24) -> UNet2DConditionModel:
         addition_embed_type="text_time",
         addition_time_embed_dim=SINUSOIDS,
         projection_class_embeddings_input_dim=POOLED + numbers * SINUSOIDS,
+        time_cond_proj_dim=told,
     )
     return make.randomise(model.double())
 

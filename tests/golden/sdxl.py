@@ -36,13 +36,13 @@ CONFIG: Config = replace(
 )
 
 
-def small_sdxl() -> LatentDiffusion:
-    r"""The whole model, with the weights of `weights.py`."""
-    model = LatentDiffusion(CONFIG, TOKENIZER)
+def small_sdxl(config: Config = CONFIG) -> LatentDiffusion:
+    r"""The whole model, with the weights of `weights.py`. `config` may have another U-Net."""
+    model = LatentDiffusion(config, TOKENIZER)
     assert model.text_2 is not None
     filled(model.text, text_rows(TEXT))
     filled(model.text_2, text_rows(TEXT_2))
-    filled(model.unet, unet_rows(UNET, linear_projection=True))
+    filled(model.unet, unet_rows(config.unet, linear_projection=True))
     filled(model.vae, vae_rows(CONFIG.vae))
     return model.eval().requires_grad_(False)
 

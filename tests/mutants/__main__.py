@@ -98,7 +98,7 @@ def main(wanted: list[str]) -> int:
         survivors = 0
         for mistake, red in zip(chosen, results):
             survivors += not red
-            cell = "<br>".join(f"`{name}`" for name in red) or "**SURVIVED**"
+            cell = ", ".join(f"`{name}`" for name in red) or "**SURVIVED**"
             print(f"| {mistake.number} | {mistake.name} | {cell} |", flush=True)
         if unpatched := next(results):
             raise RuntimeError(f"tests are red without any mistake: {', '.join(unpatched)}; mend them first")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ldm.errors import LdmError
 from ldm.nn.resnet import Downsample, ResBlock, Upsample
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
@@ -71,6 +72,12 @@ def test_one_pixel_by_hand():
     out = block(torch.tensor([3.0, 1.0], dtype=torch.float64).reshape(1, 2, 1, 1))
     expected = torch.tensor([3 + s, 1 + s - 1], dtype=torch.float64)
     torch.testing.assert_close(out.flatten(), expected, **TIGHT)
+
+
+def test_a_block_that_reads_the_time_does_not_go_without(draw, randomise):
+    block = randomise(ResBlock(4, 4, groups=2, eps=1e-5, time_width=6))
+    with pytest.raises(LdmError):
+        block(draw(2, 4, 5, 3))
 
 
 def test_with_a_last_convolution_of_zero_the_block_is_the_identity(draw, randomise):

@@ -1,14 +1,18 @@
 r"""Stable Diffusion XL's golden outputs are what diffusers and transformers answer now."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 
 import ldm
+from ldm.checkpoints.loaded import LoadedModel
 from ldm.checkpoints.validate import configs_of, meta_model
 from ldm.checkpoints.write import export
 from ldm.diffusion.micro_conditioning import MicroConditioning
@@ -30,20 +34,23 @@ def test_the_golden_file_is_what_the_reference_answers_now():
         assert_same(made[key].double(), stored[key].double(), tolerance)
 
 
-def test_a_file_written_for_diffusers_makes_the_same_image_there(tmp_path):
-    r"""From a single file to a folder, and through both pipelines, tokenizers included."""
-    config = FAMILIES["sdxl"]
+def both_ways(folder: Path, family: str, pipeline: Any) -> tuple[LoadedModel, Any]:
+    r"""A small model of a family, opened from a single file; and as diffusers opens what is exported of it."""
+    config = FAMILIES[family]
     tensors = {
         part: {n: torch.from_numpy(draw(n, p.shape)) for n, p in meta_model(part, sizes).named_parameters()}
         for part, sizes in configs_of(config).items()
     }
-    path = save(tmp_path / "one.safetensors", config, single_file(config, tensors))
-    export(path, tmp_path / "theirs", "diffusers")
-    pipe = StableDiffusionXLPipeline.from_pretrained(
-        tmp_path / "theirs", torch_dtype=torch.float64, add_watermarker=False
-    )
+    path = save(folder / f"{family}.safetensors", config, single_file(config, tensors))
+    export(path, folder / family, "diffusers")
+    pipe = pipeline.from_pretrained(folder / family, torch_dtype=torch.float64, add_watermarker=False)
     pipe.scheduler = ExactEuler.from_config(pipe.scheduler.config)
-    model = ldm.load(path, dtype="float64", device="cpu")
+    return ldm.load(path, dtype="float64", device="cpu"), pipe
+
+
+def test_a_file_written_for_diffusers_makes_the_same_image_there(tmp_path):
+    r"""From a single file to a folder, and through both pipelines, tokenizers included."""
+    model, pipe = both_ways(tmp_path, "sdxl", StableDiffusionXLPipeline)
     noise = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = pipe(
         "a red dog, (photo)",
@@ -67,3 +74,16 @@ def test_a_file_written_for_diffusers_makes_the_same_image_there(tmp_path):
     ours = model.generate("dog", steps=4, latents=noise, stop=0.6, output="latent")
     level = levels_between(model.levels("euler_leading", 4), 0.0, 0.6, 1000)[-1]
     assert_same(ours / level.alpha, expected, 1e-8)
+
+
+def test_the_refiner_goes_on_as_in_diffusers(tmp_path):
+    r"""With a latent that has noise left in it, a score in place of the target size, and the prompt read once more."""
+    refiner, pipe = both_ways(tmp_path, "sdxl-refiner", StableDiffusionXLImg2ImgPipeline)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 4, 12, 8, generator=generator, dtype=torch.float64)
+    first = levels_between(refiner.levels("euler_leading", 5), 0.6, 1.0, 1000)[0]
+    shared = {"num_inference_steps": 5, "denoising_start": 0.6, "output_type": "latent"}
+    expected = pipe("a red dog", negative_prompt="do", image=x / first.alpha, original_size=(24, 16),
+                    target_size=(24, 16), **shared).images  # fmt: skip
+    ours = refiner.generate("a red dog", "do", steps=5, latents=x, start=0.6, output="latent")
+    assert_same(ours, expected, 1e-8)

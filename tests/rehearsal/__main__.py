@@ -21,7 +21,8 @@ from ldm.config import SD1, Config
 from tests.rehearsal.memory import Cost, cost
 from tests.rehearsal.synthetic import narrow, numbers_of
 
-CKPT, OURS, PAINT = "synthetic.ckpt", "converted", "paint 2 steps, bfloat16"
+CKPT, CONTROL, OURS = "synthetic.ckpt", "control.safetensors", "converted"
+PAINT, STEER = "paint 2 steps, bfloat16", "the same with a ControlNet, as a command"
 
 
 def write(folder: Path, small: bool) -> str:
@@ -77,6 +78,26 @@ def paint(folder: Path, small: bool) -> str:
     return f"{image.width}x{image.height}, loading included"
 
 
+def steer(folder: Path, small: bool) -> str:
+    from PIL import Image, ImageDraw
+
+    from ldm.cli import main
+    from tests.rehearsal.synthetic import write_control
+
+    count = write_control(folder / CONTROL, narrow() if small else SD1)
+    side = 64 if small else 512
+    image = Image.new("RGB", (side, side), "white")
+    ImageDraw.Draw(image).ellipse((side // 4, side // 4, side // 2, side // 2), fill="black")
+    image.save(folder / "circle.png")
+    command = f"generate circle --dtype bfloat16 --steps 2 --seed 0 --size {side}x{side}".split()
+    files = {"model": OURS, "control": CONTROL, "control-image": "circle.png", "out": "steered.png"}
+    command += ["--control-prepare", "canny"]
+    command += [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
+    if code := main(command):
+        raise SystemExit(code)
+    return f"{count:,} parameters more, written and read"
+
+
 STAGES: dict[str, Callable[[Path, bool], str]] = {
     "write": write,
     "inspect": inspect,
@@ -85,6 +106,7 @@ STAGES: dict[str, Callable[[Path, bool], str]] = {
     "load float32": lambda folder, small: load(folder, "float32"),
     "load bfloat16": lambda folder, small: load(folder, "bfloat16"),
     PAINT: paint,
+    STEER: steer,
 }
 
 TRIES = 3  # for a stage with a goal: other programs may have been in its way

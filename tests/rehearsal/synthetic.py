@@ -12,7 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ldm.adapters.controlnet import ControlNet
+from ldm.checkpoints.control_file import PREFIX, control_rows
 from ldm.checkpoints.names import rename
+from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.validate import configs_of, meta_model, part_rows
 from ldm.config import SD1, Config, NoiseConfig, UNetLevel
 from ldm.diffusion.schedule import make_alpha_bar, make_betas
@@ -72,3 +75,15 @@ def write_checkpoint(path: Path, config: Config) -> int:
     state |= {"betas": make_betas(NoiseConfig()), "alphas_cumprod": make_alpha_bar(NoiseConfig())}
     torch.save({"global_step": 0, "epoch": 0, "state_dict": state}, path)
     return count
+
+
+def write_control(path: Path, config: Config) -> int:
+    r"""Write a ControlNet for it as its authors would, in half precision; returns how many parameters it has."""
+    pool = torch.randn(POOL, generator=torch.Generator().manual_seed(1)).half()
+    with torch.device("meta"):
+        network = ControlNet(config.unet, (16, 32, 96, 256)[: len(config.vae.channels)])
+    rows = control_rows(config.unet, len(config.vae.channels))
+    named = rename(dict(network.named_parameters()), rows, "compvis")
+    state = {PREFIX + name: numbers(tensor.shape, pool).contiguous() for name, tensor in named.items()}
+    write_safetensors(path, state)
+    return sum(tensor.numel() for tensor in state.values())

@@ -267,7 +267,13 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage, marks=pytest.mark.long if name.startswith(("a ", "no ")) else (), id=name)
+        for name, damage in DAMAGES.items()
+    ],
+)
 def test_a_damaged_checkpoint_says_so(run, damage):
     path = run / "checkpoint.pt"
     path.write_bytes(damage(path.read_bytes()))

@@ -158,6 +158,7 @@ def test_eight_images_learn_to_find_their_captions(tokenizer, images, tmp_path):
     assert losses[-1] < 0.5 < 1.5 < losses[0]
 
 
+@pytest.mark.long
 def test_the_stage_writes_the_average_and_measures_it(tmp_path, images, monkeypatch):
     write_config(tmp_path, CONFIG)
     TOKENIZER.save(tmp_path / "tokenizer")

@@ -157,6 +157,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_drawn(tmp
     assert small_world == []
 
 
+@pytest.mark.long
 def test_a_model_of_one_preset_is_not_trained_with_the_recipe_of_another(tmp_path, small_world):
     other = replace(CONFIG, name="other")
     stages.PRESETS["quick"] = replace(stages.PRESETS["full"], config=other)

@@ -92,6 +92,14 @@ def test_the_unet_is_its_parts_in_the_order_of_the_drawing_at_any_size(unet, dra
     torch.testing.assert_close(out, by_hand(unet, x, T, context), **TIGHT)
 
 
+@pytest.mark.parametrize("given", [0, 1])
+def test_a_level_has_one_skip_for_each_block(unet, draw, given):
+    level, first = unet.up[0], unet.up[0].res[0]
+    skip, time_emb = draw(1, len(first.norm_1.weight) - 16, 4, 4), draw(1, first.time_proj.in_features)
+    with pytest.raises(ValueError):
+        level(draw(1, 16, 4, 4), [skip] * given, time_emb, draw(1, 3, 6), (8, 8))
+
+
 def test_with_the_last_convolution_silent_only_its_bias_is_left(unet, draw):
     r"""By hand: conv_out with weights 0 and bias (1, 2, 3, 4) says so at every pixel."""
     nn.init.zeros_(unet.conv_out.weight)

@@ -115,6 +115,13 @@ def test_the_log_variance_stays_within_minus_30_and_20_before_scaling(randomise,
     torch.testing.assert_close(logvar, torch.full_like(logvar, kept + 2 * math.log(0.25)), **TIGHT)
 
 
+def test_pixels_may_have_another_dtype_than_the_vae(randomise, draw):
+    vae, pixels = randomise(VAE(SMALL)), draw(1, 3, 8, 8).half()
+    mean, logvar = vae.encode(pixels)
+    assert mean.dtype == logvar.dtype == torch.float64
+    assert torch.equal(mean, vae.encode(pixels.double())[0])
+
+
 def test_mean_comes_before_log_variance(randomise, draw):
     vae, pixels = randomise(VAE(SMALL)), draw(1, 3, 4, 6)
     mean, logvar = vae.encode(pixels)

@@ -10,12 +10,13 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
 from annotated.equations import EXPLAINED, TESTS, Equations, Place, normal_form
+from annotated.languages import language
 from annotated.links import internal_link
 
 logger = logging.getLogger(__name__)
 WORDS = {
-    "docs/fr/": ("vérifiée par ", "sans test\N{NO-BREAK SPACE}: ", "pourquoi"),
-    "": ("checked by ", "no test: ", "why"),
+    "fr": ("vérifiée par ", "sans test\N{NO-BREAK SPACE}: ", "pourquoi"),
+    "en": ("checked by ", "no test: ", "why"),
 }
 
 
@@ -25,7 +26,7 @@ class CheckEquations(SphinxPostTransform):
     def run(self, **kwargs: object) -> None:
         equations: Equations = self.app.annotated_equations
         page, explained = self.env.docname, EXPLAINED.removesuffix(".md")
-        checked, untested, why = next(words for folder, words in WORDS.items() if page.startswith(folder))
+        checked, untested, why = WORDS[language(page)]
         for block in list(self.document.findall(nodes.math_block)):
             formula = normal_form(block.astext())
             if page.startswith(f"{TESTS}/") or page == explained:

@@ -1,4 +1,12 @@
-r"""What a page may ask for: `chapters`, `contents`, `reading-order`, `exercises`, `papers`, `diagram`, `measured`."""
+r"""What a page may ask for: `chapters`, `contents`, `reading-order`, `papers`, `diagram`, `measured`,
+`output`."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from typing import TYPE_CHECKING
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -11,7 +19,9 @@ from annotated.links import internal_link
 from annotated.names import Names
 from annotated.papers import Paper
 from ldm.chapters import contents
-from ldm.lab.exercises.exercise import EXERCISES
+
+if TYPE_CHECKING:
+    from docs.tiles import Tile
 
 
 class Chapters(SphinxDirective):
@@ -60,20 +70,6 @@ class ReadingOrder(SphinxDirective):
                 items += nodes.list_item("", text)
             result += [nodes.rubric("", title), items]
         return result
-
-
-class Exercises(SphinxDirective):
-    """The exercises, each with the function that it asks for (which `links.py` makes a link)."""
-
-    def run(self) -> list[nodes.Node]:
-        items = nodes.bullet_list(classes=["exercises"])
-        for exercise in EXERCISES.values():
-            text = nodes.paragraph(
-                "", "", nodes.strong("", exercise.name), nodes.Text(f": {exercise.task}, ")
-            )
-            text += nodes.literal("", f"{exercise.module}.{exercise.function}")
-            items += nodes.list_item("", text)
-        return [items]
 
 
 class Papers(SphinxDirective):
@@ -136,11 +132,49 @@ class Measured(SphinxDirective):
         return [nodes.container("", *content, line, classes=["measured"])]
 
 
+class Output(SphinxDirective):
+    """The tiles of a function of `docs/outputs.py`, with a caption, and below them a link to that function."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        from docs import outputs  # it imports torch, which few pages need
+
+        [name] = self.arguments
+        if not hasattr(outputs, name):
+            raise self.error(f"output {name!r}; docs/outputs.py has none of that name")
+        rows = "".join(
+            f'<div class="tiles">{"".join(map(_tile, row))}</div>' for row in getattr(outputs, name)()
+        )
+        figure = nodes.figure("", nodes.raw("", rows, format="html"), classes=["output"])
+        words, messages = self.state.inline_text(" ".join(self.content), self.lineno)
+        made = internal_link(self.env.app, self.env.docname, "docs/outputs", name, nodes.literal("", name))
+        figure += nodes.caption(
+            "", "", *words, nodes.Text(" Made by "), made, nodes.Text(" with the shipped model.")
+        )
+        return [figure, *messages]
+
+
+def _tile(tile: Tile) -> str:
+    """A picture as part of the page, with its words. Small ones are enlarged without being smoothed."""
+    small = tile.image.width < 100
+    file = io.BytesIO()
+    tile.image.save(file, **({"format": "PNG"} if small else {"format": "WEBP", "quality": 82}))
+    kind, data = "png" if small else "webp", base64.b64encode(file.getvalue()).decode()
+    style = ' class="coarse"' if small else ""
+    return (
+        f'<div><img{style} src="data:image/{kind};base64,{data}" alt="{escape(tile.label)}" '
+        f'width="{tile.image.width}" height="{tile.image.height}">'
+        f"<b>{escape(tile.label)}</b><small>{escape(tile.small)}</small></div>"
+    )
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("chapters", Chapters)
     app.add_directive("contents", Contents)
     app.add_directive("reading-order", ReadingOrder)
-    app.add_directive("exercises", Exercises)
     app.add_directive("papers", Papers)
     app.add_directive("diagram", Diagram)
     app.add_directive("measured", Measured)
+    app.add_directive("output", Output)

@@ -5,6 +5,7 @@ A page that exists in both languages tells browsers and search engines so (`href
 
 import re
 from html import escape
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -22,6 +23,23 @@ THEME = {
     "Home": "Accueil",
     "Search": "Rechercher",
 }
+# Those that it writes without asking.
+WRITTEN = {
+    "Skip to content": "Aller au contenu",
+    "Back to top": "Haut de la page",
+    "Toggle Light / Dark / Auto color theme": "Changer de thème\N{NO-BREAK SPACE}: clair, sombre ou automatique",
+    "Toggle site navigation sidebar": "Afficher ou masquer le menu du site",
+    "Toggle table of contents sidebar": "Afficher ou masquer le sommaire",
+    "Link to this heading": "Lien vers ce titre",
+    "Link to this image": "Lien vers cette image",
+    "Contents": "Sommaire",
+    "Expand": "Déplier",
+    "Light mode": "Thème clair",
+    "Dark mode": "Thème sombre",
+    "Auto light/dark, in light mode": "Thème automatique, clair en ce moment",
+    "Auto light/dark, in dark mode": "Thème automatique, sombre en ce moment",
+}
+SITE = "ldm\N{NO-BREAK SPACE}: la diffusion latente, à lire"
 
 
 def tell_browser(
@@ -31,11 +49,24 @@ def tell_browser(
     context["language"] = language(page)
     if language(page) == "fr":
         context["_"] = lambda words: THEME.get(words, words)
+        context["docstitle"] = SITE
     other = other_half(page, app.env.found_docs)
     if other:
         address = escape(app.builder.get_relative_uri(page, other))
         link = f'\n    <link rel="alternate" hreflang="{language(other)}" href="{address}">'
         context["metatags"] = context.get("metatags", "") + link
+
+
+def translate_theme(app: Sphinx, error: Exception | None) -> None:
+    if error or app.builder.format != "html":
+        return
+    for page in app.env.found_docs:
+        file = Path(app.builder.get_outfilename(page))
+        if language(page) == "fr" and file.is_file():
+            text = file.read_text(encoding="utf-8")
+            for english, french in WRITTEN.items():
+                text = text.replace(f">{english}<", f">{french}<").replace(f'"{english}"', f'"{french}"')
+            file.write_text(text, encoding="utf-8")
 
 
 class FrenchSpaces(SphinxTransform):
@@ -56,3 +87,4 @@ class FrenchSpaces(SphinxTransform):
 def setup(app: Sphinx) -> None:
     app.add_transform(FrenchSpaces)
     app.connect("html-page-context", tell_browser)
+    app.connect("build-finished", translate_theme)

@@ -1,9 +1,13 @@
-r"""Two languages: pages under `docs/fr/` are French, all others English; so are the labels in their diagrams."""
+r"""Two languages: pages under `docs/fr/` and notebooks `NN_name.fr` are French, all others English; so are the labels
+in their diagrams.
+"""
 
+import re
 from collections.abc import Callable
 
-FRENCH_PAGES = "docs/fr/"
+FRENCH_PAGES, FRENCH_NOTEBOOK = "docs/fr/", ".fr"
 Say = Callable[[str], str]
+TERM = re.compile(r"^(\S.*?)(?: \((.+)\))?$")  # of the French glossary: échantillonneur (sampler)
 
 # Every label of the diagrams; tests/docs/test_languages.py finds those that are missing or no longer used.
 FRENCH = {
@@ -72,7 +76,7 @@ FRENCH = {
 
 
 def language(page: str) -> str:
-    return "fr" if page.startswith(FRENCH_PAGES) else "en"
+    return "fr" if page.startswith(FRENCH_PAGES) or page.endswith(FRENCH_NOTEBOOK) else "en"
 
 
 def teller(language: str) -> Say:
@@ -82,8 +86,24 @@ def teller(language: str) -> Say:
 
 def other_half(page: str, pages: set[str]) -> str | None:
     """The same page in the other language, if there is one."""
-    inside = page.removeprefix(FRENCH_PAGES)
-    other = (
-        page.replace(FRENCH_PAGES, "docs/", 1) if inside != page else page.replace("docs/", FRENCH_PAGES, 1)
-    )
-    return other if other in pages and other != page else None
+    if language(page) == "fr":
+        other = page.replace(FRENCH_PAGES, "docs/", 1).removesuffix(FRENCH_NOTEBOOK)
+    elif page.startswith("docs/"):
+        other = page.replace("docs/", FRENCH_PAGES, 1)
+    else:
+        other = page + FRENCH_NOTEBOOK
+    return other if other in pages else None
+
+
+def french_terms(glossary: str) -> dict[str, tuple[str, list[str]]]:
+    """By English term: the French one, and the lines that explain it."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    explained: list[str] = []
+    for line in glossary.splitlines():
+        head = TERM.match(line)
+        if head:
+            explained = []
+            found[head[2] or head[1]] = head[1], explained
+        else:
+            explained.append(line.strip())
+    return found

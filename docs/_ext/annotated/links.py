@@ -8,8 +8,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
+from annotated.code import code_cell
 from annotated.names import Names
-from annotated.page import code_cell
 from annotated.papers import BIBLIOGRAPHY, Paper, find_citations
 
 logger = logging.getLogger(__name__)

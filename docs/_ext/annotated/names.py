@@ -17,7 +17,7 @@ from annotated.rows import definitions
 PACKAGE = "ldm"
 NOTEBOOK = r"notebooks/\d\d_\w+\.ipynb"
 # Other Python files that have a page each: what the site says is computed, where it is computed.
-BESIDES = ("tests/equations/test_*.py", "docs/answers.py")
+BESIDES = ("tests/equations/test_*.py", "docs/answers.py", "docs/outputs.py")
 
 
 @dataclass(frozen=True)

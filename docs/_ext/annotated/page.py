@@ -1,33 +1,39 @@
 r"""A module's page: Sphinx reads the `.py` file itself, so the page is the source of today.
 
 The prose of each row goes through MyST like every other page (formulas, links and their warnings included, with the
-true line number); the code is coloured once for the whole file and then cut into lines, each with its number
-and an anchor.
+true line number), and so do the notes of the module's companion. Imports and who uses whom are folded away: they are
+there for looking up, not for reading.
 """
 
-import ast
-import html
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from docutils import nodes
 from myst_parser.mdit_to_docutils.sphinx_ import SphinxRenderer
 from myst_parser.parsers.mdit import create_md_parser
 from myst_parser.parsers.sphinx_ import MystParser
-from pygments.lexers import PythonLexer
-from pygments.token import STANDARD_TYPES, Token
 from sphinx.application import Sphinx
-from sphinx.util.osutil import relative_uri
-from sphinx.writers.html5 import HTML5Translator
+from sphinx.util import logging
 
+from annotated.code import cell, code_lines
+from annotated.companions import Annotated, Note, annotate, companion_file, mistakes_in, read_companion
+from annotated.foot import folded, foot
 from annotated.names import Module, Names
-from annotated.rows import Row, split_rows
-from ldm.lab.exercises.exercise import exercises_in
-from tests.components import component_files, count_tests, shortest
+from annotated.rows import Row, body
+from ldm.chapters import headings
 
-
-class code_cell(nodes.General, nodes.Element):
-    """The code of a row. Its `html` is ready; its text is there for the search index only."""
+logger = logging.getLogger(__name__)
+# A column of notes holds about this many letters a line; its lines are higher than those of code.
+LETTERS, HIGHER = 50, 1.25
+# So many lines of code longer may prose be before it stands above the code, in its full width; and so many where a
+# function only starts, and its code goes on below beside other notes.
+ROOM, ROOM_AT_START = 14, 4
+# So many lines without a word, such as a table of data, take the full width: no empty column stands beside them.
+LONG = 40
+# Inline code up to this many letters does not break: it fits into the column of notes.
+SHORT = 32
 
 
 class PythonParser(MystParser):
@@ -39,153 +45,133 @@ class PythonParser(MystParser):
         env = document.settings.env
         names: Names = env.app.annotated_names
         module = names.on_page(env.docname)
-        source = Path(document["source"]).read_text(encoding="utf-8")
+        path = Path(document["source"])
+        source = path.read_text(encoding="utf-8")
+        beside = companion_file(names.root, module.name)
+        env.note_dependency(str(beside))
+        companion = read_companion(beside)
 
         parser = create_md_parser(env.myst_config, SphinxRenderer)
         parser.options["document"] = document
-        renderer = parser.renderer
-        renderer.setup_render(parser.options, {})
-        renderer._render_initialise()
+        parser.renderer.setup_render(parser.options, {})
+        parser.renderer._render_initialise()
+        prose = Prose(parser.renderer, path, beside)
         page = nodes.container(classes=["annotated"])
-        document += nodes.section("", nodes.title("", module.name), page, ids=["module"], names=["module"])
+        title = companion.title if companion else title_of(module)
+        document += nodes.section("", nodes.title("", title), page, ids=["module"], names=["module"])
 
-        lines, rows = code_lines(source, module, names), split_rows(source)
-        # The module's docstring and what belongs to it stand above the two columns.
-        page += nodes.container(
-            "", render_prose(rows[0], renderer), about(module, names), classes=["module-head"]
-        )
-        for row in rows:
-            shown = nodes.container(classes=["row"])
-            if row is not rows[0]:
-                shown += render_prose(row, renderer)
-            if any(source.splitlines()[n - 1].strip() for n in row.code):
-                shown += cell(row, lines, source)
-            if len(shown):
-                page += shown
-        renderer._render_finalise()
+        first, imports, rows = body(source)
+        lines = code_lines(source, module, names)
+        page += nodes.container("", path_line(module, source), classes=["module-head"])
+        if companion:
+            title, goals = "You will learn", [companion.goals]
+        else:
+            title, goals = "After this chapter you can", goal_of_chapter(module)
+        if goals:
+            box = prose.box([], notes=goals)
+            page += nodes.container("", nodes.paragraph("", title), box, classes=["learn"])
+        page += nodes.container("", prose.box([first]), classes=["module-head"])
+        if imports:
+            page += folded(f"Imports, lines {imports[0]} to {imports[-1]}", cell(imports, lines, source))
+
+        notes = [*(companion.notes if companion else ()), *mistakes_in(module.path, source)]
+        annotated, lost = annotate(rows, source, notes)
+        for note in lost:
+            message = f"{note.place!r} is neither a definition of {module.name} nor begins one line of it"
+            logger.warning(message, location=f"{beside}:{note.line}", type="annotated", subtype="note")
+        page += list(columns(annotated, prose, lines, source))
+        page += foot(module, names)
+        prose.renderer._render_finalise()
 
         env.metadata[env.docname]["hide-toc"] = "yes"
         # Links from other pages may name a definition: [..](../ldm/diffusion/ddim.py#ddim_step).
-        anchors = {name: (None, name, name) for row in rows for name in row.names}
+        anchors = {name: (None, name, name) for row in [first, *rows] for name in row.names}
         env.metadata[env.docname]["myst_slugs"] = anchors
 
 
-def render_prose(row: Row, renderer: SphinxRenderer) -> nodes.container:
-    """What a row says, with the anchors of what it defines; warnings carry the file's own line numbers."""
-    prose = nodes.container(classes=["prose"], ids=list(row.names))
-    for piece in row.prose:
-        with renderer.current_node_context(prose):
-            renderer.nested_render_text(piece.prose or "", piece.start - 1)
-    return prose
+@dataclass(frozen=True)
+class Prose:
+    """Markdown as nodes; warnings carry the true line number of the file that it stands in."""
+
+    renderer: SphinxRenderer
+    module: Path
+    companion: Path
+
+    def box(self, rows: Iterable[Row], notes: Iterable = ()) -> nodes.container:
+        """What rows say, with the anchors of what they define, and then the notes."""
+        box = nodes.container(classes=["prose"])
+        for row in rows:
+            box["ids"] += row.names
+            for piece in row.prose:
+                self.add(box, piece.prose or "", piece.start, self.module)
+        for note in notes:
+            aside = nodes.container(classes=[note.kind])
+            self.add(aside, note.text, note.line, self.companion if note.kind == "note" else self.module)
+            box += aside
+        return box
+
+    def add(self, box: nodes.container, text: str, line: int, file: Path) -> None:
+        self.renderer.document["source"] = str(file)
+        with self.renderer.current_node_context(box):
+            self.renderer.nested_render_text(text, line - 1)
+        self.renderer.document["source"] = str(self.module)
+        for code in box.findall(nodes.literal):
+            code["classes"] += ["short"] * (len(code.astext()) <= SHORT)
 
 
-def about(module: Module, names: Names) -> nodes.container:
-    """Small print under a module's docstring: how to test it, where to try it, what it stands on, who uses it."""
-    facts = {
-        **tests_of(module, names.root),
-        "Write it yourself": [
-            f"ldm exercise start {exercise.name}" for exercise in exercises_in(module.name)
-        ],
-        "Step through it": names.notebooks.get(module.name, []),
-        "Stands on": module.uses,
-        "Used by": names.users.get(module.name, []),
-    }
-    box = nodes.container(classes=["about-module"])
-    for title, mentions in facts.items():
-        line = nodes.paragraph("", "", nodes.Text(f"{title}: "))
-        for i, mention in enumerate(mentions):  # `links.py` makes links of those that are modules
-            line += [nodes.Text(", " if i else ""), nodes.literal("", mention)]
-        if mentions:
-            box += line
-    return box
+def columns(
+    annotated: list[Annotated], prose: Prose, lines: list[str], source: str
+) -> Iterator[nodes.container]:
+    """The rows of a module, each with its prose and its code, and what stands above some of them."""
+    for shown, after in zip(annotated, [*annotated[1:], None]):
+        if shown.above:
+            yield nodes.container("", prose.box([], notes=shown.above), classes=["band"])
+        box = prose.box([shown.row], shown.beside)
+        ends = after is None or bool(after.row.names)
+        room = ROOM if ends or not shown.row.names else ROOM_AT_START
+        for row in arranged(box, cell(shown.row.code, lines, source), height(shown) - room):
+            row["classes"] += ["begins"] * bool(shown.row.names) + ["ends"] * ends
+            yield row
 
 
-def tests_of(module: Module, root: Path) -> dict[str, list[str]]:
-    """What to type for the tests of a module, or of a folder, and how many there are."""
-    if not (root / "tests").is_dir():
-        return {}
-    if module.path.startswith("tests/"):  # it is a file of tests itself
-        return {f"Its tests ({count_tests(root / module.path)})": [f"make test ARGS={module.path}"]}
-    files = component_files(root)
-    folder, _, file = module.path.replace("ldm/", "tests/", 1).rpartition("/")
-    mine = [f for f in files if str(f) == f"{folder}/test_{file}"]
-    name = shortest(mine[0], files) if mine else ""
-    if file == "__init__.py" and folder != "tests":
-        mine, name = [f for f in files if str(f.parent) == folder], module.name.rpartition(".")[2]
-    count = sum(count_tests(root / f) for f in mine)
-    return (
-        {f"Its tests ({count})": [f"make test C={name}", *(map(str, mine[:1] if len(mine) == 1 else []))]}
-        if mine
-        else {}
-    )
+def arranged(prose: nodes.container, code: nodes.Element | None, height: float) -> list[nodes.container]:
+    """Prose and code side by side; below one another where the prose is much longer than the code."""
+    if code is None and not len(prose):
+        return []
+    row = nodes.container("", prose, *([code] if code else []), classes=["row"])
+    if code is None or height > len(code["lines"]):
+        row["classes"].append("stacked")
+    elif not len(prose):
+        row["classes"] += ["silent"] + ["long"] * (len(code["lines"]) > LONG)
+    return [row]
 
 
-def cell(row: Row, lines: list[str], source: str) -> code_cell:
-    text = "".join(source.splitlines(keepends=True)[n - 1] for n in row.code)
-    node = code_cell("", nodes.Text(text))
-    node["lines"] = [(n, lines[n - 1]) for n in row.code]
-    return node
+def height(shown: Annotated) -> float:
+    """About how many lines of code a row's prose is as high as, in the column of notes."""
+    total = 0.0
+    for text in [*(piece.prose or "" for piece in shown.row.prose), *(note.text for note in shown.beside)]:
+        for block in re.split(r"\n\s*\n", text):
+            parts = re.split(r"\n(?=[-*\d])", block)
+            total += 4 if "$$" in block else 0.6 + sum(1 + len(part) // LETTERS for part in parts)
+    return total * HIGHER
 
 
-def visit_cell(translator: HTML5Translator, node: code_cell) -> None:
-    page = translator.builder.current_docname
-    here = translator.builder.get_target_uri(page)
-
-    def shown(number: int, line: str) -> str:
-        line = re.sub(
-            r'(?<=href=")page:(.*?):',
-            lambda m: relative_uri(here, translator.builder.get_target_uri(m[1])),
-            line,
-        )
-        number_link = f'<a class="ln" href="#L{number}" data-n="{number}" aria-label="line {number}"></a>'
-        indent = len(line) - len(line.lstrip(" "))
-        return f'<span class="line" id="L{number}" style="--i:{indent}">{number_link}{line}\n</span>'
-
-    body = "".join(shown(number, line) for number, line in node["lines"])
-    translator.body.append(f'<div class="code highlight"><pre tabindex="0">{body}</pre></div>\n')
-    raise nodes.SkipNode
+def title_of(module: Module) -> str:
+    """The docstring's first sentence up to its colon: a title in words. A module without one goes by its name."""
+    words = re.split(r"[:;](?= )|\.$| \(", module.doc.strip(), maxsplit=1)[0]
+    return re.sub("[`*]", "", words) or module.name
 
 
-def code_lines(source: str, module: Module, names: Names) -> list[str]:
-    """Each line as coloured HTML; on import lines, names of ours are links (`page:NAME:` stands for the address)."""
-    links = _import_links(source, names, module)
-    lines, number = [""], 1
-    for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(source):
-        for i, part in enumerate(text.split("\n")):
-            if i:
-                lines.append("")
-                number += 1
-            if part:
-                lines[-1] += _span(kind, part, links.get((number, part)))
-    return lines
+def goal_of_chapter(module: Module) -> list[Note]:
+    """What one can do after the chapter that a module belongs to: a note, if it belongs to one."""
+    return [Note("", f"{chapter.goal}.") for _, chapter in headings() if module.name in chapter.full_names]
 
 
-def _span(kind: object, text: str, link: tuple[str, str] | None) -> str:
-    while kind not in STANDARD_TYPES:
-        kind = kind.parent
-    style, text = STANDARD_TYPES[kind], html.escape(text, quote=False)
-    if link:
-        page, name = link
-        text = f'<a href="page:{page}:{"#" + name if name else ""}">{text}</a>'
-    return f'<span class="{style}">{text}</span>' if style and kind is not Token.Text.Whitespace else text
-
-
-def _import_links(source: str, names: Names, module: Module) -> dict[tuple[int, str], tuple[str, str]]:
-    """(line, text) of what `from ldm... import ...` mentions -> (page, anchor)."""
-    links = {}
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ImportFrom) or (node.module or "") not in names.modules:
-            continue
-        for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-            links[number, str(node.module)] = (names.modules[str(node.module)].page, "")
-            for alias in node.names:
-                found = names.find(f"{node.module}.{alias.name}", module)
-                if found:
-                    links[number, alias.name] = found
-    return links
+def path_line(module: Module, source: str) -> nodes.paragraph:
+    lines = nodes.Text(f" {len(source.splitlines())} lines")
+    return nodes.paragraph("", "", nodes.literal("", module.path), lines, classes=["path"])
 
 
 def setup(app: Sphinx) -> None:
     app.add_source_suffix(".py", "annotated-python")
     app.add_source_parser(PythonParser)
-    app.add_node(code_cell, html=(visit_cell, None))

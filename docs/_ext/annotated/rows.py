@@ -69,6 +69,22 @@ def split_rows(source: str) -> list[Row]:
     ]
 
 
+def body(source: str) -> tuple[Row, list[int], list[Row]]:
+    """A module's docstring (and what else its first row says), the lines of its imports, and all rows after them."""
+    first, *rows = split_rows(source)
+    spans = [
+        (node.lineno, node.end_lineno or node.lineno)
+        for node in ast.parse(source).body
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and node.lineno in first.code
+    ]
+    start, last = (spans[0][0], spans[-1][1]) if spans else (0, 0)
+    imports = [n for n in first.code if start <= n <= last]
+    after = [n for n in first.code if n > last]
+    if not any(source.splitlines()[n - 1].strip() for n in after):
+        after = []
+    return first, imports, [Row((Piece(after[0], after[-1] + 1),)), *rows] if after else rows
+
+
 def definitions(
     tree: ast.Module,
 ) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:

@@ -25,11 +25,11 @@
       probe: (x, y) => `From the probe the best guess of the clean point is (${x}, ${y}).`,
     },
     fr: {
-      figure: 'Des points, des flèches et des chemins dans le plan. Les touches fléchées déplacent une sonde.',
+      figure: 'Des points, des flèches et des trajectoires dans le plan. Les touches fléchées déplacent une sonde.',
       data: 'Données', face: 'visage', moons: 'lunes', spiral: 'spirale', clouds: 'nuages', draw: 'dessin',
       clear: 'Recommencer', drawing: 'Dessinez avec la souris ou le doigt ; chaque trait devient une partie. Au clavier : les flèches, et Espace pour poser ou lever le crayon.',
       empty: 'Rien n’est encore dessiné.',
-      play: 'Laisser couler', pause: 'Pause', time: 'Bruit',
+      play: 'Suivre les flèches', pause: 'Pause', time: 'Bruit',
       timeValue: (t, signal) => `t = ${t.replace('.', ',')}, ${signal} % de signal`,
       way: 'Échantillonneur', ode: 'Euler (EDO)', sde: 'Euler a (EDS)',
       steps: 'Pas', part: 'Prompt', all: 'tout', partNames: {
@@ -41,9 +41,9 @@
       learn: 'Apprendre le champ', stop: 'Arrêter', again: 'Réapprendre',
       untrained: count => `${count} poids, pas encore entraînés`,
       training: (step, steps, loss) => `pas ${step} sur ${steps}, perte ${loss.replace('.', ',')}`,
-      arrows: 'flèches', paths: 'chemins', points: 'points',
+      arrows: 'flèches', paths: 'trajectoires', points: 'points',
       end: distance => `À l’arrivée, les points sont en moyenne à ${distance.replace('.', ',')} des données.`,
-      probe: (x, y) => `Depuis la sonde, la meilleure estimation du point net est (${x.replace('.', ',')} ; ${y.replace('.', ',')}).`,
+      probe: (x, y) => `Depuis la sonde, la meilleure estimation du point propre est (${x.replace('.', ',')} ; ${y.replace('.', ',')}).`,
     },
   }
 })(globalThis.plane ??= {})

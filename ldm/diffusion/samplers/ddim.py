@@ -22,7 +22,7 @@ def ddim_sigma(level: Level, next_level: Level, eta: float) -> float:
                 = \eta \sqrt{\frac{1-\bar\alpha_{t'}}{1-\bar\alpha_t}} \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_{t'}}}$$
 
     The second form holds at VP levels; it is $\sigma_t$ in Song et al. 2021, eq. 16. With eta = 0 no noise is added,
-    with eta = 1 as much as in DDPM.
+    with eta = 1 as much as in DDPM. Where rounding makes the number under the root negative, it counts as 0.
     """
     kept = level.alpha * next_level.sigma / (next_level.alpha * level.sigma)
     return eta * next_level.sigma * math.sqrt(max(0.0, 1 - kept**2))

@@ -4,7 +4,8 @@ The tests run in another process (`tests/session.py`), which replaces the functi
 changed, and an answer that never returns can be stopped.
 
 A mistake is recognised by what it does, not by how it is written: the typical mistakes run through the same tests, and
-if one fails the same tests with the same numbers, the answer makes that mistake.
+if one fails the same tests with the same numbers, the answer makes that mistake. An answer may make several: a wrong
+coefficient, say, and a check left out. They are named if together they explain every failure.
 """
 
 import json
@@ -13,7 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -61,9 +62,12 @@ class CheckResult:
     def is_unwritten(self) -> bool:
         return any(failure.kind == "NotImplementedError" for failure in self.failures)
 
+    @property
+    def symptoms(self) -> frozenset[tuple[str, str, str]]:
+        return frozenset(failure.symptom for failure in self.failures)
+
     def looks_like(self, other: "CheckResult") -> bool:
-        mine, theirs = ({failure.symptom for failure in o.failures} for o in (self, other))
-        return bool(mine) and mine == theirs
+        return bool(self.symptoms) and self.symptoms == other.symptoms
 
 
 class Session:
@@ -143,16 +147,26 @@ def open_session(exercises: Iterable[Exercise], root: Path = ROOT) -> Iterator[S
                 process.communicate()
 
 
-def recognise(session: Session, exercise: Exercise, found: CheckResult) -> Mistake | None:
-    """The typical mistake that fails in the same way, if there is one."""
+def recognise(session: Session, exercise: Exercise, found: CheckResult) -> list[Mistake]:
+    """The typical mistake that fails in the same way, or the several that together do; none if nothing fits."""
+    parts: list[tuple[Mistake, frozenset[tuple[str, str, str]]]] = []
     for mistake in exercise.mistakes:
-        if session.run(exercise, with_mistake(exercise, mistake)).looks_like(found):
-            return mistake
-    return None
+        outcome = session.run(exercise, with_mistake(exercise, mistake))
+        if outcome.looks_like(found):
+            return [mistake]
+        if outcome.symptoms <= found.symptoms:
+            parts.append((mistake, outcome.symptoms))
+    named: list[Mistake] = []
+    unexplained = set(found.symptoms)
+    for mistake, symptoms in sorted(parts, key=lambda part: -len(part[1])):
+        if symptoms & unexplained:
+            named.append(mistake)
+            unexplained -= symptoms
+    return [] if unexplained else named
 
 
-def explain(exercise: Exercise, path: Path, found: CheckResult, known: Mistake | None) -> list[str]:
-    """The result for an answer in the file `path`, in plain words, line by line."""
+def explain(exercise: Exercise, path: Path, found: CheckResult, known: Sequence[Mistake] = ()) -> list[str]:
+    """The result for an answer in the file `path`, in plain words, line by line; `known` are the mistakes in it."""
     total = found.passed + len(found.failures)
     if found.right:
         return [
@@ -174,5 +188,5 @@ def explain(exercise: Exercise, path: Path, found: CheckResult, known: Mistake |
         f"{exercise.name}: not yet. {len(found.failures)} of {total} tests fail.",
         f"The first is {first.test.rpartition('::')[2]}, in {first.test.partition('::')[0]}:",
         f"    {what}",
-        *([f"This {known.description}."] if known else []),
+        *(f"{'It also' if i else 'This'} {mistake.description}." for i, mistake in enumerate(known)),
     ]

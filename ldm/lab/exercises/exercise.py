@@ -1,6 +1,7 @@
-"""An exercise: a function of this package, its tests, and the mistakes that people typically make.
+"""An exercise: a function of this package, its tests, hints, and the mistakes that people typically make.
 
-`exercises.json` lists them. Each mistake has a description and changes to the live function that make it:
+`exercises.json` lists them. The hints come in steps: an idea, the formula in words, almost the code. Each
+mistake has a description and changes to the live function that make it:
 
     "divides by d instead of sqrt(d)": {"** -0.5": "** -1.0"}
 """
@@ -32,6 +33,7 @@ class Exercise:
     module: str
     function: str  # with its class for a method: "FeedForward.forward"
     tests: tuple[str, ...]
+    hints: tuple[str, ...]
     mistakes: tuple[Mistake, ...]
 
     @property
@@ -43,7 +45,9 @@ class Exercise:
 def _exercise(entry: dict[str, Any]) -> Exercise:
     mistakes = tuple(Mistake(*item) for item in entry["mistakes"].items())
     name, task, module, function = (entry[key] for key in ("name", "task", "module", "function"))
-    return Exercise(name, task, module, function, tuple(entry["tests"]), mistakes)
+    return Exercise(
+        name, task, module, function, tuple(entry["tests"]), tuple(entry.get("hints", ())), mistakes
+    )
 
 
 _ENTRIES = json.loads((Path(__file__).parent / "exercises.json").read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ Each function writes one form of a model to an empty folder and returns the file
 """
 
 import json
-import math
 import pickle
 import shutil
 import sys
@@ -22,6 +21,8 @@ from ldm.checkpoints.key_map import text_rows
 from ldm.checkpoints.names import rename
 from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_safetensors
 from ldm.checkpoints.write import convert, export
+from ldm.lab.museum.extended import few_steps, like_xl, told_guidance, with_control, with_lora, with_word
+from ldm.lab.museum.linear_vae import with_tiny_vae
 
 UNET, TEXT = "model.diffusion_model.", "cond_stage_model.transformer."
 DRIFT = 0.04  # by how much of their deviation live weights differ from averaged ones here
@@ -43,6 +44,11 @@ def compvis(model: Path, place: Path) -> Path:
     """One file in the original layout, as Stable Diffusion 1 was published."""
     export(model, place / "model.safetensors", "compvis")
     return place / "model.safetensors"
+
+
+def like_xl_compvis(model: Path, place: Path) -> Path:
+    """One file in the original layout with the further inputs of Stable Diffusion XL."""
+    return compvis(like_xl(model, place), place)
 
 
 def openclip(model: Path, place: Path) -> Path:
@@ -188,44 +194,21 @@ def _rewritten(path: Path, tensors: dict[str, Tensor]) -> Path:
     return path
 
 
-def with_lora(model: Path, place: Path) -> Path:
-    """The model's own folder with a LoRA in it, `drift`: of random factors, every kind that people meet."""
-    folder = place / "model"
-    shutil.copytree(model, folder)
-    file: dict[str, Tensor] = {}
-    generator = torch.Generator().manual_seed(7)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
-
-    for i, (name, weight) in enumerate(sorted(map_tensors(model / "unet.safetensors").items())):
-        module = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
-        out, into = weight.shape[0], weight[:1].numel()
-        if not name.endswith(".weight") or weight.ndim < 2 or not (".attn" in name or ".res" in name):
-            continue
-        size = 0.6 * weight.float().std() * math.sqrt(into)
-        if weight.ndim == 4 and weight.shape[-1] == 3:  # a convolution, with a core
-            file[f"{module}.lora_up.weight"] = size * draw(out, 4, 1, 1)
-            file[f"{module}.lora_mid.weight"] = draw(4, 4, 3, 3)
-            file[f"{module}.lora_down.weight"] = draw(4, weight.shape[1], 1, 1)
-        elif "time_proj" in name:  # a Kronecker product of two whole factors
-            file[f"{module}.lokr_w1"] = size * draw(4, 4)
-            file[f"{module}.lokr_w2"] = 0.2 * draw(out // 4, into // 4)
-        else:
-            file[f"{module}.lora_up.weight"] = size * draw(out, 4)
-            file[f"{module}.lora_down.weight"] = draw(4, into)
-            if "self_attn" in name:  # with the lengths that its rows had
-                file[f"{module}.dora_scale"] = weight.float().flatten(1).norm(dim=1, keepdim=True)
-        file[f"{module}.alpha"] = torch.tensor([1.0, 2.0][i % 2])
-    write_safetensors(folder / "drift.safetensors", file)
-    return folder
-
-
 FORMS: dict[str, Callable[[Path, Path], Path]] = {
     form.__name__: form
     for form in (
         *(ours, diffusers, compvis, openclip, averaged, half_averaged, diffusers_averaged),
-        *(full_precision, incomplete, incomplete_clip, scaled, bare_text, lightning, stowaway, with_lora),
+        *(full_precision, incomplete, incomplete_clip, scaled, bare_text, lightning, stowaway),
+        *(
+            with_lora,
+            few_steps,
+            told_guidance,
+            with_word,
+            with_control,
+            like_xl,
+            like_xl_compvis,
+            with_tiny_vae,
+        ),
     )
 }
 

@@ -5,7 +5,7 @@ copy of the repository and checks that a test fails; the museum shows what it do
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from ldm.errors import LdmError
 # What is shown: a generated image, an image that the VAE encoded and decoded, what an inpainting U-Net reads, the
 # tokens of a prompt, or how similar CLIP finds an image and a prompt.
 Show = Literal["image", "round trip", "inpainting input", "tokens", "similarity"]
+CONTROL = "control.safetensors"  # the ControlNet in the folder of a model that has one
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class Setting:
     options: Mapping[str, Any] = field(
         default_factory=dict
     )  # of `generate`; the model's defaults for the rest
+    # A ControlNet with a drawing for each entry: the options of its `Control`, and the number of another drawing than
+    # the usual one, if wanted. (`file` has to be "with_control".)
+    control: Sequence[Mapping[str, Any]] = ()
     init: bool = False  # start from a drawing, at `strength` in the options
     show: Show = "image"
     file: str = "ours"  # the form of checkpoint that the model is read from: a function of `files.py`

@@ -27,6 +27,7 @@ MAKING = (
     "scenes",
     "layers",
     "files",
+    "extended",
     "standins",
     "patched_import",
 )  # modules of this folder that images depend on

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ldm.errors import LdmError
-from ldm.lab.museum.mistake import Mistake, Setting, Show
+from ldm.lab.museum.mistake import CONTROL, Mistake, Setting, Show
 
 if TYPE_CHECKING:
     from ldm.pipeline import LatentDiffusion
@@ -77,10 +77,16 @@ def open_model(setting: Setting, file: Path, model: Path, mistake: Mistake | Non
         if setting.convert:
             export(file, Path(folder) / "converted", setting.convert)
             file = Path(folder) / "converted"
-        ready: LatentDiffusion = load(file, **{"dtype": "float32", "device": "cpu", **setting.loading})
+        loading = {"dtype": "float32", "device": "cpu", **setting.loading}
+        if setting.file == "with_tiny_vae":
+            loading["vae"] = file / "taesd_decoder.safetensors"
+        opened = load(file, **loading)
+        ready: LatentDiffusion = opened
         slower = {faster: kind for kind, faster in FASTER.items()}
         for part in ready.modules():  # a mistake is made in a plain module
             part.__class__ = slower.get(type(part), type(part))
+        if setting.file == "with_word":
+            opened.load_embedding("learned")
         if mistake and mistake.standin:
             ready = with_standin(ready, mistake.standin)
     if setting.clean:
@@ -117,17 +123,30 @@ def options_of(setting: Setting, model: Path) -> dict[str, Any]:
     }
 
 
-def drawing(size: tuple[int, int]) -> Image.Image:
+def drawing(size: tuple[int, int], number: int = DRAWING) -> Image.Image:
     from ldm.postcards import postcard
 
-    return postcard(DRAWING, size=size[0], split="held_out").image.resize(size)
+    return postcard(number, size=size[0], split="held_out").image.resize(size)
 
 
 def generated(model: "LatentDiffusion", setting: Setting, options: dict[str, Any]) -> Image.Image:
-    """Text to image, or image to image."""
+    """Text to image, or image to image; with ControlNets, if there are any."""
     init = drawing(options["size"]) if setting.init else None
-    image: Image.Image = model.generate(setting.prompt, init=init, **options)[0]
+    control = controls(model, setting, options["size"]) if setting.control else ()
+    image: Image.Image = model.generate(setting.prompt, init=init, control=control, **options)[0]
     return image
+
+
+def controls(model: "LatentDiffusion", setting: Setting, size: tuple[int, int]) -> list[Any]:
+    """The ControlNet beside the model with a drawing, once for each entry of the setting."""
+    from ldm.adapters.control import Control
+    from ldm.checkpoints.loaded import LoadedModel
+    from ldm.loading import load_control
+
+    assert isinstance(model, LoadedModel) and model.path is not None
+    network = load_control(model.path / CONTROL, model)
+    made = [dict(options) for options in setting.control]
+    return [Control(network, drawing(size, each.pop("drawing", DRAWING)), **each) for each in made]
 
 
 def round_trip(model: "LatentDiffusion", setting: Setting, options: dict[str, Any]) -> Image.Image:

@@ -2,8 +2,9 @@ r"""What a mistake does, in words: for the command line and for the site's page.
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ldm.lab.museum.files import description
 from ldm.lab.museum.mistake import Mistake, Setting, changed_lines
@@ -31,9 +32,10 @@ def setting_words(setting: Setting) -> str:
             words.append("in a batch with a longer prompt")
     if setting.init:
         words.append("starting from a drawing")
+    words += [control_words(options) for options in setting.control]
     for name, value in setting.options.items():
         if value is None:
-            words.append(f"the default number of {name}")
+            words.append(f"the default {'number of ' * (name == 'steps')}{name}")
         elif name == "steps":
             words.append(f"{value} steps" if isinstance(value, int) else f"the timesteps {value}")
         else:
@@ -46,6 +48,14 @@ def setting_words(setting: Setting) -> str:
     if setting.convert:
         words.append("converted" if setting.convert == "ours" else "exported")
     return ", ".join(words)
+
+
+def control_words(options: Mapping[str, Any]) -> str:
+    """One ControlNet of a setting: a ControlNet that reads the edges of a drawing, start 0.5."""
+    what = {"canny": "the edges of a drawing", "tile": "a drawing"}[options["prepare"]]
+    others = {name: value for name, value in options.items() if name not in ("prepare", "drawing")}
+    more = ["in guess mode" if name == "guess" else f"{name} {value}" for name, value in others.items()]
+    return ", ".join([f"a ControlNet that reads {what}", *more])
 
 
 def lower(text: str) -> str:

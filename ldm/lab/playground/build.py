@@ -1,7 +1,7 @@
 r"""Everything the page needs, in one folder: the scripts, the graphs, the weights and the runtime.
 
     index.html                       the page by itself
-    playground.js, playground.css    what it shows and does (`page.py`)
+    playground.js, playground.css    what it shows and does, and the pieces of the tour (`page.py`)
     settings.js                      what the scripts have to know about the model: sizes, noise schedule, merges, and
                                      the list of the files below
     worker.js                        the worker's source as one string: runtime, tokenizer, noise, sampling, painter
@@ -27,16 +27,22 @@ from ldm.diffusion.samplers import find_sampler
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
 from ldm.lab.playground.graphs import make_graphs
-from ldm.lab.playground.page import HERE, read_sources, write_page
+from ldm.lab.playground.page import HERE, MATHEMATICS, read_sources, write_page
 from ldm.lab.playground.runtime import Runtime
 from ldm.lab.playground.weights import point_to, read_slices, write_eight_bits
 from ldm.loading import find, load
 from ldm.pipeline import LatentDiffusion
 
-WORKER = ("tokenizer.js", "noise.js", "sampling.js", "painter.js")
+WORKER = (*MATHEMATICS, "painter.js")
 SAMPLERS = ("euler_ancestral", "dpmpp_2m")  # those that sampling.js has
 # The networks; for each, where its weights are: a part of a model folder, and what the names there begin with.
-NETWORKS = {"text": ("text", ""), "unet": ("unet", ""), "decoder": ("vae", "decoder.")}
+NETWORKS = {
+    "text": ("text", ""),
+    "unet": ("unet", ""),
+    "decoder": ("vae", "decoder."),
+    "encoder": ("vae", "encoder."),
+}
+LATER = {"encoder"}  # is loaded when somebody wants to encode an image; the others are loaded together
 PIECE = 3_000_000  # bytes in a script of base64: a multiple of 3, so that each can be decoded by itself
 
 
@@ -68,28 +74,51 @@ def write_playground(model_path: str | Path, runtime: Runtime, out: Path) -> Non
         [on_server(out, "runtime.wasm", runtime.wasm)],
         [on_disk(out, "runtime.wasm", runtime.wasm)],
     )
+    later: dict[str, dict[str, list[Listed]]] = {}
     for network, (part, prefix) in NETWORKS.items():
-        name = f"{part}.safetensors"
-        shutil.copyfile(folder / name, out / "server" / name)
-        graph = point_to(graphs[network], part, name, read_slices(folder / name))
-        server.append(on_server(out, f"{network}.onnx", graph.SerializeToString()))
-        server.append(Listed(name, [f"server/{name}"], (folder / name).stat().st_size, packed=False))
-
-        small = out / "file" / name
-        tensors = map_tensors(folder / name)
-        write_eight_bits(small, {key: tensors[key] for key in tensors if key.startswith(prefix)})
-        graph = point_to(graphs[network], part, name, read_slices(small))
-        disk += [
-            on_disk(out, f"{network}.onnx", graph.SerializeToString()),
-            on_disk(out, name, small.read_bytes()),
-        ]
-        small.unlink()
-    settings["files"] = {"server": [asdict(file) for file in server], "disk": [asdict(file) for file in disk]}
+        far, near = list_network(out, network, graphs[network], folder / f"{part}.safetensors", prefix)
+        if network in LATER:
+            later[network] = {"server": far, "disk": near}
+        else:
+            server += far
+            disk += near
+    first = {"server": server, "disk": disk}
+    settings["files"] = {name: [asdict(file) for file in files] for name, files in first.items()}
+    settings["later"] = {
+        network: {name: [asdict(file) for file in files] for name, files in places.items()}
+        for network, places in later.items()
+    }
     write_script(out / "settings.js", "settings", settings)
     source = f"{runtime.script}\n{read_sources(*WORKER)}"
     write_script(out / "worker.js", "worker", {"source": source, "glue": runtime.glue})
     write_page(out)
     shutil.copyfile(HERE / "index.html", out / "index.html")
+
+
+def list_network(
+    out: Path, network: str, graph: Any, weights: Path, prefix: str
+) -> tuple[list[Listed], list[Listed]]:
+    """Write a network's graph and weights, for a server and for a disk. Names of its weights begin with `prefix`."""
+    part, name = weights.stem, weights.name
+    far = [
+        on_server(
+            out, f"{network}.onnx", point_to(graph, part, name, read_slices(weights)).SerializeToString()
+        )
+    ]
+    if not (out / "server" / name).exists():  # of two networks with one file, the first lists it
+        shutil.copyfile(weights, out / "server" / name)
+        far.append(Listed(name, [f"server/{name}"], weights.stat().st_size, packed=False))
+    own = f"{network}.safetensors"
+    small = out / "file" / own
+    tensors = map_tensors(weights)
+    write_eight_bits(small, {key: tensors[key] for key in tensors if key.startswith(prefix)})
+    graph = point_to(graph, part, own, read_slices(small))
+    near = [
+        on_disk(out, f"{network}.onnx", graph.SerializeToString()),
+        on_disk(out, own, small.read_bytes()),
+    ]
+    small.unlink()
+    return far, near
 
 
 def read_settings(model: LatentDiffusion) -> dict[str, Any]:

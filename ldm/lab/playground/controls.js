@@ -3,22 +3,6 @@
 
 const STRIP = 10; // small pictures below the image, from noise to image
 
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== false) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children);
-  return made;
-}
-
-function canvasOf({ width, height, bytes }) {
-  const canvas = element("canvas", { width, height });
-  canvas.getContext("2d").putImageData(new ImageData(bytes, width, height), 0, 0);
-  return canvas;
-}
-
 function build(root, settings, prompt) {
   const ui = {};
   const id = `playground-${document.querySelectorAll(".playground[data-phase]").length}`;

@@ -2,11 +2,12 @@ r"""A network as an ONNX graph without weights: a description that a browser can
 
 ONNX (Open Neural Network Exchange) describes a network as a list of plain operations: MatMul, Conv, Softmax. torch
 writes such a list by running the network once and recording what it does; onnxruntime runs it anywhere, in a web page
-too. Three networks are needed to generate an image, and each gets a graph:
+too. Three networks are needed to generate an image, and a fourth to begin with one; each gets a graph:
 
     text      ids [b, n]                                    -> context [b, n, d]
     unet      x [b, z, h, w], t [b], context [b, n, d]      -> out [b, z, h, w], attention [b, n, h, w]
     decoder   latent [1, z, h, w]                           -> pixels [1, 3, f h, f w]
+    encoder   pixels [1, 3, f h, f w]                       -> latent [1, z, h, w]
 
 The batch of the first two may have any size (with guidance, 2); all other sizes are those of the model's config and of
 its default image size.
@@ -96,6 +97,17 @@ class DecoderGraph(nn.Module):
         return self.vae.decode(latent)
 
 
+class EncoderGraph(nn.Module):
+    """Pixels in [-1, 1] to the mean of their scaled latent."""
+
+    def __init__(self, model: LatentDiffusion):
+        super().__init__()
+        self.vae = model.vae
+
+    def forward(self, pixels: Float[Tensor, "b 3 h2 w2"]) -> Float[Tensor, "b z h w"]:
+        return self.vae.encode(pixels)[0]
+
+
 def make_graphs(model: LatentDiffusion) -> dict[str, Any]:
     """The graphs (`onnx.ModelProto`) of a model in float32; its weights, "unet.conv_in.weight", are further inputs.
 
@@ -108,11 +120,13 @@ def make_graphs(model: LatentDiffusion) -> dict[str, Any]:
     t = torch.zeros(2, device=model.device)
     context = torch.zeros(2, config.text.context_length, config.unet.context_width, device=model.device)
     latent = torch.zeros(1, config.vae.latent_channels, side, side, device=model.device)
+    pixels = torch.zeros(1, 3, config.defaults.size, config.defaults.size, device=model.device)
     with as_written(model):
         return {
             "text": make_graph(TextGraph(model), {"ids": ids}, ["context"]),
             "unet": make_graph(UNetGraph(model), {"x": x, "t": t, "context": context}, ["out", "attention"]),
             "decoder": make_graph(DecoderGraph(model), {"latent": latent}, ["pixels"]),
+            "encoder": make_graph(EncoderGraph(model), {"pixels": pixels}, ["latent"]),
         }
 
 

@@ -28,21 +28,40 @@ class Painter {
     yield* sample(sampler, denoise, initialLatents(sampler, draw(), levels), levels, draw);
   }
 
-  // One evaluation of the U-Net, with and without the prompt in one batch; without guidance only with it.
   async denoise(x, level, context, guidance) {
-    const { latent, prediction, guidanceRescale } = this.settings, [, tokens, width] = context.dims;
-    const batch = guidance === 1 ? 1 : 2, half = context.data.length / 2;
-    const both = new Float32Array(batch * x.length);
-    for (let i = 0; i < batch; i++) both.set(x, i * x.length);
+    const { prediction, guidanceRescale } = this.settings;
+    const { uncond, cond, maps } = await this.evaluate(x, level, context, guidance !== 1);
+    const guided = guidance === 1 ? cond : guide(uncond, cond, guidance, guidanceRescale);
+    return { ...x0AndEps(prediction, guided, x, level), maps };
+  }
+
+  // One evaluation of the U-Net: with the prompt alone, or with and without it in one batch.
+  async evaluate(x, level, context, both) {
+    const { latent } = this.settings, [, tokens, width] = context.dims;
+    const batch = both ? 2 : 1, half = context.data.length / 2;
+    const copies = new Float32Array(batch * x.length);
+    for (let i = 0; i < batch; i++) copies.set(x, i * x.length);
     const { out, attention } = await this.networks.unet.run({
-      x: new ort.Tensor("float32", both, [batch, ...latent]),
+      x: new ort.Tensor("float32", copies, [batch, ...latent]),
       t: new ort.Tensor("float32", new Float32Array(batch).fill(level.t), [batch]),
       context: batch === 2 ? context : new ort.Tensor("float32", context.data.slice(half), [1, tokens, width]),
     });
-    const [uncond, cond] = [out.data.slice(0, x.length), out.data.slice(-x.length)];
-    const guided = batch === 1 ? cond : guide(uncond, cond, guidance, guidanceRescale);
     const maps = attention.data.slice(-attention.data.length / batch); // where the image read the prompt
-    return { ...x0AndEps(prediction, guided, x, level), maps };
+    return { uncond: out.data.slice(0, x.length), cond: out.data.slice(-x.length), maps };
+  }
+
+  // Where the U-Net thinks that a noisy latent comes from, with and without the prompt.
+  async estimate(x, t, prompt) {
+    const { alphaBar, prediction } = this.settings, level = vpLevel(t, alphaBar);
+    const { uncond, cond } = await this.evaluate(x, level, await this.encode(prompt), true);
+    const x0 = (out) => x0AndEps(prediction, out, x, level).x0;
+    return { uncond: x0(uncond), cond: x0(cond) };
+  }
+
+  // An image, three planes of numbers in [-1, 1], becomes a latent.
+  async compress(pixels) {
+    const input = new ort.Tensor("float32", pixels, [1, 3, this.settings.size, this.settings.size]);
+    return (await this.networks.encoder.run({ pixels: input })).latent.data;
   }
 
   // Step 4: a latent becomes pixels, as a canvas takes them: four bytes each.
@@ -81,26 +100,26 @@ function fromBase64(text) {
   return bytes;
 }
 
-// Each network's weights.
-const WEIGHTS = { text: "text.safetensors", unet: "unet.safetensors", decoder: "vae.safetensors" };
-
-async function openNetworks(files, glue, threads) {
+function openRuntime(wasm, glue, threads) {
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = threads;
-  ort.env.wasm.wasmBinary = files.get("runtime.wasm");
+  ort.env.wasm.wasmBinary = wasm;
   ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(new Blob([glue], { type: "text/javascript" })) };
-  const networks = {};
-  for (const [name, weights] of Object.entries(WEIGHTS)) {
-    const externalData = [{ path: weights, data: files.get(weights) }];
-    const options = { executionProviders: ["wasm"], externalData };
-    networks[name] = await ort.InferenceSession.create(files.get(`${name}.onnx`), options);
-  }
-  return networks;
+}
+
+// Where a network's weights are: on a server in the model's files, on a disk each in a file of its own.
+const WEIGHTS = { text: "text", unet: "unet", decoder: "vae", encoder: "vae" };
+
+async function openNetwork(name) {
+  const path = [`${name}.safetensors`, `${WEIGHTS[name]}.safetensors`].find((path) => files.has(path));
+  const options = { executionProviders: ["wasm"], externalData: [{ path, data: files.get(path) }] };
+  return ort.InferenceSession.create(files.get(`${name}.onnx`), options);
 }
 
 // --- messages ---------------------------------------------------------------------------------------------------
 
 let painter = null;
+const files = new Map(); // file name -> bytes
 const received = new Map(); // file name -> the pieces that the page has sent
 let run = 0, stopped = false; // the number of the newest run; any other one ends at its next step, as does a stopped one
 
@@ -108,21 +127,48 @@ const tell = (type, message = {}, transfer = []) => postMessage({ type, ...messa
 const failed = (error) => tell("error", { text: String(error.message ?? error) });
 const breathe = () => new Promise((done) => setTimeout(done)); // so that a message can come in between two steps
 
+async function unpack(listed) {
+  for (const { name, url, packed } of listed) {
+    const report = (bytes) => tell("progress", { bytes });
+    const stream = url ? await fetched(url, report) : new Blob(received.get(name)).stream();
+    files.set(name, await bytesOf(stream, packed));
+    received.delete(name);
+  }
+}
+
+// What a piece of the tour may ask; each gets one answer.
+const questions = {
+  decode: ({ latent }) => painter.decode(latent),
+  estimate: ({ x, t, prompt }) => painter.estimate(x, t, prompt),
+  encode: async ({ pixels }) => ({ latent: await painter.compress(pixels) }),
+
+  async open({ network, listed }) {
+    await unpack(listed);
+    painter.networks[network] ??= await openNetwork(network);
+    return {};
+  },
+};
+
 const messages = {
+  async ask({ id, what, ...question }) {
+    try {
+      tell("answer", { id, ...(await questions[what](question)) });
+    } catch (error) {
+      tell("answer", { id, error: String(error.message ?? error) });
+    }
+  },
+
   // A piece of a file that the page read (from file://, a worker cannot), as text.
   piece({ name, base64 }) {
     received.set(name, [...(received.get(name) ?? []), fromBase64(base64)]);
   },
 
-  async open({ settings, files, glue, threads }) {
-    const loaded = new Map();
-    for (const { name, url, packed } of files) {
-      const report = (bytes) => tell("progress", { bytes });
-      const stream = url ? await fetched(url, report) : new Blob(received.get(name)).stream();
-      loaded.set(name, await bytesOf(stream, packed));
-      received.delete(name);
-    }
-    painter = new Painter(settings, await openNetworks(loaded, glue, threads));
+  async open({ settings, listed, glue, threads }) {
+    await unpack(listed);
+    openRuntime(files.get("runtime.wasm"), glue, threads);
+    painter = new Painter(settings, {});
+    for (const name of ["text", "unet", "decoder"]) painter.networks[name] = await openNetwork(name);
+    for (const name of files.keys()) if (name !== "vae.safetensors") files.delete(name); // the encoder is in it, too
     tell("ready", { threads });
   },
 

@@ -7,28 +7,28 @@
 const PAUSE = 400, BEAT = 140; // milliseconds: after the last change, and between two steps that are played
 
 function mount(root) {
-  const settings = PLAYGROUND.settings, prompt = root.dataset.prompt ?? SAY.examples[0];
+  const model = theModel(), settings = model.settings, prompt = root.dataset.prompt ?? SAY.examples[0];
   const state = {
-    phase: "idle", // or loading, ready, painting
+    phase: model.phase, // or painting
     message: "",
     run: null, position: 0, view: "x0", word: null, // what is shown: which run, step, frame, and word's map
-    worker: null, loaded: 0, id: 0, timer: 0,
+    wanted: false, id: 0, timer: 0, // wanted: paint as soon as the model is there
   };
   const ui = build(root, settings, prompt);
   root.classList.toggle("recorded-only", !settings);
-  const total = listedFiles(settings).reduce((sum, file) => sum + file.size, 0);
 
   // --- what the worker says ---
 
   const hear = {
-    progress({ bytes }) {
-      state.loaded += bytes;
-      state.message = SAY.loading(megabytes(Math.min(state.loaded, total)), megabytes(total));
-      if (state.loaded >= 0.999 * total) state.message = SAY.opening;
+    progress() {
+      if (model.phase === "loading") Object.assign(state, { phase: "loading", message: progressOf(model) });
     },
     ready() {
-      state.phase = "ready";
-      paint();
+      Object.assign(state, { phase: "ready", message: SAY.ready });
+      if (state.wanted) paint();
+    },
+    unloaded() {
+      Object.assign(state, { phase: "idle", message: SAY.stopped });
     },
     begin({ id, words }) {
       const chosen = state.run?.words[state.word], texts = words.map(({ text }) => text);
@@ -53,8 +53,7 @@ function mount(root) {
       root.dispatchEvent(new CustomEvent("painted", { detail: { seconds, latent: pixels.latent }, bubbles: true }));
     },
     error({ text }) {
-      if (state.phase === "loading") unload();
-      else state.phase = "ready";
+      state.phase = model.phase;
       state.message = `${SAY.error} ${text}`;
     },
   };
@@ -68,39 +67,25 @@ function mount(root) {
 
   // --- what the reader does ---
 
-  async function load() {
-    state.loading = new AbortController();
-    Object.assign(state, { phase: "loading", loaded: 0, message: SAY.loading(0, megabytes(total)) });
-    render();
-    const { signal } = state.loading;
-    try {
-      const worker = await openWorker(settings, (data) => signal.aborted || heard(data), signal);
-      if (!signal.aborted) state.worker = worker;
-    } catch (error) {
-      heard({ type: "error", text: error.message });
-    }
-  }
-
-  // Back to where nothing is loaded.
-  function unload() {
-    state.loading.abort();
-    Object.assign(state, { phase: "idle", worker: null, message: SAY.stopped });
-    render();
+  function load() {
+    state.wanted = true;
+    model.load();
   }
 
   function paint() {
     clearTimeout(state.timer);
     pause();
-    state.id += 1;
+    state.id = ++model.count;
+    state.wanted = false;
     state.options = options();
     Object.assign(state, { phase: "painting", message: SAY.painting(0, state.options.steps) });
-    state.worker.postMessage({ type: "paint", id: state.id, options: state.options });
+    model.worker.postMessage({ type: "paint", id: state.id, options: state.options });
     render();
   }
 
   function stop() {
-    state.id += 1; // what a stopped run still says is not heard
-    state.worker?.postMessage({ type: "stop" });
+    state.id = ++model.count; // what a stopped run still says is not heard
+    model.worker?.postMessage({ type: "stop" });
     Object.assign(state, { phase: "ready", message: SAY.stopped });
     render();
   }
@@ -133,15 +118,15 @@ function mount(root) {
   function changed() {
     render();
     clearTimeout(state.timer);
-    if (state.worker && state.phase !== "loading") state.timer = setTimeout(paint, PAUSE);
+    if (model.phase === "ready") state.timer = setTimeout(paint, PAUSE);
   }
 
   ui.form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (settings) ({ idle: load, loading: unload, ready: paint, painting: stop })[state.phase]();
+    if (settings) ({ idle: load, loading: () => model.stop(), ready: paint, painting: stop })[state.phase]();
   });
   root.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") ({ loading: unload, painting: stop })[state.phase]?.();
+    if (event.key === "Escape") ({ loading: () => model.stop(), painting: stop })[state.phase]?.();
   });
   for (const control of [ui.prompt, ui.guidance, ui.seed, ui.steps, ui.sampler]) control.addEventListener("input", changed);
   ui.dice.addEventListener("click", () => { ui.seed.value = Math.floor(Math.random() * 1e6); changed(); });
@@ -159,10 +144,10 @@ function mount(root) {
     const { run } = state, n = run.steps.length;
     if (position >= n && run.frames.last) return run.frames.last;
     const index = Math.min(position, n - 1), key = `${view} ${index}`;
-    const idle = state.phase === "ready" && state.worker && run.steps[index]?.[view];
+    const idle = state.phase === "ready" && run.steps[index]?.[view];
     if (!run.frames[key] && idle && !run.asked[key]) {
       run.asked[key] = true;
-      state.worker.postMessage({ type: "decode", id: run.id, key, latent: run.steps[index][view] });
+      model.worker.postMessage({ type: "decode", id: run.id, key, latent: run.steps[index][view] });
     }
     return run.frames[key] ?? null;
   }
@@ -182,13 +167,8 @@ function mount(root) {
   }
 
   function drawHeat(word) {
-    const { map, width, height } = heat(word), low = Math.min(...map), high = Math.max(...map);
-    const bytes = new Uint8ClampedArray(4 * map.length);
-    map.forEach((value, i) => {
-      const glow = (value - low) / (high - low || 1);
-      bytes.set([255, 70 + 160 * glow ** 2, 20 + 90 * glow ** 4, 240 * glow ** 2], 4 * i);
-    });
-    show(ui.heat, canvasOf({ width, height, bytes }));
+    const { map, width, height } = heat(word);
+    show(ui.heat, canvasOf({ width, height, bytes: glow(map) }));
   }
 
   function show(canvas, picture) {
@@ -250,15 +230,16 @@ function mount(root) {
     const { phase, run } = state;
     ui.guidanceValue.textContent = (+ui.guidance.value).toFixed(1);
     ui.stepsValue.textContent = ui.steps.value;
-    ui.go.textContent = { idle: SAY.load(megabytes(total)), loading: SAY.stop, ready: SAY.paint, painting: SAY.stop }[phase];
+    ui.go.textContent = { idle: SAY.load(megabytes(model.size)), loading: SAY.stop, ready: SAY.paint, painting: SAY.stop }[phase];
     ui.status.textContent = state.message || (settings ? SAY.idle : SAY.none);
     ui.progress.hidden = phase !== "loading";
-    ui.progress.value = total ? state.loaded / total : 0;
+    ui.progress.value = model.size ? model.loaded / model.size : 0;
     root.dataset.phase = phase;
     root.classList.toggle("empty", !run?.steps.length);
     if (run?.steps.length) renderRun();
   }
 
+  model.hearers.add(heard);
   render();
   root.playground = { state };
   if (PLAYGROUND.recorded) readRecorded(PLAYGROUND.recorded).then((run) => {
@@ -279,6 +260,14 @@ function whenSeen(root, act) {
   observer.observe(root);
 }
 
-const start = () => document.querySelectorAll(".playground").forEach(mount);
+function progressOf(model) {
+  if (model.loaded >= 0.999 * model.size) return SAY.opening;
+  return SAY.loading(megabytes(Math.min(model.loaded, model.size)), megabytes(model.size));
+}
+
+function start() {
+  document.querySelectorAll(".playground").forEach(mount);
+  document.querySelectorAll(".piece").forEach(mountPiece);
+}
 if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);
 else start();

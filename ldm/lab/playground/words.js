@@ -20,15 +20,15 @@ fr: {
   prompt: "Que peindre", paint: "Peindre", stop: "Arrêter", load: (mb) => `Peindre (charge ${mb} Mo)`,
   examples: ["un chien avec des lunettes", "un lac serein au lever du soleil", "a rabbit with a hat"],
   guidance: "Guidage", seed: "Graine", dice: "Une autre graine", steps: "Pas", sampler: "Échantillonneur",
-  step: "Pas", play: "Faire défiler les pas", views: { x0: "prédiction", x: "latent bruité" }, view: "Ce qui est montré",
+  step: "Pas", play: "Faire défiler les pas", views: { x0: "prédiction", x: "latent bruité" }, view: "Ce qu’on voit",
   words: "Cliquez sur un mot pour voir où l’image l’a lu.", word: (word) => `Où « ${word} » a été lu`,
   all: "à tous les pas", at: (k) => `au pas ${k}`,
   position: (k, n, t) => (k === n ? `après ${n} pas` : `pas ${k + 1} sur ${n}, t = ${t}`),
-  recorded: "Un essai enregistré.", none: "Cette copie du site a été construite sans le modèle.",
+  recorded: "Une exécution enregistrée.", none: "Cette copie du site a été construite sans le modèle.",
   idle: "Le modèle est chargé quand vous peignez. Il tourne sur cet appareil ; rien n’est envoyé nulle part.",
   loading: (done, all) => `Chargement : ${done} sur ${all} Mo`, opening: "Ouverture des réseaux …", ready: "Prêt.",
   painting: (k, n) => `Pas ${k} sur ${n}`, stopped: "Arrêté.",
-  done: (n, seconds) => `${n} pas en ${seconds} s.`, again: "La même image en Python :", error: "Cela a échoué :",
+  done: (n, seconds) => `${n} pas en ${seconds} s.`, again: "La même image en Python :", error: "Échec :",
 },
 };
 

@@ -1,4 +1,3 @@
-"use strict";
 // One clock, `state.position`, drives the whole page: `render` draws everything from `state`, and every control only
 // changes `state`. Position k is the moment before step k + 1; the last position is the finished image.
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -7,13 +6,6 @@ const last = data.steps.length;
 const state = { position: Math.round(last * 0.45), run: 0, word: null, average: true, timer: null };
 const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
 const number = (value) => String(Number(value.toFixed(2)));
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 
 // --- images: each run carries two sprites (x_t and x0), all kept frames of a run in one image ---------------------
 
@@ -96,12 +88,7 @@ function showHeat(run) {
   const low = Math.min(...map), high = Math.max(...map);
   const canvas = $("heat-map"), { width, height } = run.maps;
   [canvas.width, canvas.height] = [width, height];
-  const context = canvas.getContext("2d"), image = context.createImageData(width, height);
-  map.forEach((value, i) => {
-    const heat = (value - low) / (high - low || 1);
-    image.data.set([255, 70 + 160 * heat * heat, 20 + 90 * heat ** 4, 240 * heat * heat], 4 * i);
-  });
-  context.putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(new ImageData(glow(map), width, height), 0, 0);
   const name = run.words[state.word];
   const when = state.average ? `mean of ${rows} steps` : `step ${run.kept[now] + 1}`;
   canvas.setAttribute("role", "img");

@@ -1,7 +1,7 @@
 r"""The page of `ldm explore`: recorded runs as one HTML file.
 
 The page needs no network and no server: it contains its script, its style and all images (made from `explore.html`,
-`explore.css`, `explore.js` and `controls.js` beside this file).
+`explore.css`, `explore.js` and `controls.js` beside this file, and `drawing.js`, which the playground shares).
 
 All frames of a run are one WebP image, a sprite, and its attention maps another in grey, so a run of 30 steps takes a
 quarter of a megabyte. If all runs together exceed `LIMIT` (large images, many guidance scales), resolution and quality
@@ -147,11 +147,11 @@ def webp(image: Image.Image, quality: int) -> str:
 def fill_template(data: dict[str, Any]) -> str:
     """Insert style, script and data into the page. The data cannot end their element or contain a lone surrogate."""
     folder = Path(__file__).parent
-    html, css, js, controls = (
+    html, css, *scripts = (
         (folder / name).read_text(encoding="utf-8")
-        for name in ("explore.html", "explore.css", "explore.js", "controls.js")
+        for name in ("explore.html", "explore.css", "../drawing.js", "explore.js", "controls.js")
     )
-    page = html.replace("/*STYLE*/", css).replace("/*SCRIPT*/", js + "\n" + controls)
+    page = html.replace("/*STYLE*/", css).replace("/*SCRIPT*/", "\n".join(scripts))
     # ASCII without "<": whatever the prompt is, "</script>" does not occur, nor does a lone surrogate.
     return page.replace("/*DATA*/", json.dumps(data, separators=(",", ":")).replace("<", r"\u003c"))
 

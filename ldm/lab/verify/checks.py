@@ -6,7 +6,7 @@ another, so only that one is computed.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from ldm.checkpoints.loaded import LoadedModel
 from ldm.diffusion.level import vp_level
+from ldm.diffusion.noise import image_size
 from ldm.errors import LdmError
 from ldm.lab.verify.inputs import is_recipe, make_input
 from ldm.lab.verify.references import Reference
 from ldm.pipeline import LatentDiffusion
+from ldm.prompts import Group, with_micro, zero_empty
 from ldm.vae.vae import reparametrise
 
 
@@ -71,19 +74,29 @@ def latent(
     after: int,
     guidance: float = 7.5,
     last: str = "sampler",
+    noise_seed: int | None = None,
 ) -> Float[Tensor, "1 z h w"]:
     r"""The latent after the first `after` of `steps` steps, with an empty negative prompt.
 
+    The noise between steps, if the sampler draws any, is torch's for `noise_seed`, drawn on the CPU.
     `last` is the noise level at which the last step ends: the sampler's own, or "first", that of t = 0, where
     diffusers' DPM++ ended until 2024; its published values still do (`final_sigmas_type="sigma_min"`).
     """
     levels = model.levels(sampler, steps)
     if last == "first":
         levels = [*levels[:-1], vp_level(0, model.alpha_bar())]
-    denoise = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance)
+    pairs: list[Group] = [(range(1), model.encode_text([prompt]), model.encode_text([""]))]
+    if model.defaults.empty_negative == "zero":
+        pairs = zero_empty(pairs, "")
+    [(_, cond, uncond)] = with_micro(pairs, model.config.unet.added, image_size(x_T, model.vae.factor))
+    denoise = model.denoiser(cond, uncond, guidance)
     x = model.initial_latents(sampler, x_T.to(model.sampling_dtype), levels)
-    # None of the samplers with published values draws noise between its steps.
-    sampling = model.sample(sampler, denoise, x, levels, partial(torch.zeros_like, x))
+    drawn = None if noise_seed is None else torch.Generator().manual_seed(noise_seed)
+
+    def noise_fn(*_: object) -> Tensor:
+        return torch.zeros_like(x) if drawn is None else torch.randn(x.shape, generator=drawn).to(x)
+
+    sampling = model.sample(sampler, denoise, x, levels, noise_fn)
     for _, step in zip(range(after), tqdm(sampling, total=after, unit="step", leave=False, disable=None)):
         x = step.x_prev
     return x
@@ -124,7 +137,15 @@ def compute(model: LatentDiffusion, reference: Reference, folder: Path | None = 
             f"{reference.name}: component {reference.component!r}; expected one of {', '.join(COMPONENTS)}"
         )
     index, *where = parse_slices(reference.part)
-    inputs = {}
+    inputs = dict(reference.inputs)
+    if "lora" in inputs and folder is not None:
+        if not isinstance(model, LoadedModel):
+            raise LdmError(f"{reference.name}: it needs a LoRA in the model; expected one from `ldm.load`")
+        lora = model.load_lora(folder / inputs.pop("lora")["name"])
+        try:
+            return compute(model, replace(reference, inputs=inputs), folder)
+        finally:
+            model.unload(lora)
     for name, value in reference.inputs.items():
         if is_recipe(value):  # the whole batch is made, because an image's noise depends on its index
             value = make_input(value, folder)[[index]].to(device=model.device, dtype=model.dtype)

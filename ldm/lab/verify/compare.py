@@ -60,7 +60,7 @@ def family_of(config: Config) -> str | None:
 
 def _sizes(config: Config) -> tuple[object, ...]:
     levels = tuple((level.channels, level.depth) for level in config.unet.levels)
-    return levels, config.unet.context_width, config.unet.in_channels
+    return levels, config.unet.context_width, config.unet.in_channels, config.unet.guidance_width
 
 
 def compare(

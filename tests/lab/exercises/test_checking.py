@@ -19,6 +19,7 @@ from ldm.lab.exercises.patching import (
     with_answer,
     with_mistake,
 )
+from tests.lab.exercises.checks import without_each_check
 
 EACH = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 GUIDE = EXERCISES["guidance"]
@@ -58,7 +59,7 @@ def test_a_right_answer_in_other_words_passes(session):
     placed = answer("w = scale - 1\n    return (1 + w) * cond - w * uncond")
     found = session.run(GUIDE, placed)
     assert found.right
-    [first, second] = explain(GUIDE, Path("mine.py"), found, None)
+    [first, second] = explain(GUIDE, Path("mine.py"), found)
     assert first.startswith(f"guidance: right. All {found.passed} tests pass")
     assert second == "Compare: ldm exercise solution guidance"
 
@@ -67,14 +68,14 @@ def test_a_typical_mistake_in_other_words_is_named_with_what_was_got_and_expecte
     placed = answer("return (1 + scale) * cond - scale * uncond")
     found = session.run(GUIDE, placed)
     known = recognise(session, GUIDE, found)
-    assert known is GUIDE.mistakes[0]
+    assert known == [GUIDE.mistakes[0]]
     lines = explain(GUIDE, Path("mine.py"), found, known)
     total = found.passed + len(found.failures)
     assert lines == [
         f"guidance: not yet. {len(found.failures)} of {total} tests fail.",
         "The first is test_guidance_by_hand, in tests/diffusion/test_guidance.py:",
         "    got 14, expected 11",  # 5 + 3 * (5 - 2)
-        f"This {known.description}.",
+        f"This {GUIDE.mistakes[0].description}.",
     ]
 
 
@@ -104,22 +105,50 @@ def test_the_example_in_the_docs_is_what_is_answered(session):
     assert "\n".join(["```text", *lines, "```"]) in text
 
 
+DDIM_ANSWER = """
+def ddim_step(x0, eps, level, next_level, eta=0.0, noise=None):
+    if eta > 0 and noise is None:
+        raise LdmError("give me noise")
+    s = ddim_sigma(level, next_level, eta)
+    x = next_level.alpha**2 * x0 + math.sqrt(next_level.sigma**2 - s * s) * eps
+    return x if noise is None else x + s * noise
+"""
+
+
+def test_a_wrong_answer_that_also_lacks_a_check_is_told_both(session):
+    ddim = EXERCISES["ddim_step"]
+    placed = with_answer(ddim, DDIM_ANSWER, Path("mine.py"))
+    found = session.run(ddim, placed)
+    lines = explain(ddim, Path("mine.py"), found, recognise(session, ddim, found))
+    assert lines[-2:] == [
+        "This uses alpha squared as the coefficient of the image.",
+        "It also accepts an eta outside [0, 1].",
+    ]
+
+
+@EACH
+@pytest.mark.long
+def test_no_check_of_a_function_can_be_left_out_unnoticed(exercise, session):
+    for gone, attempt in without_each_check(exercise):
+        assert session.run(exercise, attempt).failures, gone
+
+
 def test_a_mistake_that_nobody_has_thought_of_is_not_given_a_name(session):
     found = session.run(GUIDE, answer("return uncond + 2 * scale * (cond - uncond)"))
-    assert found.failures and recognise(session, GUIDE, found) is None
+    assert found.failures and recognise(session, GUIDE, found) == []
 
 
 def test_an_exception_is_told_with_its_line_in_the_learners_file(session):
     placed = answer("return helper(cond)", helper="def helper(x):\n    return x + nowhere\n\n\n")
     found = session.run(GUIDE, placed)
-    lines = explain(GUIDE, Path("mine.py"), found, None)
+    lines = explain(GUIDE, Path("mine.py"), found)
     assert lines[2] == "    NameError: name 'nowhere' is not defined (mine.py, line 2)"
 
 
 def test_a_helper_that_cannot_even_be_defined_is_told_with_its_line(session):
     placed = answer("return cond", helper="\nHALF = nowhere / 2\n\n")
     found = session.run(GUIDE, placed)
-    assert explain(GUIDE, Path("mine.py"), found, None) == [
+    assert explain(GUIDE, Path("mine.py"), found) == [
         "guidance: not yet. mine.py cannot be run:",
         "    NameError: name 'nowhere' is not defined (mine.py, line 2)",
     ]
@@ -128,7 +157,7 @@ def test_a_helper_that_cannot_even_be_defined_is_told_with_its_line(session):
 
 def test_a_stub_is_told_to_be_unwritten(session):
     placed = with_answer(GUIDE, stub(GUIDE), Path("mine.py"))
-    lines = explain(GUIDE, Path("mine.py"), session.run(GUIDE, placed), None)
+    lines = explain(GUIDE, Path("mine.py"), session.run(GUIDE, placed))
     assert lines == ["guidance: not written yet. mine.py still raises NotImplementedError."]
 
 

@@ -1,6 +1,7 @@
 r"""The list of exercises."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from ldm.chapters import reading_order
 from ldm.errors import LdmError
 from ldm.lab.exercises import exercise
 from ldm.lab.exercises.exercise import EXERCISES, exercises_in, find_exercise
+from ldm.lab.exercises.patching import solution
+from tests.lab.exercises.checks import without_each_check
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -44,3 +47,22 @@ def test_an_unknown_name_is_answered_with_the_nearest_one_or_with_all():
         find_exercise("attenton")
     with pytest.raises(LdmError, match="'zzz'; expected one of guidance, mixture_score"):
         find_exercise("zzz")
+
+
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_hints_come_in_steps_and_the_first_does_not_give_the_code_away(exercise):
+    assert len(exercise.hints) == 3 and len(set(exercise.hints)) == 3
+    assert all(hint.endswith(".") or hint.endswith("?") for hint in exercise.hints)
+    assert all(len(hint) < 300 and hint.count("`") % 2 == 0 for hint in exercise.hints)
+    _, _, text = solution(exercise)
+    first = re.findall("`(.+?)`", exercise.hints[0])
+    assert not [code for code in first if "(" in code and f"return {code}" in text]
+
+
+def test_the_checks_of_a_function_are_found():
+    gone = [gone for gone, _ in without_each_check(EXERCISES["ddim_step"])]
+    assert gone == ["if not 0 <= eta <= 1:", "if eta > 0 and noise is None:"]
+    [(gone, attempt)] = without_each_check(EXERCISES["add_noise"])
+    assert gone.endswith(".to(x0.dtype)") and "eps).to(x0.dtype)" not in attempt.source
+    [(gone, attempt)] = without_each_check(EXERCISES["unet_skips"])
+    assert "strict=True" in gone and "zip(self.res, skips)" in attempt.source

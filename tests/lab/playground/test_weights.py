@@ -143,3 +143,6 @@ def test_graphs_of_another_model_compute_what_its_networks_compute(randomise, tm
         latent = torch.randn(1, 8, 8, 8)
         [pixels] = run("decoder", "vae", latent=latent)
         torch.testing.assert_close(torch.tensor(pixels), model.vae.decode(latent), rtol=0, atol=1e-4)
+        image = torch.rand(1, 3, 16, 16) * 2 - 1
+        [encoded] = run("encoder", "vae", pixels=image)
+        torch.testing.assert_close(torch.tensor(encoded), model.vae.encode(image)[0], rtol=0, atol=1e-4)

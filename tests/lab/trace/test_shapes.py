@@ -83,6 +83,7 @@ def test_the_drawing_follows_light_and_dark():
     assert "prefers-color-scheme: dark" in drawing and drawing.count("--paper:") == 2
 
 
+@pytest.mark.long
 def test_what_comes_out_is_what_the_model_predicts():
     assert any(text.startswith("v, 4 ×") for text in texts(shapes_svg(meta(SD2_V))))
     assert any(text.startswith("the noise, 4 ×") for text in texts(shapes_svg(meta(SD1_INPAINT))))

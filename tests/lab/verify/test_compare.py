@@ -44,9 +44,9 @@ def test_no_image_of_the_small_model_hides_behind_black_or_white(recorded):
     ("name", "expected"),
     [
         ("text.layers.0.attn.v.weight", {"latent", "image"}),
-        ("unet.conv_in.weight", {"unet", "latent", "image"}),
+        pytest.param("unet.conv_in.weight", {"unet", "latent", "image"}, marks=pytest.mark.long),
         ("unet.mid.attn.layers.0.cross_attn.k.weight", {"unet", "latent", "image"}),
-        ("vae.encoder.conv_in.bias", {"vae.encode", "vae.round_trip"}),
+        pytest.param("vae.encoder.conv_in.bias", {"vae.encode", "vae.round_trip"}, marks=pytest.mark.long),
         ("vae.decoder.conv_in.bias", {"vae.decode", "vae.round_trip", "image"}),
     ],
 )
@@ -213,7 +213,7 @@ def test_all_references_of_the_family_are_compared_or_those_of_one_release(build
 def test_a_model_that_nothing_was_published_for_and_one_in_half_precision_are_refused(build):
     with pytest.raises(
         LdmError,
-        match="nothing was published for a model of the sizes of 'small'.*sd1, sd1-inpaint, sd2-base",
+        match="nothing was published for a model of the sizes of 'small'.*sd1, sd1-inpaint, sd1-lcm, sd2-base",
     ):
         verify(build())
     with pytest.raises(LdmError, match="torch.bfloat16; the values are compared in float32"):

@@ -1,7 +1,6 @@
 r"""The list of mistakes. Each module of this folder is a room with those of one part of the model.
 
-They are those that people who port Stable Diffusion make again and again, and some of our own. Number 18 is kept for
-those of Stable Diffusion XL, which need a model that can show them.
+They are those that people who port Stable Diffusion make again and again, and some of our own.
 """
 
 from string import ascii_lowercase as LETTERS
@@ -11,6 +10,7 @@ from ldm.lab.museum.mistake import Mistake
 from ldm.lab.museum.rooms import (
     adapters,
     basics,
+    controlnet,
     inpainting,
     later,
     loading,
@@ -20,9 +20,12 @@ from ldm.lab.museum.rooms import (
     text,
     unet,
     vae,
+    xl,
 )
 
-ROOMS = (basics, text, unet, vae, sampling, names, loading, inpainting, adapters, later, ours)
+ROOMS = (
+    *(basics, text, unet, vae, sampling, names, loading, inpainting, xl, adapters, controlnet, later, ours),
+)
 MISTAKES = tuple(sorted((m for room in ROOMS for m in room.MISTAKES), key=lambda mistake: mistake.order))
 
 

@@ -1,8 +1,9 @@
-r"""LoRA and its relatives: how strongly a change counts, along which axis, and under which names."""
+r"""LoRA and its relatives: how strongly a change counts, along which axis, under which names; and learned words."""
 
 from ldm.lab.museum.mistake import Mistake, Setting
 
 WITH_LORA = Setting(prompt="a dog with glasses <lora:drift:1>", file="with_lora")
+WITH_WORD = Setting(prompt="a <toy>", file="with_word")
 
 MISTAKES = (
     Mistake(
@@ -114,5 +115,47 @@ MISTAKES = (
             "it. There is no rank to divide by; LyCORIS sets the scale to 1."
         ),
         setting=WITH_LORA,
+    ),
+    Mistake(
+        "33a",
+        "only the first vector of a learned word",
+        "text/learned.py",
+        before="ids[name] = tuple(range(begin, begin + count))",
+        after="ids[name] = (begin,)",
+        why=(
+            "A word is one token in the paper's figures, and one row in the first files. Later ones have several rows, "
+            "each of which takes a place of its own in the prompt."
+        ),
+        setting=WITH_WORD,
+    ),
+    Mistake(
+        "33b",
+        "a learned word found under one of its names alone",
+        "text/learned.py",
+        before="for name in dict.fromkeys(name.lower() for name in names):",
+        after="for name in [names[0].lower()]:",
+        why=(
+            "One program goes by the file's name, another by the token in the file. Under the wrong one nothing is "
+            "found and nothing is said: the name is read as plain words."
+        ),
+        setting=WITH_WORD,
+        seen=(
+            (
+                "https://github.com/huggingface/diffusers/issues/3097",
+                "the word in the prompt is not the one that was registered, and nothing happens",
+            ),
+        ),
+    ),
+    Mistake(
+        "33c",
+        "the pooled vector taken at a learned word",
+        "text/encoder.py",
+        before="known = ids.where(ids < self.token_embedding.num_embeddings, 0)",
+        after="known = ids",
+        why=(
+            "CLIP finds the end of a text as its largest id, and learned words are given larger ones. Only Stable "
+            "Diffusion XL reads the pooled vector, so with the others, as here, nothing shows."
+        ),
+        setting=WITH_WORD,
     ),
 )

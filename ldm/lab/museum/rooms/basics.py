@@ -7,8 +7,8 @@ MISTAKES = (
         "25a",
         "the predictions with and without the prompt exchanged",
         "pipeline.py",
-        before="classifier_free_guidance(out_uncond, out_cond, guidance)",
-        after="classifier_free_guidance(out_cond, out_uncond, guidance)",
+        before="classifier_free_guidance(out_uncond, out_cond, scale)",
+        after="classifier_free_guidance(out_cond, out_uncond, scale)",
         why=(
             "Both predictions come out of one batch, and which half is which is up to the line that put them in. "
             "Exchanged, guidance pushes away from the prompt. At a scale of 1 nothing shows."

@@ -1,8 +1,10 @@
-r"""What came later: clip skip, the samplers of distilled models, and those of stochastic differential equations."""
+r"""What came later: clip skip, samplers of distilled models and of stochastic differential equations, large images."""
 
 from ldm.lab.museum.mistake import Mistake, Setting
 
 SKIPPED = Setting(options={"clip_skip": 2})
+LARGE = Setting(options={"size": (256, 256), "window": 128})
+TOLD = Setting(options={"sampler": "lcm", "steps": 4}, file="told_guidance")
 
 MISTAKES = (
     Mistake(
@@ -87,6 +89,77 @@ MISTAKES = (
         setting=Setting(options={"sampler": "tcd", "steps": 4}),
     ),
     Mistake(
+        "23d",
+        "the guidance scale told as it is, not minus 1",
+        "diffusion/conditioning.py",
+        before="w=torch.tensor([guidance - 1]",
+        after="w=torch.tensor([guidance]",
+        why=(
+            "A latent consistency model reads w, which is the scale of Ho and Salimans: 0 is no guidance. Everywhere "
+            "else the scale is that of Saharia et al., where 1 is none. Both make images; one is guided more strongly."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23e",
+        "the sinusoids of the guidance with the cosines first",
+        "unet/guidance_embedding.py",
+        before="torch.cat([angle.sin(), angle.cos()], dim=-1)",
+        after="torch.cat([angle.cos(), angle.sin()], dim=-1)",
+        why=(
+            "The sinusoids of the timestep begin with the cosines, those of the guidance scale with the sines. They "
+            "come from two code bases, and the function for the one is at hand when the other is needed."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23f",
+        "the frequencies of the guidance as those of the timestep",
+        "unet/guidance_embedding.py",
+        before="-math.log(10000) / (half - 1)",
+        after="-math.log(10000) / half",
+        why=(
+            "The same again: the timestep's frequencies stop one short of 1/10000, those of the guidance scale reach "
+            "it. All but the first are a little off, and at an angle of thousands that is another number altogether."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23g",
+        "a model that is told the guidance, guided once more",
+        "pipeline.py",
+        before="cond, guidance = told_guidance(cond, guidance), 1.0",
+        after="cond, uncond = (one and told_guidance(one, guidance) for one in (cond, uncond))",
+        why=(
+            "The loop for classifier-free guidance is there already, and a scale above 1 switches it on. But the "
+            "network's answer has the guidance in it, so the image gets it twice, in twice the time."
+        ),
+        setting=TOLD,
+    ),
+    Mistake(
+        "23h",
+        "a LoRA for few steps sampled with the model's usual settings",
+        "checkpoints/loaded.py",
+        before="if lora.few_steps is not None and strength > 0:\n            return",
+        after="if False:\n            return",
+        why=(
+            "Nothing in the weights says how they want to be sampled, and a pipeline keeps the scheduler that the base "
+            "model came with. Guidance and many steps then burn the image, or leave noise in it."
+        ),
+        setting=Setting(
+            prompt="a dog with glasses <lora:sdxl_lightning_8step_lora:0.2>",
+            options={"sampler": None, "steps": None, "guidance": None},
+            file="few_steps",
+        ),
+        seen=(
+            (
+                "https://github.com/huggingface/diffusers/issues/6112",
+                "noise from Turbo with the default scheduler",
+            ),
+            ("https://github.com/huggingface/diffusers/issues/7131", "SDXL-Lightning with another spacing"),
+        ),
+    ),
+    Mistake(
         "24a",
         "UniPC's corrector left out",
         "diffusion/samplers/unipc.py",
@@ -121,5 +194,29 @@ MISTAKES = (
             "timesteps is the easier one to compute, and is somewhere near."
         ),
         setting=Setting(options={"sampler": "dpmpp_sde", "steps": 10}),
+    ),
+    Mistake(
+        "34a",
+        "windows added up and not averaged",
+        "windows.py",
+        before="return x0 / count, eps / count",
+        after="return x0, eps",
+        why=(
+            "The sum over the windows is one line and the division by their number another, and at the edges, where "
+            "there is one window only, both are equal."
+        ),
+        setting=LARGE,
+    ),
+    Mistake(
+        "34b",
+        "windows side by side, without an overlap",
+        "windows.py",
+        before="tile_starts(length, side, side // 2)",
+        after="tile_starts(length, side, 0)",
+        why=(
+            "Half of the evaluations seem to be saved. But then nothing carries over from one window to the next, and "
+            "the result is several images beside one another."
+        ),
+        setting=LARGE,
     ),
 )

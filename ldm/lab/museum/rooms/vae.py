@@ -1,6 +1,8 @@
-r"""The VAE: its padding, its scale, the two convolutions that one forgets, and its attention."""
+r"""The VAE: its padding, its scale, the two convolutions that one forgets, its attention; and the tiny VAE."""
 
 from ldm.lab.museum.mistake import Mistake, Setting
+
+WITH_TINY_VAE = Setting(file="with_tiny_vae")
 
 MISTAKES = (
     Mistake(
@@ -147,5 +149,54 @@ MISTAKES = (
             "Changing one and not the other is easily done."
         ),
         setting=Setting(show="round trip"),
+    ),
+    Mistake(
+        "36a",
+        "latents divided by a scale before the tiny VAE",
+        "vae/tiny.py",
+        before="self.scale = 1.0",
+        after="self.scale = 0.18215",
+        why=(
+            "The VAE that it stands in for wants its latents divided by 0.18215, and whoever puts the tiny one in its "
+            "place keeps that line. But it was trained on latents as the U-Net has them. Bent into (-3, 3), nearly "
+            "every number is then one of the two ends."
+        ),
+        setting=WITH_TINY_VAE,
+    ),
+    Mistake(
+        "36b",
+        "the tiny VAE's latents not bent",
+        "vae/tiny.py",
+        before="return 3 * torch.tanh(latent / 3)",
+        after="return latent",
+        why=(
+            "The bend is the one layer of the decoder that has no weights, so no file asks for it, and it hardly "
+            "changes what is small."
+        ),
+        setting=WITH_TINY_VAE,
+    ),
+    Mistake(
+        "36c",
+        "the tiny VAE's pixels taken as they are",
+        "vae/tiny.py",
+        before="return 2 * self.conv_out(self.res[-1](h)) - 1",
+        after="return self.conv_out(self.res[-1](h))",
+        why=(
+            "Every other decoder of Stable Diffusion gives pixels in [-1, 1]; this one was trained on [0, 1]. Taken as "
+            "they are, they have half the contrast, and black is grey."
+        ),
+        setting=WITH_TINY_VAE,
+    ),
+    Mistake(
+        "36d",
+        "the tiny decoder's layers counted as diffusers counts them",
+        "checkpoints/tiny_file.py",
+        before="before=1, offset=1)",
+        after="before=1, offset=0)",
+        why=(
+            "In the original decoder the bend is layer 0; diffusers computes it outside, so all its numbers are one "
+            "lower. The encoder, which bends nothing, has the same numbers in both."
+        ),
+        setting=WITH_TINY_VAE,
     ),
 )
