@@ -182,8 +182,8 @@ attention_sheet(landscape, 0, lake, columns=5, side=96)
 # %% [markdown]
 # Words for things are mostly read where the things are. Words that affect everything need not be read everywhere: a few
 # positions are enough, since self-attention passes on what was read there. And other vectors carry them too, those of
-# the marks that come after them. The maps are coarse besides: attention runs at 16 × 16 places and fewer here (at 64 × 64
-# and fewer in Stable Diffusion).
+# the marks that come after them. The maps are coarse besides: attention runs at 16 × 16 places and fewer here (at
+# 64 × 64 and fewer in Stable Diffusion).
 #
 # ## Not only where: when
 #

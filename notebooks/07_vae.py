@@ -231,7 +231,7 @@ display(show.curve(middle, lines, "value of a scaled latent", "density"))
 print("deviations:", [f"{s:.2f}" for s in means.std(dim=(0, 2, 3)).tolist()])
 
 # %% [markdown]
-# One number for all sixteen channels, so single channels may be wider or narrower; and nothing makes their shape normal:
+# One number for all 16 channels, so single channels may be wider or narrower; and nothing makes their shape normal:
 # that the *whole* has a standard deviation of 1 is enough. What if you forget the number, as some programs did?
 # *Predict:* decode a latent that was not divided by the scale, and one that was divided twice.
 

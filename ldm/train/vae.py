@@ -248,7 +248,7 @@ def train_vae(
         "clip.safetensors": fingerprint(folder / "clip.safetensors"),
         "weights": fingerprint(joint, decoder_only, DECODER_ONLY_FROM),
         "crop": crop,
-        "start": None if start_from is None else fingerprint(start_from / "vae.safetensors"),
+        "start": "" if start_from is None else fingerprint(start_from / "vae.safetensors"),
     }
 
     def write_samples(average: VAEGAN, path: Path) -> None:
