@@ -1,68 +1,137 @@
-r"""`make samplers`: how many steps each sampler needs with the tiny model, by the judge, into docs/samplers.md.
+r"""`make samplers`: what steps and shortcuts cost the tiny model, by the judge, into docs/samplers.md.
 
-Every sampler generates an image of each of 32 prompts, first in 20 steps, then in 30, 40 and 50, until the judge finds
-no fault in any of them. Each result is written to outputs/samplers.json as it comes; an interrupted run goes on there.
+Every sampler generates an image of each of 48 prompts in 10, 20 and 40 steps. Then the usual sampler generates 96
+images with each option that saves time. Each result is written to outputs/samplers.json as it comes; an interrupted run
+goes on there.
 """
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
 
 import ldm
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.files.read_write import atomic_path
+from ldm.images.pixels import to_pixels
 from ldm.lab.evaluate.adherence import fraction_correct, generate_images, judge_images, set_of_prompts
 from ldm.lab.evaluate.judge import find_judge, read_judge
+from ldm.pipeline import LatentDiffusion
 
 DONE = Path("outputs/samplers.json")
-PROMPTS, STEPS = 32, (20, 30, 40, 50)
+PROMPTS, STEPS = 48, (10, 20, 40)
 # LCM and TCD want models that are distilled for them.
 NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
+
+INTERVAL = (0.3, 5.0)
+WITH_SAVINGS = 96  # prompts
+SAVINGS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "`--guidance-interval 0.3 5`": {"guidance_interval": INTERVAL},
+    "`--reuse 2`": {"reuse": 2},
+    "`--reuse 3`": {"reuse": 3},
+    "`--guidance-interval 0.3 5 --reuse 2`": {"guidance_interval": INTERVAL, "reuse": 2},
+    "`--steps 10`": {"steps": 10},
+    "`--sampler dpmpp_2m --steps 10`": {"sampler": "dpmpp_2m", "steps": 10},
+    "`--guidance 1`": {"guidance": 1.0},
+}
+
 PAGE = """\
-# How many steps each sampler needs
+# Steps and shortcuts
+
+## How many steps each sampler needs
 
 The share of {prompts} images of the tiny model in which the judge
-([`ldm/lab/evaluate/judge.py`](../ldm/lab/evaluate/judge.py)) finds every attribute right: the first {prompts} prompts
-of the set "seen", seeds 0 to {last}, guidance {guidance:g}. A sampler is not measured any further once all its images
-are right. One image is {one:.0%}, so small differences mean nothing. LCM and TCD are not measured: they want models
-distilled for them. Written by `make samplers`.
+([`ldm/lab/evaluate/judge.py`](../ldm/lab/evaluate/judge.py)) finds everything that the prompt asks for: the first
+{prompts} prompts of the set "seen", seeds 0 to {last}, guidance {guidance:g}. One image is {one:.0%}, so small
+differences mean nothing. LCM and TCD are not measured: they want models distilled for them. Written by `make
+samplers`.
 
 {table}
 
-PLMS and LMS extrapolate from the noise that they guessed at the last steps, which is inaccurate when steps are long. So
-where the caller does not say, they take at least {plms} (PLMS) and {lms} (LMS) steps
+PLMS and LMS extrapolate from the noise that they predicted at the last steps, which is inaccurate when steps are
+long. So where the caller does not say, they take at least {plms} (PLMS) and {lms} (LMS) steps
 ([`LatentDiffusion.default_steps`](../ldm/pipeline.py#LatentDiffusion.default_steps)); the other samplers take the
 model's own default of {usual}.
+
+## What the shortcuts cost
+
+Some options make an image in less time. Here is what each costs the tiny model in quality: {savings} images of other
+prompts of the same set, with the default sampler and {usual} steps where the option says nothing else. The work is
+counted in multiplications and additions, from the prompt to the pixels. The distance is the mean difference to the
+image of the same prompt and seed without the option, of 255. A large distance alone is no fault: the image may be
+another one that is as good.
+
+{shortcuts}
+
+[Guidance in an interval](../ldm/diffusion/guidance.py#guidance_at) leaves out the second prediction where it matters
+least; [reuse](../ldm/unet/deep_cache.py) computes the deep layers once in two or three steps.
 """
 
 
-def measure() -> dict[str, dict[str, float]]:
-    """For each sampler the share of images that are right, by the number of steps."""
-    found: dict[str, dict[str, float]] = json.loads(DONE.read_text()) if DONE.exists() else {}
-    model, judge = ldm.load("tiny"), read_judge(find_judge("judge"))
-    targets = set_of_prompts("seen", PROMPTS)
+@cache
+def model() -> LatentDiffusion:
+    return ldm.load("tiny")
+
+
+def judged(start: int, count: int, **options: Any) -> tuple[float, list[Any]]:
+    """The share of images that are right, and the images, of `count` prompts from number `start`."""
+    targets = set_of_prompts("seen", start + count)[start:]
+    images = list(generate_images(model(), [target.prompt for target in targets], **options))
+    return fraction_correct(list(judge_images(read_judge(find_judge("judge")), targets, images))), images
+
+
+def work(**options: Any) -> int:
+    """The FLOPs of one image."""
+    with FlopCounterMode(display=False) as counter:
+        model().generate("a dog", seed=0, **options)
+    return int(counter.get_total_flops())
+
+
+def measure() -> dict[str, Any]:
+    """For each sampler the share of images that are right, by the number of steps; and each option's costs."""
+    found: dict[str, Any] = json.loads(DONE.read_text()) if DONE.exists() else {"samplers": {}, "savings": {}}
+
+    def keep(what: str, share: float) -> None:
+        print(f"{what}: {share:.1%} right", file=sys.stderr)
+        DONE.parent.mkdir(exist_ok=True)
+        with atomic_path(DONE) as temporary:
+            temporary.write_text(json.dumps(found))
+
     for name in NAMES:
-        shares = found.setdefault(name, {})
+        shares = found["samplers"].setdefault(name, {})
         for steps in STEPS:
-            if 1 in shares.values():
-                break
             if str(steps) not in shares:
-                prompts = [target.prompt for target in targets]
-                images = generate_images(model, prompts, sampler=name, steps=steps)
-                shares[str(steps)] = fraction_correct(list(judge_images(judge, targets, images)))
-                print(f"{name}, {steps} steps: {shares[str(steps)]:.1%} right", file=sys.stderr)
-                with atomic_path(DONE) as temporary:
-                    temporary.write_text(json.dumps(found))
+                shares[str(steps)], _ = judged(0, PROMPTS, sampler=name, steps=steps)
+                keep(f"{name}, {steps} steps", shares[str(steps)])
+    if len(found["savings"]) < len(SAVINGS):
+        _, usual = judged(PROMPTS, WITH_SAVINGS)
+        for name, options in SAVINGS.items():
+            if name not in found["savings"]:
+                share, images = judged(PROMPTS, WITH_SAVINGS, **options)
+                distance = (to_pixels(images) - to_pixels(usual)).abs().mean().item() * 255 / 2
+                found["savings"][name] = [work(**options) / work(), share, distance]
+                keep(name, share)
     return found
 
 
-def page(found: dict[str, dict[str, float]]) -> str:
+def table(*rows: list[str]) -> str:
+    """A table of Markdown: its head, then its rows; numbers to the right."""
+    ruler = ["---", *["---:"] * (len(rows[0]) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], ruler, *rows[1:]))
+
+
+def page(found: dict[str, Any]) -> str:
     """The page of the docs."""
-    rows = [["sampler", *(f"{steps} steps" for steps in STEPS)], ["---", *["---:"] * len(STEPS)]]
-    for name in NAMES:
-        shares = found[name]
-        rows.append([name, *(f"{shares[str(s)]:.0%}" if str(s) in shares else "" for s in STEPS)])
-    defaults = ldm.load("tiny").config.defaults
+    samplers = [[name, *(f"{found['samplers'][name][str(s)]:.0%}" for s in STEPS)] for name in NAMES]
+    shortcuts = [
+        [name, f"{work:.0%}", f"{share:.0%}", f"{distance:.1f}"]
+        for name, (work, share, distance) in found["savings"].items()
+    ]
+    defaults = model().config.defaults
     return PAGE.format(
         prompts=PROMPTS,
         last=PROMPTS - 1,
@@ -71,7 +140,9 @@ def page(found: dict[str, dict[str, float]]) -> str:
         usual=defaults.steps,
         plms=SAMPLERS["plms"].min_default_steps,
         lms=SAMPLERS["lms"].min_default_steps,
-        table="\n".join(f"| {' | '.join(row)} |" for row in rows),
+        savings=WITH_SAVINGS,
+        table=table(["sampler", *(f"{steps} steps" for steps in STEPS)], *samplers),
+        shortcuts=table(["option", "work", "right", "distance"], *shortcuts),
     )
 
 
