@@ -168,7 +168,7 @@ class UNet(nn.Module):
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
-        time_emb = self.embed(t, len(x_t), pooled, micro, w)
+        time_emb = self.embed(t, x_t.shape[0], pooled, micro, w)
         h = self.conv_in(x_t)
 
         skips = [h]

@@ -15,7 +15,7 @@ from statistics import median
 import torch
 from tqdm import tqdm
 
-from ldm.backend.cpu import bfloat16_instructions, cpu_name
+from ldm.backend.cpu import bfloat16_instructions, cpu_identity, cpu_name, instruction_sets
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_text
 from ldm.lab.bench.cases import ROWS, Row
@@ -143,6 +143,8 @@ def machine() -> dict[str, str | int]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "processor": cpu_name(),
+        "generation": cpu_identity().removeprefix(cpu_name()).lstrip(", ") or "unknown",
+        "instructions": " ".join(instruction_sets()) or "none known",
         "bfloat16": bfloat16_instructions() or "none",
         "cores": os.cpu_count() or 0,
         "memory (GiB)": round(memory / 2**30),
