@@ -37,7 +37,7 @@ def test_the_cpu_goes_by_the_name_that_linux_gives(tmp_path):
 
 def test_processors_of_one_name_are_told_apart(tmp_path):
     file = tmp_path / "cpuinfo"
-    lines = "model name : A Chip: 3 GHz\ncpu family : {}\nmodel : 17\nstepping : 1\n\nmodel name : another\ncpu family : 7\n"
+    lines = "model name : A Chip: 3 GHz\ncpu family : {}\nmodel : 17\nstepping : 1\n\nmodel name : another\n"
     found = []
     for family in (25, 26):
         file.write_text(lines.format(family))
