@@ -181,9 +181,9 @@ def round_trip() -> list[list[Tile]]:
 def guidance_scales() -> list[list[Tile]]:
     """The same noise, guided more and more."""
     tiles = []
-    for scale in (1, 2, 4, 8, 16):
+    for scale in (1.0, 2.0, 4.0, 8.0, 16.0):
         [image] = model().generate(PROMPT, seed=SEED, guidance=scale, steps=12, sampler="ddim")
-        tiles.append(Tile(image, f"g = {scale}", "no guidance" if scale == 1 else ""))
+        tiles.append(Tile(image, f"g = {scale:g}", "no guidance" if scale == 1 else ""))
     return [tiles]
 
 
