@@ -343,6 +343,10 @@ class LatentDiffusion(nn.Module):
             usual = self.config.defaults.guidance
             raise LdmError(f"a guidance of {guidance}; expected a finite number, such as {usual}")
         if self.config.unet.guidance_width:
+            if interval is not None:
+                raise LdmError(
+                    "a guidance interval with a latent consistency model, which is told the scale itself; leave it out"
+                )
             cond, guidance = told_guidance(cond, guidance), 1.0
         if guidance != 1 and uncond is None:
             raise LdmError(
