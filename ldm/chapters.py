@@ -211,7 +211,7 @@ APPENDICES = (
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("lab.bench", "workload fresh stopwatch cases run"),
+        under("lab.bench", "workload fresh stopwatch layers cases run"),
     ),
     Chapter(
         "Exercises",

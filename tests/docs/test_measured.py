@@ -71,13 +71,13 @@ def measured(kind: str, case: str, unit: str = "s"):
 
 @pytest.mark.parametrize(("column", "kind"), [(2, "AVX-512"), (3, "none")])
 def test_the_gains_on_the_page_about_speed_are_the_benchmarks(column, kind):
-    gains = [line for line in BY_KIND[kind] if line.other == "without" and line.ours]
+    gains = [line for line in BY_KIND[kind] if "without" in line.others and line.ours]
     cells = [row[column] for row in rows(PAGE, 5)[1:]]
     found = 0
     for cell in cells:
         pairs = re.findall(r"([\d.,]+) (?:s|MiB) instead of ([\d.,]+)", cell)
         for ours, theirs in pairs:
-            assert any(same(ours, line.ours) and same(theirs, line.theirs) for line in gains), (cell, ours)
+            assert any(same(ours, line.ours) and same(theirs, line.best) for line in gains), (cell, ours)
         percents = re.findall(r"(\d+)%", cell)
         for percent in percents:
             assert any(round(100 * (1 - line.ratio)) == int(percent) for line in gains), (cell, percent)
@@ -97,7 +97,7 @@ def test_the_ratios_on_the_page_about_speed_are_the_benchmarks():
 
     def seconds(case: str) -> tuple[str, str]:
         line = measured("AVX-512", case)
-        return f"{line.ours:.2f}", f"{line.theirs:.2f}"
+        return f"{line.ours:.2f}", f"{line.best:.2f}"
 
     memory = measured("AVX-512", "paint-bfloat16", "MiB")
     compiled = measured("AVX-512", "gain-compile")
@@ -114,8 +114,8 @@ def test_the_ratios_on_the_page_about_speed_are_the_benchmarks():
         f"{ratio('train', 'none')}.",
         f"a step takes {attention[0]} s instead of {attention[1]} s with AVX-512",
         f"The fused AdamW gives {100 * (1 - adamw.ratio):.0f}% with AVX-512",
-        f"takes {memory.ours:,.0f} MiB with AVX-512, where diffusers takes {memory.theirs:,.0f}.",
-        f"a step takes {compiled.ours:.1f} s instead of {compiled.theirs:.1f}.",
+        f"takes {memory.ours:,.0f} MiB with AVX-512, where diffusers takes {memory.best:,.0f}.",
+        f"a step takes {compiled.ours:.1f} s instead of {compiled.best:.1f}.",
     ]
     for sentence in told:
         assert sentence in flat(PAGE)

@@ -20,8 +20,10 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.level import vp_level
 from ldm.images.pixels import to_pixels
 from ldm.lab.bench.fresh import Case, Numbers, main
+from ldm.lab.bench.layers import by_kind, to_numbers
 from ldm.lab.bench.stopwatch import (
     DEVICE,
+    WARM,
     T,
     anonymous_memory,
     conv_flops,
@@ -88,16 +90,28 @@ def peak(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
 def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     """A step's FLOP/s, as a percentage of a matrix product's: of the operations that the plain U-Net needs."""
     took = timed(evaluation(load(folder, dtype, DEVICE), sizes))["seconds"]
-    side = sizes.side // sizes.config.vae.factor
-    with torch.device(
-        "meta"
-    ):  # shapes alone, so that no faster implementation with fewer operations is counted
-        unet, text = UNet(sizes.config.unet), sizes.config.text
+    return {"share": 100 * operations(sizes) / took / matmul_flops(dtype)}
+
+
+def operations(sizes: Sizes) -> int:
+    """The floating-point operations of a step of the plain U-Net, whatever a faster implementation needs."""
+    side, text = sizes.side // sizes.config.vae.factor, sizes.config.text
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:  # shapes alone
         x_t = torch.empty(2, sizes.config.unet.in_channels, side, side)
         context = torch.empty(2, text.context_length, text.width)
-        with FlopCounterMode(display=False) as counter:
-            unet(x_t, torch.tensor(T), context)
-    return {"share": 100 * counter.get_total_flops() / took / matmul_flops(dtype)}
+        UNet(sizes.config.unet)(x_t, torch.tensor(T), context)
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def unet_layers(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    """Where a step's time goes: the seconds and operations of each kind of layer, and the rate of a matrix product."""
+    model = load(folder, dtype, DEVICE)
+    step = evaluation(model, sizes)
+    seconds(step, WARM)
+    costs = by_kind(model.unet, step)
+    whole = sum(cost.seconds for cost in costs.values())
+    return {"matmul": matmul_flops(dtype), "seconds": whole} | to_numbers(costs)
 
 
 def memory(before: int | None, peak: int | None) -> Numbers:
@@ -246,6 +260,8 @@ CASES: dict[str, Case] = {
     "peak-float32": partial(peak, dtype=torch.float32),
     "share-bfloat16": partial(unet_share, dtype=torch.bfloat16),
     "share-float32": partial(unet_share, dtype=torch.float32),
+    "layers-bfloat16": partial(unet_layers, dtype=torch.bfloat16),
+    "layers-float32": partial(unet_layers, dtype=torch.float32),
     "unet-bfloat16": partial(unet_step, dtype=torch.bfloat16),
     "unet-float32": partial(unet_step, dtype=torch.float32),
     "decode-bfloat16": partial(decode, dtype=torch.bfloat16),
@@ -316,6 +332,8 @@ ROWS = (
     Row("this machine: 3x3 convolutions, float32", "peak-float32", "conv", "GFLOP/s"),
     Row("U-Net step, bfloat16, as a percentage of the matrix products", "share-bfloat16", "share", "%"),
     Row("U-Net step, float32, as a percentage of the matrix products", "share-float32", "share", "%"),
+    Row("U-Net step, bfloat16, while each layer is timed", "layers-bfloat16", "seconds", "s"),
+    Row("U-Net step, float32, while each layer is timed", "layers-float32", "seconds", "s"),
     Row("U-Net step with guidance, float16", "cuda-unet", "seconds", "s"),
     Row("the same, compiled", "cuda-unet-compiled", "seconds", "s"),
     Row("U-Net step with guidance, bfloat16", "cuda-unet-bfloat16", "seconds", "s"),
