@@ -16,23 +16,23 @@ from ldm.lab.evaluate.judge import find_judge, read_judge
 
 DONE = Path("outputs/samplers.json")
 PROMPTS, STEPS = 32, (20, 30, 40, 50)
-# LCM and TCD want models that are distilled for them.
+# LCM and TCD need models that are distilled for them.
 NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
 PAGE = """\
 # How many steps each sampler needs
 
 The share of {prompts} images of the tiny model in which the judge
 ([`ldm/lab/evaluate/judge.py`](../ldm/lab/evaluate/judge.py)) finds every attribute right: the first {prompts} prompts
-of the set "seen", seeds 0 to {last}, guidance {guidance:g}. A sampler is not measured any further once all its images
-are right. One image is {one:.0%}, so small differences mean nothing. LCM and TCD are not measured: they want models
-distilled for them. Written by `make samplers`.
+of the set "seen", seeds 0 to {last}, guidance {guidance:g}. Once all images of a sampler are right, it is not measured
+with more steps. One image is {one:.0%}, so small differences mean nothing. LCM and TCD are left out, because they need
+models that were distilled for them. Written by `make samplers`.
 
 {table}
 
-PLMS and LMS extrapolate from the noise that they guessed at the last steps, which is inaccurate when steps are long. So
-where the caller does not say, they take at least {plms} (PLMS) and {lms} (LMS) steps
-([`LatentDiffusion.default_steps`](../ldm/pipeline.py#LatentDiffusion.default_steps)); the other samplers take the
-model's own default of {usual}.
+PLMS and LMS extrapolate from the noise predicted at earlier steps, which is inaccurate when steps are long. So unless
+the caller gives a number, PLMS takes at least {plms} steps and LMS at least {lms}
+([`LatentDiffusion.default_steps`](../ldm/pipeline.py#LatentDiffusion.default_steps)); all other samplers take the
+model's own default, {usual}.
 """
 
 

@@ -109,6 +109,13 @@ STAGES: dict[str, Callable[[Path, bool], str]] = {
     STEER: steer,
 }
 
+HEAD = """\
+# A rehearsal at full size
+
+`make rehearsal` writes a checkpoint of Stable Diffusion 1's full size, with random weights, then reads it, converts it
+and generates an image with it. Each stage runs in a process of its own, so that its memory can be measured alone.
+"""
+
 TRIES = 3  # for a stage with a goal: other programs may have been in its way
 SLACK = 60.0  # MB that any work takes: modules that are imported late, the allocator's pools
 
@@ -159,8 +166,8 @@ def measured(name: str, folder: Path, small: bool) -> Cost:
 def rehearse(folder: Path, small: bool) -> bool:
     r"""Print the table; returns whether every goal was kept."""
     limits, kept = goals(narrow() if small else SD1), True
-    print("# A rehearsal at full size\n\nMade by `make rehearsal`: each stage is a process of its own.\n")
-    print("| stage | seconds | peak resident MB | peak anonymous MB, beyond the start | at most | |")
+    print(HEAD)
+    print("| stage | seconds | peak resident MB | peak anonymous MB above the start | limit | notes |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in STAGES:
         goal = limits.get(name, Goal())

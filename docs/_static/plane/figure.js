@@ -208,7 +208,7 @@
       this.time.setAttribute('aria-valuetext', this.time.shown.textContent)
       this.steps.shown.textContent = STEPS[this.steps.value]
       this.steps.setAttribute('aria-valuetext', STEPS[this.steps.value])
-      this.guidance.shown.textContent = part < 0 ? '–' : (this.guidance.value / 2).toFixed(1)
+      this.guidance.shown.textContent = part < 0 ? '–' : w.number((this.guidance.value / 2).toFixed(1))
       this.guidance.setAttribute('aria-valuetext', this.guidance.shown.textContent)
       this.guidance.disabled = part < 0
       this.learn.disabled = this.play.disabled = !this.whole
