@@ -116,7 +116,7 @@ fuzz: $(FUZZ) ## read 100,000 mutated files, then ten minutes of coverage-guided
 	$(BIN)/python -m tests.fuzz --journal outputs/fuzz.json --guided 600 $(ARGS) > outputs/fuzz.md && mv outputs/fuzz.md docs/fuzz.md
 	@rm outputs/fuzz.json
 
-rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
+rehearsal: $(TEST) ## open and paint with checkpoints of the real sizes, into docs/rehearsal.md (minutes, 15 GB of disk)
 	$(BIN)/python -m tests.rehearsal $(ARGS) > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
 
 fresh: ## run each target that the README names in a fresh clone with a fresh environment (hours; ARGS="demo docs": only those)
