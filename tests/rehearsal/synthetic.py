@@ -1,7 +1,7 @@
 r"""Checkpoints as their authors wrote them, and what goes with them, with the names, shapes and sizes of the real ones.
 
-Their names come from our tables, and their shapes from our own models, built without memory: they do not put to the test
-what reads them (lists of the real names do that, elsewhere), but what it costs to read them.
+Their names come from our tables, and their shapes from our own models, built without memory. So they put to the test
+what it costs to read such files, and not whether the names are right: lists of the real ones do that, elsewhere.
 """
 
 import json
