@@ -95,7 +95,8 @@ CHAPTERS = (
         "put the four steps together: text to image, image to image, inpainting",
         (
             *under("diffusion", "conditioning micro_conditioning finite"),
-            *("prompts", "image_to_image", "inpaint", "windows", "pipeline", "hires", "previews"),
+            *("networks", "prompts", "image_to_image", "inpaint", "windows", "options", "pipeline", "hires"),
+            "previews",
         ),
         ("08_pipeline",),
     ),
@@ -275,7 +276,7 @@ def _linked(modules: tuple[str, ...], root: str) -> str:
         folders.setdefault(folder, []).append(name)
     parts = []
     for folder, names in folders.items():
-        if len(names) > 8:
+        if folder and len(names) > 8:
             place = folder.replace(".", "/")
             parts.append(f"[`{place}/`]({root}ldm/{place}/__init__.py)")
         else:

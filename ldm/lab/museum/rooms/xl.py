@@ -111,7 +111,7 @@ MISTAKES = (
     Mistake(
         "18h",
         "both text encoders' prompts padded alike",
-        "pipeline.py",
+        "networks.py",
         before="self.tokenizer.padding(self.config.text_2.pad)",
         after="self.tokenizer.pad_id",
         why=(
