@@ -25,9 +25,9 @@ from tests.rehearsal.synthetic import narrow, narrow_xl, numbers_of
 HEAD = """\
 # A rehearsal at full size
 
-`make rehearsal` writes checkpoints of the full sizes of Stable Diffusion 1 and XL, with random weights, then reads them,
-converts one and generates images with both. Each stage runs in a process of its own, so that its memory can be measured
-alone. "The same" and "with ..." are `ldm generate`, with 512x512 pixels and 2 steps.
+`make rehearsal` writes checkpoints of the full sizes of Stable Diffusion 1 and XL, with random weights, then reads
+them, converts one and generates images with both. Each stage runs in a process of its own, so that its memory can be
+measured alone. "The same" and "with ..." are `ldm generate`, with 512x512 pixels and 2 steps.
 """
 
 
