@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,7 @@ def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     return {"share": 100 * operations(sizes) / took / matmul_flops(dtype)}
 
 
+@cache
 def operations(sizes: Sizes) -> int:
     """The floating-point operations of a step of the plain U-Net, whatever a faster implementation needs."""
     side, text = sizes.side // sizes.config.vae.factor, sizes.config.text
