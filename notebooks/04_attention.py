@@ -143,7 +143,7 @@ show.heat(causal, tokens, tokens, "causal: the upper triangle is exactly zero", 
 # ## The real model
 #
 # In each cross-attention layer of the U-Net every place of the latent spreads a weight of one over the 32 tokens. A
-# *recorder* collects these weights while the model paints, averaged over heads, layers and steps (Tang et al. 2023).
+# *recorder* collects these weights while the model generates, averaged over heads, layers and steps (Tang et al. 2023).
 #
 # *Predict:* which words will have a sharp map, and which a flat one? (The sheet stretches each map from its lowest to
 # its highest value, so that even a flat one has bright places. The numbers below it compare the maps as they are.)
@@ -180,7 +180,7 @@ attention_sheet(landscape, 0, lake, columns=5, side=96)
 # %% [markdown]
 # Words for things are mostly read where the things are. Words that affect everything need not be read everywhere: a few
 # positions are enough, since self-attention passes on what was read there. And other vectors carry them too, those of
-# the marks that come after them. The maps are coarse besides: attention runs at 8 × 8 and 4 × 4 places here (at 64 × 64
+# the marks that come after them. The maps are coarse besides: attention runs only at the coarser levels here (at 64 × 64
 # and below in Stable Diffusion).
 #
 # ## Not only where: when
@@ -239,7 +239,7 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 
 # %% [markdown]
 # The two numbers are the mean differences from the first image (with glasses) and from the second (without): the
-# smaller one says which dog a picture resembles more. So reading does have consequences: one vector among 32 changes
+# smaller one says which dog an image resembles more. So reading does have consequences: one vector among 32 changes
 # the image. But here it does not decide about the glasses. They stay when the word's own vector is gone, and that
 # vector alone does not bring them: the end token and the padding, which come after the word, have read it too, and
 # there are many of them. A word is in more than one vector.
@@ -280,7 +280,7 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # ```
 # </details>
 #
-# **3.** Without its words: paint with a context in which all 32 vectors are the same, the beginning mark's.
+# **3.** Without its words: generate with a context in which all 32 vectors are the same, the beginning mark's.
 #
 # <details><summary>Solution</summary>
 #

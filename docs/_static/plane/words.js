@@ -11,6 +11,7 @@
       play: 'Let them flow', pause: 'Pause', time: 'Noise',
       timeValue: (t, signal) => `t = ${t}, ${signal} % signal`,
       way: 'Sampler', ode: 'Euler (ODE)', sde: 'Euler a (SDE)',
+      mixture: 'Mixture', circle: 'diffusion', flow: 'flow',
       steps: 'Steps', part: 'Prompt', all: 'everything', partNames: {
         face: ['outline', 'eyes', 'mouth'], moons: ['upper moon', 'lower moon'], spiral: ['inner turn', 'outer turn'],
         clouds: ['upper cloud', 'left cloud', 'right cloud'],
@@ -32,6 +33,7 @@
       play: 'Suivre les flèches', pause: 'Pause', time: 'Bruit',
       timeValue: (t, signal) => `t = ${t.replace('.', ',')}, ${signal} % de signal`,
       way: 'Échantillonneur', ode: 'Euler (EDO)', sde: 'Euler a (EDS)',
+      mixture: 'Mélange', circle: 'diffusion', flow: 'flot',
       steps: 'Pas', part: 'Prompt', all: 'tout', partNames: {
         face: ['contour', 'yeux', 'bouche'], moons: ['lune du haut', 'lune du bas'],
         spiral: ['tour intérieur', 'tour extérieur'], clouds: ['nuage du haut', 'nuage de gauche', 'nuage de droite'],
