@@ -180,8 +180,8 @@ attention_sheet(landscape, 0, lake, columns=5, side=96)
 # %% [markdown]
 # Words for things are mostly read where the things are. Words that affect everything need not be read everywhere: a few
 # positions are enough, since self-attention passes on what was read there. And other vectors carry them too, those of
-# the marks that come after them. The maps are coarse besides: attention runs only at the coarser levels here (at 64 × 64
-# and below in Stable Diffusion).
+# the marks that come after them. The maps are coarse besides: attention runs only at the coarser levels here (in Stable
+# Diffusion at 64 × 64 and below).
 #
 # ## Not only where: when
 #
