@@ -25,6 +25,7 @@ DOCS      := $(VENV)/.stamp-docs
 NOTEBOOKS := $(VENV)/.stamp-notebooks
 REFERENCE := $(VENV)/.stamp-reference
 FUZZ      := $(VENV)/.stamp-fuzz
+OPENVINO  := $(VENV)/.stamp-openvino
 PLAYGROUND := $(VENV)/.stamp-playground
 
 .DEFAULT_GOAL := help
@@ -99,10 +100,11 @@ parity: $(REFERENCE) ## measure how far we are from the reference libraries, int
 	@mkdir -p docs
 	$(BIN)/python -m tests.reference.parity $(ARGS) > docs/.parity.md && mv docs/.parity.md docs/parity.md
 
-bench: $(REFERENCE) ## measure speed and memory in turns with diffusers, into docs/bench.md (long; goes on if interrupted; QUICK=--quick: a trial)
+bench: $(OPENVINO) ## measure speed and memory in turns with diffusers and OpenVINO, into docs/bench.md (long; goes on if interrupted; QUICK=--quick: a trial; ARGS="--only CASE ...": only those)
 	@mkdir -p docs outputs
-	$(BIN)/python -m tests.lab.bench $(QUICK) --json $(if $(QUICK),outputs,docs)/bench.json > outputs/bench.md
+	$(BIN)/python -m tests.lab.bench $(QUICK) $(ARGS) --json $(if $(QUICK),outputs,docs)/bench.json > outputs/bench.md
 	$(if $(QUICK),cat outputs/bench.md,mv outputs/bench.md docs/bench.md)
+	$(if $(QUICK),,$(BIN)/python -m tests.lab.bench.chapter docs/bench.json docs/fast.md)
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants $(ARGS) > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md
@@ -115,7 +117,7 @@ fuzz: $(FUZZ) ## read 100,000 mutated files, then ten minutes of coverage-guided
 	$(BIN)/python -m tests.fuzz --journal outputs/fuzz.json --guided 600 $(ARGS) > outputs/fuzz.md && mv outputs/fuzz.md docs/fuzz.md
 	@rm outputs/fuzz.json
 
-rehearsal: $(TEST) ## open and paint with a checkpoint of the real size, into docs/rehearsal.md (minutes, 12 GB of disk)
+rehearsal: $(TEST) ## open and paint with checkpoints of the real sizes, into docs/rehearsal.md (minutes, 15 GB of disk)
 	$(BIN)/python -m tests.rehearsal $(ARGS) > docs/.rehearsal.md && mv docs/.rehearsal.md docs/rehearsal.md
 
 fresh: ## run each target that the README names in a fresh clone with a fresh environment (hours; ARGS="demo docs": only those)
@@ -198,6 +200,11 @@ $(REFERENCE): $(TEST)
 
 $(PLAYGROUND): $(CORE)
 	$(PIP) -q -e '.[playground]'
+	@touch $@
+
+# Where OpenVINO has no wheel, its column of the table says that it is not installed.
+$(OPENVINO): $(REFERENCE)
+	$(PIP) -q -e '.[openvino]' || echo "without OpenVINO the benchmark compares with diffusers alone" >&2
 	@touch $@
 
 # Where there is no atheris (it needs Linux and a Python that it has a wheel for), the rest runs without it.

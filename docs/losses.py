@@ -43,10 +43,10 @@ NUDGE = 0.2
 PAGE = f"""\
 # What each loss of the VAE does
 
-The quick recipe's VAE, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py) and without one
-or two of them; everything else is the same. Here it trains on whole images, because the perceptual loss needs to
-recognise what they show, and on the whole world of postcards; the recipe itself is "without both", trains on
-crops, and on a smaller world. Measured on {{count}} drawings of combinations that training never saw.
+The VAE of the quick recipe, trained with all four losses of [`ldm/train/vae.py`](../ldm/train/vae.py), then without
+one or two of them; everything else is the same. Unlike the recipe, this trains on whole images, because the
+perceptual loss has to recognise what they show, and on the whole world of postcards. (The recipe corresponds to
+"without both", on crops of a smaller world.) Measured on {{count}} drawings of combinations that training never saw.
 Written by `make losses`.
 
 ![Drawings, and the reconstructions of each VAE](images/losses.png)
@@ -54,10 +54,10 @@ Written by `make losses`.
 {{table}}
 
 PSNR and SSIM: higher is closer. *Slopes*: how steep the edges of the reconstructions are, relative to the
-originals; below 1, edges were blurred. *Perceptual distance*: in CLIP's features, from 0 to 4. *Pushed*: the PSNR
-of images decoded from latents perturbed by noise of standard deviation {NUDGE}, where latents have 1: what a U-Net
-generates is never exact. The *encoder's own deviation* is the spread of latents that the decoder was trained to
-decode alike.
+originals; below 1, edges are blurred. *Perceptual distance*: between CLIP's features of both, from 0 to 4.
+*Pushed*: the PSNR of images decoded from latents (of standard deviation 1) with added noise of standard deviation
+{NUDGE}, because what a U-Net generates is never exact. The *encoder's own deviation* is the spread of latents that
+the decoder was trained to decode to the same image.
 
 [Training it yourself](training.md#what-the-losses-are-for) says what follows from this.
 """

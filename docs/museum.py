@@ -30,19 +30,20 @@ WORK = Path("outputs/museum/kept").resolve()
 OPENING = """\
 # The museum of mistakes
 
-Somebody ports Stable Diffusion. Every tensor loads, no shape differs, and the images are wrong; or they are right, and
-the numbers are not. Here are {count} mistakes that do this, each a line or two of this project's own code. `make
-mutants` makes each of them in a copy and checks that a test [notices](mutants.md). `make museum` generates the same
-image with and without it and measures the difference; nothing on this page was sorted or judged by hand. On your own
-machine, `ldm museum 5a` shows one of them.
+You port Stable Diffusion. Every tensor loads, no shape differs, and yet the images are wrong; or the images are right
+and the numbers are not. Here are {count} mistakes that do this, each in a line or two of this project's own code. `make
+mutants` makes each of them in a copy and checks that a test [fails](mutants.md). `make museum` generates the same image
+with and without the mistake and measures the difference; nothing on this page was sorted or judged by hand. On your
+own machine, `ldm museum 5a` shows one of them.
 
-Every strip has the right image on the left, the wrong one in the middle, and their difference on the right, made as
-bright as it can be. "48 % off" means: the largest difference, in units of the layer's largest number. All images are
-those of the tiny model, so yours may look different; where a mistake *begins* is the same in every model.
+Every strip has the right image on the left, the wrong one in the middle, and on the right their difference, amplified
+until its largest value is white. "48 % off" is the largest difference in a layer's output, relative to the largest
+number in it. All images come from the tiny model, so yours may look different; the first layer that differs is the same
+in every model.
 
-How to use it when your own port is wrong: find what you see, compare the lines with yours, and then compare the layer
-named there. With a forward hook on every layer of both programs, the first layer that differs tells more than any image
-([notebook 12](../notebooks/12_museum.ipynb) does it).
+If your own port is wrong, find what you see in this list, compare the lines with yours, then look at the layer named
+there. With a forward hook on every layer of both programs, the first layer whose output differs says more than any
+image ([notebook 12](../notebooks/12_museum.ipynb) shows how).
 
 ## My images are ...
 
@@ -139,10 +140,10 @@ def entry(mistake: Mistake, exhibit: Exhibit, tests: list[str]) -> Iterator[str]
     else:
         yield "- **How far off:** " + " ".join(numbers_words(exhibit))
     if tests:
-        yield f"- **Noticed by** {test_words(tests[0])}"
+        yield f"- **Caught by** {test_words(tests[0])}."
     if mistake.seen:
         links = "; ".join(f"[{what}]({address})" for address, what in mistake.seen)
-        yield f"- **Met by others:** {links}"
+        yield f"- **Seen elsewhere:** {links}."
     yield ""
 
 

@@ -156,23 +156,24 @@ def decoding() -> list[list[Tile]]:
 
 
 def round_trip() -> list[list[Tile]]:
-    """A drawing, the four channels of its latent, what the decoder makes of them, and the difference."""
+    """A drawing, the channels of its latent, what the decoder makes of them, and the error. Labels are symbols: the
+    French tour shows it, too."""
     pixels = pictures(2)[1:]
     with torch.no_grad():
         latent = model().vae.encode(pixels)[0]
         again = model().vae.decode(latent).clamp(-1, 1)
-    channels = [Tile(signed(x), f"channel {i}", f"deviation {x.std():.2f}") for i, x in enumerate(latent[0])]
+    channels = [Tile(signed(x), f"z[{i}]", f"σ = {x.std():.2f}") for i, x in enumerate(latent[0])]
     error = (again - pixels).abs()
     difference = Tile(
         to_images((4 * error).clamp(max=2) - 1)[0],
-        "difference × 4",
-        f"{127.5 * error.mean():.1f} of 255 on average",
+        "4 |D(z) − x|",
+        f"mean |D(z) − x| = {127.5 * error.mean():.1f} / 255",
     )
     return [
         [
-            Tile(to_images(pixels)[0], "original", shape(pixels)),
+            Tile(to_images(pixels)[0], "x", shape(pixels)),
             *channels,
-            Tile(to_images(again)[0], "decoded"),
+            Tile(to_images(again)[0], "D(z)", shape(again)),
             difference,
         ]
     ]
@@ -181,9 +182,9 @@ def round_trip() -> list[list[Tile]]:
 def guidance_scales() -> list[list[Tile]]:
     """The same noise, guided more and more."""
     tiles = []
-    for scale in (1, 2, 4, 8, 16):
+    for scale in (1.0, 2.0, 4.0, 8.0, 16.0):
         [image] = model().generate(PROMPT, seed=SEED, guidance=scale, steps=12, sampler="ddim")
-        tiles.append(Tile(image, f"g = {scale}", "no guidance" if scale == 1 else ""))
+        tiles.append(Tile(image, f"g = {scale:g}", "no guidance" if scale == 1 else ""))
     return [tiles]
 
 

@@ -95,7 +95,8 @@ CHAPTERS = (
         "put the four steps together: text to image, image to image, inpainting",
         (
             *under("diffusion", "conditioning micro_conditioning finite"),
-            *("prompts", "image_to_image", "inpaint", "windows", "pipeline", "hires", "previews"),
+            *("networks", "prompts", "image_to_image", "inpaint", "windows", "options", "pipeline", "hires"),
+            "previews",
         ),
         ("08_pipeline",),
     ),
@@ -215,7 +216,7 @@ APPENDICES = (
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("lab.bench", "workload fresh stopwatch cases run"),
+        under("lab.bench", "workload fresh stopwatch layers cases run"),
     ),
     Chapter(
         "Exercises",
@@ -241,8 +242,8 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output preview generation controls refiner new replay generate look exercise museum checkpoints "
-            "measure train program",
+            "arguments output preview hashes generation controls refiner new replay generate look exercise museum "
+            "checkpoints measure train program",
         ),
     ),
 )
@@ -279,7 +280,7 @@ def _linked(modules: tuple[str, ...], root: str) -> str:
         folders.setdefault(folder, []).append(name)
     parts = []
     for folder, names in folders.items():
-        if len(names) > 8:
+        if folder and len(names) > 8:
             place = folder.replace(".", "/")
             parts.append(f"[`{place}/`]({root}ldm/{place}/__init__.py)")
         else:

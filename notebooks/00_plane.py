@@ -350,5 +350,5 @@ assert ends[6].std(dim=0).mean() < ends[1].std(dim=0).mean()  # and varies less
 # prompt does.
 # </details>
 #
-# To write the score yourself: `ldm exercise start mixture_score`. Next: [00: From a sentence to a
-# picture](00_tour.ipynb)
+# To write the score yourself: `ldm exercise start mixture_score`. Next: [00: From a sentence to an
+# image](00_tour.ipynb)

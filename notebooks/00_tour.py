@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 00: From a sentence to a picture
+# # 00: From a sentence to an image
 #
 # [Ce notebook en français](00_tour.fr.ipynb)
 #
@@ -77,8 +77,8 @@ cond, uncond = both[:1], both[1:]
 #
 # ## 2. A latent of pure noise
 #
-# Generation does not happen in pixels. A *latent* is a small image of sixteen channels (four in Stable Diffusion), from
-# which the VAE's decoder makes the large one. It begins as random numbers, drawn from a seed.
+# Images are not generated in pixels. A *latent* is a small image of a few channels, from which the VAE's decoder
+# makes the large one. It begins as random numbers, drawn from a seed.
 #
 # *Predict:* the finished image has 3 × 128 × 128 numbers. How many does the latent have?
 

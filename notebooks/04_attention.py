@@ -143,7 +143,7 @@ show.heat(causal, tokens, tokens, "causal: the upper triangle is exactly zero", 
 # ## The real model
 #
 # In each cross-attention layer of the U-Net every place of the latent spreads a weight of one over the 40 tokens. A
-# *recorder* collects these weights while the model paints, averaged over the steps and over heads. (Tang et al. 2023
+# *recorder* collects these weights while the model generates, averaged over the steps and over heads. (Tang et al. 2023
 # average over all heads of all layers. Most of ours look elsewhere than at the thing that a word names, so only those
 # are shown that look there more than the others: [how they are chosen](../docs/training.md#how-good-is-it).)
 #
@@ -182,8 +182,8 @@ attention_sheet(landscape, 0, lake, columns=5, side=96)
 # %% [markdown]
 # Words for things are mostly read where the things are. Words that affect everything need not be read everywhere: a few
 # positions are enough, since self-attention passes on what was read there. And other vectors carry them too, those of
-# the marks that come after them. The maps are coarse besides: attention runs at 16 × 16 places and fewer here (at
-# 64 × 64 and fewer in Stable Diffusion).
+# the marks that come after them. The maps are coarse besides: attention runs only at the coarser levels here (in Stable
+# Diffusion at 64 × 64 and below).
 #
 # ## Not only where: when
 #
@@ -241,7 +241,7 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 
 # %% [markdown]
 # The two numbers are the mean differences from the first image (with glasses) and from the second (without): the
-# smaller one says which dog a picture resembles more. So reading does have consequences: one vector among 40 changes
+# smaller one says which dog an image resembles more. So reading does have consequences: one vector among 40 changes
 # the image. But here it does not decide about the glasses. They stay when the word's own vector is gone, and that
 # vector alone does not bring them: the end token and the padding, which come after the word, have read it too, and
 # there are many of them. A word is in more than one vector.
@@ -282,7 +282,7 @@ assert np.abs(pixels[2] - pixels[1]).mean() > 0.5  # and so does one vector amon
 # ```
 # </details>
 #
-# **3.** Without its words: paint with a context in which all 40 vectors are the same, the beginning mark's.
+# **3.** Without its words: generate with a context in which all 40 vectors are the same, the beginning mark's.
 #
 # <details><summary>Solution</summary>
 #

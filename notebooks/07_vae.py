@@ -84,15 +84,15 @@ assert ours > theirs + 3
 # %% [markdown]
 # ## What a latent looks like
 #
-# It has kept its places: 16 x 16 of them, each for 8 x 8 pixels, with eight numbers in each. Blue is negative, red
-# positive.
+# It has kept its places: each stands for 8 x 8 pixels, and holds one number for each of sixteen channels, of which the
+# first eight are drawn here. Blue is negative, red positive.
 
 # %%
-rows = [[cards[i].image, *show.channels(latent[i])] for i in range(2)]
+rows = [[cards[i].image, *show.channels(latent[i])[:8]] for i in range(2)]
 display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(8))], side=60))
 
 # %% [markdown]
-# So a latent is still a small picture, in eight odd colours. How odd? Let us look for the linear map from its eight
+# So a latent is still a small image, in odd colours. How odd? Let us look for the linear map from its
 # numbers (and a constant) to the mean red, green and blue of its 8 x 8 pixels, by least squares, and see how much of
 # the colour it explains.
 
@@ -105,7 +105,7 @@ guess = (x @ to_rgb).reshape(8, 16, 16, 3).movedim(-1, 1)
 centred = small - small.mean(dim=(0, 2, 3), keepdim=True)
 explained = 1 - (guess - small).square().mean() / centred.square().mean()
 rows = [to_images(small), to_images(guess.clamp(-1, 1))]
-display(show.grid(rows, left=["mean colours", "27 numbers"], side=72))
+display(show.grid(rows, left=["mean colours", f"{to_rgb.numel()} numbers"], side=72))
 print(f"a linear map explains {explained:.0%} of the colours")
 assert explained > 0.5
 
@@ -231,7 +231,7 @@ display(show.curve(middle, lines, "value of a scaled latent", "density"))
 print("deviations:", [f"{s:.2f}" for s in means.std(dim=(0, 2, 3)).tolist()])
 
 # %% [markdown]
-# One number for all 16 channels, so single channels may be wider or narrower; and nothing makes their shape normal:
+# One number for all channels, so single channels may be wider or narrower; and nothing makes their shape normal:
 # that the *whole* has a standard deviation of 1 is enough. What if you forget the number, as some programs did?
 # *Predict:* decode a latent that was not divided by the scale, and one that was divided twice.
 
@@ -369,5 +369,5 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 # </details>
 #
 # To write the parts yourself: `ldm exercise start reparametrise`, `kl_divergence`, `encoder_padding` and
-# `latent_scale`. Next: [08: What happens between a sentence and a picture?](08_pipeline.ipynb), where all parts come
+# `latent_scale`. Next: [08: What happens between a sentence and an image?](08_pipeline.ipynb), where all parts come
 # together.

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 08: What happens between a sentence and a picture?
+# # 08: What happens between a sentence and an image?
 #
 # [Ce notebook en français](08_pipeline.fr.ipynb)
 #
@@ -63,7 +63,7 @@ assert context.shape == (2, model.config.text.context_length, model.config.text.
 # Both have the same length, however short the prompt: the rest is padding, and the U-Net reads it too. (Notebooks
 # [01](01_tokenizer.ipynb) and [02](02_clip.ipynb).)
 #
-# **2. A latent of pure noise**, a few channels at an eighth of the picture's size, from a seeded generator. (DDIM, the
+# **2. A latent of pure noise**, a few channels at an eighth of the image's size, from a seeded generator. (DDIM, the
 # sampler that we are going to write, begins with it as it is.)
 
 # %%
@@ -213,7 +213,7 @@ assert scores[15.0][1] > scores[1.0][1]
 # %% [markdown]
 # That is the bargain: a little guidance sharpens what the network is unsure of; a lot of it drives the latent out of
 # the range that the VAE was trained on. The best $g$ depends on the model: Stable Diffusion usually runs with 7.5, this
-# one with 4.
+# one with less.
 #
 # ## Change 1: start from an image
 #

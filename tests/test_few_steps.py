@@ -70,6 +70,8 @@ def test_a_model_that_is_told_the_guidance_is_evaluated_once_a_step_and_needs_no
     hook.remove()
     assert seen == [2, 2, 2]
     model.denoiser(model.encode_text(["dog"]), guidance=8.0)  # no `uncond`
+    with pytest.raises(LdmError, match="a guidance interval with a latent consistency model"):
+        model.generate("dog", **options, guidance_interval=(0.3, 5.0))
 
 
 def test_a_guidance_of_1_is_told_as_0_and_differs_from_none_being_told(models):

@@ -22,7 +22,7 @@ TIMES = (50, 150, 250, 350, 450, 550, 650, 750, 850, 950)
 SCALES, TIME = (0, 1, 2, 4, 7.5, 12), 800  # of guidance, and the timestep at which it is shown
 WITHOUT = {
     "en": "JavaScript, which is turned off here, would show something to play with.",
-    "fr": "Ici, JavaScript est désactivé ; il montrerait une expérience à manipuler.",
+    "fr": "Ici, JavaScript est désactivé\N{NARROW NO-BREAK SPACE}; il montrerait une expérience à manipuler.",
 }
 
 

@@ -1,6 +1,6 @@
 r"""`<lora:name:0.8>` in a prompt: which LoRAs an image wants, and how strongly.
 
-The notation is that of AUTOMATIC1111's web interface, for which many prompts are written. A tag is an instruction and
+The notation is that of AUTOMATIC1111's web interface, which many published prompts use. A tag is an instruction and
 not a description: it is taken out of the prompt before the text is encoded. Without a number the strength is 1.
 
     split_tags("a cat <lora:ink:0.8>")  ->  ("a cat ", [("ink", 0.8)])

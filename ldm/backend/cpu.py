@@ -16,12 +16,19 @@ import torch
 CPUINFO = Path("/proc/cpuinfo")
 # torch's name -> the usual one, the faster first.
 INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512"}
+DECISIVE = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
 def bfloat16_instructions() -> str | None:
     """AMX or AVX-512, the faster one if the CPU has both; None if it has neither, or torch cannot tell."""
     has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return next((name for flag, name in INSTRUCTIONS.items() if has.get(flag)), None)
+
+
+def instruction_sets() -> list[str]:
+    """Of the instructions that decide how fast a CPU multiplies, those that it has, as torch names them."""
+    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return [name for name in DECISIVE if has.get(name)]
 
 
 def cpu_name(info: Path = CPUINFO) -> str:

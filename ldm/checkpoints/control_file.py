@@ -1,4 +1,4 @@
-r"""A ControlNet's file: its tensors under our names, for the model that it is to steer.
+r"""A ControlNet's file: its tensors under our names, checked against the model that it will steer.
 
 A ControlNet is the first half of the model's own U-Net, so its names and sizes follow from the model's config:
 

@@ -9,7 +9,8 @@ from typing import Any
 from ldm.adapters.control import Control
 from ldm.checkpoints.control_file import open_control
 from ldm.checkpoints.loaded import LoadedModel
-from ldm.cli.generation import cached_sha256, from_here, hashed, tell_of_size
+from ldm.cli.generation import from_here, tell_of_size
+from ldm.cli.hashes import cached_sha256, hashed
 from ldm.images.metadata import Record, UsedControl
 from ldm.images.reading import read_mask, read_picture
 from ldm.loading import load_control

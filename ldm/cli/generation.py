@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -20,34 +19,23 @@ from ldm.adapters.tags import split_strength, split_tags
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.lora_file import lora_file
-from ldm.checkpoints.tiny_file import is_tiny, tiny_files
+from ldm.cli.hashes import cached_sha256
 from ldm.cli.output import print_path, progress_bar, tell
 from ldm.cli.preview import Wrap
 from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.diffusion.noise import check_seed
-from ldm.errors import LdmError
-from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
 from ldm.hires import generate_large
 from ldm.image_to_image import pick_strength
-from ldm.images.metadata import File, Record, UsedEmbedding, UsedLora, Versions
+from ldm.images.metadata import Record, UsedEmbedding, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
-from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.refiner import generate_refined
 
-# The files that decide what a folder's model generates, and those of its VAE or U-Net alone.
-PATTERNS = {
-    "model": ("config.json", "tokenizer/*", "text.safetensors", "text_2.safetensors", "unet.safetensors",
-              "vae.safetensors", "model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
-    "vae": ("config.json", "vae.safetensors", "vae/*.*", "diffusion_pytorch_model*"),
-    "unet": ("config.json", "unet/*.*", "diffusion_pytorch_model*"),
-}  # fmt: skip
 # To `generate`, as recorded.
 PASSED_ON = (
     *("steps", "guidance", "sampler", "spacing", "tile", "weighting", "long_prompt", "clip_skip"),
     *("empty_negative", "window", "guidance_interval", "reuse"),
 )
-LARGE = 2**28  # bytes; the hashes of smaller files are not cached
 
 
 def load_model(
@@ -71,56 +59,16 @@ def load_model(
 def surroundings(
     model: LatentDiffusion, name: str, vae: str | None = None, unet: str | None = None
 ) -> dict[str, Any]:
-    """The part of a `Record` that was not chosen for the image: files, versions, and the machine."""
+    """The part of a `Record` that was not chosen for the image: names, versions, and the machine."""
     return {
         "model": name,
-        "model_files": hashed_files(name, "model"),
         "vae": vae,
-        "vae_files": () if vae is None else hashed_files(vae, "vae"),
         "unet": unet,
-        "unet_files": () if unet is None else hashed_files(unet, "unet"),
         "versions": Versions(ldm.__version__, torch.__version__, platform.python_version(), PIL.__version__),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
         "threads": torch.get_num_threads(),
     }
-
-
-def hashed_files(name: str, kind: str) -> tuple[File, ...]:
-    """The files of a model or a VAE with their hashes: a single file, or those of a folder that match a pattern."""
-    place = find(name)
-    if place.is_file():
-        files = tiny_files(place) if kind == "vae" and is_tiny(place) else (place,)
-        return tuple(File(file.name, cached_sha256(file)) for file in files)
-    paths = sorted({path for pattern in PATTERNS[kind] for path in place.glob(pattern)})
-    return tuple(File(path.relative_to(place).as_posix(), cached_sha256(path)) for path in paths)
-
-
-def cached_sha256(path: Path) -> str:
-    """The SHA-256 of a file; of a large one it is cached under path, size and modification time."""
-    stat = path.stat()
-    if stat.st_size < LARGE:
-        return sha256(path)
-    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    try:
-        cache = dict(read_json(cache_file(), LARGEST_TEXT))
-    except (LdmError, TypeError, ValueError):  # missing, or damaged and replaced
-        cache = {}
-    if isinstance(cache.get(key), str):
-        return str(cache[key])
-    tell(f"computing the sha256 of {path} ({stat.st_size / 1e9:.1f} GB) once")
-    digest = sha256(path)
-    try:
-        with atomic_path(cache_file()) as temporary:
-            temporary.write_text(json.dumps(cache | {key: digest}, indent=1), encoding="utf-8")
-    except OSError:
-        pass  # not writable: the hash is computed again next time
-    return digest
-
-
-def cache_file() -> Path:
-    """`$XDG_CACHE_HOME/ldm/sha256.json`, usually in ~/.cache. It can be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "ldm" / "sha256.json"
 
 
 def wanted_loras(model: LoadedModel, prompt: str, options: Sequence[str]) -> tuple[str, tuple[UsedLora, ...]]:
@@ -168,11 +116,6 @@ def learn_embeddings(model: LoadedModel, embeddings: Sequence[UsedEmbedding]) ->
         model.unload_embedding()
         for embedding in embeddings:
             model.load_embedding(embedding.path, embedding.words)
-
-
-def hashed(path: Path) -> File:
-    """An init image, a mask or a config, as a record names it."""
-    return File(str(path), sha256(path))
 
 
 def read_inputs(record: Record) -> dict[str, Any]:

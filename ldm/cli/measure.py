@@ -103,6 +103,9 @@ def bench_options(commands: Commands) -> None:
     p.add_argument("--quick", action="store_true", help="a narrow model, one process per case: a few minutes")
     p.add_argument("--json", type=Path, metavar="FILE", help="also write every measurement to this file")
     p.add_argument(
+        "--layers", action="store_true", help="only one step of the U-Net: what each kind of layer takes"
+    )
+    p.add_argument(
         "--choices",
         action="store_true",
         help="only try the optimisations that may lose, and say which are used",
@@ -116,6 +119,8 @@ def bench(options: argparse.Namespace) -> None:
 
         print(report(TRIALS), end="")
         return
+    if options.layers and options.json is not None:
+        raise LdmError("--layers prints its tables and keeps nothing; leave out --json")
     if options.json is not None:
         check_folder(options.json.parent, options.json)  # before an hour of measuring
         if options.json.is_dir():
@@ -123,4 +128,7 @@ def bench(options: argparse.Namespace) -> None:
 
     from ldm.lab.bench import run
 
-    print(run.bench(options.quick, options.json), end="")
+    print(
+        run.where_time_goes(options.quick) if options.layers else run.bench(options.quick, options.json),
+        end="",
+    )

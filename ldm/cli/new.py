@@ -9,8 +9,9 @@ them in one go, several share them, or an interrupted run is started again.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,13 @@ from ldm.cli.arguments import loading
 from ldm.cli.controls import load_controls, wanted_controls
 from ldm.cli.generation import (
     generate_group,
-    hashed,
     load_model,
     read_inputs,
     surroundings,
     wanted_embeddings,
     wanted_loras,
 )
+from ldm.cli.hashes import beside, files_of, hashed
 from ldm.cli.output import save_new, save_output, tell
 from ldm.cli.preview import make_preview
 from ldm.cli.refiner import load_refiner, wanted_refiner
@@ -45,6 +46,8 @@ from ldm.text.unknown import unknown_words
 from ldm.train.processes import process_group, rank, world_size
 from ldm.vae.tiles import must_tile
 
+Files = Callable[[], dict[str, Any]]  # as from `hashes.files_of`
+
 GROUP_SIZE = 4  # larger groups use a processor better; smaller ones lose less to Ctrl-C and need less memory
 LONGEST_PROMPT = 100_000  # characters; with a longer one a record would be too large to be read again
 
@@ -55,14 +58,14 @@ def generate_new(options: argparse.Namespace) -> None:
     seed = pick_seed(options.seed, count)
     if seed != options.seed:
         tell(f"seed {seed}")
-    model, [first], inputs = prepare(options, [options.prompt], seed)
+    model, [first], inputs, files = prepare(options, [options.prompt], seed)
     preview = make_preview(options, model)
     done = 0
     try:
         for group in grouped([replace(first, seed=seed + i) for i in range(count)]):
             images = generate_group(model, group[0], inputs, options.trace, preview=preview)
             for record, image in zip(group, images, strict=True):
-                save_output(image, options.out, str(record.seed), done, count, record)
+                save_output(image, options.out, str(record.seed), done, count, replace(record, **files()))
                 done += 1
     except KeyboardInterrupt:
         if count == 1:
@@ -86,13 +89,15 @@ def generate_list(options: argparse.Namespace) -> None:
         return folder / f"{line:05d}-{record.seed}.png"
 
     with process_group():
-        model, described, inputs = prepare(options, [prompt for _, prompt in lines], first_seed)
+        model, described, inputs, files = prepare(options, [prompt for _, prompt in lines], first_seed)
         of_each = [record for record in described for _ in range(each)]
         records = [replace(record, seed=first_seed + i) for i, record in enumerate(of_each)]
         groups = grouped(records, 1 if described[0].long_prompt == "chunk" else GROUP_SIZE)[
             rank() :: world_size()
         ]
-        missing = [[record for record in group if not exists(path(record), record)] for group in groups]
+        missing = [
+            [record for record in group if not exists(path(record), record, files)] for group in groups
+        ]
         count = sum(map(len, groups))
         if kept := count - sum(map(len, missing)):
             tell(f"{kept} of {count} images exist already")
@@ -101,8 +106,9 @@ def generate_list(options: argparse.Namespace) -> None:
                 group_prompts = [record.prompt for record in group]
                 images = generate_group(model, group[0], inputs, prompts=group_prompts)
                 for record, image in zip(group, images, strict=True):
-                    if record in wanted and not save_new(image, folder, [path(record).name], record):
-                        exists(path(record), record)  # written by another process: the same, or an error
+                    name, whole = path(record).name, replace(record, **files())
+                    if record in wanted and not save_new(image, folder, [name], whole):
+                        exists(path(record), record, files)  # another process wrote it: the same, or an error
 
 
 def batch_size(options: argparse.Namespace) -> int:
@@ -114,11 +120,13 @@ def batch_size(options: argparse.Namespace) -> int:
 
 def prepare(
     options: argparse.Namespace, prompts: Sequence[str], seed: int
-) -> tuple[LoadedModel, list[Record], dict[str, Any]]:
-    """The model, the record of the first image of each prompt, and what `read_inputs` gives for the first."""
+) -> tuple[LoadedModel, list[Record], dict[str, Any], Files]:
+    """The model, the record of the first image of each prompt, what `read_inputs` gives for the first, and what the
+    records still lack: the files, whose hashes are computed meanwhile."""
     model = load_model(
         options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
     )
+    files = beside(partial(files_of, options.model or "tiny", options.vae, options.unet, quiet=True))
     wanted = [wanted_loras(model, prompt, options.lora or ()) for prompt in prompts]
     # An error in any of them comes before the first image.
     paths = dict.fromkeys(lora.path for _, loras in wanted for lora in loras)
@@ -147,11 +155,11 @@ def prepare(
     if first.refiner:
         inputs["refiner"] = load_refiner(model, first, bool(options.compile))
     strength = inputs.get("strength")
-    return model, [replace(record, strength=strength) for record in described], inputs
+    return model, [replace(record, strength=strength) for record in described], inputs, files
 
 
 def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, defaults: Defaults) -> Record:
-    """The record of the first image without its prompt; the defaults take the place of missing options."""
+    """The record of the first image without its prompt and files; the defaults take the place of missing options."""
     name = options.model or "tiny"
     sampler = options.sampler or defaults.sampler
     width, height = options.size or (defaults.size, defaults.size)
@@ -200,6 +208,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, def
         hires_mode=mode,
         hires_strength=STRENGTHS[mode] if mode and options.hires_strength is None else options.hires_strength,
         refiner=wanted_refiner(options),
+        model_files=(),
         **surroundings(model, name, options.vae, options.unet),
     )
 
@@ -233,7 +242,7 @@ def read_prompts(path: Path) -> list[tuple[int, str]]:
     return prompts
 
 
-def exists(path: Path, record: Record) -> bool:
+def exists(path: Path, record: Record, files: Files) -> bool:
     """Whether this image was generated before. Files are written whole or not at all, so what exists is finished.
 
     Raises `LdmError` if there is a different image at its path, as after a change of the list or of an option.
@@ -242,7 +251,8 @@ def exists(path: Path, record: Record) -> bool:
         return False
     # Another machine may continue what this one began, so only what was asked for must be equal.
     ignored = ("group", "versions", "device", "threads", "model", "vae", "unet")
-    if replace(read_record(path), **{name: getattr(record, name) for name in ignored}) != record:
+    then, now = read_record(path), replace(record, **files())
+    if replace(then, **{name: getattr(now, name) for name in ignored}) != now:
         raise LdmError(
             f"{path} is a different image from the one asked for; give another folder, or remove it"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ldm.checkpoints.loaded import LoadedModel
-from ldm.cli.generation import hashed_files, load_model
+from ldm.cli.generation import load_model
+from ldm.cli.hashes import hashed_files
 from ldm.errors import LdmError
 from ldm.images.metadata import Record, UsedRefiner
 from ldm.pipeline import LatentDiffusion

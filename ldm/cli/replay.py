@@ -25,15 +25,8 @@ from ldm.adapters.tags import split_strength
 from ldm.checkpoints.lora_file import lora_file
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.controls import hashed_control, load_controls
-from ldm.cli.generation import (
-    generate_group,
-    hashed,
-    hashed_files,
-    load_model,
-    read_inputs,
-    split_word,
-    surroundings,
-)
+from ldm.cli.generation import generate_group, load_model, read_inputs, split_word, surroundings
+from ldm.cli.hashes import files_of, hashed, hashed_files
 from ldm.cli.output import save_output, tell
 from ldm.cli.preview import make_preview
 from ldm.cli.refiner import load_refiner
@@ -90,7 +83,7 @@ def replay(options: argparse.Namespace) -> None:
     group = Group(0, 1) if traced else then.group  # a trace shows one image
     now = replace(then, init=init, mask=mask, config=config, traced=traced, compiled=compiled, group=group)
     now = replace(now, loras=loras, embeddings=embeddings, controls=controls, refiner=refiner)
-    now = replace(now, **surroundings(model, name, vae, unet))
+    now = replace(now, **surroundings(model, name, vae, unet), **files_of(name, vae, unet))
     for difference in differences(then, now):
         tell(f"differs: {difference}")
     inputs = read_inputs(now)

@@ -18,12 +18,6 @@ from torch import Tensor
 from ldm.diffusion.level import Latent, Level
 from ldm.errors import LdmError
 
-# (x_t, its noise level, what else the network reads) -> one tensor per skip connection, in the order in which the down
-# path makes them, and a last one for the middle; or nothing, where nothing is to be added.
-Residuals = Callable[[Latent, Level, "Conditioning"], Sequence[Tensor]]
-# (the levels that are sampled, the image's size) -> the residuals of prompt and negative prompt; None adds nothing.
-ControlFn = Callable[[Sequence[Level], tuple[int, int]], tuple[Residuals | None, Residuals | None]]
-
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -32,7 +26,7 @@ class Conditioning:
     context: Float[Tensor, "#b n d"]  # the text encoder's states, which cross-attention reads
     channels: Float[Tensor, "#b c h w"] | None = None  # concatenated to the latent, in inpainting
     # Added inside the U-Net. Source: Zhang et al. 2023 (ControlNet), section 3.2
-    residuals: Residuals | None = None
+    residuals: "Residuals | None" = None
     # Added to the time embedding, in Stable Diffusion XL: the pooled text, and the numbers of `micro_conditioning.py`.
     pooled: Float[Tensor, "#b p"] | None = None
     micro: Float[Tensor, "#b k"] | None = None
@@ -62,6 +56,13 @@ class Conditioning:
         """The fields that are tensors, by name, without those that are None."""
         fields = {name: getattr(self, name) for name in ("context", "channels", "pooled", "micro", "w")}
         return {name: field for name, field in fields.items() if field is not None}
+
+
+# (x_t, its noise level, what else the network reads) -> one tensor per skip connection, in the order in which the down
+# path makes them, and a last one for the middle; or nothing, where nothing is to be added.
+Residuals = Callable[[Latent, Level, Conditioning], Sequence[Tensor]]
+# (the levels that are sampled, the image's size) -> the residuals of prompt and negative prompt; None adds nothing.
+ControlFn = Callable[[Sequence[Level], tuple[int, int]], tuple[Residuals | None, Residuals | None]]
 
 
 def concatenate(first: Conditioning, second: Conditioning) -> Conditioning:

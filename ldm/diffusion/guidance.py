@@ -60,7 +60,7 @@ def guidance_at(level: Level, scale: float, interval: tuple[float, float] | None
     (`Level.ve_sigma`); None means everywhere. At high noise levels guidance pulls all images of a prompt towards the
     same few; at low ones it changes nothing that can be seen. In between it makes images better, and where it is 1 the
     network is evaluated once instead of twice. Source: Kynkäänniemi et al. 2024, section 3, who use (0.28, 5.42) for
-    Stable Diffusion XL. Raises `LdmError` for an interval that is none.
+    Stable Diffusion XL. Raises `LdmError` unless 0 <= low < high.
     """
     if interval is None:
         return scale

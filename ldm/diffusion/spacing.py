@@ -227,6 +227,8 @@ def levels_between(levels: Sequence[Level], start: float, stop: float, total: in
     experts" of Stable Diffusion XL's base model and refiner (Podell et al. 2024, section 2.5), in diffusers' form.
     Raises `LdmError` unless 0 <= start < stop <= 1, or if no step is left.
     """
+    if (start, stop) == (0, 1):  # the whole way
+        return list(levels)
     if not 0 <= start < stop <= 1:
         raise LdmError(f"a start of {start} and a stop of {stop}; expected 0 <= start < stop <= 1")
     first, last = (total * (1 - share) for share in (start, stop))

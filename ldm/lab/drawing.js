@@ -1,5 +1,5 @@
 "use strict";
-// What every page of the lab draws with: elements, pixels on a canvas, and the glow of an attention map.
+// What every page of the lab draws with: elements, images, pixels on a canvas, and the glow of an attention map.
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -9,6 +9,13 @@ function element(tag, attributes = {}, ...children) {
   }
   made.append(...children);
   return made;
+}
+
+async function loadImage(source) {
+  const image = new Image();
+  image.src = source;
+  await image.decode();
+  return image;
 }
 
 // `bytes`: four for each pixel, row by row.

@@ -77,7 +77,7 @@ class DeepCache:
         """An evaluation of the outermost layers, with the deep features that were kept."""
         assert self.deep is not None
         unet, last = self.unet, cast(UpLevel, self.unet.up[-1])
-        time_emb = unet.embed(t, len(x_t), **embedded)
+        time_emb = unet.embed(t.expand(len(x_t)), **embedded)
         skip = unet.conv_in(x_t)
         if residuals:
             skip = skip + residuals[0]

@@ -18,12 +18,12 @@ from torch import Tensor
 def guidance_embedding(w: Float[Tensor, "b"], width: int) -> Float[Tensor, "b {width}"]:
     r"""Sinusoids of $w = g - 1$, where g is the guidance scale; sines first:
 
-    $$\mathrm{emb}(w) = [\sin(1000\,w f_0), \ldots, \sin(1000\,w f_{n-1}), \cos(1000\,w f_0), \ldots,
-      \cos(1000\,w f_{n-1})], \qquad f_i = 10000^{-i/(n-1)}, \quad n = \mathrm{width}/2$$
+    $$\mathrm{emb}(w)_i = \sin(1000\,w f_i), \quad \mathrm{emb}(w)_{n+i} = \cos(1000\,w f_i), \quad
+      f_i = 10000^{-i/(n-1)}$$
 
-    These are not the sinusoids of a timestep (`timestep_embedding`), which begin with the cosines and have n in place
-    of n - 1. `width` is even and at least 4. Computed in float32 whatever the model's dtype, as in training. Source:
-    the code of LCM, which has it from that of Kingma et al. 2021.
+    for i from 0 to n - 1, where n is half the `width`, which is even and at least 4. These are not the sinusoids of a
+    timestep (`timestep_embedding`), which begin with the cosines and have n in place of n - 1. Computed in float32
+    whatever the model's dtype, as in training. Source: the code of LCM, which has it from that of Kingma et al. 2021.
     """
     half = width // 2
     exponent = -math.log(10000) / (half - 1) * torch.arange(half, dtype=torch.float32, device=w.device)

@@ -168,7 +168,7 @@ class UNet(nn.Module):
                 f"the latent has {x_t.shape[1]} channels; this U-Net takes {self.conv_in.in_channels} (an inpainting "
                 "model takes 9: latent, mask and masked latent). Give it a latent of its own VAE"
             )
-        time_emb = self.embed(t, len(x_t), pooled, micro, w)
+        time_emb = self.embed(t.expand(x_t.shape[0]), pooled, micro, w)
         h = self.conv_in(x_t)
 
         skips = [h]
@@ -196,14 +196,13 @@ class UNet(nn.Module):
 
     def embed(
         self,
-        t: Shaped[Tensor, "b"] | Shaped[Tensor, ""],
-        batch: int,
+        t: Shaped[Tensor, "b"],
         pooled: Float[Tensor, "b p"] | None = None,
         micro: Float[Tensor, "b k"] | None = None,
         w: Float[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b e"]:
         """What every residual block is told: the timestep, and with some models more."""
-        time_emb = self.time_embedding(t.expand(batch), w)
+        time_emb = self.time_embedding(t, w)
         if self.added_embedding is not None:
             time_emb = time_emb + self.added_embedding(pooled, micro)
         return time_emb

@@ -2,21 +2,26 @@ r"""The sha256 of a large file is computed once, and never taken for that of ano
 
 import json
 import os
+import threading
+from pathlib import Path
 
 import pytest
 
-from ldm.cli import generation
-from ldm.cli.generation import cache_file, cached_sha256
+from ldm.cli import generation, hashes, new
+from ldm.cli.hashes import beside, cache_file, cached_sha256
+from ldm.errors import LdmError
 from ldm.files.read_write import sha256
+from ldm.images.metadata import read_record
+from tests.cli.terminal import run
 
 
 @pytest.fixture(autouse=True)
 def large(work, monkeypatch):
     r"""A cache of our own, and a file that counts as large; returns it and the files that are read."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(work / "cache"))
-    monkeypatch.setattr(generation, "LARGE", 10)
+    monkeypatch.setattr(hashes, "LARGE", 10)
     read = []
-    monkeypatch.setattr(generation, "sha256", lambda path: read.append(path.name) or sha256(path))
+    monkeypatch.setattr(hashes, "sha256", lambda path: read.append(path.name) or sha256(path))
     path = work / "m.safetensors"
     path.write_bytes(b"abc" * 9)
     return path, read
@@ -73,3 +78,49 @@ def test_where_the_cache_is_not_writable_it_is_computed_each_time(large, work):
     (work / "cache").write_text("a file where the folder should be")
     assert cached_sha256(path) == cached_sha256(path) == sha256(path)
     assert len(read) == 2
+
+
+def test_the_record_has_the_hashes_that_were_computed_beside_the_sampling(model, work, capsys, monkeypatch):
+    painted, threads = threading.Event(), []
+
+    def late(path, quiet=False):
+        threads.append(threading.current_thread())
+        assert quiet and painted.wait(60)  # the image is not held up
+        return sha256(path)
+
+    def generate_group(*arguments, **options):
+        images = generation.generate_group(*arguments, **options)
+        painted.set()
+        return images
+
+    monkeypatch.setattr(hashes, "cached_sha256", late)
+    monkeypatch.setattr(new, "generate_group", generate_group)
+    command = "generate", "a cat", "--model", model, "--seed", 5, "--steps", 1, "--out", "x.png"
+    assert run(capsys, *command)[0] == 0
+    found = {file.path: file.sha256 for file in read_record(work / "x.png").model_files}
+    assert found == {name: sha256(Path(model) / name) for name in found} and len(found) == 8
+    assert threading.main_thread() not in threads
+
+
+def test_a_file_that_cannot_be_hashed_is_an_error_of_one_line_and_there_is_no_image(
+    model, work, capsys, monkeypatch
+):
+    def unreadable(path):
+        raise LdmError(f"cannot read {path}: Input/output error")
+
+    monkeypatch.setattr(hashes, "sha256", unreadable)
+    code, out, err = run(
+        capsys, "generate", "a cat", "--model", model, "--seed", 5, "--steps", 1, "--out", "x.png"
+    )
+    message = f"ldm: cannot read {Path(model) / 'config.json'}: Input/output error"
+    assert (code, out, err[-1]) == (1, "", message) and not (work / "x.png").exists()
+
+
+def test_waiting_for_hashes_is_said_once_it_is_noticeable(monkeypatch, capsys):
+    go_on = threading.Event()
+    monkeypatch.setattr(hashes, "PATIENCE", 0.01)
+    result = beside(lambda: go_on.wait(60))
+    threading.Timer(0.1, go_on.set).start()
+    assert result() is True
+    assert capsys.readouterr().err.startswith("waiting for the sha256")
+    assert result() is True and capsys.readouterr().err == ""

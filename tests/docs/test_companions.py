@@ -104,6 +104,7 @@ MATHEMATICAL = [
         "vae.encoder",
         "vae.decoder",
         "vae.vae",
+        "networks",
         "pipeline",
         "plane.mixture",
         "text.encoder",

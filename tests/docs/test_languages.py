@@ -11,7 +11,11 @@ from annotated.diagrams import DIAGRAMS
 from annotated.languages import FRENCH, french_terms, language, other_half, teller
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-ENGLISH, IN_FRENCH = ((DOCS / name).read_text(encoding="utf-8") for name in ("tour.md", "fr/tour.md"))
+# The English page and the French one.
+TOURS, EXTENSIONS = (
+    [(DOCS / folder / name).read_text(encoding="utf-8") for folder in ("", "fr")]
+    for name in ("tour.md", "extensions.md")
+)
 USED_BY = {"unet": ["sd1"], "vae": ["sd1"], "tokens": ["a dog"]}  # an argument, where a diagram takes one
 
 
@@ -26,11 +30,12 @@ def sections(tour: str) -> list[str]:
 
 
 def figures(tour: str) -> list[str]:
-    """Diagrams with their arguments (but for the prompt), and pictures (of the prompts: in either language)."""
-    found = re.findall(
-        r"^```\{diagram\} (.+)$|\]\((?:\.\./)?images/([\w-]+?)(?:-fr)?\.png\)", tour, flags=re.MULTILINE
+    """Directives with their names (diagrams with what they draw), and pictures (of the prompts: in either language)."""
+    directive, picture = (
+        r"^```\{(\w+)\}(?: (\w+(?: (?:sd1|tiny))?))?",
+        r"\]\((?:\.\./)?images/([\w-]+?)(?:-fr)?\.png\)",
     )
-    return ["tokens" if diagram.startswith("tokens ") else diagram or picture for diagram, picture in found]
+    return re.findall(f"{directive}|{picture}", tour, flags=re.MULTILINE)
 
 
 def formulas(tour: str) -> list[str]:
@@ -59,11 +64,6 @@ def terms(tour: str) -> list[str]:
     return [" ".join((target or term).split()).casefold() for target, term in found]
 
 
-def tables(tour: str) -> list[int]:
-    """The number of cells of each row."""
-    return [row.count("|") for row in re.findall(r"^\|.+\|$", tour, flags=re.MULTILINE)]
-
-
 def paragraphs(tour: str) -> list[str]:
     """What each block begins with: `**` a name, `*` a caption, a list, or running text."""
     starts = (
@@ -73,14 +73,22 @@ def paragraphs(tour: str) -> list[str]:
     return [start[0] if start else "text" for start in starts]
 
 
-@pytest.mark.parametrize("part", [sections, figures, formulas, code, terms, tables, paragraphs])
+@pytest.mark.parametrize("part", [sections, figures, formulas, code, terms, paragraphs])
 def test_the_french_tour_has_the_same(part):
-    assert part(IN_FRENCH) == part(ENGLISH) != []
+    english, french = TOURS
+    assert part(french) == part(english) != []
 
 
-def test_the_french_tour_leads_to_the_same_places():
-    english, french = links(ENGLISH), links(IN_FRENCH)
-    assert [english.pop(0), french.pop(0)] == ["fr/tour.md", "../tour.md"]  # each to the other
+@pytest.mark.parametrize("part", [sections, paragraphs])
+def test_the_french_page_on_what_people_built_has_the_same(part):
+    english, french = EXTENSIONS
+    assert part(french) == part(english) != []
+
+
+@pytest.mark.parametrize(("pages", "name"), [(TOURS, "tour.md"), (EXTENSIONS, "extensions.md")])
+def test_a_french_page_leads_to_the_same_places(pages, name):
+    english, french = map(links, pages)
+    assert [english.pop(0), french.pop(0)] == [f"fr/{name}", f"../{name}"]  # each to the other
     assert [link.removeprefix("../") for link in french] == english
 
 

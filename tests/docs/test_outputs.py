@@ -20,7 +20,7 @@ OUTPUTS = {
 
 
 def test_every_output_is_shown_and_every_output_shown_is_there():
-    text = "".join(file.read_text(encoding="utf-8") for file in (DOCS / "annotated").glob("*.md"))
+    text = "".join(file.read_text(encoding="utf-8") for file in DOCS.rglob("*.md"))
     assert set(re.findall(r"^```\{output\} (\w+)$", text, flags=re.MULTILINE)) == set(OUTPUTS)
 
 

@@ -4,6 +4,7 @@ The numbers are computed by node where there is one; the browser computes them t
 """
 
 import json
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ldm.diffusion.level import circle_levels
+from ldm.diffusion.level import circle_levels, flow_levels
 from ldm.diffusion.sample import sample
 from ldm.diffusion.samplers.euler import euler
 from ldm.diffusion.samplers.euler_ancestral import euler_ancestral_step
@@ -74,6 +75,7 @@ def expected(field: Field) -> dict[str, object]:
     x0, eps = mixture.denoise(POINTS, here)
     both = guided(mixture.denoise, part.denoise, SCALE)(POINTS, here)
     *_, last = sample(euler, mixture.denoise, POINTS, levels, lambda: POINTS)
+    *_, last_of_flow = sample(euler, mixture.denoise, POINTS, flow_levels(4), lambda: POINTS)
     labels = torch.tensor([[float(part == k) for k in range(2)] for part in LABELS], dtype=torch.float64)
     loss = velocity_loss(field, X0, EPS, TIMES, labels)
     parameters = [
@@ -82,10 +84,17 @@ def expected(field: Field) -> dict[str, object]:
     ]
     gradient = torch.autograd.grad(loss, parameters)
     first = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(7, 2)
-    v = field(POINTS, torch.full((7,), here.t, dtype=torch.float64), first)
-    read = torch.cat([here.alpha * POINTS - here.sigma * v, here.sigma * POINTS + here.alpha * v], dim=-1)
+
+    def read(x: torch.Tensor, t: float) -> torch.Tensor:
+        alpha, sigma = math.cos(math.pi / 2 * t), math.sin(math.pi / 2 * t)
+        v = field(x, torch.full((7,), t, dtype=torch.float64), first)
+        return torch.cat([alpha * x - sigma * v, sigma * x + alpha * v], dim=-1)
+
+    straight = flow_levels(4)[1]  # what it mixes is on the circle, too, but for its size
+    size, angle = math.hypot(straight.alpha, straight.sigma), math.atan(straight.sigma / straight.alpha)
     return {
         "levels": [(level.t, level.alpha, level.sigma) for level in levels],
+        "flow": [(level.t, level.alpha, level.sigma) for level in flow_levels(4)],
         "density": mixture.log_density(POINTS, here),
         "score": mixture.score(POINTS, here),
         "guesses": torch.cat([x0, eps], dim=-1),
@@ -93,10 +102,12 @@ def expected(field: Field) -> dict[str, object]:
         "euler": after.mix(x0, eps),
         "ancestral": euler_ancestral_step(x0, eps, here, after, NOISES),
         "ends": last.x_prev,
+        "flowEnds": last_of_flow.x_prev,
         "bent": line(torch.tensor([[0, 0], [0, 0], [0.3, 0], [0.3, 0.41]], dtype=torch.float64)).means,
         "loss": loss,
         "gradient": gradient,
-        "learned": read,
+        "learned": read(POINTS, here.t),
+        "learnedInFlow": read(POINTS / size, 2 / math.pi * angle),
     }
 
 
@@ -205,6 +216,7 @@ class TestInABrowser:
             ("shape", "clouds"),
             ("way", "sde"),
             ("way", "ode"),
+            ("mixture", "flow"),
         ]:
             assert change(page, choosing(group, value)), (group, value)
         for name, value in [("time", 200), ("steps", 1), ("part", 0), ("guidance", 12)]:

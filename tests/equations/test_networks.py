@@ -165,8 +165,8 @@ def test_fixed_statistics():
 def test_guidance_embedding():
     r"""In float32, as that of the timestep; with the factor 1000, so that w here is small.
 
-    $$\mathrm{emb}(w) = [\sin(1000\,w f_0), \ldots, \sin(1000\,w f_{n-1}), \cos(1000\,w f_0), \ldots,
-      \cos(1000\,w f_{n-1})], \qquad f_i = 10000^{-i/(n-1)}, \quad n = \mathrm{width}/2$$
+    $$\mathrm{emb}(w)_i = \sin(1000\,w f_i), \quad \mathrm{emb}(w)_{n+i} = \cos(1000\,w f_i), \quad
+      f_i = 10000^{-i/(n-1)}$$
     """
     n = 5
     w, f = np.array([0.0, 0.001, 0.02]), np.array([10000.0 ** (-i / (n - 1)) for i in range(n)])

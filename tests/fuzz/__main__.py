@@ -11,18 +11,18 @@ from pathlib import Path
 from tests.fuzz import guided
 from tests.fuzz.run import Total, run
 
-HEAD = """# Files that nobody should send
+HEAD = """# Damaged and malicious files
 
-Written by `make fuzz` ({cases:,} cases, seed {seed}), not by hand. Each case is a file of the kind, mutated: bytes
-changed, cut, repeated; values of JSON replaced by others (zero, negative, huge, of another type, nested 3000 deep);
-instructions of a pickle removed, repeated, moved; fields of a zip archive that contradict one another; and programs of
-300,000 instructions made to take long. Each must end in the project's error or in a right result, within 2 seconds of
-processor time and 1 GB of memory above the start. Right is what another reader finds in the same file: Python's `json`,
-`zipfile` and `pickle` (with notes in place of functions), and for safetensors, which the package reads with a library,
-ten plain lines. Of a whole model, right means that its tensors are those of the original and its config what the
-changed JSON says. (`tests/fuzz/kinds.py`)
+Written by `make fuzz` ({cases:,} cases, seed {seed}). Each case is a valid file with a mutation: bytes are changed,
+cut out or repeated; values in JSON are replaced (by zero, negative, huge, of another type, nested 3000 deep);
+instructions of a pickle are removed, repeated or moved; fields of a zip archive contradict one another; and some
+pickles are programs of 300,000 instructions that would run for a long time. Each case must end in the project's own
+error or in a correct result, within 2 seconds of processor time and 1 GB of additional memory. A result is correct
+if another reader finds the same in the file: Python's `json`, `zipfile` and `pickle` (with functions replaced by
+placeholders), and ten plain lines for safetensors, which the package reads with a library. A whole model is correct
+if its tensors are those of the original and its config is what the changed JSON says. (`tests/fuzz/kinds.py`)
 
-| kind of file | cases | our error | right | wrong or broken | slowest | most memory |
+| kind of file | cases | our error | correct | wrong or crashed | slowest | most memory |
 |---|--:|--:|--:|--:|--:|--:|
 """
 

@@ -34,6 +34,11 @@ class Result:
 
 def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
     r"""For each target what it does with some bytes, and what to begin with."""
+    from ldm.checkpoints.control_file import open_control
+    from ldm.checkpoints.embedding_file import open_embedding
+    from ldm.checkpoints.lora_file import open_lora
+    from ldm.checkpoints.lora_fit import names_in
+    from ldm.checkpoints.lora_write import all_changes
     from ldm.checkpoints.pickle_file import globals_of, read_pickled
     from ldm.checkpoints.plain_yaml import read_yaml
     from ldm.checkpoints.safetensors_file import map_tensors
@@ -42,7 +47,7 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
     from ldm.config import Config
     from ldm.images.metadata import read_record
     from tests.checkpoints.made import FAMILIES, tokenizer
-    from tests.fuzz import models, texts, weights
+    from tests.fuzz import loras, models, parts, texts, weights
     from tests.fuzz.mutate import unpacked
 
     folder = Path(tempfile.mkdtemp())
@@ -61,6 +66,10 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
         except ValueError:  # which `read_pickled` makes an LdmError
             pass
 
+    def changes(path: Path) -> None:
+        all_changes(open_lora(path), names_in("sd1"))
+
+    names_in("sd1")  # kept from now on
     archives = weights.make_checkpoints(folder)
     programs = [
         entry.data for data in archives for entry in unpacked(data) if entry.name.endswith("data.pkl")
@@ -70,6 +79,9 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
         "archive": (in_file("x.ckpt", globals_of, read_pickled), archives),
         "pickle": (pickled, programs),
         "safetensors": (in_file("x.safetensors", map_tensors), weights.make_headers(folder)),
+        "lora": (in_file("x.safetensors", changes), loras.make_loras(folder)),
+        "word": (in_file("x.safetensors", open_embedding), parts.make_words(folder)[:5]),
+        "control": (in_file("x.safetensors", open_control), parts.make_controls(folder).files),
         "config": (
             lambda data: Config.from_json(data.decode(errors="replace")),
             [models.make_config(folder).encode()],
@@ -80,7 +92,10 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
     }
 
 
-NAMES = ("archive", "pickle", "safetensors", "config", "tokenizer", "yaml", "record")
+NAMES = (
+    *("archive", "pickle", "safetensors", "lora", "word", "control"),
+    *("config", "tokenizer", "yaml", "record"),
+)
 
 
 def run(seconds: int) -> list[Result]:

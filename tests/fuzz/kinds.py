@@ -30,14 +30,26 @@ from tests.fuzz.models import (
     wrong_single,
     wrong_yaml,
 )  # fmt: skip
+from tests.fuzz.parts import (
+    make_controls,
+    make_tiny,
+    make_words,
+    mutate_network,
+    mutate_words,
+    read_controls,
+    read_tiny,
+    read_words,
+    wrong_network,
+    wrong_words,
+)
 from tests.fuzz.texts import (
     RECORD,
     make_tokenizer,
     mutate_png,
     read_png,
-    read_words,
+    read_tokenizer,
     wrong_record,
-    wrong_words,
+    wrong_tokenizer,
 )
 from tests.fuzz.weights import (
     Files,
@@ -69,12 +81,15 @@ class Kind:
 
 
 KINDS = (
-    Kind("checkpoints (.ckpt)", 340, make_checkpoints, mutate_checkpoint, read_checkpoint, wrong_checkpoint),
+    Kind("checkpoints (.ckpt)", 310, make_checkpoints, mutate_checkpoint, read_checkpoint, wrong_checkpoint),
     Kind("checkpoints before torch 1.6", 50, make_old, mutate_old, read_old, nothing_may_be_read),
-    Kind("safetensors", 265, make_headers, mutate_header, read_safe, wrong_safe),
+    Kind("safetensors", 240, make_headers, mutate_header, read_safe, wrong_safe),
     Kind("LoRAs", 30, make_loras, mutate_lora, read_loras, wrong_lora),
+    Kind("learned words", 25, make_words, mutate_words, read_words, wrong_words),
+    Kind("ControlNets", 20, make_controls, mutate_network, read_controls, wrong_network),
+    Kind("tiny VAEs", 10, make_tiny, mutate_network, read_tiny, wrong_network),
     Kind("config.json", 110, make_config, mutate_config, read_own_config, wrong_config),
-    Kind("tokenizers", 80, make_tokenizer, mutate_texts, read_words, wrong_words),
+    Kind("tokenizers", 80, make_tokenizer, mutate_texts, read_tokenizer, wrong_tokenizer),
     Kind("records in PNG files", 80, lambda folder: json.dumps(RECORD), mutate_png, read_png, wrong_record),
     Kind("model folders of ours", 15, make_own, mutate_texts, read_model, wrong_own),
     Kind("model folders of diffusers", 15, make_diffusers, mutate_texts, read_model, wrong_diffusers),

@@ -23,13 +23,13 @@ def make_tokenizer(folder: Path) -> Original:
     return Original("words", files, SMALL, {})
 
 
-def read_words(folder: Path, _: Any) -> Tokenizer:
+def read_tokenizer(folder: Path, _: Any) -> Tokenizer:
     read = Tokenizer.load(folder / "words")
     read("a red dog \u00e9")
     return read
 
 
-def wrong_words(folder: Path, read: Tokenizer, _: Any) -> str | None:
+def wrong_tokenizer(folder: Path, read: Tokenizer, _: Any) -> str | None:
     vocab = json.loads((folder / "words/vocab.json").read_bytes())
     lines = (folder / "words/merges.txt").read_bytes().decode().splitlines()[1:]
     if vocab != read.vocab or [tuple(line.split(" ")) for line in lines] != list(read.merges):
@@ -45,7 +45,14 @@ RECORD = {
     "model_files": [{"path": "unet.safetensors", "sha256": "1" * 64}],
     "versions": {"ldm": "1", "torch": "2", "python": "3", "pillow": "4"}, "dtype": "float32", "device": "cpu",
     "threads": 1, "weighting": True, "long_prompt": "chunk", "config": None, "weights": "ema", "prediction": None,
-    "tile": False, "compiled": False,
+    "tile": False, "compiled": False, "vae": "v", "vae_files": [{"path": "vae.safetensors", "sha256": "2" * 64}],
+    "spacing": "karras", "clip_skip": 2, "original_size": [512, 768], "aesthetic_score": 6.5,
+    "empty_negative": "zero", "loras": [{"path": "l.safetensors", "sha256": "3" * 64, "strength": 0.8}],
+    "embeddings": [{"path": "e.pt", "sha256": "4" * 64, "words": ["toy", "<toy>"]}],
+    "controls": [{"path": "c.pth", "sha256": "5" * 64, "image": {"path": "c.png", "sha256": "6" * 64},
+                  "strength": 1.0, "start": 0.0, "end": 0.5, "guess": False, "prepare": "canny"}],
+    "window": 64, "hires": 2.0, "hires_mode": "latent", "hires_strength": 0.6, "reuse": 2,
+    "refiner": {"model": "r", "files": [], "switch_at": 0.8}, "guidance_interval": [0.28, 5.42],
 }  # fmt: skip
 
 

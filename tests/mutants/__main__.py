@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "__pycache__", ".*_cache", "build", "outputs", "runs", "mine"
 )
+HEAD = """\
+Each row is a mistake of the [museum](museum.md), made in a copy of the code, and the first tests that fail because
+of it, three at most. Written by `make mutants`."""
 # The quick tests of the components first: most mistakes fail there, within seconds.
 FIRST = ("config", "text", "nn", "unet", "vae", "diffusion", "checkpoints", "pipeline")
 
@@ -93,8 +96,8 @@ def main(wanted: list[str]) -> int:
         raise ValueError(f"no mistake has the number {', '.join(wanted)}; `ldm museum` lists them")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # of processes, in truth: each thread waits for its own
         results = pool.map(try_out, [*chosen, None])
-        print("# Mistakes that the tests notice\n\nMade by `make mutants`.\n")
-        print("| | mistake | tests that turned red (the first three) |\n|---|---|---|")
+        print(f"# Mistakes that the tests notice\n\n{HEAD}\n")
+        print("| | mistake | tests that fail |\n|---|---|---|")
         survivors = 0
         for mistake, red in zip(chosen, results):
             survivors += not red
@@ -102,7 +105,7 @@ def main(wanted: list[str]) -> int:
             print(f"| {mistake.number} | {mistake.name} | {cell} |", flush=True)
         if unpatched := next(results):
             raise RuntimeError(f"tests are red without any mistake: {', '.join(unpatched)}; mend them first")
-    print(f"\n{len(chosen)} mistakes, {survivors} survived. Without a mistake all tests are green.")
+    print(f"\n{len(chosen)} mistakes, {survivors} survived. Without a mistake, all tests pass.")
     return 1 if survivors else 0
 
 

@@ -1,113 +1,35 @@
-r"""Write a checkpoint of the real size, inspect, convert and load it, and paint with it: what does each stage cost?
+r"""Write checkpoints of the real size, inspect, convert and load them, and paint with them: what does each stage cost?
 
     make rehearsal        (or: python -m tests.rehearsal [--folder DIR] [--small])
 
-Each stage runs in a process of its own, so that none pays for another's memory. The files (12 GB for the real size) go
-to a temporary folder, or to DIR, and are removed at the end. `--small` takes a narrow model, to try the script out.
+Each stage runs in a process of its own, so that none pays for another's memory. The files (15 GB for the real size) go
+to a temporary folder, or to DIR, and are removed at the end. `--small` takes narrow models, to try the script out.
 A stage that costs more than its goal says is the only reason to fail.
 """
 
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ldm.config import SD1, Config
+from ldm.config import SD1, SDXL, Config
 from tests.rehearsal.memory import Cost, cost
-from tests.rehearsal.synthetic import narrow, numbers_of
+from tests.rehearsal.stages import PAINT, PAINT_XL, STAGES
+from tests.rehearsal.synthetic import narrow, narrow_xl, numbers_of
 
-CKPT, CONTROL, OURS = "synthetic.ckpt", "control.safetensors", "converted"
-PAINT, STEER = "paint 2 steps, bfloat16", "the same with a ControlNet, as a command"
+HEAD = """\
+# A rehearsal at full size
 
+`make rehearsal` writes checkpoints of the full sizes of Stable Diffusion 1 and XL, with random weights, then reads
+them, converts one and generates images with both. Each stage runs in a process of its own, so that its memory can be
+measured alone. "The same" and "with ..." are `ldm generate`, with 512x512 pixels and 2 steps.
+"""
 
-def write(folder: Path, small: bool) -> str:
-    from tests.rehearsal.synthetic import write_checkpoint
-
-    count = write_checkpoint(folder / CKPT, narrow() if small else SD1)
-    return f"{count:,} parameters, {(folder / CKPT).stat().st_size / 1e6:,.0f} MB"
-
-
-def inspect(folder: Path, small: bool) -> str:
-    from ldm.checkpoints.inspect import inspect
-
-    report = inspect(folder / CKPT, hash=False)
-    return f"{report.kind}, {'supported' if report.supported else report.trouble}"
-
-
-def convert(folder: Path, small: bool) -> str:
-    import torch
-
-    from ldm.checkpoints.write import convert
-
-    dropped = convert(folder / CKPT, folder / OURS, dtype=torch.float32)
-    return f"float32; not kept: {', '.join(dropped)}"
-
-
-def load(folder: Path, dtype: str) -> str:
-    import torch
-
-    import ldm
-
-    model = ldm.load(folder / OURS, dtype=getattr(torch, dtype), device="cpu")
-    return f"{sum(p.numel() for p in model.parameters()):,} parameters"
-
-
-def warm(folder: Path, small: bool) -> str:
-    r"""Read the files once, so that what follows finds them in the system's memory."""
-    read = 0
-    for path in sorted((folder / OURS).glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(2**24):
-                read += len(block)
-    return f"{read / 1e6:,.0f} MB read"
-
-
-def paint(folder: Path, small: bool) -> str:
-    import torch
-
-    import ldm
-
-    model = ldm.load(folder / OURS, dtype=torch.bfloat16, device="cpu")
-    size = (64, 64) if small else (512, 512)
-    [image] = model.generate("a photograph of an astronaut riding a horse", steps=2, seed=0, size=size)
-    return f"{image.width}x{image.height}, loading included"
-
-
-def steer(folder: Path, small: bool) -> str:
-    from PIL import Image, ImageDraw
-
-    from ldm.cli import main
-    from tests.rehearsal.synthetic import write_control
-
-    count = write_control(folder / CONTROL, narrow() if small else SD1)
-    side = 64 if small else 512
-    image = Image.new("RGB", (side, side), "white")
-    ImageDraw.Draw(image).ellipse((side // 4, side // 4, side // 2, side // 2), fill="black")
-    image.save(folder / "circle.png")
-    command = f"generate circle --dtype bfloat16 --steps 2 --seed 0 --size {side}x{side}".split()
-    files = {"model": OURS, "control": CONTROL, "control-image": "circle.png", "out": "steered.png"}
-    command += ["--control-prepare", "canny"]
-    command += [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
-    if code := main(command):
-        raise SystemExit(code)
-    return f"{count:,} parameters more, written and read"
-
-
-STAGES: dict[str, Callable[[Path, bool], str]] = {
-    "write": write,
-    "inspect": inspect,
-    "convert": convert,
-    "warm the files": warm,
-    "load float32": lambda folder, small: load(folder, "float32"),
-    "load bfloat16": lambda folder, small: load(folder, "bfloat16"),
-    PAINT: paint,
-    STEER: steer,
-}
 
 TRIES = 3  # for a stage with a goal: other programs may have been in its way
 SLACK = 60.0  # MB that any work takes: modules that are imported late, the allocator's pools
@@ -130,14 +52,20 @@ class Goal:
         return ", ".join(f"{limit:,.10g} {units[name]}" for name, limit in limits if limit < math.inf)
 
 
-def goals(config: Config) -> dict[str, Goal]:
+def goals(sd1: Config, sdxl: Config) -> dict[str, Goal]:
     r"""Mapped tensors that keep their dtype take no memory; others are converted one by one, and none is held twice."""
-    count, largest = numbers_of(config)
+
+    def converted(config: Config) -> Goal:
+        count, largest = numbers_of(config)
+        return Goal(anonymous=round(2 * (count + largest) / 1e6 + SLACK))
+
     return {
         "inspect": Goal(seconds=2),
         "load float32": Goal(seconds=0.25, anonymous=500),
-        "load bfloat16": Goal(anonymous=round(2 * (count + largest) / 1e6 + SLACK)),
+        "load bfloat16": converted(sd1),
         PAINT: Goal(resident=8000),
+        "Stable Diffusion XL: load bfloat16": converted(sdxl),
+        PAINT_XL: Goal(anonymous=12_000),
     }
 
 
@@ -146,6 +74,7 @@ def run_stage(name: str, folder: Path, small: bool) -> None:
     import ldm.checkpoints.write
     import ldm.loading  # noqa: F401
 
+    os.environ["XDG_CACHE_HOME"] = str(folder)  # where the commands keep the hashes of large files
     print(json.dumps(cost(lambda: STAGES[name](folder, small)).as_dict()))
 
 
@@ -158,9 +87,9 @@ def measured(name: str, folder: Path, small: bool) -> Cost:
 
 def rehearse(folder: Path, small: bool) -> bool:
     r"""Print the table; returns whether every goal was kept."""
-    limits, kept = goals(narrow() if small else SD1), True
-    print("# A rehearsal at full size\n\nMade by `make rehearsal`: each stage is a process of its own.\n")
-    print("| stage | seconds | peak resident MB | peak anonymous MB, beyond the start | at most | |")
+    limits, kept = goals(*((narrow(), narrow_xl()) if small else (SD1, SDXL))), True
+    print(HEAD)
+    print("| stage | seconds | peak resident MB | peak anonymous MB above the start | limit | notes |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in STAGES:
         goal = limits.get(name, Goal())

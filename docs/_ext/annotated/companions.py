@@ -10,6 +10,7 @@ The museum's mistakes are notes as well, beside the line that each of them gets 
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,8 +65,8 @@ def read_companion(file: Path) -> Companion | None:
 
 
 def mistakes_in(path: str, source: str) -> Iterator[Note]:
-    """A note for each mistake of the museum that is made in this file, beside the first line that it changes."""
-    up = "../" * path.count("/")
+    """A note of the museum's mistakes that are made in this file, beside the first line that they change."""
+    up, links = "../" * path.count("/"), defaultdict[int, list[str]](list)
     for mistake in MISTAKES:
         if f"ldm/{mistake.file}" != path:
             continue
@@ -73,8 +74,9 @@ def mistakes_in(path: str, source: str) -> Iterator[Note]:
         same = next((i for i, (a, b) in enumerate(zip(old, new)) if a != b), min(len(old), len(new)) - 1)
         number = source[: source.index(mistake.before)].count("\n") + 1 + max(0, same)
         slug = re.sub(r"[^\w -]", "", f"{mistake.number}. {mistake.name}".lower()).replace(" ", "-")
-        text = f"Easy to get wrong: [{mistake.name}]({up}docs/museum.md#{slug})."
-        yield Note(f"L{number}", text, number, "mistake")
+        links[number].append(f"[{mistake.name}]({up}docs/museum.md#{slug})")
+    for number, found in links.items():
+        yield Note(f"L{number}", f"Easy to get wrong: {'; '.join(found)}.", number, "mistake")
 
 
 def annotate(rows: Sequence[Row], source: str, notes: Iterable[Note]) -> tuple[list[Annotated], list[Note]]:

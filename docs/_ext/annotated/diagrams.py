@@ -56,10 +56,10 @@ def pipeline(say: Say) -> str:
         lines(594, 226, both("latent")),
         box(640, 174, 130, 70, say("VAE decoder"), [], "net"),
         arrow((705, 244), (705, 292)),
-        box(630, 292, 150, 66, say("picture"), both("picture")),
+        box(630, 292, 150, 66, say("image"), both("picture")),
         lines(10, 300, [say(line) for line in key], "small", "start"),
     ]
-    return svg(790, 366, say("From prompt to picture, with the shape of each tensor"), parts)
+    return svg(790, 366, say("From prompt to image, with the shape of each tensor"), parts)
 
 
 def architecture(say: Say) -> str:
@@ -98,9 +98,9 @@ def architecture(say: Say) -> str:
         lines(822, 312, [say("after the last t: x_0")], "small", "end"),
         box(722, 322, 158, 52, "⑦ " + say("VAE decoder"), [], "net"),
         arrow((722, 348), (660, 348)),
-        box(510, 322, 150, 52, say("picture"), [times(sd1.picture)]),
+        box(510, 322, 150, 52, say("image"), [times(sd1.picture)]),
     ]
-    return svg(890, 384, say("Seven numbered stations from prompt to picture"), parts)
+    return svg(890, 384, say("Seven numbered stations from prompt to image"), parts)
 
 
 def tokens(say: Say, prompt: str) -> str:

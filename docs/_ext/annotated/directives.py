@@ -14,7 +14,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from annotated.languages import language, teller
+from annotated.languages import MADE_BY, language, teller
 from annotated.links import internal_link
 from annotated.names import Names
 from annotated.papers import Paper
@@ -133,7 +133,10 @@ class Measured(SphinxDirective):
 
 
 class Output(SphinxDirective):
-    """The tiles of a function of `docs/outputs.py`, with a caption, and below them a link to that function."""
+    """The tiles of a function of `docs/outputs.py`, with a caption, and below them a link to that function.
+
+    On a French page, only functions whose labels are names and symbols.
+    """
 
     required_arguments = 1
     has_content = True
@@ -150,9 +153,8 @@ class Output(SphinxDirective):
         figure = nodes.figure("", nodes.raw("", rows, format="html"), classes=["output"])
         words, messages = self.state.inline_text(" ".join(self.content), self.lineno)
         made = internal_link(self.env.app, self.env.docname, "docs/outputs", name, nodes.literal("", name))
-        figure += nodes.caption(
-            "", "", *words, nodes.Text(" Made by "), made, nodes.Text(" with the shipped model.")
-        )
+        before, after = MADE_BY[language(self.env.docname)]
+        figure += nodes.caption("", "", *words, nodes.Text(before), made, nodes.Text(after))
         return [figure, *messages]
 
 

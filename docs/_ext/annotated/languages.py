@@ -25,12 +25,12 @@ FRENCH = {
     "what is the noise? take some of it away": "où est le bruit ? on en retire un peu",
     "t = T … 0: {sd1} steps, {tiny} for tiny": "t = T … 0 : {sd1} pas, {tiny} pour tiny",
     "VAE decoder": "décodeur du VAE",
-    "picture": "image",
+    "image": "image",
     "upper numbers: Stable Diffusion 1": "nombres du haut : Stable Diffusion 1",
     "lower numbers: the tiny model": "nombres du bas : le modèle tiny",
     "shaded: a network": "en couleur : un réseau",
-    "From prompt to picture, with the shape of each tensor": "Du prompt à l'image, avec la forme de chaque tenseur",
-    "Seven numbered stations from prompt to picture": "Sept étapes numérotées, du prompt à l'image",
+    "From prompt to image, with the shape of each tensor": "Du prompt à l'image, avec la forme de chaque tenseur",
+    "Seven numbered stations from prompt to image": "Sept étapes numérotées, du prompt à l'image",
     "time embedding": "plongement du temps",
     "timesteps": "pas de temps",
     "guidance": "guidage",
@@ -63,8 +63,8 @@ FRENCH = {
     "Cross-attention with its shapes, and the weights of causal self-attention": (
         "L'attention croisée avec ses formes, et les poids d'une auto-attention causale"
     ),
-    "cross-attention: pixels read words": "attention croisée : les pixels lisent les mots",
-    "pixels": "pixels",
+    "cross-attention: positions read words": "attention croisée : les positions lisent les mots",
+    "positions": "positions",
     "words": "mots",
     "each row sums to 1": "lignes de somme 1",
     "weights · V": "poids · V",
@@ -72,6 +72,12 @@ FRENCH = {
     "causal: a token sees itself and the past": "causal : soi-même et le passé",
     "looked at →": "regardé →",
     "looks ↓": "regarde ↓",
+}
+
+# Below an output, around the name of what made it.
+MADE_BY = {
+    "en": (" Made by ", " with the shipped model."),
+    "fr": (" Obtenu par ", " avec le modèle tiny."),
 }
 
 

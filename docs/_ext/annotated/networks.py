@@ -58,8 +58,8 @@ def vae(say: Say, name: str) -> str:
     parts = [
         text(120, 16, say("encoder"), size=12),
         text(640, 16, say("decoder"), size=12),
-        box(40, 26, 160, 40, say("picture"), [times(shapes.picture)]),
-        box(560, 26, 160, 40, say("picture"), [times(shapes.picture)]),
+        box(40, 26, 160, 40, say("image"), [times(shapes.picture)]),
+        box(560, 26, 160, 40, say("image"), [times(shapes.picture)]),
         arrow((120, 66), (120, 100)),
         lines(130, 88, [f"conv_in  {times(shapes.encoder['conv_in'][0])}"], anchor="start"),
         arrow((640, 100), (640, 68)),
@@ -105,8 +105,8 @@ def attention(say: Say) -> str:
     each = level.channels // level.heads
     heads = say("{heads} heads, each on its {each} of {all} channels")
     parts = [
-        text(215, 16, say("cross-attention: pixels read words"), size=12),
-        box(10, 40, 120, 52, say("pixels"), [times((pixels, level.channels))]),
+        text(215, 16, say("cross-attention: positions read words"), size=12),
+        box(10, 40, 120, 52, say("positions"), [times((pixels, level.channels))]),
         box(10, 160, 120, 52, say("words"), [times((tokens, width))]),
         box(170, 40, 80, 52, "Q", [times((pixels, each))], "net"),
         box(170, 130, 80, 52, "K", [times((tokens, each))], "net"),

@@ -17,6 +17,11 @@ from ldm.chapters import APPENDICES, CHAPTERS
 
 FRAMES = "_static/chapters"
 TITLES = {"en": ("Chapters", "Appendices", "Chapter"), "fr": ("Chapitres", "Annexes", "Chapitre")}
+PARTS = {  # of the front page, beside a French page
+    "Start here": "Pour commencer (en anglais)",
+    "Notebooks": "Notebooks (en anglais)",
+    "Using and checking it": "Utiliser et vérifier (en anglais)",
+}
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,12 @@ def groups(app: Sphinx, spoken: str = "en") -> list[Group]:
     for home in homes:
         for tree in app.env.tocs[home].findall(addnodes.toctree):
             pages = [page for _, page in tree["entries"] if page in app.env.titles]
-            first = [home] if home != app.config.root_doc else []  # which is not in its own table
-            parts.append(Group(tree["caption"] or "", (*first, *pages)))
+            title, french = tree["caption"] or "", home != app.config.root_doc
+            if french:
+                pages.insert(0, home)  # which is not in its own table
+            elif spoken == "fr":
+                title, pages = PARTS.get(title, title), [p for p in pages if language(p) != "fr"]
+            parts.append(Group(title, tuple(pages)))
     return [part for part in parts if part.pages]
 
 

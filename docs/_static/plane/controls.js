@@ -50,6 +50,7 @@
       group(w.data, element('div', {className: 'plane-choice'}, ...choice('shape', names, w, 'face')), made.hint, made.clear),
       group(w.way, element('div', {className: 'plane-choice'}, ...choice('way', ['ode', 'sde'], w, 'ode')),
         labelled(w.steps, made.steps)),
+      group(w.mixture, element('div', {className: 'plane-choice'}, ...choice('mixture', Object.keys(plane.MIXTURES), w, 'circle'))),
       group(w.part, made.part, labelled(w.guidance, made.guidance)),
       group(w.source, element('div', {className: 'plane-choice'}, ...choice('source', ['exact', 'learned'], w, 'exact')),
         made.learn, made.loss, made.news),

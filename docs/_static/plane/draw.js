@@ -34,7 +34,7 @@
 
     // Where noisy points are dense, as a tint.
     density(mixture, level) {
-      const key = [level.t, this.colour('data')].join()
+      const key = [level.t, level.alpha, this.colour('data')].join()
       if (this.tinted !== mixture || this.key !== key) this.tint(mixture, level)
       this.tinted = mixture
       this.key = key

@@ -101,13 +101,16 @@
       return [loss, this.backward(error.map(e => e / n), n)]
     }
 
-    // The field as a denoiser (x, y, level) -> [x0, y0, epsX, epsY].
+    // The field as a denoiser (x, y, level) -> [x0, y0, epsX, epsY]. It was learned on the circle; a point of any other
+    // mixture is a point of the circle, scaled by `size`.
     denoiser(part = -1) {
       const inputs = new Float64Array(this.sizes[0])
-      return (x, y, {t, alpha, sigma}) => {
-        this.tell(x, y, t, part, inputs, 0)
+      return (x, y, level) => {
+        const size = Math.hypot(level.alpha, level.sigma), alpha = level.alpha / size, sigma = level.sigma / size
+        const [cx, cy] = [x / size, y / size]
+        this.tell(cx, cy, 2 / Math.PI * Math.atan2(sigma, alpha), part, inputs, 0)
         const [vx, vy] = this.forward(inputs, 1)
-        return [alpha * x - sigma * vx, alpha * y - sigma * vy, sigma * x + alpha * vx, sigma * y + alpha * vy]
+        return [alpha * cx - sigma * vx, alpha * cy - sigma * vy, sigma * cx + alpha * vx, sigma * cy + alpha * vy]
       }
     }
   }

@@ -22,6 +22,8 @@
       this.takeShape()
     }
 
+    levelAt(t) { return plane.MIXTURES[this.chosen('mixture')](t) }
+
     chosen(group) { return this.root.querySelector(`input[name$="-${group}"]:checked`).value }
 
     listen() {
@@ -32,7 +34,7 @@
         if (name === 'shape') {
           this.shape = this.chosen('shape')
           this.takeShape()
-        } else if (['way', 'steps', 'guidance', 'part', 'source'].includes(name)) this.follow()
+        } else if (['way', 'steps', 'mixture', 'guidance', 'part', 'source'].includes(name)) this.follow()
         this.paint()
       })
       this.play.addEventListener('click', () => this.flowing ? this.stopFlow() : this.startFlow())
@@ -85,11 +87,11 @@
         this.stages = this.fine = null
         return
       }
-      const count = STEPS[this.steps.value], sde = this.chosen('way') === 'sde'
+      const count = STEPS[this.steps.value], sde = this.chosen('way') === 'sde', mixture = this.chosen('mixture')
       this.stages = plane.sample(
-        this.denoiser(), this.starts, plane.circleLevels(count), sde ? plane.makeRandom(11) : null)
+        this.denoiser(), this.starts, plane.levels(mixture, count), sde ? plane.makeRandom(11) : null)
       const traced = this.starts.slice(0, TRACED)
-      this.fine = sde || count > 20 ? null : plane.sample(this.denoiser(), traced, plane.circleLevels(80))
+      this.fine = sde || count > 20 ? null : plane.sample(this.denoiser(), traced, plane.levels(mixture, 80))
       const target = Number(this.part.value) < 0 ? this.whole : this.parts[this.part.value]
       const ends = this.stages[count].points
       this.distance = ends.reduce((sum, [x, y]) =>
@@ -172,13 +174,13 @@
     }
 
     paintNow() {
-      const level = plane.circleLevel(1 - this.position), drawing = this.drawing
+      const level = this.levelAt(1 - this.position), drawing = this.drawing
       drawing.begin()
       if (this.whole && !this.pen.down) {
         const learned = this.chosen('source') === 'learned' && this.network, part = Number(this.part.value)
         drawing.density(part < 0 ? this.whole : this.parts[part], level)
         if (this.show_arrows.checked) {
-          const near = plane.circleLevel(Math.max(level.t, 0.03)) // at 0 there is no noise to point away from
+          const near = this.levelAt(Math.max(level.t, 0.03)) // at 0 there is no noise to point away from
           if (learned) drawing.field(this.denoiser(false), near, 'faint', 1.2)
           drawing.field(this.denoiser(), near, learned ? 'learned' : 'arrow', 1.1)
         }
@@ -204,11 +206,11 @@
 
     tell(level) {
       const w = this.words, part = Number(this.part.value)
-      this.time.shown.textContent = w.timeValue(level.t.toFixed(2), Math.round(100 * level.alpha ** 2))
+      this.time.shown.textContent = w.timeValue(level.t.toFixed(2), Math.round(100 * level.alpha ** 2 / (level.alpha ** 2 + level.sigma ** 2)))
       this.time.setAttribute('aria-valuetext', this.time.shown.textContent)
       this.steps.shown.textContent = STEPS[this.steps.value]
       this.steps.setAttribute('aria-valuetext', STEPS[this.steps.value])
-      this.guidance.shown.textContent = part < 0 ? '–' : (this.guidance.value / 2).toFixed(1)
+      this.guidance.shown.textContent = part < 0 ? '–' : w.number((this.guidance.value / 2).toFixed(1))
       this.guidance.setAttribute('aria-valuetext', this.guidance.shown.textContent)
       this.guidance.disabled = part < 0
       this.learn.disabled = this.play.disabled = !this.whole
@@ -226,7 +228,7 @@
 
     say() {
       if (!this.pen.place || !this.whole) return
-      const guess = this.denoiser()(...this.pen.place, plane.circleLevel(1 - this.position))
+      const guess = this.denoiser()(...this.pen.place, this.levelAt(1 - this.position))
       this.said.textContent = this.words.probe(guess[0].toFixed(2), guess[1].toFixed(2))
     }
   }

@@ -7,10 +7,14 @@
 
   // --- noise levels: ldm/diffusion/level.py ---
 
-  const circleLevel = t => ({
-    t, alpha: t < 1 ? Math.cos(Math.PI / 2 * t) : 0, sigma: Math.sin(Math.PI / 2 * t),
-  })
-  const circleLevels = count => Array.from({length: count + 1}, (_, i) => circleLevel(1 - i / count))
+  // How point and noise are mixed at time t: on a quarter circle, or on a straight line. `at`: the level of another time.
+  const MIXTURES = {
+    circle: t => ({
+      t, alpha: t < 1 ? Math.cos(Math.PI / 2 * t) : 0, sigma: Math.sin(Math.PI / 2 * t), at: MIXTURES.circle,
+    }),
+    flow: t => ({t, alpha: 1 - t, sigma: t, at: MIXTURES.flow}),
+  }
+  const levels = (mixture, count) => Array.from({length: count + 1}, (_, i) => MIXTURES[mixture](1 - i / count))
 
   // --- the data: ldm/plane/mixture.py ---
 
@@ -170,6 +174,6 @@
   }
 
   Object.assign(plane, {
-    LINE_STD, SHAPES, Mixture, circleLevel, circleLevels, euler, eulerAncestral, guided, join, line, makeRandom, sample,
+    LINE_STD, MIXTURES, SHAPES, Mixture, euler, eulerAncestral, guided, join, levels, line, makeRandom, sample,
   })
 })(globalThis.plane ??= {})

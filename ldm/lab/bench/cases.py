@@ -6,11 +6,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import use_onednn_matmul
@@ -19,10 +20,14 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.level import vp_level
 from ldm.images.pixels import to_pixels
 from ldm.lab.bench.fresh import Case, Numbers, main
+from ldm.lab.bench.layers import by_kind, to_numbers
 from ldm.lab.bench.stopwatch import (
     DEVICE,
+    WARM,
     T,
     anonymous_memory,
+    conv_flops,
+    matmul_flops,
     memory_in_use,
     peak_memory,
     random_normal,
@@ -73,6 +78,41 @@ def unet_step(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = n
 @torch.no_grad()
 def unet_utilization(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
     return utilization(evaluation(load(folder, dtype, DEVICE), sizes), dtype)
+
+
+@torch.no_grad()
+def peak(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    """What this machine can do: the GFLOP/s of a matrix product and of a convolution by torch's library."""
+    return {"matmul": matmul_flops(dtype) / 1e9, "conv": conv_flops(dtype) / 1e9}
+
+
+@torch.no_grad()
+def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    """A step's FLOP/s, as a percentage of a matrix product's: of the operations that the plain U-Net needs."""
+    took = timed(evaluation(load(folder, dtype, DEVICE), sizes))["seconds"]
+    return {"share": 100 * operations(sizes) / took / matmul_flops(dtype)}
+
+
+@cache
+def operations(sizes: Sizes) -> int:
+    """The floating-point operations of a step of the plain U-Net, whatever a faster implementation needs."""
+    side, text = sizes.side // sizes.config.vae.factor, sizes.config.text
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:  # shapes alone
+        x_t = torch.empty(2, sizes.config.unet.in_channels, side, side)
+        context = torch.empty(2, text.context_length, text.width)
+        UNet(sizes.config.unet)(x_t, torch.tensor(T), context)
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def unet_layers(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+    """Where a step's time goes: the seconds and operations of each kind of layer, and the rate of a matrix product."""
+    model = load(folder, dtype, DEVICE)
+    step = evaluation(model, sizes)
+    seconds(step, WARM)
+    costs = by_kind(model.unet, step)
+    whole = sum(cost.seconds for cost in costs.values())
+    return {"matmul": matmul_flops(dtype), "seconds": whole} | to_numbers(costs)
 
 
 def memory(before: int | None, peak: int | None) -> Numbers:
@@ -218,6 +258,12 @@ def throughput(folder: Path, sizes: Sizes) -> Numbers:
 
 
 CASES: dict[str, Case] = {
+    "peak-bfloat16": partial(peak, dtype=torch.bfloat16),
+    "peak-float32": partial(peak, dtype=torch.float32),
+    "share-bfloat16": partial(unet_share, dtype=torch.bfloat16),
+    "share-float32": partial(unet_share, dtype=torch.float32),
+    "layers-bfloat16": partial(unet_layers, dtype=torch.bfloat16),
+    "layers-float32": partial(unet_layers, dtype=torch.float32),
     "unet-bfloat16": partial(unet_step, dtype=torch.bfloat16),
     "unet-float32": partial(unet_step, dtype=torch.float32),
     "decode-bfloat16": partial(decode, dtype=torch.bfloat16),
@@ -282,6 +328,14 @@ ROWS = (
     Row("decode 1024x1024 in tiles, memory above the model", "tiles-decode", "memory", "MiB"),
     Row("encode 1024x1024 in tiles, memory above the model", "tiles-encode", "memory", "MiB"),
     Row("1024x1024 in tiles against the whole, of 255", "seams", "difference", ""),
+    Row("this machine: matrix products, bfloat16", "peak-bfloat16", "matmul", "GFLOP/s"),
+    Row("this machine: 3x3 convolutions, bfloat16", "peak-bfloat16", "conv", "GFLOP/s"),
+    Row("this machine: matrix products, float32", "peak-float32", "matmul", "GFLOP/s"),
+    Row("this machine: 3x3 convolutions, float32", "peak-float32", "conv", "GFLOP/s"),
+    Row("U-Net step, bfloat16, as a percentage of the matrix products", "share-bfloat16", "share", "%"),
+    Row("U-Net step, float32, as a percentage of the matrix products", "share-float32", "share", "%"),
+    Row("U-Net step, bfloat16, while each layer is timed", "layers-bfloat16", "seconds", "s"),
+    Row("U-Net step, float32, while each layer is timed", "layers-float32", "seconds", "s"),
     Row("U-Net step with guidance, float16", "cuda-unet", "seconds", "s"),
     Row("the same, compiled", "cuda-unet-compiled", "seconds", "s"),
     Row("U-Net step with guidance, bfloat16", "cuda-unet-bfloat16", "seconds", "s"),

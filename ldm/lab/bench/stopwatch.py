@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -110,7 +111,16 @@ def utilization(step: Callable[[], object], dtype: torch.dtype) -> Numbers:
     return {"seconds": took, "share": 100 * counter.get_total_flops() / took / matmul_flops(dtype)}
 
 
-def matmul_flops(dtype: torch.dtype, side: int = 8192) -> float:
+def matmul_flops(dtype: torch.dtype, side: int = 8192 if DEVICE == "cuda" else 4096) -> float:
     """FLOP/s of the product of two square matrices; a multiplication and an addition count as two."""
     a, b = (random_normal(seed, side, side, dtype=dtype) for seed in (1, 2))
     return 2 * side**3 / timed(lambda: a @ b)["seconds"]
+
+
+def conv_flops(dtype: torch.dtype, channels: int = 512, side: int = 64) -> float:
+    """FLOP/s of torch's 3x3 convolution of a feature map as large as in Stable Diffusion's decoder."""
+    x = random_normal(1, 1, channels, side, side, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = random_normal(2, channels, channels, 3, 3, dtype=dtype).contiguous(
+        memory_format=torch.channels_last
+    )
+    return 2 * 9 * (channels * side) ** 2 / timed(lambda: F.conv2d(x, weight, padding=1))["seconds"]

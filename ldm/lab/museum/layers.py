@@ -22,7 +22,7 @@ ROUNDING = 3e-7  # of a layer's largest number; a wrong epsilon in a norm makes 
 Outputs = Mapping[str, np.ndarray]
 # What goes into the networks, by the module that it goes into.
 INPUTS = {
-    "text.token_embedding": ("token ids",),
+    "text.token_embedding": ("the token ids",),
     "unet": ("the latent x_t", "the timestep t", "the context"),
     "vae.encoder": ("the image's pixels",),
     "vae.decoder": ("the latent that is decoded",),

@@ -20,13 +20,13 @@ SYMPTOMS = {
     "washed out": "washed out",
     "blurred": "blurred",
     "shifted": "shifted by some pixels",
-    "prompt": "good, but they ignore the prompt or a part of it",
+    "prompt": "good, but they ignore the prompt or part of it",
     "another": "good, but not those that the reference generates",
     "details": "nearly right: details have moved",
-    "nearly": "nearly right: the numbers differ, and the eye sees nothing",
+    "nearly": "nearly right: the numbers differ, but the eye sees nothing",
     "same": "the same, byte for byte",
-    "refused": "not made at all: an error comes instead",
-    "admitted": "made where there should be an error",
+    "refused": "not generated at all: there is an error instead",
+    "admitted": "generated where there should be an error",
 }
 
 # Mean differences, of 255: above the first one sees something, above the second it is another image.

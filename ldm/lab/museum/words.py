@@ -15,9 +15,9 @@ from ldm.lab.museum.symptoms import SYMPTOMS
 
 SHOWN = {
     "round trip": "a drawing, encoded and decoded by the VAE",
-    "inpainting input": "what an inpainting U-Net reads beside the latent: the mask, the four channels of the masked "
-    "image, and what those decode to",
-    "tokens": "the tokens that are read of a long prompt",
+    "inpainting input": "what an inpainting U-Net reads beside the latent: the mask, the channels of the masked "
+    "image's latent, and what those decode to",
+    "tokens": "the tokens of a long prompt that are read",
     "similarity": "what CLIP says about a drawing",
 }
 
@@ -63,7 +63,7 @@ def lower(text: str) -> str:
 
 
 def numbers_words(exhibit: Exhibit) -> Iterator[str]:
-    """Where the two runs begin to differ, and by how much, in a sentence or two."""
+    """Where the two runs begin to differ, and by how much, in three sentences at most."""
     if exhibit.measures is None:
         for name, said in (("Right", exhibit.right), ("Wrong", exhibit.wrong)):
             if said:
@@ -72,27 +72,27 @@ def numbers_words(exhibit: Exhibit) -> Iterator[str]:
     if exhibit.beginning is None and not exhibit.measures.difference:
         yield "No layer's output differs here."
         return
-    parts = []
     if exhibit.beginning is None:
-        parts.append("no layer's first output differs by more than rounding")
+        yield "At its first call, no layer's output differs by more than rounding."
     else:
-        place = exhibit.beginning.place
-        where = f"begins with {place}" if " " in place else f"begins at `{place}`"
-        parts.append(f"{where}, {off(exhibit.beginning.difference)}")
+        place, size = exhibit.beginning.place, off(exhibit.beginning.difference)
+        yield (
+            f"The difference begins with {place} ({size})."
+            if " " in place
+            else f"The first layer that differs is `{place}` ({size})."
+        )
     if exhibit.prediction and math.isfinite(exhibit.prediction):
-        parts.append(f"{off(exhibit.prediction)} in the U-Net's first prediction")
+        yield f"The U-Net's first prediction is {off(exhibit.prediction)}."
     m = exhibit.measures
-    parts.append(f"{m.difference:.3g} of 255 in the image on average, {m.largest:.0f} at most")
-    text = "; ".join(parts)
-    yield text[:1].upper() + text[1:] + "."
+    yield f"The image differs by {m.difference:.3g} of 255 on average and by {m.largest:.0f} at most."
 
 
 def off(difference: float) -> str:
     """A relative difference: "48 % off", "1.2 % off", "3e-05 off"."""
     if not math.isfinite(difference):
-        return "which does not run, or not in this shape"
+        return "it does not run, or its output has another shape"
     if difference > 10:
-        return f"{difference:,.0f} times its size off"
+        return f"off by {difference:,.0f} times its size"
     if difference < 0.001:
         return f"{difference:.0e} off"
     return f"{100 * difference:.{1 if difference < 0.1 else 0}f} % off"
@@ -121,4 +121,4 @@ def told(mistake: Mistake, exhibit: Exhibit, strip: Path | None = None) -> Itera
     yield f"The images are {SYMPTOMS[exhibit.symptom]}."
     yield from (sentence.replace("`", "") for sentence in numbers_words(exhibit))
     yield from textwrap.wrap(mistake.why.replace("`", ""), 100)
-    yield from (f"Seen: {address}" for address, _ in mistake.seen)
+    yield from (f"Seen elsewhere: {address}" for address, _ in mistake.seen)

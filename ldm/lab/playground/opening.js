@@ -126,9 +126,7 @@ async function readRecorded({ options, words, t, size: [width, height], columns,
 
 // The images that one image holds, in rows.
 async function readSprite(source, count, [width, height], columns) {
-  const sprite = new Image();
-  sprite.src = source;
-  await sprite.decode();
+  const sprite = await loadImage(source);
   return Array.from({ length: count }, (_, i) => {
     const frame = element("canvas", { width, height });
     frame.getContext("2d").drawImage(sprite, -(i % columns) * width, -Math.floor(i / columns) * height);

@@ -48,7 +48,7 @@ function mount(root) {
     done({ seconds, ...pixels }) {
       const { run } = state, n = run.steps.length;
       run.frames[`x0 ${n - 1}`] = run.frames.last = canvasOf(pixels);
-      Object.assign(state, { phase: "ready", position: n, message: SAY.done(n, seconds.toFixed(1)) });
+      Object.assign(state, { phase: "ready", position: n, message: SAY.done(n, fixed(seconds)) });
       run.finished = true;
       root.dispatchEvent(new CustomEvent("painted", { detail: { seconds, latent: pixels.latent }, bubbles: true }));
     },
@@ -228,7 +228,7 @@ function mount(root) {
 
   function render() {
     const { phase, run } = state;
-    ui.guidanceValue.textContent = (+ui.guidance.value).toFixed(1);
+    ui.guidanceValue.textContent = fixed(+ui.guidance.value);
     ui.stepsValue.textContent = ui.steps.value;
     ui.go.textContent = { idle: SAY.load(megabytes(model.size)), loading: SAY.stop, ready: SAY.paint, painting: SAY.stop }[phase];
     ui.status.textContent = state.message || (settings ? SAY.idle : SAY.none);

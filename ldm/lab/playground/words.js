@@ -35,4 +35,8 @@ fr: {
 const PLAYGROUND = (window.PLAYGROUND ??= {}); // what settings.js, worker.js and the like leave here
 const ROOT = new URL(".", document.currentScript.src).href;
 const SAY = WORDS[document.documentElement.lang.startsWith("fr") ? "fr" : "en"];
-const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+const fixed = (value, digits = 1) => {
+  const text = value.toFixed(digits);
+  return SAY === WORDS.fr ? text.replace(".", ",") : text;
+};
+const megabytes = (bytes) => fixed(bytes / 1e6, bytes < 1e7 ? 1 : 0);

@@ -9,13 +9,6 @@ const number = (value) => String(Number(value.toFixed(2)));
 
 // --- images: each run carries two sprites (x_t and x0), all kept frames of a run in one image ---------------------
 
-async function loadImage(source) {
-  const image = new Image();
-  image.src = source;
-  await image.decode();
-  return image;
-}
-
 async function loadRun(run) {
   run.sprites = { x_t: await loadImage(run.x_t), x0: await loadImage(run.x0) };
   const maps = await loadImage(run.maps.image);

@@ -6,7 +6,7 @@ import pytest
 
 from ldm.errors import LdmError
 from ldm.lab.bench import run
-from ldm.lab.bench.run import OURS, Run, Trial, bench, machine, quantity, read_runs, section
+from ldm.lab.bench.run import OURS, Run, Trial, bench, machine, name_of, quantity, read_runs, section
 from ldm.lab.bench.workload import FULL, QUICK
 
 
@@ -14,7 +14,7 @@ from ldm.lab.bench.workload import FULL, QUICK
 def order(monkeypatch):
     r"""Two trials of one case, and a model that takes no time to write."""
     found = [Trial("unet-float32", OURS)] * 2
-    monkeypatch.setattr(run, "trials", lambda rows, programs, quick: found)
+    monkeypatch.setattr(run, "trials", lambda rows, programs, quick, rounds: found)
     monkeypatch.setattr(run, "write_model", lambda *_: None)
     return found
 
@@ -112,9 +112,15 @@ def test_the_table_has_what_was_measured_under_its_machine():
     assert quantity(None, "s") == "not measured" and quantity(5610.2, "MiB") == "5610 MiB"
 
 
+def test_two_processors_of_one_name_have_different_headings():
+    about = {"processor": "Z80", "bfloat16": "none", "generation": "cpu family 25, model 17, stepping 1"}
+    assert name_of(Run(about, False, {})) == "Z80 (cpu family 25, model 17), bfloat16: none"
+
+
 def test_machine_versions_and_threads_are_reported():
     import torch
 
     found = machine()
     assert found["torch"] == torch.__version__ and found["threads"] == torch.get_num_threads()
+    assert found["openvino"]  # its version, or that it is not installed
     assert found["cores"] > 0 and found["bfloat16"] in ("AMX", "AVX-512", "none") and "processor" in found

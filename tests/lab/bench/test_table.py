@@ -4,13 +4,18 @@ import json
 
 from ldm.lab.bench.run import OURS, Run, as_json, read_runs
 from tests.lab.bench.rows import CPU_ROWS, GAIN_ROWS, ROWS
-from tests.lab.bench.table import REFERENCE, WITHOUT, markdown, table
+from tests.lab.bench.table import DIFFUSERS, OPENVINO, WITHOUT, markdown, table
 
-FOUND = {
-    "unet-bfloat16": {OURS: [{"seconds": 1.4}], REFERENCE: [{"seconds": 2.0}]},
-    "decode-float32": {OURS: [{"seconds": 7.5}], REFERENCE: [{"seconds": 7.5}]},
+FOUND = {  # fmt: skip
+    "unet-bfloat16": {
+        OURS: [{"seconds": 1.4}],
+        DIFFUSERS: [{"seconds": 2.0}],
+        OPENVINO: [{"seconds": 1.6}],
+    },
+    "unet-float32": {OURS: [{"seconds": 3.0}], DIFFUSERS: [{"seconds": 3.0}], OPENVINO: [{"seconds": 4.0}]},
+    "decode-float32": {OURS: [{"seconds": 7.5}], DIFFUSERS: [{"seconds": 7.5}]},
     "paint-bfloat16": {OURS: [{"seconds": 28.0}]},
-    "tokenizer": {OURS: [{"rate": 6500.0}], REFERENCE: [{"rate": 5000.0}]},
+    "tokenizer": {OURS: [{"rate": 6500.0}], DIFFUSERS: [{"rate": 5000.0}]},
     "generate": {OURS: [{"seconds": 2.5}]},
     "gain-layout": {WITHOUT: [{"seconds": 2.0}], OURS: [{"seconds": 1.0}]},
 }
@@ -24,18 +29,24 @@ def line(what: str, run: Run = RUN) -> str:
     return found
 
 
-def test_a_row_has_goal_and_measured():
+def test_a_row_has_its_goals_and_a_ratio_to_the_better_reference():
     assert line("U-Net step with guidance, bf") == (
-        "| U-Net step with guidance, bfloat16 | <= 0.75x | <= 0.68x | 2 s | 1.4 s | 0.70x | goal |"
+        "| U-Net step with guidance, bfloat16 | <= 1.00x | <= 0.85x | 2 s | 1.6 s | 1.4 s | 0.87x | goal |"
     )
-    assert line("decode, float32").endswith("| 7.5 s | 7.5 s | 1.00x | no |")
-    assert line("tokenizer").endswith("| >= 1.00x | >= 1.30x | 5000 /s | 6500 /s | 1.30x | stretch |")
-    assert line("shell to PNG").endswith("| <= 5 s | <= 3 s | - | 2.5 s | - | stretch |")
+    assert line("U-Net step with guidance, float32").endswith("| 3 s | 4 s | 3 s | 1.00x | no |")
+    assert line("tokenizer").endswith("| >= 1.00x | >= 1.30x | 5000 /s | - | 6500 /s | 1.30x | stretch |")
+    assert line("shell to PNG").endswith("| <= 5 s | <= 3 s | - | - | 2.5 s | - | stretch |")
+
+
+def test_there_is_no_verdict_where_a_reference_was_not_measured():
+    assert line("decode, float32").endswith("| 7.5 s | not measured | 7.5 s | 1.00x | - |")
+    without = Run({"processor": "Z80", "bfloat16": "none", "openvino": "not installed"}, False, FOUND)
+    assert line("decode, float32", without).endswith("| 7.5 s | not installed | 7.5 s | 1.00x | - |")
 
 
 def test_what_was_not_measured_says_so_and_has_no_verdict():
-    assert line("end to end, bf").endswith("| not measured | 28 s | - | - |")
-    assert line("import ldm").endswith("| <= 0.1 s | - | - | not measured | - | - |")
+    assert line("end to end, bf").endswith("| not measured | not measured | 28 s | - | - |")
+    assert line("import ldm").endswith("| <= 0.1 s | - | - | - | not measured | - | - |")
     assert line("VAE encode, float16", CARD) == (
         "| VAE encode, float16 | - | - | not measured | not measured | - | - |"
     )
@@ -69,7 +80,17 @@ def test_the_json_has_it_all_and_comes_back(tmp_path):
     assert len(kept["table"]) == len(ROWS)
     assert kept["table"][0] == {
         "what": "U-Net step with guidance, bfloat16", "case": "unet-bfloat16", "unit": "s",
-        "goal": 0.75, "stretch": 0.68, "ldm": 1.4, "diffusers": 2.0, "ratio": 0.7, "reached": "goal",
+        "goal": 1.0, "stretch": 0.85, "ldm": 1.4, "diffusers": 2.0, "OpenVINO": 1.6, "ratio": 1.4 / 1.6,
+        "reached": "goal",
     }  # fmt: skip
     (tmp_path / "kept.json").write_text(as_json([CARD, RUN], table))
     assert read_runs(tmp_path / "kept.json") == [CARD, RUN]
+
+
+def test_where_a_step_spends_its_time_is_a_table_of_its_own():
+    numbers = {"matmul": 1e9, "seconds": 4.0, "all else, seconds": 1.0, "all else, operations": 0.0}
+    numbers |= {"linear layers, seconds": 3.0, "linear layers, operations": 1.5e9}
+    page = markdown([Run(MACHINE, False, {"layers-float32": {OURS: [numbers]}})])
+    assert "**Where a step's time goes, float32** (the peak is that of matrix products, 1 GFLOP/s)." in page
+    assert "| linear layers | 100% | 3.00 | 75% | 50% |\n| all else | 0% | 1.00 | 25% | - |" in page
+    assert "| together | 100% | 4.00 | 100% | 38% |" in page and "goes, bfloat16" not in page

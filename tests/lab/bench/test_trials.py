@@ -7,16 +7,18 @@ from ldm.errors import LdmError
 from ldm.lab.bench import run as run_module
 from ldm.lab.bench.cases import ROWS as OUR_ROWS
 from ldm.lab.bench.run import OURS, Run, Trial, measure_all, remaining, table, trials
+from tests.lab.bench import __main__ as main
 from tests.lab.bench.__main__ import all_trials
 from tests.lab.bench.rows import CPU_ROWS, CUDA_ROWS, GAIN_ROWS, OURS_ALONE
-from tests.lab.bench.table import REFERENCE, WITHOUT
+from tests.lab.bench.table import DIFFUSERS, OPENVINO, WITHOUT
 
-MODULES = {REFERENCE: "theirs", WITHOUT: "without", OURS: "ours"}
+MODULES = {DIFFUSERS: "theirs", OPENVINO: "openvino", WITHOUT: "without", OURS: "ours"}
 
 
 @pytest.fixture(autouse=True)
 def capable(monkeypatch):
-    r"""A CPU that computes in bfloat16, and no model to write."""
+    r"""A CPU that computes in bfloat16, OpenVINO, and no model to write."""
+    monkeypatch.setattr(main, "find_spec", lambda name: True)
     monkeypatch.setattr(run_module, "bfloat16_instructions", lambda: "AMX")
     monkeypatch.setattr(run_module, "write_model", lambda *_: None)
 
@@ -35,9 +37,9 @@ def measured(monkeypatch, numbers):
 
 def test_the_programs_take_turns_in_every_case_and_the_reference_sits_out_what_is_ours_alone():
     order = all_trials(quick=False)
-    assert [t.program for t in order if t.case == "unet-bfloat16"] == [REFERENCE, OURS] * 5
-    assert [t.program for t in order if t.case == "paint-float32"] == [REFERENCE, OURS] * 3
-    assert [t.program for t in order if t.case == "rounding"] == [REFERENCE, OURS]
+    assert [t.program for t in order if t.case == "unet-bfloat16"] == [DIFFUSERS, OPENVINO, OURS] * 5
+    assert [t.program for t in order if t.case == "paint-float32"] == [DIFFUSERS, OURS] * 3
+    assert [t.program for t in order if t.case == "rounding"] == [DIFFUSERS, OURS]
     for case in OURS_ALONE:
         assert {t.program for t in order if t.case == case} == {OURS}
     cases = [t.case for t in order]
@@ -72,22 +74,44 @@ def test_everything_that_is_measured_is_kept(monkeypatch, tmp_path):
     order = all_trials(quick=False)
     [run] = measure_all(order, MODULES, False, tmp_path / "kept.json", table)
     assert runs == [(MODULES[t.program], t.case) for t in order] and remaining(order, run.results) == []
-    assert run.results["unet-bfloat16"][REFERENCE] == [{"seconds": float(n)} for n in (1, 3, 5, 7, 9)]
-    assert run.median("unet-bfloat16", OURS, "seconds") == 6.0
+    assert run.results["unet-bfloat16"][DIFFUSERS] == [{"seconds": float(n)} for n in (1, 4, 7, 10, 13)]
+    assert run.median("unet-bfloat16", OURS, "seconds") == 9.0
     assert run_module.read_runs(tmp_path / "kept.json") == [run]
 
 
+def test_without_openvino_nobody_asks_for_it(monkeypatch):
+    monkeypatch.setattr(main, "find_spec", lambda name: None)
+    assert {t.program for t in all_trials(quick=False)} == {DIFFUSERS, WITHOUT, OURS}
+
+
+def test_single_cases_can_be_measured_again_and_the_others_stay(monkeypatch, tmp_path):
+    path, only = tmp_path / "kept.json", ["unet-float32", "gain-heap"]
+    runs = measured(monkeypatch, lambda i, case: {"seconds": float(i)})
+    measure_all(all_trials(False, ["start", "train"], 1), MODULES, False, path, table)
+    order = all_trials(False, only, rounds=1)
+    assert [(t.case, t.program) for t in order] == [
+        *(("unet-float32", name) for name in (DIFFUSERS, OPENVINO, OURS)),
+        *(("gain-heap", name) for name in (WITHOUT, OURS)),
+    ]
+    for _ in range(2):  # the second time everything was complete
+        [run] = measure_all(order, MODULES, False, path, table)
+    assert len(runs) == 3 + 5 + 5 and run.results["start"] == {OURS: [{"seconds": 1.0}]}
+    assert run.results["gain-heap"] == {WITHOUT: [{"seconds": 12.0}], OURS: [{"seconds": 13.0}]}
+    more = remaining(all_trials(False, only), run.results)
+    assert len(more) == 4 * 5  # the other four rounds
+
+
 def test_the_trials_that_are_left_are_in_order():
-    order = [Trial("a", REFERENCE), Trial("a", OURS), Trial("a", REFERENCE), Trial("a", OURS)]
+    order = [Trial("a", DIFFUSERS), Trial("a", OURS), Trial("a", DIFFUSERS), Trial("a", OURS)]
     assert remaining(order, {}) == order
-    assert remaining(order, {"a": {REFERENCE: [{"seconds": 9.0}]}}) == order[1:]
+    assert remaining(order, {"a": {DIFFUSERS: [{"seconds": 9.0}]}}) == order[1:]
 
 
 def test_the_median_does_not_mind_one_slow_process_and_nothing_is_none():
     found = {"a": {OURS: [{"seconds": 1.0}, {"seconds": 99.0}, {"seconds": 2.0, "memory": 5.0}]}}
     run = Run({}, False, found)
     assert run.median("a", OURS, "seconds") == 2.0 and run.median("a", OURS, "memory") == 5.0
-    assert run.median("a", REFERENCE, "seconds") is None and run.median("b", OURS, "seconds") is None
+    assert run.median("a", DIFFUSERS, "seconds") is None and run.median("b", OURS, "seconds") is None
 
 
 def test_what_fails_is_logged_and_the_rest_is_measured(monkeypatch, caplog):

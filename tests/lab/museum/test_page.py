@@ -43,4 +43,4 @@ def test_every_symptom_that_is_measured_has_a_heading_that_the_contents_lead_to(
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.number)
 def test_the_page_names_a_test_that_notices(mistake):
     entry = PAGE[PAGE.index(f"### {mistake.number}. ") :].split("\n### ")[0]
-    assert "**Noticed by**" in entry
+    assert "**Caught by**" in entry

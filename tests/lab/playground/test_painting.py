@@ -3,23 +3,19 @@ r"""The page paints in a real browser what Python paints: from a disk, and from 
 It opens what `make playground` has built; `make test-docs` runs this after the site was built.
 """
 
-import base64
 import functools
 import http.server
-import io
 import re
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ldm.loading import load
+from tests.lab.playground.painting import BUILT, LONG, paint
 from tests.lab.trace.chromium import PROGRAM, Chromium
 
-BUILT = Path(__file__).resolve().parents[3] / "build" / "playground"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine"),
@@ -28,7 +24,6 @@ pytestmark = [
 
 OPTIONS = {"seed": 7, "steps": 8, "guidance": 4.0, "sampler": "dpmpp_2m"}
 PROMPT = "a dog with glasses"
-LONG = 240  # seconds that an image may take on a machine that is busy with other things
 
 
 @pytest.fixture(scope="module")
@@ -66,30 +61,6 @@ def server():
     serving.shutdown()
 
 
-def paint(browser):
-    r"""Ask the open page for the image; returns its latent and its pixels."""
-    fields = "".join(
-        f"root.querySelector('[id$={name}]').value = '{value}';" for name, value in OPTIONS.items()
-    )
-    browser.run(
-        f"""(() => {{
-            const root = document.querySelector(".playground");
-            {fields}
-            root.querySelector("[id$=prompt]").value = {PROMPT!r};
-            root.addEventListener("painted", (event) => {{ window.painted = event.detail; }});
-            root.querySelector(".go").click();
-        }})()"""
-    )
-    said = "document.querySelector('.playground .status').textContent"
-    browser.wait_for(f"window.painted || {said}.includes('failed')", LONG)
-    assert browser.run("Boolean(window.painted)"), browser.run(said)
-    latent = np.array(browser.run("[...window.painted.latent]"))
-    png = base64.b64decode(
-        browser.run("document.querySelector('.picture canvas').toDataURL()").partition(",")[2]
-    )
-    return latent, np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=float)
-
-
 def test_from_a_disk_it_paints_what_python_paints_and_asks_nobody(chromium, expected):
     chromium.open(BUILT / "index.html", 1000, 900)
     said = chromium.run("document.querySelector('.go').textContent")
@@ -98,8 +69,8 @@ def test_from_a_disk_it_paints_what_python_paints_and_asks_nobody(chromium, expe
     assert not [
         url for url in chromium.requests if "worker.js" in url or "/file/" in url
     ]  # nothing before it is asked for
-    latent, pixels = paint(chromium)
-    assert np.abs(pixels - expected[1]).mean() <= 8
+    latent, image = paint(chromium, prompt=PROMPT, **OPTIONS)
+    assert np.abs(np.asarray(image, dtype=float) - expected[1]).mean() <= 8
     assert 0 < np.abs(latent - expected[0]).mean() < 0.2  # 8 bits: near, but not the same
     assert chromium.errors == []
     assert not [url for url in chromium.requests if not re.match("file:|blob:|data:", url)]
@@ -109,9 +80,9 @@ def test_from_a_server_it_paints_the_same_image_as_python(chromium, server, expe
     chromium.open(server, 1000, 900)
     [size] = re.findall(r"(\d+) MB", chromium.run("document.querySelector('.go').textContent"))
     assert int(size) <= 60
-    latent, pixels = paint(chromium)
+    latent, image = paint(chromium, prompt=PROMPT, **OPTIONS)
     assert np.abs(latent - expected[0]).max() < 2e-3
-    assert np.abs(pixels - expected[1]).max() <= 1.5
+    assert np.abs(np.asarray(image, dtype=float) - expected[1]).max() <= 1.5
     assert chromium.errors == []
     assert not [url for url in chromium.requests if not url.startswith((server, "blob:", "data:"))]
 

@@ -6,7 +6,7 @@ MISTAKES = (
     Mistake(
         "25a",
         "the predictions with and without the prompt exchanged",
-        "pipeline.py",
+        "networks.py",
         before="classifier_free_guidance(out_uncond, out_cond, scale)",
         after="classifier_free_guidance(out_cond, out_uncond, scale)",
         why=(

@@ -127,7 +127,7 @@ MISTAKES = (
     Mistake(
         "23g",
         "a model that is told the guidance, guided once more",
-        "pipeline.py",
+        "networks.py",
         before="cond, guidance = told_guidance(cond, guidance), 1.0",
         after="cond, uncond = (one and told_guidance(one, guidance) for one in (cond, uncond))",
         why=(

@@ -30,7 +30,7 @@ MISTAKES = (
     Mistake(
         "29",
         "the sampler's state in half precision",
-        "pipeline.py",
+        "networks.py",
         before="return torch.promote_types(self.dtype, torch.float32)",
         after="return self.dtype",
         why=(

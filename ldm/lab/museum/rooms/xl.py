@@ -25,8 +25,8 @@ MISTAKES = (
         before='        if self.output != "hidden":\n            context = self.norm_out(context)',
         after="        context = self.norm_out(context)",
         why=(
-            "Stable Diffusion 2 also reads the second-to-last layer, and takes the final norm of it. XL does not; the "
-            "norm is there all the same, for the pooled vector."
+            "Stable Diffusion 2 also reads the second-to-last layer, and applies the final norm to it. XL does not, "
+            "although it has the norm: the pooled vector needs it."
         ),
         setting=XL,
         seen=(
@@ -111,7 +111,7 @@ MISTAKES = (
     Mistake(
         "18h",
         "both text encoders' prompts padded alike",
-        "pipeline.py",
+        "networks.py",
         before="self.tokenizer.padding(self.config.text_2.pad)",
         after="self.tokenizer.pad_id",
         why=(

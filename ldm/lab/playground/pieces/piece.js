@@ -7,10 +7,7 @@
 const PIECES = {}; // filled by the other files: name -> (piece, recorded) => { live, size, ready }
 
 const grouped = (value) => value.toLocaleString(document.documentElement.lang || "en");
-const plain = (value, digits = 2) => {
-  const text = value >= 100 ? value.toFixed(0) : value.toFixed(value < 0.01 ? 4 : digits);
-  return document.documentElement.lang.startsWith("fr") ? text.replace(".", ",") : text;
-};
+const plain = (value, digits = 2) => fixed(value, value >= 100 ? 0 : value < 0.01 ? 4 : digits);
 
 // Calls `act` with the newest arguments only: what comes while it is busy waits, and replaces what waited before.
 function newest(act) {

@@ -1,0 +1,109 @@
+r"""What the benchmark measured, written into a page: python -m tests.lab.bench.chapter docs/bench.json docs/fast.md
+
+Each block stands between two link definitions, which no reader sees, and is replaced.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ldm.files.read_write import atomic_path
+from ldm.lab.bench.cases import operations
+from ldm.lab.bench.run import OURS, Run, layer_tables, name_of, quantity, read_runs
+from ldm.lab.bench.workload import FULL
+from tests.lab.bench.rows import GAIN_ROWS
+from tests.lab.bench.table import Line, lines
+
+COMPARED = (
+    *("unet-bfloat16", "unet-float32", "decode-bfloat16", "decode-float32", "encode-bfloat16"),
+    *("paint-bfloat16", "paint-float32", "load", "train"),
+)
+NOTHING = "*(Not measured yet: no machine's run has these rows.)*"
+
+
+def fill(page: str, runs: Sequence[Run]) -> str:
+    r"""The page with its blocks as these runs give them. Raises `ValueError` if one is missing."""
+    full = [run for run in runs if not run.quick]
+    for name, block in (("peaks", peaks), ("layers", layers), ("gains", gains), ("references", references)):
+        begin, end = f"[{name}]: # (begin)\n", f"[/{name}]: # (end)"
+        before, after = page.index(begin) + len(begin), page.index(end)
+        page = page[:before] + "\n".join(["", *(block(full) or [NOTHING]), "", ""]) + page[after:]
+    return page
+
+
+def peaks(runs: Sequence[Run]) -> list[str]:
+    r"""Of each machine the measured rates, the floor that follows from the better one, and a step beside it."""
+    rows = []
+    for run in runs:
+        for dtype in ("bfloat16", "float32"):
+            rates = run.medians(f"peak-{dtype}", OURS)
+            if not rates:
+                continue
+            floor = operations(FULL) / (1e9 * max(rates.values()))
+            step = run.median(f"unet-{dtype}", OURS, "seconds")
+            share = "-" if step is None else f"{100 * floor / step:.0f}%"
+            rates_told = [f"{rates[name]:.0f}" for name in ("matmul", "conv")]
+            rows.append([short(run), dtype, *rates_told, quantity(floor, "s"), quantity(step, "s"), share])
+    products, convolutions = "products, GFLOP/s", "convolutions, GFLOP/s"
+    return table(["machine", "numbers", products, convolutions, "floor", "our step", "floor / step"], rows)
+
+
+def layers(runs: Sequence[Run]) -> list[str]:
+    r"""Where a step's time goes on each machine for which that was measured."""
+    page: list[str] = []
+    for run in runs:
+        if tables := layer_tables(run):
+            page += ["", f"On {short(run)}:", *tables]
+    return page[1:]
+
+
+def gains(runs: Sequence[Run]) -> list[str]:
+    r"""A row for each optimisation, a column for each machine on which one was measured."""
+    found = {short(run): {line.row: line for line in lines(run)} for run in runs}
+    found = {name: by_row for name, by_row in found.items() if any(by_row[row].ratio for row in GAIN_ROWS)}
+    rows = [[row.what, *(gain(by_row[row]) for by_row in found.values())] for row in GAIN_ROWS]
+    return table(["what", *found], [row for row in rows if set(row[1:]) - {"-"}])
+
+
+def gain(line: Line) -> str:
+    if line.ratio is None:
+        return "-"
+    ours, without = (quantity(value, line.row.unit) for value in (line.ours, line.best))
+    return f"{line.ratio:.2f}x: {ours} instead of {without}"
+
+
+def references(runs: Sequence[Run]) -> list[str]:
+    r"""Our time on each machine, and its ratio to the better reference, by name."""
+    found = {short(run): [line for line in lines(run) if line.row.case in COMPARED] for run in runs}
+    kept = {name: measured for name, measured in found.items() if any(line.ratio for line in measured)}
+    rows = [
+        [same[0].row.what, *map(against, same)]
+        for same in zip(*kept.values())
+        if any(line.ratio for line in same)
+    ]
+    return table(["what", *kept], rows)
+
+
+def against(line: Line) -> str:
+    if line.ratio is None:
+        return "-"
+    [name, *_] = [name for name, value in line.others.items() if value == line.best]
+    return f"{quantity(line.ours, line.row.unit)}, {line.ratio:.2f}x of {name}"
+
+
+def short(run: Run) -> str:
+    return name_of(run).replace(", bfloat16: none", ", no bfloat16").replace(", bfloat16: ", ", ")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    r"""A Markdown table; nothing if it has no rows."""
+    if not rows:
+        return []
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+if __name__ == "__main__":
+    measured, page = map(Path, sys.argv[1:])
+    text = fill(page.read_text(encoding="utf-8"), read_runs(measured))
+    with atomic_path(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,60 @@
+r"""OpenVINO's side of the benchmark computes what diffusers computes, in the precision that it is asked for."""
+
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+pytest.importorskip("openvino")
+
+import openvino
+import torch
+
+from ldm.lab.bench import cases
+from tests.lab.bench import by_openvino
+from tests.lab.bench.by_openvino import NETWORKS, compiled, convert, file_of, inputs
+from tests.lab.bench.conftest import SIZES, folder
+
+pytestmark = pytest.mark.reference
+assert folder  # a fixture
+
+
+@pytest.fixture(scope="module")
+def converted(folder):
+    r"""The model's folder, with its three networks as OpenVINO reads them."""
+    for network in NETWORKS:
+        convert(folder, SIZES, network)
+    return folder
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@torch.no_grad()
+def test_it_agrees_with_diffusers(converted, network):
+    given = inputs(network, SIZES)
+    expected = NETWORKS[network](converted)(*given)
+    # In bfloat16 each of a hundred layers rounds to 8 bits; float32 is what says that the network is the same.
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.1)):
+        error = compiled(converted, SIZES, network, dtype)(*given) - expected
+        assert error.norm() / expected.norm() < tolerance, dtype
+
+
+@pytest.mark.parametrize(("hint", "other"), [("bf16", "f32"), ("f32", "bf16")])
+def test_all_products_are_in_the_precision_that_was_asked_for(converted, hint, other):
+    core = openvino.Core()
+    if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no instructions for it")
+    model = core.compile_model(file_of(converted, "unet"), "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    found = Counter(
+        (info["layerType"].astype(str), info["runtimePrecision"].astype(str))
+        for info in (part.get_rt_info() for part in model.get_runtime_model().get_ops())
+    )
+    for kind in ("Convolution", "FullyConnected"):
+        assert found[kind, hint] > 10 and not found[kind, other]
+
+
+@pytest.mark.parametrize("case", sorted(by_openvino.CASES))
+def test_a_case_finds_the_numbers_that_ours_finds(converted, case):
+    found, own = by_openvino.CASES[case](converted, SIZES), cases.CASES[case](converted, SIZES)
+    assert own.keys() - found.keys() <= {"memory"} and found.keys() <= own.keys()
+    assert all(number > 0 for number in found.values())
