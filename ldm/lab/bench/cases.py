@@ -45,6 +45,7 @@ from ldm.train.diffusion import diffusion_loss
 from ldm.train.loop import optimizer_step, use_plain_attention
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
+from ldm.vae.vae import VAE
 
 Change = Callable[[LatentDiffusion], object]  # modifies a model before it is measured
 
@@ -94,13 +95,17 @@ def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
 
 
 @cache
-def operations(sizes: Sizes) -> int:
-    """The floating-point operations of a step of the plain U-Net, whatever a faster implementation needs."""
-    side, text = sizes.side // sizes.config.vae.factor, sizes.config.text
+def operations(sizes: Sizes, work: str = "unet") -> int:
+    """The floating-point operations of a step of the plain U-Net ("unet") or of decoding ("decode"), whatever a faster
+    implementation needs."""
+    config, side = sizes.config, sizes.side // sizes.config.vae.factor
     with torch.device("meta"), FlopCounterMode(display=False) as counter:  # shapes alone
-        x_t = torch.empty(2, sizes.config.unet.in_channels, side, side)
-        context = torch.empty(2, text.context_length, text.width)
-        UNet(sizes.config.unet)(x_t, torch.tensor(T), context)
+        if work == "decode":
+            VAE(config.vae).decode(torch.empty(1, config.vae.latent_channels, side, side))
+        else:
+            x_t = torch.empty(2, config.unet.in_channels, side, side)
+            context = torch.empty(2, config.text.context_length, config.text.width)
+            UNet(config.unet)(x_t, torch.tensor(T), context)
     return counter.get_total_flops()
 
 

@@ -18,6 +18,7 @@ COMPARED = (
     *("unet-bfloat16", "unet-float32", "decode-bfloat16", "decode-float32", "encode-bfloat16"),
     *("paint-bfloat16", "paint-float32", "load", "train"),
 )
+WORK = {"unet": "U-Net step", "decode": "VAE decode"}
 NOTHING = "*(Not measured yet: no machine's run has these rows.)*"
 
 
@@ -32,20 +33,23 @@ def fill(page: str, runs: Sequence[Run]) -> str:
 
 
 def peaks(runs: Sequence[Run]) -> list[str]:
-    r"""Of each machine the measured rates, the floor that follows from the better one, and a step beside it."""
-    rows = []
+    r"""The rates of each machine; then the floors that follow from the better one, beside what we reach."""
+    rates, floors = [], []
     for run in runs:
         for dtype in ("bfloat16", "float32"):
-            rates = run.medians(f"peak-{dtype}", OURS)
-            if not rates:
-                continue
-            floor = operations(FULL) / (1e9 * max(rates.values()))
-            step = run.median(f"unet-{dtype}", OURS, "seconds")
-            share = "-" if step is None else f"{100 * floor / step:.0f}%"
-            rates_told = [f"{rates[name]:.0f}" for name in ("matmul", "conv")]
-            rows.append([short(run), dtype, *rates_told, quantity(floor, "s"), quantity(step, "s"), share])
-    products, convolutions = "products, GFLOP/s", "convolutions, GFLOP/s"
-    return table(["machine", "numbers", products, convolutions, "floor", "our step", "floor / step"], rows)
+            if rate := run.medians(f"peak-{dtype}", OURS):
+                rates.append([short(run), dtype, f"{rate['matmul']:.0f}", f"{rate['conv']:.0f}"])
+                floors += [floor(run, work, dtype, max(rate.values())) for work in WORK]
+    first = table(["machine", "numbers", "matrix products, GFLOP/s", "3x3 convolutions, GFLOP/s"], rates)
+    second = table(["machine", "what", "floor", "ours", "floor / ours"], floors)
+    return [*first, "", *second] if first else []
+
+
+def floor(run: Run, work: str, dtype: str, gigaflops: float) -> list[str]:
+    r"""A row: how long a work would take at the machine's rate, and how long it takes."""
+    least, ours = operations(FULL, work) / (1e9 * gigaflops), run.median(f"{work}-{dtype}", OURS, "seconds")
+    share = "-" if ours is None else f"{100 * least / ours:.0f}%"
+    return [short(run), f"{WORK[work]}, {dtype}", quantity(least, "s"), quantity(ours, "s"), share]
 
 
 def layers(runs: Sequence[Run]) -> list[str]:
