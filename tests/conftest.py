@@ -1,5 +1,6 @@
 r"""What every test shares. Nothing is seeded here: a test that draws numbers makes its own generator."""
 
+import gc
 import math
 import os
 from collections.abc import Callable
@@ -20,6 +21,15 @@ shape_checks.install()
 
 # Sums are split by thread: with one thread their last bits do not depend on the machine's cores.
 torch.set_num_threads(1)
+
+
+# What is imported and collected stays to the end, so the garbage collector never needs to look through it.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
