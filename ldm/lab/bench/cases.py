@@ -245,6 +245,14 @@ def generate_command(folder: Path, sizes: Sizes) -> Numbers:
         return {"seconds": shell("generate", "a dog with glasses", *options)}
 
 
+def four_steps(folder: Path, sizes: Sizes) -> Numbers:
+    """A whole image by the program, with as few evaluations as a latent consistency model needs."""
+    few = ["--sampler", "lcm", "--steps", "4", "--guidance", "1", "--size", f"{sizes.side}x{sizes.side}"]
+    with tempfile.TemporaryDirectory() as place:
+        options = ["--model", str(folder), *few, "--seed", "0", "--out", f"{place}/image.png"]
+        return {"seconds": shell("generate", PROMPT.format(0), *options)}
+
+
 def start(folder: Path, sizes: Sizes) -> Numbers:
     timed = "import time; begin = time.perf_counter(); import ldm; print(time.perf_counter() - begin)"
     done = subprocess.run([sys.executable, "-c", timed], check=True, capture_output=True, text=True)
@@ -282,6 +290,7 @@ CASES: dict[str, Case] = {
     "train": train,
     "train-compiled": partial(train, compiled=True),
     "generate": generate_command,
+    "four-steps": four_steps,
     "start": start,
     "throughput": throughput,
     "tiles-decode": partial(tiles, way="decode"),
@@ -323,6 +332,7 @@ ROWS = (
     Row("the same, float32", "paint-float32", "memory", "MiB"),
     Row("bfloat16 image against float32's, of 255", "rounding", "difference", ""),
     Row("`ldm generate` with the tiny model, shell to PNG", "generate", "seconds", "s"),
+    Row("4 steps without guidance, 512x512, shell to PNG", "four-steps", "seconds", "s"),
     Row("`import ldm`", "start", "import", "s"),
     Row("`ldm --help`", "start", "help", "s"),
     Row("tokenizer, a prompt at a time", "tokenizer", "rate", "/s"),

@@ -25,7 +25,9 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-", "train")) else ())
+        pytest.param(
+            case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-", "train", "four-")) else ()
+        )
         for case in sorted(CASES.keys() - COMPILED - {"generate", "throughput"})
     ],
 )
