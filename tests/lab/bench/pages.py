@@ -1,6 +1,7 @@
-r"""What the benchmark measured, written into a page: python -m tests.lab.bench.chapter docs/bench.json docs/fast.md
+r"""What the benchmark measured, as the site's pages show it: python -m tests.lab.bench.pages docs
 
-Each block stands between two link definitions, which no reader sees, and is replaced.
+From docs/bench.json it writes docs/bench.md anew, and the tables of docs/fast.md. Each of those stands between two link
+definitions, which no reader sees. Run it as well when rows or goals have changed; `make bench` does so by itself.
 """
 
 import sys
@@ -9,10 +10,11 @@ from pathlib import Path
 
 from ldm.files.read_write import atomic_path
 from ldm.lab.bench.cases import operations
-from ldm.lab.bench.run import OURS, Run, layer_tables, name_of, quantity, read_runs
+from ldm.lab.bench.run import OURS, Run, as_json, layer_tables, name_of, quantity, read_runs
 from ldm.lab.bench.workload import FULL
 from tests.lab.bench.rows import GAIN_ROWS
-from tests.lab.bench.table import Line, lines
+from tests.lab.bench.table import Line, lines, markdown
+from tests.lab.bench.table import table as as_table
 
 COMPARED = (
     *("unet-bfloat16", "unet-float32", "decode-bfloat16", "decode-float32", "encode-bfloat16"),
@@ -106,8 +108,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
+def write(folder: Path) -> None:
+    r"""Bring the pages of a folder, and the tables in its bench.json, up to date with what was measured."""
+    measured, page = folder / "bench.json", folder / "fast.md"
+    runs = read_runs(measured)
+    texts = {
+        measured: as_json(runs, as_table),
+        folder / "bench.md": markdown(runs),
+        page: fill(page.read_text(encoding="utf-8"), runs),
+    }
+    for path, text in texts.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    measured, page = map(Path, sys.argv[1:])
-    text = fill(page.read_text(encoding="utf-8"), read_runs(measured))
-    with atomic_path(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write(Path(sys.argv[1]))

@@ -2,10 +2,10 @@ r"""What the benchmark writes into the page about speed."""
 
 import pytest
 
-from ldm.lab.bench.run import OURS, Run
-from tests.lab.bench import chapter
-from tests.lab.bench.chapter import NOTHING, fill
-from tests.lab.bench.table import DIFFUSERS, OPENVINO, WITHOUT
+from ldm.lab.bench.run import OURS, Run, as_json, read_runs
+from tests.lab.bench import pages
+from tests.lab.bench.pages import NOTHING, fill, write
+from tests.lab.bench.table import DIFFUSERS, OPENVINO, WITHOUT, markdown, table
 
 BLOCKS = ("peaks", "layers", "gains", "references")
 PAGE = (
@@ -26,7 +26,7 @@ FOUND = {
 
 @pytest.fixture(autouse=True)
 def known_operations(monkeypatch):
-    monkeypatch.setattr(chapter, "operations", lambda sizes, work: {"unet": 1.6e12, "decode": 2.4e12}[work])
+    monkeypatch.setattr(pages, "operations", lambda sizes, work: {"unet": 1.6e12, "decode": 2.4e12}[work])
 
 
 def block(name: str, *runs: Run) -> list[str]:
@@ -72,3 +72,14 @@ def test_what_nobody_measured_says_so_and_a_quick_run_is_no_measurement():
 def test_a_page_without_a_place_for_a_block_is_an_error():
     with pytest.raises(ValueError, match="substring not found"):
         fill(PAGE.replace("[gains]", ""), [])
+
+
+def test_the_pages_follow_from_the_measurements_alone(tmp_path):
+    runs = [Run(ABOUT, False, FOUND)]
+    (tmp_path / "bench.json").write_text(as_json(runs, lambda run: []))
+    (tmp_path / "fast.md").write_text(PAGE)
+    write(tmp_path)
+    assert (tmp_path / "bench.json").read_text() == as_json(runs, table)
+    assert read_runs(tmp_path / "bench.json") == runs
+    assert (tmp_path / "bench.md").read_text() == markdown(runs)
+    assert (tmp_path / "fast.md").read_text() == fill(PAGE, runs)
