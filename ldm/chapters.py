@@ -161,7 +161,8 @@ APPENDICES = (
         (
             *under(
                 "backend",
-                "cpu threads trial allocator matmul memory_format chunked_attention fused_upsample winograd accelerate",
+                "cpu threads trial allocator matmul memory_format chunked_attention fused_upsample winograd accelerate "
+                "int8",
             ),
             "loading",
         ),

@@ -73,6 +73,7 @@ def replay(options: argparse.Namespace) -> None:
         then.dtype,
         options.device or available(then.device),
         compiled,
+        then.int8,
         config=config and Path(config.path),
         weights=None if is_own_folder(find(name)) else then.weights,
         prediction=then.prediction,
