@@ -22,8 +22,8 @@ subtracts one prediction from the other. (One step for each image would be narro
 
 What stays as it is (`stays`) is little work and sensitive: one large number in an input widens the step for all others.
 
-Results differ from the plain layers', so an option asks for this: docs/fast.md shows by how much. Source of the scheme:
-Jacob et al. 2018, eq. 1 to 7 and section 3; Krishnamoorthi 2018, section 3 for one step per output.
+Results differ from the plain layers', so an option asks for this: docs/fast.md shows by how much. Source: Jacob et al.
+2018, section 2; Krishnamoorthi 2018, for one step per output.
 """
 
 import math

@@ -26,7 +26,10 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
     "case",
     [
         pytest.param(
-            case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-", "train", "four-")) else ()
+            case,
+            marks=pytest.mark.long
+            if case.startswith(("cuda-", "gain-", "train", "four-", "rounding-int8"))
+            else (),
         )
         for case in sorted(CASES.keys() - COMPILED - {"generate", "throughput"})
     ],
