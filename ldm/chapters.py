@@ -239,8 +239,8 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output preview hashes generation controls refiner new replay generate look exercise museum "
-            "checkpoints measure train program",
+            "arguments output preview hashes generation controls refiner new recorded replay generate look exercise "
+            "museum checkpoints measure train program",
         ),
     ),
 )
