@@ -6,7 +6,7 @@ $z / 6 + 1/2$, clamped to [0, 1], it becomes $6\,(\mathrm{round}(255\,u) / 255 -
 The numbers of one of them are those of one copy, "taesd-diffusers"; other editions of TAESD have other weights. The
 other one asks for little, so that every edition passes: a white square stays where it is.
 
-Source: diffusers, `tests/models/autoencoders/test_models_autoencoder_tiny.py`.
+Source: diffusers' tests of its AutoencoderTiny; see `SOURCE`.
 """
 
 from collections.abc import Callable

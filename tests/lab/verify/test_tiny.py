@@ -48,11 +48,9 @@ def test_the_publishers_noise_is_read_from_its_file_and_the_last_image_is_compar
     noise[-1, -1, -2:, :2] = 0.5
     np.save(tmp_path / "gaussian_noise_s=33_shape=4_3_512_512.npy", noise)
     compared, _ = tiny.compare_tiny(Eighth(), tmp_path)
-    zero, some = (
-        6 * (128 / 255 - 0.5),
-        6 * (128 / 255 - 0.5),
-    )  # 4 of 64 pixels at 0.5 are less than half a byte's step
-    assert compared.got == pytest.approx([zero] * 4 + [some] * 4) and not compared.passed
+    # Nothing is byte 128, a mean of 4 * 0.5 / 64 is byte 129 (128.83); the slice is of the last two channels.
+    zero, some = (6 * (byte / 255 - 0.5) for byte in (128, 129))
+    assert compared.got == pytest.approx([zero] * 4 + [some] * 4, abs=1e-6) and not compared.passed
 
 
 @pytest.mark.parametrize("encodes", [True, False])
