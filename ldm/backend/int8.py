@@ -20,7 +20,8 @@ at some and too narrow at others: with the tiny model it was worse at high noise
 And prompt and negative prompt, which share a batch, share the step: their errors are alike, and cancel where guidance
 subtracts one prediction from the other. (One step for each image would be narrower, and was worse.)
 
-What stays as it is (`stays`) is little work and sensitive: one large number in an input widens the step for all others.
+What stays as it is (`stays`) is little work and sensitive. Inputs that were not normalised, or multiplied with each
+other, have a few large numbers, which widen the step for all others.
 
 Results differ from the plain layers', so an option asks for this: docs/fast.md shows by how much. Source: Jacob et al.
 2018, section 2; Krishnamoorthi 2018, for one step per output.

@@ -2,7 +2,6 @@ r"""8-bit products equal the sum of whole numbers that the formula says, and sta
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,7 +21,8 @@ from ldm.backend.int8 import (
 )
 from ldm.config import SD1, SDXL, TINY
 from ldm.errors import LdmError
-from ldm.loading import load
+from ldm.lab.bench.cases import rounding_int8
+from ldm.lab.bench.workload import FULL
 from ldm.unet.unet import UNet
 from tests.small import CONFIG
 
@@ -171,16 +171,6 @@ def test_it_is_refused_where_it_would_be_slow(monkeypatch, dtype, device, has, m
 
 @able
 @pytest.mark.long
-def test_images_differ_from_float32_by_no_more_than_twice_what_bfloat16_does():
-    def images(dtype, change=lambda unet: None):
-        model = load("tiny", dtype)
-        change(model.unet)
-        prompts = ["a dog with glasses", "a red bird on a branch", "a cat with a hat", "two blue flowers"]
-        found = model.generate(prompts, seed=[0, 1, 2, 3], sampler="ddim", steps=20)
-        return np.asarray([np.asarray(image, dtype=np.float64) for image in found])
-
-    exact = images("float32")
-    rounded, integers = (
-        np.abs(found - exact).mean() for found in (images("bfloat16"), images("bfloat16", use_int8))
-    )
-    assert 0 < integers < 2 * rounded
+def test_images_differ_from_float32_by_no_more_than_twice_what_bfloat16_does(tmp_path):
+    found = rounding_int8(tmp_path, FULL)
+    assert 0 < found["int8"] < 2 * found["bfloat16"]
