@@ -15,6 +15,7 @@ from typing import Any
 from ldm.adapters.merge import Change
 from ldm.checkpoints.detect import NAMES
 from ldm.checkpoints.flavours import Recognised, recognise
+from ldm.checkpoints.foreign import LORA, foreign
 from ldm.checkpoints.lora_file import (
     Found,
     LoraFile,
@@ -70,6 +71,8 @@ def read_lora(path: Path, model: LatentDiffusion) -> Lora:
     own = family_of(model)
     _refuse_other_base(file, found, own)
     if not found.changes:
+        if (what := foreign(file.tensors)) not in (None, LORA):
+            raise LdmError(f"{file.path} is no LoRA, but {what}; give one")
         raise LdmError(
             f"{file.path} is no LoRA for this model: none of its {len(file.tensors)} tensors belongs to a module of it "
             f"({some(found.unused[:3])})"

@@ -234,7 +234,10 @@ def check_usage(options: argparse.Namespace) -> None:
     if not count:
         refuse((*CONTROLLED, "control_image", "control_guess"), "there is no ControlNet", one_each)
     elif len(options.control_image or ()) != count:
-        options.wrong_usage(f"{count} times --control: give each its --control-image")
+        images = len(options.control_image or ())
+        options.wrong_usage(
+            f"--control was given {count} times, --control-image {images}: give an image for each"
+        )
     for name in CONTROLLED:
         if len(getattr(options, name) or ()) not in (0, 1, count):
             options.wrong_usage(f"--{name.replace('_', '-')}: give it once, or once for each --control")

@@ -153,7 +153,7 @@ def test_files_elsewhere_are_named_and_not_read(generate, again, work, monkeypat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (CANNY[:2], "1 times --control: give each its --control-image"),
+        (CANNY[:2], "--control was given 1 times, --control-image 0: give an image for each"),
         (CANNY[2:], "there is no ControlNet: leave out --control-image, or give --control FILE too"),
         (("--control-guess",), "leave out --control-guess"),
         (
