@@ -10,7 +10,7 @@ from ldm.adapters.controlnet import ControlNet
 from ldm.arguments import checked
 from ldm.backend.accelerate import accelerate
 from ldm.backend.cpu import bfloat16_instructions
-from ldm.backend.memory_format import converted, rearrange_kernels
+from ldm.backend.memory_format import converted
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.collect import collect, collect_part
 from ldm.checkpoints.control_file import read_control
@@ -30,7 +30,6 @@ from ldm.pipeline import LatentDiffusion
 from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
-from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 
 _PACKAGE = Path(__file__).parent
@@ -222,8 +221,6 @@ def _fill(
             check_finite({name: ready[name]}, source, part)
     network.load_state_dict(ready, assign=True)
     accelerate(network)
-    if isinstance(network, UNet) and sum(tensor.numel() for tensor in ready.values()) <= SMALL:
-        rearrange_kernels(network)
 
 
 def _aligned(tensor: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import ldm
 from ldm.adapters.tags import split_strength, split_tags
 from ldm.backend.int8 import use_int8
 from ldm.backend.matmul import use_onednn_matmul
+from ldm.backend.memory_format import rearrange_kernels
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.lora_file import lora_file
 from ldm.cli.hashes import cached_sha256
@@ -29,6 +30,7 @@ from ldm.hires import generate_large
 from ldm.image_to_image import pick_strength
 from ldm.images.metadata import Record, UsedEmbedding, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
+from ldm.loading import SMALL
 from ldm.pipeline import LatentDiffusion
 from ldm.refiner import generate_refined
 
@@ -53,6 +55,8 @@ def load_model(
     """
     use_onednn_matmul()
     model = ldm.load(name, dtype=dtype, device=device, **loading)
+    if sum(weight.numel() for weight in model.unet.parameters()) <= SMALL:
+        rearrange_kernels(model.unet)
     if compiled:
         model.unet.compile()
     if int8:
