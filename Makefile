@@ -103,8 +103,7 @@ parity: $(REFERENCE) ## measure how far we are from the reference libraries, int
 bench: $(OPENVINO) ## measure speed and memory in turns with diffusers and OpenVINO, into docs/bench.md (long; goes on if interrupted; QUICK=--quick: a trial; ARGS="--only CASE ...": only those)
 	@mkdir -p docs outputs
 	$(BIN)/python -m tests.lab.bench $(QUICK) $(ARGS) --json $(if $(QUICK),outputs,docs)/bench.json > outputs/bench.md
-	$(if $(QUICK),cat outputs/bench.md,mv outputs/bench.md docs/bench.md)
-	$(if $(QUICK),,$(BIN)/python -m tests.lab.bench.chapter docs/bench.json docs/fast.md)
+	$(if $(QUICK),cat outputs/bench.md,$(BIN)/python -m tests.lab.bench.pages docs)
 
 mutants: $(TEST) ## make each usual porting mistake in a copy and see the tests notice, into docs/mutants.md (long)
 	$(BIN)/python -m tests.mutants $(ARGS) > docs/.mutants.md && mv docs/.mutants.md docs/mutants.md

@@ -167,7 +167,7 @@ def round_trip() -> list[list[Tile]]:
     difference = Tile(
         to_images((4 * error).clamp(max=2) - 1)[0],
         "4 |D(z) − x|",
-        f"mean |D(z) − x| = {127.5 * error.mean():.1f} / 255",
+        f"PSNR {-10 * float((error / 2).square().mean().log10()):.1f} dB",
     )
     return [
         [

@@ -161,7 +161,8 @@ APPENDICES = (
         (
             *under(
                 "backend",
-                "cpu threads trial allocator matmul memory_format chunked_attention fused_upsample winograd accelerate",
+                "cpu threads trial allocator matmul memory_format chunked_attention fused_upsample winograd accelerate "
+                "int8",
             ),
             "loading",
         ),
@@ -211,7 +212,7 @@ APPENDICES = (
     Chapter(
         "Comparing with what others published",
         "prove that a model computes what the reference computes",
-        under("lab.verify", "philox references inputs checks compare"),
+        under("lab.verify", "philox references inputs checks compare tiny"),
     ),
     Chapter(
         "Measuring speed and memory",
@@ -242,8 +243,8 @@ APPENDICES = (
         "find the code behind each command",
         under(
             "cli",
-            "arguments output preview hashes generation controls refiner new replay generate look exercise museum "
-            "checkpoints measure train program",
+            "arguments output preview hashes generation controls refiner new recorded replay generate look exercise "
+            "museum checkpoints measure train program",
         ),
     ),
 )

@@ -39,6 +39,7 @@ DTYPES = {
 }
 
 # Models of up to this many parameters run in full precision everywhere: they are fast enough, and nothing can overflow.
+# A U-Net of as many may be copied to be faster, too.
 SMALL = 100_000_000
 
 

@@ -64,7 +64,7 @@ print(f"{many:,} numbers became {few:,}: {many // few} times fewer")
 error = (rebuilt - pixels).abs() * 4 - 1
 rows = [to_images(some[:4]) for some in (pixels, rebuilt, error)]
 display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=58))
-assert many == 48 * few
+assert many == 12 * few
 
 # %% [markdown]
 # Colours and positions are right. What is lost is at the edges: where *exactly* they run. In numbers: the PSNR gives
@@ -320,7 +320,7 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 # <details><summary>Solution</summary>
 #
 # ```python
-# for k in range(4):
+# for k in range(latent.shape[1]):
 #     without = latent.clone()
 #     without[:, k] = 0
 #     print(f"without channel {k}: {psnr(vae.decode(without).clamp(-1, 1), pixels).mean():.1f} dB")

@@ -1,8 +1,8 @@
 r"""What every test shares. Nothing is seeded here: a test that draws numbers makes its own generator."""
 
+import gc
 import math
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,27 +11,25 @@ os.environ["LDM_TRIALS"] = "off"  # what a test computes does not depend on the 
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
 from torch import Tensor, nn
+
+from tests import shape_checks
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-
-def modules_with_shapes() -> list[str]:
-    r"""The modules of `ldm` that have shapes in their signatures."""
-    return [
-        ".".join(file.relative_to(REPOSITORY).with_suffix("").parts)
-        for file in sorted((REPOSITORY / "ldm").rglob("*.py"))
-        if re.search("from jaxtyping import|import Latent", file.read_text(encoding="utf-8"))
-    ]
-
-
-# The shapes become checks, before anything imports these modules. In the others there is nothing to check that mypy
-# does not know, and every call of a small function would take many times as long.
-install_import_hook(modules_with_shapes(), "beartype.beartype")
+shape_checks.install()
 
 # Sums are split by thread: with one thread their last bits do not depend on the machine's cores.
 torch.set_num_threads(1)
+
+
+# What is imported and collected stays to the end, so the garbage collector never needs to look through it.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

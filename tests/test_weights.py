@@ -37,7 +37,7 @@ def cards():
 
 
 def paint(model, prompt: str, **options) -> np.ndarray:
-    return np.asarray(model.generate(prompt, **{"seed": 42, "steps": 8} | options)[0]).astype(int)
+    return np.asarray(model.generate(prompt, **{"seed": 42, "steps": 6} | options)[0]).astype(int)
 
 
 @pytest.mark.slow

@@ -56,6 +56,33 @@ def inside(work: Path) -> None:
         shutil.copy(work / "inside" / name, HERE / name)
 
 
+def integers(work: Path) -> None:
+    r"""The same images in float32, in bfloat16 and with 8-bit integers, and 20 times the differences from float32's."""
+    ways = {"float32": (), "bfloat16": (), "int8": ("--int8",)}
+    prompts = ("a dog with glasses", "a white cat with a scarf on a blue background", "a house at night")
+    rows = []
+    for i, prompt in enumerate(prompts):
+        images = []
+        for name, option in ways.items():
+            path = work / f"{name}-{i}.png"
+            options = (
+                "--seed",
+                42,
+                "--sampler",
+                "ddim",
+                "--dtype",
+                "float32" if name == "float32" else "bfloat16",
+            )
+            ldm("generate", prompt, *options, *option, "--out", path)
+            images.append(Image.open(path).convert("RGB"))
+        exact = np.asarray(images[0], dtype=int)
+        differences = [20 * abs(np.asarray(image, dtype=int) - exact) for image in images[1:]]
+        rows.append(images + [Image.fromarray(d.clip(0, 255).astype(np.uint8)) for d in differences])
+    titled_rows(
+        [f"{prompts[0]}; float32, bfloat16, 8 bits; 20 times the differences", *prompts[1:]], rows
+    ).save(HERE / "int8.png")
+
+
 def noising() -> None:
     r"""A postcard of the training set at six timesteps of Stable Diffusion's schedule, its pixels noised.
 
@@ -83,7 +110,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         inpainting(Path(folder))
         inside(Path(folder))
+        integers(Path(folder))
     noising()
     tour()
-    names = ", ".join(["inpainting.png", "film.png", "attention.png", "noising.png", *TOUR])
+    names = ", ".join(["inpainting.png", "film.png", "attention.png", "int8.png", "noising.png", *TOUR])
     print(f"{names} are in {HERE}", file=sys.stderr)

@@ -41,8 +41,13 @@ def _read(inside: str) -> tuple[str, float]:
 
 
 def split_strength(text: str) -> tuple[str, float]:
-    """A file and its strength as the command line takes them: "ink.safetensors:0.8" -> ("ink.safetensors", 0.8)."""
+    """A file and its strength as the command line takes them: "ink.safetensors:0.8" -> ("ink.safetensors", 0.8).
+
+    Raises `LdmError` for a file of weights with anything but a number behind it.
+    """
     name, colon, number = text.rpartition(":")
     if colon and name and _NUMBER.fullmatch(number):
         return name, float(number)
+    if colon and name.endswith((".safetensors", ".pt", ".ckpt", ".bin")):
+        raise LdmError(f"{shown(text)}: a strength of {shown(number)}; expected a number, as in {name}:0.8")
     return text, 1.0

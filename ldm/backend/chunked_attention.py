@@ -30,16 +30,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.backend.matmul import MKLAttention
 from ldm.backend.trial import Trial, wins
-from ldm.nn.attention import Attention, attention
+from ldm.nn.attention import attention
 
 QUERIES = 256  # in a chunk: with 4096 keys, scores of 2 MB
 KEYS = 1024  # from which on it can be faster
 EVERY = 16  # one key of so many is looked at for an estimate of the largest score
 
 
-class ChunkedAttention(Attention):
-    """`Attention`, in chunks wherever that is faster."""
+class ChunkedAttention(MKLAttention):
+    """`Attention`, in chunks wherever that is faster; elsewhere with the library that is faster for it."""
 
     def attend(
         self,

@@ -8,18 +8,23 @@ torch has no switch for this, but a related one: it lets oneDNN round numbers to
 where a CPU gains by that, and then sends the products to oneDNN. A CPU with AVX-512's instructions alone gains nothing
 by rounding, and oneDNN leaves the numbers as they are. This is undocumented, so we first test it on values that
 rounding would change.
+
+oneDNN prepares each product anew, which takes longer than a small product itself. torch's fused attention consists of
+many small ones, one for each block of a head's scores: those stay with MKL (`MKLAttention`).
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.threads import SharedSetting
 from ldm.backend.trial import Trial, wins
+from ldm.nn.attention import Attention
 
 
 def use_onednn_matmul() -> bool:
@@ -62,10 +67,35 @@ def onednn_rounds() -> bool:
         return matmul_rounds()
 
 
-def _set_onednn() -> Callable[[], None]:
+class MKLAttention(Attention):
+    """`Attention`, whose small products are MKL's even where oneDNN does the others."""
+
+    def attend(
+        self,
+        q: Float[Tensor, "b h n d"],
+        k: Float[Tensor, "b h m d"],
+        v: Float[Tensor, "b h m d"],
+        causal: bool = False,
+    ) -> Float[Tensor, "b h n d"]:
+        with mkl_matmul() if goes_to_onednn(q) else nullcontext():
+            return super().attend(q, k, v, causal)
+
+
+def goes_to_onednn(x: Tensor) -> bool:
+    """Whether products of such a tensor are oneDNN's by now."""
+    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    return (
+        x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and setting.fp32_precision == "bf16"
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _set_precision(precision: str) -> Callable[[], None]:
     setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = setting.fp32_precision
-    setting.fp32_precision = "bf16"
+    setting.fp32_precision = precision
 
     def undo() -> None:
         setting.fp32_precision = before
@@ -76,7 +106,10 @@ def _set_onednn() -> Callable[[], None]:
 # `with onednn_matmul():` sends float32 matrix products on the CPU to oneDNN, which may round to bfloat16 first: it may
 # where the CPU has instructions for bfloat16, and does with AMX. On other CPUs it has no effect. torch has one setting
 # for all threads; it is restored once no thread needs it any more.
-onednn_matmul = SharedSetting(_set_onednn)
+onednn_matmul = SharedSetting(partial(_set_precision, "bf16"))
+
+# `with mkl_matmul():` takes them back to MKL.
+mkl_matmul = SharedSetting(partial(_set_precision, "ieee"))
 
 
 def multiply() -> Callable[[], Tensor]:

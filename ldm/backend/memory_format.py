@@ -11,13 +11,17 @@ memory formats (not measured here). There `converted` rearranges the weights, an
 In float32 on a CPU it saves memory rather than time: oneDNN's convolutions use a blocked order of their own, and copy a
 map stored channel by channel before and after. Rearranging the input is enough, so the weights may stay mapped from
 their file. Results differ in the last bits, because sums are formed in another order.
+
+torch then rearranges the weights in each call. Beside the large maps of Stable Diffusion that is little, but for one
+image with the tiny model a seventh of the U-Net's time: `rearrange_kernels` does it once, for a copy of the weights.
+The command line calls it; `ldm.load` does not, because safetensors writes no tensor that is stored in another order.
 """
 
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ldm.unet.unet import UNet
 from ldm.vae.decoder import Decoder
@@ -59,6 +63,16 @@ def channels_last_input(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]
     if x.device.type == "cpu" and x.dtype == torch.float32:
         return x.contiguous(memory_format=torch.channels_last)
     return x
+
+
+def rearrange_kernels(unet: UNet) -> None:
+    """Store the weights of a small U-Net's float32 convolutions on a CPU with their channels last."""
+    for part in unet.modules():
+        if isinstance(part, nn.Conv2d) and (part.weight.device.type, part.weight.dtype) == (
+            "cpu",
+            torch.float32,
+        ):
+            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

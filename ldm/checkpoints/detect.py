@@ -33,6 +33,7 @@ NAMES = {
     "sdxl-pix2pix": "InstructPix2Pix of Stable Diffusion XL",
     "sdxl-lcm": "a latent consistency model of Stable Diffusion XL",
     "sdxl-refiner": "Stable Diffusion XL, refiner",
+    "tiny": "the tiny model",  # never in others' files; but LoRAs and ControlNets may be made for it
 }
 SUPPORTED = (
     *("sd1", "sd1-inpaint", "sd1-lcm", "sd2", "sd2-base", "sd2-v", "sd2-inpaint"),

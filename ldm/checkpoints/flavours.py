@@ -52,6 +52,8 @@ FLAVOURS = (
     ),
     Flavour(r"hyper[-_. ]?sd.*(?<!\d)1[-_ ]?step", "Hyper-SD of any steps", "tcd", 1, 1.0, families=ALL),
     Flavour(r"hyper[-_. ]?sd", "Hyper-SD", "ddim_trailing", 4, 1.0, families=ALL),
+    # (DMD2's card warns that the default timesteps of diffusers' LCM are not those of its training, which are 999, 749,
+    # 499, 249: trailing.)
     Flavour(r"(?<![a-z])dmd2(?![a-z0-9])", "DMD2", "lcm_trailing", 4, 1.0),
     Flavour(r"(?<![a-z])tcd(?![a-z])", "a trajectory consistency model", "tcd", 4, 1.0, families=ALL),
     Flavour(r"(?<![a-z])lcm(?![a-z])", "an LCM-LoRA", "lcm", 4, 1.0, LORA),
@@ -65,7 +67,9 @@ FLAVOURS = (
     Flavour(r"lightning", "a merge with SDXL-Lightning", "dpmpp_sde_karras", 6, 2.0, MODEL),
     Flavour(r"turbo", "a merge with SDXL-Turbo", "dpmpp_sde_karras", 8, 2.0, MODEL),
     Flavour(r"noob", "NoobAI XL", "euler_trailing", 28, 4.5, MODEL, prediction="v"),
+    # (The card of Laxhar/noobai-XL-1.0, which predicts eps: Euler a, 25 to 30 steps, CFG 5 to 6.)
     Flavour(r"noob", "NoobAI XL", "euler_ancestral", 28, 5.5, MODEL),
+    # (No card with settings was found: near those of NoobAI, which was trained from it.)
     Flavour(r"illustrious|(?<![a-z])ilxl(?![a-z])", "Illustrious XL", "euler_ancestral", 28, 6.0, MODEL),
     Flavour(
         r"(?<![a-z])pony", "Pony Diffusion XL", "euler_ancestral", 25, 7.0, MODEL,

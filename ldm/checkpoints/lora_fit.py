@@ -2,7 +2,7 @@ r"""Whether a LoRA fits a model, and for which base it was made if it does not.
 
 The widths of Stable Diffusion 1, 2 and XL overlap, so some modules of a LoRA fit a model that it was not made for. What
 decides is how many fit: the base that can use most of them is the LoRA's. (A LoRA of self-attention alone fits 1 and 2
-alike; there its metadata may tell.)
+alike; there its metadata may tell.) The tiny model's widths are its own, so a LoRA that fits it is for nothing else.
 """
 
 import re
@@ -15,6 +15,7 @@ from typing import Any
 from ldm.adapters.merge import Change
 from ldm.checkpoints.detect import NAMES
 from ldm.checkpoints.flavours import Recognised, recognise
+from ldm.checkpoints.foreign import LORA, foreign
 from ldm.checkpoints.lora_file import (
     Found,
     LoraFile,
@@ -25,13 +26,13 @@ from ldm.checkpoints.lora_file import (
     sort_factors,
 )
 from ldm.checkpoints.lora_keys import spellings
-from ldm.checkpoints.validate import check_finite
-from ldm.config import SD1, SD2_BASE, SDXL, SDXL_REFINER, Config
+from ldm.checkpoints.validate import check_finite, meta_model
+from ldm.config import SD1, SD2_BASE, SDXL, SDXL_REFINER, TINY, Config
 from ldm.errors import LdmError, some
 from ldm.notes import log
 from ldm.pipeline import LatentDiffusion
 
-BASES = {"sd1": SD1, "sd2": SD2_BASE, "sdxl": SDXL, "sdxl-refiner": SDXL_REFINER}
+BASES = {"sd1": SD1, "sd2": SD2_BASE, "sdxl": SDXL, "sdxl-refiner": SDXL_REFINER, "tiny": TINY}
 # The words of a file's metadata, or of its tensors' names, that tell a base; the first that occurs.
 _CLAIMS = {
     r"sdxl\w*refiner|xl-v1-refiner": "sdxl-refiner",
@@ -70,6 +71,8 @@ def read_lora(path: Path, model: LatentDiffusion) -> Lora:
     own = family_of(model)
     _refuse_other_base(file, found, own)
     if not found.changes:
+        if (what := foreign(file.tensors)) not in (None, LORA):
+            raise LdmError(f"{file.path} is no LoRA, but {what}; give one")
         raise LdmError(
             f"{file.path} is no LoRA for this model: none of its {len(file.tensors)} tensors belongs to a module of it "
             f"({some(found.unused[:3])})"
@@ -137,6 +140,8 @@ def claimed_base(file: LoraFile) -> str | None:
 def best_bases(file: LoraFile) -> tuple[list[str], int]:
     """The keys of `BASES` that can use most of a file, and how many modules of them it changes."""
     counts = {base: usable(file, base) for base in BASES}
+    if counts["tiny"]:
+        return ["tiny"], counts["tiny"]
     most = max(counts.values())
     return [base for base, count in counts.items() if count == most > 0], most
 
@@ -147,8 +152,22 @@ def names_in(base: str) -> Mapping[str, str]:
     return spellings(parts_of(BASES[base]))
 
 
+@cache
+def shapes_of_tiny() -> Mapping[str, tuple[int, ...]]:
+    """The shape of each parameter of the tiny model."""
+    parts = {part: meta_model(part, config) for part, config in parts_of(TINY).items()}
+    return {
+        f"{part}.{n}": tuple(p.shape)
+        for part, network in parts.items()
+        for n, p in network.named_parameters()
+    }
+
+
 def usable(file: LoraFile, base: str) -> int:
-    """How many modules of a base a file changes: none if it reads a context or text of another width."""
+    """How many modules of a base a file changes: none if it reads a context or text of another width.
+
+    For the tiny model none either if anything else is of another shape.
+    """
     parts = parts_of(BASES[base])
     modules, names, _ = sort_factors(file, names_in(base))
     for module, factors in modules.items():
@@ -157,6 +176,9 @@ def usable(file: LoraFile, base: str) -> int:
         reads_it = name.endswith(("cross_attn.k", "cross_attn.v")) if part == "unet" else "attn." in name
         for leaf, change in read_changes(file, names[module], factors):
             if leaf == "weight" and reads_it and change.size[1] != width:
+                return 0
+            shape = shapes_of_tiny().get(f"{module}.{leaf}") if base == "tiny" else None
+            if base == "tiny" and (shape is None or change.misfit(shape)):
                 return 0
     return len(modules)
 

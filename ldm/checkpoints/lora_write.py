@@ -41,7 +41,7 @@ FACTORS = {
 def export_lora(
     source: Path, out: Path, dtype: torch.dtype | None = None, force: bool = False
 ) -> tuple[str, ...]:
-    """Write a LoRA for Stable Diffusion 1, 2 or XL in kohya's spelling; returns the names of what is not kept.
+    """Write a LoRA for Stable Diffusion 1, 2, XL or the tiny model in kohya's spelling; returns the names not kept.
 
     The factors keep their dtype unless another is asked for. What exists is kept unless `force` is given. Raises
     `LdmError` for what is no LoRA, is one for another model, or has NaN in it.
@@ -67,7 +67,9 @@ def base_of(file: LoraFile) -> str:
     bases, _ = best_bases(file)
     if not bases:
         made_for = foreign_base(file) or "a model that is not known here, if it is a LoRA"
-        raise LdmError(f"{file.path} is made for {made_for}; expected a LoRA for Stable Diffusion 1, 2 or XL")
+        raise LdmError(
+            f"{file.path} is made for {made_for}; expected a LoRA for Stable Diffusion 1, 2, XL or the tiny model"
+        )
     claimed = claimed_base(file)
     return claimed if claimed in bases else bases[0]
 

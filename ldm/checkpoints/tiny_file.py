@@ -103,10 +103,13 @@ def _tensors(place: Path) -> Mapping[str, Tensor]:
     """The tensors of a file or folder; those of a lone half with its name before theirs."""
     tensors = read_part(place, "vae", None).tensors if place.is_dir() else read_file(place)
     alone = "encoder." if "0.weight" in tensors else "decoder."  # whose first layer has no weights
-    return {
-        (alone if name[:1].isdigit() else "") + name.removeprefix("taesd_"): tensor
-        for name, tensor in tensors.items()
-    }
+    named: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        full = (alone if name[:1].isdigit() else "") + name.removeprefix("taesd_")
+        if full in named:
+            raise LdmError(f"{place} has the tensor {full} twice, once as {name}; remove one")
+        named[full] = tensor
+    return named
 
 
 def tiny_rows() -> list[Row]:

@@ -28,7 +28,7 @@ RECORDED = (
     "dtype", "no_weighting", "clip_skip", "weights", "prediction", "tile",
     "original_size", "crop", "target_size", "aesthetic_score", "empty_negative",
     "control_strength", "control_start", "control_end", "control_prepare", "control_guess",
-    "hires", "hires_mode", "hires_strength", "switch_at", "guidance_interval", "reuse",
+    "hires", "hires_mode", "hires_strength", "switch_at", "guidance_interval", "reuse", "int8",
 )  # fmt: skip
 
 
@@ -77,6 +77,8 @@ def generate_options(commands: Commands) -> None:
     add_compile(p, "worthwhile for many images; for Stable Diffusion on a CPU from about 300 steps on")
     p.add_argument("--device", metavar="D", help=DEVICE)
     p.add_argument("--dtype", choices=DTYPES, help="dtype to compute in (default: by model and device)")
+    int8 = "multiply 8-bit integers in most layers of the U-Net: faster on a CPU, at some cost in quality"
+    p.add_argument("--int8", action="store_true", default=None, help=int8)
     add_loading(p)
     p.add_argument_group("many prompts").add_argument(
         "--prompts",
@@ -214,6 +216,8 @@ def check_usage(options: argparse.Namespace) -> None:
 
     if options.trace is not None and options.compile:
         options.wrong_usage("--trace looks into the uncompiled U-Net: leave out --compile")
+    if options.int8 and options.compile:
+        options.wrong_usage("--int8 multiplies by itself: leave out --compile")
     if options.preview is None:
         refuse(("preview_vae",), "there are no previews", "give --preview DIR too")
     if options.source is not None:
@@ -230,7 +234,10 @@ def check_usage(options: argparse.Namespace) -> None:
     if not count:
         refuse((*CONTROLLED, "control_image", "control_guess"), "there is no ControlNet", one_each)
     elif len(options.control_image or ()) != count:
-        options.wrong_usage(f"{count} times --control: give each its --control-image")
+        images = len(options.control_image or ())
+        options.wrong_usage(
+            f"--control was given {count} times, --control-image {images}: give an image for each"
+        )
     for name in CONTROLLED:
         if len(getattr(options, name) or ()) not in (0, 1, count):
             options.wrong_usage(f"--{name.replace('_', '-')}: give it once, or once for each --control")

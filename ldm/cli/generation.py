@@ -16,7 +16,9 @@ from PIL.Image import Image
 
 import ldm
 from ldm.adapters.tags import split_strength, split_tags
+from ldm.backend.int8 import use_int8
 from ldm.backend.matmul import use_onednn_matmul
+from ldm.backend.memory_format import rearrange_kernels
 from ldm.checkpoints.loaded import LoadedModel, find_beside, find_lora
 from ldm.checkpoints.lora_file import lora_file
 from ldm.cli.hashes import cached_sha256
@@ -28,6 +30,7 @@ from ldm.hires import generate_large
 from ldm.image_to_image import pick_strength
 from ldm.images.metadata import Record, UsedEmbedding, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
+from ldm.loading import SMALL
 from ldm.pipeline import LatentDiffusion
 from ldm.refiner import generate_refined
 
@@ -43,16 +46,21 @@ def load_model(
     dtype: str | None = None,
     device: str | None = None,
     compiled: bool | None = None,
+    int8: bool | None = None,
     **loading: Any,
 ) -> LoadedModel:
     """Load a model as the command line asks for it; `loading` is as from `ldm.cli.arguments.loading`.
 
-    With `compiled`, torch compiles the U-Net when it is first used.
+    With `compiled`, torch compiles the U-Net when it is first used; with `int8`, most of it computes in 8 bits.
     """
     use_onednn_matmul()
     model = ldm.load(name, dtype=dtype, device=device, **loading)
+    if sum(weight.numel() for weight in model.unet.parameters()) <= SMALL:
+        rearrange_kernels(model.unet)
     if compiled:
         model.unet.compile()
+    if int8:
+        use_int8(model.unet)
     return model
 
 

@@ -98,7 +98,12 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "", named(file)
     program = f"ldm {versions.ldm}, torch {versions.torch}"
     yield "versions", f"{program}, Python {versions.python}, Pillow {versions.pillow}"
-    how = (("traced", record.traced), ("compiled", record.compiled), ("in tiles", record.tile))
+    how = (
+        ("traced", record.traced),
+        ("compiled", record.compiled),
+        ("in tiles", record.tile),
+        ("in 8 bits", record.int8),
+    )
     used = [f"in {record.dtype} on {record.device}", f"{record.threads} threads"]
     yield "computed", ", ".join(used + [word for word, applies in how if applies])
 

@@ -124,7 +124,12 @@ def prepare(
     """The model, the record of the first image of each prompt, what `read_inputs` gives for the first, and what the
     records still lack: the files, whose hashes are computed meanwhile."""
     model = load_model(
-        options.model or "tiny", options.dtype, options.device, options.compile, **loading(options)
+        options.model or "tiny",
+        options.dtype,
+        options.device,
+        options.compile,
+        options.int8,
+        **loading(options),
     )
     files = beside(partial(files_of, options.model or "tiny", options.vae, options.unet, quiet=True))
     wanted = [wanted_loras(model, prompt, options.lora or ()) for prompt in prompts]
@@ -204,6 +209,7 @@ def describe(options: argparse.Namespace, model: LatentDiffusion, seed: int, def
         window=options.window,
         guidance_interval=options.guidance_interval,
         reuse=options.reuse,
+        int8=bool(options.int8),
         hires=options.hires,
         hires_mode=mode,
         hires_strength=STRENGTHS[mode] if mode and options.hires_strength is None else options.hires_strength,

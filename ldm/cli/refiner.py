@@ -27,6 +27,6 @@ def load_refiner(model: LatentDiffusion, record: Record, compiled: bool) -> Load
     """The refiner of a record, with the dtype of the model and on its device. Raises `LdmError` if it does not fit."""
     if record.refiner is None:
         return None
-    refiner = load_model(record.refiner.model, record.dtype, str(model.device), compiled)
+    refiner = load_model(record.refiner.model, record.dtype, str(model.device), compiled, record.int8)
     check_refiner(model, refiner)
     return refiner

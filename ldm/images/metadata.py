@@ -157,6 +157,7 @@ class Record:
     # Less work: (low, high), the noise levels between which there was guidance; one evaluation in so many was whole.
     guidance_interval: Annotated[tuple[float, ...], Between(2, 2)] | None = None
     reuse: int | None = None
+    int8: bool = False  # most layers of the U-Net multiplied 8-bit integers
 
 
 def parameters(record: Record, sampler: str | None = None, spacing: str | None = None) -> str:

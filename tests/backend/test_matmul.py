@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from ldm.backend import matmul
+from ldm.backend.accelerate import accelerate
 from ldm.backend.matmul import matmul_rounds, onednn_matmul, use_onednn_matmul
+from ldm.nn import attention
+from ldm.nn.attention import Attention
 
 SETTING = torch.backends.mkldnn.matmul
 
@@ -67,3 +70,23 @@ def test_what_torch_was_told_is_taken_back_whatever_happens():
         assert SETTING.fp32_precision == "bf16"
         raise RuntimeError("oh")
     assert SETTING.fp32_precision == "none"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "before", "inside"),
+    [
+        (torch.float32, "bf16", "ieee"),
+        (torch.float32, "none", "none"),
+        (torch.float64, "bf16", "bf16"),
+    ],
+)
+def test_the_small_products_of_attention_stay_with_mkl(monkeypatch, randomise, draw, dtype, before, inside):
+    plain, x, seen = randomise(Attention(8, 2)).to(dtype), draw(2, 5, 8).to(dtype), []
+    expected = plain(x)
+    attend = attention.attention
+    monkeypatch.setattr(
+        attention, "attention", lambda *given: seen.append(SETTING.fp32_precision) or attend(*given)
+    )
+    SETTING.fp32_precision = before
+    torch.testing.assert_close(accelerate(plain)(x), expected)
+    assert seen == [inside] and SETTING.fp32_precision == before

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ldm.backend.accelerate import accelerate
-from ldm.backend.memory_format import HALF_PRECISION, channels_last_input, converted
+from ldm.backend.memory_format import HALF_PRECISION, channels_last_input, converted, rearrange_kernels
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 from tests.small import CONFIG
@@ -86,3 +86,14 @@ def test_half_precision_on_a_card_is_laid_out_anew():
         ("cuda", torch.float16),
         ("cuda", torch.bfloat16),
     }
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.float32, True), (torch.float64, False)])
+def test_a_small_networks_kernels_are_laid_out_once_and_say_the_same(randomise, draw, dtype, expected):
+    unet = accelerate(randomise(UNet(CONFIG.unet)).to(dtype))
+    inputs = draw(2, 4, 8, 8).to(dtype), torch.tensor(7), draw(2, 3, 16).to(dtype)
+    before, state = unet(*inputs), {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    rearrange_kernels(unet)
+    assert is_channels_last(unet.mid.res_1.conv_1.weight) is expected
+    assert all(torch.equal(tensor, state[name]) for name, tensor in unet.state_dict().items())
+    torch.testing.assert_close(unet(*inputs), before)

@@ -5,6 +5,7 @@ import pickle
 import struct
 import zipfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -118,7 +119,12 @@ FAMILIES = {
 def random_tensors(
     config: Config, seed: int = 0, dtype: torch.dtype = torch.float16
 ) -> dict[str, dict[str, Tensor]]:
-    r"""Every tensor of a model, by part, under our names."""
+    r"""Every tensor of a model, by part, under our names. The tensors are shared: none may be changed in place."""
+    return {part: dict(tensors) for part, tensors in _random_tensors(config, seed, dtype).items()}
+
+
+@cache
+def _random_tensors(config: Config, seed: int, dtype: torch.dtype) -> dict[str, dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     return {
         part: {

@@ -12,14 +12,13 @@ from ldm.checkpoints.infer_config import configure
 from ldm.diffusion.samplers import find_sampler
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
 
-FILES = {
-    name: single_file(FAMILIES[name], random_tensors(FAMILIES[name]))
-    for name in ("sd1", "sd1-lcm", "sd2-base", "sdxl", "sdxl-lcm")
-}
+
+def file(family):
+    return single_file(FAMILIES[family], random_tensors(FAMILIES[family]))
 
 
 def defaults(name: str, family: str = "sdxl", **said: object) -> tuple[object, ...]:
-    found = configure(replace(split(Path(name), FILES[family]), **said)).defaults
+    found = configure(replace(split(Path(name), file(family)), **said)).defaults
     return found.steps, found.sampler, found.guidance, found.size
 
 
@@ -126,7 +125,7 @@ def test_a_line_says_what_was_chosen(caplog):
 
 
 def test_the_model_of_one_step_of_lightning_predicts_the_image_itself():
-    config = configure(split(Path("sdxl_lightning_1step_x0.safetensors"), FILES["sdxl"]))
+    config = configure(split(Path("sdxl_lightning_1step_x0.safetensors"), file("sdxl")))
     assert config.noise.prediction == "x0" and config.defaults.steps == 1
 
 

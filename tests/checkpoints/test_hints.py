@@ -16,7 +16,6 @@ from ldm.errors import LdmError
 from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
 
-FILES = {name: single_file(FAMILIES[name], random_tensors(FAMILIES[name])) for name in ("sd1", "sd2-base")}
 ZERO = make_alpha_bar(NoiseConfig(prediction="v", zero_snr=True))
 V, EPS = {"modelspec.prediction_type": "v"}, {"modelspec.prediction_type": "epsilon"}
 
@@ -44,9 +43,13 @@ model:
 FIRST = SECOND.replace('    parameterization: "v"\n', "").replace("        layer:", "        device:")
 
 
+def file(family):
+    return single_file(FAMILIES[family], random_tensors(FAMILIES[family]))
+
+
 def found(name="sd2-base", path="mine.ckpt", metadata=None, **tensors):
-    file = FILES[name] | tensors
-    checkpoint = replace(split(Path(path), file), metadata=metadata or {})
+    checkpoint = split(Path(path), file(name) | tensors)
+    checkpoint = replace(checkpoint, metadata=metadata or {})
     with collect_notes() as notes:
         return configure(checkpoint), notes
 
@@ -195,7 +198,7 @@ def test_the_more_trusted_is_followed_and_a_line_says_so():
 
 @pytest.mark.parametrize("name", ["style_vpred", "style-v-pred", "style v_prediction", "EasyFluff_VPred"])
 def test_a_name_that_says_vpred_outright_is_believed_of_every_family(name):
-    for family in FILES:
+    for family in ("sd1", "sd2-base"):
         assert found(family, path=f"{name}.safetensors")[0].noise.prediction == "v"
 
 
@@ -207,14 +210,14 @@ def test_what_a_name_only_implies_is_believed_of_the_second_version_alone():
 
 def test_without_a_collector_notes_are_logged(caplog):
     with caplog.at_level(logging.INFO):
-        configure(split(Path("mine.ckpt"), FILES["sd2-base"]))
+        configure(split(Path("mine.ckpt"), file("sd2-base")))
     assert "nothing tells whether this Stable Diffusion 2" in caplog.text
 
 
 @pytest.mark.parametrize("value", [[[]], {}, 3, True, "flow", "x" * 10_000])
 def test_a_prediction_that_is_no_word_is_an_error_of_ours_in_a_line(value):
     checkpoint = replace(
-        split(Path("mine.ckpt"), FILES["sd2-base"]), settings={"scheduler": {"prediction_type": value}}
+        split(Path("mine.ckpt"), file("sd2-base")), settings={"scheduler": {"prediction_type": value}}
     )
     with pytest.raises(LdmError, match="expected one of epsilon"):
         configure(checkpoint)

@@ -15,15 +15,18 @@ from ldm.errors import LdmError
 from ldm.notes import collect_notes
 from tests.checkpoints.made import FAMILIES, random_tensors, single_file
 
-FILES = {name: single_file(config, random_tensors(config)) for name, config in FAMILIES.items()}
 PATH = Path("512-base.ckpt")
+
+
+def file(family):
+    return single_file(FAMILIES[family], random_tensors(FAMILIES[family]))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_sizes_of_a_narrow_model_are_read_from_both_layouts(name):
     config, tensors = FAMILIES[name], random_tensors(FAMILIES[name])
     path = Path("768-v.ckpt" if name == "sd2-v" else "512-base.ckpt")
-    assert configure(split(path, FILES[name])) == config
+    assert configure(split(path, file(name))) == config
     theirs = Part(rename(tensors["text"], text_rows(config.text), "diffusers"), "diffusers", path)
     assert text_config(theirs, "sdxl_2" if name == "sdxl-refiner" else name.partition("-")[0]) == config.text
 
@@ -31,16 +34,16 @@ def test_the_sizes_of_a_narrow_model_are_read_from_both_layouts(name):
 def test_a_text_encoder_that_was_cut_before_its_last_layer_has_the_same_config():
     cut = {
         name: tensor
-        for name, tensor in FILES["sd2-base"].items()
+        for name, tensor in file("sd2-base").items()
         if not name.startswith("cond_stage_model.model.transformer.resblocks.2.")
         and not name.endswith(("text_projection", "logit_scale"))
     }
-    assert len(FILES["sd2-base"]) - len(cut) == 14
+    assert len(file("sd2-base")) - len(cut) == 14
     assert configure(split(PATH, cut)) == FAMILIES["sd2-base"]
 
 
 def test_a_width_of_which_the_heads_are_not_known_asks_for_a_config():
-    unet = split(PATH, FILES["sd1"]).parts["unet"]
+    unet = split(PATH, file("sd1")).parts["unet"]
     with pytest.raises(
         LdmError, match="32 channels are no multiple of 64, so the number of heads is not known; give"
     ):
@@ -50,13 +53,13 @@ def test_a_width_of_which_the_heads_are_not_known_asks_for_a_config():
 def test_what_is_built_otherwise_is_an_error():
     name = "model.diffusion_model.input_blocks.2.0.in_layers.2.weight"
     with pytest.raises(LdmError, match=r"no whole model; .* missing.* misshapen.*\[3, 3, 3, 3\] instead of"):
-        checkpoint = split(PATH, FILES["sd1"] | {name: torch.ones(3, 3, 3, 3)})
+        checkpoint = split(PATH, file("sd1") | {name: torch.ones(3, 3, 3, 3)})
         configs = configs_of(configure(checkpoint))
         networks = {part: meta_model(part, config) for part, config in configs.items()}
         check(compare(checkpoint, configs, networks), checkpoint)
     with pytest.raises(LdmError, match="there is no tensor attn2.to_k.weight, which tells its size"):
         unet_config(Part({}, "compvis", PATH), "sd1")
-    vae = split(PATH, FILES["sd1"]).parts["vae"]
+    vae = split(PATH, file("sd1")).parts["vae"]
     decoder = {name: t for name, t in vae.tensors.items() if name.startswith("decoder.")}
     with pytest.raises(LdmError, match="the VAE has no encoder"):
         vae_config(Part(decoder, "compvis", PATH))

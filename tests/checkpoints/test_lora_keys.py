@@ -32,11 +32,11 @@ def test_no_spelling_means_two_modules(base, monkeypatch):
 
     monkeypatch.setattr(lora_keys, "modules_of", watched)
     table = spellings(parts_of(BASES[base]))
-    assert len(meant) > 5000 and all(len(modules) == 1 for modules in meant.values())
+    assert len(meant) > 4000 and all(len(modules) == 1 for modules in meant.values())
     assert all(table[name] in modules for name, modules in meant.items())
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", COUNTS)
 def test_there_are_as_many_modules_as_in_the_files_of_kohyas_programs(base):
     modules = {
         module for name, module in spellings(parts_of(BASES[base])).items() if name.startswith("lora_unet_")

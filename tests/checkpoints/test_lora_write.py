@@ -6,6 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import ldm
+from ldm.checkpoints.lora_about import about
 from ldm.checkpoints.lora_file import open_lora
 from ldm.checkpoints.lora_fit import names_in
 from ldm.checkpoints.lora_write import all_changes, export_lora
@@ -151,7 +153,7 @@ def test_what_cannot_be_written_is_an_error_and_what_is_not_kept_is_named(draw, 
     with pytest.raises(LdmError, match="give a name that ends in .safetensors"):
         export_lora(tmp_path / "a.safetensors", tmp_path / "b.pt")
     save_file({"double_blocks.0.img_attn.qkv.lora_A.weight": draw(2, 3)}, tmp_path / "flux.safetensors")
-    with pytest.raises(LdmError, match="is made for Flux; expected a LoRA for Stable Diffusion 1, 2 or XL"):
+    with pytest.raises(LdmError, match="is made for Flux; expected a LoRA for Stable Diffusion 1, 2, XL or the tiny model"):
         export_lora(tmp_path / "flux.safetensors", tmp_path / "c.safetensors")
     bad = good | {f"lora_unet_{BLOCK.replace('.', '_')}_proj_in.dora_scale": torch.full((6, 1), torch.nan)}
     save_file(bad, tmp_path / "nan.safetensors")
@@ -163,3 +165,38 @@ def test_what_cannot_be_written_is_an_error_and_what_is_not_kept_is_named(draw, 
         *("export", tmp_path / "a.safetensors", tmp_path / "c.safetensors", "--to", "kohya", "--vae", "x"),
     )
     assert code == 1 and "--vae with a LoRA, which has none; leave it out" in line
+
+
+OWN = {"unet.mid.attn.layers.0.self_attn.q": (256, 256), "unet.up.0.res.0.conv_1": (256, 512, 3, 3),
+       "text.layers.1.mlp.fc_1": (768, 192)}  # fmt: skip
+
+
+def lora_for_tiny(path, draw, prefix=""):
+    r"""A LoRA for the tiny model under its own names."""
+    tensors = {}
+    for module, (rows, columns, *kernel) in OWN.items():
+        tensors[f"{prefix}{module}.lora_A.weight"] = draw(2, columns, *kernel).float()
+        tensors[f"{prefix}{module}.lora_B.weight"] = draw(rows, 2, *[1] * len(kernel)).float()
+    save_file(tensors, path)
+    return path
+
+
+def test_a_lora_for_the_tiny_model_is_written_like_the_others_and_fits_it_again(tmp_path, draw):
+    source, out = lora_for_tiny(tmp_path / "own.safetensors", draw), tmp_path / "kohya.safetensors"
+    assert dict(about(open_lora(source)))["made for"] == "the tiny model"
+    assert export_lora(source, out) == ()
+    names = {name.partition(".")[0] for name in load_file(out)}
+    up = "lora_unet_up_blocks_0_resnets_0_conv1"  # no attention there in Stable Diffusion, and here there is
+    assert names == {
+        f"lora_unet_{INNER}_attn1_to_q".replace(".", "_"),
+        up,
+        "lora_te_text_model_encoder_layers_1_mlp_fc1",
+    }
+    model = ldm.load("tiny")
+    merged = []
+    for path in (source, out):
+        lora = model.load_lora(path)
+        assert lora.unused == () and len(lora.changes) == 3
+        merged.append({name: model.get_parameter(name).clone() for name in lora.changes})
+        model.unload()
+    assert all(torch.equal(merged[0][name], merged[1][name]) for name in merged[0])

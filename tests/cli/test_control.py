@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from ldm.cli import replay
+from ldm.cli import recorded, replay
 from ldm.images.metadata import File, png_texts, read_record
 from tests.checkpoints.test_control_file import write_control
 from tests.cli.terminal import pixels, run
@@ -142,9 +142,9 @@ def test_files_elsewhere_are_named_and_not_read(generate, again, work, monkeypat
     [used] = read_record(path).controls
     used = replace(used, path=name) if which == "network" else replace(used, image=File(name, "0" * 64))
     rewrite(path, controls=(used,))
-    hashed = replay.hashed
+    hashed = recorded.hashed
     monkeypatch.setattr(
-        replay, "hashed", lambda at: pytest.fail("it was read") if "private" in str(at) else hashed(at)
+        recorded, "hashed", lambda at: pytest.fail("it was read") if "private" in str(at) else hashed(at)
     )
     code, [line] = again()
     assert code == 1 and "neither a name under weights/ nor beside it; add --control" in line
@@ -153,7 +153,7 @@ def test_files_elsewhere_are_named_and_not_read(generate, again, work, monkeypat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (CANNY[:2], "1 times --control: give each its --control-image"),
+        (CANNY[:2], "--control was given 1 times, --control-image 0: give an image for each"),
         (CANNY[2:], "there is no ControlNet: leave out --control-image, or give --control FILE too"),
         (("--control-guess",), "leave out --control-guess"),
         (

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ldm.cli import replay
+from ldm.cli import recorded, replay
 from ldm.images.metadata import UsedEmbedding, png_texts, read_record
 from tests.cli.terminal import pixels, run
 
@@ -77,7 +77,7 @@ def test_the_same_image_again_with_a_word_beside_it_or_given(generate, again, we
 def test_a_word_elsewhere_is_named_and_not_read_even_with_its_hash(generate, again, work, monkeypatch):
     path = generate("--embedding", "ink")
     write_word(work / "private.safetensors", 3)
-    monkeypatch.setattr(replay, "hashed", lambda path: pytest.fail("it was read"))
+    monkeypatch.setattr(recorded, "hashed", lambda path: pytest.fail("it was read"))
     monkeypatch.setattr(replay, "load_model", lambda *_, **__: pytest.fail("something was opened"))
     for name in ("/private.safetensors", "../private.safetensors", "private.safetensors", ""):
         record = replace(read_record(path), embeddings=(UsedEmbedding(name, "0" * 64, ("ink",)),))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ldm.cli import replay
+from ldm.cli import recorded, replay
 from ldm.images.metadata import UsedLora, png_texts, read_record
 from tests.cli.terminal import pixels, run
 from tests.small import CONFIG
@@ -141,7 +141,7 @@ def test_a_lora_elsewhere_is_named_and_not_read_even_with_its_hash(generate, aga
     path = generate("--lora", "ink:0.8")
     write_lora(work / "private.safetensors", 3)
     (work / "got/link.safetensors").symlink_to(work / "private.safetensors")
-    monkeypatch.setattr(replay, "hashed", lambda path: pytest.fail("it was read"))
+    monkeypatch.setattr(recorded, "hashed", lambda path: pytest.fail("it was read"))
     monkeypatch.setattr(replay, "load_model", lambda *_, **__: pytest.fail("something was opened"))
     rewrite(path, loras=(UsedLora(name, "0" * 64, 1.0),))
     code, [line] = again()

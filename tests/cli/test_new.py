@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import ldm
+from ldm.cli.generation import load_model
 from ldm.cli.output import progress_bar
 from ldm.diffusion.micro_conditioning import MicroConditioning
 from ldm.images.metadata import read_record
@@ -160,7 +162,7 @@ def test_a_file_of_stable_diffusion_xl_generates_inspects_and_replays(capsys, wo
             ("--steps", "1001"),
             "1001 sampling steps; expected 1 to 1000, the length of the model's noise schedule",
         ),
-        (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 2.0"),
+        (("--guidance", "nan"), "a guidance of nan; expected a finite number, such as 7.5"),
         (
             ("--seed", "-2"),
             "seed -2; expected a whole number from 0 to 2**32 - 1",
@@ -350,3 +352,13 @@ def test_ctrl_c_during_the_only_image_leaves_nothing(capsys, model, work, monkey
         ["ldm: interrupted"],
     )
     assert files(work) == []
+
+
+def test_the_command_line_stores_a_small_unets_kernels_channels_last_and_python_can_still_save_it(
+    model, work
+):
+    ours, theirs = load_model(str(model), "float32"), ldm.load(model, "float32")
+    kernels = [part.unet.conv_out.weight for part in (ours, theirs)]
+    assert [kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels] == [True, False]
+    assert torch.equal(*kernels)
+    save_file(theirs.unet.state_dict(), work / "unet.safetensors")

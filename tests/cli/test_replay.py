@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import ldm
 from ldm.checkpoints.write import convert
-from ldm.cli import replay
+from ldm.cli import recorded, replay
 from ldm.images.metadata import File, Group, Versions, png_texts, read_record
 from ldm.unet.unet import UNet
 from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
@@ -240,7 +240,7 @@ def test_a_file_elsewhere_is_named_and_not_read_even_with_its_hash(
     monkeypatch.setenv("HOME", str(work))
     Image.new("RGB", (16, 16)).save(work / "private.png")
     (work / "got/link.png").symlink_to(work / "private.png")
-    monkeypatch.setattr(replay, "hashed", lambda path: pytest.fail("it was read"))
+    monkeypatch.setattr(recorded, "hashed", lambda path: pytest.fail("it was read"))
     digest = hashlib.sha256((work / "private.png").read_bytes()).hexdigest()
     rewrite(path, **{option: File(name.format(work=work), digest)})
     code, [line] = again()

@@ -5,11 +5,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "docs" / "_ext"))
+
+if TYPE_CHECKING:
+    from annotated.names import Names
+
+
+@pytest.fixture(scope="session")
+def names() -> "Names":
+    r"""What every module defines. All of ldm/ is parsed for it, once."""
+    from annotated.names import read_names
+
+    return read_names(REPOSITORY)
 
 
 @pytest.fixture(scope="session")

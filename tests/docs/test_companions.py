@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 
 from annotated.companions import FOLDER, Note, annotate, mistakes_in, read_companion
-from annotated.names import read_names
 from annotated.rows import body, split_rows
 from ldm.chapters import CHAPTERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAMES = read_names(REPOSITORY)
 COMPANIONS = sorted((REPOSITORY / FOLDER).glob("*.md"))
 
 SOURCE = '''\
@@ -34,30 +32,30 @@ def code(rows):
     return [n for shown in rows for n in shown.row.code]
 
 
-def source_of(companion: Path) -> str:
-    module = NAMES.modules[f"ldm.{companion.stem}"]
+def source_of(names, companion: Path) -> str:
+    module = names.modules[f"ldm.{companion.stem}"]
     return (REPOSITORY / module.path).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", COMPANIONS, ids=lambda file: file.stem)
-def test_every_note_of_a_companion_has_its_place(file):
-    companion, source = read_companion(file), source_of(file)
+def test_every_note_of_a_companion_has_its_place(names, file):
+    companion, source = read_companion(file), source_of(names, file)
     assert companion.title and companion.goals.text.strip().startswith("- ")
     _, lost = annotate(body(source)[2], source, companion.notes)
     assert [note.place for note in lost] == []
     assert [note.place for note in companion.notes if not note.text.strip()] == []
 
 
-def test_notes_cut_rows_and_lose_no_line():
-    for module in NAMES.modules.values():
+def test_notes_cut_rows_and_lose_no_line(names):
+    for module in names.modules.values():
         source = (REPOSITORY / module.path).read_text(encoding="utf-8")
         companion = read_companion(REPOSITORY / FOLDER / f"{module.name.removeprefix('ldm.')}.md")
         notes = [*(companion.notes if companion else ()), *mistakes_in(module.path, source)]
         rows = body(source)[2]
         annotated, _ = annotate(rows, source, notes)
         assert code(annotated) == [n for row in rows for n in row.code], module.name
-        names = [name for row in rows for name in row.names]
-        assert [name for shown in annotated for name in shown.row.names] == names, module.name
+        defined = [name for row in rows for name in row.names]
+        assert [name for shown in annotated for name in shown.row.names] == defined, module.name
         shown = [note for row in annotated for note in (*row.above, *row.beside)]
         assert sorted(note.text for note in shown) == sorted(note.text for note in notes), module.name
 
@@ -116,8 +114,8 @@ MATHEMATICAL = [
 
 
 @pytest.mark.parametrize("name", MATHEMATICAL)
-def test_where_mathematics_happens_there_are_five_words_of_notes_a_line(name):
-    module = NAMES.modules[f"ldm.{name}"]
+def test_where_mathematics_happens_there_are_five_words_of_notes_a_line(names, name):
+    module = names.modules[f"ldm.{name}"]
     source = (REPOSITORY / module.path).read_text(encoding="utf-8")
     companion = read_companion(REPOSITORY / FOLDER / f"{name}.md")
     rows, lines = body(source)[2], source.splitlines()

@@ -3,31 +3,37 @@ r"""Every displayed equation is evaluated by a test, or says why not."""
 import ast
 from pathlib import Path
 
+import pytest
+
 from annotated.equations import Place, read_equations
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-EQUATIONS = read_equations(REPOSITORY)
 
 
-def test_every_displayed_equation_has_its_test_or_a_reason():
+@pytest.fixture(scope="module")
+def equations():
+    return read_equations(REPOSITORY)
+
+
+def test_every_displayed_equation_has_its_test_or_a_reason(equations):
     assert [
-        f"{place.text}, line {place.line}: {formula}" for formula, place in EQUATIONS.without_test()
+        f"{place.text}, line {place.line}: {formula}" for formula, place in equations.without_test()
     ] == []
-    assert len(EQUATIONS.tests) > 40
+    assert len(equations.tests) > 40
 
 
-def test_what_a_test_or_a_reason_quotes_is_displayed_somewhere():
-    quoted = EQUATIONS.tests.keys() | EQUATIONS.reasons.keys()
-    assert quoted - EQUATIONS.places.keys() == set()
+def test_what_a_test_or_a_reason_quotes_is_displayed_somewhere(equations):
+    quoted = equations.tests.keys() | equations.reasons.keys()
+    assert quoted - equations.places.keys() == set()
 
 
-def test_no_equation_is_both_evaluated_and_excused_and_each_excuse_is_a_sentence():
-    assert EQUATIONS.tests.keys() & EQUATIONS.reasons.keys() == set()
-    assert [reason for reason in EQUATIONS.reasons.values() if len(reason.split()) < 5] == []
+def test_no_equation_is_both_evaluated_and_excused_and_each_excuse_is_a_sentence(equations):
+    assert equations.tests.keys() & equations.reasons.keys() == set()
+    assert [reason for reason in equations.reasons.values() if len(reason.split()) < 5] == []
 
 
-def test_every_equation_test_quotes_an_equation():
-    quoting = {(place.page, place.anchor) for places in EQUATIONS.tests.values() for place in places}
+def test_every_equation_test_quotes_an_equation(equations):
+    quoting = {(place.page, place.anchor) for places in equations.tests.values() for place in places}
     for file in sorted((REPOSITORY / "tests" / "equations").glob("test_*.py")):
         page = file.relative_to(REPOSITORY).with_suffix("").as_posix()
         for node in ast.parse(file.read_text(encoding="utf-8")).body:

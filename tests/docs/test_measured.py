@@ -14,7 +14,7 @@ from ldm.lab.museum.rooms import MISTAKES
 from ldm.unet.unet import UNet
 from ldm.vae.vae import VAE
 from tests.conftest import REPOSITORY
-from tests.lab.bench.chapter import fill
+from tests.lab.bench.pages import fill
 from tests.lab.bench.table import lines, markdown
 
 DOCS, TINY = REPOSITORY / "docs", REPOSITORY / "weights" / "tiny"

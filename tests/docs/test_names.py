@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from annotated.names import read_names
 from annotated.rows import split_rows
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NAMES = read_names(REPOSITORY)
 
 
-def test_no_module_is_missing_and_none_comes_twice():
-    listed = [module for _, modules in NAMES.chapters() for module in modules]
+def test_no_module_is_missing_and_none_comes_twice(names):
+    listed = [module for _, modules in names.chapters() for module in modules]
     files = {p.relative_to(REPOSITORY).as_posix() for p in (REPOSITORY / "ldm").rglob("*.py")}
-    assert sorted(NAMES.modules[module].path for module in listed) == sorted(files)
+    assert sorted(names.modules[module].path for module in listed) == sorted(files)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +35,13 @@ def test_no_module_is_missing_and_none_comes_twice():
         ("notebooks/99_attention.ipynb", None, None),
     ],
 )
-def test_a_mention_is_found_where_it_is_defined(mention, where, found):
-    assert NAMES.find(mention, NAMES.modules[where] if where else None) == found
+def test_a_mention_is_found_where_it_is_defined(names, mention, where, found):
+    assert names.find(mention, names.modules[where] if where else None) == found
 
 
-def test_a_module_knows_the_notebooks_that_use_it():
-    assert "notebooks/04_attention.ipynb" in NAMES.notebooks["ldm.nn.attention"]
-    assert "notebooks/01_tokenizer.ipynb" in NAMES.notebooks["ldm.text.bpe"]
+def test_a_module_knows_the_notebooks_that_use_it(names):
+    assert "notebooks/04_attention.ipynb" in names.notebooks["ldm.nn.attention"]
+    assert "notebooks/01_tokenizer.ipynb" in names.notebooks["ldm.text.bpe"]
 
 
 @pytest.mark.parametrize(
@@ -55,15 +53,15 @@ def test_a_module_knows_the_notebooks_that_use_it():
         ("ldm generate", False),
     ],
 )
-def test_a_mention_that_leads_nowhere_is_noticed(mention, broken):
-    assert NAMES.find(mention, None) is None
-    assert NAMES.is_broken(mention) is broken
+def test_a_mention_that_leads_nowhere_is_noticed(names, mention, broken):
+    assert names.find(mention, None) is None
+    assert names.is_broken(mention) is broken
 
 
-def test_docstrings_and_comments_mention_nothing_that_is_gone():
-    for module in NAMES.modules.values():
+def test_docstrings_and_comments_mention_nothing_that_is_gone(names):
+    for module in names.modules.values():
         for row in split_rows((REPOSITORY / module.path).read_text(encoding="utf-8")):
             for piece in row.prose:
                 for mention in re.findall(r"(?<!`)`([^`]+)`(?!`)", piece.prose or ""):
-                    gone = NAMES.find(mention, module) is None and NAMES.is_broken(mention)
+                    gone = names.find(mention, module) is None and names.is_broken(mention)
                     assert not gone, f"{module.path}:{piece.start}: `{mention}` names nothing that is there"

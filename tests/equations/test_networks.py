@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ldm.backend.int8 import quantize, quantize_weight
 from ldm.backend.winograd import INPUT, KERNEL, OUTPUT
 from ldm.config import AddedConfig
 from ldm.nn.attention import attention, attention_weights
@@ -205,6 +206,37 @@ def test_winograd():
     agree(products, [m_1, m_2, m_3, m_4])
     agree(tensor(OUTPUT) @ products, y)
     agree(np.correlate(d, g, "valid"), y)
+
+
+def test_integers():
+    r"""An input as whole numbers: a worked example, and no value further from its own than half a step.
+
+    $$x \approx s\,(q - z), \qquad s = \frac{\max x - \min x}{254}, \qquad z = \lceil -\min x / s \rceil, \qquad
+      q = \mathrm{round}(x / s) + z$$
+    """
+    x = normal(20, 30)
+    s = (x.max() - x.min()) / 254
+    z = np.ceil(-x.min() / s)
+    found = quantize(tensor(x))
+    assert found is not None and found.zero == z
+    assert (
+        abs(found.numbers.numpy() - (np.round(x / s) + z)).max() <= 1
+    )  # s is rounded to float32 in the code
+    assert abs(found.value().numpy() - x).max() < 0.502 * s
+
+
+def test_integer_product():
+    r"""Both sides of the rescaling, of which the code computes the right one in whole numbers.
+
+    $$y_o = \sum_c w_{oc}\, x_c + b_o \;\approx\; s\, t_o \sum_c p_{oc}\, (q_c - z) + b_o$$
+    """
+    x, w, b = normal(300), normal(5, 300, seed=1), normal(5, seed=2)
+    inputs, weight = quantize(tensor(x)[None]), quantize_weight(tensor(w))
+    assert inputs is not None and isinstance(weight.step, torch.Tensor)
+    q, p, t = inputs.numbers[0].long().numpy(), weight.numbers.long().numpy(), weight.step[:, 0].numpy()
+    y = inputs.step * t * (p @ (q - inputs.zero)) + b
+    agree(weight.value().double() @ inputs.value()[0].double() + tensor(b), y, 1e-5)
+    assert abs(y - (w @ x + b)).max() < 0.05 * abs(w @ x + b).max()
 
 
 def test_bent_latent():

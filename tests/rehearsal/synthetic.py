@@ -16,15 +16,18 @@ from torch import Tensor
 
 from ldm.adapters.controlnet import ControlNet
 from ldm.adapters.merge import Change
+from ldm.backend.accelerate import accelerate
 from ldm.checkpoints.control_file import PREFIX, control_rows
 from ldm.checkpoints.lora_fit import parts_of
 from ldm.checkpoints.lora_write import kohya
 from ldm.checkpoints.names import rename
 from ldm.checkpoints.safetensors_file import write_safetensors
 from ldm.checkpoints.tiny_file import tiny_rows
-from ldm.checkpoints.validate import configs_of, meta_model, part_rows
+from ldm.checkpoints.validate import configs_of, meta_model, on_meta, part_rows
 from ldm.config import SD1, SDXL, Config, NoiseConfig, UNetLevel
 from ldm.diffusion.schedule import make_alpha_bar, make_betas
+from ldm.pipeline import LatentDiffusion
+from ldm.text.tokenizer import Tokenizer
 from ldm.vae.tiny import TinyVAE
 
 HOMES = {
@@ -118,6 +121,28 @@ def write_xl(path: Path, config: Config) -> int:
         for shape in stored.values():
             file.write(numbers(shape, pool).contiguous().numpy().tobytes())
     return end // 2
+
+
+def without_weights(config: Config, dtype: torch.dtype) -> LatentDiffusion:
+    r"""A model as `ldm.load` makes one, whose parameters are all parts of one small tensor, and so take no memory."""
+    model = on_meta("model", lambda: LatentDiffusion(config, Tokenizer.clip(pad=config.text.pad)))
+    largest = max(parameter.numel() for parameter in model.parameters())
+    pool = torch.randn(POOL, generator=torch.Generator().manual_seed(0))
+    pool = (pool.repeat(-(-largest // POOL)) * 0.01).to(dtype)  # all activations stay small
+    state = {}
+    for name, parameter in model.named_parameters():
+        shape = list(parameter.shape)
+        if parameter.ndim == 4:  # channels last, as loading a file leaves it
+            state[name] = (
+                pool[: parameter.numel()].reshape(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
+            )
+        else:
+            state[name] = pool[: parameter.numel()].reshape(shape)
+    model.load_state_dict(state, assign=True)
+    for network in (model.text, model.text_2, model.unet, model.vae):
+        if network is not None:
+            accelerate(network)
+    return model.eval().requires_grad_(False)
 
 
 def write_control(path: Path, config: Config) -> int:

@@ -102,4 +102,5 @@ def test_the_goals_of_the_real_size_are_those_of_half_a_gigabyte_and_one_model_i
     assert (limits["load float32"].seconds, limits["load float32"].anonymous) == (0.25, 500)
     # 1,066,235,307 numbers and the largest tensor's 49,408 x 768, of two bytes, and a little.
     assert limits["load bfloat16"].anonymous == round(2 * (1_066_235_307 + 49_408 * 768) / 1e6 + SLACK)
-    assert limits.keys() < STAGES.keys() and limits[PAINT_XL].anonymous == 12_000
+    assert limits.keys() < STAGES.keys()
+    assert limits[PAINT_XL].anonymous == 12_000 - 6_938  # what 3,468,837,867 numbers of two bytes leave

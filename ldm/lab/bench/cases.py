@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldm.backend.allocator import keep_heap
+from ldm.backend.int8 import use_int8
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.config import TINY
 from ldm.diffusion.conditioning import Conditioning
@@ -45,7 +46,18 @@ from ldm.train.diffusion import diffusion_loss
 from ldm.train.loop import optimizer_step, use_plain_attention
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
+from ldm.vae.vae import VAE
 
+# For the tiny model: with random weights, no image is decided, and rounding changes little.
+TINY_PROMPTS = [
+    *(
+        "a dog with glasses",
+        "a red bird on a branch",
+        "a lighthouse at night",
+        "a cat with a hat in the snow",
+    ),
+    *("a green tree on a hill", "a portrait of a woman", "two blue flowers", "a house by the sea"),
+]
 Change = Callable[[LatentDiffusion], object]  # modifies a model before it is measured
 
 
@@ -55,6 +67,10 @@ def no_change(model: LatentDiffusion) -> None:
 
 def compile_unet(model: LatentDiffusion) -> None:
     model.unet.compile()
+
+
+def int8_unet(model: LatentDiffusion) -> None:
+    use_int8(model.unet)
 
 
 def evaluation(model: LatentDiffusion, sizes: Sizes, guidance: float | None = None) -> Callable[[], object]:
@@ -94,13 +110,17 @@ def unet_share(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
 
 
 @cache
-def operations(sizes: Sizes) -> int:
-    """The floating-point operations of a step of the plain U-Net, whatever a faster implementation needs."""
-    side, text = sizes.side // sizes.config.vae.factor, sizes.config.text
+def operations(sizes: Sizes, work: str = "unet") -> int:
+    """The floating-point operations of a step of the plain U-Net ("unet") or of decoding ("decode"), whatever a faster
+    implementation needs."""
+    config, side = sizes.config, sizes.side // sizes.config.vae.factor
     with torch.device("meta"), FlopCounterMode(display=False) as counter:  # shapes alone
-        x_t = torch.empty(2, sizes.config.unet.in_channels, side, side)
-        context = torch.empty(2, text.context_length, text.width)
-        UNet(sizes.config.unet)(x_t, torch.tensor(T), context)
+        if work == "decode":
+            VAE(config.vae).decode(torch.empty(1, config.vae.latent_channels, side, side))
+        else:
+            x_t = torch.empty(2, config.unet.in_channels, side, side)
+            context = torch.empty(2, config.text.context_length, config.text.width)
+            UNet(config.unet)(x_t, torch.tensor(T), context)
     return counter.get_total_flops()
 
 
@@ -190,6 +210,24 @@ def rounding(folder: Path, sizes: Sizes) -> Numbers:
     return {"difference": float(np.abs(generate(torch.bfloat16) - generate(torch.float32)).mean())}
 
 
+def rounding_int8(folder: Path, sizes: Sizes) -> Numbers:
+    """The mean difference, out of 255, between the tiny model's images and float32's: in bfloat16, and in 8 bits."""
+    prompts = TINY_PROMPTS[: sizes.batches[-1]]
+
+    def generate(dtype: torch.dtype, change: Change = no_change) -> np.ndarray:
+        model = load("tiny", dtype, DEVICE)
+        change(model)
+        images = model.generate(prompts, seed=0, sampler="ddim", steps=sizes.steps)
+        return np.asarray([np.asarray(image, dtype=np.float64) for image in images])
+
+    exact = generate(torch.float32)
+    changes = {"bfloat16": no_change, "int8": int8_unet}
+    return {
+        name: float(np.abs(generate(torch.bfloat16, change) - exact).mean())
+        for name, change in changes.items()
+    }
+
+
 @torch.no_grad()
 def load_and_evaluate(folder: Path, sizes: Sizes, dtype: torch.dtype | None = torch.float32) -> Numbers:
     """Seconds to the loaded model and to the end of its first evaluation. `dtype` None: the one that `load` picks."""
@@ -241,6 +279,14 @@ def generate_command(folder: Path, sizes: Sizes) -> Numbers:
         return {"seconds": shell("generate", "a dog with glasses", *options)}
 
 
+def four_steps(folder: Path, sizes: Sizes) -> Numbers:
+    """A whole image by the program, with as few evaluations as a latent consistency model needs."""
+    few = ["--sampler", "lcm", "--steps", "4", "--guidance", "1", "--size", f"{sizes.side}x{sizes.side}"]
+    with tempfile.TemporaryDirectory() as place:
+        options = ["--model", str(folder), *few, "--seed", "0", "--out", f"{place}/image.png"]
+        return {"seconds": shell("generate", PROMPT.format(0), *options)}
+
+
 def start(folder: Path, sizes: Sizes) -> Numbers:
     timed = "import time; begin = time.perf_counter(); import ldm; print(time.perf_counter() - begin)"
     done = subprocess.run([sys.executable, "-c", timed], check=True, capture_output=True, text=True)
@@ -266,18 +312,21 @@ CASES: dict[str, Case] = {
     "layers-float32": partial(unet_layers, dtype=torch.float32),
     "unet-bfloat16": partial(unet_step, dtype=torch.bfloat16),
     "unet-float32": partial(unet_step, dtype=torch.float32),
+    "unet-int8": partial(unet_step, dtype=torch.bfloat16, change=int8_unet),
     "decode-bfloat16": partial(decode, dtype=torch.bfloat16),
     "decode-float32": partial(decode, dtype=torch.float32),
     "encode-bfloat16": partial(encode, dtype=torch.bfloat16),
     "paint-bfloat16": partial(text_to_image, dtype=torch.bfloat16),
     "paint-float32": partial(text_to_image, dtype=torch.float32),
     "rounding": rounding,
+    "rounding-int8": rounding_int8,
     "load": load_and_evaluate,
     "load-default": partial(load_and_evaluate, dtype=None),
     "tokenizer": tokenize,
     "train": train,
     "train-compiled": partial(train, compiled=True),
     "generate": generate_command,
+    "four-steps": four_steps,
     "start": start,
     "throughput": throughput,
     "tiles-decode": partial(tiles, way="decode"),
@@ -306,6 +355,7 @@ class Row:
 ROWS = (
     Row("U-Net step with guidance, bfloat16", "unet-bfloat16", "seconds", "s"),
     Row("U-Net step with guidance, float32", "unet-float32", "seconds", "s"),
+    Row("U-Net step with guidance, 8-bit integers beside bfloat16", "unet-int8", "seconds", "s"),
     Row("VAE decode, bfloat16", "decode-bfloat16", "seconds", "s"),
     Row("VAE decode, float32", "decode-float32", "seconds", "s"),
     Row("VAE encode, bfloat16", "encode-bfloat16", "seconds", "s"),
@@ -318,7 +368,10 @@ ROWS = (
     Row("peak anonymous memory, load and generate, bfloat16", "paint-bfloat16", "memory", "MiB"),
     Row("the same, float32", "paint-float32", "memory", "MiB"),
     Row("bfloat16 image against float32's, of 255", "rounding", "difference", ""),
+    Row("the tiny model's images in bfloat16 against float32's, of 255", "rounding-int8", "bfloat16", ""),
+    Row("the same, with 8-bit integers beside bfloat16", "rounding-int8", "int8", ""),
     Row("`ldm generate` with the tiny model, shell to PNG", "generate", "seconds", "s"),
+    Row("4 steps without guidance, 512x512, shell to PNG", "four-steps", "seconds", "s"),
     Row("`import ldm`", "start", "import", "s"),
     Row("`ldm --help`", "start", "help", "s"),
     Row("tokenizer, a prompt at a time", "tokenizer", "rate", "/s"),

@@ -87,7 +87,7 @@ def trials(
 
 def repetitions(case: str, quick: bool) -> int:
     """The number of processes that measure a case; the table shows their median."""
-    if quick or case in ("rounding", "seams"):  # these two are deterministic
+    if quick or case in ("rounding", "rounding-int8", "seams"):  # these are deterministic
         return 1
     return 3 if case.startswith(("paint", "cuda-paint", "layers")) else 5
 

@@ -8,7 +8,7 @@ import torch
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.lab.bench import cases
-from ldm.lab.bench.cases import compile_unet, decode, train, unet_step
+from ldm.lab.bench.cases import compile_unet, decode, int8_unet, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
 from ldm.lab.bench.stopwatch import DEVICE, read_through, seconds
 from ldm.lab.bench.workload import Sizes
@@ -23,6 +23,7 @@ def loading(folder: Path, sizes: Sizes) -> Numbers:
 CASES: dict[str, Case] = cases.CASES | {
     "gain-load": loading,
     "gain-bfloat16": partial(unet_step, dtype=torch.bfloat16),
+    "gain-int8": partial(unet_step, dtype=torch.bfloat16, change=int8_unet),
     "gain-decode": partial(decode, dtype=torch.bfloat16),
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32),

@@ -7,7 +7,7 @@ import pytest
 
 import ldm
 from ldm.lab.bench import cases, stopwatch
-from ldm.lab.bench.stopwatch import matmul_flops, random_normal
+from ldm.lab.bench.stopwatch import conv_flops, matmul_flops, random_normal
 from tests.lab.bench import without
 from tests.lab.bench.conftest import SIZES
 from tests.lab.bench.ours import CASES
@@ -25,7 +25,12 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=pytest.mark.long if case.startswith(("cuda-", "gain-", "train")) else ())
+        pytest.param(
+            case,
+            marks=pytest.mark.long
+            if case.startswith(("cuda-", "gain-", "train", "four-", "rounding-int8"))
+            else (),
+        )
         for case in sorted(CASES.keys() - COMPILED - {"generate", "throughput"})
     ],
 )
@@ -33,6 +38,7 @@ def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
     for module in (stopwatch, cases):
         monkeypatch.setattr(module, "matmul_flops", partial(matmul_flops, side=64))
+    monkeypatch.setattr(cases, "conv_flops", partial(conv_flops, channels=16, side=16))
     found = CASES[case](folder, SIZES)
     assert all(math.isfinite(number) and number >= 0 for number in found.values())
     # A small picture takes hardly any memory, and one small tile has no seams.

@@ -36,6 +36,13 @@ def test_every_second_belongs_to_one_kind(folder, monkeypatch):
     assert costs["cross-attention"].seconds == attentions / 2
 
 
+@torch.no_grad()
+def test_the_operations_of_decoding_are_those_that_torch_counts(folder):
+    vae, side = ldm.load(folder, torch.float32, "cpu").vae, SIZES.side // SIZES.config.vae.factor
+    costs = by_kind(vae, lambda: vae.decode(torch.zeros(1, 4, side, side)))
+    assert sum(cost.operations for cost in costs.values()) == operations(SIZES, "decode")
+
+
 def test_the_convolution_after_an_upsampling_is_counted_once_fused_or_not(folder):
     unet = ldm.load(folder, torch.float32, "cpu").unet
     inside = unet.up[0].upsample

@@ -86,6 +86,7 @@ def load_plainly(folder: Path, sizes: Sizes) -> Numbers:
 CASES: dict[str, Case] = {
     "gain-load": load_plainly,
     "gain-bfloat16": partial(unet_step, dtype=torch.float32),
+    "gain-int8": partial(unet_step, dtype=torch.bfloat16),
     "gain-decode": partial(decode, dtype=torch.bfloat16, change=channels_first),
     "gain-kernel": partial(unet_step, dtype=torch.bfloat16, change=by_hand),
     "gain-kernel-float32": partial(unet_step, dtype=torch.float32, change=by_hand),

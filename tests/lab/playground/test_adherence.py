@@ -21,6 +21,7 @@ pytestmark = [
 ]
 
 EACH = 50  # prompts in English, and as many in French
+OPTIONS = {"steps": 8, "guidance": 4.0, "sampler": "dpmpp_2m"}
 POINT = 0.01
 
 
@@ -28,13 +29,15 @@ def test_the_page_follows_its_prompts_within_a_point_of_python(tmp_path):
     targets = [*scene_prompts("seen", EACH), *scene_prompts("french", EACH)]
     browser = Chromium(tmp_path / "profile")
     browser.open(BUILT / "index.html", 1000, 900)
-    painted = (paint(browser, prompt=target.prompt, seed=seed)[1] for seed, target in enumerate(targets))
+    painted = (paint(browser, prompt=t.prompt, seed=seed, **OPTIONS)[1] for seed, t in enumerate(targets))
     judge, model = read_judge(find_judge("judge")), load("tiny", device="cpu")
     try:
         in_the_page = list(judge_images(judge, targets, painted))
     finally:
         browser.close()
-    in_python = list(judge_images(judge, targets, generate_images(model, [t.prompt for t in targets])))
+    in_python = list(
+        judge_images(judge, targets, generate_images(model, [t.prompt for t in targets], **OPTIONS))
+    )
     ours, theirs = fraction_correct(in_python), fraction_correct(in_the_page)
     differ = sum(one.errors != other.errors for one, other in zip(in_python, in_the_page))
     print(f"\nadherence of {len(targets)} images: {theirs:.1%} in the page, {ours:.1%} in Python")

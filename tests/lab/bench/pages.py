@@ -1,6 +1,7 @@
-r"""What the benchmark measured, written into a page: python -m tests.lab.bench.chapter docs/bench.json docs/fast.md
+r"""What the benchmark measured, as the site's pages show it: python -m tests.lab.bench.pages docs
 
-Each block stands between two link definitions, which no reader sees, and is replaced.
+From docs/bench.json it writes docs/bench.md anew, and the tables of docs/fast.md. Each of those stands between two link
+definitions, which no reader sees. Run it as well when rows or goals have changed; `make bench` does so by itself.
 """
 
 import sys
@@ -9,15 +10,17 @@ from pathlib import Path
 
 from ldm.files.read_write import atomic_path
 from ldm.lab.bench.cases import operations
-from ldm.lab.bench.run import OURS, Run, layer_tables, name_of, quantity, read_runs
+from ldm.lab.bench.run import OURS, Run, as_json, layer_tables, name_of, quantity, read_runs
 from ldm.lab.bench.workload import FULL
 from tests.lab.bench.rows import GAIN_ROWS
-from tests.lab.bench.table import Line, lines
+from tests.lab.bench.table import Line, lines, markdown
+from tests.lab.bench.table import table as as_table
 
 COMPARED = (
     *("unet-bfloat16", "unet-float32", "decode-bfloat16", "decode-float32", "encode-bfloat16"),
     *("paint-bfloat16", "paint-float32", "load", "train"),
 )
+WORK = {"unet": "U-Net step", "decode": "VAE decode"}
 NOTHING = "*(Not measured yet: no machine's run has these rows.)*"
 
 
@@ -32,20 +35,23 @@ def fill(page: str, runs: Sequence[Run]) -> str:
 
 
 def peaks(runs: Sequence[Run]) -> list[str]:
-    r"""Of each machine the measured rates, the floor that follows from the better one, and a step beside it."""
-    rows = []
+    r"""The rates of each machine; then the floors that follow from the better one, beside what we reach."""
+    rates, floors = [], []
     for run in runs:
         for dtype in ("bfloat16", "float32"):
-            rates = run.medians(f"peak-{dtype}", OURS)
-            if not rates:
-                continue
-            floor = operations(FULL) / (1e9 * max(rates.values()))
-            step = run.median(f"unet-{dtype}", OURS, "seconds")
-            share = "-" if step is None else f"{100 * floor / step:.0f}%"
-            rates_told = [f"{rates[name]:.0f}" for name in ("matmul", "conv")]
-            rows.append([short(run), dtype, *rates_told, quantity(floor, "s"), quantity(step, "s"), share])
-    products, convolutions = "products, GFLOP/s", "convolutions, GFLOP/s"
-    return table(["machine", "numbers", products, convolutions, "floor", "our step", "floor / step"], rows)
+            if rate := run.medians(f"peak-{dtype}", OURS):
+                rates.append([short(run), dtype, f"{rate['matmul']:.0f}", f"{rate['conv']:.0f}"])
+                floors += [floor(run, work, dtype, max(rate.values())) for work in WORK]
+    first = table(["machine", "numbers", "matrix products, GFLOP/s", "3x3 convolutions, GFLOP/s"], rates)
+    second = table(["machine", "what", "floor", "ours", "floor / ours"], floors)
+    return [*first, "", *second] if first else []
+
+
+def floor(run: Run, work: str, dtype: str, gigaflops: float) -> list[str]:
+    r"""A row: how long a work would take at the machine's rate, and how long it takes."""
+    least, ours = operations(FULL, work) / (1e9 * gigaflops), run.median(f"{work}-{dtype}", OURS, "seconds")
+    share = "-" if ours is None else f"{100 * least / ours:.0f}%"
+    return [short(run), f"{WORK[work]}, {dtype}", quantity(least, "s"), quantity(ours, "s"), share]
 
 
 def layers(runs: Sequence[Run]) -> list[str]:
@@ -102,8 +108,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
+def write(folder: Path) -> None:
+    r"""Bring the pages of a folder, and the tables in its bench.json, up to date with what was measured."""
+    measured, page = folder / "bench.json", folder / "fast.md"
+    runs = read_runs(measured)
+    texts = {
+        measured: as_json(runs, as_table),
+        folder / "bench.md": markdown(runs),
+        page: fill(page.read_text(encoding="utf-8"), runs),
+    }
+    for path, text in texts.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    measured, page = map(Path, sys.argv[1:])
-    text = fill(page.read_text(encoding="utf-8"), read_runs(measured))
-    with atomic_path(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write(Path(sys.argv[1]))
