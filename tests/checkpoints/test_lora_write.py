@@ -153,7 +153,7 @@ def test_what_cannot_be_written_is_an_error_and_what_is_not_kept_is_named(draw, 
     with pytest.raises(LdmError, match="give a name that ends in .safetensors"):
         export_lora(tmp_path / "a.safetensors", tmp_path / "b.pt")
     save_file({"double_blocks.0.img_attn.qkv.lora_A.weight": draw(2, 3)}, tmp_path / "flux.safetensors")
-    with pytest.raises(LdmError, match="is made for Flux; expected a LoRA for Stable Diffusion 1, 2, XL or the tiny model"):
+    with pytest.raises(LdmError, match="is made for Flux; expected a LoRA for Stable Diffusion 1, 2, XL or"):
         export_lora(tmp_path / "flux.safetensors", tmp_path / "c.safetensors")
     bad = good | {f"lora_unet_{BLOCK.replace('.', '_')}_proj_in.dora_scale": torch.full((6, 1), torch.nan)}
     save_file(bad, tmp_path / "nan.safetensors")
