@@ -121,10 +121,11 @@ class Int8Conv2d(nn.Conv2d):
 
 
 def use_int8(unet: UNet) -> None:
-    """Compute most layers of a U-Net in 8 bits from now on: about twice as fast as in bfloat16.
+    """Compute most layers of a U-Net in 8 bits from now on.
 
-    The weights are kept, for LoRAs and gradients; those in 8 bits take half as much memory again. Raises `LdmError`
-    where that is not faster or not possible.
+    Such a layer takes about half of bfloat16's time, a whole step gains less (docs/fast.md). The weights are kept, for
+    LoRAs and gradients; those in 8 bits take half as much memory again. Raises `LdmError` where that is not faster or
+    not possible.
     """
     check_int8(unet.conv_in.weight)
     for name, part in unet.named_modules():

@@ -13,7 +13,7 @@ map stored channel by channel before and after. Rearranging the input is enough,
 their file. Results differ in the last bits, because sums are formed in another order.
 
 torch then rearranges the weights in each call. Beside the large maps of Stable Diffusion that is little, but for one
-image with the tiny model a seventh of the U-Net's time: `rearrange_kernels` does it once, for a copy of the weights.
+image with the tiny model it is not: `rearrange_kernels` does it once, for a copy of the weights.
 The command line calls it; `ldm.load` does not, because safetensors writes no tensor that is stored in another order.
 """
 
