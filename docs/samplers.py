@@ -23,6 +23,7 @@ from ldm.pipeline import LatentDiffusion
 
 DONE = Path("outputs/samplers.json")
 PROMPTS, STEPS = 48, (10, 20, 40)
+NOISE = 0.1  # a difference of two shares that may be chance: about two standard deviations of it
 # LCM and TCD want models that are distilled for them.
 NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
 
@@ -46,9 +47,9 @@ PAGE = """\
 
 The share of {prompts} images of the tiny model in which the judge
 ([`ldm/lab/evaluate/judge.py`](../ldm/lab/evaluate/judge.py)) finds everything that the prompt asks for: the first
-{prompts} prompts of the set "seen", seeds 0 to {last}, guidance {guidance:g}. One image is {one:.0%}, so small
-differences mean nothing. LCM and TCD are not measured: they want models distilled for them. Written by `make
-samplers`.
+{{prompts} prompts of the set "seen", seeds 0 to {last}, guidance {guidance:g}. One image is {one:.0%}, so small
+differences mean nothing: a number of steps is called enough if no larger one gets more than {noise:.0%} more. LCM and
+TCD are not measured: they want models distilled for them. Written by `make samplers`.
 
 {table}
 
@@ -126,7 +127,11 @@ def table(*rows: list[str]) -> str:
 
 def page(found: dict[str, Any]) -> str:
     """The page of the docs."""
-    samplers = [[name, *(f"{found['samplers'][name][str(s)]:.0%}" for s in STEPS)] for name in NAMES]
+    samplers = []
+    for name in NAMES:
+        shares = [found["samplers"][name][str(steps)] for steps in STEPS]
+        enough = next(steps for steps, share in zip(STEPS, shares) if share >= max(shares) - NOISE)
+        samplers.append([name, *(f"{share:.0%}" for share in shares), str(enough)])
     shortcuts = [
         [name, f"{work:.0%}", f"{share:.0%}", f"{distance:.1f}"]
         for name, (work, share, distance) in found["savings"].items()
@@ -137,11 +142,12 @@ def page(found: dict[str, Any]) -> str:
         last=PROMPTS - 1,
         guidance=defaults.guidance,
         one=1 / PROMPTS,
+        noise=NOISE,
         usual=defaults.steps,
         plms=SAMPLERS["plms"].min_default_steps,
         lms=SAMPLERS["lms"].min_default_steps,
         savings=WITH_SAVINGS,
-        table=table(["sampler", *(f"{steps} steps" for steps in STEPS)], *samplers),
+        table=table(["sampler", *(f"{steps} steps" for steps in STEPS), "enough"], *samplers),
         shortcuts=table(["option", "work", "right", "distance"], *shortcuts),
     )
 

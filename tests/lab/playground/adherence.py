@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ldm.lab.evaluate.adherence import fraction_correct, generate_images, judge_images, scene_prompts
+from ldm.lab.evaluate.adherence import fraction_correct, generate_images, judge_images, set_of_prompts
 from ldm.lab.evaluate.judge import find_judge, read_judge
 from ldm.loading import load
 from tests.lab.playground.painting import BUILT, paint
@@ -22,7 +22,7 @@ POINT = 0.01
 
 
 def main() -> int:
-    targets = [*scene_prompts("seen", EACH), *scene_prompts("french", EACH)]
+    targets = [*set_of_prompts("seen", EACH), *set_of_prompts("french", EACH)]
     judge, model = read_judge(find_judge("judge")), load("tiny", device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         browser = Chromium(Path(folder) / "profile")
@@ -35,7 +35,7 @@ def main() -> int:
     images = generate_images(model, [target.prompt for target in targets], **OPTIONS)
     in_python = list(judge_images(judge, targets, images))
     ours, theirs = fraction_correct(in_python), fraction_correct(in_the_page)
-    differ = sum(one.errors != other.errors for one, other in zip(in_python, in_the_page))
+    differ = sum(one.missing != other.missing for one, other in zip(in_python, in_the_page))
     print(f"adherence of {len(targets)} images: {theirs:.1%} in the page, {ours:.1%} in Python")
     print(f"the judge's answers differ for {differ} of them")
     return int(abs(theirs - ours) > POINT + 1e-9)
