@@ -1,8 +1,8 @@
-r"""`make samplers`: what steps and shortcuts cost the tiny model, by the judge, into docs/samplers.md.
+r"""`make samplers`: what steps, guidance and shortcuts do to the tiny model's images, into docs/samplers.md.
 
 Every sampler generates an image of each of 48 prompts in 10, 20 and 40 steps. Then the usual sampler generates 96
-images with each option that saves time. Each result is written to outputs/samplers.json as it comes; an interrupted run
-goes on there.
+images at each guidance, and with each option that saves time. Each result is written to outputs/samplers.json as it
+comes; an interrupted run goes on there.
 """
 
 import json
@@ -18,6 +18,7 @@ from ldm.diffusion.samplers import SAMPLERS
 from ldm.files.read_write import atomic_path
 from ldm.images.pixels import to_pixels
 from ldm.lab.evaluate.adherence import fraction_correct, generate_images, judge_images, set_of_prompts
+from ldm.lab.evaluate.diversity import mean_pairwise_distance, thumbnails
 from ldm.lab.evaluate.judge import find_judge, read_judge
 from ldm.pipeline import LatentDiffusion
 
@@ -27,8 +28,10 @@ NOISE = 0.1  # a difference of two shares that may be chance: about two standard
 # LCM and TCD want models that are distilled for them.
 NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
 
+JUDGED = 96  # prompts for each guidance and each option
+GUIDANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+ALIKE = (6, 16)  # prompts, and images of each, to see how much the images of one prompt differ
 INTERVAL = (0.3, 5.0)
-WITH_SAVINGS = 96  # prompts
 SAVINGS: dict[str, dict[str, Any]] = {
     "none": {},
     "`--guidance-interval 0.3 5`": {"guidance_interval": INTERVAL},
@@ -41,7 +44,7 @@ SAVINGS: dict[str, dict[str, Any]] = {
 }
 
 PAGE = """\
-# Steps and shortcuts
+# Steps, guidance and shortcuts
 
 ## How many steps each sampler needs
 
@@ -58,10 +61,18 @@ long. So where the caller does not say, they take at least {plms} (PLMS) and {lm
 ([`LatentDiffusion.default_steps`](../ldm/pipeline.py#LatentDiffusion.default_steps)); the other samplers take the
 model's own default of {usual}.
 
+## How much guidance
+
+Guidance buys adherence with variety. The share of {judged} images of other prompts of the same set that show all that
+is asked for; and how much {each} images of one prompt differ from one another, as a multiple of what they differ at
+guidance 1: the mean distance between two of them as thumbnails, averaged over {prompts_alike} prompts.
+
+{guidance_table}
+
 ## What the shortcuts cost
 
-Some options make an image in less time. Here is what each costs the tiny model in quality: {savings} images of other
-prompts of the same set, with the default sampler and {usual} steps where the option says nothing else. The work is
+Some options make an image in less time. Here is what each costs the tiny model in quality: the same {judged} prompts,
+with the default sampler and {usual} steps where the option says nothing else. The work is
 counted in multiplications and additions, from the prompt to the pixels. The distance is the mean difference to the
 image of the same prompt and seed without the option, of 255. A large distance alone is no fault: the image may be
 another one that is as good.
@@ -85,6 +96,18 @@ def judged(start: int, count: int, **options: Any) -> tuple[float, list[Any]]:
     return fraction_correct(list(judge_images(read_judge(find_judge("judge")), targets, images))), images
 
 
+def variety(guidance: float) -> float:
+    """How much the images of one prompt differ: the mean distance between the thumbnails of two."""
+    count, each = ALIKE
+    distances = [
+        mean_pairwise_distance(
+            thumbnails(to_pixels(list(generate_images(model(), [target.prompt] * each, guidance=guidance))))
+        )
+        for target in set_of_prompts("seen", PROMPTS + JUDGED + count)[-count:]
+    ]
+    return sum(distances) / count
+
+
 def work(**options: Any) -> int:
     """The FLOPs of one image."""
     with FlopCounterMode(display=False) as counter:
@@ -93,8 +116,11 @@ def work(**options: Any) -> int:
 
 
 def measure() -> dict[str, Any]:
-    """For each sampler the share of images that are right, by the number of steps; and each option's costs."""
-    found: dict[str, Any] = json.loads(DONE.read_text()) if DONE.exists() else {"samplers": {}, "savings": {}}
+    """For each sampler the share of images that are right, by the number of steps; for each guidance the share and the
+    variety; and each option's costs."""
+    found: dict[str, Any] = {"samplers": {}, "guidance": {}, "savings": {}}
+    if DONE.exists():
+        found |= json.loads(DONE.read_text())
 
     def keep(what: str, share: float) -> None:
         print(f"{what}: {share:.1%} right", file=sys.stderr)
@@ -108,11 +134,16 @@ def measure() -> dict[str, Any]:
             if str(steps) not in shares:
                 shares[str(steps)], _ = judged(0, PROMPTS, sampler=name, steps=steps)
                 keep(f"{name}, {steps} steps", shares[str(steps)])
+    for guidance in GUIDANCES:
+        if f"{guidance:g}" not in found["guidance"]:
+            share, _ = judged(PROMPTS, JUDGED, guidance=guidance)
+            found["guidance"][f"{guidance:g}"] = [share, variety(guidance)]
+            keep(f"guidance {guidance:g}", share)
     if len(found["savings"]) < len(SAVINGS):
-        _, usual = judged(PROMPTS, WITH_SAVINGS)
+        _, usual = judged(PROMPTS, JUDGED)
         for name, options in SAVINGS.items():
             if name not in found["savings"]:
-                share, images = judged(PROMPTS, WITH_SAVINGS, **options)
+                share, images = judged(PROMPTS, JUDGED, **options)
                 distance = (to_pixels(images) - to_pixels(usual)).abs().mean().item() * 255 / 2
                 found["savings"][name] = [work(**options) / work(), share, distance]
                 keep(name, share)
@@ -136,6 +167,11 @@ def page(found: dict[str, Any]) -> str:
         [name, f"{work:.0%}", f"{share:.0%}", f"{distance:.1f}"]
         for name, (work, share, distance) in found["savings"].items()
     ]
+    one = found["guidance"]["1"][1]
+    guidance = [
+        [scale, f"{share:.0%}", f"{variety / one:.2f}"]
+        for scale, (share, variety) in found["guidance"].items()
+    ]
     defaults = model().config.defaults
     return PAGE.format(
         prompts=PROMPTS,
@@ -146,8 +182,11 @@ def page(found: dict[str, Any]) -> str:
         usual=defaults.steps,
         plms=SAMPLERS["plms"].min_default_steps,
         lms=SAMPLERS["lms"].min_default_steps,
-        savings=WITH_SAVINGS,
+        judged=JUDGED,
+        prompts_alike=ALIKE[0],
+        each=ALIKE[1],
         table=table(["sampler", *(f"{steps} steps" for steps in STEPS), "enough"], *samplers),
+        guidance_table=table(["guidance", "right", "variety"], *guidance),
         shortcuts=table(["option", "work", "right", "distance"], *shortcuts),
     )
 
