@@ -217,7 +217,7 @@ APPENDICES = (
     Chapter(
         "Measuring speed and memory",
         "time a change without fooling yourself",
-        under("lab.bench", "workload fresh stopwatch layers cases run"),
+        under("lab.bench", "workload fresh stopwatch layers networks images cases run"),
     ),
     Chapter(
         "Exercises",

@@ -21,7 +21,7 @@ from ldm.backend.int8 import (
 )
 from ldm.config import SD1, SDXL, TINY
 from ldm.errors import LdmError
-from ldm.lab.bench.cases import rounding_int8
+from ldm.lab.bench.images import rounding_int8
 from ldm.lab.bench.workload import FULL
 from ldm.unet.unet import UNet
 from tests.small import CONFIG

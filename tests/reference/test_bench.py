@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 import torch
 
 import ldm
-from ldm.lab.bench import cases, stopwatch
+from ldm.lab.bench import cases, networks, stopwatch
 from tests.golden.compare import assert_same
 from tests.lab.bench import theirs
 from tests.lab.bench.conftest import SIZES, folder
@@ -33,5 +33,5 @@ def test_a_case_finds_the_numbers_that_ours_finds(folder, case, monkeypatch):
 @torch.no_grad()
 def test_both_evaluate_the_same_latent_with_the_same_context(folder):
     model, pipeline = ldm.load(folder, torch.float32), theirs.load(folder, torch.float32)
-    _, eps = cases.evaluation(model, SIZES)()
+    _, eps = networks.evaluation(model, SIZES)()
     assert_same(eps, theirs.evaluation(pipeline.unet, SIZES, torch.float32)(), 1e-5)

@@ -8,8 +8,8 @@ import torch
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.lab.bench import cases
-from ldm.lab.bench.cases import compile_unet, decode, int8_unet, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
+from ldm.lab.bench.networks import compile_unet, decode, int8_unet, train, unet_step
 from ldm.lab.bench.stopwatch import DEVICE, read_through, seconds
 from ldm.lab.bench.workload import Sizes
 from ldm.loading import load

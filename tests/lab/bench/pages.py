@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ldm.files.read_write import atomic_path
-from ldm.lab.bench.cases import operations
+from ldm.lab.bench.networks import operations
 from ldm.lab.bench.run import OURS, Run, as_json, layer_tables, name_of, quantity, read_runs
 from ldm.lab.bench.workload import FULL
 from tests.lab.bench.rows import GAIN_ROWS

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 import ldm
-from ldm.lab.bench import cases, stopwatch
+from ldm.lab.bench import images, networks, stopwatch
 from ldm.lab.bench.stopwatch import conv_flops, matmul_flops, random_normal
 from tests.lab.bench import without
 from tests.lab.bench.conftest import SIZES
@@ -36,9 +36,9 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 )
 def test_a_case_finds_its_numbers(folder, case, monkeypatch):
     """Those of a card too, as far as a CPU goes: there they take the same path, in another place."""
-    for module in (stopwatch, cases):
+    for module in (stopwatch, networks):
         monkeypatch.setattr(module, "matmul_flops", partial(matmul_flops, side=64))
-    monkeypatch.setattr(cases, "conv_flops", partial(conv_flops, channels=16, side=16))
+    monkeypatch.setattr(networks, "conv_flops", partial(conv_flops, channels=16, side=16))
     found = CASES[case](folder, SIZES)
     assert all(math.isfinite(number) and number >= 0 for number in found.values())
     # A small picture takes hardly any memory, and one small tile has no seams.
@@ -57,16 +57,16 @@ def test_throughput_is_measured_at_each_batch(folder, monkeypatch):
     def generate(*args, batch=1, **options):
         made.append(batch)
 
-    monkeypatch.setattr(cases, "load", lambda *args, **options: model)
+    monkeypatch.setattr(images, "load", lambda *args, **options: model)
     monkeypatch.setattr(model, "generate", generate)
-    assert set(cases.throughput(folder, SIZES)) == {"1", "2"} and made == [1, 1, 2]
+    assert set(images.throughput(folder, SIZES)) == {"1", "2"} and made == [1, 1, 2]
 
 
 def test_an_evaluation_is_the_pipelines_own_with_guidance(folder, monkeypatch):
     model = ldm.load(folder)
     seen = []
     model.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    cases.evaluation(model, SIZES)()
+    networks.evaluation(model, SIZES)()
     [(x_t, t, context)] = seen
     assert x_t.shape == (2, 4, 8, 8) and t == 500 and context.shape == (2, 32, 8)
 

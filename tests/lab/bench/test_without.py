@@ -3,8 +3,7 @@ r"""The arm that does without: what it leaves out is left out, and no more."""
 import torch
 
 import ldm
-from ldm.lab.bench import cases
-from ldm.lab.bench.cases import compile_unet
+from ldm.lab.bench.networks import compile_unet, decode, unet_step
 from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
 from tests.lab.bench import without
@@ -71,6 +70,6 @@ def test_what_is_compiled_is_the_unet(folder, monkeypatch):
 
 def test_the_change_is_made_to_the_model_that_is_measured(folder):
     told = []
-    for measure in (cases.unet_step, cases.decode):
+    for measure in (unet_step, decode):
         measure(folder, SIZES, torch.float32, change=lambda model: told.append(model))
     assert [isinstance(model, ldm.LatentDiffusion) for model in told] == [True, True]

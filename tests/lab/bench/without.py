@@ -11,8 +11,8 @@ from torch import nn
 from ldm.backend.allocator import keep_heap
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.checkpoints.collect import collect
-from ldm.lab.bench.cases import decode, evaluation, train, unet_step
 from ldm.lab.bench.fresh import Case, Numbers, main
+from ldm.lab.bench.networks import decode, evaluation, train, unet_step
 from ldm.lab.bench.stopwatch import DEVICE, WARM, read_through, seconds
 from ldm.lab.bench.workload import Sizes
 from ldm.loading import load
