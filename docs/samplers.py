@@ -50,7 +50,7 @@ PAGE = """\
 
 The share of {prompts} images of the tiny model in which the judge
 ([`ldm/lab/evaluate/judge.py`](../ldm/lab/evaluate/judge.py)) finds everything that the prompt asks for: the first
-{{prompts} prompts of the set "seen", seeds 0 to {last}, guidance {guidance:g}. One image is {one:.0%}, so small
+{prompts} prompts of the set "seen", seeds 0 to {last}, guidance {guidance:g}. One image is {one:.0%}, so small
 differences mean nothing: a number of steps is called enough if no larger one gets more than {noise:.0%} more. LCM and
 TCD are not measured: they want models distilled for them. Written by `make samplers`.
 

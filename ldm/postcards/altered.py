@@ -10,30 +10,31 @@ import numpy as np
 
 from ldm.postcards.captions import caption_with_facts
 from ldm.postcards.facts import facts, labels
-from ldm.postcards.sampling import arranged, held_out, pick
+from ldm.postcards.sampling import arranged, choose, held_out
 from ldm.postcards.scene import COLOURS, FURS, RELIEFS, STYLES, TIMES, WALLS, WEATHERS, Scene
 
 
 def altered(scene: Scene, rng: np.random.Generator) -> Scene:
-    r"""`scene` with one thing changed, so that other facts are true of it.
+    r"""`scene` with one random change, so that other facts are true of it.
 
-    A held-out combination comes only from a scene that contains one.
-
-    What changes is chosen at random: two colours are exchanged, or one colour is another; a garment, a thing or an
-    animal is missing; garments are worn by the other animal; the place's relief, time or weather, the wall or the style
-    is another; or everything is arranged anew.
+    Two colours are exchanged, or one colour is another; a garment, a thing or an animal is missing; garments are worn
+    by the other animal; the relief, the time, the weather, the wall or the style is another; or everything is arranged
+    anew. Only a scene with a held-out combination may become one with another.
     """
     while True:
-        other = pick(_CHANGES, rng)(scene, rng)
+        other = choose(_CHANGES, rng)(scene, rng)
         if facts(labels(other)) != facts(labels(scene)) and held_out(other) <= held_out(scene):
             return other
 
 
-def wrong_caption(scene: Scene, rng: np.random.Generator) -> str:
-    r"""A full caption of a scene that is altered, of which at least one claim is false of `scene` itself."""
+def wrong_caption(scene: Scene, rng: np.random.Generator, mistakes: bool = True) -> str:
+    r"""A full caption of `altered(scene)` that claims at least one thing that is false of `scene` itself.
+
+    `mistakes` allows typing mistakes in a tenth of them.
+    """
     true = facts(labels(scene))
     while True:
-        found = caption_with_facts(altered(scene, rng), rng, partial=False)
+        found = caption_with_facts(altered(scene, rng), rng, partial=False, mistakes=mistakes)
         if not found.facts <= true:
             return found.text
 
@@ -53,13 +54,13 @@ def _recoloured(scene: Scene, rng: np.random.Generator) -> Scene:
     found = _colours(scene)
     if not found:
         return scene
-    found[int(rng.integers(len(found)))] = pick(COLOURS, rng)
+    found[int(rng.integers(len(found)))] = choose(COLOURS, rng)
     return _coloured(scene, found)
 
 
 def _another_fur(scene: Scene, rng: np.random.Generator) -> Scene:
     furs = [animal.fur for animal in scene.animals]
-    furs = furs[::-1] if len(set(furs)) > 1 else [pick(FURS, rng) for _ in furs]
+    furs = furs[::-1] if len(set(furs)) > 1 else [choose(FURS, rng) for _ in furs]
     return replace(
         scene, animals=tuple(replace(a, fur=fur) for a, fur in zip(scene.animals, furs, strict=True))
     )
@@ -70,7 +71,7 @@ def _undressed(scene: Scene, rng: np.random.Generator) -> Scene:
     dressed = [animal for animal in scene.animals if animal.wears]
     if not dressed:
         return scene
-    chosen = pick(dressed, rng)
+    chosen = choose(dressed, rng)
     undressed = replace(chosen, wears=_without(chosen.wears, rng))
     return replace(
         scene, animals=tuple(undressed if animal is chosen else animal for animal in scene.animals)
@@ -86,7 +87,7 @@ def _redressed(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def _fewer(scene: Scene, rng: np.random.Generator) -> Scene:
-    r"""One thing or animal less."""
+    r"""One thing or animal fewer."""
     if scene.things and (scene.wall or rng.random() < 0.6):
         return replace(scene, things=_without(scene.things, rng))
     if len(scene.animals) > 1 or (scene.place and scene.animals):
@@ -96,17 +97,17 @@ def _fewer(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _elsewhere(scene: Scene, rng: np.random.Generator) -> Scene:
     r"""Another relief, time, weather, wall or style."""
-    match pick(("style", "wall") if scene.wall else ("style", "relief", "time", "weather"), rng):
+    match choose(("style", "wall") if scene.wall else ("style", "relief", "time", "weather"), rng):
         case "style":
-            return replace(scene, style=pick(STYLES, rng))
+            return replace(scene, style=choose(STYLES, rng))
         case "wall":
-            return replace(scene, wall=pick(WALLS, rng))
+            return replace(scene, wall=choose(WALLS, rng))
         case "relief":
-            return replace(scene, relief=pick(RELIEFS, rng))
+            return replace(scene, relief=choose(RELIEFS, rng))
         case "time":
-            return replace(scene, time=pick(TIMES, rng))
+            return replace(scene, time=choose(TIMES, rng))
         case _:
-            return replace(scene, weather=pick(WEATHERS, rng))
+            return replace(scene, weather=choose(WEATHERS, rng))
 
 
 def _without(some: tuple[Any, ...], rng: np.random.Generator) -> tuple[Any, ...]:

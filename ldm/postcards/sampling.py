@@ -136,43 +136,42 @@ def arranged(scene: Scene, rng: np.random.Generator) -> Scene:
     """
     sky, ground = rng.permutation(3).tolist(), rng.permutation(3).tolist()
     if len(scene.animals) == 2:  # the middle stays free
-        ground = [*pick(((0, 2), (2, 0)), rng), 1]
+        ground = [*choose(((0, 2), (2, 0)), rng), 1]
     elif scene.wall:
-        ground = [pick((0, 1, 2), rng, {0: 0.2, 1: 0.6, 2: 0.2})]
-    together = pick(POSES[:2], rng)
+        ground = [choose((0, 1, 2), rng, {0: 0.2, 1: 0.6, 2: 0.2})]
+    together = choose(POSES[:2], rng)
     animals = []
     for animal in scene.animals:
         if scene.place:
-            pose = pick(POSES[1:], rng)
+            pose = choose(POSES[1:], rng)
         else:
-            pose = pick(POSES, rng, _ALONE) if len(scene.animals) == 1 else together
+            pose = choose(POSES, rng, _ALONE) if len(scene.animals) == 1 else together
             ground = [1] if pose == "standing" else ground  # as wide as the wall
         animals.append(replace(animal, slot=ground.pop(0), pose=pose))
     things = [replace(t, slot=(sky if t.kind == "balloon" else ground).pop(0)) for t in scene.things]
     return replace(
         scene,
-        sun=pick(("left", "right"), rng) if scene.place else "",
+        sun=choose(("left", "right"), rng) if scene.place else "",
         things=tuple(sorted(things, key=lambda t: (THINGS.index(t.kind), t.slot))),
         animals=tuple(sorted(animals, key=lambda a: a.slot)),
     )
 
 
 def _before_a_wall(world: _World, rng: np.random.Generator) -> Scene:
-    wall, style, count = pick(WALLS, rng), pick(world.styles, rng, _STYLES), 1 + (rng.random() < 0.3)
+    wall, style, count = choose(WALLS, rng), choose(world.styles, rng, _STYLES), 1 + (rng.random() < 0.3)
     return Scene(wall=wall, style=style, animals=tuple(_animal(world.animals, rng) for _ in range(count)))
 
 
 def _landscape(world: _World, rng: np.random.Generator) -> Scene:
-    place, relief, time = pick(world.places, rng), pick(RELIEFS, rng), pick(TIMES, rng)
-    weather = pick(world.weathers, rng, _AT_NIGHT if time == "night" else _BY_DAY)
-    style = pick(world.styles, rng, _STYLES)
-    if style == "print" and weather in ("rain", "snow"):
-        style = (
-            "plain" if "plain" in world.styles else style
-        )  # black contours around a hundred drops or flakes would hide everything else
-    alike, count, beasts = rng.random() < _ALIKE, pick((0, 1, 2, 3), rng, _OBJECTS), 0
+    place, relief, time = choose(world.places, rng), choose(RELIEFS, rng), choose(TIMES, rng)
+    weather = choose(world.weathers, rng, _AT_NIGHT if time == "night" else _BY_DAY)
+    style = choose(world.styles, rng, _STYLES)
+    # In a print, black contours around a hundred drops or flakes would hide everything else.
+    if style == "print" and weather in ("rain", "snow") and "plain" in world.styles:
+        style = "plain"
+    alike, count, beasts = rng.random() < _ALIKE, choose((0, 1, 2, 3), rng, _OBJECTS), 0
     if alike:
-        count = pick((2, 3), rng)
+        count = choose((2, 3), rng)
     elif world.animals and count and rng.random() < 0.55:
         beasts = 1 + (count > 1 and rng.random() < 0.35)
     animals = tuple(_animal(world.animals, rng) for _ in range(beasts))
@@ -180,8 +179,8 @@ def _landscape(world: _World, rng: np.random.Generator) -> Scene:
     allowed = [kind for kind in allowed if kind != "waterfall" or not alike]
     things: list[Thing] = []
     for _ in range(count - beasts if allowed else 0):
-        kind = pick(allowed, rng)
-        colour = pick(COLOURS, rng)
+        kind = choose(allowed, rng)
+        colour = choose(COLOURS, rng)
         if alike and things:
             kind, colour = things[0].kind, things[0].colour if rng.random() < 0.7 else colour
         if kind != "waterfall" or not things:  # there is at most one, and it stands alone or behind animals
@@ -190,14 +189,14 @@ def _landscape(world: _World, rng: np.random.Generator) -> Scene:
 
 
 def _animal(kinds: Sequence[str], rng: np.random.Generator) -> Animal:
-    fur, count = pick(FURS, rng), pick((0, 1, 2), rng, _WORN)
+    fur, count = choose(FURS, rng), choose((0, 1, 2), rng, _WORN)
     worn = [GARMENTS[i] for i in sorted(rng.choice(len(GARMENTS), count, replace=False).tolist())]
     colours = [colour for colour in COLOURS if colour != fur]  # a white scarf on white fur could not be seen
-    wears = tuple(Garment(kind, "" if kind in COLOURLESS else pick(colours, rng)) for kind in worn)
-    return Animal(pick(kinds, rng), fur, wears, "", 0)
+    wears = tuple(Garment(kind, "" if kind in COLOURLESS else choose(colours, rng)) for kind in worn)
+    return Animal(choose(kinds, rng), fur, wears, "", 0)
 
 
-def pick(
+def choose(
     words: Sequence[Word], rng: np.random.Generator, weights: Mapping[Word, float] | None = None
 ) -> Word:
     r"""One of the words, with equal probability or in proportion to its weight."""

@@ -75,7 +75,7 @@ def preference(clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, count:
     """How often an image of a scene is more similar to its full caption than to one that is nearly right.
 
     Chance is 0.5. A text encoder that ignores the order of words cannot tell "a red hat and a blue scarf" from "a blue
-    hat and a red scarf". Measured on the first `count` images.
+    hat and a red scarf". Measured on the first `count` images; neither caption has typing mistakes, which would tell.
     """
     count, hits = min(count, len(images)), 0
     for i in range(0, count, 64):
@@ -84,7 +84,7 @@ def preference(clip: CLIP, tokenizer: Tokenizer, images: CaptionedImages, count:
         embeddings = clip.embed_image(preprocess_pixels(images.batch(indices), clip.image_size))
         scores = [
             (embeddings * clip.embed_text(tokenizer(texts).to(device()))).sum(dim=-1)
-            for texts in (right, images.wrong_captions(indices, rng))
+            for texts in (right, images.wrong_captions(indices, rng, mistakes=False))
         ]
         hits += int((scores[0] > scores[1]).sum())
     return hits / count

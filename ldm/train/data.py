@@ -63,10 +63,15 @@ class CaptionedImages:
         scenes = [self.scenes[i] for i in indices]
         return [s if isinstance(s, str) else caption(s, rng, None, partial, partial) for s in scenes]
 
-    def wrong_captions(self, indices: np.ndarray, rng: np.random.Generator) -> list[str]:
-        """For each image of a scene at `indices` a caption that is nearly right; none for images with captions."""
+    def wrong_captions(
+        self, indices: np.ndarray, rng: np.random.Generator, mistakes: bool = True
+    ) -> list[str]:
+        """For each image of a scene at `indices` a full caption that is nearly right; none for images with captions.
+
+        `mistakes` allows typing mistakes in a tenth of them.
+        """
         scenes = (self.scenes[i] for i in indices)
-        return [wrong_caption(scene, rng) for scene in scenes if not isinstance(scene, str)]
+        return [wrong_caption(scene, rng, mistakes) for scene in scenes if not isinstance(scene, str)]
 
 
 def draw_postcards(
@@ -79,14 +84,26 @@ def draw_postcards(
     """
     suffix = "" if set(subjects) == set(SUBJECTS) else "-".join(("", *sorted(subjects)))
     path = folder / f"{split}{suffix}-{count}-{size}-{seed}-{drawing_code()}.npy"
+    draw_one = partial(_draw, seed=seed, size=size, split=split, subjects=tuple(subjects))
+    drawn = draw_once(path, draw_one, count, size, f"drawing ({split})")
+    scenes = [sample_scene(np.random.default_rng([seed, i]), split, subjects) for i in range(count)]
+    return CaptionedImages(scenes, drawn, path.stem)
+
+
+def draw_once(
+    path: Path, draw_one: Callable[[int], np.ndarray], count: int, size: int, what: str
+) -> UInt8[np.ndarray, "n s s 3"]:
+    """Images 0 ... count - 1, read from the file at `path`, which process 0 writes if there is none yet.
+
+    `path` must name all that the drawings depend on, for nothing else tells an old file from a new one; `draw_one` must
+    be picklable; `what` is said beside the progress bar. Raises `LdmError` if the file is damaged.
+    """
     if rank() == 0 and not path.exists():
-        draw_one = partial(_draw, seed=seed, size=size, split=split, subjects=tuple(subjects))
-        drawn = draw_in_parallel(draw_one, count, size, f"drawing ({split})")
+        drawn = draw_in_parallel(draw_one, count, size, what)
         with atomic_path(path) as temporary:
             np.save(temporary, drawn)
     barrier()
-    scenes = [sample_scene(np.random.default_rng([seed, i]), split, subjects) for i in range(count)]
-    return CaptionedImages(scenes, _read_drawn(path, (count, size, size, 3)), path.stem)
+    return _read_drawn(path, (count, size, size, 3))
 
 
 def _read_drawn(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "n s s 3"]:

@@ -1,11 +1,12 @@
-"""A VAE with more channels, begun from one with fewer that is trained already.
+"""Start training a VAE from a trained one with fewer channels.
 
-What a narrower VAE has learned is most of what a wider one has to learn. Where a tensor has grown, the old one becomes
-its first rows and columns, and what is new keeps its random initialisation (as in Net2Net: Chen et al. 2016, who
-choose the new numbers so that the network computes the same; here training soon makes up for the difference).
+A narrower VAE has already learned most of what a wider one has to learn. Where a tensor is larger, the old one becomes
+its first rows and columns, and the rest keeps its random initialisation. (In Net2Net, Chen et al. 2016 choose the new
+numbers so that the network computes the same; here training soon makes up for the difference.)
 
 The encoder's last layers compute means and log-variances, one half after the other, so each half grows by itself. The
-new log-variances begin at `CERTAIN`, almost without noise: with the usual 0, the decoder would learn to ignore them.
+biases of the new log-variances start at `CERTAIN`, almost without noise: with the usual 0, the decoder would learn to
+ignore the new channels.
 """
 
 from pathlib import Path
@@ -18,36 +19,38 @@ from ldm.errors import LdmError
 from ldm.vae.vae import VAE
 
 CERTAIN = -6.0  # a standard deviation of 0.05
-HALVES = {
-    "encoder.conv_out": (0,),
-    "encoder.quant_conv": (0, 1),
-}  # their axes that hold means, then log-variances
+# The axes that hold means, then log-variances
+HALVES = {"encoder.conv_out": (0,), "encoder.quant_conv": (0, 1)}
 
 
 @torch.no_grad()
 def grow(vae: VAE, trained: Path) -> None:
-    """Give `vae` the weights of a narrower VAE in the folder of a model, in place. Raises `LdmError` if it has other
-    layers, or more channels anywhere."""
+    """Give `vae` the weights of the narrower VAE of the model in the folder `trained`, in place.
+
+    Raises `LdmError` if that VAE has other layers, or more channels anywhere.
+    """
     old = read_tensors(trained / "vae.safetensors", torch.get_default_dtype())
-    for name, weight in vae.state_dict().items():
-        if name not in old or old[name].ndim != weight.ndim:
-            raise LdmError(
-                f"{trained} has no VAE with a {name} like here; begin with one that has the same levels"
-            )
+    new = vae.state_dict()
+    if other := sorted(old.keys() ^ new.keys()):
+        raise LdmError(
+            f"{trained} has a VAE of other layers ({other[0]} is only in one); start from one with the same levels"
+        )
+    for name, weight in new.items():
+        had, has = list(old[name].shape), list(weight.shape)
         axes = HALVES.get(name.rpartition(".")[0], ())[: weight.ndim]
-        mine, theirs = split_halves(weight, axes), split_halves(old[name], axes)
-        if any(m < t for m, t in zip(mine.shape, theirs.shape, strict=True)):
+        if len(had) != len(has) or any(a > b for a, b in zip(had, has)) or any(had[a] % 2 for a in axes):
             raise LdmError(
-                f"{trained}: its VAE's {name} has the shape {list(old[name].shape)}, which cannot grow to "
-                f"{list(weight.shape)}; begin with a VAE of no more channels"
+                f"{trained}: its VAE's {name} has the shape {had}, which cannot grow to {has}; "
+                "start from a VAE of no more channels"
             )
+        mine, theirs = split_halves(weight, axes), split_halves(old[name], axes)
         if name == "encoder.quant_conv.bias":
             mine[1] = CERTAIN
         mine[tuple(slice(length) for length in theirs.shape)] = theirs
 
 
 def split_halves(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """A view in which each of the first axes named is two: which half, and where in it."""
+    """A view of x in which each of `axes` is split in two: which half, and the position in that half."""
     for axis in reversed(axes):
         x = x.unflatten(axis, (2, -1))
     return x

@@ -20,7 +20,8 @@ from ldm.nn.attention import Attention
 from ldm.nn.hooks import add_hook
 from ldm.unet.transformer import SpatialTransformer
 
-# Receives the layer's name in the U-Net, its height and width, and its weights [b, heads, n, m].
+# Receives the layer's name in the U-Net, its (height, width), and its weights [b, heads, n, m] for n = height x width
+# pixels and m tokens.
 See = Callable[[str, tuple[int, int], Tensor], None]
 
 
@@ -66,14 +67,14 @@ def watch_attention(unet: nn.Module, see: See) -> Iterator[None]:
 
 
 def _watch(name: str, transformer: SpatialTransformer, see: See, undo: ExitStack) -> None:
-    level = (1, 1)
+    resolution = (1, 1)
 
     def measure(_: Any, inputs: tuple[Tensor, ...]) -> None:
-        nonlocal level
-        level = (inputs[0].shape[-2], inputs[0].shape[-1])
+        nonlocal resolution
+        resolution = (inputs[0].shape[-2], inputs[0].shape[-1])
 
     def report(layer: str, _: Any, inputs: Any, weights: Tensor) -> None:
-        see(layer, level, weights)
+        see(layer, resolution, weights)
 
     undo.callback(add_hook(transformer, measure, before=True).remove)
     for i, layer in enumerate(transformer.layers):
@@ -98,16 +99,16 @@ def _replace_output(by_hand: Attention, _: Any, inputs: tuple[Tensor, Tensor], o
 
 def attention_map(
     weights: Float[Tensor, "b heads n m"],
-    level: tuple[int, int],
+    resolution: tuple[int, int],
     size: tuple[int, int],
     heads: Sequence[int] | None = None,
 ) -> Float[Tensor, "b m h w"]:
     """The mean over `heads` (None: all) of one layer's weights, n pixels by m tokens, as m maps of `size`.
 
-    `level` is the layer's (height, width).
+    `resolution` is the layer's (height, width), `size` that of the maps, to which they are resized.
     """
     chosen = weights if heads is None else weights[:, list(heads)]
     maps = rearrange(
-        reduce(chosen.float(), "b heads n m -> b n m", "mean"), "b (h w) m -> b m h w", h=level[0]
+        reduce(chosen.float(), "b heads n m -> b n m", "mean"), "b (h w) m -> b m h w", h=resolution[0]
     )
-    return F.interpolate(maps, size=size, mode="bilinear", antialias=size[0] < level[0])
+    return F.interpolate(maps, size=size, mode="bilinear", antialias=size[0] < resolution[0])

@@ -123,7 +123,17 @@ def test_preference_compares_the_full_caption_with_a_wrong_one_of_the_same_image
     stage.preference(Reading(lambda i, wrong: 1.0), TOKENIZER, four)
     rng, indices = np.random.default_rng([2, 0]), np.arange(4)
     assert texts[0] == four.captions(indices, rng, partial=False)
-    assert texts[1] == four.wrong_captions(indices, rng)
+    assert texts[1] == four.wrong_captions(indices, rng, mistakes=False)
+
+
+def test_the_captions_that_are_compared_have_no_typing_mistakes(images, monkeypatch):
+    r"""Else a nearly right caption could be told from the true one by its spelling."""
+    asked = []
+    monkeypatch.setattr(
+        "ldm.train.data.wrong_caption", lambda scene, rng, mistakes: asked.append(mistakes) or "a dog"
+    )
+    stage.preference(Reading(lambda i, wrong: 1.0), TOKENIZER, images(4))
+    assert asked == [False] * 4
 
 
 def test_the_similarity_grid_does_not_change_the_random_numbers(tokenizer, images, tmp_path):

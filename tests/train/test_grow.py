@@ -26,7 +26,7 @@ def folder(tmp_path, randomise):
     return write
 
 
-def test_a_vae_of_the_same_size_is_the_trained_one_but_for_what_is_certain(folder, randomise, draw):
+def test_a_vae_of_the_same_size_is_the_trained_one(folder, randomise):
     trained, path = folder(NARROW)
     vae = randomise(VAE(NARROW)).float()
     grow(vae, path)
@@ -65,12 +65,22 @@ def test_the_decoder_reads_the_old_channels_as_before(folder, randomise, draw):
 
 def test_a_wider_vae_does_not_shrink(folder, randomise):
     _, path = folder(WIDE)
-    with pytest.raises(LdmError, match="cannot grow to .*; begin with a VAE of no more channels"):
+    with pytest.raises(LdmError, match="cannot grow to .*; start from a VAE of no more channels"):
         grow(VAE(NARROW), path)
 
 
 def test_other_levels_are_an_error(folder):
-    _, path = folder(NARROW)
     deeper = replace(NARROW, channels=(*NARROW.channels, NARROW.channels[-1]))
-    with pytest.raises(LdmError, match="begin with one that has the same levels"):
-        grow(VAE(deeper), path)
+    for trained, wanted in ((NARROW, deeper), (deeper, NARROW)):
+        _, path = folder(trained)
+        with pytest.raises(LdmError, match="start from one with the same levels"):
+            grow(VAE(wanted), path)
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 3)])
+def test_a_tensor_of_a_strange_shape_is_an_error(folder, shape):
+    vae, path = folder(NARROW)
+    strange = vae.state_dict() | {"encoder.quant_conv.bias": torch.zeros(shape)}
+    write_tensors(path / "vae.safetensors", strange, torch.float32)
+    with pytest.raises(LdmError, match="quant_conv.bias has the shape .*, which cannot grow"):
+        grow(VAE(WIDE), path)

@@ -4,12 +4,13 @@ A prompt asks for a set of facts (see `ldm.postcards.facts`), and an image is co
 them. What a prompt leaves out may be there or not. No seed is skipped.
 
 How it can mislead you: the judge makes mistakes in both directions (its own accuracy is reported beside it), and
-prompts that a grammar writes are easier than yours; therefore two sets are written by hand. Shuffled prompts give the
-baseline: the result of a model that generates lovely images and ignores the prompt.
+prompts that a grammar writes are easier than yours; therefore two sets are written by hand. Facts are coarse: an image
+of two red boats and a blue one also passes for one red boat and two blue ones. Shuffled prompts give the baseline: the
+result of a model that generates lovely images and ignores the prompt.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,37 +21,37 @@ from ldm.images.pixels import to_pixels
 from ldm.lab.evaluate.judge import Judge
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import (
+    Caption,
     Scene,
+    arranged,
     caption_with_facts,
+    draw,
     facts,
     handwritten,
     labels,
+    mistyped_caption,
     sample_scene,
     topic,
     withheld_caption,
 )
-from ldm.postcards.scene import ANIMALS, GARMENTS
+from ldm.postcards.captions import is_withheld
+from ldm.postcards.scene import ANIMALS, COLOURS, FURS, GARMENTS, WALLS
 
 SERIES = 900  # of the prompts: no training drawing or caption comes from it
 BATCH = 32
 
 # Each set of captions: the split of its scenes and its language (None: either). "wordings" are synonyms in contexts
-# from which training withheld them.
+# from which training withheld them, and "misspelled" captions have slips that training never makes.
 CAPTIONS: dict[str, tuple[str, str | None]] = {
     "seen": ("train", "en"),
     "held-out": ("held_out", "en"),
     "french": ("train", "fr"),
     "wordings": ("train", None),
+    "misspelled": ("train", None),
 }
 HANDWRITTEN = ("natural", "typos")
 SETS = (*CAPTIONS, *HANDWRITTEN)
-
-# What has to be composed, and the topics of the facts about it
-COMPOSITION = {
-    "counts": ("count",),
-    "left and right": ("side",),
-    "colours of their things": ("colour", "garment colour"),
-}
+COLOUR_NAMES = {*COLOURS, *FURS, *WALLS}
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,37 @@ class JudgedImage:
 
 
 def missing_facts(answers: dict[str, str], target: FactPrompt) -> list[str]:
-    r"""The facts of a prompt that do not follow from the judge's answers, in alphabetical order."""
-    return sorted(target.facts - facts(answers))
+    r"""The facts of a prompt that do not follow from the judge's answers, in alphabetical order.
+
+    "red boat" follows from *one* red boat. A prompt that asks for two boats and names no other colour means both, so a
+    blue one beside it makes "red boat" missing (see `contraries`).
+    """
+    shown = facts(answers)
+    return sorted(f for f in target.facts if f not in shown or not shown.isdisjoint(contraries(f, target)))
+
+
+def contraries(fact: str, target: FactPrompt) -> set[str]:
+    r"""The facts that show that `fact` is true of only some of the two or three things for which a prompt asks it.
+
+    Of two red boats, any other colour of a boat that the prompt does not name; of two cats that both wear red scarves
+    in the prompt's scene, "cat no scarf" and other colours of scarves. Without a scene (a prompt written by hand),
+    garments have none, because it is not known which of the animals wears them.
+    """
+    words, about = fact.split(), topic(fact)
+    kind = words[-1] if about == "colour" else words[0]
+    if target.facts.isdisjoint((f"2 {kind}", f"3 {kind}")):
+        return set()
+    if about == "colour":
+        return {f"{colour} {kind}" for colour in COLOUR_NAMES} - target.facts
+    bare = f"{kind} no {words[-1]}"
+    if (
+        about not in ("garment", "garment colour")
+        or target.scene is None
+        or bare in facts(labels(target.scene))
+    ):
+        return set()
+    others = {f"{kind} {colour} {words[-1]}" for colour in COLOURS} if about == "garment colour" else set()
+    return {bare, *others} - target.facts
 
 
 def set_of_prompts(name: str, count: int) -> list[FactPrompt]:
@@ -92,30 +122,52 @@ def set_of_prompts(name: str, count: int) -> list[FactPrompt]:
     while len(found) < count:
         rng = np.random.default_rng([SERIES, index])
         scene = sample_scene(rng, split)
-        if name == "wordings":
-            said = withheld_caption(scene, rng)
-        else:
-            said = caption_with_facts(scene, rng, language, partial=False, mistakes=False)
-        if said is not None:  # some scenes have no withheld wording
-            found.append(FactPrompt(said.text, said.facts, scene))
+        described = _describe(name, scene, language, rng)
+        if described is not None:
+            found.append(FactPrompt(described.text, described.facts, scene))
         index += 1
     return found
+
+
+def _describe(name: str, scene: Scene, language: str | None, rng: np.random.Generator) -> Caption | None:
+    r"""A full caption of the scene for a set; None if there is none."""
+    if name == "wordings":
+        return withheld_caption(scene, rng)
+    if name == "misspelled":
+        caption = mistyped_caption(scene, rng, language)
+        return None if is_withheld(caption.text, scene) else caption  # one difficulty at a time
+    return caption_with_facts(scene, rng, language, partial=False, mistakes=False)
+
+
+def draw_target(target: FactPrompt, rng: np.random.Generator, size: int) -> tuple[Scene, Image.Image]:
+    r"""Another drawing of a prompt's scene, arranged anew as far as the prompt leaves it open, and what it shows.
+
+    A drawing is what a perfect model could have generated for the prompt. `target` must have a scene.
+    """
+    assert target.scene is not None
+    while True:
+        scene = arranged(target.scene, rng)
+        if not missing_facts(labels(scene), target):  # the prompt may say what is on the left
+            return scene, draw(scene, rng, size)
 
 
 def generate_images(
     model: LatentDiffusion,
     prompts: Sequence[str],
     negatives: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
     batch: int = BATCH,
     **options: Any,
 ) -> Iterator[Image.Image]:
-    r"""Yield an image of each prompt; prompt i has seed i. `options` are those of `LatentDiffusion.generate`.
+    r"""Yield an image of each prompt. `options` are those of `LatentDiffusion.generate`.
 
-    This is the call that everybody makes, with the model's defaults and in the dtype in which it was loaded.
+    Each prompt has a negative prompt and a seed; without `seeds`, prompt i has seed i. This is the call that everybody
+    makes, with the model's defaults and in the dtype in which it was loaded.
     """
     for i in range(0, len(prompts), batch):
         part = slice(i, i + batch)
-        yield from model.generate(prompts[part], negatives[part] if negatives else "", seed=i, **options)
+        seed = i if seeds is None else list(seeds[part])
+        yield from model.generate(prompts[part], negatives[part] if negatives else "", seed=seed, **options)
 
 
 def judge_images(
@@ -145,19 +197,33 @@ def topic_scores(judged: Sequence[JudgedImage]) -> dict[str, float]:
 
 
 def composition_scores(judged: Sequence[JudgedImage]) -> dict[str, float]:
-    r"""What is hardest to compose: the fraction of the facts about counts, sides and colours that the images show, and
-    the fraction of animals with two garments that wear both, in the colours asked for. Only what was asked for.
+    r"""What is hardest to compose: of the facts of each kind in `COMPOSITION` that prompts ask for, the fraction that
+    the images show; and the fraction of animals in two garments that wear both, in the colours asked for.
     """
-    scores = {}
-    for name, topics in COMPOSITION.items():
-        asked = [(image, fact) for image in judged for fact in image.target.facts if topic(fact) in topics]
-        if asked:
-            scores[name] = sum(fact not in image.missing for image, fact in asked) / len(asked)
-    pairs = [(image, kind) for image in judged for kind in ANIMALS if wears_two(image.target.facts, kind)]
-    if pairs:
-        both = [not any(of_garments(fact, kind) for fact in image.missing) for image, kind in pairs]
-        scores["two garments"] = sum(both) / len(both)
-    return scores
+    shown: dict[str, list[bool]] = {name: [] for name in (*COMPOSITION, "two garments")}
+    for image in judged:
+        target, missing = image.target, image.missing
+        for name, is_one in COMPOSITION.items():
+            shown[name] += [fact not in missing for fact in target.facts if is_one(fact, target)]
+        dressed = [kind for kind in ANIMALS if wears_two(target.facts, kind)]
+        shown["two garments"] += [not any(of_garments(f, kind) for f in missing) for kind in dressed]
+    return {name: sum(some) / len(some) for name, some in shown.items() if some}
+
+
+def is_bound_colour(fact: str, target: FactPrompt) -> bool:
+    r"""Whether a fact gives something a colour in a prompt that names several (one alone cannot be misplaced)."""
+    coloured = [f for f in target.facts if topic(f) in ("colour", "garment colour", "wall")]
+    named = {word for f in coloured for word in f.split() if word in COLOUR_NAMES}
+    return len(named) > 1 and topic(fact) in ("colour", "garment colour")
+
+
+# What has to be composed: whether a fact of a prompt is about it. (Most counts are 1, which is no feat.)
+COMPOSITION: dict[str, Callable[[str, FactPrompt], bool]] = {
+    "one of a kind": lambda fact, _: topic(fact) == "count" and fact.startswith("1 "),
+    "two or three of a kind": lambda fact, _: topic(fact) == "count" and fact[:2] in ("2 ", "3 "),
+    "left and right": lambda fact, _: topic(fact) == "side",
+    "colours, of several in a prompt": is_bound_colour,
+}
 
 
 def wears_two(asked: Collection[str], kind: str) -> bool:
@@ -171,7 +237,9 @@ def of_garments(fact: str, kind: str) -> bool:
 
 
 def flawless_scores(judged: Sequence[JudgedImage]) -> dict[str, float]:
-    r"""By the judge, the fractions of walls that are uniform and of animals whose eyes match; for prompts of scenes."""
+    r"""The fractions of walls that are uniform and of animals whose eyes match, among images whose prompts describe
+    scenes with a wall or an animal. Watercolours, whose washes are uneven, are not asked about their walls.
+    """
     scores = {}
     for question, name in (("uniform wall", "uniform walls"), ("eyes match", "matching eyes")):
         asked = [image for image in judged if image.target.scene and question in labels(image.target.scene)]

@@ -1,11 +1,12 @@
-r"""Attention: is a word's map where the thing is that it names?
+r"""Attention: does a word's map fall on the thing that the word names?
 
 For drawings we know where everything is. Each drawing's latent is noised to a few of the levels that sampling visits,
 and the U-Net denoises it with the drawing's caption. For each word that names a single thing, the share of its
 attention map inside that thing's box is compared with the box's share of the image, which is what a uniform map gives.
 
 How it can mislead you: a box has corners in which the thing is not; the latents are those of drawings, not generated
-ones; and that a head attends to a place shows what it reads there, not what the network does with it.
+ones; a head may look at whatever stands out, whichever word asks (so the maps of the caption's other words are measured
+in the same boxes); and that a head attends to a place shows what it reads there, not what the network does with it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ from ldm.text.positions import prompt_words
 from ldm.text.tokenizer import Tokenizer
 from ldm.unet.watch import head_counts, watch_attention
 
-SERIES, CHOICE_SERIES = 907, 908  # of the drawings that are measured, and of those by which heads are chosen
+SERIES, CHOICE_SERIES = 907, 908  # the drawings that are measured, and others, by which heads are chosen
 LARGEST = 0.25  # of the image: no map can be much more than chance inside a larger box
 LEVELS = 4  # noise levels per drawing
 MOST = 16  # heads to choose
@@ -40,9 +41,10 @@ MOST = 16  # heads to choose
 
 @dataclass(frozen=True)
 class NamedThing:
-    r"""A word of a drawing's caption: the positions of its tokens, and the box of the thing that it names."""
+    r"""A word of a drawing's caption: the positions of its tokens and of all other words', and its thing's box."""
 
     positions: tuple[int, ...]
+    others: tuple[int, ...]
     box: Box
 
 
@@ -107,11 +109,16 @@ def named_things(tokenizer: Tokenizer, text: str, language: str, boxes: Sequence
             for i in range(len(spelled))
             if spelled[i : i + len(form)] == [*form]
         ]
-        longest = [
-            run for run in runs if not any(set(run) < set(other) for other in runs)
-        ]  # not "bear" of "teddy bear"
+        # Not the "bear" of a "teddy bear"
+        longest = [run for run in runs if not any(set(run) < set(other) for other in runs)]
         if len(longest) == 1:
-            found.append(NamedThing(tuple(p for i in longest[0] for p in words[i].positions), box))
+            own, others = (
+                tuple(
+                    p for i, word in enumerate(words) if (i in longest[0]) == inside for p in word.positions
+                )
+                for inside in (True, False)
+            )
+            found.append(NamedThing(own, others, box))
     return found
 
 
@@ -130,6 +137,12 @@ def examples(tokenizer: Tokenizer, count: int, size: int, series: int = SERIES) 
             yield Example(image, said.text, tuple(things))
 
 
+def with_other_words(example: Example) -> Example:
+    r"""The same boxes with the caption's other words: what `measure` gives if a map does not depend on the word."""
+    things = (replace(thing, positions=thing.others) for thing in example.things if thing.others)
+    return replace(example, things=tuple(things))
+
+
 @torch.no_grad()
 def attention_masses(model: LatentDiffusion, some: Sequence[Example]) -> Masses:
     r"""Evaluate the U-Net on the examples, all in one batch, at `LEVELS` noise levels.
@@ -144,12 +157,12 @@ def attention_masses(model: LatentDiffusion, some: Sequence[Example]) -> Masses:
     inside, total = torch.zeros(2, len(things), len(heads))
     layers = [head.layer for head in heads]
 
-    def see(layer: str, level: tuple[int, int], weights: Tensor) -> None:
+    def see(layer: str, resolution: tuple[int, int], weights: Tensor) -> None:
         first = layers.index(layer)
         columns = slice(first, first + counts[layer])
         for k, (i, thing) in enumerate(things):
             maps = weights[i][..., list(thing.positions)].sum(dim=-1).float().cpu()  # heads n
-            inside[k, columns] += (maps * coverage(thing.box, *level).flatten()).mean(dim=-1)
+            inside[k, columns] += (maps * coverage(thing.box, *resolution).flatten()).mean(dim=-1)
             total[k, columns] += maps.mean(dim=-1)
 
     latents = model.encode_image(to_pixels([example.image for example in some]).to(model.device))
@@ -164,14 +177,14 @@ def attention_masses(model: LatentDiffusion, some: Sequence[Example]) -> Masses:
 
 
 def visited_levels(model: LatentDiffusion, count: int = LEVELS) -> list[Level]:
-    r"""Evenly spaced ones of the noise levels that sampling visits by default: the middles of `count` parts."""
+    r"""`count` of the noise levels that sampling visits by default: the middles of as many equal parts."""
     sampler = model.config.defaults.sampler
     levels = model.levels(sampler, model.default_steps(sampler))[:-1]  # the last is clean
     return [levels[int((i + 0.5) * len(levels) / count)] for i in range(count)]
 
 
 def measure(model: LatentDiffusion, some: Sequence[Example], batch: int = 20) -> Masses:
-    r"""`attention_masses` of any number of examples."""
+    r"""`attention_masses` of any number of examples, `batch` at a time."""
     parts = [attention_masses(model, some[i : i + batch]) for i in range(0, len(some), batch)]
     inside, total, area = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("inside", "total", "area")
@@ -180,13 +193,13 @@ def measure(model: LatentDiffusion, some: Sequence[Example], batch: int = 20) ->
 
 
 def ranked_heads(masses: Masses) -> list[tuple[Head, float]]:
-    r"""All heads with the ratio of their share to chance, the best first."""
+    r"""All heads, each with the ratio of its share to chance, the best first."""
     ratios = [(head, masses.share([head]) / masses.chance) for head in masses.heads]
     return sorted(ratios, key=lambda pair: -pair[1])
 
 
 def choose_heads(masses: Masses) -> tuple[Head, ...]:
-    r"""The best few heads: as many of the first in the ranking as make the best common map, at most `MOST`."""
+    r"""The best few heads: those first in the ranking, as many as together give the best map, at most `MOST`."""
     best = [head for head, _ in ranked_heads(masses)][:MOST]
     count = max(range(1, len(best) + 1), key=lambda k: masses.share(best[:k]))
     return tuple(best[:count])
@@ -197,7 +210,7 @@ def store_heads(
 ) -> tuple[tuple[Head, ...], list[tuple[Head, float]]]:
     r"""Choose a model's heads by `count` drawings, and write them to its config.json. Returns them and the ranking.
 
-    Other drawings than those that `ldm evaluate` measures. Raises `LdmError` for a model that is not a folder of ours.
+    The drawings are not those that `ldm evaluate` measures. Raises `LdmError` for a model that is not a folder of ours.
     """
     folder = find(model_name)
     config, model = read_config(folder), load(folder)

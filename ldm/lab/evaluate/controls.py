@@ -1,14 +1,15 @@
-r"""Guidance, negative prompts and sizes: what the options of `generate` change in an image, by the judge.
+r"""Negative prompts and sizes: what the options of `generate` change in an image, by the judge.
 
 How it can mislead you: a bare prompt ("a lake") leaves it to the model what else there is, so what a negative prompt
-can remove is what the model likes to add; and the judge, which has learned from square drawings of one size, sees an
-image of another shape squashed to it.
+can remove is what the model likes to add. What is rare may be gone from a second image whatever the negative prompt
+says, so the same images are also generated with one that names something else. And the judge, which has learned from
+square drawings of one size, sees an image of another shape squashed to it.
 """
 
 from collections.abc import Sequence
 
 from ldm.lab.evaluate.adherence import JudgedImage
-from ldm.postcards import Scene, facts, labels
+from ldm.postcards import QUESTIONS, Scene, facts, labels
 from ldm.postcards.scene import ANIMALS, GARMENTS, THINGS
 
 # They leave open what else there is.
@@ -38,10 +39,24 @@ def unasked(image: JudgedImage) -> str:
     return found[image.seed % len(found)] if found else ""
 
 
+def unrelated(image: JudgedImage) -> str:
+    r"""One thing that neither the image shows nor its prompt names: a negative prompt that has nothing to remove."""
+    shown = facts(image.answers)
+    absent = [word for word in REMOVABLE if word not in shown and word not in image.target.prompt.split()]
+    return absent[image.seed % len(absent)]
+
+
 def fraction_removed(judged: Sequence[JudgedImage], negatives: Sequence[str]) -> float:
     r"""The fraction of images that no longer show what their negative prompts name; 0 of no images."""
     gone = [word not in facts(image.answers) for image, word in zip(judged, negatives, strict=True)]
     return sum(gone) / max(len(gone), 1)
+
+
+def can_be_doubled(scene: Scene) -> bool:
+    r"""Whether the judge could see one more of something: it counts no more than a scene may hold."""
+    told = labels(scene)
+    things = any(told.get(kind, "0") not in ("0", QUESTIONS[kind][-1]) for kind in THINGS)
+    return things or len(scene.animals) == 1
 
 
 def doubled(answers: dict[str, str], scene: Scene) -> list[str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ldm.checkpoints.folder import write_tensors
 from ldm.lab.evaluate.judge import FILE, SIZE, Judge
 from ldm.postcards import FLAWS, QUESTIONS, Scene, draw, labels, sample_scene
-from ldm.train.data import draw_in_parallel
+from ldm.train.data import draw_once, drawing_code
 from ldm.train.loop import Recipe, mixed_precision, train
 
 EXAMPLES, SERIES = 30_000, 77  # the number of drawings, and their series
@@ -38,11 +38,8 @@ def example(index: int, series: int = SERIES) -> tuple[Scene, str, np.random.Gen
 
 
 def draw_examples(path: Path, count: int, series: int = SERIES) -> UInt8[np.ndarray, "n s s 3"]:
-    r"""The first `count` drawings of a series, kept in the file at `path`."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, draw_in_parallel(partial(_draw, series=series), count, SIZE, "drawing"))
-    return np.load(path)
+    r"""The first `count` drawings of a series, read from the file at `path` if they were drawn before."""
+    return draw_once(path, partial(_draw, series=series), count, SIZE, "drawing (judge)")
 
 
 def _draw(index: int, series: int) -> np.ndarray:
@@ -107,8 +104,12 @@ def train_judge(
     seed: int = 0,
     resume: bool = False,
 ) -> Judge:
-    r"""Train the judge from scratch and write it to `folder`; `run` keeps the drawings, the log and the checkpoint."""
-    drawings = draw_examples(run / f"lessons-{SERIES}-{count}.npy", count)
+    r"""Train the judge from scratch and write it to `folder`; `run` keeps the drawings, the log and the checkpoint.
+
+    The name of the drawings' file has a hash of the code that draws them: after a change they are drawn again.
+    """
+    path = run / f"judge-{SERIES}-{count}-{drawing_code()}.npy"
+    drawings = draw_examples(path, count)
     correct = label_indices([example(i)[:2] for i in range(count)])
     torch.manual_seed(seed)
     judge = Judge()
@@ -120,6 +121,6 @@ def train_judge(
         generator = torch.Generator().manual_seed(seed * 10**9 + step)
         return judge_loss(judge, augment(pixels, generator), {q: t[indices] for q, t in correct.items()})
 
-    average = train(judge, loss_at, recipe, run, resume)
+    average = train(judge, loss_at, recipe, run, resume, identity={"seed": seed, "drawings": path.stem})
     write_tensors(folder / FILE, average.state_dict())
     return average

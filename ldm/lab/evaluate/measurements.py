@@ -88,8 +88,8 @@ def clip_metrics(setup: Setup, seen: Drawings, held_out: Drawings) -> list[Metri
     candidates = understanding.candidate_scenes()
     directions = understanding.scene_directions(setup.clip, setup.tokenizer, candidates)
     scale = setup.clip.logit_scale.exp().item()
-    for name, some in (("seen", seen), ("held-out", held_out)):
-        rng = np.random.default_rng([SERIES, len(name)])
+    for k, (name, some) in enumerate((("seen", seen), ("held-out", held_out))):
+        rng = np.random.default_rng([SERIES + 8, k])
         captions = [caption(scene, rng, partial=False, mistakes=False) for scene in some.scenes]
         images = embed_images(setup.clip, some.pixels)
         texts = embed_captions(setup.clip, setup.tokenizer, captions)
@@ -120,7 +120,8 @@ def generate_set(setup: Setup, name: str) -> list[JudgedImage]:
 def adherence_metrics(name: str, judged: Sequence[JudgedImage]) -> list[Metric]:
     r"""How often the image shows what the prompt describes, and what is wrong if not."""
     chapter = f"adherence, {name}: {len(judged)} prompts"
-    metrics = [Metric(chapter, "every attribute right", adherence.fraction_correct(judged), "%", GOALS[name])]
+    correct, goal = adherence.fraction_correct(judged), GOALS.get(name)
+    metrics = [Metric(chapter, "every attribute right", correct, "%", goal)]
     scores = adherence.topic_scores(judged)
     metrics += [Metric(chapter, f"shown: {topic}", share, "%", TOPIC_GOAL) for topic, share in scores.items()]
     if name == "seen":

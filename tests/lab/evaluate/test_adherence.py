@@ -13,11 +13,13 @@ from ldm.lab.evaluate.adherence import (
     FactPrompt,
     JudgedImage,
     composition_scores,
+    draw_target,
     error_caption,
     flawless_scores,
     fraction_correct,
     generate_images,
     judge_images,
+    missing_facts,
     set_of_prompts,
     shuffled_baseline,
     topic_scores,
@@ -92,6 +94,8 @@ def test_each_prompt_has_its_own_negative_prompt_and_all_options_reach_the_model
     ]
     list(generate_images(model, ["a"]))
     assert calls[-1] == (["a"], "", {"seed": 0})  # what people call, with the defaults
+    list(generate_images(model, ["a", "b", "c"], seeds=(7, 3, 5), batch=2))
+    assert calls[-2:] == [(["a", "b"], "", {"seed": [7, 3]}), (["c"], "", {"seed": [5]})]
 
 
 class Oracle(Judge):
@@ -124,14 +128,77 @@ def test_an_image_is_correct_when_no_fact_is_missing():
 
 
 def test_composition_counts_facts_about_counts_sides_and_colours_over_all_images():
-    asked = FactPrompt("two cats, one on the left", frozenset({"2 cat", "cat left", "grey cat"}))
+    asked = FactPrompt(
+        "two grey cats, one on the left, red", frozenset({"2 cat", "cat left", "grey cat", "red wall"})
+    )
     some = judged((A_CAT, CAT), (A_CAT, DOG), (asked, CAT))
-    # Counts: "1 cat" is right once in two, "2 cat" wrong. Colours: the green hat once in two, and the grey cat.
+    # "1 cat" is right once in two, "2 cat" wrong. The green hat is the only colour of its prompt; the third has two.
     assert composition_scores(some) == {
-        "counts": pytest.approx(1 / 3),
+        "one of a kind": 1 / 2,
+        "two or three of a kind": 0.0,
         "left and right": 0.0,
-        "colours of their things": pytest.approx(2 / 3),
+        "colours, of several in a prompt": 1.0,
     }
+
+
+def boats(*colours):
+    return Scene(
+        "sea",
+        "none",
+        "day",
+        "clear",
+        "left",
+        things=tuple(Thing("boat", c, i) for i, c in enumerate(colours)),
+    )
+
+
+def test_of_several_things_of_one_colour_all_must_have_it():
+    red = FactPrompt("two red boats", frozenset({"sea", "boat", "2 boat", "red boat"}))
+    assert missing_facts(labels(boats("red", "red")), red) == []
+    assert missing_facts(labels(boats("red", "blue")), red) == ["red boat"]
+    assert missing_facts(labels(boats("red", "red", "blue")), red) == ["2 boat", "red boat"]
+    both = FactPrompt("a red and a blue boat", red.facts | {"blue boat"})
+    assert missing_facts(labels(boats("red", "blue")), both) == []
+    assert missing_facts(labels(boats("red", "green")), both) == ["blue boat", "red boat"]
+    one = FactPrompt("a red boat", frozenset({"boat", "red boat"}))  # which says nothing of others
+    assert missing_facts(labels(boats("red", "blue")), one) == []
+
+
+def cats(*worn, furs=("grey", "grey")):
+    return Scene(
+        wall="red",
+        animals=tuple(Animal("cat", f, w, "sitting", 2 * i) for i, (f, w) in enumerate(zip(furs, worn))),
+    )
+
+
+def test_of_two_animals_that_wear_the_same_both_must_wear_it():
+    red, blue = ((Garment("scarf", colour),) for colour in ("red", "blue"))
+    said = frozenset({"cat", "2 cat", "grey cat", "cat scarf", "cat red scarf"})
+    asked = FactPrompt("two grey cats with red scarves", said, cats(red, red))
+    assert missing_facts(labels(cats(red, red)), asked) == []
+    assert missing_facts(labels(cats(red, ())), asked) == ["cat red scarf", "cat scarf"]
+    assert missing_facts(labels(cats(red, blue)), asked) == ["cat red scarf"]
+    assert missing_facts(labels(cats(red, red, furs=("grey", "black"))), asked) == ["grey cat"]
+    # If only one of them wears it in the scene, or the scene is not known, one is enough.
+    for scene in (cats(red, ()), None):
+        assert missing_facts(labels(cats((), red)), FactPrompt("two cats, a scarf", said, scene)) == []
+
+
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_the_scene_of_a_prompt_shows_all_that_it_asks_for(name):
+    assert all(missing_facts(labels(t.scene), t) == [] for t in set_of_prompts(name, 40))
+
+
+def test_another_drawing_of_a_target_shows_what_its_prompt_says():
+    scene = Scene(
+        "lake", "none", "day", "clear", "left", things=(Thing("boat", "red", 0), Thing("house", "blue", 2))
+    )
+    target = FactPrompt("a red boat left of a blue house", frozenset({"boat left of house"}), scene)
+    scenes = [draw_target(target, np.random.default_rng(i), 16)[0] for i in range(30)]
+    assert all("boat left of house" in facts(labels(s)) and s.content == scene.content for s in scenes)
+    assert {s.sun for s in scenes} == {"left", "right"} and len({s.things for s in scenes}) == 3
+    drawn = draw_target(target, np.random.default_rng(0), 16)[1]
+    assert drawn == draw_target(target, np.random.default_rng(0), 16)[1] and drawn.size == (16, 16)
 
 
 def test_two_garments_are_right_if_both_are_there_in_their_colours():

@@ -3,6 +3,7 @@ r"""Where words are read: boxes by hand, attention that is known, and the choice
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ldm.checkpoints.folder import read_config
 from ldm.config import Head
@@ -19,6 +20,7 @@ from ldm.lab.evaluate.attention import (
     ranked_heads,
     store_heads,
     visited_levels,
+    with_other_words,
 )
 from ldm.loading import load
 from ldm.postcards import draw, names
@@ -54,6 +56,15 @@ def words_of(tokenizer, text, thing):
     return "".join(pieces[i] for i in thing.positions).replace("</w>", " ").split()
 
 
+def swapped(things):
+    return with_other_words(attention.Example(Image.new("RGB", (8, 8)), "", tuple(things))).things
+
+
+def test_a_word_that_stands_alone_has_no_others_to_compare_with(tokenizer):
+    [thing] = named_things(tokenizer, "hat", "en", [HAT])
+    assert thing.others == () and swapped([thing]) == ()
+
+
 def test_words_are_matched_with_the_only_box_of_their_kind(tokenizer):
     boat, balloon, second = (
         Box("boat", 0.1, 0.6, 0.3, 0.8),
@@ -67,6 +78,9 @@ def test_words_are_matched_with_the_only_box_of_their_kind(tokenizer):
         "balloon",
     ]  # nobody wears the hat, a lake is no object
     assert [words_of(tokenizer, text, thing) for thing in found] == [["ship"], ["hot", "air", "balloon"]]
+    rest = [words_of(tokenizer, text, with_others) for with_others in swapped(found)]
+    assert rest[0] == text.replace("ship ", "").split()
+    assert rest[1] == text.replace("hot air balloon ", "").split()
     assert [t.box.word for t in named_things(tokenizer, text, "en", [boat, balloon, second])] == ["balloon"]
     assert named_things(tokenizer, "a boat beside a boat", "en", [boat]) == []
     large = Box("boat", 0.0, 0.0, 0.6, 0.6)
@@ -134,7 +148,7 @@ def test_attention_that_is_the_same_everywhere_is_at_chance(folder):
 def test_attention_to_bright_pixels_lands_where_they_are(folder, monkeypatch):
     r"""Weights that are put in place of the real ones: all of a word's attention in one pixel of the layer."""
     model = load(folder, device="cpu")
-    thing = NamedThing((2,), Box("hat", 0.0, 0.0, 0.5, 0.5))
+    thing = NamedThing((2,), (1,), Box("hat", 0.0, 0.0, 0.5, 0.5))
     [example] = examples(model.tokenizer, 1, 16)
     example = attention.Example(example.image, "red dog", (thing,))
 

@@ -7,12 +7,14 @@ from ldm.lab.evaluate.adherence import FactPrompt, JudgedImage
 from ldm.lab.evaluate.controls import (
     BARE_PROMPTS,
     REMOVABLE,
+    can_be_doubled,
     doubled,
     fraction_removed,
     fraction_single,
     unasked,
+    unrelated,
 )
-from ldm.postcards import Animal, Garment, Scene, Thing, labels
+from ldm.postcards import QUESTIONS, Animal, Garment, Scene, Thing, labels
 
 BLANK = Image.new("RGB", (16, 16))
 LAKE = Scene("lake", "hills", "day", "rain", "left")
@@ -47,6 +49,12 @@ def test_what_is_unasked_is_in_the_image_and_not_in_the_prompt():
     assert unasked(asked) == ""  # by another word
 
 
+def test_what_is_unrelated_is_neither_in_the_image_nor_in_the_prompt():
+    found = {unrelated(judged("a dog", with_things(BOAT, DOG), seed)) for seed in range(50)}
+    assert found == set(REMOVABLE) - {"boat", "dog", "hat"}
+    assert "dog" not in {unrelated(judged("a dog", with_things(()), seed)) for seed in range(50)}
+
+
 def test_an_image_has_removed_what_it_no_longer_shows():
     images = [
         judged("a lake", with_things(())),
@@ -66,6 +74,18 @@ def test_doubled_is_more_than_there_should_be_of_what_should_be_there():
     )  # nor is anything doubled here
     two = Scene(wall="red", animals=(DOG, Animal("dog", "black", (), "sitting", 2)))
     assert doubled(labels(two), Scene(wall="red", animals=(DOG,))) == ["dog"]
+
+
+def test_only_what_the_judge_can_count_further_can_be_doubled():
+    two, three = BOATS, (*BOATS, Thing("boat", "red", 1))
+    pair = (DOG, Animal("cat", "black", (), "sitting", 2))
+    falls = (Thing("waterfall", "", 0),)
+    for things, animals, expected in ((BOAT, (), True), (two, (), True), (three, (), False), ((), (DOG,), True),
+                                      ((), pair, False), ((), (), False), (falls, (), False)):  # fmt: skip
+        assert can_be_doubled(with_things(things, *animals)) == expected, (things, animals)
+    assert can_be_doubled(Scene(wall="red", animals=(DOG,)))
+    # So three boats and two animals are the most that it can ever see.
+    assert QUESTIONS["boat"][-1] == "3" and QUESTIONS["animals"][-1] == "2"
 
 
 def test_the_fraction_of_images_in_which_nothing_is_doubled():

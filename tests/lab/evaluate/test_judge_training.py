@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ldm.errors import LdmError
 from ldm.lab.evaluate import judge_training
 from ldm.lab.evaluate.judge import Judge, read_judge
 from ldm.lab.evaluate.judge_training import (
@@ -43,8 +44,11 @@ def test_examples_are_drawn_once(tmp_path):
     path = tmp_path / "deep" / "examples.npy"
     drawn = draw_examples(path, 3)
     assert drawn.shape == (3, 128, 128, 3) and drawn.std() > 10
+    np.save(path, np.zeros_like(drawn))
+    assert not draw_examples(path, 3).any()
     np.save(path, drawn[:2])
-    assert len(draw_examples(path, 3)) == 2
+    with pytest.raises(LdmError, match="damaged"):
+        draw_examples(path, 3)
 
 
 SEA = Scene("sea", "none", "day", "clear", "left")
