@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ldm.checkpoints.finding import find
 from ldm.files.read_write import atomic_path
 from ldm.lab.museum.layers import Beginning
 from ldm.lab.museum.mistake import Mistake
@@ -21,7 +22,6 @@ from ldm.lab.museum.painting import Exhibit, show
 from ldm.lab.museum.rooms import MISTAKES, find_mistake
 from ldm.lab.museum.symptoms import SYMPTOMS, Measures
 from ldm.lab.museum.words import difference_lines, numbers_words, setting_words, standin_words
-from ldm.loading import find
 
 DOCS = Path(__file__).resolve().parent
 STRIPS, MEASURED, PAGE = DOCS / "museum", DOCS / "museum" / "measured.json", DOCS / "museum.md"

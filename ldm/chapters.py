@@ -151,7 +151,7 @@ APPENDICES = (
                 "settings check_settings plain_yaml hints flavours infer_config validate tokenizer_io",
             ),
             *under("checkpoints", "lora_keys lora_file lora_fit embedding_file loaded collect write known"),
-            *under("checkpoints", "lora_about lora_write control_file tiny_file inspect"),
+            *under("checkpoints", "lora_about lora_write control_file tiny_file finding inspect"),
         ),
         ("09_checkpoints",),
     ),
@@ -161,8 +161,8 @@ APPENDICES = (
         (
             *under(
                 "backend",
-                "cpu threads trial allocator matmul memory_format chunked_attention fused_upsample winograd accelerate "
-                "int8",
+                "cpu choice threads trial allocator matmul memory_format chunked_attention fused_upsample winograd "
+                "accelerate int8",
             ),
             "loading",
         ),

@@ -9,20 +9,19 @@ from torch import Tensor, nn
 from ldm.adapters.controlnet import ControlNet
 from ldm.arguments import checked
 from ldm.backend.accelerate import accelerate
-from ldm.backend.cpu import bfloat16_instructions
+from ldm.backend.choice import SMALL, pick_dtype, read_device, read_dtype
 from ldm.backend.memory_format import converted
 from ldm.checkpoints.checkpoint import Checkpoint
 from ldm.checkpoints.collect import collect, collect_part
 from ldm.checkpoints.control_file import read_control
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.folder import read_clip
 from ldm.checkpoints.loaded import LoadedModel
-from ldm.checkpoints.locating import hub_cache, locate
 from ldm.checkpoints.opening import parameters
 from ldm.checkpoints.tiny_file import TinyFile, is_tiny, open_tiny
 from ldm.checkpoints.validate import check_finite
 from ldm.config import Config
 from ldm.errors import LdmError
-from ldm.files.leftovers import recover
 from ldm.files.paths import expanded
 from ldm.files.read_write import LARGEST_CONFIG, read_text
 from ldm.notes import log
@@ -31,107 +30,6 @@ from ldm.text.clip import CLIP
 from ldm.text.encoder import TextEncoder
 from ldm.text.tokenizer import Tokenizer
 from ldm.vae.vae import VAE
-
-_PACKAGE = Path(__file__).parent
-
-DTYPES = {
-    str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-}
-
-# Models of up to this many parameters run in full precision everywhere: they are fast enough, and nothing can overflow.
-# A U-Net of as many may be copied to be faster, too.
-SMALL = 100_000_000
-
-
-def find(model: str | Path) -> Path:
-    """The folder or file of a model: a path to it, or a name under `weights/`.
-
-    Names are looked up in ./weights, in the repository's weights/, and among the weights that the installed package
-    carries; "organisation/name" also in the hub's cache on this machine. Nothing is downloaded. Raises `LdmError` that
-    says what is there instead, or lists those places.
-    """
-    given = expanded(model)
-    places = [given]
-    if len(given.parts) == 1:  # a bare name
-        places += [folder / given for folder in weights_folders()]
-    elif len(given.parts) == 2 and not given.is_absolute():
-        places.append(hub_cache() / f"models--{'--'.join(given.parts)}")
-    reasons, absent = [], []
-    for place in places:
-        try:
-            found = locate(place)
-        except LdmError as error:
-            reasons.append(str(error))
-            continue
-        if found is not None:
-            return found
-        absent.append(place)
-    if any(recover(place) for place in absent):  # a writer was killed while it was replacing that folder
-        return find(model)
-    if "://" in str(model):
-        raise LdmError(
-            f"{str(model)!r} is a web address; nothing is downloaded here: fetch it and give its path"
-        )
-    if len(places) == 1:
-        raise LdmError(
-            reasons[0] if reasons else f"there is no model {given}; give a checkpoint's file or folder"
-        )
-    looked = ", ".join(str(place) for place in absent)
-    if reasons:
-        also = f" (nothing is in {looked})" if absent else ""
-        raise LdmError(f"no model {str(model)!r}: {'; '.join(reasons)}{also}")
-    raise LdmError(
-        f"no model {str(model)!r}: none in {looked}; give a checkpoint's file or folder, or train one"
-    )
-
-
-def weights_folders() -> list[Path]:
-    """Where named models are: here, in the repository, and in the installed package."""
-    return [root / "weights" for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
-
-
-def pick_device() -> torch.device:
-    """The fastest device at hand: a CUDA card, Apple's GPU, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def read_device(device: torch.device | str | None) -> torch.device:
-    """The device asked for, or the fastest at hand. Raises `LdmError` for one that is not here."""
-    if device is None:
-        return pick_device()
-    try:
-        found = torch.empty(1, device=device).device
-    except Exception as error:  # torch raises nearly any type, depending on the device and on its build
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise LdmError(
-            f"device {str(device)!r} is not here ({reason}); give another, or none to take the fastest"
-        ) from error
-    if found.type == "meta":
-        raise LdmError("device 'meta' holds no numbers; give another, or none to take the fastest")
-    return found
-
-
-def read_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """A dtype to compute in, given itself or by its name. Raises `LdmError` for another one."""
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise LdmError(f"dtype {name!r}; expected one of {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
-def pick_dtype(numbers: int, device: torch.device) -> torch.dtype:
-    """The best dtype for so many parameters: half precision on a GPU, and on a CPU that computes in bfloat16.
-
-    On a CPU, bfloat16 is the only fast one; on a GPU, float16 has three more binary digits. A small model runs in
-    float32 everywhere.
-    """
-    if numbers <= SMALL:
-        return torch.float32
-    if device.type != "cpu":
-        return torch.float16
-    return torch.bfloat16 if bfloat16_instructions() else torch.float32
 
 
 @checked

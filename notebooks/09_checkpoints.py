@@ -43,6 +43,7 @@ from IPython.display import display
 
 import ldm
 import show
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.inspect import inspect
 from ldm.checkpoints.key_map import text_rows, unet_rows, vae_rows
 from ldm.checkpoints.pickle_file import globals_of, list_globals
@@ -50,7 +51,6 @@ from ldm.checkpoints.safetensors_file import map_tensors, read_metadata, write_s
 from ldm.checkpoints.write import convert, export
 from ldm.config import SD1
 from ldm.errors import LdmError
-from ldm.loading import find
 
 folder = find("tiny")
 desk = Path(tempfile.mkdtemp())  # what this notebook writes goes here, and away at the end

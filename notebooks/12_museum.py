@@ -34,13 +34,13 @@ from pathlib import Path
 from IPython.display import display
 
 import show
+from ldm.checkpoints.finding import find
 from ldm.lab.museum.layers import beginning, difference
 from ldm.lab.museum.mistake import Mistake, Setting
 from ldm.lab.museum.painting import generate
 from ldm.lab.museum.rooms import MISTAKES
 from ldm.lab.museum.symptoms import SYMPTOMS, measures, symptom
 from ldm.lab.museum.words import difference_lines
-from ldm.loading import find
 
 model, work = find("tiny").resolve(), Path(tempfile.mkdtemp())
 setting = Setting("a white cat with a scarf on a blue background", {"sampler": "euler"})

@@ -16,10 +16,12 @@ from safetensors.torch import load_file, save_file
 import ldm
 from ldm import loading as module
 from ldm import pipeline
+from ldm.backend import choice
+from ldm.checkpoints import finding
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.write import convert, export
 from ldm.errors import LdmError
 from ldm.lab.trace.recorder import record
-from ldm.loading import find
 from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file, with_ema
 from tests.small import CONFIG, write_small_model
 
@@ -33,7 +35,7 @@ def places(tmp_path, monkeypatch):
     work.mkdir()
     package.mkdir(parents=True)
     monkeypatch.chdir(work)
-    monkeypatch.setattr(module, "_PACKAGE", package)
+    monkeypatch.setattr(finding, "_PACKAGE", package)
     return work, package
 
 
@@ -128,7 +130,7 @@ def test_load_clip_opens_both_encoders_and_their_tokenizer(places):
 def test_the_fastest_device_at_hand_is_picked(monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert module.pick_device() == torch.device(expected)
+    assert choice.pick_device() == torch.device(expected)
 
 
 def test_load_is_still_a_function_after_it_was_used(tmp_path):
@@ -320,13 +322,13 @@ def test_a_lone_vae_and_a_lone_text_encoder_are_opened(tmp_path, single):
     ],
 )
 def test_the_dtype_follows_the_size_and_the_device(monkeypatch, numbers, device, capable, expected):
-    monkeypatch.setattr(module, "bfloat16_instructions", lambda: "AMX" if capable else None)
-    assert module.pick_dtype(numbers, torch.device(device)) == expected
+    monkeypatch.setattr(choice, "bfloat16_instructions", lambda: "AMX" if capable else None)
+    assert choice.pick_dtype(numbers, torch.device(device)) == expected
 
 
 @pytest.mark.parametrize("asked", [{"device": "cpu"}, {"dtype": torch.float32}, {}])
 def test_what_was_chosen_is_logged_of_a_model_that_is_not_small(single, caplog, monkeypatch, asked):
-    monkeypatch.setattr(module, "pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(choice, "pick_device", lambda: torch.device("cpu"))
     with caplog.at_level("INFO", logger="ldm"):
         ldm.load(single, **asked)
         assert "parameters" not in caplog.text

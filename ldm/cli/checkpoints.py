@@ -27,8 +27,8 @@ def inspect_options(commands: Commands) -> None:
 
 
 def inspect(options: argparse.Namespace) -> None:
+    from ldm.checkpoints.finding import find
     from ldm.checkpoints.inspect import inspect as look
-    from ldm.loading import find
 
     report = look(find(options.model), hash=not options.no_hash)
     for line in report.text().split("\n"):
@@ -65,8 +65,10 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Write a model in the layout `options.to`; say which tensors are left out."""
+    from ldm.backend.choice import read_dtype
+    from ldm.checkpoints.finding import find
     from ldm.checkpoints.write import export as write
-    from ldm.loading import find, read_config, read_dtype
+    from ldm.loading import read_config
 
     check_folder(options.out.parent, options.out)
     if options.to == "kohya":
@@ -83,8 +85,8 @@ def export(options: argparse.Namespace) -> None:
 
 
 def export_a_lora(options: argparse.Namespace) -> None:
+    from ldm.backend.choice import read_dtype
     from ldm.checkpoints.lora_write import export_lora
-    from ldm.loading import read_dtype
 
     if given := [name for name, value in loading(options).items() if value is not None]:
         raise LdmError(f"--{given[0]} with a LoRA, which has none; leave it out")
@@ -124,11 +126,11 @@ def verify(options: argparse.Namespace) -> None:
 
     import torch
 
+    from ldm.checkpoints.finding import find
     from ldm.checkpoints.tiny_file import is_tiny
     from ldm.cli.generation import load_model
     from ldm.lab.verify.compare import agrees, comparison_table
     from ldm.lab.verify.compare import verify as compare
-    from ldm.loading import find
 
     if is_tiny(find(options.model)):
         return verify_a_tiny_vae(options)

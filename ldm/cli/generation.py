@@ -16,6 +16,7 @@ from PIL.Image import Image
 
 import ldm
 from ldm.adapters.tags import split_strength, split_tags
+from ldm.backend.choice import SMALL
 from ldm.backend.int8 import use_int8
 from ldm.backend.matmul import use_onednn_matmul
 from ldm.backend.memory_format import rearrange_kernels
@@ -30,7 +31,6 @@ from ldm.hires import generate_large
 from ldm.image_to_image import pick_strength
 from ldm.images.metadata import Record, UsedEmbedding, UsedLora, Versions
 from ldm.images.reading import read_mask, read_picture
-from ldm.loading import SMALL
 from ldm.pipeline import LatentDiffusion
 from ldm.refiner import generate_refined
 

@@ -14,12 +14,12 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.tiny_file import is_tiny, tiny_files
 from ldm.cli.output import tell
 from ldm.errors import LdmError
 from ldm.files.read_write import LARGEST_TEXT, atomic_path, read_json, sha256
 from ldm.images.metadata import File
-from ldm.loading import find
 
 # The files that decide what a folder's model generates, and those of its VAE or U-Net alone.
 PATTERNS = {

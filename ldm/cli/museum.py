@@ -38,9 +38,9 @@ def museum(options: argparse.Namespace) -> None:
     mistake = find_mistake(options.number)
     check_folder(options.out, options.out)
 
+    from ldm.checkpoints.finding import find
     from ldm.lab.museum.painting import show
     from ldm.lab.museum.words import told
-    from ldm.loading import find
 
     model = find(options.model).resolve()
     if not (model / "config.json").is_file():

@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.loaded import LoadedModel, with_few_steps
 from ldm.checkpoints.lora_fit import read_lora
 from ldm.checkpoints.opening import is_own_folder
@@ -40,7 +41,6 @@ from ldm.errors import LdmError, some
 from ldm.files.read_write import LARGEST_TEXT, read_text
 from ldm.hires import STRENGTHS, large_size
 from ldm.images.metadata import Group, Record, read_record
-from ldm.loading import find
 from ldm.pipeline import LatentDiffusion
 from ldm.text.unknown import unknown_words
 from ldm.train.processes import process_group, rank, world_size

@@ -17,13 +17,13 @@ from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
 from ldm.adapters.tags import split_strength
+from ldm.checkpoints.finding import find, weights_folders
 from ldm.checkpoints.lora_file import lora_file
 from ldm.cli.controls import hashed_control
 from ldm.cli.generation import split_word
 from ldm.cli.hashes import hashed, hashed_files
 from ldm.errors import LdmError
 from ldm.images.metadata import File, Record, UsedControl, UsedEmbedding, UsedLora, UsedRefiner
-from ldm.loading import find, weights_folders
 
 MOST_CONTROLS = 4  # each is half as large as its U-Net
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
+from ldm.backend.choice import read_device
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.opening import is_own_folder
 from ldm.cli.controls import load_controls
 from ldm.cli.generation import generate_group, load_model, read_inputs, surroundings
@@ -32,7 +34,6 @@ from ldm.cli.recorded import (
 from ldm.cli.refiner import load_refiner
 from ldm.errors import LdmError
 from ldm.images.metadata import Group, Record, differences, read_record
-from ldm.loading import find, read_device
 
 MOST_STEPS = 1000
 MOST_BATCH = 16

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import ldm
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.inspect import inspect
 from ldm.checkpoints.locating import locate
 from ldm.errors import LdmError
-from ldm.loading import find
 from tests.checkpoints.made import FAMILIES, random_tensors, save, single_file
 from tests.small import write_small_model
 

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 import ldm
+from ldm.backend.choice import pick_device
 from ldm.cli import generation
 from ldm.cli.output import progress_bar
 from ldm.images.metadata import File, read_record
-from ldm.loading import pick_device
 from tests.cli.terminal import run, wrong
 from tests.small import CONFIG, write_small_model
 

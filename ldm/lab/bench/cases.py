@@ -28,6 +28,7 @@ from ldm.lab.bench.networks import (
     seams,
     tiles,
     train,
+    train_share,
     unet_layers,
     unet_share,
     unet_step,
@@ -55,6 +56,7 @@ CASES: dict[str, Case] = {
     "load-default": partial(load_and_evaluate, dtype=None),
     "tokenizer": tokenize,
     "train": train,
+    "train-share": train_share,
     "train-compiled": partial(train, compiled=True),
     "generate": generate_command,
     "four-steps": four_steps,
@@ -108,7 +110,11 @@ ROWS = (
     Row("tokenizer, a prompt at a time", "tokenizer", "rate", "/s"),
     Row("training step of the tiny U-Net", "train", "seconds", "s"),
     Row("the same, compiled (`--compile`)", "train-compiled", "seconds", "s"),
-    *(Row(f"images of the tiny model, batch {n}", "throughput", str(n), "/s") for n in (1, 2, 4, 8)),
+    *(Row(f"images of the tiny model, batch {n}", "throughput", str(n), "/s") for n in (1, 2, 4, 8, 16)),
+    Row("images in batches of 16, as a percentage of the matrix products", "throughput", "share", "%"),
+    Row(
+        "training step of the tiny U-Net, as a percentage of the matrix products", "train-share", "share", "%"
+    ),
     Row("decode 1024x1024 in tiles, memory above the model", "tiles-decode", "memory", "MiB"),
     Row("encode 1024x1024 in tiles, memory above the model", "tiles-encode", "memory", "MiB"),
     Row("1024x1024 in tiles against the whole, of 255", "seams", "difference", ""),

@@ -12,8 +12,8 @@ import torch
 
 from ldm.backend.memory_format import rearrange_kernels
 from ldm.lab.bench.fresh import Numbers
-from ldm.lab.bench.networks import Change, evaluation, int8_unet, memory, no_change
-from ldm.lab.bench.stopwatch import DEVICE, memory_in_use, peak_memory, read_through, seconds
+from ldm.lab.bench.networks import Change, evaluation, int8_unet, memory, no_change, operations
+from ldm.lab.bench.stopwatch import DEVICE, matmul_flops, memory_in_use, peak_memory, read_through, seconds
 from ldm.lab.bench.workload import PROMPT, Sizes
 from ldm.loading import load
 from ldm.text.tokenizer import Tokenizer
@@ -116,11 +116,18 @@ def start(folder: Path, sizes: Sizes) -> Numbers:
 
 
 def throughput(folder: Path, sizes: Sizes) -> Numbers:
-    """Images of the tiny model per second, at several batch sizes, with the model as the program loads it."""
+    """Images of the tiny model per second, at several batch sizes, with the model as the program loads it.
+
+    And "share": the FLOP/s of the largest batch, of the operations that the plain networks need, as a percentage of a
+    matrix product's.
+    """
     model = load("tiny", device=DEVICE)
     rearrange_kernels(model.unet)
     model.generate("a dog", seed=0, steps=1)
-    return {
+    rates = {
         str(batch): batch / seconds(partial(model.generate, "a dog with glasses", seed=0, batch=batch))
         for batch in sizes.batches
     }
+    tiny = Sizes(model.config, model.config.defaults.size)
+    image = model.config.defaults.steps * operations(tiny) + operations(tiny, "decode")
+    return rates | {"share": 100 * rates[str(sizes.batches[-1])] * image / matmul_flops(model.dtype)}

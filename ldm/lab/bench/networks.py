@@ -33,7 +33,7 @@ from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import draw, sample_scene
 from ldm.train.diffusion import diffusion_loss
-from ldm.train.loop import optimizer_step, use_plain_attention
+from ldm.train.loop import mixed_precision, optimizer_step, use_plain_attention
 from ldm.unet.unet import UNet
 from ldm.vae.tiles import decode_in_tiles, encode_in_tiles
 from ldm.vae.vae import VAE
@@ -168,10 +168,10 @@ def seams(folder: Path, sizes: Sizes) -> Numbers:
     return {"difference": 127.5 * float((tiled - whole).abs().mean())}
 
 
-def train(
-    folder: Path, sizes: Sizes, compiled: bool = False, by_hand: bool = True, fused: bool = True
-) -> Numbers:
-    """Training steps as in `ldm.train.diffusion`: noise, forward, backward, clipped update."""
+def training_step(
+    sizes: Sizes, compiled: bool = False, by_hand: bool = True, fused: bool = True
+) -> Callable[[], None]:
+    """A training step as in `ldm.train.diffusion`: noise, forward, backward, clipped update."""
     torch.manual_seed(0)
     unet, batch, side = UNet(TINY.unet).to(DEVICE), sizes.batch, TINY.defaults.size // TINY.vae.factor
     if by_hand:
@@ -186,4 +186,16 @@ def train(
     def step() -> None:
         optimizer_step(unet, optimizer, diffusion_loss(unet, latents, t, eps, context, TINY.noise), 1e-4)
 
-    return timed(step, sizes.training)
+    return step
+
+
+def train(folder: Path, sizes: Sizes, **how: bool) -> Numbers:
+    """The seconds of a training step of the tiny U-Net; `how` are the options of `training_step`."""
+    return timed(training_step(sizes, **how), sizes.training)
+
+
+def train_share(folder: Path, sizes: Sizes) -> Numbers:
+    """A training step's FLOP/s, as a percentage of a matrix product's."""
+    with mixed_precision():
+        dtype = torch.get_autocast_dtype(DEVICE) if torch.is_autocast_enabled(DEVICE) else torch.float32
+    return {"share": utilization(training_step(sizes), dtype, sizes.training)["share"]}

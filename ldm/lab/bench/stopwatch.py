@@ -103,11 +103,11 @@ def memory_in_use() -> int | None:
     return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else anonymous_memory()
 
 
-def utilization(step: Callable[[], object], dtype: torch.dtype) -> Numbers:
+def utilization(step: Callable[[], object], dtype: torch.dtype, times: int = TIMES) -> Numbers:
     """A step's seconds, and its FLOP/s as a percentage of those of plain matrix products."""
     with FlopCounterMode(display=False) as counter:
         step()
-    took = timed(step)["seconds"]
+    took = timed(step, times)["seconds"]
     return {"seconds": took, "share": 100 * counter.get_total_flops() / took / matmul_flops(dtype)}
 
 

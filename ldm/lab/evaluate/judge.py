@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ldm.checkpoints.finding import weights_folders
 from ldm.checkpoints.folder import fill, read_tensors
 from ldm.errors import LdmError
-from ldm.loading import weights_folders
 from ldm.postcards import QUESTIONS
 
 FILE = "judge.safetensors"

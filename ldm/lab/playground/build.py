@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.safetensors_file import map_tensors
 from ldm.diffusion.samplers import find_sampler
 from ldm.errors import LdmError
@@ -30,7 +31,7 @@ from ldm.lab.playground.graphs import make_graphs
 from ldm.lab.playground.page import HERE, MATHEMATICS, read_sources, write_page
 from ldm.lab.playground.runtime import Runtime
 from ldm.lab.playground.weights import point_to, read_slices, write_eight_bits
-from ldm.loading import find, load
+from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 
 WORKER = (*MATHEMATICS, "painter.js")

@@ -121,6 +121,7 @@ async function openNetwork(name) {
 let painter = null;
 const files = new Map(); // file name -> bytes
 const received = new Map(); // file name -> the pieces that the page has sent
+const BETWEEN_IMAGES = 500; // milliseconds of sampling from one decoded prediction to the next
 let run = 0, stopped = false; // the number of the newest run; any other one ends at its next step, as does a stopped one
 
 const tell = (type, message = {}, transfer = []) => postMessage({ type, ...message }, transfer);
@@ -175,6 +176,7 @@ const messages = {
   async paint({ id, options }) {
     if (run !== id || stopped) return; // it ended before it began
     const started = performance.now();
+    let shown = started; // when the last image appeared
     const words = painter.tokenizer.positions(options.prompt);
     tell("begin", { id, words });
     let index = 0, latent = null;
@@ -182,9 +184,10 @@ const messages = {
       if (run !== id || stopped) return;
       latent = xPrev;
       tell("step", { id, index: index++, t: level.t, x, x0, maps, seconds: (performance.now() - started) / 1000 });
-      // Decoding takes as long as a step. So while it paints, every other prediction is shown.
-      if (index % 2 === 0 && index < options.steps) {
+      // Decoding takes as long as a step or two. So while it paints, only some predictions are shown.
+      if (performance.now() - shown > BETWEEN_IMAGES && index < options.steps) {
         tell("pixels", { id, key: `x0 ${index - 1}`, ...(await painter.decode(x0)) });
+        shown = performance.now();
       }
       await breathe();
     }

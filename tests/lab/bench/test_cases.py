@@ -59,7 +59,13 @@ def test_throughput_is_measured_at_each_batch(folder, monkeypatch):
 
     monkeypatch.setattr(images, "load", lambda *args, **options: model)
     monkeypatch.setattr(model, "generate", generate)
-    assert set(images.throughput(folder, SIZES)) == {"1", "2"} and made == [1, 1, 2]
+    monkeypatch.setattr(images, "matmul_flops", lambda dtype: 1e9)
+    monkeypatch.setattr(images, "seconds", lambda work: work() or 0.5)
+    monkeypatch.setattr(images, "operations", lambda sizes, work="unet": {"unet": 7, "decode": 30}[work])
+    found = images.throughput(folder, SIZES)
+    assert made == [1, 1, 2] and (found["1"], found["2"]) == (2.0, 4.0)
+    steps = model.config.defaults.steps
+    assert found["share"] == 100 * 4.0 * (7 * steps + 30) / 1e9
 
 
 def test_an_evaluation_is_the_pipelines_own_with_guidance(folder, monkeypatch):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import ldm
-from ldm.lab.bench.networks import evaluation, operations
 from ldm.lab.bench.layers import REST, Cost, by_kind, from_numbers, layers, table, to_numbers
+from ldm.lab.bench.networks import evaluation, operations
 from ldm.nn.attention import Attention
 from tests.lab.bench.conftest import SIZES
 
