@@ -19,12 +19,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from ldm.checkpoints.finding import find
 from ldm.checkpoints.folder import read_config, write_config
 from ldm.config import Head
 from ldm.diffusion.level import Level
 from ldm.errors import LdmError
 from ldm.images.pixels import to_pixels
-from ldm.loading import find, load
+from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import caption_with_facts, draw_with_boxes, names, sample_scene
 from ldm.postcards.canvas import Box
