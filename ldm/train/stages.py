@@ -80,7 +80,7 @@ PRESETS = {
         recipes={
             "clip": Recipe(steps=1800, batch=96, lr=1e-3, ema=0.99),
             "vae": Recipe(steps=16000, batch=8, lr=1e-3, ema=0.998),
-            "diffusion": Recipe(steps=12000, batch=32, lr=6e-4, ema=0.9985),
+            "diffusion": Recipe(steps=10_000, batch=32, lr=6e-4, ema=0.9985),
         },
         crop=64,
     ),
