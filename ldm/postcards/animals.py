@@ -18,6 +18,7 @@ from ldm.postcards.scene import Animal
 LINE = 0.024
 _PINK: Colour = (248, 158, 164)
 _NOSE: Colour = (52, 38, 48)
+_DARK = ("black", "brown", "grey")  # fur
 _IRISES: tuple[Colour, ...] = ((112, 204, 96), (255, 206, 60), (96, 184, 244))
 
 # Half the width and half the height of each head; position and radius of its eyes (x, y, r).
@@ -105,11 +106,7 @@ def _eyes(what: Animal, coat: Coat, face: Canvas, rng: np.random.Generator, odd:
             face.oval(side * x, y, r, r, iris, 0.018, coat.line)
             face.oval(side * x, y, r * 0.42, r * 0.80, (26, 22, 30))
         else:
-            if glasses or what.fur in (
-                "black",
-                "brown",
-                "grey",
-            ):  # dark eyes would not stand out from dark fur
+            if glasses or what.fur in _DARK:  # from which dark eyes would not stand out
                 face.oval(side * x, y, r * 1.36, r * 1.36, (248, 246, 240))
             face.oval(side * x, y, r, r, iris if odd and side > 0 else (36, 28, 36))
         face.oval(side * x - r * 0.30, y - r * 0.36, r * 0.38, r * 0.38, WHITE)
@@ -118,9 +115,9 @@ def _eyes(what: Animal, coat: Coat, face: Canvas, rng: np.random.Generator, odd:
 def _sitting(kind: str, coat: Coat, canvas: Canvas) -> None:
     r"""A pear-shaped body with two front paws, seen from the front."""
     if kind in ("dog", "cat"):
-        tail = (
-            [(0.20, -0.08), (0.42, -0.10), (0.46, -0.34)] if kind == "cat" else [(0.20, -0.10), (0.40, -0.24)]
-        )
+        tail = [(0.20, -0.10), (0.40, -0.24)]
+        if kind == "cat":
+            tail = [(0.20, -0.08), (0.42, -0.10), (0.46, -0.34)]
         canvas.stroke(tail, coat.line, 0.135)
         canvas.stroke(tail, coat.dark, 0.09)
     if kind == "rabbit":
@@ -140,8 +137,9 @@ def _standing(kind: str, coat: Coat, canvas: Canvas) -> None:
     elif kind == "bear":
         canvas.oval(-0.47, -0.42, 0.06, 0.06, coat.fur, LINE, coat.line)
     else:
-        tail = ([(-0.38, -0.40), (-0.56, -0.52), (-0.58, -0.80)] if kind == "cat" else [(-0.38, -0.42),
-            (-0.60, -0.66)])  # fmt: skip
+        tail = [(-0.38, -0.42), (-0.60, -0.66)]
+        if kind == "cat":
+            tail = [(-0.38, -0.40), (-0.56, -0.52), (-0.58, -0.80)]
         canvas.stroke(tail, coat.line, 0.135)
         canvas.stroke(tail, coat.dark, 0.09)
     wide = 0.17 if kind == "bear" else 0.13
@@ -183,10 +181,8 @@ def _dog(face: Canvas, coat: Coat) -> None:
 
 def _cat(face: Canvas, coat: Coat) -> None:
     r"""Pointed ears; the first variant has stripes on its forehead."""
-    ear, inner = (
-        np.array([(0.06, -0.22), (0.27, -0.44), (0.31, -0.06)]),
-        np.array([(0.14, -0.22), (0.245, -0.35), (0.26, -0.14)]),
-    )
+    ear = np.array([(0.06, -0.22), (0.27, -0.44), (0.31, -0.06)])
+    inner = np.array([(0.14, -0.22), (0.245, -0.35), (0.26, -0.14)])
     for side in (-1, 1):
         face.shape(ear * (side, 1), coat.fur, LINE, coat.line)
         face.shape(inner * (side, 1), coat.pink)

@@ -13,6 +13,7 @@ from ldm.postcards import english, french
 from ldm.postcards.facts import facts, labels
 from ldm.postcards.plan import plan
 from ldm.postcards.prompts import handwritten
+from ldm.postcards.sampling import sample_scene
 from ldm.postcards.scene import Scene
 from ldm.postcards.sentences import sentence
 from ldm.postcards.typed import as_typed, with_mistakes, without_accents
@@ -95,7 +96,7 @@ def caption_with_facts(
     partial: bool = True,
     mistakes: bool = True,
 ) -> Caption:
-    r"""As `caption`, and what it claims."""
+    r"""As `caption`, with the language and what the caption claims."""
     while True:
         drafted = _draft(scene, rng, language, partial and rng.random() < 0.5)
         if is_withheld(drafted.text, scene):
@@ -138,14 +139,12 @@ def normalised(text: str) -> str:
 
 
 def names(kind: str, language: str) -> set[str]:
-    r"""The words of a language for what a box marks: a kind of thing, animal or garment, a place, "sun", ..."""
+    r"""The words of a language for what a `Box` marks: a kind of thing, animal or garment, a place, "sun", ..."""
     return LANGUAGES[language].names(kind)
 
 
 def vocabulary(language: str, count: int = 20_000) -> list[str]:
-    r"""The words of a language's captions, in alphabetical order, as `count` random captions show them."""
-    from ldm.postcards.sampling import sample_scene
-
+    r"""The words that occur in `count` random full captions of a language, in alphabetical order."""
     rng, found = np.random.default_rng(0), set()
     for _ in range(count):
         found.update(normalised(_draft(sample_scene(rng), rng, language, partial=False).text).split())
@@ -153,7 +152,7 @@ def vocabulary(language: str, count: int = 20_000) -> list[str]:
 
 
 def _draft(scene: Scene, rng: np.random.Generator, language: str | None, partial: bool) -> Caption:
-    r"""A caption before it is typed."""
+    r"""A caption before it is typed, of at most `MAX_LENGTH` words. Raises LdmError for an unknown language."""
     if language is not None and language not in LANGUAGES:
         raise LdmError(f"language {language!r}: expected 'en', 'fr' or None")
     language = language or ("en", "fr")[rng.integers(2)]

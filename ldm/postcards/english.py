@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ldm.postcards.plan import Group
+from ldm.postcards.scene import ANIMALS
 from ldm.postcards.words import join, maybe, pick
 
 AND, WITH, NO = "and", "with", "no"
@@ -132,7 +133,6 @@ STYLES = {
     "print": ("a print of {}", "a woodblock print of {}", "{} as a print", "{}, print", "a linocut of {}"),
 }  # fmt: skip
 STYLE_TAGS = {"watercolour": ("watercolour", "watercolor"), "print": ("print", "woodblock print", "linocut")}
-BEASTS = ("dog", "cat", "rabbit", "bear")
 
 
 def names(kind: str) -> set[str]:
@@ -149,7 +149,7 @@ def group(what: Group, rng: np.random.Generator) -> str:
     r"""A noun phrase: "two red boats", "a little black cat with glasses and a red hat on the left"."""
     noun = pick(NOUNS[what.kind], rng)[what.count > 1]
     colour = pick(COLOURS[what.colour], rng) if what.colour else ""
-    beast, with_fur = what.kind in BEASTS, bool(what.colour) and rng.random() < 0.06
+    beast, with_fur = what.kind in ANIMALS, bool(what.colour) and rng.random() < 0.06
     pose_first = rng.random() < 0.5
     head = join(
         maybe(CUTE if beast else PRETTY, 0.12, rng),
@@ -195,11 +195,6 @@ def place(
 def around(relief: str, _gender: bool | None, rng: np.random.Generator) -> str:
     r"""How the relief lies around: "surrounded by snow-capped mountains"."""
     return pick(AROUND, rng).format(pick(RELIEFS[relief], rng))
-
-
-def where(kind: str, name: str, rng: np.random.Generator) -> str:
-    r"""The preposition between a thing or animal and its place; "" stands for several kinds."""
-    return pick(WHERE.get(kind, ASHORE if name in ("lake", "sea") else INSIDE), rng)
 
 
 def wall(colour: str, rng: np.random.Generator) -> str:

@@ -1,9 +1,8 @@
 r"""What is true of a scene, in two forms: answers to fixed questions, and a set of short facts.
 
 A judge learns to answer the questions (`labels`) from drawings; things of a kind, and animals, are asked about one by
-one, from the left. What a caption or a person asks for is a set of facts
-("2 boat", "red boat", "dog glasses"); `facts` says which of them follow from a set of answers, whether a scene gave
-them or a judge.
+one, from the left. What a caption or a person asks for is a set of facts ("2 boat", "red boat", "dog glasses"); `facts`
+says which of them follow from answers, whether a scene gave them or a judge.
 """
 
 from __future__ import annotations
@@ -65,70 +64,79 @@ QUESTIONS = _questions()
 
 def labels(scene: Scene, flaw: str = "") -> dict[str, str]:
     r"""The right answer to every question that makes sense for the scene; `flaw` is what `draw` was given."""
-    told = {"style": scene.style, "animals": str(len(scene.animals))}
+    answers = {"style": scene.style, "animals": str(len(scene.animals))}
     if scene.place:
-        told |= {"place": scene.place, "relief": scene.relief, "time": scene.time, "weather": scene.weather}
-        told["sun"] = scene.sun if scene.sun_is_visible else "hidden"
+        answers |= {
+            "place": scene.place,
+            "relief": scene.relief,
+            "time": scene.time,
+            "weather": scene.weather,
+        }
+        answers["sun"] = scene.sun if scene.sun_is_visible else "hidden"
         for kind in THINGS:
-            told |= _about_things(scene, kind)
+            answers |= _about_things(scene, kind)
     else:
-        told |= {"place": "wall", "wall": scene.wall}
+        answers |= {"place": "wall", "wall": scene.wall}
         if scene.style != "watercolour":  # whose washes are never uniform
-            told["uniform wall"] = "no" if flaw == "mottled wall" else "yes"
+            answers["uniform wall"] = "no" if flaw == "mottled wall" else "yes"
     if len(scene.animals) == 1:
-        told["animal side"] = SLOTS[scene.animals[0].slot]
+        answers["animal side"] = SLOTS[scene.animals[0].slot]
     if scene.animals:
-        told["eyes match"] = "no" if flaw == "odd eyes" else "yes"
+        answers["eyes match"] = "no" if flaw == "odd eyes" else "yes"
     for which, animal in zip(_WHICH, sorted(scene.animals, key=lambda a: a.slot), strict=False):
-        told |= _about_animal(which, animal)
-    return told
+        answers |= _about_animal(which, animal)
+    return answers
 
 
 def _about_things(scene: Scene, kind: str) -> dict[str, str]:
     found = sorted((thing for thing in scene.things if thing.kind == kind), key=lambda thing: thing.slot)
-    told = {kind: str(len(found))}
+    answers = {kind: str(len(found))}
     if len(found) == 1:
-        told[f"{kind} side"] = SLOTS[found[0].slot]
+        answers[f"{kind} side"] = SLOTS[found[0].slot]
     if kind not in COLOURLESS:
-        told |= {f"{nth}{kind} colour": thing.colour for nth, thing in zip(_NTH, found, strict=False)}
-    return told
+        answers |= {f"{nth}{kind} colour": thing.colour for nth, thing in zip(_NTH, found, strict=False)}
+    return answers
 
 
 def _about_animal(which: str, animal: Animal) -> dict[str, str]:
-    told = {f"{which} animal": animal.kind, f"{which} fur": animal.fur}
+    answers = {f"{which} animal": animal.kind, f"{which} fur": animal.fur}
     worn = {garment.kind: garment.colour or "yes" for garment in animal.wears}
-    return told | {f"{which} {kind}": worn.get(kind, "no") for kind in GARMENTS}
+    return answers | {f"{which} {kind}": worn.get(kind, "no") for kind in GARMENTS}
 
 
-def facts(told: Mapping[str, str]) -> frozenset[str]:
-    r"""All facts that follow from answers to the questions, of which those that make no sense are ignored.
+def facts(answers: Mapping[str, str]) -> frozenset[str]:
+    r"""All facts that follow from answers to the questions; answers to questions that do not apply are ignored.
 
     Of a place: "lake", "mountains", "sunrise", "rain", "watercolour", "sun left"; "wall", "red wall". Of things:
     "boat", "no boat", "2 boat" (exactly two), "red boat", "boat left", "boat left of house". Of animals: "dog",
     "no dog", "2 dog", "2 animals", "brown dog", "dog left", "dog left of cat", "hat", "red hat", "dog hat",
     "dog red hat", "brown dog hat", "dog no hat".
     """
-    true = {told["style"]}
-    if told["place"] == "wall":
-        true |= {"wall", f"{told['wall']} wall"} | {f"no {kind}" for kind in THINGS}
+    true = {answers["style"]}
+    if answers["place"] == "wall":
+        true |= {"wall", f"{answers['wall']} wall"} | {f"no {kind}" for kind in THINGS}
         sides: dict[str, str] = {}
     else:
-        true |= {told[name] for name in ("place", "relief", "time", "weather")}
-        true.add(f"sun {told['sun']}")
+        true |= {answers[name] for name in ("place", "relief", "time", "weather")}
+        true.add(f"sun {answers['sun']}")
         sides = {
-            kind: told[f"{kind} side"] for kind in THINGS if told[kind] == "1" and f"{kind} side" in told
+            kind: answers[f"{kind} side"]
+            for kind in THINGS
+            if answers[kind] == "1" and f"{kind} side" in answers
         }
         for kind in THINGS:
-            true |= {f"no {kind}"} if told[kind] == "0" else {kind, f"{told[kind]} {kind}"}
+            true |= {f"no {kind}"} if answers[kind] == "0" else {kind, f"{answers[kind]} {kind}"}
             if kind not in COLOURLESS:
-                true |= {f"{told[f'{nth}{kind} colour']} {kind}" for nth in _NTH[: int(told[kind])]}
-    count = int(told["animals"])
-    present = [told[f"{which} animal"] for which in _WHICH[:count]]
+                true |= {f"{answers[f'{nth}{kind} colour']} {kind}" for nth in _NTH[: int(answers[kind])]}
+    count = int(answers["animals"])
+    present = [answers[f"{which} animal"] for which in _WHICH[:count]]
     true |= {f"{count} animals"} | {f"no {kind}" for kind in ANIMALS if kind not in present}
     for which, kind in zip(_WHICH, present, strict=False):
-        true |= {kind, f"{present.count(kind)} {kind}"} | _animal_facts(told, which, kind)
+        true |= {kind, f"{present.count(kind)} {kind}"} | _animal_facts(answers, which, kind)
         if present.count(kind) == 1:
-            sides[kind] = told["animal side"] if count == 1 else {"first": "left", "second": "right"}[which]
+            sides[kind] = (
+                answers["animal side"] if count == 1 else {"first": "left", "second": "right"}[which]
+            )
     true |= {f"{kind} {side}" for kind, side in sides.items()}
     for kind, side in sides.items():
         others = (k for k, s in sides.items() if SLOTS.index(s) > SLOTS.index(side))
@@ -136,11 +144,11 @@ def facts(told: Mapping[str, str]) -> frozenset[str]:
     return frozenset(true)
 
 
-def _animal_facts(told: Mapping[str, str], which: str, kind: str) -> set[str]:
-    fur = told[f"{which} fur"]
+def _animal_facts(answers: Mapping[str, str], which: str, kind: str) -> set[str]:
+    fur = answers[f"{which} fur"]
     true = {f"{fur} {kind}"}
     for garment in GARMENTS:
-        worn = told[f"{which} {garment}"]
+        worn = answers[f"{which} {garment}"]
         if worn == "no":
             true.add(f"{kind} no {garment}")
         else:

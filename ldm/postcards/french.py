@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldm.postcards.plan import Group
+from ldm.postcards.scene import ANIMALS
 from ldm.postcards.words import join, pick
 
 AND, WITH, NO = "et", "avec", "pas de"
@@ -67,13 +68,7 @@ RELIEFS = {
 # {e} is the feminine ending, which agrees with the place.
 AROUND = ("entouré{e} de {}", "bordé{e} de {}", "avec des {}", "devant des {}", "au pied de {}", "encadré{e} de {}",
           "avec des {} derrière", "avec des {} au loin")  # fmt: skip
-AROUND_ANYTHING = (
-    "avec des {}",
-    "devant des {}",
-    "au pied de {}",
-    "avec des {} derrière",
-    "avec des {} au loin",
-)
+AROUND_ANYTHING = tuple(words for words in AROUND if "{e}" not in words)
 TIMES = {
     "sunrise": ("au lever du soleil", "à l'aube", "au petit matin", "au point du jour", "au lever du jour", "le matin"),
     "day": ("en plein jour", "à midi", "de jour", "en journée", "dans l'après-midi", "pendant la journée"),
@@ -166,7 +161,6 @@ STYLES = {
     "print": ("une gravure {de}", "une estampe {de}", "{} en gravure", "{}, gravure", "une gravure sur bois {de}"),
 }  # fmt: skip
 STYLE_TAGS = {"watercolour": ("aquarelle",), "print": ("gravure", "estampe")}
-BEASTS = ("dog", "cat", "rabbit", "bear")
 
 
 def names(kind: str) -> set[str]:
@@ -178,7 +172,7 @@ def names(kind: str) -> set[str]:
 
 def group(what: Group, rng: np.random.Generator) -> str:
     r"""A noun phrase: "deux bateaux rouges", "un petit chat noir avec des lunettes et un chapeau rouge à gauche"."""
-    noun, beast, many = pick(NOUNS[what.kind], rng), what.kind in BEASTS, what.count > 1
+    noun, beast, many = pick(NOUNS[what.kind], rng), what.kind in ANIMALS, what.count > 1
     way = rng.random()
     before = _agree(pick(CUTE, rng), noun, many) if way < 0.10 else ""
     after = _agree(pick(CUTE_AFTER, rng), noun, many) if 0.10 < way < 0.16 and beast else ""
@@ -227,11 +221,6 @@ def around(relief: str, feminine: bool | None, rng: np.random.Generator) -> str:
     return pick(words, rng).format(pick(RELIEFS[relief], rng), e="e" if feminine else "")
 
 
-def where(kind: str, name: str, rng: np.random.Generator) -> str:
-    r"""The preposition between a thing or animal and its place; "" stands for several kinds."""
-    return pick(WHERE.get(kind, ASHORE if name in ("lake", "sea") else INSIDE), rng)
-
-
 def wall(colour: str, rng: np.random.Generator) -> str:
     r"""The wall or background behind an animal: "sur fond rouge", "devant un mur vert"."""
     before, feminine = pick(BEHIND, rng)
@@ -264,6 +253,7 @@ def filled(template: str, text: str) -> str:
 
 
 def _agree(adjective: Adjective, noun: Noun, many: bool) -> str:
+    r"""The form of the adjective that agrees with the noun in gender and number."""
     word = adjective[noun.feminine]
     if not many or word in _INVARIABLE or word[-1] in "sx":
         return word

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ldm.errors import LdmError
+
 FILES = {"natural": "prompts.txt", "typos": "prompts_with_typos.txt"}
 
 
@@ -22,7 +24,12 @@ def handwritten(kind: str | None = None) -> tuple[Prompt, ...]:
     r"""The prompts of a kind, "natural" or "typos", or of both.
 
     Each line of a file is a prompt, "|", and its facts, separated by commas; lines that begin with "#" are comments.
+    Raises LdmError for an unknown kind.
     """
+    if kind is not None and kind not in FILES:
+        raise LdmError(
+            f"prompts of the kind {kind!r}: expected one of {', '.join(map(repr, FILES))}, or None"
+        )
     found = []
     for name in FILES.values() if kind is None else (FILES[kind],):
         for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines():

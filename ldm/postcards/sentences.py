@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from ldm.postcards.plan import Plan
+from ldm.postcards.scene import PLACES_WITH_WATER
 from ldm.postcards.words import join, listed, pick, shuffled
 
 
@@ -28,6 +29,7 @@ def sentence(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
 
 
 def _tags(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> str:
+    r"""A list of keywords in any order: "calm lake, dusk, two boats"."""
     said = _groups(plan, grammar, rng)
     if plan.place:
         said.append(grammar.place(plan.place, "", rng, bare=True)[0])
@@ -47,7 +49,7 @@ def _landscape(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tup
     groups = _groups(plan, grammar, rng)
     only = plan.groups[0].kind if plan.groups else ""
     if groups and way < 0.42:
-        where = grammar.where("" if len(groups) > 1 or plan.left_of else only, plan.place, rng)
+        where = _where("" if len(groups) > 1 or plan.left_of else only, plan.place, grammar, rng)
         place, weather, feminine = grammar.place(plan.place, plan.weather, rng)
         head, details = join(_together(groups, grammar, rng), grammar.of(where, place)), []
     else:
@@ -64,6 +66,12 @@ def _landscape(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tup
     if rng.random() < 0.5:
         return "", join(head, *around, *details, *shuffled([*when, *others], rng))
     return "", join(head, *shuffled([*around, *when], rng), *shuffled([*details, *others], rng))
+
+
+def _where(kind: str, place: str, grammar: ModuleType, rng: np.random.Generator) -> str:
+    r"""The preposition between a thing or animal and its place; "" stands for several kinds."""
+    usual = grammar.ASHORE if place in PLACES_WITH_WATER else grammar.INSIDE
+    return pick(grammar.WHERE.get(kind, usual), rng)
 
 
 def _groups_first(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> tuple[str, str]:
@@ -92,6 +100,7 @@ def _groups(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> list[s
 
 
 def _when(plan: Plan, grammar: ModuleType, rng: np.random.Generator) -> list[str]:
+    r"""The time of day, if the plan names it; by day, some phrases also say that the sky is clear."""
     sunny = grammar.SUNNY if plan.clear and plan.time == "day" else ()
     return [pick((*grammar.TIMES[plan.time], *sunny), rng)] if plan.time else []
 

@@ -56,12 +56,12 @@ def with_mistakes(text: str, language: str, rng: np.random.Generator, withheld: 
     words = text.split(" ")
     places = [i for i, word in enumerate(words) if len(re.sub(r"\W", "", word)) >= _SHORTEST]
     rng.shuffle(places)
-    left = 2 if len(words) > 6 and rng.random() < 0.3 else 1
+    remaining = 2 if len(words) > 6 and rng.random() < 0.3 else 1
     for i in places:
         slips = (misspelled(words[i], language, rng) for _ in range(50))
         wrong = next((slip for slip in slips if is_withheld_mistake(slip) == withheld), None)
-        if wrong and left:  # of a short word, all misspellings may be withheld, or none
-            words[i], left = wrong, left - 1
+        if wrong and remaining:  # of a short word, all misspellings may be withheld, or none
+            words[i], remaining = wrong, remaining - 1
     return " ".join(words)
 
 

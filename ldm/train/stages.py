@@ -123,15 +123,8 @@ def train_stage(
     check_preset(folder, preset)
     check_writable(folder)
     if stage == "tokenizer":
-        started = time.monotonic()
         if rank() == 0:  # the other processes read what it wrote
-            config = PRESETS[preset].config
-            if data is None:
-                texts = postcard_captions(CAPTIONS, seed)
-            else:
-                texts = [str(text) for text in read_image_folder(data, config.defaults.size)[0].scenes]
-            vocabulary = train_tokenizer(config, folder, texts).text.vocab_size
-            write_report(folder, stage, {"vocabulary": float(vocabulary)}, time.monotonic() - started, preset)
+            learn_vocabulary(folder, seed, preset, data)
     else:
         recipe = PRESETS[preset].recipes[stage]
         recipe = recipe if steps is None else replace(recipe, steps=steps)
@@ -149,6 +142,17 @@ def train_stage(
             logged = [folder / "runs" / s for s in STAGES if (folder / "runs" / s / "log.csv").exists()]
             plot_losses(logged, folder / "runs" / "curves.png")
     barrier()
+
+
+def learn_vocabulary(folder: Path, seed: int, preset: str, data: Path | None) -> None:
+    """The first stage: train the tokenizer on captions of postcards, or of your own images in `data`."""
+    started, config = time.monotonic(), PRESETS[preset].config
+    if data is None:
+        texts = postcard_captions(CAPTIONS, seed)
+    else:
+        texts = [str(text) for text in read_image_folder(data, config.defaults.size)[0].scenes]
+    vocabulary = train_tokenizer(config, folder, texts).text.vocab_size
+    write_report(folder, "tokenizer", {"vocabulary": float(vocabulary)}, time.monotonic() - started, preset)
 
 
 def check_inputs(folder: Path, stage: str) -> None:

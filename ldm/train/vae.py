@@ -201,12 +201,12 @@ def train_vae(
     crop: int | None = None,
     start_from: Path | None = None,
 ) -> dict[str, float]:
-    """Train the VAE, measure its scale and write it to the model's `folder`. Returns its metrics.
+    """Train the VAE, measure its scale and write it to the model's `folder`. Returns its metrics (in process 0).
 
     `without` names the losses (of `LossWeights`) to leave out; `crop` is the size of the square crops in pixels, None
-    for whole images. Training begins with random weights, or with those of the model in the folder `start_from`, whose
-    VAE may have fewer channels (`grow`). Raises `LdmError` if `crop` does not fit the images and the VAE, and if
-    `start_from` has no VAE that can grow to this one.
+    for whole images. Training starts with random weights, or with those of the model in the folder `start_from`, whose
+    VAE may have fewer channels (`grow`). Raises `LdmError` if `crop` does not fit the images and the VAE
+    (`check_crop`), and if `start_from` has no VAE that can grow to this one.
     """
     config = read_config(folder)
     zero_weights: dict[str, Any] = dict.fromkeys(without, 0.0)
@@ -220,17 +220,9 @@ def train_vae(
     if start_from is not None:
         grow(vae, start_from)
     vaegan = VAEGAN(vae)
-    whole, rank_slice = images.pixels.shape[1], slice_for_rank(recipe.batch)
-    crop = whole if crop is None else crop
-    if not 0 < crop <= whole or crop % vae.factor:
-        raise LdmError(
-            f"crops of {crop} pixels; expected a multiple of {vae.factor}, from {vae.factor} to {whole}"
-        )
-    if clip is not None and crop < clip.image_size:
-        raise LdmError(
-            f"crops of {crop} pixels with the perceptual loss, whose CLIP reads {clip.image_size}x{clip.image_size}; "
-            "take larger crops or leave out the perceptual loss"
-        )
+    rank_slice = slice_for_rank(recipe.batch)
+    crop = images.pixels.shape[1] if crop is None else crop
+    check_crop(crop, images, vae, clip)
     side = crop // vae.factor
 
     def loss_at(step: int) -> Tensor:
@@ -258,6 +250,20 @@ def train_vae(
     if rank() > 0:
         return {}
     return write_vae(folder, average, images, held_out)
+
+
+def check_crop(crop: int, images: CaptionedImages, vae: VAE, clip: CLIP | None) -> None:
+    """Raise `LdmError` if crops of that size do not fit the images, the VAE, or the CLIP of the perceptual loss."""
+    whole = images.pixels.shape[1]
+    if not 0 < crop <= whole or crop % vae.factor:
+        raise LdmError(
+            f"crops of {crop} pixels; expected a multiple of {vae.factor}, from {vae.factor} to {whole}"
+        )
+    if clip is not None and crop < clip.image_size:
+        raise LdmError(
+            f"crops of {crop} pixels with the perceptual loss, whose CLIP reads {clip.image_size}x{clip.image_size}; "
+            "take larger crops or leave out the perceptual loss"
+        )
 
 
 def write_vae(folder: Path, vae: VAE, images: CaptionedImages, held_out: CaptionedImages) -> dict[str, float]:

@@ -1,7 +1,9 @@
 r"""The prompts written by hand: well formed, about this world, and unlike any training caption."""
 
 import numpy as np
+import pytest
 
+from ldm.errors import LdmError
 from ldm.postcards import DEMO_PROMPTS, caption, facts, handwritten, labels, sample_scene
 from ldm.postcards.captions import normalised
 
@@ -9,6 +11,11 @@ from ldm.postcards.captions import normalised
 def test_there_are_300_natural_prompts_and_100_with_mistakes_each_once():
     assert len(handwritten("natural")) == 300 and len(handwritten("typos")) == 100
     assert len({normalised(prompt.text) for prompt in handwritten()}) == 400
+
+
+def test_prompts_of_an_unknown_kind_are_an_error():
+    with pytest.raises(LdmError, match="'funny': expected one of 'natural', 'typos', or None"):
+        handwritten("funny")
 
 
 def test_every_fact_that_a_prompt_asks_for_can_be_true():

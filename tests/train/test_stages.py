@@ -96,10 +96,15 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
         (tmp_path / f"{name}.safetensors").touch()
     for stage in ("vae", "diffusion"):
         train_stage(stage, tmp_path)
-        train_stage(stage, tmp_path, without=["perceptual", "adversarial"], compiled=True)
+        options = {
+            "without": ["perceptual", "adversarial"],
+            "compiled": True,
+            "start_from": tmp_path / "trained",
+        }
+        train_stage(stage, tmp_path, **options)
     assert given == [
-        {"without": (), "crop": None},
-        {"without": ("perceptual", "adversarial"), "crop": None},
+        {"without": (), "crop": None, "start_from": None},
+        {"without": ("perceptual", "adversarial"), "crop": None, "start_from": tmp_path / "trained"},
         {"compiled": False},
         {"compiled": True},
     ]
@@ -185,7 +190,7 @@ def test_what_a_preset_leaves_out_adds_to_what_is_asked_to_be_left_out(tmp_path,
     for name in ("text", "clip"):
         (tmp_path / f"{name}.safetensors").touch()
     train_stage("vae", tmp_path, without=["kl"])
-    assert given == [{"without": ("adversarial", "kl"), "crop": 16}]
+    assert given == [{"without": ("adversarial", "kl"), "crop": 16, "start_from": None}]
 
 
 def test_every_preset_has_a_recipe_for_every_stage_that_learns_by_steps():

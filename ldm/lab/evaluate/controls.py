@@ -54,14 +54,14 @@ def fraction_removed(judged: Sequence[JudgedImage], negatives: Sequence[str]) ->
 
 def can_be_doubled(scene: Scene) -> bool:
     r"""Whether the judge could see one more of something: it counts no more than a scene may hold."""
-    told = labels(scene)
-    things = any(told.get(kind, "0") not in ("0", QUESTIONS[kind][-1]) for kind in THINGS)
+    counts = labels(scene)
+    things = any(counts.get(kind, "0") not in ("0", QUESTIONS[kind][-1]) for kind in THINGS)
     return things or len(scene.animals) == 1
 
 
 def doubled(answers: dict[str, str], scene: Scene) -> list[str]:
     r"""The things and animals of the scene of which the judge sees more than there should be."""
-    wanted, seen = (_counts(facts(told)) for told in (labels(scene), answers))
+    wanted, seen = (_counts(facts(some)) for some in (labels(scene), answers))
     return [kind for kind, count in wanted.items() if seen.get(kind, 0) > count]
 
 

@@ -36,8 +36,8 @@ class Counts:
     compared: int = 200  # images whose nearest training drawing is found
     training: int = 50_000  # drawings in which to search it: the training set of the shipped model
     guidance: int = 300  # prompts that are generated at guidance 1 as well
-    negative: int = 270  # images, of which some are generated again with a negative prompt
-    sizes: int = 30  # prompts for each size
+    negative: int = 270  # images, of which some are generated twice more, each time with a negative prompt
+    sizes: int = 30  # prompts, each in every size of `controls.SHAPES`
     attention: int = 200  # drawings with captions
 
 

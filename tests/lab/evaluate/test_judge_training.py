@@ -42,13 +42,28 @@ def test_examples_are_of_both_splits_and_some_have_a_flaw_that_can_be_seen():
 @pytest.mark.long
 def test_examples_are_drawn_once(tmp_path):
     path = tmp_path / "deep" / "examples.npy"
-    drawn = draw_examples(path, 3)
+    drawn = draw_examples(path, 3).copy()  # not a view of the file, which is overwritten below
     assert drawn.shape == (3, 128, 128, 3) and drawn.std() > 10
     np.save(path, np.zeros_like(drawn))
     assert not draw_examples(path, 3).any()
     np.save(path, drawn[:2])
     with pytest.raises(LdmError, match="damaged"):
         draw_examples(path, 3)
+
+
+def test_the_drawings_of_other_code_are_not_used_again(tmp_path, monkeypatch):
+    paths = []
+
+    def stop(path, count):
+        paths.append(path)
+        raise InterruptedError
+
+    monkeypatch.setattr(judge_training, "draw_examples", stop)
+    for code in ("a1", "b2", "a1"):
+        monkeypatch.setattr(judge_training, "drawing_code", lambda code=code: code)
+        with pytest.raises(InterruptedError):
+            train_judge(tmp_path, tmp_path, count=4)
+    assert paths[0] == paths[2] != paths[1]
 
 
 SEA = Scene("sea", "none", "day", "clear", "left")

@@ -2,6 +2,7 @@ r"""The whole report on an untrained model: every chapter is there, every sheet 
 
 import json
 from functools import partial
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from PIL import Image
 from ldm import cli
 from ldm.checkpoints.folder import read_config, write_tensors
 from ldm.errors import LdmError
-from ldm.lab.evaluate import attention, judge_training, report
+from ldm.lab.evaluate import attention, behaviour, judge_training, report
 from ldm.lab.evaluate.judge import FILE, Judge
 from ldm.lab.evaluate.metrics import Metric
-from ldm.lab.evaluate.setup import QUICK, Counts, drawings, save
+from ldm.lab.evaluate.setup import FULL, QUICK, Counts, drawings, save
+from ldm.train.stages import PRESETS, train_stage
 from ldm.unet.unet import UNet
 from tests.small import write_small_model
 
@@ -42,12 +44,21 @@ def test_every_chapter_is_measured_and_every_sheet_written(folders, tmp_path):
     assert all(np.isfinite(metric.value) for metric in metrics)
     assert all(0 <= abs(metric.value) <= 1 for metric in metrics if metric.unit == "%")
     with_goals = [metric for metric in metrics if metric.goal is not None]
-    rows = {"every attribute right", "counts", "uniform walls", "lost without guidance", "ratio of the two"}
+    rows = {
+        "every attribute right", "one of a kind", "uniform walls", "lost without guidance",
+        "it is gone with the negative prompt", "no doubled subject", "ratio of the two",
+    }  # fmt: skip
     assert rows <= {metric.name for metric in with_goals}
     sheets = {path.name for path in tmp_path.iterdir()}
     assert {"reconstructions.png", "similarity.png", "nearest.png", "guidance.png", "sizes.png"} <= sheets
     assert any(name.startswith("failures-") for name in sheets)
     assert report.evaluate(*folders, tmp_path, FEW) == metrics
+
+
+def test_the_library_of_training_drawings_is_what_the_shipped_model_is_trained_on():
+    trained_on = signature(train_stage).parameters
+    assert behaviour.TRAINING_SERIES == trained_on["seed"].default
+    assert FULL.training == PRESETS[trained_on["preset"].default].images
 
 
 def test_drawings_are_the_postcards_of_our_series():
