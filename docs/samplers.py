@@ -63,19 +63,18 @@ model's own default of {usual}.
 
 ## How much guidance
 
-Guidance buys adherence with variety. The share of {judged} images of other prompts of the same set that show all that
-is asked for; and how much {each} images of one prompt differ from one another, as a multiple of what they differ at
-guidance 1: the mean distance between two of them as thumbnails, averaged over {prompts_alike} prompts.
+Guidance buys adherence with variety. "Right" is the share of {judged} images, of other prompts of the same set, that
+show everything the prompt asks for. "Variety" is how much {each} images of one prompt differ: the mean distance between
+the thumbnails of two of them, averaged over {prompts_alike} prompts, as a multiple of that at guidance 1.
 
 {guidance_table}
 
 ## What the shortcuts cost
 
 Some options make an image in less time. Here is what each costs the tiny model in quality: the same {judged} prompts,
-with the default sampler and {usual} steps where the option says nothing else. The work is
-counted in multiplications and additions, from the prompt to the pixels. The distance is the mean difference to the
-image of the same prompt and seed without the option, of 255. A large distance alone is no fault: the image may be
-another one that is as good.
+with the default sampler and {usual} steps where the option says nothing else. The work counts multiplications and
+additions, from the prompt to the pixels. The distance is the mean difference, of 255, from the image of the same prompt
+and seed without the option. A large distance is no fault in itself: the image may be different and just as good.
 
 {shortcuts}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ldm.checkpoints.folder import fill, read_config, read_tensors, write_clip, write_config
+from ldm.checkpoints.folder import fill, read_config, read_tensors, write_clip, write_config, write_tensors
 from ldm.errors import LdmError
 from ldm.text.clip import CLIP
 from ldm.train import vae as stage
@@ -312,6 +312,27 @@ def test_crops_that_do_not_fit_are_refused(crop, tmp_path, images):
         one = images(1)
         without = ("perceptual", "adversarial")
         train_vae(tmp_path, tmp_path / "run", one, one, recipe, 5, False, without, crop=crop)
+
+
+def test_training_starts_from_the_weights_of_another_model(tmp_path, images, monkeypatch):
+    write_config(tmp_path, CONFIG)
+    write_tensors(tmp_path / "other" / "vae.safetensors", new_vae().state_dict(), torch.float32)
+    started, without, one = [], ("perceptual", "adversarial"), images(1)
+
+    def train(vaegan, *_, identity, **options):
+        started.append((vaegan.vae.state_dict(), identity["start"]))
+        return vaegan
+
+    monkeypatch.setattr(stage, "train", train)
+    monkeypatch.setattr(stage, "write_vae", lambda *_: {})
+    recipe = Recipe(steps=1, batch=1, lr=1e-3)
+    for start_from in (None, tmp_path / "other"):
+        train_vae(tmp_path, tmp_path / "run", one, one, recipe, 5, False, without, start_from=start_from)
+    (fresh, nothing), (grown, start) = started
+    for name, weight in new_vae().state_dict().items():
+        assert torch.equal(grown[name], weight), name
+    assert not torch.equal(fresh["encoder.conv_in.weight"], grown["encoder.conv_in.weight"])
+    assert nothing == "" != start  # a run that starts elsewhere is another run
 
 
 def test_crops_smaller_than_what_clip_reads_are_refused_where_clip_judges(tmp_path, images):

@@ -37,7 +37,9 @@ from ldm.postcards import (
 from ldm.postcards.captions import is_withheld
 from ldm.postcards.scene import ANIMALS, COLOURS, FURS, GARMENTS, WALLS
 
-SERIES = 900  # of the prompts: no training drawing or caption comes from it
+# Two series of prompts, from which no training drawing or caption comes: `ldm evaluate` measures one, and everything
+# else takes the other. So no setting is chosen by the prompts that it is then measured on (`make samplers`).
+MEASURED_SERIES, SERIES = 899, 900
 BATCH = 32
 
 # Each set of captions: the split of its scenes and its language (None: either). "wordings" are synonyms in contexts
@@ -112,15 +114,18 @@ def contraries(fact: str, target: FactPrompt) -> set[str]:
     return {bare, *others} - target.facts
 
 
-def set_of_prompts(name: str, count: int) -> list[FactPrompt]:
-    r"""The first `count` prompts of a set, one of `SETS`; of the sets written by hand, as many as there are."""
+def set_of_prompts(name: str, count: int, series: int = SERIES) -> list[FactPrompt]:
+    r"""The first `count` prompts of a set, one of `SETS`; of the sets written by hand, as many as there are.
+
+    The sets written by hand are the same for every `series`.
+    """
     if name in HANDWRITTEN:
         return [FactPrompt(prompt.text, prompt.facts) for prompt in handwritten(name)[:count]]
     split, language = CAPTIONS[name]
     found: list[FactPrompt] = []
     index = 0
     while len(found) < count:
-        rng = np.random.default_rng([SERIES, index])
+        rng = np.random.default_rng([series, index])
         scene = sample_scene(rng, split)
         described = _describe(name, scene, language, rng)
         if described is not None:

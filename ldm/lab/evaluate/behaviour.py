@@ -9,6 +9,7 @@ from PIL import ImageOps
 from ldm.images.pixels import to_pixels
 from ldm.lab.evaluate import attention, controls, diversity
 from ldm.lab.evaluate.adherence import (
+    MEASURED_SERIES,
     FactPrompt,
     JudgedImage,
     draw_target,
@@ -89,7 +90,7 @@ def negative_metrics(setup: Setup) -> list[Metric]:
 def size_metrics(setup: Setup) -> list[Metric]:
     r"""Images smaller, larger and not square: is anything in them twice? (Only prompts where the judge could tell.)"""
     count = setup.counts.sizes
-    seen = set_of_prompts("seen", 4 * count)
+    seen = set_of_prompts("seen", 4 * count, MEASURED_SERIES)
     targets = [t for t in seen if t.scene is not None and controls.can_be_doubled(t.scene)][:count]
     prompts, judged, rows, titles = [target.prompt for target in targets], [], [], []
     for shape in with_progress(controls.SHAPES, len(controls.SHAPES), "generating (sizes)", "size"):
@@ -138,7 +139,8 @@ def diversity_metrics(setup: Setup) -> list[Metric]:
     prompts, each = setup.counts.variety
     ratios: dict[str, list[float]] = {"CLIP": [], "pixels": []}
     suns: dict[str, list[list[str]]] = {"images": [], "drawings": []}
-    targets = with_progress(set_of_prompts("seen", prompts), prompts, "generating (variety)")
+    chosen = set_of_prompts("seen", prompts, MEASURED_SERIES)
+    targets = with_progress(chosen, prompts, "generating (variety)")
     for k, target in enumerate(targets):
         generators = [np.random.default_rng([SERIES + 4, k, i]) for i in range(each)]
         scenes, drawn = zip(*(draw_target(target, rng, setup.size) for rng in generators), strict=True)

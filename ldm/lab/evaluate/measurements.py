@@ -9,7 +9,13 @@ from torch import Tensor
 
 from ldm.images.pixels import to_images, to_pixels
 from ldm.lab.evaluate import adherence, understanding
-from ldm.lab.evaluate.adherence import JudgedImage, generate_images, judge_images, set_of_prompts
+from ldm.lab.evaluate.adherence import (
+    MEASURED_SERIES,
+    JudgedImage,
+    generate_images,
+    judge_images,
+    set_of_prompts,
+)
 from ldm.lab.evaluate.clipscore import clip_score
 from ldm.lab.evaluate.frechet import frechet_distance
 from ldm.lab.evaluate.judge import SIZE, Judge
@@ -106,7 +112,7 @@ def clip_metrics(setup: Setup, seen: Drawings, held_out: Drawings) -> list[Metri
 
 def generate_set(setup: Setup, name: str) -> list[JudgedImage]:
     r"""Generate the prompts of one set with the seeds 0, 1, 2, ... and judge them; a sheet shows all errors."""
-    targets = set_of_prompts(name, setup.counts.prompts)
+    targets = set_of_prompts(name, setup.counts.prompts, MEASURED_SERIES)
     images = generate_images(setup.model, [target.prompt for target in targets])
     judged = judge_images(setup.judge, targets, images)
     result = list(with_progress(judged, len(targets), f"generating ({name})"))

@@ -19,7 +19,7 @@ from ldm.postcards import Scene, postcard
 from ldm.text.clip import CLIP
 from ldm.text.tokenizer import Tokenizer
 
-# The series of drawings that metrics are computed on. No two measurements share random numbers: 900 are the prompts
+# The series of drawings that metrics are computed on. No two measurements share random numbers: 899 and 900 are prompts
 # (adherence), 901 CLIP's texts (understanding), 903 the judge's drawings, 904 and 905 drawings of the prompts' scenes,
 # 906 those of one prompt, 907 and 908 those for attention, 909 those for memorisation, 910 the captions for retrieval.
 SERIES = 902

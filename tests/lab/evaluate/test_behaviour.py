@@ -1,11 +1,13 @@
 r"""What the options change: the right options are asked for, and the figures compare what they say."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ldm.lab.evaluate import behaviour
+from ldm.lab.evaluate import behaviour, measurements
 from ldm.lab.evaluate.adherence import FactPrompt, JudgedImage, set_of_prompts
 from ldm.lab.evaluate.behaviour import guidance_metrics, negative_metrics, size_metrics
 from ldm.lab.evaluate.controls import BARE_PROMPTS, SHAPES
@@ -52,6 +54,27 @@ def generated(monkeypatch):
     return calls, answers
 
 
+def test_what_is_measured_is_not_what_settings_are_chosen_by(setup, monkeypatch):
+    r"""`ldm evaluate` and whoever else calls `set_of_prompts` have no prompt of a grammar in common."""
+    asked = []
+
+    def stop(name, count, series):
+        asked.extend(set_of_prompts(name, 40, series))
+        raise InterruptedError
+
+    for module in (measurements, behaviour):
+        monkeypatch.setattr(module, "set_of_prompts", stop)
+    for measure in (
+        partial(measurements.generate_set, name="seen"),
+        size_metrics,
+        behaviour.diversity_metrics,
+    ):
+        with pytest.raises(InterruptedError):
+            measure(setup)
+    assert len(asked) == 120
+    assert {t.prompt for t in asked}.isdisjoint(t.prompt for t in set_of_prompts("seen", 200))
+
+
 def test_guidance_is_compared_with_guidance_1_on_the_same_prompts(setup, generated):
     calls, answers = generated
     cat = FactPrompt("a cat", frozenset({"1 cat"}))
@@ -94,7 +117,9 @@ def test_sizes_are_parts_of_the_models_own_and_doubled_things_are_counted(setup,
     calls, answers = generated
     one, two = FactPrompt("a dog", frozenset({"1 dog"}), DOG), FactPrompt("a boat", frozenset({"boat"}), BOAT)
     empty = FactPrompt("a lake", frozenset(), EMPTY)  # in which nothing can be doubled
-    monkeypatch.setattr(behaviour, "set_of_prompts", lambda name, count: [empty, one, two, one][:count])
+    monkeypatch.setattr(
+        behaviour, "set_of_prompts", lambda name, count, series: [empty, one, two, one][:count]
+    )
     twins = Scene(wall="red", animals=(*DOG.animals, Animal("dog", "black", (), "portrait", 2)))
     monkeypatch.setattr("tests.lab.evaluate.test_behaviour.TOLD", [*TOLD, twins])
     answers += [[twins, BOAT], [DOG, EMPTY]] + [[DOG, BOAT]] * (len(SHAPES) - 2)
@@ -118,7 +143,7 @@ def test_a_model_that_paints_drawings_is_as_varied_as_drawings_and_as_far_from_t
         for t in set_of_prompts("seen", 9)
         if t.scene.sun_is_visible and "sun" not in " ".join(t.facts).split()
     )
-    monkeypatch.setattr(behaviour, "set_of_prompts", lambda name, count: [target])
+    monkeypatch.setattr(behaviour, "set_of_prompts", lambda name, count, series: [target])
     few = Counts(variety=(1, 8), compared=6, training=5)
     setup = Setup(setup.model, setup.clip, setup.tokenizer, setup.judge, setup.out, few)
     scenes, drawn = [], []
@@ -153,7 +178,7 @@ def test_a_sun_that_each_prompt_has_on_one_side_is_found_prompt_by_prompt(setup,
         for t in set_of_prompts("seen", 30)
         if t.scene.sun_is_visible and "sun" not in " ".join(t.facts).split()
     ][:2]
-    monkeypatch.setattr(behaviour, "set_of_prompts", lambda name, count: open_sides)
+    monkeypatch.setattr(behaviour, "set_of_prompts", lambda name, count, series: open_sides)
     setup = Setup(setup.model, setup.clip, setup.tokenizer, setup.judge, setup.out, Counts(variety=(2, 4)))
     sides = iter(["left"] * 4 + ["right"] * 4)
     monkeypatch.setattr(Oracle, "predict", lambda self, pixels: [{"sun": next(sides)} for _ in pixels])
