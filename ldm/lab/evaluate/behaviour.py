@@ -53,7 +53,7 @@ def guidance_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Metric
 def negative_metrics(setup: Setup) -> list[Metric]:
     r"""Bare prompts; then those images again that show something unasked, with that as the negative prompt.
 
-    And once more with a negative prompt that names something else: how often it is gone all the same, by chance.
+    They are generated once more with a negative prompt that names something else: how often is it gone by chance?
     """
     count = setup.counts.negative
     bare = [controls.BARE_PROMPTS[i % len(controls.BARE_PROMPTS)] for i in range(count)]
@@ -88,7 +88,7 @@ def negative_metrics(setup: Setup) -> list[Metric]:
 
 
 def size_metrics(setup: Setup) -> list[Metric]:
-    r"""Images smaller, larger and not square: is anything in them twice? (Only prompts where the judge could tell.)"""
+    r"""Images smaller, larger and not square: is anything in them twice? For prompts where the judge could tell."""
     count = setup.counts.sizes
     seen = set_of_prompts("seen", 4 * count, MEASURED_SERIES)
     targets = [t for t in seen if t.scene is not None and controls.can_be_doubled(t.scene)][:count]
@@ -110,7 +110,7 @@ def size_metrics(setup: Setup) -> list[Metric]:
 def attention_metrics(setup: Setup) -> list[Metric]:
     r"""Where the maps fall that the trace and the page of `ldm explore` show.
 
-    And where those of the caption's other words fall, for a head may find whatever stands out, whichever word asks.
+    The maps of the caption's other words are a control: a head may find whatever stands out, whichever word asks.
     """
     count = setup.counts.attention
     drawn = attention.examples(setup.tokenizer, count, setup.size)
@@ -162,16 +162,18 @@ def diversity_metrics(setup: Setup) -> list[Metric]:
         Metric(chapter, f"{of_drawings}, CLIP", sum(ratios["CLIP"]) / prompts, "", 0.85),
         Metric(chapter, f"{of_drawings}, pixels", sum(ratios["pixels"]) / prompts),
     ]
-    if not suns["images"]:  # no prompt leaves its side open
-        return metrics
-    side = "sun or moon, left or right: the rarer side"
-    metrics.append(Metric(chapter, side, diversity.rarer_side(sum(suns["images"], [])), "%", 0.40))
-    return metrics + [
-        Metric(
-            chapter, f"{side} of each prompt, {name}", sum(map(diversity.rarer_side, some)) / len(some), "%"
-        )
-        for name, some in suns.items()
-    ]
+    return metrics + (_sun_metrics(chapter, suns) if suns["images"] else [])  # no prompt may leave it open
+
+
+def _sun_metrics(chapter: str, suns: dict[str, list[list[str]]]) -> list[Metric]:
+    r"""How often the sun is on its rarer side: of all images, then of each prompt's images and drawings."""
+    name = "sun or moon, left or right: the rarer side"
+    together = diversity.rarer_side([side for sides in suns["images"] for side in sides])
+    metrics = [Metric(chapter, name, together, "%", 0.40)]
+    for which, prompts in suns.items():
+        each = sum(map(diversity.rarer_side, prompts)) / len(prompts)
+        metrics.append(Metric(chapter, f"{name} of each prompt, {which}", each, "%"))
+    return metrics
 
 
 def memorisation_metrics(setup: Setup, judged: Sequence[JudgedImage]) -> list[Metric]:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from ldm.checkpoints.folder import read_config
 from ldm.config import Head
+from ldm.images.pixels import to_pixels
 from ldm.lab.evaluate import attention
 from ldm.lab.evaluate.attention import (
     LARGEST,
@@ -170,6 +171,26 @@ def test_attention_to_bright_pixels_lands_where_they_are(folder, monkeypatch):
     masses = measure(model, [example])
     assert [masses.share([head]) for head in masses.heads] == [1.0 - head.head for head in masses.heads]
     assert masses.share() == pytest.approx(2 / 3) and masses.chance == 0.25
+
+
+def test_the_unet_sees_every_drawing_noised_to_every_level_with_its_own_caption(folder, monkeypatch):
+    model, seen = load(folder, device="cpu"), []
+    predict = type(model).predict
+
+    def note(self, x, level, cond):
+        seen.append((x, level, cond.context))
+        return predict(self, x, level, cond)
+
+    monkeypatch.setattr(type(model), "predict", note)
+    some = list(examples(model.tokenizer, 2, 16))
+    measure(model, some)
+    assert [level for _, level, _ in seen] == visited_levels(model)
+    latents = model.encode_image(to_pixels([example.image for example in some]))
+    noise = [(x - level.alpha * latents) / level.sigma for x, level, _ in seen]
+    for one, (_, _, context) in zip(noise, seen, strict=True):
+        torch.testing.assert_close(one, noise[0], rtol=1e-3, atol=1e-3)  # the same noise at each level
+        assert 0.7 < one.std() < 1.3
+        torch.testing.assert_close(context, model.encode_text([e.caption for e in some]).context)
 
 
 def test_levels_are_the_middles_of_equal_parts_of_what_sampling_visits(folder):

@@ -17,7 +17,7 @@ from ldm.lab.evaluate.judge_training import (
     label_indices,
     train_judge,
 )
-from ldm.postcards import QUESTIONS, Animal, Scene, held_out
+from ldm.postcards import QUESTIONS, Animal, Scene, Thing, held_out
 from ldm.train.loop import Recipe
 
 
@@ -90,6 +90,17 @@ def test_a_judge_that_knows_nothing_pays_the_logarithm_of_the_choices():
     expected = sum(weight * math.log(len(QUESTIONS[q])) for q, weight in zip(asked, weights, strict=True))
     loss = judge_loss(judge, torch.zeros(1, 3, 128, 128), right)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_question_that_applies_to_few_images_counts_less():
+    r"""By the root of its share: of four images one has a boat, whose colour is asked."""
+    judge, boat = Judge(), Scene("sea", "none", "day", "clear", "left", things=(Thing("boat", "red", 0),))
+    for head in judge.heads.values():
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    right = {"boat colour": label_indices([(boat, ""), *[(SEA, "")] * 3])["boat colour"]}
+    loss = judge_loss(judge, torch.zeros(4, 3, 128, 128), right)
+    assert loss.item() == pytest.approx(0.25**0.5 * math.log(len(QUESTIONS["boat colour"])), rel=1e-5)
 
 
 def test_augmentation_depends_on_the_generator_alone_and_leaves_the_image_recognisable():

@@ -57,8 +57,8 @@ def test_every_chapter_is_measured_and_every_sheet_written(folders, tmp_path):
 
 def test_the_library_of_training_drawings_is_what_the_shipped_model_is_trained_on():
     trained_on = signature(train_stage).parameters
-    assert behaviour.TRAINING_SERIES == trained_on["seed"].default
-    assert FULL.training == PRESETS[trained_on["preset"].default].images
+    recipe = PRESETS[trained_on["preset"].default]
+    assert (behaviour.TRAINING_SERIES, FULL.training) == (trained_on["seed"].default, recipe.images)
 
 
 def test_drawings_are_the_postcards_of_our_series():
