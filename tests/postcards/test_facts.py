@@ -1,5 +1,7 @@
 r"""Labels and facts: worked by hand, and consistent with each other."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ldm.postcards import QUESTIONS, Animal, Garment, Scene, Thing, facts, labels, sample_scene, topic
@@ -48,6 +50,17 @@ def test_the_facts_of_a_scene_by_hand():
     assert {"teal wall", "2 animals", "1 dog", "dog glasses", "dog red hat", "brown dog hat", "dog no scarf",
             "cat left of dog", "cat left", "cat pink scarf", "no boat"} <= pair  # fmt: skip
     assert not pair & {"cat hat", "dog left of cat", "black dog", "cat red hat", "2 dog", "dog no hat"}
+
+
+def test_two_of_a_kind_are_on_no_side():
+    r"""Neither of two dogs is *the* dog; two boats are not left of a house, even if one of them is."""
+    true = facts(labels(Scene(wall="teal", animals=(DOG, replace(DOG, slot=0)))))
+    assert {"2 dog", "2 animals"} <= true and not true & {"dog left", "dog right", "dog left of dog", "1 dog"}
+    house = Thing("house", "blue", 2)
+    two = facts(labels(replace(BOATS, things=(BOATS.things[0], Thing("boat", "red", 1), house))))
+    assert {"2 boat", "house right"} <= two and not two & {"boat left", "boat left of house"}
+    one = facts(labels(replace(BOATS, things=(BOATS.things[0], house))))
+    assert {"boat left", "boat left of house"} <= one
 
 
 def test_answers_that_make_no_sense_add_no_facts():

@@ -94,14 +94,14 @@ def test_retrieval_makes_do_with_few_images(images):
 
 
 class Reading(CLIP):
-    r"""Prefers the text of a pair that `likes` says, true or wrong; texts arrive as their numbers in a list."""
+    r"""Prefers the text of a pair that `likes` says, true or wrong, or the other one if the images' `sign` is -1."""
 
-    def __init__(self, likes):
+    def __init__(self, likes, sign=1.0):
         nn.Module.__init__(self)
-        self.likes, self.image_size, self.read = likes, 16, []
+        self.likes, self.sign, self.image_size, self.read = likes, sign, 16, []
 
     def embed_image(self, pixels):
-        return torch.ones(len(pixels), 1)
+        return torch.full((len(pixels), 1), self.sign)
 
     def embed_text(self, ids):
         self.read.append(len(ids))
@@ -114,7 +114,9 @@ def test_preference_is_how_often_the_true_caption_beats_a_nearly_right_one(image
     )  # a tie is no preference
     assert stage.preference(three_of_four, TOKENIZER, images(40, repeat=2), count=72) == 0.75
     assert three_of_four.read == [64, 64, 8, 8]
-    assert stage.preference(Reading(lambda i, wrong: float(wrong)), TOKENIZER, images(40)) == 0.0
+    for sign, expected in ((1.0, 0.0), (-1.0, 1.0)):
+        reading = Reading(lambda i, wrong: float(wrong), sign)
+        assert stage.preference(reading, TOKENIZER, images(40)) == expected
 
 
 def test_preference_compares_the_full_caption_with_a_wrong_one_of_the_same_image(images, monkeypatch):

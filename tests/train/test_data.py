@@ -121,6 +121,15 @@ def test_another_split_count_size_seed_or_world_is_another_file(tmp_path):
 
 
 @pytest.mark.usefixtures("in_this_process")
+def test_drawings_of_other_code_are_drawn_again(tmp_path, monkeypatch):
+    first = draw_postcards(tmp_path, "train", 2, 16)
+    monkeypatch.setattr(data, "drawing_code", lambda: "other")
+    monkeypatch.setattr(data, "_draw", lambda index, size, **_: np.full((size, size, 3), 7))
+    second = draw_postcards(tmp_path, "train", 2, 16)
+    assert (second.pixels == 7).all() and not (first.pixels == 7).all() and first.identity != second.identity
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_no_scene_is_in_both_splits(tmp_path):
     for split, wanted in (("train", False), ("held_out", True)):
         images = draw_postcards(tmp_path, split, 40, 16)

@@ -1,6 +1,7 @@
 r"""Watching cross-attention: every layer is seen, with its own weights, and the heads to show are chosen."""
 
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from ldm.config import Head
 from ldm.errors import LdmError
 from ldm.lab.trace.recorder import record
+from ldm.nn.attention import Attention
 from ldm.unet.watch import attention_map, chosen_heads, head_counts, watch_attention
 
 LAYERS = ["down.1.attn.0.layers.0", "mid.attn.layers.0", "up.0.attn.0.layers.0", "up.0.attn.1.layers.0"]
@@ -44,6 +46,20 @@ def test_every_layer_is_seen_once_per_evaluation_with_weights_that_sum_to_one(mo
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
     torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(seen[0][2], seen[2][2])
+
+
+def test_the_layers_that_are_watched_stay_as_they_are_for_other_threads(model):
+    r"""Only copies compute by hand; another thread that uses the U-Net meanwhile is neither slowed nor seen."""
+    layers, seen = [m for m in model.unet.modules() if isinstance(m, Attention)], []
+    before = [layer.by_hand for layer in layers]
+    with watch_attention(model.unet, lambda *what: seen.append(what)):
+        assert [layer.by_hand for layer in layers] == before and not any(before)
+        other = Thread(target=evaluate, args=(model,))
+        other.start()
+        other.join()
+        assert seen == []
+    hooks = [(m._forward_hooks, m._forward_pre_hooks) for m in model.unet.modules()]
+    assert not any(after or ahead for after, ahead in hooks)
 
 
 def test_without_a_choice_all_heads_are_shown_and_else_those_that_the_config_names(model):
