@@ -17,7 +17,7 @@ def demo_options(commands: Commands) -> None:
     add_model(p)
     p.add_argument("--seed", type=int, default=0, metavar="N", help="the first seed of each prompt (0)")
     p.add_argument("--batch", type=int, default=4, metavar="N", help="number of images per prompt (4)")
-    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where to write them")
+    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="their folder (outputs)")
     p.add_argument(
         "--sheet", type=Path, metavar="PNG", help="where to write the sheet of all (default: DIR/demo.png)"
     )
@@ -47,11 +47,13 @@ def evaluate_options(commands: Commands) -> None:
     about = "Measure adherence, sharpness, understanding and diversity. Prints a table and writes sheets of images."
     p = add_command(commands, "evaluate", evaluate, "measure the quality of a model", about)
     add_model(p)
-    p.add_argument("--judge", default="judge", metavar="J", help="a name under weights/, or a folder")
+    p.add_argument("--judge", default="judge", metavar="J", help="a name under weights/, or a folder (judge)")
     p.add_argument("--json", action="store_true", help="print JSON instead of a table")
     p.add_argument("--quick", action="store_true", help="a tenth of the images, rougher figures")
     out = Path("outputs/evaluation")
-    p.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write the sheets")
+    p.add_argument(
+        "--out", type=Path, default=out, metavar="DIR", help="the sheets' folder (outputs/evaluation)"
+    )
     add_compile(p, "images take five sixths of the time, after a minute or two")
     p.add_argument("--train-judge", action="store_true", help="instead, train the judge into weights/judge")
 

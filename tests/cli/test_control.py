@@ -111,7 +111,10 @@ def test_other_files_are_given(generate, again, weights, work):
     code, lines = again("--control-image", "weights/wide.png")
     assert code == 0 and lines[0].startswith("differs: the image of ControlNet 1: sha256 ")
     code, [line] = again(*CANNY[:2], *CANNY[:2])
-    assert code == 1 and "2 times --control, but got/x.png was generated with 1 ControlNets" in line
+    assert (
+        code == 1
+        and "got/x.png was generated with 1 of --control, not 2; give it once, or leave it out" in line
+    )
 
 
 def test_a_record_of_many_controlnets_is_not_loaded_unasked(generate, again, monkeypatch):

@@ -35,6 +35,6 @@ def test_a_processor_without_the_instructions_is_one_clear_line(generate, monkey
 
 def test_what_does_not_go_together_is_wrong_usage(capsys, monkeypatch):
     assert "leave out --compile" in wrong(capsys, "generate", "dog", "--int8", "--compile")
-    assert "--from reads that from the image: leave out --int8" in wrong(
+    assert "--from repeats what the image records: leave out --int8" in wrong(
         capsys, "generate", "--from", "x.png", "--int8"
     )
