@@ -22,7 +22,7 @@ def test_it_is_recorded_shown_and_done_again(generate, capsys, model, monkeypatc
     (_, _, plain), (_, _, small) = generate(out="plain.png"), generate("--int8")
     assert (pixels(small) != pixels(plain)).any()
     assert (read_record(small).int8, read_record(plain).int8) == (True, False)
-    assert "threads, in 8 bits" in run(capsys, "info", "x.png")[1]
+    assert ", in 8 bits" in run(capsys, "info", "x.png")[1]
     code, _, told = run(capsys, "generate", "--from", "x.png", "--model", model, "--out", "again.png")
     assert code == 0 and told == ["the same pixels as x.png"]
 

@@ -126,7 +126,7 @@ def test_the_same_image_again_with_a_lora_beside_it_or_given(generate, again, we
     ("options", "message"),
     [
         (("--lora", "weights/ink.safetensors:0.7"), "records a LoRA of strength 0.8, and --lora"),
-        (("--lora", "weights/ink.safetensors",) * 2, "generated with 1 of --lora, not 2; give it once, or leave it out"),
+        (("--lora", "weights/ink.safetensors",) * 2, "generated with 1 of --lora, not 2; give it once, or leave"),
     ],
 )  # fmt: skip
 def test_what_a_record_says_of_its_loras_can_be_repeated_but_not_changed(generate, again, options, message):
