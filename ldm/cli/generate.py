@@ -241,9 +241,7 @@ def check_usage(options: argparse.Namespace) -> None:
         refuse((*CONTROLLED, "control_image", "control_guess"), "there is no ControlNet", one_each)
     elif len(options.control_image or ()) != count:
         images = len(options.control_image or ())
-        options.wrong_usage(
-            f"--control was given {count} times, --control-image {images}: give an image for each"
-        )
+        options.wrong_usage(f"{count} of --control and {images} of --control-image: give an image for each")
     for name in CONTROLLED:
         if len(getattr(options, name) or ()) not in (0, 1, count):
             options.wrong_usage(f"--{name.replace('_', '-')}: give it once, or once for each --control")

@@ -156,7 +156,7 @@ def test_files_elsewhere_are_named_and_not_read(generate, again, work, monkeypat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (CANNY[:2], "--control was given 1 times, --control-image 0: give an image for each"),
+        (CANNY[:2], "1 of --control and 0 of --control-image: give an image for each"),
         (CANNY[2:], "there is no ControlNet: leave out --control-image, or give --control FILE too"),
         (("--control-guess",), "leave out --control-guess"),
         (
@@ -180,7 +180,7 @@ def test_options_that_do_not_go_together_are_a_wrong_usage(capsys, weights, opti
         ((*CANNY, "--control-prepare", "inpaint"), "of the kind 'inpaint' without a mask"),
         (("--control", "gone.pth", *CANNY[2:]), "there is no ControlNet gone.pth"),
         ((*CANNY[:3], "gone.png"), "gone.png"),
-        (("--control", "weights/small", *CANNY[2:]), "is no ControlNet (its config.json names"),
+        (("--control", "weights/small", *CANNY[2:]), "is no ControlNet (its config.json names no network);"),
         (("--control", "weights/small/unet.safetensors", *CANNY[2:]), "is no ControlNet, but a file of"),
     ],
 )
