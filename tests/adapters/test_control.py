@@ -29,6 +29,7 @@ def test_a_controlnet_acts_in_the_steps_that_lie_whole_between_start_and_end():
     assert is_active(Level(450, 0.6, 0.8), levels, 0.25, 0.75)  # halfway between two: of the second step
     assert not is_active(Level(950, 0.6, 0.8), levels, 0.25, 1.0)
     assert not any(is_active(level, levels, 0.3, 0.5) for level in levels[:-1])
+    assert [is_active(level, levels, 0.25, 0.6) for level in levels[:-1]] == [False, True, False, False]
 
 
 @pytest.mark.parametrize(
