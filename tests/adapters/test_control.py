@@ -55,6 +55,20 @@ def test_a_network_without_its_image_is_refused():
 LEVEL = Level(500, 0.6, 0.8)
 
 
+def test_a_network_that_pools_acts_on_the_prompt_alone_and_on_all_skips_alike(randomise, draw):
+    network = randomise(ControlNet(CONFIG.unet, (4, 6), pool=True)).double().requires_grad_(False)
+    x, cond = draw(1, 4, 8, 8), Conditioning(draw(1, 3, 16))
+    found = []
+    for strength, guess in ((1.0, False), (2.0, True)):
+        control = Control(network, Image.new("RGB", (16, 16), "white"), strength, guess=guess)
+        residuals, of_negative = control([LEVEL, CLEAN], (16, 16))
+        assert of_negative is None
+        found.append(residuals(x, LEVEL, cond))
+    for once, twice in zip(*found, strict=True):
+        assert once.any()
+        torch.testing.assert_close(twice, 2 * once)
+
+
 def scaled(factor):
     r"""Residuals that depend on everything given: on x_t, the level and the context."""
     return lambda x_t, level, cond: [
