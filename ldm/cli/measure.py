@@ -24,6 +24,10 @@ def demo_options(commands: Commands) -> None:
 
 
 def demo(options: argparse.Namespace) -> None:
+    sheet: Path = options.sheet or options.out / "demo.png"
+    check_folder(options.out, options.out)
+    check_folder(sheet.parent, sheet)
+
     import ldm
     from ldm.diffusion.noise import pick_seed
     from ldm.lab.evaluate.sheets import titled_rows
@@ -38,7 +42,7 @@ def demo(options: argparse.Namespace) -> None:
         rows.append(images)
         for k, image in enumerate(images):
             save_image(image, options.out / f"demo-{i}-{options.seed + k}.png")
-    save_image(titled_rows(DEMO_PROMPTS, rows), options.sheet or options.out / "demo.png")
+    save_image(titled_rows(DEMO_PROMPTS, rows), sheet)
     count, seconds = sum(map(len, rows)), time.monotonic() - started
     print(f"{count} images and a sheet of them in {options.out.resolve()}, {seconds:.1f} s in all")
 
