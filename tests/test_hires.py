@@ -55,11 +55,13 @@ def test_a_whole_run_on_the_latent_in_windows_equals_its_steps_by_hand(model):
     torch.testing.assert_close(got, by_hand(model, latent, 7), rtol=0, atol=1e-10)
 
 
-def test_on_pixels_the_second_pass_is_image_to_image_of_the_enlarged_image(model):
-    got = generate_large(model, "red dog", size=(12, 8), strength=0.67, **OPTIONS)
-    [image] = model.generate("red dog", size=(12, 8), **OPTIONS | {"output": "pil"})
+@pytest.mark.parametrize("more", [{}, {"spacing": "karras", "steps": 5}, {"steps": [900, 500, 200]}])
+def test_on_pixels_the_second_pass_is_image_to_image_of_the_enlarged_image(model, more):
+    options = OPTIONS | more
+    got = generate_large(model, "red dog", size=(12, 8), strength=0.67, **options)
+    [image] = model.generate("red dog", size=(12, 8), **options | {"output": "pil"})
     init = image.resize((24, 16), Image.Resampling.LANCZOS)
-    expected = model.generate("red dog", init=init, size=(24, 16), strength=0.67, **OPTIONS)
+    expected = model.generate("red dog", init=init, size=(24, 16), strength=0.67, **options)
     assert torch.equal(got, expected)
 
 

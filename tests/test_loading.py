@@ -81,6 +81,14 @@ def test_a_model_that_is_nowhere_is_an_error_that_lists_the_places(places):
         assert str(root / "weights" / "toy") in str(caught.value)
 
 
+def test_in_the_repository_each_place_is_listed_once(places, monkeypatch):
+    _, package = places
+    monkeypatch.chdir(package.parent)
+    with pytest.raises(LdmError) as caught:
+        find("toy")
+    assert str(caught.value).count(str(package.parent / "weights" / "toy")) == 1
+
+
 def test_of_a_path_only_that_path_is_listed(places, tmp_path):
     with pytest.raises(LdmError) as caught:
         ldm.load(tmp_path / "no" / "model")
@@ -412,7 +420,7 @@ def test_a_dtype_that_networks_do_not_compute_in_is_an_error(tmp_path, dtype):
 def test_a_device_that_is_not_here_is_an_error(tmp_path, device):
     write_small_model(tmp_path)
     for load in (ldm.load, ldm.load_clip, ldm.loading.load_vae):
-        with pytest.raises(LdmError, match=r"^device '.*; give another, or none to take the fastest"):
+        with pytest.raises(LdmError, match=r"^device '.*; give another, .*or none to take the fastest"):
             load(tmp_path, device=device)
 
 

@@ -71,6 +71,19 @@ def test_each_model_is_told_what_it_was_trained_to_read_and_the_first_decodes(mo
     assert same(generate(second=other), plain)
 
 
+def test_a_controlnet_acts_on_the_first_model_alone(model, refiner):
+    seen = set()
+
+    def residuals(x_t, level, cond):
+        seen.add(cond.context.shape[-1])
+        return []
+
+    both = residuals, residuals
+    options = OPTIONS | {"seed": 1, "switch_at": 0.5, "control": lambda levels, size: both}
+    generate_refined(model, refiner, "red dog", **options)
+    assert seen == {CONFIG.unet.context_width} != {REFINER.unet.context_width}
+
+
 def test_the_sampler_and_the_number_of_steps_are_the_first_models(model, refiner):
     other = small_refiner()
     other.config = replace(REFINER, defaults=replace(REFINER.defaults, sampler="ddim", steps=9))

@@ -49,5 +49,7 @@ def split_strength(text: str) -> tuple[str, float]:
     if colon and name and _NUMBER.fullmatch(number):
         return name, float(number)
     if colon and name.endswith((".safetensors", ".pt", ".ckpt", ".bin")):
-        raise LdmError(f"{shown(text)}: a strength of {shown(number)}; expected a number, as in {name}:0.8")
+        raise LdmError(
+            f"{shown(text)}: a strength of {shown(number)}; expected a decimal number, as in {name}:0.8"
+        )
     return text, 1.0

@@ -28,9 +28,10 @@ def read_device(device: torch.device | str | None) -> torch.device:
     try:
         found = torch.empty(1, device=device).device
     except Exception as error:  # torch raises nearly any type, depending on the device and on its build
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        first = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        reason = first if len(first) <= 100 else f"{first[:100]}..."  # torch may list all that exist
         raise LdmError(
-            f"device {str(device)!r} is not here ({reason}); give another, or none to take the fastest"
+            f"device {str(device)!r} is not here ({reason}); give another, such as cpu, or none to take the fastest"
         ) from error
     if found.type == "meta":
         raise LdmError("device 'meta' holds no numbers; give another, or none to take the fastest")

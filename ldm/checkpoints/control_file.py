@@ -95,8 +95,9 @@ def open_control(path: str | Path) -> ControlFile:
         settings = read_table(place / "config.json") if (place / "config.json").is_file() else {}
         kind = settings.get("_class_name")
         if kind != "ControlNetModel":
+            named = "no network" if kind is None else shown(str(kind))
             raise LdmError(
-                f"{place} is no ControlNet (its config.json names {shown(str(kind))}); give another"
+                f"{place} is no ControlNet (its config.json names {named}); expected a ControlNet's file or folder"
             )
         read = read_part(place, "unet", None)
         source, tensors = read.source, dict(read.tensors)

@@ -54,4 +54,5 @@ def find(model: str | Path) -> Path:
 
 def weights_folders() -> list[Path]:
     """Where named models are: here, in the repository, and in the installed package."""
-    return [root / "weights" for root in (Path.cwd(), _PACKAGE.parent, _PACKAGE)]
+    roots = dict.fromkeys((Path.cwd(), _PACKAGE.parent, _PACKAGE))  # the first two may be the same
+    return [root / "weights" for root in roots]

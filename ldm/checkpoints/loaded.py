@@ -188,7 +188,10 @@ def find_lora(given: str | Path, model: Path | None, what: str = "LoRA") -> Path
     if os.path.exists(path):
         return path
     if len(path.parts) == 1:
-        return find_beside(str(given), model, what)
+        try:
+            return find_beside(str(given), model, what)
+        except LdmError as error:
+            raise LdmError(f"there is no file {path}, and {error}") from error
     raise LdmError(f"there is no {what} {path}; give its file, or the name of one beside the model")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ldm.diffusion.samplers.table import ROWS, SPACING_LABELS
-from ldm.errors import LdmError
+from ldm.errors import LdmError, shown
 
 DEVICE = "cpu, cuda, cuda:1, mps (default: the fastest available)"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -21,9 +21,12 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], None], help: str, description: str = ""
 ) -> argparse.ArgumentParser:
-    """A command, which calls `run` with its options; the description in its own help is by default the short one."""
+    """A command, which calls `run` with its options; the description in its own help is by default the short one.
+
+    One of the options is `wrong_usage`, a function that ends the program with an error.
+    """
     parser = commands.add_parser(name, help=help, description=description or f"{help[0].upper()}{help[1:]}.")
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, wrong_usage=parser.error)
     return parser
 
 
@@ -82,6 +85,22 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, metavar="G", help=guidance)
     seed = "seed of the noise, below 2**32 (default, or -1: a random one, which is printed)"
     parser.add_argument("--seed", type=int, metavar="N", help=seed)
+
+
+def whole_number(text: str) -> int:
+    """ "20" to 20."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{shown(text)}; expected a whole number, such as 20") from None
+
+
+def number(text: str) -> float:
+    """ "7.5" to 7.5."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{shown(text)}; expected a number, such as 7.5 or 1") from None
 
 
 def width_and_height(text: str) -> tuple[int, int]:

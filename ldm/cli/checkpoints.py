@@ -47,7 +47,7 @@ def convert_options(commands: Commands) -> None:
 def export_options(commands: Commands) -> None:
     about = "Write a model as diffusers or the original code (CompVis) reads it, or a LoRA as kohya's programs do."
     p = add_command(commands, "export", export, "write a model in the layout of other programs", about)
-    p.add_argument("model", metavar="MODEL", help=MODEL)
+    p.add_argument("model", metavar="MODEL", help=f"{MODEL}; for kohya a LoRA")
     p.add_argument(
         "out", metavar="OUT", type=Path, help="a folder; for compvis and kohya a .safetensors file"
     )
@@ -57,7 +57,7 @@ def export_options(commands: Commands) -> None:
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
     """The options that `convert` and `export` share."""
-    parser.add_argument("--force", action="store_true", help="replace an existing model")
+    parser.add_argument("--force", action="store_true", help="replace what is there")
     dtypes = ("float32", "bfloat16", "float16")
     parser.add_argument("--dtype", choices=dtypes, help="the dtype to store (default: unchanged)")
     add_loading(parser)

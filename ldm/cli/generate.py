@@ -32,6 +32,7 @@ RECORDED = (
 )  # fmt: skip
 
 
+SHOWN = "give what `ldm info PNG` shows instead of --from"
 CONTROLLED = ("control_strength", "control_start", "control_end", "control_prepare")  # of each ControlNet
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -39,7 +40,6 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 def generate_options(commands: Commands) -> None:
     p = add_command(commands, "generate", generate, "generate images from a prompt")
-    p.set_defaults(wrong_usage=p.error)
     p.add_argument("prompt", nargs="?", help='what to generate, e.g. "a dog with glasses"')
     p.add_argument("--negative", metavar="T", help="what to avoid")
     brackets = "read brackets as text; otherwise (word:1.3) counts more and [word] less"
@@ -52,8 +52,15 @@ def generate_options(commands: Commands) -> None:
     add_sampling(p)
     size = "in pixels, e.g. 192x128 (default: the model's)"
     p.add_argument("--size", type=width_and_height, metavar="WxH", help=size)
-    p.add_argument("--batch", type=int, metavar="N", help="number of images, with seeds SEED, SEED+1, ...")
-    p.add_argument("--out", type=Path, metavar="PATH", help="a .png file or a folder (default: outputs/)")
+    p.add_argument(
+        "--batch", type=int, metavar="N", help="number of images, with seeds SEED, SEED+1, ... (default: 1)"
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="a .png file, which is replaced, or a folder (default: outputs/)",
+    )
     p.add_argument("--trace", type=Path, metavar="DIR", help="also write a report on how the image formed")
     preview = "also write what each step estimates the image to be, as DIR/SEED-STEP.png"
     p.add_argument("--preview", type=Path, metavar="DIR", help=preview)
@@ -125,16 +132,15 @@ def add_control(parser: argparse.ArgumentParser) -> None:
         "itself), inpaint (without what --mask lets change)"
     )
     control.add_argument("--control-prepare", action="append", metavar="KIND", help=prepare)
-    strength = "how strongly it acts (default: 1)"
+    strength = "how strongly it acts (default: 1); like the others here, once, or once for each --control"
     control.add_argument("--control-strength", action="append", type=float, metavar="S", help=strength)
-    for name, when in (("start", "from (default: 0)"), ("end", "up to which it acts (default: 1)")):
-        control.add_argument(
-            f"--control-{name}",
-            action="append",
-            type=float,
-            metavar="F",
-            help=f"the fraction of the steps {when}",
-        )
+    start, end = (f"let it act {when} of the steps" for when in ("from this fraction", "up to this fraction"))
+    control.add_argument(
+        "--control-start", action="append", type=float, metavar="F", help=f"{start} on (default: 0)"
+    )
+    control.add_argument(
+        "--control-end", action="append", type=float, metavar="F", help=f"{end} (default: 1)"
+    )
     guess = "follow the image even where the prompt says nothing; with a guidance of 3 to 5"
     control.add_argument("--control-guess", action="store_true", default=None, help=guess)
 
@@ -211,7 +217,7 @@ def check_usage(options: argparse.Namespace) -> None:
     def refuse(names: tuple[str, ...], why: str, instead: str) -> None:
         for name in names:
             if getattr(options, name) is not None:
-                option = "a PROMPT" if name == "prompt" else f"--{name.replace('_', '-')}"
+                option = "the PROMPT" if name == "prompt" else f"--{name.replace('_', '-')}"
                 options.wrong_usage(f"{why}: leave out {option}, or {instead}")
 
     if options.trace is not None and options.compile:
@@ -221,7 +227,7 @@ def check_usage(options: argparse.Namespace) -> None:
     if options.preview is None:
         refuse(("preview_vae",), "there are no previews", "give --preview DIR too")
     if options.source is not None:
-        return refuse(("prompts", *RECORDED), "--from reads that from the image", "--from")
+        return refuse(("prompts", *RECORDED), "--from repeats what the image records", SHOWN)
     if options.prompts is not None:
         refuse(("prompt", "trace", "preview"), "--prompts generates a list", "--prompts")
         if options.seed == -1:
@@ -229,15 +235,13 @@ def check_usage(options: argparse.Namespace) -> None:
         if options.out is not None and options.out.suffix.lower() == ".png":
             options.wrong_usage(f"--prompts generates many images: give a folder, not --out {options.out}")
     elif options.prompt is None:
-        options.wrong_usage("expected a PROMPT (or --from PNG)")
+        options.wrong_usage("expected a PROMPT, or --prompts TXT, or --from PNG")
     count, one_each = len(options.control or ()), "give --control FILE too"
     if not count:
         refuse((*CONTROLLED, "control_image", "control_guess"), "there is no ControlNet", one_each)
     elif len(options.control_image or ()) != count:
         images = len(options.control_image or ())
-        options.wrong_usage(
-            f"--control was given {count} times, --control-image {images}: give an image for each"
-        )
+        options.wrong_usage(f"{count} of --control and {images} of --control-image: give an image for each")
     for name in CONTROLLED:
         if len(getattr(options, name) or ()) not in (0, 1, count):
             options.wrong_usage(f"--{name.replace('_', '-')}: give it once, or once for each --control")

@@ -35,7 +35,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
     """The record as rows of a table: a name and a value each."""
     versions, group = record.versions, record.group
     yield "prompt", record.prompt
-    yield "negative", record.negative
+    if record.negative:
+        yield "negative", record.negative
     if not record.weighting:
         yield "brackets", "read as text (--no-weighting)"
     if record.long_prompt != "truncate":
@@ -79,6 +80,8 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         ("U-Net of", record.unet),
     )
     yield "model", ", ".join([record.model, *(f"{word} {value}" for word, value in chosen if value)])
+    for file in (*record.model_files, *record.vae_files, *record.unet_files):
+        yield "", named(file)
     for lora in record.loras:
         yield "LoRA", f"{named(lora)}, strength {lora.strength:g}"
     for control in record.controls:
@@ -94,8 +97,6 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         yield "refiner", f"{record.refiner.model}, from {record.refiner.switch_at:g} of the sampling on"
     if record.config is not None:
         yield "config", named(record.config)
-    for file in (*record.model_files, *record.vae_files, *record.unet_files):
-        yield "", named(file)
     program = f"ldm {versions.ldm}, torch {versions.torch}"
     yield "versions", f"{program}, Python {versions.python}, Pillow {versions.pillow}"
     how = (
@@ -104,7 +105,7 @@ def rows(record: Record) -> Iterator[tuple[str, str]]:
         ("in tiles", record.tile),
         ("in 8 bits", record.int8),
     )
-    used = [f"in {record.dtype} on {record.device}", f"{record.threads} threads"]
+    used = [f"in {record.dtype} on {record.device}", f"{record.threads} thread{'s' * (record.threads != 1)}"]
     yield "computed", ", ".join(used + [word for word, applies in how if applies])
 
 

@@ -17,13 +17,17 @@ def demo_options(commands: Commands) -> None:
     add_model(p)
     p.add_argument("--seed", type=int, default=0, metavar="N", help="the first seed of each prompt (0)")
     p.add_argument("--batch", type=int, default=4, metavar="N", help="number of images per prompt (4)")
-    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="where to write them")
+    p.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="their folder (outputs)")
     p.add_argument(
         "--sheet", type=Path, metavar="PNG", help="where to write the sheet of all (default: DIR/demo.png)"
     )
 
 
 def demo(options: argparse.Namespace) -> None:
+    sheet: Path = options.sheet or options.out / "demo.png"
+    check_folder(options.out, options.out)
+    check_folder(sheet.parent, sheet)
+
     import ldm
     from ldm.diffusion.noise import pick_seed
     from ldm.lab.evaluate.sheets import titled_rows
@@ -38,7 +42,7 @@ def demo(options: argparse.Namespace) -> None:
         rows.append(images)
         for k, image in enumerate(images):
             save_image(image, options.out / f"demo-{i}-{options.seed + k}.png")
-    save_image(titled_rows(DEMO_PROMPTS, rows), options.sheet or options.out / "demo.png")
+    save_image(titled_rows(DEMO_PROMPTS, rows), sheet)
     count, seconds = sum(map(len, rows)), time.monotonic() - started
     print(f"{count} images and a sheet of them in {options.out.resolve()}, {seconds:.1f} s in all")
 
@@ -50,11 +54,13 @@ def evaluate_options(commands: Commands) -> None:
     )
     p = add_command(commands, "evaluate", evaluate, "measure the quality of a model", about)
     add_model(p)
-    p.add_argument("--judge", default="judge", metavar="J", help="a name under weights/, or a folder")
+    p.add_argument("--judge", default="judge", metavar="J", help="a name under weights/, or a folder (judge)")
     p.add_argument("--json", action="store_true", help="print JSON instead of a table")
     p.add_argument("--quick", action="store_true", help="a tenth of the images, rougher figures")
     out = Path("outputs/evaluation")
-    p.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write the sheets")
+    p.add_argument(
+        "--out", type=Path, default=out, metavar="DIR", help="the sheets' folder (outputs/evaluation)"
+    )
     add_compile(p, "images take five sixths of the time, after a minute or two")
     p.add_argument("--train-judge", action="store_true", help="instead, train the judge into weights/judge")
     heads = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ldm.backend.allocator import keep_heap
+from ldm.cli.arguments import number, whole_number
 from ldm.cli.checkpoints import convert_options, export_options, inspect_options, verify_options
 from ldm.cli.exercise import exercise_options
 from ldm.cli.generate import generate_options
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         str(message)
     )  # one line, without a place in the code
     given = sys.argv[1:] if arguments is None else arguments
-    options = make_parser().parse_args(given or ["--help"])
+    options, unknown = make_parser().parse_known_args(given or ["--help"])
+    if unknown:
+        options.wrong_usage(f"unrecognized arguments: {' '.join(unknown)}")
     keep_heap()
     command: Callable[[argparse.Namespace], None] = options.command
     try:
@@ -88,10 +91,11 @@ def failure(error: Exception) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors cannot drive a terminal: they repeat arguments, which may be file names."""
+    """A parser whose errors are two lines that cannot drive a terminal: they repeat arguments, perhaps file names."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        usage = f"usage: {self.prog} ...; `{self.prog} --help` lists what it takes"
+        self.exit(2, f"{usage}\n{self.prog}: error: {printable(message)}\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -102,6 +106,8 @@ def make_parser() -> argparse.ArgumentParser:
         add_options(commands)
     for one, default in ((parser, False), *((c, argparse.SUPPRESS) for c in commands.choices.values())):
         one.register("type", Path, expanded)  # `~`, which a shell does not expand after `--out=`
+        one.register("type", int, whole_number)
+        one.register("type", float, number)
         # SUPPRESS, so that a command does not undo `ldm --debug COMMAND`.
         one.add_argument(
             "--debug", action="store_true", default=default, help="show where a failure happened"

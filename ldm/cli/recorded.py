@@ -3,7 +3,7 @@ r"""Which files and models a record may use: those on the command line, or the r
 The image may be a stranger's, and its record names files. Nobody who repeats an image expects a private photo to be
 read. So unless the command line names a file,
 
-- files and models are found by plain names only: models under weights/, and anything in the folder of the image;
+- models are found under weights/, and anything in the folder of the image by its last name, wherever it was then;
 - they are used only if their hashes are the recorded ones: whoever made the record already had these bytes.
 """
 
@@ -57,11 +57,16 @@ def recorded_adapters(
         ]
         return tuple(replace(one, path=place) for one, place in zip(used, places, strict=True))
     if len(given) != len(used):
-        raise LdmError(
-            f"{len(given)} times --{option}, but {options.source} was generated with {len(used)}; give a file for each "
-            f"of them, in their order, or leave --{option} out"
-        )
+        raise LdmError(miscounted(option, given, len(used), options.source))
     return None
+
+
+def miscounted(option: str, given: Sequence[object], count: int, source: Path) -> str:
+    """What to say of an option that was not given once for each file that the record has of its kind."""
+    if count == 0:
+        return f"--{option} {given[0]}, but {source} was generated without one; leave --{option} out"
+    times = "once" if count == 1 else f"{count} times, in the recorded order"
+    return f"{source} was generated with {count} of --{option}, not {len(given)}; give it {times}, or leave it out"
 
 
 def recorded_loras(record: Record, options: argparse.Namespace) -> tuple[UsedLora, ...]:
@@ -108,10 +113,7 @@ def recorded_controls(record: Record, options: argparse.Namespace) -> tuple[Used
     for name, files in recorded.items():
         option, given = name.replace("_", "-"), getattr(options, name) or ()
         if len(given) not in (0, len(files)):
-            raise LdmError(
-                f"{len(given)} times --{option}, but {options.source} was generated with {len(files)} ControlNets; "
-                f"give a file for each of them, in their order, or leave --{option} out"
-            )
+            raise LdmError(miscounted(option, given, len(files), options.source))
         if not given and len(files) > MOST_CONTROLS:
             raise LdmError(
                 f"{options.source} asks for {len(files)} ControlNets, more than are loaded unasked; to allow it, add "
@@ -166,11 +168,10 @@ def find_recorded(option: str, name: str, files: Sequence[File], source: Path) -
 
 def trusted_place(name: str, source: Path, locate: Callable[[str], Path]) -> str | None:
     """A recorded name, if it means something under weights/, or in the folder of the image with no link out of it."""
-    windows = PureWindowsPath(name)  # which also knows `/`
-    if windows.anchor or ".." in windows.parts or set(name) & set(":\0") or name[:1] in ("", "~"):
-        return None
+    last = Path(name).name
+    places = [place for place, part in ((name, name), (str(source.parent / last), last)) if is_plain(part)]
     weights = {folder.resolve() for folder in weights_folders()}
-    for place in (name, str(source.parent / Path(name).name)):
+    for place in places:
         try:
             found = locate(place)
             if not found.exists():
@@ -181,3 +182,9 @@ def trusted_place(name: str, source: Path, locate: Callable[[str], Path]) -> str
         except (LdmError, OSError, ValueError, RuntimeError):  # too long a name, links in a circle
             continue
     return None
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name leads down from a folder: no root, no drive or stream of Windows, no `..`, no home."""
+    windows = PureWindowsPath(name)  # which also knows `/`
+    return not (windows.anchor or ".." in windows.parts or set(name) & set(":\0") or name[:1] in ("", "~"))

@@ -132,6 +132,8 @@ def check_effort(record: Record, options: argparse.Namespace) -> None:
         shown = "x".join(map(str, size)) if name == "size" else value
         if given is None and is_much:
             missing.append(f"{option} {shown}")
+        elif given is not None and value in (None, False):
+            raise LdmError(f"{options.source} was generated without {option}; leave it out")
         elif given not in (None, value):
             raise LdmError(
                 f"{options.source} records {name} = {shown}, and {option} can only repeat that; leave it out"

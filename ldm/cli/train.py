@@ -16,7 +16,13 @@ def train_options(commands: Commands) -> None:
     p = add_command(commands, "train", train, "train the tiny model from scratch", about)
     stages = ("all", "tokenizer", "clip", "vae", "diffusion")
     p.add_argument("stage", choices=stages, help="all: these four in order")
-    p.add_argument("--out", type=Path, default=Path("weights/mine"), metavar="DIR", help="the model's folder")
+    p.add_argument(
+        "--out",
+        type=Path,
+        default=Path("weights/mine"),
+        metavar="DIR",
+        help="the model's folder (weights/mine)",
+    )
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of data, initial weights and noise (0)")
     p.add_argument(
         "--steps", type=int, metavar="N", help="training steps (default: the recipe's); not for the tokenizer"
@@ -26,8 +32,8 @@ def train_options(commands: Commands) -> None:
     data = "your own images, with metadata.jsonl (file_name and text), or a .txt file beside each"
     p.add_argument("--data", type=Path, metavar="DIR", help=data)
     losses = ("perceptual", "adversarial", "kl")  # of the VAE
-    without = "losses to leave out, to see what they are for"
-    p.add_argument("--without", nargs="+", choices=losses, default=(), help=without)
+    without = f"losses of the VAE to leave out, to see what they are for: {', '.join(losses)}"
+    p.add_argument("--without", nargs="+", choices=losses, default=(), metavar="LOSS", help=without)
     start = "the VAE begins with the weights of this model, which may have fewer channels"
     p.add_argument("--start-from", type=Path, metavar="DIR", help=start)
     add_compile(p, "its training steps take four fifths of the time, after a few seconds or minutes")

@@ -44,7 +44,9 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     hints = _hints(kind)
     unknown = sorted(value.keys() - hints.keys())
     if unknown:
-        raise LdmError(f"{where} has unknown fields {shown(unknown)}; expected some of {sorted(hints)}")
+        raise LdmError(
+            f"{where} has unknown fields {shown(unknown)}; expected some of {shown(sorted(hints))}"
+        )
     missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]
     if missing:
         raise LdmError(f"{where} lacks the fields {missing}; restore the original file")

@@ -240,7 +240,8 @@ def read_record(path: Path) -> Record:
             raise LdmError(f"image {index} of {count}")
     except (ValueError, OverflowError, RecursionError, LdmError) as error:
         raise LdmError(
-            f"{path}: its record is damaged ({error}); use the file that `ldm generate` wrote"
+            f"{path}: its record is damaged, or of a newer ldm ({error}); use the file that `ldm generate` wrote, or "
+            "that version"
         ) from error
     return record
 

@@ -29,6 +29,7 @@ def test_a_controlnet_acts_in_the_steps_that_lie_whole_between_start_and_end():
     assert is_active(Level(450, 0.6, 0.8), levels, 0.25, 0.75)  # halfway between two: of the second step
     assert not is_active(Level(950, 0.6, 0.8), levels, 0.25, 1.0)
     assert not any(is_active(level, levels, 0.3, 0.5) for level in levels[:-1])
+    assert [is_active(level, levels, 0.25, 0.6) for level in levels[:-1]] == [False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,20 @@ def test_a_network_without_its_image_is_refused():
 
 
 LEVEL = Level(500, 0.6, 0.8)
+
+
+def test_a_network_that_pools_acts_on_the_prompt_alone_and_on_all_skips_alike(randomise, draw):
+    network = randomise(ControlNet(CONFIG.unet, (4, 6), pool=True)).double().requires_grad_(False)
+    x, cond = draw(1, 4, 8, 8), Conditioning(draw(1, 3, 16))
+    found = []
+    for strength, guess in ((1.0, False), (2.0, True)):
+        control = Control(network, Image.new("RGB", (16, 16), "white"), strength, guess=guess)
+        residuals, of_negative = control([LEVEL, CLEAN], (16, 16))
+        assert of_negative is None
+        found.append(residuals(x, LEVEL, cond))
+    for once, twice in zip(*found, strict=True):
+        assert once.any()
+        torch.testing.assert_close(twice, 2 * once)
 
 
 def scaled(factor):

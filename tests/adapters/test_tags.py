@@ -46,5 +46,7 @@ def test_a_file_may_have_its_strength_behind_it(text, expected):
 
 @pytest.mark.parametrize("strength", ["abc", "nan", "", "1,5"])
 def test_a_file_with_anything_but_a_number_behind_it_is_refused(strength):
-    with pytest.raises(LdmError, match="a strength of .*; expected a number, as in ink.safetensors:0.8"):
+    with pytest.raises(
+        LdmError, match="a strength of .*; expected a decimal number, as in ink.safetensors:0.8"
+    ):
         split_strength(f"ink.safetensors:{strength}")

@@ -149,7 +149,10 @@ def test_what_stays_is_little_work(config, monkeypatch):
     kept = {name for name, part in unet.named_modules() if type(part) in (nn.Linear, nn.Conv2d)}
     changed = {name for name, part in unet.named_modules() if type(part) in (Int8Linear, Int8Conv2d)}
     assert kept == {name for name in kept | changed if stays(name)}
-    assert {"conv_in", "conv_out", "up.1.res.0.skip", "mid.attn.layers.0.cross_attn.k"} <= kept
+    assert {"conv_in", "conv_out", "up.1.res.0.skip", "mid.res_1.time_proj"} <= kept
+    assert {
+        f"mid.attn.layers.0.{n}" for n in ("cross_attn.k", "cross_attn.v", "feed_forward.proj_out")
+    } <= kept
     assert {"mid.res_1.conv_1", "up.0.upsample.conv", "mid.attn.layers.0.feed_forward.proj_in"} <= changed
     numbers = {name: unet.get_submodule(name).weight.numel() for name in kept | changed}
     assert sum(numbers[name] for name in kept) < 0.35 * sum(numbers.values())

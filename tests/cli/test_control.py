@@ -111,7 +111,10 @@ def test_other_files_are_given(generate, again, weights, work):
     code, lines = again("--control-image", "weights/wide.png")
     assert code == 0 and lines[0].startswith("differs: the image of ControlNet 1: sha256 ")
     code, [line] = again(*CANNY[:2], *CANNY[:2])
-    assert code == 1 and "2 times --control, but got/x.png was generated with 1 ControlNets" in line
+    assert (
+        code == 1
+        and "got/x.png was generated with 1 of --control, not 2; give it once, or leave it out" in line
+    )
 
 
 def test_a_record_of_many_controlnets_is_not_loaded_unasked(generate, again, monkeypatch):
@@ -153,7 +156,7 @@ def test_files_elsewhere_are_named_and_not_read(generate, again, work, monkeypat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (CANNY[:2], "--control was given 1 times, --control-image 0: give an image for each"),
+        (CANNY[:2], "1 of --control and 0 of --control-image: give an image for each"),
         (CANNY[2:], "there is no ControlNet: leave out --control-image, or give --control FILE too"),
         (("--control-guess",), "leave out --control-guess"),
         (
@@ -177,7 +180,7 @@ def test_options_that_do_not_go_together_are_a_wrong_usage(capsys, weights, opti
         ((*CANNY, "--control-prepare", "inpaint"), "of the kind 'inpaint' without a mask"),
         (("--control", "gone.pth", *CANNY[2:]), "there is no ControlNet gone.pth"),
         ((*CANNY[:3], "gone.png"), "gone.png"),
-        (("--control", "weights/small", *CANNY[2:]), "is no ControlNet (its config.json names"),
+        (("--control", "weights/small", *CANNY[2:]), "is no ControlNet (its config.json names no network);"),
         (("--control", "weights/small/unet.safetensors", *CANNY[2:]), "is no ControlNet, but a file of"),
     ],
 )

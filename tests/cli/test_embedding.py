@@ -71,7 +71,10 @@ def test_the_same_image_again_with_a_word_beside_it_or_given(generate, again, we
     code, [line] = again("--embedding", "other.safetensors=pot")
     assert code == 1 and "records the word ink, and --embedding other.safetensors=pot can only" in line
     code, [line] = again(*("--embedding", "other.safetensors") * 2)
-    assert code == 1 and "2 times --embedding, but got/x.png was generated with 1" in line
+    assert (
+        code == 1
+        and "got/x.png was generated with 1 of --embedding, not 2; give it once, or leave it out" in line
+    )
 
 
 def test_a_word_elsewhere_is_named_and_not_read_even_with_its_hash(generate, again, work, monkeypatch):

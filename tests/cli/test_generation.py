@@ -63,10 +63,11 @@ def test_a_model_name_that_no_file_can_have_is_one_clear_line(capsys, name):
     assert (code, out) == (1, "") and "bug" not in line and "model" in line
 
 
-@pytest.mark.parametrize("device", ["cuda:7", "tpu", ""])
+@pytest.mark.parametrize("device", ["cuda:7", "mps:7", "tpu", ""])
 def test_a_device_that_is_not_here_is_one_clear_line(capsys, model, device):
     code, _, [line] = run(capsys, "generate", "red dog", "--model", model, "--seed", 1, "--device", device)
     assert code == 1 and line.startswith(f"ldm: device {device!r} is not here (") and "bug" not in line
+    assert line.endswith("); give another, such as cpu, or none to take the fastest") and len(line) < 250
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])

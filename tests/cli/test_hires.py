@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ldm import pipeline
+from ldm.cli import replay
 from ldm.images.metadata import png_texts, read_record
 from tests.cli.terminal import run, wrong
 
@@ -85,8 +86,9 @@ def test_a_value_that_cannot_be_is_one_clear_line(generate, options, message):
     assert code == 1 and message in told and not path.exists()
 
 
-def test_a_stranger_cannot_ask_for_a_lot_of_work_unasked(generate, capsys, model):
+def test_a_stranger_cannot_ask_for_a_lot_of_work_unasked(generate, capsys, model, monkeypatch):
     *_, path = generate()
+    monkeypatch.setattr(replay, "load_model", lambda *_, **__: pytest.fail("it was begun"))
     for changes, option in (
         (
             {"hires": 99.0, "width": 512, "height": 512, "hires_mode": "latent", "hires_strength": 0.5},

@@ -22,7 +22,7 @@ def test_it_is_recorded_shown_and_done_again(generate, capsys, model, monkeypatc
     (_, _, plain), (_, _, small) = generate(out="plain.png"), generate("--int8")
     assert (pixels(small) != pixels(plain)).any()
     assert (read_record(small).int8, read_record(plain).int8) == (True, False)
-    assert "threads, in 8 bits" in run(capsys, "info", "x.png")[1]
+    assert ", in 8 bits" in run(capsys, "info", "x.png")[1]
     code, _, told = run(capsys, "generate", "--from", "x.png", "--model", model, "--out", "again.png")
     assert code == 0 and told == ["the same pixels as x.png"]
 
@@ -35,6 +35,6 @@ def test_a_processor_without_the_instructions_is_one_clear_line(generate, monkey
 
 def test_what_does_not_go_together_is_wrong_usage(capsys, monkeypatch):
     assert "leave out --compile" in wrong(capsys, "generate", "dog", "--int8", "--compile")
-    assert "--from reads that from the image: leave out --int8" in wrong(
+    assert "--from repeats what the image records: leave out --int8" in wrong(
         capsys, "generate", "--from", "x.png", "--int8"
     )

@@ -12,7 +12,7 @@ from PIL import Image
 from ldm.cli import generation
 from ldm.cli.look import rows
 from ldm.cli.output import progress_bar
-from ldm.images.metadata import File, Group
+from ldm.images.metadata import File, Group, UsedLora
 from tests.cli.terminal import files, run
 from tests.images.test_metadata import RECORD, write_picture
 
@@ -25,7 +25,6 @@ def test_info_says_what_made_an_image(capsys, work):
     assert (code, err) == (0, [])
     assert out.splitlines() == [
         "prompt      a dog",
-        "negative    ",
         "seed        42",
         "sampler     ddim, 30 steps, guidance 3.0",
         "size        128x64",
@@ -65,6 +64,16 @@ def test_info_says_from_what_an_image_was_made(capsys, work):
     assert told["config"] == "c.json (sha256 eeeeeeeeee)"
     assert told["brackets"] == "read as text (--no-weighting)"
     assert told["long prompt"] == "read in chunks (--long-prompt chunk)"
+    lora = UsedLora("ink.safetensors", "f" * 64, 0.5)
+    named = list(rows(replace(RECORD, loras=(lora,), threads=1)))
+    assert named[named.index(("model", "tiny")) :][1:4] == [
+        ("", "config.json (sha256 aaaaaaaaaa)"),
+        ("", "unet.safetensors (sha256 bbbbbbbbbb)"),
+        ("LoRA", "ink.safetensors (sha256 ffffffffff), strength 0.5"),
+    ]
+    assert named[-1] == ("computed", "in float32 on cpu, 1 thread") and ("negative", "a hat") in rows(
+        replace(RECORD, negative="a hat")
+    )
     write_picture(work / "dog.png", made)
     assert run(capsys, "info", "dog.png")[1].splitlines()[0] == r"prompt      a\n\x1bb"
 

@@ -126,7 +126,7 @@ def test_the_same_image_again_with_a_lora_beside_it_or_given(generate, again, we
     ("options", "message"),
     [
         (("--lora", "weights/ink.safetensors:0.7"), "records a LoRA of strength 0.8, and --lora"),
-        (("--lora", "weights/ink.safetensors",) * 2, "2 times --lora, but got/x.png was generated with 1"),
+        (("--lora", "weights/ink.safetensors",) * 2, "generated with 1 of --lora, not 2; give it once, or leave"),
     ],
 )  # fmt: skip
 def test_what_a_record_says_of_its_loras_can_be_repeated_but_not_changed(generate, again, options, message):
@@ -166,7 +166,7 @@ def test_a_tag_in_an_old_record_is_words_as_it_was_then(generate, again, recwarn
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--lora", "none"), "no LoRA 'none' in "),
+        (("--lora", "none"), "there is no file none, and no LoRA 'none' in "),
         (("--lora", "gone/x.safetensors"), "there is no LoRA gone/x.safetensors"),
         (("--lora", "weights/small/unet.safetensors"), "is no LoRA for this model: none of its "),
         (("--lora", "half.safetensors"), "has no lora_up|it has no up: half a LoRA"),

@@ -215,14 +215,18 @@ def test_a_list_in_a_pipe_is_not_waited_for(capsys, model, work):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a dog"], "--prompts generates a list: leave out a PROMPT, or --prompts"),
+        (["a dog"], "--prompts generates a list: leave out the PROMPT, or --prompts"),
         (["--trace", "t"], "--prompts generates a list: leave out --trace, or --prompts"),
         (["--out", "a.png"], "--prompts generates many images: give a folder, not --out a.png"),
         (
             ["--seed", "-1"],
             "--prompts cannot continue later with a random seed: give another --seed",
         ),
-        (["--from", "x.png"], "--from reads that from the image: leave out --prompts, or --from"),
+        (
+            ["--from", "x.png"],
+            "--from repeats what the image records: leave out --prompts, or give what `ldm info PNG` "
+            "shows instead of --from",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(capsys, arguments, message):

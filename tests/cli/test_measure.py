@@ -46,7 +46,14 @@ def test_the_contact_sheet_and_the_demo_fail_in_the_same_way(capsys, model, work
         ("demo", "--model", model, "--out", "taken"),
     ):
         code, _, lines = run(capsys, *command)
-        assert code == 1 and lines[-1].startswith("ldm: cannot write taken/")
+        assert code == 1 and lines[-1].startswith("ldm: cannot write taken")
+
+
+def test_a_sheet_that_cannot_be_written_is_said_before_anything_is_generated(capsys, model, work):
+    (work / "taken").touch()
+    code, out, [told] = run(capsys, "demo", "--model", model, "--batch", 1, "--sheet", "taken/x.png")
+    assert told == "ldm: cannot write taken/x.png: taken is not a folder; give another place"
+    assert code == 1 and out == "" and files(work) == ["taken"]
 
 
 def test_the_demo_names_its_files_after_the_seed_that_it_drew(capsys, model, work):

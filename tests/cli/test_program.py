@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ldm.cli import main, measure, program
+from ldm.cli.program import COMMANDS
 from ldm.errors import LdmError
 from tests.cli.terminal import run, wrong
 
@@ -59,6 +60,23 @@ def test_help_is_exit_code_0(capsys, command):
         main([*command, "--help"])
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith(" ".join(["usage: ldm", *command]))
+
+
+def test_no_help_is_wider_than_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for add_options in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([add_options.__name__.removesuffix("_options"), "--help"])
+        assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
+def test_wrong_usage_is_two_lines_that_name_the_help(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", "a dog", "--stepps", "3"])
+    assert caught.value.code == 2 and capsys.readouterr().err.splitlines() == [
+        "usage: ldm generate ...; `ldm generate --help` lists what it takes",
+        "ldm generate: error: unrecognized arguments: --stepps 3",
+    ]
 
 
 def test_without_a_command_it_prints_the_help(capsys, monkeypatch):

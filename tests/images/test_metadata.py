@@ -156,7 +156,10 @@ def damaged(path: Path, text: str) -> str:
         (json.dumps(asdict(RECORD) | {"seed": True}), "record.seed is True; expected int"),
         (json.dumps(asdict(RECORD) | {"guidance": 10**400}), "expected float"),
         (json.dumps(asdict(RECORD) | {"init": "dog.png"}), "record.init is 'dog.png'; expected an object"),
-        (json.dumps(asdict(RECORD) | {"more": 1}), "record has unknown fields ['more']"),
+        (
+            json.dumps(asdict(RECORD) | {"more": 1}),
+            "damaged, or of a newer ldm (record has unknown fields ['more']; expected some of ['aesthetic_score', ",
+        ),
         (json.dumps(asdict(RECORD) | {"group": {"index": 4, "count": 4}}), "image 4 of 4"),
     ],
 )

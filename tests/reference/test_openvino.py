@@ -14,7 +14,7 @@ import torch
 
 from ldm.lab.bench import cases
 from tests.lab.bench import by_openvino
-from tests.lab.bench.by_openvino import NETWORKS, compiled, convert, file_of, inputs
+from tests.lab.bench.by_openvino import INT8, NETWORKS, compiled, convert, file_of, inputs, quantize
 from tests.lab.bench.conftest import SIZES, folder
 
 pytestmark = pytest.mark.reference
@@ -26,6 +26,7 @@ def converted(folder):
     r"""The model's folder, with its three networks as OpenVINO reads them."""
     for network in NETWORKS:
         convert(folder, SIZES, network)
+    quantize(folder, SIZES)
     return folder
 
 
@@ -52,6 +53,22 @@ def test_all_products_are_in_the_precision_that_was_asked_for(converted, hint, o
     )
     for kind in ("Convolution", "FullyConnected"):
         assert found[kind, hint] > 10 and not found[kind, other]
+
+
+@torch.no_grad()
+def test_in_8_bits_most_products_are_of_integers(converted):
+    core = by_openvino.openvino.Core()
+    model = core.compile_model(file_of(converted, INT8), "CPU")
+    found = Counter(
+        (info["layerType"].astype(str), info["runtimePrecision"].astype(str))
+        for info in (part.get_rt_info() for part in model.get_runtime_model().get_ops())
+    )
+    for kind in ("Convolution", "FullyConnected"):
+        integers = found[kind, "i8"] + found[kind, "u8"]
+        assert integers > 10 and integers > 9 * (found[kind, "bf16"] + found[kind, "f32"])
+    given = inputs(INT8, SIZES)
+    error = compiled(converted, SIZES, INT8, torch.bfloat16)(*given) - NETWORKS["unet"](converted)(*given)
+    assert error.norm() / NETWORKS["unet"](converted)(*given).norm() < 0.2
 
 
 @pytest.mark.parametrize("case", sorted(by_openvino.CASES))

@@ -44,11 +44,27 @@ def test_a_shallow_evaluation_written_out(unet, draw):
     torch.testing.assert_close(cache(x_2, t_2, context), expected, rtol=0, atol=0)
 
 
-def test_with_the_same_latent_and_time_nothing_is_lost(unet, draw):
+@pytest.mark.parametrize("steered", [False, True])
+def test_with_the_same_latent_and_time_nothing_is_lost(unet, draw, steered):
     steps, context = inputs(draw)
     (x, t), cache = steps[0], DeepCache(unet, 3)
-    cache(x, t, context)
-    torch.testing.assert_close(cache(x, t, context), unet(x, t, context), rtol=0, atol=1e-12)
+    residuals = [draw(*skip.shape) for skip in skips_and_middle(unet, x, t, context)] if steered else []
+    whole = unet(x, t, context, residuals=residuals)
+    assert torch.equal(whole, unet(x, t, context)) is not steered
+    cache(x, t, context, residuals)
+    torch.testing.assert_close(cache(x, t, context, residuals), whole, rtol=0, atol=1e-12)
+
+
+def skips_and_middle(unet, *given):
+    r"""What a ControlNet adds to: the skips, the finest first, and the mid level's output."""
+    kept = []
+    parts = [unet.conv_in, *unet.down, unet.mid]
+    handles = [part.register_forward_hook(lambda part, inputs, out: kept.append(out)) for part in parts]
+    unet(*given)
+    for handle in handles:
+        handle.remove()
+    first, *levels, middle = kept
+    return [first, *(skip for _, skips in levels for skip in skips), middle]
 
 
 def test_most_layers_rest(unet, draw):

@@ -30,13 +30,14 @@ TINY_PROMPTS = [
 ]
 
 
-def text_to_image(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+def text_to_image(folder: Path, sizes: Sizes, dtype: torch.dtype, change: Change = no_change) -> Numbers:
     """A whole image: the seconds of generation, and the memory of loading and generation."""
     size = sizes.side, sizes.side
     with peak_memory(memory_in_use) as peak:
-        generate = load(folder, dtype, DEVICE).generate
+        model = load(folder, dtype, DEVICE)
+        change(model)
         took = seconds(
-            partial(generate, PROMPT.format(0), seed=0, sampler="ddim", steps=sizes.steps, size=size)
+            partial(model.generate, PROMPT.format(0), seed=0, sampler="ddim", steps=sizes.steps, size=size)
         )
     return {"seconds": took} | memory(0, peak.bytes)
 

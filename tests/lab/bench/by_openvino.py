@@ -25,9 +25,11 @@ from tests.lab.bench import theirs
 
 # OpenVINO sends statistics about its use, if it finds the module that does so. A benchmark need not.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import nncf  # noqa: E402
 import openvino  # noqa: E402
 
 MODULE = "tests.lab.bench.by_openvino"
+INT8 = "unet-int8"
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
@@ -65,7 +67,7 @@ def inputs(network: str, sizes: Sizes) -> tuple[Tensor, ...]:
     r"""What a network is measured with, and converted for."""
     config, side = sizes.config, sizes.side // sizes.config.vae.factor
     latent = random_normal(1, 1, config.vae.latent_channels, side, side)
-    if network == "unet":
+    if network in ("unet", INT8):
         context = random_normal(2, 2, config.text.context_length, config.text.width)
         return torch.cat([latent] * 2), torch.tensor(T), context
     if network == "decoder":
@@ -83,6 +85,25 @@ def convert(folder: Path, sizes: Sizes, network: str) -> Numbers:
     converted = openvino.convert_model(NETWORKS[network](folder).eval(), example_input=given)
     converted.reshape({i: list(one.shape) for i, one in enumerate(given)})
     openvino.save_model(converted, file_of(folder, network), compress_to_fp16=False)
+    return {}
+
+
+def quantize(folder: Path, sizes: Sizes) -> Numbers:
+    r"""The U-Net with 8-bit integers in linear layers and convolutions, by NNCF: scales from one calibration input.
+
+    With random weights there is no accuracy to correct for; the time does not depend on it.
+    """
+    model = openvino.Core().read_model(converted(folder, sizes, "unet"))
+    given = [one.numpy() for one in inputs("unet", sizes)]
+    plain = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
+    smaller = nncf.quantize(
+        model,
+        nncf.Dataset([given]),
+        subset_size=1,
+        model_type=nncf.ModelType.TRANSFORMER,
+        advanced_parameters=plain,
+    )
+    openvino.save_model(smaller, file_of(folder, INT8), compress_to_fp16=False)
     return {}
 
 
@@ -115,15 +136,15 @@ def timed(folder: Path, sizes: Sizes, network: str, dtype: torch.dtype) -> Numbe
 
 
 @torch.no_grad()
-def text_to_image(folder: Path, sizes: Sizes, dtype: torch.dtype) -> Numbers:
+def text_to_image(folder: Path, sizes: Sizes, dtype: torch.dtype, network: str = "unet") -> Numbers:
     r"""A whole image: the two networks, between diffusers' text encoder and scheduler."""
-    for network in ("unet", "decoder"):
-        converted(folder, sizes, network)
+    for needed in (network, "decoder"):
+        converted(folder, sizes, needed)
     with peak_memory(memory_in_use) as peak:
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer")
         text_encoder = transformers.CLIPTextModel.from_pretrained(folder / "text_encoder")
         scheduler = diffusers.DDIMScheduler.from_pretrained(folder / "scheduler")
-        unet = compiled(folder, sizes, "unet", dtype)
+        unet = compiled(folder, sizes, network, dtype)
         decoder = compiled(folder, sizes, "decoder", dtype)
 
         def generate() -> Image.Image:
@@ -152,9 +173,12 @@ CASES: dict[str, Case] = {
     "decode-float32": partial(timed, network="decoder", dtype=torch.float32),
     "encode-bfloat16": partial(timed, network="encoder", dtype=torch.bfloat16),
     "paint-bfloat16": partial(text_to_image, dtype=torch.bfloat16),
+    "unet-int8": partial(timed, network=INT8, dtype=torch.bfloat16),
+    "paint-int8": partial(text_to_image, network=INT8, dtype=torch.bfloat16),
 }
 CONVERSIONS: dict[str, Case] = {
-    f"convert-{network}": partial(convert, network=network) for network in NETWORKS
+    **{f"convert-{network}": partial(convert, network=network) for network in NETWORKS},
+    f"convert-{INT8}": quantize,
 }
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from ldm.lab.bench.fresh import is_cuda
 from ldm.lab.bench.run import NOT_INSTALLED, OURS, Run, heading, layer_tables, quantity
 from tests.lab.bench.rows import (
     BY_OPENVINO,
+    BY_OPENVINO_ALONE,
     CPU_ROWS,
     CUDA_ROWS,
     GAIN_ROWS,
@@ -27,6 +28,8 @@ def others(case: str) -> tuple[str, ...]:
         return (WITHOUT,)
     if case in OURS_ALONE:
         return ()
+    if case in BY_OPENVINO_ALONE:
+        return (OPENVINO,)
     return REFERENCES if case in BY_OPENVINO else (DIFFUSERS,)
 
 
