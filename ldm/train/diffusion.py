@@ -170,11 +170,19 @@ def train_diffusion(
     seed: int,
     resume: bool,
     compiled: bool = False,
+    start_from: Path | None = None,
 ) -> dict[str, float]:
-    """Train the U-Net from scratch; text encoder and VAE stay frozen. Returns its metrics (in process 0)."""
+    """Train the U-Net; text encoder and VAE stay frozen. Returns its metrics (in process 0).
+
+    It begins with random weights, or with those of the model in the folder `start_from`: to train on with other data,
+    or with the learning rate of a new run. Raises `LdmError` if that U-Net has other sizes.
+    """
     model = read_frozen(folder)
     torch.manual_seed(seed)
     unet = UNet(model.config.unet)
+    trained = None if start_from is None else start_from / "unet.safetensors"
+    if trained is not None:
+        fill(unet, read_tensors(trained, torch.get_default_dtype()), trained)
     if compiled:
         unet.compile()  # unlike torch.compile, this keeps the names of the weights
     train_latents, rank_slice = EncodedImages(model.vae, images), slice_for_rank(recipe.batch)
@@ -195,6 +203,7 @@ def train_diffusion(
         "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
         "text.safetensors": fingerprint(folder / "text.safetensors"),
         "vae.safetensors": fingerprint(folder / "vae.safetensors"),
+        "start": "" if trained is None else fingerprint(trained),
     }
     average = train(unet, loss_at, recipe, run, resume, identity=identity, on_checkpoint=write_samples)
     if rank() > 0:

@@ -113,7 +113,7 @@ def train_stage(
     `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json the metrics, duration and machine
     of each stage. `steps` replaces the number of steps of the recipe; `data` is a folder of your own images; `without`
     names losses that the VAE leaves out ("perceptual", "adversarial"), to see what they contribute; `compiled` compiles
-    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the VAE begins.
+    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the VAE or the U-Net begins.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -133,7 +133,7 @@ def train_stage(
         runs: dict[str, Callable[..., dict[str, float]]] = {
             "clip": train_clip,
             "vae": partial(train_vae, without=left_out, crop=crop, start_from=start_from),
-            "diffusion": partial(train_diffusion, compiled=compiled),
+            "diffusion": partial(train_diffusion, compiled=compiled, start_from=start_from),
         }
         where = folder / "runs" / stage
         metrics = runs[stage](folder, where, images, held_out, recipe, seed, resume)

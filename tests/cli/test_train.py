@@ -21,7 +21,7 @@ def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
         called.clear()
         code, out, _ = run(capsys, "train", asked, *options, *["--compile"] * compiled)
         assert code == 0
-        wanted = (Path("m"), 3, True, 9, "quick", Path("own"), (), compiled)
+        wanted = (Path("m"), 3, True, 9, "quick", Path("own"), (), compiled, None)
         assert called == [(stage, *wanted) for stage in expected]
         assert out == "the model is in m; use it with: ldm generate PROMPT --model m\n"
 
@@ -63,6 +63,8 @@ def test_ctrl_c_is_one_line_and_exit_code_130(capsys, monkeypatch):
         ("tokenizer", ("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**32 - 1"),
         ("vae", ("--steps", "0"), "0 training steps; expected at least 1"),
         ("tokenizer", ("--steps", "5"), "--steps 5; the tokenizer is not trained in steps"),
+        ("clip", ("--start-from", "x"), "--start-from is for the stages vae and diffusion, not for clip"),
+        ("diffusion", ("--without", "kl"), "--without is for the stage vae, not for diffusion"),
         (
             "tokenizer",
             ("--data", "nowhere"),

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.checkpoints.folder import fill, read_tensors
+from ldm.checkpoints.folder import fill, read_tensors, write_tensors
 from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
+from ldm.errors import LdmError
 from ldm.loading import load
 from ldm.pipeline import LatentDiffusion
 from ldm.train import diffusion as stage
@@ -245,6 +246,23 @@ def test_the_stage_writes_the_average_and_measures_it_on_held_out_images(folder,
     assert again == reached
     other = train_diffusion(folder, tmp_path / "other", images(40), images(8), recipe, 6, False)
     assert other != reached
+
+
+def test_the_unet_starts_from_another_ones_weights(folder, tmp_path, images):
+    start = UNet(CONFIG.unet)
+    (tmp_path / "trained").mkdir()
+    write_tensors(tmp_path / "trained/unet.safetensors", {n: w.half() for n, w in start.state_dict().items()})
+    standing, drawn = Recipe(steps=1, batch=2, lr=0.0), images(8)
+    train_diffusion(
+        folder, tmp_path / "run", drawn, drawn, standing, 5, False, start_from=tmp_path / "trained"
+    )
+    saved = read_tensors(folder / "unet.safetensors")
+    assert all(torch.equal(saved[name], weight.half()) for name, weight in start.state_dict().items())
+    other = tmp_path / "other"
+    other.mkdir()
+    write_tensors(other / "unet.safetensors", {"conv_in.weight": torch.zeros(1)})
+    with pytest.raises(LdmError, match="unet.safetensors"):
+        train_diffusion(folder, tmp_path / "again", drawn, drawn, standing, 5, False, start_from=other)
 
 
 @pytest.mark.long

@@ -105,8 +105,8 @@ def test_a_stage_is_told_what_it_alone_is_asked_for(tmp_path, small_world, monke
     assert given == [
         {"without": (), "crop": None, "start_from": None},
         {"without": ("perceptual", "adversarial"), "crop": None, "start_from": tmp_path / "trained"},
-        {"compiled": False},
-        {"compiled": True},
+        {"compiled": False, "start_from": None},
+        {"compiled": True, "start_from": tmp_path / "trained"},
     ]
 
 
