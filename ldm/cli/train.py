@@ -34,7 +34,7 @@ def train_options(commands: Commands) -> None:
     losses = ("perceptual", "adversarial", "kl")  # of the VAE
     without = f"losses of the VAE to leave out, to see what they are for: {', '.join(losses)}"
     p.add_argument("--without", nargs="+", choices=losses, default=(), metavar="LOSS", help=without)
-    start = "the VAE (which may have fewer channels there) or the U-Net begins with the weights of this model"
+    start = "begin with the weights of this model; its VAE may have fewer channels"
     p.add_argument("--start-from", type=Path, metavar="DIR", help=start)
     add_compile(p, "its training steps take four fifths of the time, after a few seconds or minutes")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
@@ -43,10 +43,8 @@ def train_options(commands: Commands) -> None:
 def train(options: argparse.Namespace) -> None:
     if options.stage == "tokenizer" and options.steps is not None:
         raise LdmError(f"--steps {options.steps}; the tokenizer is not trained in steps: leave out --steps")
-    if options.start_from and options.stage not in ("vae", "diffusion"):
-        raise LdmError(
-            f"--start-from is for the stages vae and diffusion, not for {options.stage}; leave it out"
-        )
+    if options.start_from and options.stage == "tokenizer":
+        raise LdmError("--start-from: the tokenizer has no weights to begin with; leave it out")
     if options.without and options.stage not in ("vae", "all"):
         raise LdmError(f"--without is for the stage vae, not for {options.stage}; leave it out")
 

@@ -11,15 +11,27 @@ import numpy as np
 from ldm.postcards.captions import caption_with_facts
 from ldm.postcards.facts import facts, labels
 from ldm.postcards.sampling import arranged, choose, held_out
-from ldm.postcards.scene import COLOURS, FURS, RELIEFS, STYLES, TIMES, WALLS, WEATHERS, Scene
+from ldm.postcards.scene import (
+    ANIMALS,
+    COLOURS,
+    FURS,
+    PLACES_WITH_WATER,
+    RELIEFS,
+    STYLES,
+    TIMES,
+    WALLS,
+    WEATHERS,
+    Scene,
+)
 
 
 def altered(scene: Scene, rng: np.random.Generator) -> Scene:
     r"""`scene` with one random change, so that other facts are true of it.
 
-    Two colours are exchanged, or one colour is another; a garment, a thing or an animal is missing; garments are worn
-    by the other animal; the relief, the time, the weather, the wall or the style is another; or everything is arranged
-    anew. Only a scene with a held-out combination may become one with another.
+    An animal or a thing is of another kind; two colours are exchanged, or one colour is another; a garment, a thing or
+    an animal is missing; garments are worn by the other animal; the relief, the time, the weather, the wall or the
+    style is another; or everything is arranged anew. Only a scene with a held-out combination may become one with
+    another.
     """
     while True:
         other = choose(_CHANGES, rng)(scene, rng)
@@ -37,6 +49,27 @@ def wrong_caption(scene: Scene, rng: np.random.Generator, mistakes: bool = True)
         found = caption_with_facts(altered(scene, rng), rng, partial=False, mistakes=mistakes)
         if not found.facts <= true:
             return found.text
+
+
+def _another_animal(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""Another kind of animal for one of them."""
+    if not scene.animals:
+        return scene
+    i = int(rng.integers(len(scene.animals)))
+    animals = list(scene.animals)
+    animals[i] = replace(animals[i], kind=choose(ANIMALS, rng))
+    return replace(scene, animals=tuple(animals))
+
+
+def _another_thing(scene: Scene, rng: np.random.Generator) -> Scene:
+    r"""Another kind for one of the things on the ground; a boat only where there is water."""
+    kinds = ["boat", "house", "flower"] if scene.place in PLACES_WITH_WATER else ["house", "flower"]
+    on_ground = [i for i, thing in enumerate(scene.things) if thing.kind in kinds]
+    if not on_ground:
+        return scene
+    things, i = list(scene.things), choose(on_ground, rng)
+    things[i] = replace(things[i], kind=choose(kinds, rng))
+    return replace(scene, things=tuple(things))
 
 
 def _exchanged(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -117,6 +150,8 @@ def _without(some: tuple[Any, ...], rng: np.random.Generator) -> tuple[Any, ...]
 
 
 _CHANGES: tuple[Callable[[Scene, np.random.Generator], Scene], ...] = (
+    _another_animal,
+    _another_thing,
     _exchanged,
     _recoloured,
     _another_fur,

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ldm.checkpoints.folder import read_config, read_tokenizer, write_clip
+from ldm.checkpoints.folder import read_clip, read_config, read_tokenizer, write_clip
 from ldm.errors import LdmError
 from ldm.images.pixels import to_images
 from ldm.text.clip import CLIP, contrastive_loss
@@ -108,8 +108,12 @@ def train_clip(
     recipe: Recipe,
     seed: int,
     resume: bool,
+    start_from: Path | None = None,
 ) -> dict[str, float]:
-    """Train CLIP from scratch and write it to the model's `folder`. Returns its metrics (in process 0)."""
+    """Train CLIP and write it to the model's `folder`. Returns its metrics (in process 0).
+
+    It begins with random weights, or with those of the model in the folder `start_from`.
+    """
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
         raise LdmError(
@@ -118,6 +122,8 @@ def train_clip(
     # torch's default initialisation; CLIP's own code initialises the embeddings smaller (0.02).
     torch.manual_seed(seed)
     clip = CLIP(config.text, config.image, config.embedding_width)
+    if start_from is not None:
+        clip.load_state_dict(read_clip(start_from, torch.get_default_dtype())[0].state_dict())
     tokenizer = read_tokenizer(folder, config.text)
 
     def loss_at(step: int) -> Tensor:
@@ -131,6 +137,7 @@ def train_clip(
         "pictures": images.identity,
         "config": fingerprint(config.text, config.image, config.embedding_width),
         "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
+        "start": "" if start_from is None else fingerprint(start_from / "clip.safetensors"),
     }
     average = train(
         clip, loss_at, recipe, run, resume, identity=identity, on_checkpoint=write_samples, unit="pair"

@@ -78,7 +78,7 @@ PRESETS = {
         images=50_000,
         held_out=2_000,
         recipes={
-            "clip": Recipe(steps=1800, batch=96, lr=1e-3, ema=0.99),
+            "clip": Recipe(steps=5000, batch=96, lr=1e-3, ema=0.99),
             "vae": Recipe(steps=16000, batch=8, lr=1e-3, ema=0.998),
             "diffusion": Recipe(steps=10_000, batch=32, lr=6e-4, ema=0.9985),
         },
@@ -113,7 +113,7 @@ def train_stage(
     `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json the metrics, duration and machine
     of each stage. `steps` replaces the number of steps of the recipe; `data` is a folder of your own images; `without`
     names losses that the VAE leaves out ("perceptual", "adversarial"), to see what they contribute; `compiled` compiles
-    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the VAE or the U-Net begins.
+    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the stage begins.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -131,7 +131,7 @@ def train_stage(
         images, held_out = load_images(folder, PRESETS[preset], seed, data)
         left_out, crop = (*PRESETS[preset].without, *without), PRESETS[preset].crop
         runs: dict[str, Callable[..., dict[str, float]]] = {
-            "clip": train_clip,
+            "clip": partial(train_clip, start_from=start_from),
             "vae": partial(train_vae, without=left_out, crop=crop, start_from=start_from),
             "diffusion": partial(train_diffusion, compiled=compiled, start_from=start_from),
         }

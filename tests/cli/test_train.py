@@ -63,7 +63,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(capsys, monkeypatch):
         ("tokenizer", ("--seed", "-1"), "seed -1; expected a whole number from 0 to 2**32 - 1"),
         ("vae", ("--steps", "0"), "0 training steps; expected at least 1"),
         ("tokenizer", ("--steps", "5"), "--steps 5; the tokenizer is not trained in steps"),
-        ("clip", ("--start-from", "x"), "--start-from is for the stages vae and diffusion, not for clip"),
+        ("tokenizer", ("--start-from", "x"), "--start-from: the tokenizer has no weights to begin with"),
         ("diffusion", ("--without", "kl"), "--without is for the stage vae, not for diffusion"),
         (
             "tokenizer",
