@@ -204,7 +204,7 @@ APPENDICES = (
         "say how good a model is, and how each measure can mislead you",
         under(
             "lab.evaluate",
-            "judge judge_training adherence controls attention reconstruction understanding clipscore frechet "
+            "judge judge_training adherence controls attention_maps reconstruction understanding clipscore frechet "
             "diversity metrics sheets setup measurements behaviour report",
         ),
         ("11_evaluate",),

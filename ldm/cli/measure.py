@@ -83,7 +83,7 @@ def evaluate(options: argparse.Namespace) -> None:
         print(f"the judge is in {folder}")
         return
     if options.choose_heads:
-        from ldm.lab.evaluate.attention import store_heads
+        from ldm.lab.evaluate.attention_maps import store_heads
 
         chosen, ranking = store_heads(options.model)
         for head, ratio in ranking:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ldm.errors import LdmError
+from ldm.files.read_write import LARGEST_TEXT, read_text
 
 FILES = {"natural": "prompts.txt", "typos": "prompts_with_typos.txt"}
 
@@ -32,7 +33,7 @@ def handwritten(kind: str | None = None) -> tuple[Prompt, ...]:
         )
     found = []
     for name in FILES.values() if kind is None else (FILES[kind],):
-        for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines():
+        for line in read_text(Path(__file__).parent / name, LARGEST_TEXT).splitlines():
             if line and not line.startswith("#"):
                 text, _, asked = line.partition("|")
                 found.append(Prompt(text.strip(), frozenset(fact.strip() for fact in asked.split(","))))

@@ -1,7 +1,7 @@
 """Start training a VAE from a trained one with fewer channels.
 
 A narrower VAE has already learned most of what a wider one has to learn. Where a tensor is larger, the old one becomes
-its first rows and columns, and the rest keeps its random initialisation. (In Net2Net, Chen et al. 2016 choose the new
+its first rows and columns, and the rest keeps its random initialisation. (Net2Net, by Chen et al. 2016, chooses the new
 numbers so that the network computes the same; here training soon makes up for the difference.)
 
 The encoder's last layers compute means and log-variances, one half after the other, so each half grows by itself. The

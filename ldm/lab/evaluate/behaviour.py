@@ -7,7 +7,7 @@ import torch
 from PIL import ImageOps
 
 from ldm.images.pixels import to_pixels
-from ldm.lab.evaluate import attention, controls, diversity
+from ldm.lab.evaluate import attention_maps, controls, diversity
 from ldm.lab.evaluate.adherence import (
     MEASURED_SERIES,
     FactPrompt,
@@ -113,11 +113,11 @@ def attention_metrics(setup: Setup) -> list[Metric]:
     The maps of the caption's other words are a control: a head may find whatever stands out, whichever word asks.
     """
     count = setup.counts.attention
-    drawn = attention.examples(setup.tokenizer, count, setup.size)
+    drawn = attention_maps.examples(setup.tokenizer, count, setup.size)
     some = list(with_progress(drawn, count, "drawing (attention)"))
     masses, others = (
-        attention.measure(setup.model, these)
-        for these in (some, [attention.with_other_words(e) for e in some])
+        attention_maps.measure(setup.model, these)
+        for these in (some, [attention_maps.with_other_words(e) for e in some])
     )
     chosen = setup.model.config.map_heads
     chapter = f"attention, {len(masses.area)} words of {count} drawings"

@@ -15,7 +15,7 @@ section 2.2. In each cross-attention layer, the weights of every pixel over the 
 latent's size and averaged over the heads of all layers, the weights of one token form a map of where it was attended
 to. We upsample bilinearly (bicubic interpolation can become negative, which no weight is) and average over the steps,
 where DAAM sums. Most heads of a small network look elsewhere than at the thing that a word names, so a model's config
-may name those whose maps are shown, chosen by a measurement (`map_heads`; `ldm/lab/evaluate/attention.py`).
+may name those whose maps are shown, chosen by a measurement (`map_heads`; `ldm/lab/evaluate/attention_maps.py`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

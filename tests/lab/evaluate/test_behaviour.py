@@ -192,12 +192,12 @@ def test_the_attention_that_is_measured_is_that_of_the_chosen_heads(setup, monke
     from dataclasses import replace
 
     from ldm.config import Head
-    from ldm.lab.evaluate.attention import Masses
+    from ldm.lab.evaluate.attention_maps import Masses
 
     good, bad = Head("up", 0), Head("up", 1)
     masses = Masses([good, bad], torch.tensor([[4.0, 0.0]]), torch.tensor([[5.0, 5.0]]), torch.tensor([0.2]))
-    monkeypatch.setattr(behaviour.attention, "examples", lambda *_: iter(()))
-    monkeypatch.setattr(behaviour.attention, "measure", lambda *_: masses)
+    monkeypatch.setattr(behaviour.attention_maps, "examples", lambda *_: iter(()))
+    monkeypatch.setattr(behaviour.attention_maps, "measure", lambda *_: masses)
     assert [round(m.value, 6) for m in behaviour.attention_metrics(setup)] == [0.4, 0.2, 2.0, 2.0, 2.0]
     setup.model.config = replace(setup.model.config, map_heads=(good,))
     share, chance, ratio, everything, others = behaviour.attention_metrics(setup)

@@ -12,7 +12,7 @@ from PIL import Image
 from ldm import cli
 from ldm.checkpoints.folder import read_config, write_tensors
 from ldm.errors import LdmError
-from ldm.lab.evaluate import attention, behaviour, judge_training, report
+from ldm.lab.evaluate import attention_maps, behaviour, judge_training, report
 from ldm.lab.evaluate.judge import FILE, Judge
 from ldm.lab.evaluate.metrics import Metric
 from ldm.lab.evaluate.setup import FULL, QUICK, Counts, drawings, save
@@ -123,7 +123,7 @@ def test_a_compiled_unet_is_compiled_before_it_is_used(folders, tmp_path, monkey
 
 def test_heads_are_chosen_on_demand_and_the_ranking_is_printed(capsys, tmp_path, monkeypatch):
     mine = write_small_model(tmp_path / "mine")
-    monkeypatch.setattr(attention, "store_heads", partial(attention.store_heads, count=2))
+    monkeypatch.setattr(attention_maps, "store_heads", partial(attention_maps.store_heads, count=2))
     assert cli.main(["evaluate", "--choose-heads", "--model", str(mine)]) == 0
     *ranking, told = capsys.readouterr().out.splitlines()
     chosen = read_config(mine).map_heads

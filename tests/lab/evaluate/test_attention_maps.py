@@ -8,8 +8,8 @@ from PIL import Image
 from ldm.checkpoints.folder import read_config
 from ldm.config import Head
 from ldm.images.pixels import to_pixels
-from ldm.lab.evaluate import attention
-from ldm.lab.evaluate.attention import (
+from ldm.lab.evaluate import attention_maps
+from ldm.lab.evaluate.attention_maps import (
     LARGEST,
     Masses,
     NamedThing,
@@ -58,7 +58,7 @@ def words_of(tokenizer, text, thing):
 
 
 def swapped(things):
-    return with_other_words(attention.Example(Image.new("RGB", (8, 8)), "", tuple(things))).things
+    return with_other_words(attention_maps.Example(Image.new("RGB", (8, 8)), "", tuple(things))).things
 
 
 def test_a_word_that_stands_alone_has_no_others_to_compare_with(tokenizer):
@@ -151,14 +151,14 @@ def test_attention_to_bright_pixels_lands_where_they_are(folder, monkeypatch):
     model = load(folder, device="cpu")
     thing = NamedThing((2,), (1,), Box("hat", 0.0, 0.0, 0.5, 0.5))
     [example] = examples(model.tokenizer, 1, 16)
-    example = attention.Example(example.image, "red dog", (thing,))
+    example = attention_maps.Example(example.image, "red dog", (thing,))
 
     class Watching:
         def __init__(self, unet, see):
             self.see = see
 
         def __enter__(self):
-            for layer, count in attention.head_counts(model.unet).items():
+            for layer, count in attention_maps.head_counts(model.unet).items():
                 weights = torch.zeros(1, count, 4, 32)
                 weights[0, 0, 0, 2] = 1.0  # the first head: in the box
                 weights[0, 1, 3, 2] = 0.5  # the second one: in the opposite corner
@@ -167,7 +167,7 @@ def test_attention_to_bright_pixels_lands_where_they_are(folder, monkeypatch):
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(attention, "watch_attention", Watching)
+    monkeypatch.setattr(attention_maps, "watch_attention", Watching)
     masses = measure(model, [example])
     assert [masses.share([head]) for head in masses.heads] == [1.0 - head.head for head in masses.heads]
     assert masses.share() == pytest.approx(2 / 3) and masses.chance == 0.25
