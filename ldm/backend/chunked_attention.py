@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.backend.gradients import needs_gradient
 from ldm.backend.matmul import MKLAttention
 from ldm.backend.trial import Trial, wins
 from ldm.nn.attention import attention
@@ -64,7 +65,7 @@ def may_be_faster(
         q.device.type == "cpu"
         and q.dtype == torch.bfloat16
         and min(q.shape[-2], k.shape[-2]) >= KEYS
-        and not any(t.requires_grad for t in (q, k, v))
+        and not needs_gradient(q, k, v)
         and not torch.compiler.is_compiling()
     )
 
