@@ -161,8 +161,8 @@ APPENDICES = (
         (
             *under(
                 "backend",
-                "cpu choice threads trial allocator matmul memory_format chunked_attention fused_upsample winograd "
-                "accelerate int8",
+                "cpu choice threads trial allocator matmul memory_format gradients chunked_attention fused_upsample "
+                "winograd accelerate int8",
             ),
             "loading",
         ),

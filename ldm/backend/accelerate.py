@@ -6,7 +6,6 @@ names, and falls back to the plain version wherever it would not be faster. So i
 
 from typing import TypeVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from ldm.backend import chunked_attention, matmul, winograd
 from ldm.backend.allocator import mmap_large_blocks
 from ldm.backend.chunked_attention import ChunkedAttention
 from ldm.backend.fused_upsample import FusedUpsample
+from ldm.backend.gradients import needs_gradient
 from ldm.backend.memory_format import ChannelsLastDecoder, ChannelsLastEncoder, ChannelsLastUNet
 from ldm.backend.winograd import WinogradConv2d
 from ldm.nn.attention import Attention
@@ -29,7 +29,7 @@ class LeanDecoder(ChannelsLastDecoder):
     """Channels last, and the largest feature maps are returned to the system as soon as they are done with."""
 
     def enlarge(self, h: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h2 w2"]:
-        if torch.is_grad_enabled():  # in training the next step needs the same memory again
+        if needs_gradient(h):  # in training the next step needs the same memory again
             return super().enlarge(h)
         with mmap_large_blocks():
             return super().enlarge(h)

@@ -7,17 +7,15 @@ Dao et al. 2022, also chunk the keys, which needs a running softmax.)
 torch's kernel multiplies in bfloat16 and does everything between the two products in float32. With AVX-512 the products
 are quick and what is between them takes half of the time. So here scores are bfloat16, too. Its 8 bits of precision
 would not do for scores as they are: one of 20 may be off by 0.06, and its weight by 6%. But softmax does not change
-when the same number is added to all scores of a query, and scores near zero are precise. Two things make them small:
-
-- The mean of all keys is subtracted from each. That changes all scores of a query alike.
-- The largest score of a query becomes about zero, so that the weights that count are precise. It is estimated from
-  every 16th key, and subtracted inside the product: the query gets one more coordinate, minus the estimate, and every
-  key a one.
+when the same number is added to all scores of a query, and scores near zero are precise. So the largest score of a
+query is made about zero, which makes the weights that count precise. It is estimated from every 16th key, and
+subtracted inside the product, before that is rounded: the query gets one more coordinate, minus the estimate, and every
+key a one.
 
 The sum of the weights, by which softmax divides, comes out of the second product in the same way: every value gets a
 one more. So between the products only $2^x$ is left (for $e^x$ with the scale multiplied by $\log_2 e$).
 
-Errors are 3 to 6 times the fused kernel's, and about half of what rounding plain scores would give. docs/bench.md has
+Errors are 2 to 6 times the fused kernel's, and about half of what rounding plain scores would give. docs/bench.md has
 the gain, and what it changes in an image.
 """
 
@@ -30,6 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.backend.gradients import needs_gradient
 from ldm.backend.matmul import MKLAttention
 from ldm.backend.trial import Trial, wins
 from ldm.nn.attention import attention
@@ -66,7 +65,7 @@ def may_be_faster(
         q.device.type == "cpu"
         and q.dtype == torch.bfloat16
         and min(q.shape[-2], k.shape[-2]) >= KEYS
-        and not any(t.requires_grad for t in (q, k, v))
+        and not needs_gradient(q, k, v)
         and not torch.compiler.is_compiling()
     )
 
@@ -81,7 +80,6 @@ def chunked_attention(
     given = q, k, v
     mixed = v.new_empty(*q.shape[:-1], v.shape[-1])
     q = (q.float() * (math.log2(math.e) * q.shape[-1] ** -0.5)).to(q.dtype)
-    k = (k.float() - k.float().mean(dim=-2, keepdim=True)).to(k.dtype)
     ones = v.new_ones(*v.shape[:-1], 1)
     k, v = with_column(k, ones), with_column(v, ones)
     scores = q.new_empty(QUERIES, k.shape[-2])

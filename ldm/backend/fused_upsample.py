@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.backend.gradients import needs_gradient
 from ldm.nn.resnet import Upsample
 
 # Input pixels from which on it is faster: summing the weights takes as long for few as for many
@@ -34,19 +35,19 @@ class FusedUpsample(Upsample):
         self, x: Float[Tensor, "b c h w"], size: tuple[int, int] | None = None
     ) -> Float[Tensor, "b c h2 w2"]:
         doubled = (2 * x.shape[-2], 2 * x.shape[-1])
-        if size in (None, doubled) and is_faster(x):
+        if size in (None, doubled) and is_faster(x, self.conv.weight):
             return fused_upsample(x, self.conv.weight, self.conv.bias)
         return super().forward(x, size)
 
 
-def is_faster(x: Float[Tensor, "b c h w"]) -> bool:
+def is_faster(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "d c 3 3"]) -> bool:
     """Whether the fused path is faster: a large map, on a CPU, in a dtype that oneDNN supports, without gradients."""
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)
         and torch.backends.mkldnn.is_available()
         and x.shape[-2] * x.shape[-1] >= THRESHOLD
-        and not torch.is_grad_enabled()
+        and not needs_gradient(x, weight)
     )
 
 

@@ -35,6 +35,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ldm.backend.cpu import instruction_sets
+from ldm.backend.gradients import needs_gradient
 from ldm.errors import LdmError
 from ldm.unet.unet import UNet
 
@@ -166,7 +167,7 @@ def is_possible(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype
         and x.dtype in DTYPES
         and x.numel() > 0
-        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+        and not needs_gradient(x, weight)
         and not torch.compiler.is_compiling()
     )
 

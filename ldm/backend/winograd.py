@@ -29,6 +29,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ldm.backend.gradients import needs_gradient
 from ldm.backend.matmul import faster_matmul
 from ldm.backend.trial import Trial, wins
 
@@ -71,7 +72,7 @@ def is_large_map(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "d c 3 3"]) 
         and x.dtype in PIXELS
         and min(weight.shape[:2]) >= CHANNELS
         and x.shape[0] * x.shape[2] * x.shape[3] >= PIXELS[x.dtype]
-        and not torch.is_grad_enabled()
+        and not needs_gradient(x, weight)
         and not torch.compiler.is_compiling()
     )
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ldm.backend import accelerate as module
+from ldm.backend import fused_upsample, winograd
 from ldm.backend.accelerate import FASTER, accelerate
 from ldm.nn.attention import Attention
 from ldm.nn.resnet import Upsample
@@ -48,6 +49,17 @@ def test_an_accelerated_network_computes_the_same(randomise, draw, size):
         after = unet(x, t, context), vae.decode(x), vae.encode(pixels)[0]
     for a, b in zip(after, before, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_frozen_network_computes_the_same_with_gradients_enabled(monkeypatch, randomise, draw):
+    monkeypatch.setattr(fused_upsample, "THRESHOLD", 1)
+    monkeypatch.setattr(winograd, "CHANNELS", 1)
+    monkeypatch.setattr(winograd, "PIXELS", {torch.float32: 1})
+    monkeypatch.setattr(winograd, "wins", lambda trial: True)
+    vae, x = accelerate(randomise(VAE(CONFIG.vae)).float().requires_grad_(False)), draw(1, 4, 8, 12).float()
+    with torch.no_grad():
+        expected = vae.decode(x)
+    assert torch.equal(vae.decode(x), expected)
 
 
 def test_the_decoder_keeps_large_maps_out_of_the_heap_except_in_training(monkeypatch, randomise, draw):

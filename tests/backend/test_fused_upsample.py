@@ -50,7 +50,7 @@ def test_little_is_lost_to_rounding(draw, dtype, worse):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "pixels", "gradients", "library", "expected"),
+    ("dtype", "pixels", "gradient", "library", "expected"),
     [
         (torch.float32, THRESHOLD, False, True, True),
         (torch.bfloat16, THRESHOLD, False, True, True),
@@ -61,11 +61,11 @@ def test_little_is_lost_to_rounding(draw, dtype, worse):
         (torch.float32, THRESHOLD, False, False, False),
     ],
 )
-def test_it_is_for_large_maps_on_a_cpu(monkeypatch, dtype, pixels, gradients, library, expected):
+def test_it_is_for_large_maps_on_a_cpu(monkeypatch, dtype, pixels, gradient, library, expected):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: library)
-    with torch.set_grad_enabled(gradients):
-        assert is_faster(torch.zeros(1, 2, pixels, 1, dtype=dtype)) is expected
-        assert not is_faster(torch.zeros(1, 2, pixels, 1, dtype=dtype, device="meta"))
+    weight = torch.zeros(2, 2, 3, 3, dtype=dtype, requires_grad=gradient)
+    assert is_faster(torch.zeros(1, 2, pixels, 1, dtype=dtype), weight) is expected
+    assert not is_faster(torch.zeros(1, 2, pixels, 1, dtype=dtype, device="meta"), weight)
 
 
 @pytest.fixture
@@ -95,3 +95,7 @@ def test_with_gradients_the_plain_layer_runs(monkeypatch, fused_calls, randomise
     with torch.no_grad():
         layer(x)
     assert len(fused_calls) == 1
+    layer.requires_grad_(False)(x)
+    assert len(fused_calls) == 2
+    layer(x.requires_grad_()).sum().backward()
+    assert len(fused_calls) == 2

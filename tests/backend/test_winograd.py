@@ -70,8 +70,7 @@ def test_it_is_for_large_maps_of_many_channels(monkeypatch, conv, size, dtype, g
     monkeypatch.setattr(module, "winograd_conv", lambda x, w, b: seen.append(x.shape) or x)
     layer = accelerate(nn.Conv2d(4, 4, 3, **conv).to(dtype))
     assert type(layer) is WinogradConv2d
-    with torch.set_grad_enabled(gradient):
-        layer(torch.zeros(1, 4, *size, dtype=dtype))
+    layer.requires_grad_(gradient)(torch.zeros(1, 4, *size, dtype=dtype))
     assert bool(seen) is expected
 
 

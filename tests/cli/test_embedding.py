@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import ldm
 from ldm.cli import recorded, replay
+from ldm.cli.generation import learn_embeddings, wanted_embeddings
 from ldm.images.metadata import UsedEmbedding, png_texts, read_record
 from tests.cli.terminal import pixels, run
 
@@ -75,6 +77,14 @@ def test_the_same_image_again_with_a_word_beside_it_or_given(generate, again, we
         code == 1
         and "got/x.png was generated with 1 of --embedding, not 2; give it once, or leave it out" in line
     )
+
+
+def test_a_group_has_the_words_of_its_record_and_no_others(weights):
+    model = ldm.load("small", device="cpu")
+    [used] = wanted_embeddings(model, ["ink"])
+    for embeddings in ((used,), (), (used,), (replace(used, words=("pot",)),)):
+        learn_embeddings(model, embeddings)
+        assert [one.words for one in model.embeddings] == [one.words for one in embeddings]
 
 
 def test_a_word_elsewhere_is_named_and_not_read_even_with_its_hash(generate, again, work, monkeypatch):

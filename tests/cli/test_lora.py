@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import ldm
 from ldm.cli import recorded, replay
+from ldm.cli.generation import merge_loras, wanted_loras
 from ldm.images.metadata import UsedLora, png_texts, read_record
 from tests.cli.terminal import pixels, run
 from tests.small import CONFIG
@@ -224,3 +226,15 @@ def test_each_line_of_a_list_has_the_defaults_of_its_own_loras(capsys, work, wei
     samplers = [read_record(path).sampler for path in sorted((work / "got").glob("*.png"))]
     assert samplers == [CONFIG.defaults.sampler, "tcd", CONFIG.defaults.sampler]
     assert [line for line in told if "by default 4 steps of tcd, guidance 1" in line] == told
+
+
+def test_a_group_has_the_loras_of_its_record_and_no_others(weights):
+    r"""The prompts of a list may have different tags."""
+    model = ldm.load("small", device="cpu")
+    plain, used = wanted_loras(model, "a dog <lora:pose:0.5>", ["ink"])
+    assert plain == "a dog " and [lora.strength for lora in used] == [1.0, 0.5]
+    for loras in (used, used[:1], (), used, used[::-1]):
+        merge_loras(model, loras)
+        assert [(str(one.lora.path), one.strength) for one in model.loras] == [
+            (one.path, one.strength) for one in loras
+        ]

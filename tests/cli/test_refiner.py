@@ -65,8 +65,9 @@ def test_another_refiner_is_named_and_not_used_unasked(generate, capsys, work):
     )
     again = run(capsys, "generate", "--from", path, "--refiner", "moved", "--out", "again.png")
     assert again[2] == [f"the same pixels as {path}"]
-    code, _, [line] = run(capsys, "generate", "--from", path, "--refiner", "moved", "--trace", "t")
-    assert code == 1 and "--trace shows one model" in line
+    for option in ("--trace", "--preview"):
+        code, _, [line] = run(capsys, "generate", "--from", path, "--refiner", "moved", option, "t")
+        assert code == 1 and f"{option} shows one model" in line
     plain = generate(out="plain.png")
     code, _, [line] = run(capsys, "generate", "--from", plain, "--refiner", "moved")
     assert code == 1 and "was generated without one; leave --refiner out" in line

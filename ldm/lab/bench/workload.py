@@ -29,7 +29,7 @@ class Sizes:
     prompts: int = 2000  # for the tokenizer
     training: int = 10  # training steps, after one to warm up
     batch: int = 32  # of training
-    batches: tuple[int, ...] = (1, 2, 4, 8, 16)  # batch sizes of generation, for the throughput
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16)  # images made at once, when images per second are measured
 
 
 FULL = Sizes(replace(SD1, image=None, embedding_width=None))
