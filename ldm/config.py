@@ -319,7 +319,9 @@ TINY = Config(
         out_channels=16,
         res_per_level=1,
     ),
-    noise=NoiseConfig(),
+    # Stable Diffusion 1's schedule ends with a trace of the image, from which this U-Net would read colours and light
+    # that it should take from the prompt; so it ends in pure noise instead (notebook 03 measures what is left).
+    noise=NoiseConfig(prediction="v", zero_snr=True),
     defaults=Defaults(size=128, sampler="euler_ancestral", steps=20, guidance=4.0),
     image=ImageConfig(64, patch=8, width=128, layers=4, heads=4, activation="quick_gelu"),
     embedding_width=128,

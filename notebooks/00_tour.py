@@ -86,8 +86,9 @@ cond, uncond = both[:1], both[1:]
 noise_fn = model.noise_source([42], size=(128, 128))
 latent = noise_fn()
 print(tuple(latent.shape), "->", 3 * 128 * 128 // latent.numel(), "times fewer numbers")
-assert 24 * latent.numel() == 3 * 128 * 128
-show.film(show.channels(latent[0]), [f"channel {i}" for i in range(8)])
+assert 12 * latent.numel() == 3 * 128 * 128
+channels = show.channels(latent[0])
+show.grid([channels[:8], channels[8:]], ["channels 0 to 7", "channels 8 to 15"])
 
 # %% [markdown]
 # No image is hidden in there. The noise only decides *which* of all images that fit the prompt will appear.
@@ -98,9 +99,8 @@ show.film(show.channels(latent[0]), [f"channel {i}" for i in range(8)])
 # estimate of the finished latent, $\hat x_0$: what is left without the noise. A *sampler* then decides how far to go
 # towards it. Three lines prepare the loop:
 #
-# - `levels`: the noise levels to visit. A timestep t counts them, from 0 (nearly clean) to 999 (nearly nothing but
-#   noise); 30 of them are enough. (The first is not 999, for [a
-#   reason](../docs/questions.md#why-does-ddim-with-30-steps-differ-between-implementations).)
+# - `levels`: the noise levels to visit. A timestep t counts them, from 0 (nearly clean) to 999 (nothing but noise); 30
+#   of them are enough.
 # - `initial_latents`: the latent to start with. This sampler, DDIM, takes the noise as it is; others scale it down a
 #   little.
 # - `denoiser`: one evaluation of the U-Net. It predicts twice, with the prompt and with the empty prompt, and amplifies

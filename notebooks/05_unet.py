@@ -91,7 +91,11 @@ show.picture(drawn)
 # %%
 with torch.no_grad():
     for size in ((16, 16), (16, 28), (9, 5)):
-        out = unet(torch.randn(1, 8, *size), torch.tensor(500), model.encode_text(["a lake"]).context)
+        out = unet(
+            torch.randn(1, model.config.unet.in_channels, *size),
+            torch.tensor(500),
+            model.encode_text(["a lake"]).context,
+        )
         assert out.shape[-2:] == size
 
 # %% [markdown]
@@ -137,7 +141,8 @@ def look(t, told=None):
     level = vp_level(t, alpha_bar)
     x_t = level.mix(x0, eps)
     out = unet(x_t, torch.tensor(t if told is None else told), context)
-    return float(((out - eps) ** 2).mean()), x0_and_eps("eps", out, x_t, level)[0]
+    guess, noise = x0_and_eps(model.config.noise.prediction, out, x_t, level)
+    return float(((noise - eps) ** 2).mean()), guess
 
 
 # %%
@@ -156,7 +161,7 @@ assert errors["up.2"] == max(errors.values())
 
 # %% [markdown]
 # The finest. Without its skips the network is lost: predicting zero has an error of 1, and here the error is near that
-# or above. What it predicts *is* noise, different at every position, without any pattern. By counting, the bottom has
+# or above. Half of what it is asked for *is* noise, different at every position, without any pattern. By counting, the bottom has
 # room for more numbers than the latent has. But each number would have to be packed on the way down and unpacked on the
 # way up, exactly, and a network that gets them through a skip for free never learns to. What comes through the bottom
 # is the other half: *which* part of what the skip carries is image, and has to stay.

@@ -74,12 +74,13 @@ print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 # %% [markdown]
 # **3. The noise is removed**, in steps from one noise *level* to the next. A level has a timestep `t`, which the
 # network reads, and two weights, for signal and noise: $x = \alpha\,x_0 + \sigma\,\epsilon$. One evaluation of the
-# U-Net ([05](05_unet.ipynb)) with both contexts gives two predictions, $\epsilon_\varnothing$ and $\epsilon_c$.
-# Guidance goes from the first to the second and beyond. The result is an estimate of the noise and, solving for the
-# other unknown, of the clean latent ([03](03_noise.ipynb)):
+# U-Net ([05](05_unet.ipynb)) with both contexts gives two predictions, $v_\varnothing$ and $v_c$.
+# Guidance goes from the first to the second and beyond. What this network predicts is the mixture
+# $v = \alpha\,\epsilon - \sigma\,x_0$ (Stable Diffusion 1 predicts $\epsilon$ itself), and two equations have two
+# unknowns: $x$ and $v$ together give an estimate of the clean latent and one of the noise ([03](03_noise.ipynb)).
 #
-# $$\hat\epsilon = \tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing), \qquad
-#   \hat x_0 = \frac{x - \sigma\,\hat\epsilon}{\alpha}$$
+# $$\tilde v = v_\varnothing + g\,(v_c - v_\varnothing), \qquad
+#   \hat x_0 = \alpha\,x - \sigma\,\tilde v, \qquad \hat\epsilon = \sigma\,x + \alpha\,\tilde v$$
 
 # %%
 levels = model.levels("ddim", 30)
@@ -163,9 +164,9 @@ display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i 
 #
 # ## Guidance
 #
-# $\tilde\epsilon = \epsilon_\varnothing + g\,(\epsilon_c - \epsilon_\varnothing)$ goes beyond what the prompt asks for,
-# by a factor $g$. The paper that invented it (Ho & Salimans 2022) writes $(1 + w)\,\epsilon_c -
-# w\,\epsilon_\varnothing$. The same line?
+# $\tilde v = v_\varnothing + g\,(v_c - v_\varnothing)$ goes beyond what the prompt asks for, by a factor $g$. The paper
+# that invented it (Ho & Salimans 2022) writes $(1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$. The same line? (It guides
+# $\epsilon$. All the conversions are linear, so it makes no difference which of the three is guided.)
 
 # %%
 g = 7.5
@@ -249,7 +250,7 @@ far = [np.square(np.asarray(image, dtype=float) - np.asarray(cat)).mean() for im
 assert far[0] < far[2] < far[-1]
 
 # %% [markdown]
-# Small strengths return the cat, and at 1 only a trace of it shows through. In between, the given image fixes the
+# Small strengths return the cat, and at 1 nothing of it is left. In between, the given image fixes the
 # composition, and the prompt decides what the noise has hidden. (With the same numbers, the library generates the
 # same.)
 #

@@ -158,7 +158,7 @@ def train(folder: Path, sizes: Sizes) -> Numbers:
     unet = diffusers.UNet2DConditionModel.from_config(settings).to(DEVICE)
     optimizer = torch.optim.AdamW(unet.parameters())
     batch, side = sizes.batch, TINY.defaults.size // TINY.vae.factor
-    latents, eps = (random_normal(seed, batch, 4, side, side) for seed in (1, 2))
+    latents, eps = (random_normal(seed, batch, TINY.vae.latent_channels, side, side) for seed in (1, 2))
     context = random_normal(3, batch, TINY.text.context_length, TINY.text.width)
     t = torch.arange(batch, device=DEVICE) * TINY.noise.steps // batch
     x_t = add_noise(latents, eps, make_alpha_bar(NoiseConfig()).to(DEVICE)[t])
