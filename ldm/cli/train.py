@@ -36,6 +36,8 @@ def train_options(commands: Commands) -> None:
     p.add_argument("--without", nargs="+", choices=losses, default=(), metavar="LOSS", help=without)
     start = "begin with the weights of this model; its VAE may have fewer channels"
     p.add_argument("--start-from", type=Path, metavar="DIR", help=start)
+    frozen = "of CLIP, train the image encoder only (with --start-from), so that a U-Net stays valid"
+    p.add_argument("--freeze-text", action="store_true", help=frozen)
     add_compile(p, "its training steps take four fifths of the time, after a few seconds or minutes")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
@@ -45,6 +47,10 @@ def train(options: argparse.Namespace) -> None:
         raise LdmError(f"--steps {options.steps}; the tokenizer is not trained in steps: leave out --steps")
     if options.start_from and options.stage == "tokenizer":
         raise LdmError("--start-from: the tokenizer has no weights to begin with; leave it out")
+    if options.freeze_text and (options.stage != "clip" or options.start_from is None):
+        raise LdmError(
+            "--freeze-text is for the stage clip, with --start-from DIR; leave it out, or give both"
+        )
     if options.without and options.stage not in ("vae", "all"):
         raise LdmError(f"--without is for the stage vae, not for {options.stage}; leave it out")
 
@@ -66,6 +72,7 @@ def train(options: argparse.Namespace) -> None:
                 options.without,
                 bool(options.compile),
                 options.start_from,
+                options.freeze_text,
             )
         if processes.rank() == 0:
             print(f"the model is in {options.out}; use it with: ldm generate PROMPT --model {options.out}")

@@ -109,11 +109,18 @@ def train_clip(
     seed: int,
     resume: bool,
     start_from: Path | None = None,
+    freeze_text: bool = False,
 ) -> dict[str, float]:
     """Train CLIP and write it to the model's `folder`. Returns its metrics (in process 0).
 
-    It begins with random weights, or with those of the model in the folder `start_from`.
+    It begins with random weights, or with those of the model in the folder `start_from`. With `freeze_text`, only the
+    image encoder learns: it aims at text embeddings that stand still, and a U-Net that was trained with the text
+    encoder stays valid. (Zhai et al. 2022 freeze the other half.) Raises `LdmError` for that without `start_from`.
     """
+    if freeze_text and start_from is None:
+        raise LdmError(
+            "a text encoder to be kept as it is, but none that was trained: say where to start from"
+        )
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
         raise LdmError(
@@ -124,6 +131,8 @@ def train_clip(
     clip = CLIP(config.text, config.image, config.embedding_width)
     if start_from is not None:
         clip.load_state_dict(read_clip(start_from, torch.get_default_dtype())[0].state_dict())
+    for part in (clip.text, clip.text_projection) if freeze_text else ():
+        part.requires_grad_(False)
     tokenizer = read_tokenizer(folder, config.text)
 
     def loss_at(step: int) -> Tensor:
@@ -138,6 +147,7 @@ def train_clip(
         "config": fingerprint(config.text, config.image, config.embedding_width),
         "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
         "start": "" if start_from is None else fingerprint(start_from / "clip.safetensors"),
+        "freeze_text": freeze_text,
     }
     average = train(
         clip, loss_at, recipe, run, resume, identity=identity, on_checkpoint=write_samples, unit="pair"

@@ -106,6 +106,7 @@ def train_stage(
     without: Sequence[str] = (),
     compiled: bool = False,
     start_from: Path | None = None,
+    freeze_text: bool = False,
 ) -> None:
     """Train one stage of the model in `folder`, which holds the results of the earlier stages.
 
@@ -113,7 +114,8 @@ def train_stage(
     `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json the metrics, duration and machine
     of each stage. `steps` replaces the number of steps of the recipe; `data` is a folder of your own images; `without`
     names losses that the VAE leaves out ("perceptual", "adversarial"), to see what they contribute; `compiled` compiles
-    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the stage begins.
+    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the stage begins;
+    `freeze_text` keeps CLIP's text encoder as it is.
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -131,7 +133,7 @@ def train_stage(
         images, held_out = load_images(folder, PRESETS[preset], seed, data)
         left_out, crop = (*PRESETS[preset].without, *without), PRESETS[preset].crop
         runs: dict[str, Callable[..., dict[str, float]]] = {
-            "clip": partial(train_clip, start_from=start_from),
+            "clip": partial(train_clip, start_from=start_from, freeze_text=freeze_text),
             "vae": partial(train_vae, without=left_out, crop=crop, start_from=start_from),
             "diffusion": partial(train_diffusion, compiled=compiled, start_from=start_from),
         }
