@@ -143,7 +143,7 @@ def decibels(a: Tensor, b: Tensor, x: int, y: int, far: int = 9) -> float:
 
 
 def padding() -> str:
-    """What another padding does to the context, and to the noise that the U-Net sees."""
+    """What another padding does to the context, and to what the U-Net predicts from it."""
     text, tokenizer = model().text, model().tokenizer
     ids, empty = tokenizer([PROMPT]), text(tokenizer([""]))
     end = ids[0].tolist().index(tokenizer.eos) + 1
@@ -158,7 +158,7 @@ def padding() -> str:
         rest = f"{relative(context[:, end:], trained[:, end:]):.0%}" if context.shape[1] > end else "gone"
         moved = (model().unet(latent, t, context) - seen).norm().item()
         rows.append([name, power(words) if words > 1e-5 else "0", rest, f"{moved / prompt:.0%}"])
-    changes = "predicted noise changes by (100%: as by an empty prompt)"
+    changes = "prediction changes by (100%: as by an empty prompt)"
     head = ["padding", "words' states change by", "padding's states change by", changes]
     return table(head, rows)
 
@@ -327,7 +327,7 @@ def spacings(count: int = 30) -> str:
         moved = 127.5 * (picture - first).abs().mean().item()
         shown = ", ".join(str(t) for t in times[:3]) + ", ..., " + ", ".join(str(t) for t in times[-2:])
         rows.append([name, shown, f"{sd_bar[times[0]].sqrt():.1%}", f"{moved:.1f}"])
-    head = ["spacing", "timesteps", "picture left at the first", "mean change of our picture (of 255)"]
+    head = ["spacing", "timesteps", "picture left at the first, in Stable Diffusion", "mean change of our picture (of 255)"]
     return table(head, rows)
 
 
