@@ -19,11 +19,12 @@ them to its place in a .safetensors file. So a graph is a hundred kilobytes, and
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -32,6 +33,7 @@ from ldm.errors import LdmError
 from ldm.nn.attention import Attention
 from ldm.pipeline import LatentDiffusion
 from ldm.unet.transformer import BasicTransformerBlock, SpatialTransformer
+from ldm.unet.watch import chosen_heads
 
 OPSET = 20  # the version of ONNX's list of operations: the first that has GELU
 
@@ -50,14 +52,15 @@ class TextGraph(nn.Module):
 class UNetGraph(nn.Module):
     """The U-Net, and where it read each token: its cross-attention weights as one map per token.
 
-    The maps are those of DAAM (Tang et al. 2023, section 2.2), as in `ldm/lab/trace/recorder.py`: the weights of every
-    layer are averaged over its heads, enlarged to the latent's size, and averaged over the layers. At each position
+    The maps are those of DAAM (Tang et al. 2023, section 2.2), as in `ldm/lab/trace/recorder.py`: the weights of the
+    heads that `config.map_heads` names, or of all, are enlarged to the latent's size and averaged. At each position
     they sum to one.
     """
 
     def __init__(self, model: LatentDiffusion):
         super().__init__()
         self.unet = model.unet
+        self.heads = chosen_heads(model.config, model.unet)
 
     def forward(
         self, x: Float[Tensor, "b z h w"], t: Float[Tensor, "b"], context: Float[Tensor, "b n d"]
@@ -69,21 +72,24 @@ class UNetGraph(nn.Module):
             nonlocal level
             level = (int(inputs[0].shape[-2]), int(inputs[0].shape[-1]))
 
-        def keep(_: nn.Module, inputs: object, weights: Float[Tensor, "b heads m n"]) -> None:
-            mean = reduce(weights, "b heads m n -> b m n", "mean")
-            small = rearrange(mean, "b (h w) n -> b n h w", h=level[0])
+        def keep(
+            chosen: list[int], _: nn.Module, inputs: object, weights: Float[Tensor, "b heads m n"]
+        ) -> None:
+            share = weights[:, chosen].sum(dim=1) / sum(map(len, self.heads.values()))
+            small = rearrange(share, "b (h w) n -> b n h w", h=level[0])
             maps.append(F.interpolate(small, size=x.shape[-2:], mode="bilinear"))
 
         with ExitStack() as undo:
-            for part in self.unet.modules():
+            for name, part in self.unet.named_modules():
                 if isinstance(part, SpatialTransformer):
                     undo.callback(part.register_forward_pre_hook(measure).remove)
-                if isinstance(part, BasicTransformerBlock):
-                    undo.callback(part.cross_attn.weights_probe.register_forward_hook(keep).remove)
+                if isinstance(part, BasicTransformerBlock) and name in self.heads:
+                    probe = part.cross_attn.weights_probe
+                    undo.callback(probe.register_forward_hook(partial(keep, self.heads[name])).remove)
             out = self.unet(x, t, context)
         if not maps:
             raise LdmError("this U-Net has no cross-attention: it would paint the same for every prompt")
-        return out, torch.stack(maps).mean(dim=0)
+        return out, torch.stack(maps).sum(dim=0)
 
 
 class DecoderGraph(nn.Module):

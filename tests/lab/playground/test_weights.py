@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from ldm.checkpoints.safetensors_file import map_tensors
-from ldm.config import TextConfig, UNetConfig, UNetLevel, VAEConfig
+from ldm.config import Head, TextConfig, UNetConfig, UNetLevel, VAEConfig
 from ldm.errors import LdmError
 from ldm.lab.playground.build import PIECE, on_disk, read_settings
+from ldm.lab.playground.graphs import UNetGraph, as_written
 from ldm.lab.playground.runtime import read_runtime
 from ldm.lab.playground.weights import from_eight_bits, read_slices, to_eight_bits, write_eight_bits
+from ldm.lab.trace.recorder import record
 from ldm.pipeline import LatentDiffusion
+from ldm.unet.watch import head_counts
 from tests.small import CONFIG, MERGES, Tokenizer
 
 # None of these sizes is the shipped model's.
@@ -101,6 +104,22 @@ def test_another_package_is_not_taken_for_the_runtime(tmp_path):
 # --- graphs: these need the packages that write ONNX ---------------------------------------------------------------
 
 
+@pytest.mark.parametrize("named", [(), ((0, 1), (-1, 0), (-1, 1))])
+def test_the_maps_are_those_that_a_trace_records(randomise, named):
+    model = other_model(randomise)
+    layers = list(head_counts(model.unet))
+    heads = tuple(Head(layers[layer], head) for layer, head in named)
+    model.config = replace(model.config, map_heads=heads)
+    with record(model, "red dog") as recording:
+        model.generate("red dog", seed=7, steps=1, size=(24, 16), guidance=1.0, progress=recording.watch())
+    [step] = recording.steps
+    with torch.no_grad(), as_written(model):
+        context = model.encode_text(["red dog"]).context
+        maps = UNetGraph(model)(step.x_t, torch.tensor([float(step.t)]), context)[1]
+    torch.testing.assert_close(maps[:, :4], step.attention, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(maps.sum(dim=1), torch.ones(1, *maps.shape[2:]))
+
+
 @pytest.mark.docs
 def test_graphs_of_another_model_compute_what_its_networks_compute(randomise, tmp_path):
     pytest.importorskip("onnxscript", reason="writing graphs needs the `playground` extra: make playground")
@@ -108,7 +127,7 @@ def test_graphs_of_another_model_compute_what_its_networks_compute(randomise, tm
     from onnx.reference import ReferenceEvaluator
 
     from ldm.checkpoints.folder import write_tensors
-    from ldm.lab.playground.graphs import UNetGraph, as_written, make_graphs
+    from ldm.lab.playground.graphs import make_graphs
     from ldm.lab.playground.weights import point_to
 
     model = other_model(randomise)
