@@ -227,7 +227,12 @@ def guidance_forms() -> str:
         w = g - 1
         ours, theirs = uncond + g * (cond - uncond), (1 + w) * cond - w * uncond
         rows.append([f"{g:g}", f"{w:g}", f"{ours.std():.3f}", power((ours - theirs).abs().max())])
-    head = ["g", "w = g - 1", "standard deviation of the guided noise", "largest difference of the two forms"]
+    head = [
+        "g",
+        "w = g - 1",
+        "standard deviation of the guided prediction",
+        "largest difference of the two forms",
+    ]
     return table(head, rows)
 
 
@@ -311,7 +316,7 @@ def spacings(count: int = 30) -> str:
     )
     rows, first = [], None
     for name, spacing in (
-        ("`leading`, offset 1 (Stable Diffusion's, ours)", "leading"),
+        ("`leading`, offset 1 (Stable Diffusion's)", "leading"),
         ("`leading`, offset 0", "leading_from_0"),
         ("`trailing`", "trailing"),
         ("`linspace`", "linspace"),
@@ -327,7 +332,8 @@ def spacings(count: int = 30) -> str:
         moved = 127.5 * (picture - first).abs().mean().item()
         shown = ", ".join(str(t) for t in times[:3]) + ", ..., " + ", ".join(str(t) for t in times[-2:])
         rows.append([name, shown, f"{sd_bar[times[0]].sqrt():.1%}", f"{moved:.1f}"])
-    head = ["spacing", "timesteps", "picture left at the first, in Stable Diffusion", "mean change of our picture (of 255)"]
+    left = "picture left at the first, in Stable Diffusion"
+    head = ["spacing", "timesteps", left, "mean change of our picture (of 255)"]
     return table(head, rows)
 
 

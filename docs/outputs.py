@@ -80,7 +80,7 @@ def unet_levels() -> list[list[Tile]]:
 
 
 def cross_attention() -> list[list[Tile]]:
-    """Where each word of the prompt was read, over all steps and layers."""
+    """Where each word of the prompt was read, over all steps."""
     recording, image = run()
     tiles = [Tile(image, "the image")]
     for word in recording.words:

@@ -224,8 +224,8 @@ class LatentDiffusion(Networks):
     ) -> Float[Tensor, "b z h w"]:
         """The latents at the first of the `levels`: pure noise, or the init image noised to that level.
 
-        Even at strength 1, a trace of the init image remains. With a mask, strength 1 starts from pure noise instead,
-        as in diffusers, so that nothing of what is masked shows through.
+        Even at strength 1 a trace of the init image remains, unless the schedule ends in pure noise. With a mask,
+        strength 1 starts from pure noise instead, as in diffusers, so that nothing of what is masked shows through.
         """
         if init_image is None or (init_image.mask is not None and strength == 1):
             return initial_latents(find_sampler(sampler), noise, levels, spacing and find_spacing(spacing))

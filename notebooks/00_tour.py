@@ -77,7 +77,7 @@ cond, uncond = both[:1], both[1:]
 #
 # ## 2. A latent of pure noise
 #
-# Images are not generated in pixels. A *latent* is a small image of a few channels, from which the VAE's decoder
+# Images are not generated in pixels. A *latent* is a small image of several channels, from which the VAE's decoder
 # makes the large one. It begins as random numbers, drawn from a seed.
 #
 # *Predict:* the finished image has 3 × 128 × 128 numbers. How many does the latent have?
@@ -101,8 +101,8 @@ show.grid([channels[:8], channels[8:]], ["channels 0 to 7", "channels 8 to 15"])
 #
 # - `levels`: the noise levels to visit. A timestep t counts them, from 0 (nearly clean) to 999 (nothing but noise); 30
 #   of them are enough.
-# - `initial_latents`: the latent to start with. This sampler, DDIM, takes the noise as it is; others scale it down a
-#   little.
+# - `initial_latents`: the latent to start with, here the noise as it is. (Stable Diffusion's levels do not quite reach
+#   pure noise. There, some samplers scale it down a little.)
 # - `denoiser`: one evaluation of the U-Net. It predicts twice, with the prompt and with the empty prompt, and amplifies
 #   the difference by the factor `guidance`. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
 #

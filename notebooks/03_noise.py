@@ -117,10 +117,10 @@ assert 0.004 < last < 0.005
 # %% [markdown]
 # ## A trace is enough
 #
-# Half a per cent: is that worth a thought? Take postcards of animals before a wall, noise their latents to the last
+# Half a per cent: does that matter? Take postcards of animals in front of a wall, noise their latents to the last
 # timestep, and average over all positions. The noise averages out, and the wall's colour, which is nearly everywhere,
-# does not. Then name the wall whose average is nearest. There are eight colours, so guessing is right one time in
-# eight. *Predict:* how often is this right, with "pure noise" to go by?
+# does not. Then name the colour of wall whose own average is nearest. There are eight colours, so guessing is right one
+# time in eight. *Predict:* how often is this right, with only "pure noise" to go by?
 
 # %%
 more = [postcard(i, seed=5, size=128) for i in range(240)]
@@ -160,10 +160,10 @@ assert model.config.noise == NoiseConfig(prediction="v", zero_snr=True)
 # %% [markdown]
 # In most cases. So in *training* the network can read the wall's colour and the time of day from the latent, at every
 # timestep, and has little reason to read them from the prompt. But *sampling* starts from pure noise: there is no
-# trace, and the network trusts it all the same. Stable Diffusion's images tend towards medium brightness for that
-# reason (Lin et al. 2024). Our latents have sixteen channels, in which a colour shows more than once, and with that
-# schedule the tiny model painted walls of any colour, whatever the prompt said. So its schedule is stretched until it
-# ends in pure noise (`zero_snr`), the second curve: near the end there is nothing to go by but the prompt.
+# trace, and the network trusts what it sees all the same. Stable Diffusion's images tend towards medium brightness for
+# that reason (Lin et al. 2024). Our latents have sixteen channels, in which a colour shows more than once, and with
+# that schedule the tiny model painted walls of any colour, whatever the prompt said. So its schedule is stretched until
+# it ends in pure noise (`zero_snr`; the second curve). Near the end there is nothing to go by but the prompt.
 #
 # ## Three targets, one answer
 #
@@ -221,9 +221,9 @@ show.picture(drawn)
 # goes too far: with almost no noise left, the network would spend its capacity on grain that nobody sees. So training
 # here caps the weight at 5 ([`min_snr_weights`](../ldm/train/diffusion.py#min_snr_weights), from Hang et al. 2023).
 #
-# And where a schedule ends in pure noise, asking for the noise asks nothing: the answer is the input. That is where the
-# prompt has to do all the work, so the tiny model predicts v, as Stable Diffusion 2's larger model does. Its weight is
-# that of the noise plus one, so it never falls to zero:
+# And in pure noise, asking for the noise is asking for nothing: the answer is the input. But that is where the prompt
+# has to do all the work. So the tiny model, whose schedule ends there, predicts v, as Stable Diffusion 2's larger model
+# does. A plain loss on v weights the image by the signal-to-noise ratio plus one, which never falls to zero:
 #
 # $$\lVert \hat v - v \rVert^2 = \frac{1}{1-\bar\alpha_t}\, \lVert \hat x_0 - x_0 \rVert^2, \qquad
 #   \frac{1}{1-\bar\alpha_t} = \frac{\bar\alpha_t}{1-\bar\alpha_t} + 1$$
@@ -271,9 +271,9 @@ show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in so
 
 # %% [markdown]
 # It sees more than you do: where you would give up, it still finds outlines. The closer to pure noise, though, the
-# more it depends on the caption alone, and for whatever the caption leaves open (here, colours) it predicts the average
-# of all possibilities. Squared error rewards averages: a blur is never very wrong. That is why one evaluation is not
-# enough, and why sampling takes many steps: [notebook 06](06_samplers.ipynb).
+# more it depends on the caption alone, and for whatever the caption leaves open (here, what stands where) it predicts
+# the average of all possibilities. Squared error rewards averages: a blur is never very wrong. That is why one
+# evaluation is not enough, and why sampling takes many steps: [notebook 06](06_samplers.ipynb).
 #
 # ## Is my loss curve normal?
 #
@@ -285,15 +285,15 @@ log = show.recorded("diffusion")
 show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training", yscale="log")
 
 # %% [markdown]
-# Nearly to the end. First comes a steep fall, in which the network learns that its output resembles its input; then a
-# long, slow one, in which it learns everything that you would call an image. On a linear axis the slow part would look
-# flat. That is normal; look at samples, not at the curve.
+# Nearly to the end. First comes a steep fall, in which the network learns that images are smooth and noise is not; then
+# a long, slow one, in which it learns everything that you would call an image. On a linear axis the slow part would
+# look flat. That is normal; look at samples, not at the curve.
 # ([In numbers](../docs/questions.md#is-my-loss-curve-normal).)
 #
 # ## Exercises
 #
-# **1.** Training picks t at random. Draw t and eps for a batch of 16, and compute the loss of the shipped model, without
-# weights, in four lines.
+# **1.** Training picks t at random. Draw t for a batch of 16, and compute the loss of the shipped model, without the
+# weights $w_t$, in four lines.
 #
 # <details><summary>Solution</summary>
 #
@@ -305,7 +305,7 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 # ```
 # </details>
 #
-# **2.** With a schedule that ends in pure noise, which function above breaks for a model that predicts the noise, and why?
+# **2.** Which function above breaks if a model predicts the noise on a schedule that ends in pure noise, and why?
 #
 # <details><summary>Solution</summary>
 #

@@ -182,8 +182,8 @@ attention_sheet(landscape, 0, lake, columns=5, side=96)
 # %% [markdown]
 # Words for things are mostly read where the things are. Words that affect everything need not be read everywhere: a few
 # positions are enough, since self-attention passes on what was read there. And other vectors carry them too, those of
-# the marks that come after them. The maps are coarse besides: attention runs only at the coarser levels here (in Stable
-# Diffusion at 64 × 64 and below).
+# the marks that come after them. The maps are coarse besides: even at the finest level, a position of the latent stands
+# for 8 × 8 pixels.
 #
 # ## Not only where: when
 #

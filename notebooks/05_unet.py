@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 05: What is inside the U-Net?
 #
-# **The question.** The network that predicts the noise goes down to 4 × 4 positions and up again. What travels through
+# **The question.** The network that removes the noise goes down to 4 × 4 positions and up again. What travels through
 # the bottom, what through the skips, and how does it know the noise level of its input?
 #
 # At the end you will be able to predict every shape in it, say what is lost when a skip is cut (and have seen it), and
@@ -28,14 +28,14 @@ import torch
 import ldm
 import show
 from ldm.diffusion.level import vp_level
-from ldm.diffusion.predict import x0_and_eps
+from ldm.diffusion.predict import training_target, x0_and_eps
 from ldm.images.pixels import to_images, to_pixels
 from ldm.lab.trace.summary import meta_inputs, summarize
 from ldm.postcards import postcard
 from ldm.unet.embedding import timestep_embedding
 
 model = ldm.load("tiny")
-unet, alpha_bar = model.unet, model.alpha_bar()
+unet, alpha_bar, kind = model.unet, model.alpha_bar(), model.config.noise.prediction
 
 # %% [markdown]
 # ## The shapes
@@ -72,7 +72,7 @@ print(f"{handed} feature maps are handed over, {taken} are taken")
 assert handed == taken
 
 # %% [markdown]
-# *Predict:* where are most of the 20 million parameters: at the fine levels, which have the most positions, or at the
+# *Predict:* where are most of the 22 million parameters: at the fine levels, which have the most positions, or at the
 # coarse ones?
 
 # %%
@@ -104,7 +104,7 @@ with torch.no_grad():
 # On the up path, set one level's skips to zero and change nothing else. `up.0` is the coarsest level, `up.2` the
 # finest.
 #
-# *Predict:* which cut hurts most? Is what comes through the bottom enough to predict the noise?
+# *Predict:* which cut hurts most? Is what comes through the bottom enough to tell image and noise apart?
 
 
 # %%
@@ -137,12 +137,12 @@ eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
 
 @torch.no_grad()
 def look(t, told=None):
-    """The error of the noise, and the clean latent guessed, at timestep t; the network may be `told` another."""
-    level = vp_level(t, alpha_bar)
-    x_t = level.mix(x0, eps)
-    out = unet(x_t, torch.tensor(t if told is None else told), context)
-    guess, noise = x0_and_eps(model.config.noise.prediction, out, x_t, level)
-    return float(((noise - eps) ** 2).mean()), guess
+    """The error of the prediction, and the clean latent guessed, at timestep t; the network may be `told` another."""
+    told = t if told is None else told
+    x_t = vp_level(t, alpha_bar).mix(x0, eps)
+    out = unet(x_t, torch.tensor(told), context)
+    error = out - training_target(kind, x0, eps, alpha_bar[t])
+    return float((error**2).mean()), x0_and_eps(kind, out, x_t, vp_level(told, alpha_bar))[0]
 
 
 # %%
@@ -161,10 +161,10 @@ assert errors["up.2"] == max(errors.values())
 
 # %% [markdown]
 # The finest. Without its skips the network is lost: predicting zero has an error of 1, and here the error is near that
-# or above. Half of what it is asked for *is* noise, different at every position, without any pattern. By counting, the bottom has
-# room for more numbers than the latent has. But each number would have to be packed on the way down and unpacked on the
-# way up, exactly, and a network that gets them through a skip for free never learns to. What comes through the bottom
-# is the other half: *which* part of what the skip carries is image, and has to stay.
+# or above. More than half of what it is asked for *is* noise, different at every position, without any pattern. By
+# counting, the bottom has room for just as many numbers as the latent has. But each of them would have to be packed on
+# the way down and unpacked on the way up, exactly, and a network that gets them through a skip for free never learns
+# to. What comes through the bottom is something else: *which* part of what the skip carries is image.
 #
 # So in a diffusion U-Net the skips are more than an aid to training: they carry most of the answer. (A cut shows what
 # *this* network relies on, not what a network trained without skips would do.)
@@ -225,15 +225,14 @@ for a, b in ((0, 0), (10, 13), (500, 503), (0, 400)):
 
 # %%
 told = [0, 100, 200, 300, 400, 500, 600, 800, 999]
-lies = {t: look(400, told=t) for t in told}
-assert min(lies, key=lambda t: lies[t][0]) == 400  # the truth works best
-show.curve(
-    told, {"": [error for error, _ in lies.values()]}, "t that it was told", "error of the noise", marker="o"
-)
+lies = {t: look(400, told=t)[1] for t in told}
+wrong = {t: float(((guess - x0) ** 2).mean()) for t, guess in lies.items()}
+assert min(wrong, key=wrong.get) == 400  # the truth works best
+show.curve(told, {"": list(wrong.values())}, "t that it was told", "error of the clean latent", marker="o")
 
 # %%
 shown = (0, 200, 400, 600, 999)
-rows = [to_images(model.vae.decode(torch.stack([lies[t][1][i] for t in shown])).detach()) for i in (0, 1)]
+rows = [to_images(model.vae.decode(torch.stack([lies[t][i] for t in shown])).detach()) for i in (0, 1)]
 show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 
 # %% [markdown]
@@ -287,8 +286,9 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 #         print(t, f"{whole:.4f} {look(t)[0]:.4f}")
 # ```
 #
-# The ratio is worst near pure noise, where the whole network's error is tiny: there the answer is nearly its input,
-# and the input can only come across the skip.
+# In the middle: at t = 300 the cut makes the error six times as large. Near pure noise it makes no difference. There
+# the input says nothing about the image, and the answer is what the caption suggests. In a nearly clean latent the
+# noise is so faint that even the whole network finds only half of it.
 # </details>
 #
 # To write these parts yourself: `ldm exercise start res_block`, `timestep_embedding` and `unet_skips`. Next: [06: How

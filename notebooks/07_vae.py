@@ -69,8 +69,8 @@ assert many == 12 * few
 # %% [markdown]
 # Colours and positions are right. What is lost is at the edges: where *exactly* they run. In numbers: the PSNR gives
 # the mean squared error in decibels, the higher the better. At 20 dB its root is a tenth of the range of values, and
-# every 6 dB more halve it. The competitor has the same budget: an image shrunk to as many numbers as the latent has (18
-# x 18 pixels in three colours), and enlarged again.
+# every 6 dB more halve it. The competitor has the same budget: an image shrunk to as many numbers as the latent has (36
+# x 36 pixels in three colours), and enlarged again.
 
 # %%
 side = math.isqrt(latent[0].numel() // 3)
@@ -232,12 +232,14 @@ print("deviations:", [f"{s:.2f}" for s in means.std(dim=(0, 2, 3)).tolist()])
 
 # %% [markdown]
 # One number for all channels, so single channels may be wider or narrower; and nothing makes their shape normal:
-# that the *whole* has a standard deviation of 1 is enough. What if you forget the number, as some programs did?
-# *Predict:* decode a latent that was not divided by the scale, and one that was divided twice.
+# that the *whole* has a standard deviation of 1 is enough. What if you forget the number, as some programs did? Ours
+# happens to be near 1, so little would happen; with Stable Diffusion's it would. *Predict:* decode a latent that is
+# larger by a factor of 1 / 0.18215 than it should be, as if nobody had divided by that scale, and one that is smaller
+# by as much.
 
 # %%
-wrong = [vae.decode(latent[:1] * factor) for factor in (1, vae.scale, 1 / vae.scale)]
-names = ["right", "divided too little", "divided twice"]
+wrong = [vae.decode(latent[:1] * factor) for factor in (1, 1 / 0.18215, 0.18215)]
+names = ["right", "too large", "too small"]
 display(show.film([to_images(p.clamp(-1, 1))[0] for p in wrong], names, side=80))
 spoilt = [psnr(p.clamp(-1, 1), pixels[:1]).item() for p in wrong]
 print("   ".join(f"{name}: {value:.1f} dB" for name, value in zip(names, spoilt)))
@@ -302,9 +304,9 @@ prompt = "a dog"
 start, end = (model.noise_source([seed], (128, 128))()[0] for seed in (3, 4))
 angles = shares * math.pi / 2
 way = torch.stack([angle.cos() * start + angle.sin() * end for angle in angles])
-noise_fn, levels = model.noise_source(range(5), (128, 128)), model.levels("dpmpp_2m_karras", 20)
+noise_fn, levels = model.noise_source(range(5), (128, 128)), model.levels("dpmpp_2m", 20)
 cond, uncond = (model.encode_text([text]) for text in (prompt, ""))
-for step in model.sample("dpmpp_2m_karras", model.denoiser(cond, uncond, 3.0), way, levels, noise_fn):
+for step in model.sample("dpmpp_2m", model.denoiser(cond, uncond, 3.0), way, levels, noise_fn):
     finished = step.x_prev
 display(show.film(model.decode(finished), [f"{share:.0%}" for share in shares], side=64))
 assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
@@ -345,7 +347,7 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 # shifts the grid, and no loss ever asked for symmetry.
 # </details>
 #
-# **3.** The latent is 1,024 numbers of float16: 2,048 bytes. How good is a JPEG of at most that size? (Pillow:
+# **3.** The latent is 4,096 numbers of float16: 8,192 bytes. How good is a JPEG of at most that size? (Pillow:
 # `image.save(file, "jpeg", quality=...)` to an `io.BytesIO`.)
 #
 # <details><summary>Solution</summary>
@@ -358,14 +360,14 @@ assert (way.std(dim=(1, 2, 3)) - 1).abs().max() < 0.15
 #     for quality in range(95, 0, -5):
 #         file = io.BytesIO()
 #         card.image.save(file, "jpeg", quality=quality)
-#         if len(file.getvalue()) <= 2048:
+#         if len(file.getvalue()) <= 8192:
 #             break
 #     jpeg = psnr(to_pixels([Image.open(file)]), to_pixels([card.image])).item()
 #     print(f"JPEG of quality {quality}: {jpeg:.1f} dB; VAE: {value:.1f} dB")
 # ```
 #
-# They are in the same range. But noise added to a JPEG's bytes leaves no image at all; a latent tolerates it, and
-# that is what diffusion needs.
+# JPEG is the better compressor, mostly by a few decibels. But noise added to its bytes leaves no image at all; a latent
+# tolerates it, and that is what diffusion needs.
 # </details>
 #
 # To write the parts yourself: `ldm exercise start reparametrise`, `kl_divergence`, `encoder_padding` and

@@ -63,7 +63,7 @@ assert context.shape == (2, model.config.text.context_length, model.config.text.
 # Both have the same length, however short the prompt: the rest is padding, and the U-Net reads it too. (Notebooks
 # [01](01_tokenizer.ipynb) and [02](02_clip.ipynb).)
 #
-# **2. A latent of pure noise**, a few channels at an eighth of the image's size, from a seeded generator. (DDIM, the
+# **2. A latent of pure noise**, sixteen channels at an eighth of the image's size, from a seeded generator. (DDIM, the
 # sampler that we are going to write, begins with it as it is.)
 
 # %%
@@ -74,10 +74,10 @@ print(tuple(x.shape), f"mean {x.mean():.2f}, deviation {x.std():.2f}")
 # %% [markdown]
 # **3. The noise is removed**, in steps from one noise *level* to the next. A level has a timestep `t`, which the
 # network reads, and two weights, for signal and noise: $x = \alpha\,x_0 + \sigma\,\epsilon$. One evaluation of the
-# U-Net ([05](05_unet.ipynb)) with both contexts gives two predictions, $v_\varnothing$ and $v_c$.
-# Guidance goes from the first to the second and beyond. What this network predicts is the mixture
-# $v = \alpha\,\epsilon - \sigma\,x_0$ (Stable Diffusion 1 predicts $\epsilon$ itself), and two equations have two
-# unknowns: $x$ and $v$ together give an estimate of the clean latent and one of the noise ([03](03_noise.ipynb)).
+# U-Net ([05](05_unet.ipynb)) with both contexts gives two predictions, $v_\varnothing$ and $v_c$. Guidance goes from
+# the first to the second and beyond. What this network predicts is the mixture $v = \alpha\,\epsilon - \sigma\,x_0$.
+# (Stable Diffusion 1 predicts $\epsilon$ itself.) Those are two equations with two unknowns, so $x$ and $v$ together
+# give an estimate of the clean latent and one of the noise ([03](03_noise.ipynb)):
 #
 # $$\tilde v = v_\varnothing + g\,(v_c - v_\varnothing), \qquad
 #   \hat x_0 = \alpha\,x - \sigma\,\tilde v, \qquad \hat\epsilon = \sigma\,x + \alpha\,\tilde v$$
@@ -89,12 +89,13 @@ uncond, cond = model.unet(torch.cat([x, x]), torch.tensor(first.t), context).chu
 out = classifier_free_guidance(uncond, cond, 4.0)
 x0, eps = x0_and_eps(model.config.noise.prediction, out, x, first)
 print(f"{len(levels) - 1} steps, the first from t = {first.t}")
-print(f"the prompt changes {(cond - uncond).std():.3f} of it")
+print(f"the prompt changes {(cond - uncond).norm() / uncond.norm():.0%} of the prediction")
 torch.testing.assert_close(first.alpha * x0 + first.sigma * eps, x)
 
 # %% [markdown]
-# (The last line holds by construction: an estimate of the noise *is* an estimate of the image.) The step itself is
-# DDIM's ([06](06_samplers.ipynb)): mix the two estimates again, for the lower level. That is `level.mix`.
+# (The last line holds by construction: mixed for this level, the two estimates are $x$ again. Here the level is pure
+# noise, with $\alpha = 0$, and the noise is known: it is $x$.) The step itself is DDIM's ([06](06_samplers.ipynb)): mix
+# the two estimates for the next, lower level. That is `level.mix`.
 #
 # $$x' = \alpha'\,\hat x_0 + \sigma'\,\hat\epsilon$$
 #
@@ -165,8 +166,9 @@ display(show.grid(rows, left=["x_t", "guess of x0"], top=[f"step {i + 1}" for i 
 # ## Guidance
 #
 # $\tilde v = v_\varnothing + g\,(v_c - v_\varnothing)$ goes beyond what the prompt asks for, by a factor $g$. The paper
-# that invented it (Ho & Salimans 2022) writes $(1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$. The same line? (It guides
-# $\epsilon$. All the conversions are linear, so it makes no difference which of the three is guided.)
+# that invented it (Ho & Salimans 2022) writes $(1 + w)\,\epsilon_c - w\,\epsilon_\varnothing$. Is that the same
+# formula? (It guides $\epsilon$. All the conversions are linear, so it makes no difference which of the three is
+# guided.)
 
 # %%
 g = 7.5
@@ -196,7 +198,7 @@ cond, uncond = model.encode_text([ask.prompt for ask in wanted]), model.encode_t
 
 
 def score(guidance):
-    noise_fn, sampler = model.noise_source(range(8), (128, 128)), "dpmpp_2m_karras"
+    noise_fn, sampler = model.noise_source(range(8), (128, 128)), "dpmpp_2m"
     denoise = model.denoiser(cond, uncond, guidance)
     *_, last = model.sample(sampler, denoise, noise_fn(), model.levels(sampler, 12), noise_fn)
     seen = judge.predict(to_pixels(model.decode(last.x_prev)))

@@ -231,7 +231,7 @@ for part in ("text", "vae", "unet"):
 
 # %%
 places = {"ours": folder, "diffusers": desk / "diffusers", "compvis": desk / "compvis.safetensors"}
-options = {"seed": 4, "steps": 12, "sampler": "dpmpp_2m_karras", "guidance": 3.0, "size": (128, 128)}
+options = {"seed": 4, "steps": 12, "sampler": "dpmpp_2m", "guidance": 3.0, "size": (128, 128)}
 painted = {name: ldm.load(place).generate("a cat with a hat", **options)[0] for name, place in places.items()}
 display(show.film(list(painted.values()), list(painted)))
 assert all((np.asarray(image) == np.asarray(painted["ours"])).all() for image in painted.values())

@@ -71,7 +71,7 @@ assert min(marks.values()) > 0.9
 N = 24
 wanted = set_of_prompts("seen", N)
 prompts = [ask.prompt for ask in wanted]
-painted = model.generate(prompts, seed=0, steps=12, sampler="dpmpp_2m_karras")
+painted = model.generate(prompts, seed=0, steps=12, sampler="dpmpp_2m")
 display(show.film(painted[:6], prompts[:6], side=108))
 verdicts = list(judge_images(judge, wanted, painted))
 right, floor = fraction_correct(verdicts), shuffled_baseline(verdicts)
@@ -164,7 +164,7 @@ assert table["painted"].mean() > table["painted, next prompt"].mean() + 0.5
 
 # %%
 truth = "a white cat with a scarf on a blue background"
-cat = model.generate(truth, seed=7, steps=12, sampler="dpmpp_2m_karras")
+cat = model.generate(truth, seed=7, steps=12, sampler="dpmpp_2m")
 changes = {"white": "black", "scarf": "hat", "cat": "dog"}
 claims = [truth, *(truth.replace(*change) for change in changes.items()), "a lake at night"]
 values = [scores(cat, embed_captions(clip, tokenizer, [claim])).item() for claim in claims]
@@ -272,7 +272,7 @@ assert noise[2] > 2 * honest[2] and noise[1] < honest[1] - 0.5
 
 # %%
 ask = wanted[0]
-seeds = model.generate(ask.prompt, seed=100, batch=5, steps=12, sampler="dpmpp_2m_karras")
+seeds = model.generate(ask.prompt, seed=100, batch=5, steps=12, sampler="dpmpp_2m")
 hands = [draw(ask.scene, np.random.default_rng([9, i]), 128) for i in range(5)]
 lazy = [seeds[0]] * 5
 display(show.grid([hands, seeds, lazy], left=["drawn", "painted", "lazy"], side=68))

@@ -164,11 +164,11 @@ print(*difference_lines(patients["C"]), sep="\n")
 # ```python
 # mine = Mistake(
 #     "mine",
-#     "the root of alpha-bar forgotten",
+#     "weights of signal and noise that add up to 1",
 #     "diffusion/level.py",
-#     before="alpha = 1 / math.hypot(1, ve_sigma)",
-#     after="alpha = 1 / (1 + ve_sigma)",
-#     why="one root looks like another",
+#     before="(1 - alpha_bar[t]).sqrt().item()",
+#     after="1 - alpha_bar[t].sqrt().item()",
+#     why="their squares do, and one root looks like another",
 # )
 # run = generate(mine, setting, model, work)
 # print(beginning(right.outputs, run.outputs))

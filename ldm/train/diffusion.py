@@ -1,4 +1,4 @@
-r"""Stage 4: the U-Net learns to predict the noise.
+r"""Stage 4: the U-Net learns to predict the noise, or v, as its config says.
 
 Add a random amount of noise to a latent, give the result and the caption to the network, and train it to predict the
 noise. That is all: training never runs a sampler (Ho et al. 2020, algorithm 1).

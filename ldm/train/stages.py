@@ -46,7 +46,7 @@ class Preset:
 
 
 # The tiny model, reduced: images of half the size and a VAE with one level less, so latents are 16x16 in both, but with
-# half as many channels. In the same time, many cheap steps train it better than few expensive ones.
+# a quarter of the channels. In the same time, many cheap steps train it better than few expensive ones.
 SMALL = replace(
     TINY,
     name="small",

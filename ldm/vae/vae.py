@@ -1,8 +1,8 @@
 r"""The variational autoencoder: the latent space that diffusion works in.
 
 Neighbouring pixels are highly redundant. The VAE keeps what matters in 48 times fewer numbers (Stable Diffusion: 512 x
-512 x 3 to 64 x 64 x 4; the tiny model: 128 x 128 x 3 to 16 x 16 x 4), and diffusion, which runs its network dozens of
-times, runs it there.
+512 x 3 to 64 x 64 x 4) or 12 times fewer (the tiny model: 128 x 128 x 3 to 16 x 16 x 16), and diffusion, which runs its
+network dozens of times, runs it there.
 
 The encoder outputs a narrow Gaussian rather than a point, and the decoder must cope with any sample from it (Kingma &
 Welling 2014). In training, a term of the loss pulls that Gaussian towards N(0, 1): their KL divergence, with a small

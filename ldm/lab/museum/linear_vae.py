@@ -1,7 +1,7 @@
 r"""A tiny VAE (`ldm.vae.tiny`) without training: weights that make a linear map of it.
 
-No tiny VAE was trained for the model that the museum shows. But the four numbers of a latent nearly tell the mean
-colour of their eight by eight pixels: $r = M z' + b$, where M and b are found by least squares from some images. The
+No tiny VAE was trained for the model that the museum shows. But the numbers of a latent at a position nearly tell the
+mean colour of its eight by eight pixels: $r = M z' + b$, where M and b are found by least squares from some images. The
 network's layers can pass such a map on. Its first convolution takes $z'$ and $-z'$, of which a ReLU leaves one each.
 All blocks are zero, and so the identity. The convolutions after an upsampling average over their nine pixels, which
 smooths, and the last one takes the difference of both halves and multiplies by M.

@@ -157,7 +157,9 @@ def round_trip(model: "LatentDiffusion", setting: Setting, options: dict[str, An
 
 
 def inpainting_input(model: "LatentDiffusion", setting: Setting, options: dict[str, Any]) -> Image.Image:
-    """What an inpainting U-Net reads beside the latent: the mask, the four channels of the masked image, decoded."""
+    """What an inpainting U-Net reads beside the latent: the mask and the masked image's channels, also decoded."""
+    import math
+
     from PIL import ImageDraw
 
     from ldm.inpaint import prepare_init
@@ -170,13 +172,13 @@ def inpainting_input(model: "LatentDiffusion", setting: Setting, options: dict[s
     assert init is not None and init.channels is not None
     channels = init.channels[0]
     tiles = [np.clip(128 + 48 * channel.numpy(), 0, 255) for channel in channels]
-    side = size[0] // 2
-    sheet = Image.new("RGB", (3 * side, 2 * side))
-    for i, tile in enumerate(tiles):
-        cell = Image.fromarray(tile.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
-        sheet.paste(cell, (i % 3 * side, i // 3 * side))
+    side, columns = size[0] // 2, math.ceil(math.sqrt(len(tiles) + 1))
+    sheet = Image.new("RGB", (columns * side, math.ceil((len(tiles) + 1) / columns) * side))
+    cells = [Image.fromarray(tile.astype(np.uint8)) for tile in tiles]
+    cells = [cell.resize((side, side), Image.Resampling.NEAREST) for cell in cells]
     decoded = model.decode(init.channels[:, -model.config.vae.latent_channels :])[0]
-    sheet.paste(decoded.resize((side, side)), (2 * side, side))
+    for i, cell in enumerate([*cells, decoded.resize((side, side))]):
+        sheet.paste(cell, (i % columns * side, i // columns * side))
     return sheet
 
 

@@ -19,7 +19,7 @@ MISTAKES = (
             "ends at 852, and for 334 at 666: sampling starts from pure noise where the network expects an image. We "
             "had it from diffusers, whose grid is the same."
         ),
-        setting=Setting(options={"sampler": "ddim", "steps": 143}),
+        setting=Setting(options={"sampler": "ddim", "steps": 143, "spacing": "leading"}),
         seen=(
             (
                 "https://github.com/huggingface/diffusers/issues/2585",

@@ -6,14 +6,14 @@ MISTAKES = (
     Mistake(
         "8a",
         "DDIM's timesteps without their offset",
-        "diffusion/samplers/table.py",
-        before='"no noise, few steps", "leading", clean_end=False)',
-        after='"no noise, few steps", "leading_from_0", clean_end=False)',
+        "diffusion/spacing.py",
+        before="return [t + 1 for t in leading_from_0(count, total)]",
+        after="return leading_from_0(count, total)",
         why=(
             "Twenty of a thousand timesteps are 0, 50, ..., 950, or 1, 51, ..., 951: Stable Diffusion's DDIM adds "
             "1 (`steps_offset` in diffusers). Without it the last step begins where it ends and changes nothing."
         ),
-        setting=Setting(options={"sampler": "ddim", "steps": 10}),
+        setting=Setting(options={"sampler": "ddim", "steps": 10, "spacing": "leading"}),
         seen=(
             (
                 "https://github.com/CompVis/latent-diffusion/issues/136",
