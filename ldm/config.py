@@ -320,7 +320,7 @@ TINY = Config(
         res_per_level=1,
     ),
     # Stable Diffusion 1's schedule ends with a trace of the image, from which this U-Net would read colours and light
-    # that it should take from the prompt; so it ends in pure noise instead (notebook 03 measures what is left).
+    # that it should take from the prompt (notebook 03 measures it). So this one ends in pure noise.
     noise=NoiseConfig(prediction="v", zero_snr=True),
     defaults=Defaults(size=128, sampler="euler_ancestral", steps=20, guidance=4.0),
     image=ImageConfig(64, patch=8, width=128, layers=4, heads=4, activation="quick_gelu"),

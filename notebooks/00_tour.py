@@ -102,7 +102,7 @@ show.grid([channels[:8], channels[8:]], ["channels 0 to 7", "channels 8 to 15"])
 # - `levels`: the noise levels to visit. A timestep t counts them, from 0 (nearly clean) to 999 (nothing but noise); 30
 #   of them are enough.
 # - `initial_latents`: the latent to start with, here the noise as it is. (Stable Diffusion's levels do not quite reach
-#   pure noise. There, some samplers scale it down a little.)
+#   pure noise. There, some samplers scale the noise down a little.)
 # - `denoiser`: one evaluation of the U-Net. It predicts twice, with the prompt and with the empty prompt, and amplifies
 #   the difference by the factor `guidance`. That is *guidance*; [notebook 08](08_pipeline.ipynb) measures it.
 #

@@ -223,7 +223,7 @@ show.picture(drawn)
 #
 # And in pure noise, asking for the noise is asking for nothing: the answer is the input. But that is where the prompt
 # has to do all the work. So the tiny model, whose schedule ends there, predicts v, as Stable Diffusion 2's larger model
-# does. A plain loss on v weights the image by the signal-to-noise ratio plus one, which never falls to zero:
+# does. A plain loss on v weights the image's error by the signal-to-noise ratio plus one, which never falls to zero:
 #
 # $$\lVert \hat v - v \rVert^2 = \frac{1}{1-\bar\alpha_t}\, \lVert \hat x_0 - x_0 \rVert^2, \qquad
 #   \frac{1}{1-\bar\alpha_t} = \frac{\bar\alpha_t}{1-\bar\alpha_t} + 1$$
@@ -292,8 +292,8 @@ show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's
 #
 # ## Exercises
 #
-# **1.** Training picks t at random. Draw t for a batch of 16, and compute the loss of the shipped model, without the
-# weights $w_t$, in four lines.
+# **1.** Training picks t at random. Draw t for a batch of 16, and compute the loss of the shipped model, without
+# `min_snr_weights`, in four lines.
 #
 # <details><summary>Solution</summary>
 #

@@ -286,9 +286,9 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 #         print(t, f"{whole:.4f} {look(t)[0]:.4f}")
 # ```
 #
-# In the middle: at t = 300 the cut makes the error six times as large. Near pure noise it makes no difference. There
-# the input says nothing about the image, and the answer is what the caption suggests. In a nearly clean latent the
-# noise is so faint that even the whole network finds only half of it.
+# In the middle: at t = 300 the cut makes the error about six times as large. Near pure noise it makes no difference.
+# There the input says nothing about the image, and the answer is what the caption suggests. In a nearly clean latent
+# the noise is so faint that even the whole network finds only half of it.
 # </details>
 #
 # To write these parts yourself: `ldm exercise start res_block`, `timestep_embedding` and `unet_skips`. Next: [06: How

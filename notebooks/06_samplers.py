@@ -372,8 +372,8 @@ for name in ("euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde"):
 # ## On images
 #
 # The same samplers, with a network instead of the formula. (Its schedule ends in pure noise, unlike the one that we
-# used in the plane, and there all samplers begin.) Nobody knows the exact answer here. But all samplers without noise
-# converge to the same one, so DPM++ 2M with 60 steps stands in for it.
+# used in the plane, and that is where all samplers begin.) Nobody knows the exact answer here. But all samplers without
+# noise converge to the same one, so DPM++ 2M with 60 steps stands in for it.
 #
 # *Predict:* which samplers will reach that image, and with how many steps?
 

@@ -233,13 +233,12 @@ print("deviations:", [f"{s:.2f}" for s in means.std(dim=(0, 2, 3)).tolist()])
 # %% [markdown]
 # One number for all channels, so single channels may be wider or narrower; and nothing makes their shape normal:
 # that the *whole* has a standard deviation of 1 is enough. What if you forget the number, as some programs did? Ours
-# happens to be near 1, so little would happen; with Stable Diffusion's it would. *Predict:* decode a latent that is
-# larger by a factor of 1 / 0.18215 than it should be, as if nobody had divided by that scale, and one that is smaller
-# by as much.
+# happens to be near 1, so little would happen; Stable Diffusion's is not. *Predict:* what does the decoder make of a
+# latent that was not divided by 0.18215, and so is that much too small? And of one that was divided twice?
 
 # %%
-wrong = [vae.decode(latent[:1] * factor) for factor in (1, 1 / 0.18215, 0.18215)]
-names = ["right", "too large", "too small"]
+wrong = [vae.decode(latent[:1] * factor) for factor in (1, 0.18215, 1 / 0.18215)]
+names = ["right", "not divided", "divided twice"]
 display(show.film([to_images(p.clamp(-1, 1))[0] for p in wrong], names, side=80))
 spoilt = [psnr(p.clamp(-1, 1), pixels[:1]).item() for p in wrong]
 print("   ".join(f"{name}: {value:.1f} dB" for name, value in zip(names, spoilt)))
