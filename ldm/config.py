@@ -323,7 +323,7 @@ TINY = Config(
     # that it should take from the prompt (notebook 03 measures it). So this one ends in pure noise.
     noise=NoiseConfig(prediction="v", zero_snr=True),
     defaults=Defaults(size=128, sampler="euler_ancestral", steps=20, guidance=4.0),
-    image=ImageConfig(64, patch=8, width=128, layers=4, heads=4, activation="quick_gelu"),
+    image=ImageConfig(64, patch=8, width=192, layers=4, heads=4, activation="quick_gelu"),
     embedding_width=128,
 )
 PRESETS = {
