@@ -74,6 +74,16 @@ def test_it_is_for_large_maps_of_many_channels(monkeypatch, conv, size, dtype, g
     assert bool(seen) is expected
 
 
+def test_an_input_that_needs_a_gradient_takes_the_plain_layer(monkeypatch):
+    monkeypatch.setattr(module, "CHANNELS", 2)
+    monkeypatch.setattr(module, "PIXELS", {torch.float32: 32})
+    monkeypatch.setattr(module, "wins", lambda trial: True)
+    monkeypatch.setattr(module, "winograd_conv", lambda x, w, b: pytest.fail("a gradient is needed"))
+    x = torch.zeros(1, 4, 4, 8, requires_grad=True)
+    accelerate(nn.Conv2d(4, 4, 3, padding=1).requires_grad_(False))(x).sum().backward()
+    assert x.grad is not None
+
+
 def test_few_channels_are_not_worth_it(monkeypatch):
     monkeypatch.setattr(module, "wins", lambda trial: True)
     monkeypatch.setattr(module, "winograd_conv", lambda x, w, b: pytest.fail("too few"))
