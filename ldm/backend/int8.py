@@ -93,7 +93,7 @@ class Int8Linear(nn.Linear):
 
     def forward(self, input: Float[Tensor, "*n c"]) -> Float[Tensor, "*n d"]:
         rows = input.reshape(-1, input.shape[-1])
-        x = quantize(rows) if is_possible(rows, self.weight) else None
+        x = quantize(rows) if is_possible(rows, self) else None
         if x is None:
             return super().forward(input)
         p = packed(self)
@@ -110,7 +110,7 @@ class Int8Conv2d(nn.Conv2d):
     packed: Packed | None = None
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        x = quantize(input) if is_possible(input, self.weight) and self.padding_mode == "zeros" else None
+        x = quantize(input) if is_possible(input, self) and self.padding_mode == "zeros" else None
         if x is None:
             return super().forward(input)
         p, shape = packed(self), (self.stride, self.padding, self.dilation, self.groups)
@@ -160,14 +160,14 @@ def check_int8(weight: Tensor) -> None:
         )
 
 
-def is_possible(x: Tensor, weight: Tensor) -> bool:
-    """Whether an input can be quantized here: no gradient flows through whole numbers."""
+def is_possible(x: Tensor, layer: nn.Linear | nn.Conv2d) -> bool:
+    """Whether a layer's input can be quantized here: no gradient flows through whole numbers."""
     return (
         x.device.type == "cpu"
-        and x.dtype == weight.dtype
+        and x.dtype == layer.weight.dtype
         and x.dtype in DTYPES
         and x.numel() > 0
-        and not needs_gradient(x, weight)
+        and not needs_gradient(x, *layer.parameters())
         and not torch.compiler.is_compiling()
     )
 

@@ -185,14 +185,16 @@ def find_lora(given: str | Path, model: Path | None, what: str = "LoRA") -> Path
     Raises `LdmError` if there is none.
     """
     path = expanded(given)
-    if os.path.exists(path):
+    if str(given) and os.path.exists(path):  # not "", which is a path of the folder we are in
         return path
     if len(path.parts) == 1:
         try:
             return find_beside(str(given), model, what)
         except LdmError as error:
             raise LdmError(f"there is no file {path}, and {error}") from error
-    raise LdmError(f"there is no {what} {path}; give its file, or the name of one beside the model")
+    raise LdmError(
+        f"there is no {what} {shown(str(given))}; give its file, or the name of one beside the model"
+    )
 
 
 def find_beside(name: str, model: Path | None, what: str = "LoRA") -> Path:

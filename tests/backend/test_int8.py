@@ -129,6 +129,13 @@ def test_gradients_flow_through_the_plain_layer(draw):
     torch.testing.assert_close(x.grad, layer.weight.sum(0).expand(3, 4))
 
 
+def test_a_bias_that_is_trained_alone_gets_its_gradient(draw):
+    layer = in_8_bits(nn.Linear(4, 2).requires_grad_(False))
+    layer.bias.requires_grad_()
+    layer(draw(3, 4).float()).sum().backward()
+    assert layer.bias.grad.tolist() == [3, 3]
+
+
 @able
 def test_a_changed_weight_is_quantized_again(draw):
     layer, x = in_8_bits(nn.Linear(6, 4, bias=False).requires_grad_(False)), draw(3, 6).float()

@@ -169,7 +169,8 @@ def test_a_tag_in_an_old_record_is_words_as_it_was_then(generate, again, recwarn
     ("options", "message"),
     [
         (("--lora", "none"), "there is no file none, and no LoRA 'none' in "),
-        (("--lora", "gone/x.safetensors"), "there is no LoRA gone/x.safetensors"),
+        (("--lora", "gone/x.safetensors"), "there is no LoRA 'gone/x.safetensors'"),
+        (("--lora", ""), "there is no LoRA ''"),
         (("--lora", "weights/small/unet.safetensors"), "is no LoRA for this model: none of its "),
         (("--lora", "half.safetensors"), "has no lora_up|it has no up: half a LoRA"),
         (("--lora", "nan.safetensors"), "has NaN or infinity in it"),
