@@ -16,7 +16,7 @@ for bfloat16 multiplies 32. Processors without either would multiply more slowly
 
 The steps of an input are found anew at each call, which takes a few per cent of the product's time, instead of being
 fixed beforehand from examples (*calibration*). The range changes with the noise level, so a fixed one is too wide
-at some and too narrow at others: with the tiny model it was worse at high noise levels, where the image is decided.
+at some and too narrow at others: with an earlier tiny model it was worse at high noise, where the image is decided.
 And prompt and negative prompt, which share a batch, share the step: their errors are alike, and cancel where guidance
 subtracts one prediction from the other. (One step for each image would be narrower, and was worse.)
 
