@@ -124,9 +124,9 @@ with torch.no_grad():
 show.film(guesses, ["the first guess", "in the end"], side=144)
 
 # %% [markdown]
-# Something like an average of dogs with glasses: blurred, and with too much contrast, which is guidance at work. So the
-# sampler does not trust it yet: it removes a *little* of the noise and evaluates the network again. Here is the whole
-# sequence, with the noisy latent above and the estimate below:
+# Something like an average of dogs with glasses: blurred, and in colours between many. What the prompt asks for is
+# exaggerated, which is guidance at work. So the sampler does not trust it yet: it removes a *little* of the noise and
+# evaluates the network again. Here is the whole sequence, with the noisy latent above and the estimate below:
 
 # %%
 shown = [steps[i] for i in evenly_spaced(len(steps), 6)]
@@ -201,7 +201,8 @@ assert same_noise < other_noise
 # show.grid(rows, ["guidance 1", "guidance 4", "guidance 8"], side=112)
 # ```
 #
-# At 1 an image may miss what the prompt asks for; at 8 the colours are harsher and the images more alike.
+# At 1 an image may miss what the prompt asks for, but the dogs differ most, in their poses, too; at 8 the contrasts are
+# harsher and the images more alike.
 # </details>
 #
 # **2.** How few steps are enough? Generate seed 42 with 2, 5, 10 and 30 steps of DDIM.

@@ -136,6 +136,7 @@ with torch.no_grad():
 usual = torch.stack([latents[walls == i].mean(dim=(0, 2, 3)) for i in range(len(WALLS))])
 
 
+# %%
 def named(schedule, t):
     """The share of walls that are named correctly at timestep t."""
     x_t = add_noise(
@@ -152,10 +153,12 @@ shares = {
     "Stable Diffusion's schedule": [named(alpha_bar, t) for t in some],
     "the same, ending in pure noise": [named(ends_in_noise, t) for t in some],
 }
-show.curve(some, shares, "t", "walls named correctly", marker="o")
+for name, share in shares.items():
+    print(f"{name}: {share[-1]:.0%} of {len(walls)} walls are named correctly at t = 999")
 assert shares["Stable Diffusion's schedule"][-1] > 0.5
 assert shares["the same, ending in pure noise"][-1] < 0.25
 assert model.config.noise == NoiseConfig(prediction="v", zero_snr=True)
+show.curve(some, shares, "t", "walls named correctly", marker="o")
 
 # %% [markdown]
 # In most cases. So in *training* the network can read the wall's colour and the time of day from the latent, at every
@@ -285,10 +288,11 @@ log = show.recorded("diffusion")
 show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training", yscale="log")
 
 # %% [markdown]
-# Nearly to the end. First comes a steep fall, in which the network learns that images are smooth and noise is not; then
-# a long, slow one, in which it learns everything that you would call an image. On a linear axis the slow part would
-# look flat. That is normal; look at samples, not at the curve.
-# ([In numbers](../docs/questions.md#is-my-loss-curve-normal).)
+# Nearly to the end. First comes a steep fall, in which a network learns that images are smooth and noise is not; then a
+# long, slow one, in which it learns everything that you would call an image. On a linear axis the slow part would look
+# flat. That is normal; look at samples, not at the curve. (This network did not begin from nothing: it had learned to
+# predict the noise, and now had to learn to answer with v. [The curves in
+# numbers](../docs/questions.md#is-my-loss-curve-normal).)
 #
 # ## Exercises
 #

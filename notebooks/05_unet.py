@@ -180,8 +180,9 @@ show.film(images, [f"{name} cut" for name in errors], side=112)
 
 # %% [markdown]
 # It is robust when the coarse skips are missing: what they carry is also known further down, and comes up from there.
-# But errors add up. Thirty evaluations that are each a little wrong can lead to another image, and thirty that are
-# quite wrong lead to none.
+# But errors add up. Thirty evaluations that are each a little wrong can lead to another image. Without the finest skips
+# the noise stays to the end, and the dog is there all the same, beneath it: what it is and where it sits came through
+# the bottom.
 #
 # ## Which noise level is it?
 #
@@ -286,9 +287,9 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 #         print(t, f"{whole:.4f} {look(t)[0]:.4f}")
 # ```
 #
-# In the middle: at t = 300 the cut makes the error about six times as large. Near pure noise it makes no difference.
-# There the input says nothing about the image, and the answer is what the caption suggests. In a nearly clean latent
-# the noise is so faint that even the whole network finds only half of it.
+# In the middle: at t = 300 the cut makes the error about seven times as large. Near pure noise it makes hardly any
+# difference. There the input says nothing about the image, and the answer is what the caption suggests. In a nearly
+# clean latent the noise is so faint that even the whole network finds little more than half of it.
 # </details>
 #
 # To write these parts yourself: `ldm exercise start res_block`, `timestep_embedding` and `unet_skips`. Next: [06: How
