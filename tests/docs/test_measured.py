@@ -139,7 +139,7 @@ def test_the_model_card_tells_what_the_training_reported():
     for name, stage in (("tokenizer", "tokenizer"), ("CLIP", "clip"), ("VAE", "vae"), ("U-Net", "diffusion")):
         minutes = stages[name][0]
         assert same(minutes, report[stage]["minutes"]), name
-    assert f"{report['tokenizer']['vocabulary']:.0f} tokens" in stages["tokenizer"][1]
+    assert f"{report['tokenizer']['vocabulary']:,.0f} tokens" in stages["tokenizer"][1]
     assert f"{100 * report['clip']['retrieval among 64, held-out combinations']:.1f} %" in stages["CLIP"][1]
     assert f"PSNR {report['vae']['PSNR, held-out combinations (dB)']:.1f} dB" in stages["VAE"][1]
     assert f"error {report['diffusion']['loss, held-out combinations']:.4f} " in stages["U-Net"][1]
