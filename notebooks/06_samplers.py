@@ -380,7 +380,7 @@ for name in ("euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde"):
 
 # %%
 @torch.no_grad()
-def paint(name, count, prompt="a lake with mountains and a boat at sunset", seed=11):
+def paint(name, count, prompt="a lake with mountains at sunset", seed=11):
     noise_fn, levels = model.noise_source([seed], (128, 128)), model.levels(name, count)
     guess = model.denoiser(model.encode_text([prompt]), model.encode_text([""]), guidance=3.0)
     latent = model.initial_latents(name, noise_fn(), levels)
@@ -404,8 +404,8 @@ display(show.grid(rows, left=ROWS, top=top, side=72))
 # The last column is the same image five times: the one that the upper four rows converge to. Euler ancestral, with
 # noise, gives good images too, but a different one for every number of steps. (DDPM would give the same ones: its step
 # is the same formula, and here it visits the same levels.) And look at the first column: with four of Karras's levels,
-# DPM++ 2M paints garish blots. These levels begin at $\sigma = 4096$, which stands for infinity, and half of them lie
-# above 100, where there is nothing to see yet. In numbers:
+# DPM++ 2M paints a blur in the wrong colours. These levels begin at $\sigma = 4096$, which stands for infinity, and
+# half of them lie above 100, where there is nothing to see yet. In numbers:
 
 # %%
 rms = {key: (latent - target).square().mean().sqrt().item() for key, latent in latents.items()}
