@@ -16,11 +16,12 @@
 # **The question.** The U-Net reads vectors from a text encoder. Who taught that encoder that "lake" is something blue
 # and flat?
 #
-# At the end you will have trained your own CLIP from scratch, in under a minute; you will be able to read its loss and
+# At the end you will have trained your own CLIP from scratch, in about a minute; you will be able to read its loss and
 # its similarity grid, and to classify images with sentences that it was never told are classes. The code is
 # [`clip`](../ldm/text/clip.py), a page long, and its [training](../ldm/train/clip.py).
 
 # %%
+import functools
 import math
 
 import numpy as np
@@ -155,12 +156,13 @@ show.picture(drawn)
 
 # %%
 assert abs(np.mean(losses[:5]) - chance[64]) < 0.5
-assert np.mean(losses[-20:]) < 2.2
+assert np.mean(losses[-20:]) < chance[64] - 1
 
 # %% [markdown]
-# Ours starts near the dotted line, which is chance. Neither reaches zero, and neither can: captions leave things out,
-# and a batch contains similar scenes. So now and then two captions fit one image equally well, and nobody could tell
-# which one belongs to it.
+# Ours starts near the dotted line, which is chance, stays there for some dozens of steps, and is still falling at the
+# end. (The shipped model's starts far below its line, because it went on from the weights of an earlier attempt.)
+# Neither reaches zero, and neither can: captions leave things out, and a batch contains similar scenes. So now and then
+# two captions fit one image equally well, and nobody could tell which one belongs to it.
 #
 # The grid again, for the same eight images, which training never saw:
 
@@ -169,11 +171,13 @@ after, grid = similarity_grid(clip, tokenizer, "after 400 steps")
 off = ~torch.eye(8, dtype=torch.bool)
 print(f"diagonal minus the rest: before {before.diag().mean() - before[off].mean():.2f}, ", end="")
 print(f"after {after.diag().mean() - after[off].mean():.2f}")
-assert after.diag().mean() - after[off].mean() > 0.3
+assert after.diag().mean() - after[off].mean() > 0.2
 grid
 
 # %% [markdown]
-# The diagonal is bright. Bright squares beside it are mistakes, or pairs that do have something in common.
+# The diagonal is bright, and so are whole blocks beside it: it tells night from dusk and a wall from a landscape, but
+# takes most landscapes by daylight for one another. Those squares are mistakes, or pairs that do have something in
+# common.
 #
 # ## Classification without classes
 #
@@ -208,30 +212,35 @@ QUESTIONS = {
 
 
 # %%
-@torch.no_grad()
-def direction(question, choice, texts=64):
-    """The mean vector of captions of scenes of which this is the answer."""
+@functools.cache
+def captions_of(question, choice, texts=64):
+    """Captions of scenes of which this is the answer."""
     rng = np.random.default_rng(0)
     scenes = (sample_scene(rng) for _ in range(10**6))
     fitting = (scene for scene in scenes if labels(scene).get(question) == choice)
-    captions = [caption(scene, rng) for scene, _ in zip(fitting, range(texts))]
-    return embed_captions(clip, tokenizer, captions).mean(dim=0)
+    return [caption(scene, rng) for scene, _ in zip(fitting, range(texts))]
 
 
 # %%
-def answers(question):
+@torch.no_grad()
+def answers(question, clip=clip, tokenizer=tokenizer, pixels=pixels):
     """What it says of each picture, and what is true."""
     choices = QUESTIONS[question]
     truth = [labels(scene).get(question) for scene in new.scenes]
     asked = [i for i, answer in enumerate(truth) if answer in choices]
-    classes = torch.stack([direction(question, choice) for choice in choices])
-    with torch.no_grad():
-        told = (clip.embed_image(pixels[asked]) @ classes.T).argmax(dim=1)
+    texts = (captions_of(question, choice) for choice in choices)
+    classes = torch.stack([embed_captions(clip, tokenizer, some).mean(dim=0) for some in texts])
+    told = (clip.embed_image(pixels[asked]) @ classes.T).argmax(dim=1)
     return asked, [choices[k] for k in told], [truth[i] for i in asked]
 
 
+def shares_right(*model):
+    found = {question: answers(question, *model) for question in QUESTIONS}
+    return {a: np.mean([one == other for one, other in zip(*some[1:])]) for a, some in found.items()}
+
+
 # %%
-shares = {a: np.mean([one == other for one, other in zip(*answers(a)[1:])]) for a in QUESTIONS}
+shares = shares_right()
 drawn, [axis] = show.figure()
 axis.bar(shares.keys(), shares.values())
 axis.scatter(shares.keys(), [1 / len(QUESTIONS[a]) for a in shares], color="black", label="by chance")
@@ -241,16 +250,18 @@ show.picture(drawn)
 
 # %%
 print({attribute: f"{share:.0%}" for attribute, share in shares.items()})
-assert shares["time"] > 0.5  # by chance 0.25
+assert shares["time"] > 0.5 and shares["wall"] > 0.5  # by chance 0.25 and 0.125
+assert max(shares["first animal"], shares["weather"]) < min(shares["time"], shares["wall"])
 asked, told, truth = answers("time")
 said = [f"{one} ({'right' if one == other else other})" for one, other in zip(told, truth)]
 show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], said[:8], side=88)
 
 # %% [markdown]
-# A new class costs a few sentences and no training. What is seen at a glance and nearly always said is learned first.
-# What many captions leave out is learned late, even if anybody can see it (one caption in five does not say what colour
-# the wall is): CLIP knows what people say about images, not what there is to see. The shipped model had more of
-# everything: larger images, a larger network, more steps and more pairs in each.
+# A new class costs a few sentences and no training. Large areas of colour are learned first: the wall, and the sky,
+# which tells the time. That nearly every caption names the animal, and one in five leaves out the colour of the wall,
+# does not matter as much: to tell a dog from a bear takes their ears, and rain is a few strokes, a pixel wide. And CLIP
+# knows what people say about images, not what there is to see: no caption ever says that the weather is clear. The
+# shipped model had more of everything: larger images, a larger network, more steps and more pairs in each.
 
 # %%
 shipped, its_tokenizer = ldm.load_clip("tiny")
@@ -259,6 +270,18 @@ assert cosines.diag().mean() - cosines[off].mean() > 0.3
 grid
 
 # %% [markdown]
+# *Predict:* the same questions, to this one. What will it answer best now, and what is still hard?
+
+# %%
+large = preprocess([postcard(i, seed=1, size=64).image for i in range(len(new))], shipped.image_size)
+its_shares = shares_right(shipped, its_tokenizer, large)
+print({attribute: f"{share:.0%}" for attribute, share in its_shares.items()})
+assert min(its_shares[a] for a in ("time", "wall", "place")) > 0.8 > its_shares["first animal"]
+
+# %% [markdown]
+# Time, wall and place are nearly always right. The animals are not: dog, cat, rabbit and bear share a body and differ
+# in ears and muzzle, and in a landscape they are small.
+#
 # Stable Diffusion uses the text encoder alone, and not even its last step into the shared space: one vector for each
 # token, before they are pooled. The image encoder is left out. But because it was there in training, "lake" now points
 # somewhere near "pond" and "lac":
@@ -285,7 +308,7 @@ show.heat(cosines, words, words, "texts among themselves")
 # ```
 #
 # It starts at 1 / 0.07 and may not exceed 100. A larger $s$ makes the softmax sharper, which pays off once the encoders
-# are mostly right.
+# are mostly right; ours are not there yet.
 # </details>
 #
 # **2.** Which colours of walls does it confuse? Print a table: the rows what is true, the columns what it says.
