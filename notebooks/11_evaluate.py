@@ -60,12 +60,17 @@ judge = read_judge(find_judge("judge")).requires_grad_(False)
 lessons = [example(i, series=5000) for i in range(100)]
 exam = to_pixels([draw(scene, rng, 128, flaw) for scene, flaw, rng in lessons])
 marks = accuracy(judge, exam, [labels(scene, flaw) for scene, flaw, _ in lessons])
-print({question: f"{mark:.0%}" for question, mark in marks.items()})
-assert min(marks.values()) > 0.9
+print(f"{len(marks)} questions, {np.mean(list(marks.values())):.1%} right on average; below 100 %:")
+print({question: f"{mark:.0%}" for question, mark in marks.items() if mark < 1})
+assert np.mean(list(marks.values())) > 0.95
 
 # %% [markdown]
-# Now 24 prompts, each with its own seed, none left out. *Predict:* if each image is compared with the prompt of its
-# neighbour instead, how many will be right?
+# It is good, though not perfect. (The colour of a *second* boat is asked about very few of these drawings, so one
+# mistake costs much of that mark.) A prompt asks for ten facts or so, and one slip is enough to call a good image
+# wrong.
+#
+# Now 24 prompts, each with its own seed, none left out. *Predict:* how many will be right? And if each image is
+# compared with the prompt of its neighbour instead?
 
 # %%
 N = 24
@@ -76,13 +81,14 @@ display(show.film(painted[:6], prompts[:6], side=108))
 verdicts = list(judge_images(judge, wanted, painted))
 right, floor = fraction_correct(verdicts), shuffled_baseline(verdicts)
 print(f"right: {right:.0%}; against the next prompt: {floor:.0%}")
-assert right > 0.7 and floor < 0.2
+assert right > floor + 0.2 and floor < 0.1
 
 # %% [markdown]
-# The floor is what a model reaches that generates lovely images and ignores the prompt. And how certain is the first
-# number? With 24 images a share $p$ has a standard error of $\sqrt{p (1 - p) / 24}$; and if *none* was wrong, the true
-# error rate may still be up to $3 / 24$ ("the rule of three", at 95 % confidence): a perfect score on a few prompts
-# does not mean a perfect model.
+# Fewer than half: this is a small model of a rich world, and here "right" means right in everything. The floor is what
+# a model reaches that generates lovely images and ignores the prompt. And how certain is the first number? With 24
+# images a share $p$ has a standard error of $\sqrt{p (1 - p) / 24}$; and if *none* was wrong, the true error rate may
+# still be up to $3 / 24$ ("the rule of three", at 95 % confidence): a perfect score on a few prompts does not mean a
+# perfect model.
 
 # %%
 error = max((right * (1 - right) / N) ** 0.5, 3 / N if right == 1 else 0)
@@ -172,9 +178,12 @@ display(cat[0])
 for claim, value in zip(claims, values):
     print(f"{value:5.2f}  {claim}")
 assert values[0] > max(values) - 0.2 and values[-1] < values[0] - 0.5
+assert values[1] < values[0] - 0.5 < values[3]  # a wrong colour against a wrong animal
 
 # %% [markdown]
-# A wrong scene costs most of the score. One wrong word costs less, and the number does not say which word it was.
+# A wrong scene costs most of the score, and one wrong colour nearly as much. The wrong animal costs little, and a hat
+# that nobody can see nothing at all: this CLIP goes by colours first ([notebook 02](02_clip.ipynb)). And the number
+# does not say which word was wrong.
 #
 # ### How it can fool you
 #
@@ -257,12 +266,15 @@ assert abs(deaf[2] - honest[2]) < 1e-3  # the same crowd: the distance does not 
 assert deaf[0] < 0.2 and deaf[1] < honest[1] - 0.5
 assert rows["copies of the reference"][2] < 0.05 * rows["drawn by another hand"][2]
 assert noise[2] > 2 * honest[2] and noise[1] < honest[1] - 0.5
+assert honest[0] < rows["drawn by another hand"][0] <= noise[0]
 
 # %% [markdown]
-# Read it by columns: each misses a row that it should have caught. Adherence accepts noise. The Fréchet distance
-# accepts images of something else, and prefers copies to everything. The CLIP score, like the other two, lets the blur
-# pass. But read it by rows: the shuffled images and the noise, which are not what was asked for, are each caught by
-# *some* column. That is why metrics belong together. The blur hardly shows in any of them, and the copies in none.
+# Look at the drawings first: they show what was asked for, and not all of them are judged right. That, not 100 %, is
+# the ceiling of adherence. Then read it by columns: each misses a row that it should have caught. Adherence accepts
+# noise, and prefers it to the drawings. The Fréchet distance accepts images of something else, and prefers copies to
+# everything. The CLIP score, like the other two, lets the blur pass. But read it by rows: the shuffled images and the
+# noise, which are not what was asked for, are each caught by *some* column. That is why metrics belong together. The
+# blur hardly shows in any of them, and the copies in none.
 #
 # ## Another cheat that all of them miss
 #
@@ -336,8 +348,8 @@ assert spread["lazy"] < 1e-6 and spread["painted"] > 0.3 * spread["drawn"]
 # print(frechet_distance(crowd_of(half), reference))
 # ```
 #
-# All notice: about half of the images are wrong, and the distribution lacks a mode. Missing *modes* are what the
-# Fréchet distance is good at.
+# All notice: more than half of the images are judged wrong, and the distribution lacks a mode. Missing *modes* are what
+# the Fréchet distance is good at.
 # </details>
 #
 # Next: [12: Which line is wrong?](12_museum.ipynb)
