@@ -20,7 +20,7 @@
 #
 # - tell from an image in which part of a model to look first, and say why that is only a guess;
 # - find the first layer that differs from a reference, with hooks, and read from it what is wrong;
-# - tell a wrong network from a wrong sampler, although both images are noise.
+# - tell a wrong network from a wrong sampler, which the image alone does not.
 #
 # The [museum of mistakes](../docs/museum.md) shows all the usual ones. Here are three of them as unknown patients. The
 # code is [`painting`](../ldm/lab/museum/painting.py), which generates an image with one wrong line in a process of its
