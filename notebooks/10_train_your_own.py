@@ -153,10 +153,12 @@ beside("clip")
 steps, losses = curve_of("clip")
 chance = (math.log(128) + math.log(64)) / 2
 print(f"knowing nothing {chance:.2f}; the first 20 steps {losses[0]:.2f}; the last 20 {losses[-1]:.2f}")
-assert losses[-1] < 0.8 * chance and min(reached.values()) > 3 / 64
+assert losses[-1] < chance - 0.1
 
 # %% [markdown]
-# The mean of log 128 and log 64, or 4.51. (The shipped model's batches were larger, and chance with them.) What CLIP
+# The mean of log 128 and log 64, or 4.51. (The shipped model's batches were larger, and chance with them; and it went
+# on from an earlier attempt.) Ours stays there for a hundred steps and has only just begun to fall: it is little better
+# than chance. [Notebook 02](02_clip.ipynb) takes more than twice as many steps, and gets much further. What CLIP
 # contributes is a text encoder that has learned what words look like. Its image encoder will be used once more, in the
 # next stage.
 #
@@ -201,8 +203,9 @@ assert curve_of("diffusion")[1][0] > 0.3 and reached["loss, held-out combination
 
 # %% [markdown]
 # It would be 1. From there the loss falls fast at first, and then slowly, in both runs; on a linear axis that part
-# would look flat. The loss is a mean over noise levels, and the part that decides what an image shows is a small share
-# of it. So do not stop when the curve looks flat; look at samples.
+# would look flat. (Ours is the lower one, and means nothing: another target, other latents.) The loss is a mean over
+# noise levels, and the part that decides what an image shows is a small share of it. So do not stop when the curve
+# looks flat; look at samples.
 #
 # ## What it generates
 #
@@ -216,9 +219,10 @@ rows = [model.generate(prompt, seed=0, batch=6) for prompt in prompts]
 display(show.grid(rows, left=prompts, side=72))
 
 # %% [markdown]
-# Poor: blurred by a VAE that saw two thousand images, from a U-Net that saw six thousand. But has it learned *nothing*?
-# The first and the last prompt say the same in two languages, and the second says something else. All three start from
-# the same six noises. *Predict:* if it listens to the prompt, which rows will be alike?
+# Poor: blurred, and nearly without colour, by a VAE that saw two thousand images, from a U-Net that saw six thousand.
+# But has it learned *nothing*? The first and the last prompt say the same in two languages, and the second says
+# something else. All three start from the same six noises. *Predict:* if it listened to the prompt, which rows would be
+# alike? Does it?
 
 # %%
 arrays = [np.stack([np.asarray(image, dtype=float) for image in row]) for row in rows]
@@ -228,13 +232,15 @@ def apart(i, j):
     return np.sqrt(np.square(arrays[i] - arrays[j]).mean())
 
 
-print(f"forest and forêt {apart(0, 2):.1f}, forest and dog {apart(0, 1):.1f} of 255")
-assert apart(0, 2) < apart(0, 1)
+noises = np.sqrt(np.square(arrays[0] - np.roll(arrays[0], 1, axis=0)).mean())
+print(f"forest and forêt {apart(0, 2):.1f}, forest and dog {apart(0, 1):.1f}; two noises {noises:.1f} of 255")
+assert max(apart(0, 1), apart(0, 2)) < noises / 4
 
 # %% [markdown]
-# So it has begun to listen: CLIP has mapped "forest" and "forêt" to nearly the same vector, and the U-Net uses it. It
-# learns large things first (light, sky and ground), small ones last. And this is what the same code achieves after
-# hours, with a larger config:
+# The first and the last would be. But all three are: what an image shows is decided by its noise, and the prompt hardly
+# changes it. Our U-Net does not listen yet. It has learned what all images have in common, large areas of light and
+# shade; and what it reads comes from a text encoder that hardly tells captions apart. More steps change that, of CLIP
+# first of all. This is what the same code achieves after hours, with a larger config:
 
 # %%
 shipped = ldm.load("tiny")
