@@ -63,7 +63,7 @@ many, few = pixels[0].numel(), latent[0].numel()
 print(f"{many:,} numbers became {few:,}: {many // few} times fewer")
 error = (rebuilt - pixels).abs() * 4 - 1
 rows = [to_images(some[:4]) for some in (pixels, rebuilt, error)]
-display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=58))
+display(show.grid(rows, left=["drawn", "rebuilt", "error, x 4"], side=50))
 assert many == 12 * few
 
 # %% [markdown]
@@ -89,7 +89,7 @@ assert ours > theirs + 3
 
 # %%
 rows = [[cards[i].image, *show.channels(latent[i])[:8]] for i in range(2)]
-display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(8))], side=60))
+display(show.grid(rows, top=["picture", *(f"channel {k}" for k in range(8))], side=48))
 
 # %% [markdown]
 # So a latent is still a small image, in odd colours. How odd? Let us look for the linear map from its
