@@ -65,6 +65,8 @@ def family(checkpoint: Checkpoint) -> str | None:
     entry = "input_blocks.0.0.weight" if part.layout == "compvis" else "conv_in.weight"
     channels = dimension(shapes, entry, 1)
     variant = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}.get(channels, f" with {channels} channels")
+    if channels == _latent_channels(checkpoint):
+        variant = ""  # nothing beside the latent, which is not always of 4 channels: the tiny model's has 16
     if "time_embedding.cond_proj.weight" in shapes:
         variant += "-lcm"
     if any(name.startswith(("label_emb.", "add_embedding.")) for name in shapes):
@@ -75,6 +77,13 @@ def family(checkpoint: Checkpoint) -> str | None:
     if rank not in (2, 4):
         raise LdmError(f"{part.source}: the U-Net has no spatial transformer; is it another kind of model?")
     return _checked(("sd1" if rank == 4 else "sd2") + variant, channels, part.source)
+
+
+def _latent_channels(checkpoint: Checkpoint) -> int | None:
+    """How many channels the latents of the VAE have that comes with the U-Net, or None if none does."""
+    vae = checkpoint.parts.get("vae")
+    shape = vae.shapes.get("decoder.conv_in.weight", ()) if vae else ()
+    return shape[1] if len(shape) > 1 else None
 
 
 def _checked(found: str, channels: int, source: Path) -> str:

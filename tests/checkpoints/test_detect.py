@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ldm.checkpoints.checkpoint import split
+from ldm.checkpoints.checkpoint import Checkpoint, Part, split
 from ldm.checkpoints.detect import family
 from ldm.checkpoints.foreign import foreign
 from ldm.checkpoints.hints import IMPLIED, prediction_in_name
@@ -215,6 +215,20 @@ def test_other_numbers_of_channels_are_named(channels, what):
     file[entry] = torch.zeros(file[entry].shape[0], channels, 3, 3)
     with pytest.raises(LdmError, match=what):
         configure(split(Path("x"), file))
+
+
+@pytest.mark.parametrize("entry", ["input_blocks.0.0.weight", "conv_in.weight"])
+def test_a_unet_that_reads_no_more_than_its_vaes_latents_is_a_plain_one_of_any_number_of_channels(entry):
+    def part(**shapes):
+        layout = "compvis" if entry.startswith("input") else "diffusers"
+        tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        return Part(tensors, layout, Path("x"))
+
+    unet = part(**{entry: (8, 9, 3, 3), "a.proj_in.weight": (8, 8, 1, 1)})
+    for latent, found in ((9, "sd1"), (4, "sd1-inpaint")):
+        vae = part(**{"decoder.conv_in.weight": (8, latent, 3, 3)})
+        assert family(Checkpoint(Path("x"), "", {"unet": unet, "vae": vae})) == found
+    assert family(Checkpoint(Path("x"), "", {"unet": unet})) == "sd1-inpaint"
 
 
 def test_parts_of_different_models_are_an_error():
