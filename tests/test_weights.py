@@ -108,11 +108,14 @@ def test_the_noise_of_a_noised_drawing_is_named(model, cards):
 
 @pytest.mark.parametrize(
     ("question", "prompt", "right"),
-    [("time", "a {}", 0.9), ("wall", "a dog in front of a {} wall", 0.9), ("place", "a {}", 0.7), ("first animal", "a {}", 0.35)],
+    [
+        ("time", "a {}", 0.9),
+        ("wall", "a dog in front of a {} wall", 0.9),
+        ("place", "a {}", 0.7),
+        ("first animal", "a {}", 0.35),
+    ],
 )
-def test_clip_tells_times_walls_and_places_apart_in_new_drawings_and_animals_poorly(
-    cards, question, prompt, right
-):
+def test_clip_tells_times_walls_and_places_apart_and_animals_poorly(cards, question, prompt, right):
     r"""Chance is a quarter to an eighth. The model card says what CLIP cannot tell apart."""
     clip, tokenizer = ldm.load_clip(MODEL, device="cpu")
     answers = [labels(card.scene).get(question) for card in cards]
