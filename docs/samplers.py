@@ -57,9 +57,13 @@ TCD are not measured: they want models distilled for them. Written by `make samp
 {table}
 
 PLMS and LMS extrapolate from the noise that they predicted at the last steps, which is inaccurate when steps are
-long. So where the caller does not say, they take at least {plms} (PLMS) and {lms} (LMS) steps
+long. On Stable Diffusion's schedule it made colours wrong, in an earlier tiny model. So where the caller does not say,
+they take at least {plms} (PLMS) and {lms} (LMS) steps
 ([`LatentDiffusion.default_steps`](../ldm/pipeline.py#LatentDiffusion.default_steps)); the other samplers take the
 model's own default of {usual}.
+
+Karras levels suit this model less, whose schedule ends in pure noise: with ten steps, some samplers paint hardly
+anything right at them.
 
 ## How much guidance
 

@@ -156,11 +156,11 @@ def test_the_model_card_tells_the_sizes_of_its_files():
         assert parameters == f"{count / 1e6:.1f} M" and size == f"{file.stat().st_size / 1e6:.1f} MB", name
 
 
-def test_every_sampler_takes_by_default_as_many_steps_as_make_samplers_found_enough():
+def test_every_sampler_takes_by_default_at_least_as_many_steps_as_make_samplers_found_enough():
     table = {name: int(enough) for name, *_, enough in rows(text(DOCS / "samplers.md"), 5)[1:]}
     assert set(table) == {name for name, row in SAMPLERS.items() if row.spacing != "lcm"}
     for name, enough in table.items():
-        assert max(TINY_STEPS, enough) == max(TINY_STEPS, SAMPLERS[name].min_default_steps), name
+        assert enough <= max(TINY_STEPS, SAMPLERS[name].min_default_steps), name
 
 
 def test_what_the_docs_say_about_the_losses_is_what_make_losses_measured():

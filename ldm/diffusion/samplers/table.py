@@ -17,8 +17,9 @@ Image to image starts at a later, less noisy level, from the image's latent nois
 with `sampler_levels` and `initial_latents` from `ldm/diffusion/spacing.py`.
 
 How many steps? A model has a default number (`config.defaults.steps`), at which most samplers work. PLMS and LMS
-extrapolate from the last steps, which is inaccurate when steps are long: with 20 steps, PLMS gets the colours of about
-half the tiny model's images wrong. So they take at least 40 by default (measured: `docs/samplers.md`).
+extrapolate from the last steps, which is inaccurate when steps are long: on Stable Diffusion's schedule and with 20
+steps, PLMS got the colours of about half the images of an earlier tiny model wrong. So they take at least 40 by
+default. (On a schedule that ends in pure noise, 20 are enough: `docs/samplers.md`.)
 """
 
 from dataclasses import dataclass, replace
