@@ -133,7 +133,7 @@ losses: $(CORE) ## train the quick VAE without one loss after the other, into do
 	@mkdir -p outputs
 	$(BIN)/python docs/losses.py > outputs/losses.md && mv outputs/losses.md docs/losses.md
 
-samplers: $(CORE) ## measure what steps, guidance and shortcuts do to images, into docs/samplers.md (half an hour; goes on if interrupted)
+samplers: $(CORE) ## measure what steps, guidance and shortcuts do to images, into docs/samplers.md (an hour; goes on if interrupted)
 	@mkdir -p outputs
 	$(BIN)/python docs/samplers.py > outputs/samplers.md && mv outputs/samplers.md docs/samplers.md
 

@@ -24,7 +24,7 @@ from ldm.pipeline import LatentDiffusion
 
 DONE = Path("outputs/samplers.json")
 PROMPTS, STEPS = 24, (10, 20, 40)
-NOISE = 0.1  # a difference of two shares that may be chance: about two standard deviations of it
+NOISE = 0.1  # a difference of two shares that may well be chance: less than one standard deviation of it
 # LCM and TCD want models that are distilled for them.
 NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
 

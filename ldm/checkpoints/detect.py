@@ -64,9 +64,10 @@ def family(checkpoint: Checkpoint) -> str | None:
     shapes = part.shapes
     entry = "input_blocks.0.0.weight" if part.layout == "compvis" else "conv_in.weight"
     channels = dimension(shapes, entry, 1)
-    variant = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}.get(channels, f" with {channels} channels")
-    if channels == _latent_channels(checkpoint):
-        variant = ""  # nothing beside the latent, which is not always of 4 channels: the tiny model's has 16
+    # Beside the latent, which has 4 channels in Stable Diffusion and 16 in the tiny model, some read more.
+    plain = {_latent_channels(checkpoint): ""}
+    more = {4: "", 9: "-inpaint", 8: "-pix2pix", 5: "-depth"}
+    variant = (more | plain).get(channels, f" with {channels} channels")
     if "time_embedding.cond_proj.weight" in shapes:
         variant += "-lcm"
     if any(name.startswith(("label_emb.", "add_embedding.")) for name in shapes):
