@@ -126,7 +126,7 @@ golden: $(REFERENCE) ## make the golden outputs of tests/golden/ anew
 	$(BIN)/python tests/golden/make.py
 	$(BIN)/python -m tests.golden.make_mistakes
 
-train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion
+train: $(CORE) ## train the tiny model from nothing: tokenizer, clip, vae, diffusion, match
 	$(BIN)/ldm train all --preset $(PRESET) $(ARGS)
 
 losses: $(CORE) ## train the quick VAE without one loss after the other, into docs/losses.md (an hour; goes on if interrupted)

@@ -190,9 +190,9 @@ display(sample.resize((2 * sample.width, 2 * sample.height)))  # drawn, and rebu
 #
 # Take a latent, add a random amount of noise, and predict the noise from the result and the caption. (This model
 # predicts the noise on Stable Diffusion's schedule, as Stable Diffusion 1 does; the shipped one predicts v, on a
-# schedule that ends in pure noise.) One caption in ten is left empty, so that the same network also learns to predict
-# without a prompt, for guidance. *Predict:* what is the loss of a network that always predicts zero? (The noise has
-# variance 1.)
+# schedule that ends in pure noise.) The text encoder learns on with it: the error says which words it should have told
+# apart. One caption in ten is left empty, so that the same network also learns to predict without a prompt, for
+# guidance. *Predict:* what is the loss of a network that always predicts zero? (The noise has variance 1.)
 
 # %%
 recipe = Recipe(steps=200, batch=32, lr=3e-3, warmup=20, ema=0.98, checkpoint_minutes=60)

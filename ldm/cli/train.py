@@ -14,8 +14,9 @@ from ldm.files.read_write import writable
 def train_options(commands: Commands) -> None:
     about = "Train one stage of the tiny model, or all of them, on the captioned world drawn by the package."
     p = add_command(commands, "train", train, "train the tiny model from scratch", about)
-    stages = ("all", "tokenizer", "clip", "vae", "diffusion")
-    p.add_argument("stage", choices=stages, help="all: these four in order")
+    stages = ("all", "tokenizer", "clip", "vae", "diffusion", "match")
+    what = "all: these five in order; match: CLIP again, to match the text encoder that learned on with the U-Net"
+    p.add_argument("stage", choices=stages, help=what)
     p.add_argument(
         "--out",
         type=Path,
@@ -36,8 +37,6 @@ def train_options(commands: Commands) -> None:
     p.add_argument("--without", nargs="+", choices=losses, default=(), metavar="LOSS", help=without)
     start = "begin with the weights of this model; its VAE may have fewer channels"
     p.add_argument("--start-from", type=Path, metavar="DIR", help=start)
-    frozen = "of CLIP, train the image encoder only (with --start-from), so that a U-Net stays valid"
-    p.add_argument("--freeze-text", action="store_true", help=frozen)
     add_compile(p, "its training steps take four fifths of the time, after a few seconds or minutes")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
@@ -47,9 +46,9 @@ def train(options: argparse.Namespace) -> None:
         raise LdmError(f"--steps {options.steps}; the tokenizer is not trained in steps: leave out --steps")
     if options.start_from and options.stage == "tokenizer":
         raise LdmError("--start-from: the tokenizer has no weights to begin with; leave it out")
-    if options.freeze_text and (options.stage != "clip" or options.start_from is None):
+    if options.start_from and options.stage == "match":
         raise LdmError(
-            "--freeze-text is for the stage clip, with --start-from DIR; leave it out, or give both"
+            "--start-from: this stage begins with the weights in the model's own folder; leave it out"
         )
     if options.without and options.stage not in ("vae", "all"):
         raise LdmError(f"--without is for the stage vae, not for {options.stage}; leave it out")
@@ -72,7 +71,6 @@ def train(options: argparse.Namespace) -> None:
                 options.without,
                 bool(options.compile),
                 options.start_from,
-                options.freeze_text,
             )
         if processes.rank() == 0:
             print(f"the model is in {options.out}; use it with: ldm generate PROMPT --model {options.out}")

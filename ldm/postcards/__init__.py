@@ -7,6 +7,7 @@ numbered series), `sheet` (image grids). Needs numpy and Pillow only.
 """
 
 from ldm.postcards.altered import altered, wrong_caption
+from ldm.postcards.canvas import Box
 from ldm.postcards.captions import (
     DEMO_PROMPTS,
     LANGUAGES,
@@ -33,6 +34,7 @@ __all__ = [
     "QUESTIONS",
     "SUBJECTS",
     "Animal",
+    "Box",
     "Caption",
     "Garment",
     "Postcard",

@@ -54,6 +54,14 @@ class Box:
     right: float
     bottom: float
 
+    def coverage(self, height: int, width: int) -> np.ndarray:
+        r"""How much of each of height x width parts of the image the box covers: float64 [height, width] in [0, 1]."""
+        rows, columns = (
+            np.clip(np.minimum(np.arange(1, n + 1), n * end) - np.maximum(np.arange(n), n * start), 0, None)
+            for n, start, end in ((height, self.top, self.bottom), (width, self.left, self.right))
+        )
+        return np.outer(rows, columns)
+
 
 @dataclass(frozen=True)
 class Canvas:

@@ -1,4 +1,8 @@
-r"""Stage 2: CLIP. It learns to match images with their captions, so its text encoder learns what words look like."""
+r"""Stage 2: CLIP. It learns to match images with their captions, so its text encoder learns what words look like.
+
+The text encoder learns on with the U-Net (`diffusion.py`), and the image encoder falls behind. Stage 5 brings it up:
+CLIP is trained again, and its text encoder stays as it is.
+"""
 
 from pathlib import Path
 
@@ -113,14 +117,13 @@ def train_clip(
 ) -> dict[str, float]:
     """Train CLIP and write it to the model's `folder`. Returns its metrics (in process 0).
 
-    It begins with random weights, or with those of the model in the folder `start_from`. With `freeze_text`, only the
-    image encoder learns: it aims at text embeddings that stand still, and a U-Net that was trained with the text
-    encoder stays valid. (Zhai et al. 2022 freeze the other half.) Raises `LdmError` for that without `start_from`.
+    It begins with random weights, or with those of the model in the folder `start_from`. With `freeze_text`, it begins
+    with its own, and all but the text encoder learns: a U-Net that was trained with that stays valid. (Zhai et al. 2022
+    freeze the other half.)
     """
-    if freeze_text and start_from is None:
-        raise LdmError(
-            "a text encoder to be kept as it is, but none that was trained: say where to start from"
-        )
+    start_from = folder if freeze_text else start_from
+    # Stage 5 replaces its own clip.safetensors, and leaves the text encoder alone.
+    weights = "text.safetensors" if freeze_text else "clip.safetensors"
     config = read_config(folder)
     if config.image is None or config.embedding_width is None:
         raise LdmError(
@@ -131,8 +134,8 @@ def train_clip(
     clip = CLIP(config.text, config.image, config.embedding_width)
     if start_from is not None:
         clip.load_state_dict(read_clip(start_from, torch.get_default_dtype())[0].state_dict())
-    for part in (clip.text, clip.text_projection) if freeze_text else ():
-        part.requires_grad_(False)
+    if freeze_text:
+        clip.text.requires_grad_(False)
     tokenizer = read_tokenizer(folder, config.text)
 
     def loss_at(step: int) -> Tensor:
@@ -146,7 +149,8 @@ def train_clip(
         "pictures": images.identity,
         "config": fingerprint(config.text, config.image, config.embedding_width),
         "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
-        "start": "" if start_from is None else fingerprint(start_from / "clip.safetensors"),
+        # (Stage 5 replaces its own clip.safetensors, and leaves the text encoder alone.)
+        "start": "" if start_from is None else fingerprint(start_from / weights),
         "freeze_text": freeze_text,
     }
     average = train(

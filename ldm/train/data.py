@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
 import ldm.postcards
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path, open_regular
-from ldm.postcards import SUBJECTS, Scene, caption, postcard, sample_scene, wrong_caption
+from ldm.postcards import SUBJECTS, Scene, caption, draw_with_boxes, postcard, sample_scene, wrong_caption
 from ldm.train.checkpoint import fingerprint
+from ldm.train.importance import importance
 from ldm.train.processes import barrier, device, rank
 
 CHUNK = 64  # images per task of a drawing process
@@ -35,12 +36,14 @@ CHUNK = 64  # images per task of a drawing process
 class CaptionedImages:
     """Images and their content: `scenes[i]` is the scene that `pixels[i]` shows, or simply its caption.
 
-    `identity` distinguishes this set of images from all others; checkpoints store it.
+    `identity` distinguishes this set of images from all others; checkpoints store it. `importance` says how much each
+    cell of an image's latent counts in the U-Net's loss (see `importance.py`); None if all count the same.
     """
 
     scenes: Sequence[Scene | str]
     pixels: UInt8[np.ndarray, "n s s 3"]
     identity: str = ""
+    importance: Float[np.ndarray, "n h w"] | None = None
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -85,32 +88,51 @@ def draw_postcards(
     suffix = "" if set(subjects) == set(SUBJECTS) else "-".join(("", *sorted(subjects)))
     path = folder / f"{split}{suffix}-{count}-{size}-{seed}-{drawing_code()}.npy"
     draw_one = partial(_draw, seed=seed, size=size, split=split, subjects=tuple(subjects))
-    drawn = draw_once(path, draw_one, count, size, f"drawing ({split})")
+    drawn = draw_once(path, draw_one, count, (size, size, 3), f"drawing ({split})")
     scenes = [sample_scene(np.random.default_rng([seed, i]), split, subjects) for i in range(count)]
     return CaptionedImages(scenes, drawn, path.stem)
 
 
-def draw_once(
-    path: Path, draw_one: Callable[[int], np.ndarray], count: int, size: int, what: str
-) -> UInt8[np.ndarray, "n s s 3"]:
-    """Images 0 ... count - 1, read from the file at `path`, which process 0 writes if there is none yet.
+def draw_importance(
+    folder: Path, images: CaptionedImages, cells: int, seed: int = 0, subjects: Sequence[str] = SUBJECTS
+) -> Float[np.ndarray, "n h w"]:
+    """How much each of cells x cells parts counts, for each of the drawings that `draw_postcards` made for training.
 
-    `path` must name all that the drawings depend on, for nothing else tells an old file from a new one; `draw_one` must
-    be picklable; `what` is said beside the progress bar. Raises `LdmError` if the file is damaged.
+    It reads and writes a file beside theirs, and draws them once more, smaller, to see where their things are.
+    """
+    path = folder / f"{images.identity}-importance-{cells}.npy"
+    draw_one = partial(_draw_importance, seed=seed, cells=cells, subjects=tuple(subjects))
+    what = "drawing (where things are)"
+    return draw_once(path, draw_one, len(images), (cells, cells), what, np.float16).astype(np.float32)
+
+
+def draw_once(
+    path: Path,
+    draw_one: Callable[[int], np.ndarray],
+    count: int,
+    shape: tuple[int, ...],
+    what: str,
+    dtype: type[np.generic] = np.uint8,
+) -> Shaped[np.ndarray, "n ..."]:
+    """Drawings 0 ... count - 1, read from the file at `path`, which process 0 writes if there is none yet.
+
+    `path` must name all that the drawings depend on, for nothing else tells an old file from a new one; `draw_one`
+    gives one of that shape, and must be picklable; `what` is said beside the progress bar. Raises `LdmError` if the
+    file is damaged.
     """
     if rank() == 0 and not path.exists():
-        drawn = draw_in_parallel(draw_one, count, size, what)
+        drawn = draw_in_parallel(draw_one, np.empty((count, *shape), dtype), what)
         with atomic_path(path) as temporary:
             np.save(temporary, drawn)
     barrier()
-    return _read_drawn(path, (count, size, size, 3))
+    return _read_drawn(path, (count, *shape), dtype)
 
 
-def _read_drawn(path: Path, shape: tuple[int, ...]) -> UInt8[np.ndarray, "n s s 3"]:
+def _read_drawn(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Shaped[np.ndarray, "n ..."]:
     open_regular(path).close()
     try:
         drawn = np.load(path, mmap_mode="r")
-        if drawn.shape != shape or drawn.dtype != np.uint8:
+        if drawn.shape != shape or drawn.dtype != dtype:
             raise ValueError(f"{drawn.dtype} of shape {drawn.shape}")
     except (OSError, ValueError, EOFError) as error:
         raise LdmError(f"{path} is damaged ({error}); delete it to have it drawn again") from error
@@ -124,10 +146,10 @@ def drawing_code() -> str:
 
 
 def draw_in_parallel(
-    draw_one: Callable[[int], np.ndarray], count: int, size: int, what: str
-) -> UInt8[np.ndarray, "n s s 3"]:
-    """Draw images 0 ... count - 1 on all cores; `draw_one` must be picklable."""
-    drawn = np.empty((count, size, size, 3), dtype=np.uint8)
+    draw_one: Callable[[int], np.ndarray], drawn: Shaped[np.ndarray, "n ..."], what: str
+) -> Shaped[np.ndarray, "n ..."]:
+    """Fill `drawn` with the drawings 0 ... n - 1, on all cores; `draw_one` must be picklable."""
+    count = len(drawn)
     workers = min(os.cpu_count() or 1, math.ceil(count / CHUNK))
     # "spawn", because a forked process may hang if its parent runs torch's threads.
     context = multiprocessing.get_context("spawn")
@@ -146,6 +168,12 @@ def draw_in_parallel(
 
 def _draw(index: int, seed: int, size: int, split: str, subjects: Sequence[str]) -> np.ndarray:
     return np.asarray(postcard(index, seed, size, split, subjects=subjects).image)
+
+
+def _draw_importance(index: int, seed: int, cells: int, subjects: Sequence[str]) -> np.ndarray:
+    rng = np.random.default_rng([seed, index])
+    scene = sample_scene(rng, "train", subjects)
+    return importance(draw_with_boxes(scene, rng, 64)[1], cells)
 
 
 def random_noise(shape: Sequence[int], generator: torch.Generator, rank_slice: slice) -> Float[Tensor, "..."]:

@@ -1,7 +1,11 @@
-r"""Stage 4: the U-Net learns to predict the noise, or v, as its config says.
+r"""Stage 4: the U-Net learns to predict the noise, or v, as its config says, and the text encoder learns with it.
 
 Add a random amount of noise to a latent, give the result and the caption to the network, and train it to predict the
 noise. That is all: training never runs a sampler (Ho et al. 2020, algorithm 1).
+
+Both networks follow one gradient, as in Rombach et al. 2022, eq. 3. (Stable Diffusion's text encoder is frozen: CLIP's
+had seen 400 million images. Ours knows no more of a small thing than our image encoder can see, and has to learn from
+the U-Net which words matter.)
 """
 
 from collections.abc import Sequence
@@ -20,6 +24,7 @@ from ldm.diffusion.schedule import add_noise, make_alpha_bar
 from ldm.files.read_write import atomic_path
 from ldm.pipeline import LatentDiffusion
 from ldm.postcards import DEMO_PROMPTS, grid
+from ldm.text.encoder import TextEncoder
 from ldm.train.checkpoint import Identity, fingerprint
 from ldm.train.data import CaptionedImages, random_noise
 from ldm.train.loop import Recipe, full_precision, mixed_precision, train
@@ -78,6 +83,7 @@ def diffusion_loss(
     eps: Float[Tensor, "b z h w"],
     context: Float[Tensor, "b n d"],
     noise_config: NoiseConfig,
+    importance: Float[Tensor, "b h w"] | None = None,
 ) -> Float[Tensor, ""]:
     r"""The mean squared error of the prediction, weighted by `min_snr_weights`:
 
@@ -85,14 +91,16 @@ def diffusion_loss(
 
     for latents of n numbers; for v or x0, that target replaces $\epsilon$. Predicting zero gives a loss of about 1,
     because noise and latents have variance 1. Source: Ho et al. 2020, eq. 14, where $w_t = 1$ and the squares are
-    summed.
+    summed. `importance` weighs the positions (see `importance.py`); without it, all count the same.
     """
     alpha_bar_t = make_alpha_bar(noise_config).to(t.device)[t]
     with mixed_precision():
         out = full_precision(unet(add_noise(latents, eps, alpha_bar_t), t, context))
-    error = out - training_target(noise_config.prediction, latents, eps, alpha_bar_t)
+    error = (out - training_target(noise_config.prediction, latents, eps, alpha_bar_t)).square().mean(dim=1)
+    if importance is not None:
+        error = error * importance
     weight = min_snr_weights(noise_config).to(t.device)[t]
-    return (weight * error.square().mean(dim=(1, 2, 3))).mean()
+    return (weight * error.mean(dim=(1, 2))).mean()
 
 
 class EncodedImages:
@@ -115,6 +123,19 @@ class EncodedImages:
         mean, logvar = self.mean[indices[rank_slice]], self.logvar[indices[rank_slice]]
         noise = random_noise((len(indices), *mean.shape[1:]), generator, rank_slice)
         return reparametrise(mean, logvar, noise)
+
+    def importance(self, indices: np.ndarray) -> Float[Tensor, "b h w"] | None:
+        """How much each position counts in the latents at `indices`; None if all count the same."""
+        maps = self.images.importance
+        return None if maps is None else torch.from_numpy(maps[indices]).to(self.mean)
+
+
+class Networks(nn.Module):
+    """What learns: the U-Net and the text encoder."""
+
+    def __init__(self, unet: UNet, text: TextEncoder):
+        super().__init__()
+        self.unet, self.text = unet, text
 
 
 def read_frozen(folder: Path) -> LatentDiffusion:
@@ -147,10 +168,10 @@ def batch_loss(
     captions = [caption if rng.random() >= caption_dropout else "" for caption in captions]
     with mixed_precision():
         context = full_precision(model.encode_text(captions[rank_slice]).context)
-    latents = data.sample(indices, generator, rank_slice)
+    latents, importance = data.sample(indices, generator, rank_slice), data.importance(indices[rank_slice])
     t = random_timesteps(batch, model.config.noise.steps, generator)[rank_slice].to(device())
     eps = random_noise((batch, *latents.shape[1:]), generator, rank_slice)
-    return diffusion_loss(unet, latents, t, eps, context, model.config.noise)
+    return diffusion_loss(unet, latents, t, eps, context, model.config.noise, importance)
 
 
 def sample_prompts(model: LatentDiffusion, prompts: Sequence[str], path: Path) -> None:
@@ -172,12 +193,13 @@ def train_diffusion(
     compiled: bool = False,
     start_from: Path | None = None,
 ) -> dict[str, float]:
-    """Train the U-Net; text encoder and VAE stay frozen. Returns its metrics (in process 0).
+    """Train the U-Net and the text encoder; the VAE stays frozen. Returns the metrics (in process 0).
 
-    It begins with random weights, or with those of the model in the folder `start_from`: to train on with other data,
-    or with the learning rate of a new run. Raises `LdmError` if that U-Net has other sizes.
+    The U-Net begins with random weights, or with those of the model in the folder `start_from`: to train on with other
+    data, or with the learning rate of a new run. Raises `LdmError` if that U-Net has other sizes.
     """
     model = read_frozen(folder)
+    shown = read_frozen(folder)  # with the averaged weights
     torch.manual_seed(seed)
     unet = UNet(model.config.unet)
     trained = None if start_from is None else start_from / "unet.safetensors"
@@ -185,6 +207,7 @@ def train_diffusion(
         fill(unet, read_tensors(trained, torch.get_default_dtype()), trained)
     if compiled:
         unet.compile()  # unlike torch.compile, this keeps the names of the weights
+    networks = Networks(unet, model.text.requires_grad_(True))
     train_latents, rank_slice = EncodedImages(model.vae, images), slice_for_rank(recipe.batch)
     # Images from the user's folder have captions, which serve as prompts.
     prompts = [s for s in held_out.scenes[:6] if isinstance(s, str)] or DEMO_PROMPTS
@@ -192,28 +215,29 @@ def train_diffusion(
     def loss_at(step: int) -> Tensor:
         return batch_loss(model, unet, train_latents, (seed, step), recipe.batch, CAPTION_DROPOUT, rank_slice)
 
-    def write_samples(average: UNet, path: Path) -> None:
-        model.unet = average
-        sample_prompts(model, prompts, path)
+    def write_samples(average: Networks, path: Path) -> None:
+        shown.unet, shown.text = average.unet, average.text
+        sample_prompts(shown, prompts, path)
 
     identity: Identity = {
         "seed": seed,
         "pictures": images.identity,
         "config": fingerprint(folder / "config.json"),
         "tokenizer": fingerprint(folder / "tokenizer/merges.txt"),
-        "text.safetensors": fingerprint(folder / "text.safetensors"),
         "vae.safetensors": fingerprint(folder / "vae.safetensors"),
         "start": "" if trained is None else fingerprint(trained),
     }
-    average = train(unet, loss_at, recipe, run, resume, identity=identity, on_checkpoint=write_samples)
+    average = train(networks, loss_at, recipe, run, resume, identity=identity, on_checkpoint=write_samples)
     if rank() > 0:
         return {}
-    write_tensors(folder / "unet.safetensors", average.state_dict())
+    shown.unet, shown.text = average.unet, average.text
+    write_tensors(folder / "unet.safetensors", shown.unet.state_dict())
+    write_tensors(folder / "text.safetensors", shown.text.state_dict())
     with torch.no_grad():
         held_out_latents = EncodedImages(model.vae, held_out)
         # These step numbers lie far beyond any training step, so no random numbers are reused.
         keys = [(seed, 10**8 + i) for i in range(16)]
         losses = [
-            batch_loss(model, average, held_out_latents, key, 64, 0.0, WHOLE_BATCH).item() for key in keys
+            batch_loss(shown, shown.unet, held_out_latents, key, 64, 0.0, WHOLE_BATCH).item() for key in keys
         ]
     return {"loss, held-out combinations": sum(losses) / len(losses)}

@@ -1,4 +1,4 @@
-r"""The four training stages and their presets: `full` for the shipped weights, `quick` for a first result."""
+r"""The five training stages and their presets: `full` for the shipped weights, `quick` for a first result."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from ldm.files.leftovers import sweep_folder
 from ldm.files.read_write import atomic_path, read_json
 from ldm.postcards import SUBJECTS
 from ldm.train.clip import train_clip
-from ldm.train.data import CaptionedImages, draw_postcards
+from ldm.train.data import CaptionedImages, draw_importance, draw_postcards
 from ldm.train.diffusion import train_diffusion
 from ldm.train.log import seconds_spent
 from ldm.train.loop import Recipe
@@ -66,6 +66,7 @@ PRESETS = {
             "clip": Recipe(steps=350, batch=128, lr=1e-3, warmup=50, ema=0.97),
             "vae": Recipe(steps=1200, batch=16, lr=2e-3, warmup=100, ema=0.99),
             "diffusion": Recipe(steps=800, batch=16, lr=2e-3, warmup=100, ema=0.99),
+            "match": Recipe(steps=100, batch=128, lr=1e-3, warmup=20, ema=0.97),
         },
         # A small corner of the world, with clear skies and one style: a quarter of an hour is too short for all of it.
         subjects=("lake", "forest", "dog", "cat", "waterfall", "boat", "house", "balloon"),
@@ -80,18 +81,20 @@ PRESETS = {
         recipes={
             "clip": Recipe(steps=5000, batch=96, lr=1e-3, ema=0.99),
             "vae": Recipe(steps=16000, batch=8, lr=1e-3, ema=0.998),
-            "diffusion": Recipe(steps=10_000, batch=32, lr=6e-4, ema=0.9985),
+            "diffusion": Recipe(steps=15_000, batch=32, lr=6e-4, ema=0.9985),
+            "match": Recipe(steps=800, batch=96, lr=1e-3, warmup=100, ema=0.99),
         },
         crop=64,
     ),
 }
-STAGES = ("tokenizer", "clip", "vae", "diffusion")
+STAGES = ("tokenizer", "clip", "vae", "diffusion", "match")
 # The files of earlier stages that each stage reads.
 REQUIRED_FILES = {
     "tokenizer": (),
     "clip": (),
     "vae": ("text.safetensors", "clip.safetensors"),  # the perceptual loss uses its image encoder
     "diffusion": ("text.safetensors", "vae.safetensors"),
+    "match": ("text.safetensors", "clip.safetensors"),
 }
 
 
@@ -106,7 +109,6 @@ def train_stage(
     without: Sequence[str] = (),
     compiled: bool = False,
     start_from: Path | None = None,
-    freeze_text: bool = False,
 ) -> None:
     """Train one stage of the model in `folder`, which holds the results of the earlier stages.
 
@@ -114,8 +116,8 @@ def train_stage(
     `folder`/runs/curves.png all curves side by side; and `folder`/runs/report.json the metrics, duration and machine
     of each stage. `steps` replaces the number of steps of the recipe; `data` is a folder of your own images; `without`
     names losses that the VAE leaves out ("perceptual", "adversarial"), to see what they contribute; `compiled` compiles
-    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the stage begins;
-    `freeze_text` keeps CLIP's text encoder as it is.
+    the U-Net with torch.compile; `start_from` is the folder of a model with whose weights the stage begins ("match"
+    always begins with those in `folder`).
     """
     if not 0 <= seed < 2**32:
         raise LdmError(f"seed {seed}; expected a whole number from 0 to 2**32 - 1")
@@ -133,9 +135,10 @@ def train_stage(
         images, held_out = load_images(folder, PRESETS[preset], seed, data)
         left_out, crop = (*PRESETS[preset].without, *without), PRESETS[preset].crop
         runs: dict[str, Callable[..., dict[str, float]]] = {
-            "clip": partial(train_clip, start_from=start_from, freeze_text=freeze_text),
+            "clip": partial(train_clip, start_from=start_from),
             "vae": partial(train_vae, without=left_out, crop=crop, start_from=start_from),
             "diffusion": partial(train_diffusion, compiled=compiled, start_from=start_from),
+            "match": partial(train_clip, freeze_text=True),
         }
         where = folder / "runs" / stage
         metrics = runs[stage](folder, where, images, held_out, recipe, seed, resume)
@@ -194,11 +197,14 @@ def load_images(
     folder: Path, preset: Preset, seed: int, data: Path | None
 ) -> tuple[CaptionedImages, CaptionedImages]:
     """The training and the held-out images, in the default size of the model in `folder`."""
-    size, runs = read_config(folder).defaults.size, folder / "runs"
+    config, runs = read_config(folder), folder / "runs"
+    size = config.defaults.size
     if data is not None:
         return read_image_folder(data, size)
+    drawn = draw_postcards(runs, "train", preset.images, size, seed, preset.subjects)
+    importance = draw_importance(runs, drawn, size // config.vae.factor, seed, preset.subjects)
     return (
-        draw_postcards(runs, "train", preset.images, size, seed, preset.subjects),
+        replace(drawn, importance=importance),
         draw_postcards(runs, "held_out", preset.held_out, size, seed + 1, preset.subjects),
     )
 

@@ -9,7 +9,7 @@ from tests.cli.terminal import files, run
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"), [("all", ["tokenizer", "clip", "vae", "diffusion"]), ("vae", ["vae"])]
+    ("asked", "expected"), [("all", ["tokenizer", "clip", "vae", "diffusion", "match"]), ("vae", ["vae"])]
 )
 def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
     from ldm.train import stages
@@ -21,7 +21,7 @@ def test_train_runs_the_stages_asked_for(capsys, monkeypatch, asked, expected):
         called.clear()
         code, out, _ = run(capsys, "train", asked, *options, *["--compile"] * compiled)
         assert code == 0
-        wanted = (Path("m"), 3, True, 9, "quick", Path("own"), (), compiled, None, False)
+        wanted = (Path("m"), 3, True, 9, "quick", Path("own"), (), compiled, None)
         assert called == [(stage, *wanted) for stage in expected]
         assert out == "the model is in m; use it with: ldm generate PROMPT --model m\n"
 
@@ -64,8 +64,11 @@ def test_ctrl_c_is_one_line_and_exit_code_130(capsys, monkeypatch):
         ("vae", ("--steps", "0"), "0 training steps; expected at least 1"),
         ("tokenizer", ("--steps", "5"), "--steps 5; the tokenizer is not trained in steps"),
         ("tokenizer", ("--start-from", "x"), "--start-from: the tokenizer has no weights to begin with"),
-        ("clip", ("--freeze-text",), "--freeze-text is for the stage clip, with --start-from DIR"),
-        ("vae", ("--freeze-text", "--start-from", "x"), "--freeze-text is for the stage clip"),
+        (
+            "match",
+            ("--start-from", "x"),
+            "--start-from: this stage begins with the weights in the model's own",
+        ),
         ("diffusion", ("--without", "kl"), "--without is for the stage vae, not for diffusion"),
         (
             "tokenizer",

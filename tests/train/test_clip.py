@@ -206,21 +206,23 @@ def test_the_stage_writes_the_average_and_measures_it(tmp_path, images, monkeypa
         assert all(equal) if same else not all(equal)
 
 
-def test_a_frozen_text_encoder_stays_as_it_is_and_the_image_encoder_learns(tmp_path, images):
+def test_a_frozen_text_encoder_stays_as_it_is_and_all_else_learns(tmp_path, images):
     write_config(tmp_path, CONFIG)
     TOKENIZER.save(tmp_path / "tokenizer")
     recipe, seen = Recipe(steps=2, batch=4, lr=1e-2, warmup=1), images(8)
     options = {"seed": 5, "resume": False}
     train_clip(tmp_path, tmp_path / "first", seen, seen, recipe, **options)
     before = read_clip(tmp_path)[0].state_dict()
-    train_clip(
-        tmp_path, tmp_path / "more", seen, seen, recipe, **options, start_from=tmp_path, freeze_text=True
-    )
+    text = (tmp_path / "text.safetensors").read_bytes()
+    train_clip(tmp_path, tmp_path / "more", seen, seen, recipe, **options, freeze_text=True)
+    assert (tmp_path / "text.safetensors").read_bytes() == text
     after = read_clip(tmp_path)[0].state_dict()
     changed = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
-    assert changed == {"image", "image_projection", "logit_scale"}
-    with pytest.raises(LdmError, match="say where to start from"):
-        train_clip(tmp_path, tmp_path / "never", seen, seen, recipe, **options, freeze_text=True)
+    assert changed == {"image", "image_projection", "text_projection", "logit_scale"}
+    # A finished run is resumed without a step.
+    train_clip(tmp_path, tmp_path / "more", seen, seen, recipe, seed=5, resume=True, freeze_text=True)
+    again = read_clip(tmp_path)[0].state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in again.items())
 
 
 @pytest.mark.parametrize("lost", ["image", "embedding_width"])

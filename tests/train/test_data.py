@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ldm.errors import LdmError
-from ldm.postcards import caption, held_out, postcard, wrong_caption
+from ldm.postcards import caption, draw_with_boxes, held_out, postcard, sample_scene, wrong_caption
 from ldm.train import data
-from ldm.train.data import CaptionedImages, draw_postcards
+from ldm.train.data import CaptionedImages, draw_importance, draw_postcards
+from ldm.train.importance import importance
 
 
 class InThisProcess(Executor):
@@ -118,6 +119,22 @@ def test_another_split_count_size_seed_or_world_is_another_file(tmp_path):
     assert len(list(tmp_path.glob("*.npy"))) == 7
     draw_postcards(tmp_path, "train", 2, 16, 0, ("lake", "cat"))  # the same world, named in another order
     assert len(list(tmp_path.glob("*.npy"))) == 7
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("few", [(), ("cat", "boat", "lake")])
+def test_what_counts_is_where_the_things_of_the_same_drawings_are(tmp_path, monkeypatch, few):
+    world = {"subjects": few} if few else {}
+    images = draw_postcards(tmp_path, "train", 6, 24, seed=9, **world)
+    maps = draw_importance(tmp_path, images, 4, seed=9, **world)
+    assert maps.shape == (6, 4, 4) and maps.dtype == np.float32
+    for i in range(6):
+        rng = np.random.default_rng([9, i])
+        _, boxes = draw_with_boxes(sample_scene(rng, "train", **world), rng, 64)
+        np.testing.assert_allclose(maps[i], importance(boxes, 4), rtol=1e-3)  # stored in float16
+    assert maps.std() > 0.1
+    monkeypatch.setattr(data, "ProcessPoolExecutor", None)  # not drawn again
+    assert (draw_importance(tmp_path, images, 4, seed=9, **world) == maps).all()
 
 
 @pytest.mark.usefixtures("in_this_process")

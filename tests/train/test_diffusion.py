@@ -138,6 +138,16 @@ def test_the_weighted_loss_by_hand():
     assert w[900] > 100 * w[0]
 
 
+def test_important_positions_count_more():
+    r"""Errors of 1 and 2 in two positions, of which the second counts three times as much as the first."""
+    zero, t = torch.zeros(1, 1, 1, 2), torch.tensor([900])
+    off, importance = torch.tensor([1.0, 2.0]).reshape(1, 1, 1, 2), torch.tensor([0.5, 1.5]).reshape(1, 1, 2)
+    given = (Saying(lambda *_: off), zero, t, zero, torch.zeros(1, 2, 3), NoiseConfig())
+    w = min_snr_weights(NoiseConfig())[900]
+    torch.testing.assert_close(diffusion_loss(*given, importance), w * (0.5 * 1 + 1.5 * 4) / 2)
+    torch.testing.assert_close(diffusion_loss(*given, torch.ones(1, 1, 2)), diffusion_loss(*given))
+
+
 def test_the_network_is_shown_all_noise_levels_and_its_context(draw):
     latents, context, seen = draw(16, 4, 8, 8).float(), draw(16, 2, 3).float(), []
 
@@ -213,11 +223,11 @@ def test_one_caption_in_ten_is_emptied_in_training_and_none_when_measuring(
     # One step with many images, in which the loss is only evaluated.
     in_training = []
 
-    def only_look(unet, loss_at, recipe, run, resume, **_):
+    def only_look(networks, loss_at, recipe, run, resume, **_):
         loss_at(0)
         in_training.extend(prompts)
         prompts.clear()
-        return unet
+        return networks
 
     monkeypatch.setattr(stage, "train", only_look)
     recipe = Recipe(steps=1, batch=1000, lr=1e-3)
@@ -239,11 +249,16 @@ def test_the_stage_writes_the_average_and_measures_it_on_held_out_images(folder,
     fill(unet, read_tensors(path), path)
     saved = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["average"]
     for name, tensor in unet.state_dict().items():
-        assert torch.equal(tensor, saved[name].half().float()), name
-    for path, content in before.items():  # text encoder and VAE stay as they are
-        assert path.read_bytes() == content
+        assert torch.equal(tensor, saved[f"unet.{name}"].half().float()), name
+    for name, tensor in read_tensors(folder / "text.safetensors").items():
+        assert torch.equal(tensor, saved[f"text.{name}"].half().float()), name
+    for path, content in before.items():  # the text encoder learns, too; the VAE stays as it is
+        assert (path.read_bytes() == content) == (path.name != "text.safetensors")
+    text = folder / "text.safetensors"
+    text.write_bytes(before[text])  # where the text encoder began
     again = train_diffusion(folder, tmp_path / "again", images(40), images(8), recipe, 5, False)
     assert again == reached
+    text.write_bytes(before[text])
     other = train_diffusion(folder, tmp_path / "other", images(40), images(8), recipe, 6, False)
     assert other != reached
 
@@ -279,12 +294,12 @@ def test_the_text_encoder_is_used_in_the_same_way_as_when_sampling(folder, tmp_p
     r"""Training uses the context that the finished model computes."""
     contexts = []
 
-    def watch(unet, latents, t, eps, context, noise_config):
+    def watch(unet, latents, t, eps, context, noise_config, importance):
         contexts.append(context)
         return torch.zeros(())
 
     monkeypatch.setattr(stage, "diffusion_loss", watch)
-    monkeypatch.setattr(stage, "train", lambda unet, loss_at, *_, **__: (loss_at(0), unet)[1])
+    monkeypatch.setattr(stage, "train", lambda networks, loss_at, *_, **__: (loss_at(0), networks)[1])
     texts = []
     call = LatentDiffusion.encode_text
     monkeypatch.setattr(

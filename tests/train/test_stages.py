@@ -1,4 +1,4 @@
-r"""All four stages, one after the other, on a model too small to learn anything."""
+r"""All five stages, one after the other, on a model too small to learn anything."""
 
 import json
 from dataclasses import replace
@@ -28,6 +28,8 @@ def small_world(monkeypatch, images):
         return images(40, split)
 
     monkeypatch.setattr(stages, "draw_postcards", ready)
+    cells = 16 // CONFIG.vae.factor
+    monkeypatch.setattr(stages, "draw_importance", lambda *_: np.ones((40, cells, cells), np.float32))
     monkeypatch.setattr(stages, "CAPTIONS", 50)
     recipes = {name: Recipe(2, 4, 1e-3, warmup=1) for name in STAGES[1:]}
     preset = Preset(CONFIG, 20_000, 2_000, recipes, subjects=("lake", "cat"))
@@ -36,11 +38,11 @@ def small_world(monkeypatch, images):
 
 
 def test_the_order_is_the_one_in_which_the_stages_need_one_another():
-    assert STAGES == ("tokenizer", "clip", "vae", "diffusion")
+    assert STAGES == ("tokenizer", "clip", "vae", "diffusion", "match")
 
 
 @pytest.mark.long
-def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_world, capsys):
+def test_the_five_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_world, capsys):
     folder, written = tmp_path / "mine", {}
     for stage in STAGES:
         before = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -57,13 +59,14 @@ def test_the_four_stages_make_a_model_that_is_opened_and_paints(tmp_path, small_
         "clip": {"text.safetensors", "clip.safetensors", "runs/curves.png"},
         "vae": {"vae.safetensors"},
         "diffusion": {"unet.safetensors"},
+        "match": set(),
     }
     assert (folder / "tokenizer/merges.txt").is_file()
     # Training and measuring never see the same series, nor the same combinations.
     world = ("lake", "cat")
     seen = (folder / "runs", "train", 20_000, 16, 3, world)
     unseen = (folder / "runs", "held_out", 2_000, 16, 4, world)
-    assert small_world == [seen, unseen] * 3
+    assert small_world == [seen, unseen] * 4
 
     report = json.loads((folder / "runs/report.json").read_text())
     assert list(report) == list(STAGES)

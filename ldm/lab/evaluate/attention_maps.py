@@ -79,17 +79,6 @@ class Masses:
         return self.area.mean().item()
 
 
-def coverage(box: Box, height: int, width: int) -> Float[Tensor, "h w"]:
-    r"""How much of each of height x width pixels the box covers, from 0 to 1."""
-    rows, columns = (
-        ((torch.arange(n) + 1.0).clamp(max=n * end) - torch.arange(n).float().clamp(min=n * start)).clamp(
-            min=0
-        )
-        for n, start, end in ((height, box.top, box.bottom), (width, box.left, box.right))
-    )
-    return rows[:, None] * columns
-
-
 def named_things(tokenizer: Tokenizer, text: str, language: str, boxes: Sequence[Box]) -> list[NamedThing]:
     r"""The things, animals and garments that a caption names once and that are in the drawing once, in a small box."""
     words = prompt_words(tokenizer, text)
@@ -163,7 +152,9 @@ def attention_masses(model: LatentDiffusion, some: Sequence[Example]) -> Masses:
         columns = slice(first, first + counts[layer])
         for k, (i, thing) in enumerate(things):
             maps = weights[i][..., list(thing.positions)].sum(dim=-1).float().cpu()  # heads n
-            inside[k, columns] += (maps * coverage(thing.box, *resolution).flatten()).mean(dim=-1)
+            inside[k, columns] += (
+                maps * torch.from_numpy(thing.box.coverage(*resolution)).flatten().to(maps)
+            ).mean(dim=-1)
             total[k, columns] += maps.mean(dim=-1)
 
     latents = model.encode_image(to_pixels([example.image for example in some]).to(model.device))

@@ -39,7 +39,7 @@ def example(index: int, series: int = SERIES) -> tuple[Scene, str, np.random.Gen
 
 def draw_examples(path: Path, count: int, series: int = SERIES) -> UInt8[np.ndarray, "n s s 3"]:
     r"""The first `count` drawings of a series, read from the file at `path` if they were drawn before."""
-    return draw_once(path, partial(_draw, series=series), count, SIZE, "drawing (judge)")
+    return draw_once(path, partial(_draw, series=series), count, (SIZE, SIZE, 3), "drawing (judge)")
 
 
 def _draw(index: int, series: int) -> np.ndarray:

@@ -14,7 +14,6 @@ from ldm.lab.evaluate.attention_maps import (
     Masses,
     NamedThing,
     choose_heads,
-    coverage,
     examples,
     measure,
     named_things,
@@ -42,14 +41,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokenizer():
     return Tokenizer(learn_merges(postcard_captions(300)), context_length=40)
-
-
-def test_a_box_covers_pixels_in_part():
-    # Of 2 x 4 pixels: the two columns in the middle; of the rows the upper one by three quarters.
-    expected = torch.tensor([[0.0, 0.75, 0.75, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(coverage(HAT, 2, 4), expected)
-    for shape in ((3, 5), (16, 16), (1, 1)):
-        assert coverage(HAT, *shape).mean().item() == pytest.approx(0.5 * 0.375, abs=1e-6)
 
 
 def words_of(tokenizer, text, thing):
@@ -211,7 +202,7 @@ def test_the_choice_is_written_to_the_models_config_and_nothing_else_changes(tmp
 
 
 def test_boxes_are_where_the_drawings_are():
-    r"""What `coverage` takes for the box of a hat is where the drawing changes when the hat is taken off."""
+    r"""The box of a hat is where the drawing changes when the hat is taken off."""
     from dataclasses import replace
 
     from ldm.postcards import Animal, Garment, Scene, draw_with_boxes
@@ -222,4 +213,6 @@ def test_boxes_are_where_the_drawings_are():
     other = draw(bare, np.random.default_rng(5), 64)
     changed = torch.from_numpy(np.abs(np.asarray(one, int) - np.asarray(other, int)).sum(-1) > 60).float()
     [box] = [box for box in boxes if box.word == "hat"]
-    assert changed.sum() > 10 and (changed * coverage(box, 64, 64)).sum() / changed.sum() > 0.95
+    assert (
+        changed.sum() > 10 and (changed * torch.from_numpy(box.coverage(64, 64))).sum() / changed.sum() > 0.95
+    )
