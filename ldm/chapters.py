@@ -195,7 +195,8 @@ APPENDICES = (
         "train a tokenizer, CLIP, a VAE and a U-Net, on these images or on your own",
         under(
             "train",
-            "processes plot checkpoint log loop data own tokenizer clip perceptual adversary grow vae diffusion stages",
+            "processes plot checkpoint log loop importance data own tokenizer clip perceptual adversary grow vae "
+            "diffusion stages",
         ),
         ("10_train_your_own",),
     ),

@@ -10,9 +10,11 @@ from torch import nn
 
 from ldm.config import NoiseConfig
 from ldm.diffusion.schedule import make_alpha_bar
+from ldm.postcards import Box
 from ldm.text.image import ImageEncoder, standardise
 from ldm.train.adversary import adaptive_weight, discriminator_loss, frozen_logits
 from ldm.train.diffusion import diffusion_loss, min_snr_weights
+from ldm.train.importance import importance
 from ldm.train.loop import update_ema
 from ldm.train.perceptual import perceptual_loss
 from ldm.train.vae import VAEGAN, LossWeights, reconstruction_loss, vae_loss
@@ -56,6 +58,24 @@ def test_min_snr_weights_at_zero_terminal_snr():
     for kind, below in (("v", snr + 1), ("x0", 1)):
         weight = np.minimum(snr + 1, 5) / below
         agree(min_snr_weights(replace(config, prediction=kind)), weight / weight.mean(), tolerance=1e-5)
+
+
+def test_importance():
+    r"""A large thing, a small one that covers cells in part, and one that is less than a cell.
+
+    $$m = 1 + \sum_k \min\!\left(4, \frac{n / 4}{\sum c_k}\right) c_k, \qquad w = m / \overline{m}$$
+    """
+    boxes = [
+        Box("dog", 0, 0, 1, 0.5),
+        Box("hat", 0.1, 0.1, 0.4, 0.3),
+        Box("flower", 0.7, 0.7, 0.75, 0.75),
+        Box("lake", 0, 0, 1, 1),
+    ]
+    m = np.ones((8, 8))
+    for box in boxes[:3]:  # places are no things
+        c = box.coverage(8, 8)
+        m += min(4, 64 / 4 / c.sum()) * c
+    agree(torch.from_numpy(importance(boxes, 8)), m / m.mean())
 
 
 class Guess(nn.Module):
