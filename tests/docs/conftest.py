@@ -47,7 +47,9 @@ def build() -> Callable[[Path, Path], subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def site(build: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    r"""The whole site, built once."""
+    r"""The whole site, built once; with the variable SITE, the one that `make docs` has just built there (as in CI)."""
+    if "SITE" in os.environ:
+        return REPOSITORY / os.environ["SITE"]
     out = tmp_path_factory.mktemp("site")
     result = build(REPOSITORY, out)
     assert result.returncode == 0, result.stderr
