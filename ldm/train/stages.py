@@ -65,7 +65,7 @@ PRESETS = {
         recipes={
             "clip": Recipe(steps=350, batch=128, lr=1e-3, warmup=50, ema=0.97),
             "vae": Recipe(steps=1200, batch=16, lr=2e-3, warmup=100, ema=0.99),
-            "diffusion": Recipe(steps=700, batch=16, lr=2e-3, warmup=100, ema=0.99),
+            "diffusion": Recipe(steps=700, batch=16, lr=1e-3, warmup=100, ema=0.99),
             "match": Recipe(steps=100, batch=128, lr=1e-3, warmup=20, ema=0.97),
         },
         # A small corner of the world, with clear skies and one style: a quarter of an hour is too short for all of it.
