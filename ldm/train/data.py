@@ -4,6 +4,7 @@ Images are slow to draw, so they are drawn once and stored. Captions are fast to
 ones.
 """
 
+import inspect
 import math
 import multiprocessing
 import os
@@ -100,7 +101,8 @@ def draw_importance(
 
     It reads and writes a file beside theirs, and draws them once more, smaller, to see where their things are.
     """
-    path = folder / f"{images.identity}-importance-{cells}.npy"
+    code = fingerprint(Path(str(inspect.getsourcefile(importance))))[:8]
+    path = folder / f"{images.identity}-importance-{cells}-{code}.npy"
     draw_one = partial(_draw_importance, seed=seed, cells=cells, subjects=tuple(subjects))
     what = "drawing (where things are)"
     return draw_once(path, draw_one, len(images), (cells, cells), what, np.float16).astype(np.float32)

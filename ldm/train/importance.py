@@ -9,10 +9,11 @@ $$m = 1 + \sum_k \min\!\left(4, \frac{n / 4}{\sum c_k}\right) c_k, \qquad w = m 
 where $c_k$ is how much of each of the n cells of the latent the box of thing k covers. The clamp keeps the tiniest from
 taking everything.
 
-The weights do not change what is learned, only how soon: at every position, the best prediction is the mean of the
-target given the noisy latent and the caption, whatever positive weight its error has. (`min_snr_weights` does the same
-over noise levels. Trainers of LoRAs call it a masked loss, where the weights are 0 and 1.) Only drawings say where
-their things are; in your own images, every part counts the same.
+The weights do not change the optimum: at every position, the best prediction is the mean of the target given the noisy
+latent and the caption, whatever positive weight its error has. They change what is learned first, and where a network
+too small for the optimum comes nearest to it. (`min_snr_weights` does the same over noise levels. Trainers of LoRAs
+call it a masked loss, where the weights are 0 and 1.) Only drawings say where their things are; in your own images,
+every part counts the same.
 """
 
 from collections.abc import Sequence

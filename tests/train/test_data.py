@@ -135,6 +135,9 @@ def test_what_counts_is_where_the_things_of_the_same_drawings_are(tmp_path, monk
     assert maps.std() > 0.1
     monkeypatch.setattr(data, "ProcessPoolExecutor", None)  # not drawn again
     assert (draw_importance(tmp_path, images, 4, seed=9, **world) == maps).all()
+    monkeypatch.setattr(data, "importance", lambda boxes, cells: np.zeros((cells, cells)))  # other code
+    monkeypatch.setattr(data, "ProcessPoolExecutor", InThisProcess)
+    assert (draw_importance(tmp_path, images, 4, seed=9, **world) == 0).all()
 
 
 @pytest.mark.usefixtures("in_this_process")
