@@ -1,6 +1,7 @@
 r"""Stage 4: the U-Net learns to predict the noise."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -311,3 +312,16 @@ def test_the_text_encoder_is_used_in_the_same_way_as_when_sampling(folder, tmp_p
     assert model.tokenizer.vocab == TOKENIZER.vocab
     with torch.no_grad():
         torch.testing.assert_close(contexts[0], model.encode_text(texts[0]).context)
+
+
+def test_each_image_of_a_batch_is_weighed_by_its_own_map(folder, tmp_path, images, monkeypatch):
+    drawn, seen = images(8), []
+    size = drawn.pixels.shape[1] // CONFIG.vae.factor
+    maps = np.arange(8, dtype=np.float32)[:, None, None] * np.ones((size, size), np.float32)
+    monkeypatch.setattr(stage, "diffusion_loss", lambda *given: (seen.append(given[-1]), torch.zeros(()))[1])
+    monkeypatch.setattr(stage, "train", lambda networks, loss_at, *_, **__: (loss_at(0), networks)[1])
+    recipe = Recipe(steps=1, batch=4, lr=1e-3)
+    train_diffusion(folder, tmp_path / "run", replace(drawn, importance=maps), drawn, recipe, 5, False)
+    indices = np.random.default_rng([5, 0]).integers(8, size=4)
+    torch.testing.assert_close(seen[0], torch.from_numpy(maps[indices]))
+    assert seen[1:] == [None] * 16  # measured without

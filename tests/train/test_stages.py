@@ -212,3 +212,10 @@ def test_every_presets_world_has_what_the_demo_asks_for_and_combinations_to_hold
         rng = np.random.default_rng(0)
         places = {sample_scene(rng, "held_out", preset.subjects).place for _ in range(100)}
         assert "" in places and places & set(preset.subjects)  # animals before a wall, and landscapes
+
+
+@pytest.mark.usefixtures("small_world")
+def test_the_training_images_know_what_counts_in_them_and_the_measured_ones_do_not(tmp_path):
+    train_stage("tokenizer", tmp_path)
+    seen, measured = stages.load_images(tmp_path, stages.PRESETS["full"], 0, None)
+    assert seen.importance is not None and measured.importance is None
