@@ -140,7 +140,7 @@ samplers: $(CORE) ## measure what steps, guidance and shortcuts do to images, in
 curves: ## keep the loss curves of the model in weights/mine in docs/curves/
 	@mkdir -p docs/curves
 	cp weights/mine/runs/curves.png docs/curves/
-	for stage in clip vae diffusion; do cp weights/mine/runs/$$stage/log.csv docs/curves/$$stage.csv; done
+	for stage in clip vae diffusion match; do cp weights/mine/runs/$$stage/log.csv docs/curves/$$stage.csv; done
 
 lint: $(DEV) ## name what ruff finds
 	$(BIN)/ruff check .
