@@ -185,39 +185,44 @@ rows = [[paint(text, seed=5, steps=16, guidance=scale) for scale in scales] for 
 display(show.grid(rows, top=[f"g = {scale}" for scale in scales], side=76))
 
 # %% [markdown]
-# At 0 anything can come out; from 1 on the prompt counts, but a detail may be missing (here, the hat); at the high end
-# colours become harsh and details break.
+# At 0 anything can come out. At 1 the prompt is followed already, here down to the hat, and more guidance makes the
+# same image bolder. At the high end details break (the rabbit's face), and the forest sinks into black.
 #
-# Now measure instead of looking. Each of 24 prompts asks for some facts (a dog, that it is brown, that the wall is
-# blue), and the [judge](../ldm/lab/evaluate/judge.py), a small classifier, says which of them the image shows. Beside
-# that share is the standard deviation of the finished latents, which is about 1 for real images.
+# Now measure instead of looking. Each of 96 prompts asks for some facts (a dog, that it is brown, that the wall is
+# blue), and the [judge](../ldm/lab/evaluate/judge.py), a small classifier, says which of them the image shows. We count
+# the facts that are shown and the images that show all of theirs. Beside them is the standard deviation of the finished
+# latents, which is about 1 for real images. *Predict:* the images above differ little between 1 and 4. Will the counts?
 
 # %%
 judge = read_judge(find_judge("judge"))
-wanted = set_of_prompts("seen", 24)
+wanted = set_of_prompts("seen", 96)
 cond, uncond = model.encode_text([ask.prompt for ask in wanted]), model.encode_text([""])
 
 
 def score(guidance):
-    noise_fn, sampler = model.noise_source(range(24), (128, 128)), "dpmpp_2m"
+    noise_fn, sampler = model.noise_source(range(96), (128, 128)), "dpmpp_2m"
     denoise = model.denoiser(cond, uncond, guidance)
     *_, last = model.sample(sampler, denoise, noise_fn(), model.levels(sampler, 12), noise_fn)
     seen = judge.predict(to_pixels(model.decode(last.x_prev)))
-    missing = sum(len(missing_facts(answer, ask)) for answer, ask in zip(seen, wanted))
-    return 1 - missing / sum(len(ask.facts) for ask in wanted), last.x_prev.std().item()
+    missing = [len(missing_facts(answer, ask)) for answer, ask in zip(seen, wanted)]
+    shown = 1 - sum(missing) / sum(len(ask.facts) for ask in wanted)
+    return shown, missing.count(0) / len(wanted), last.x_prev.std().item()
 
 
 # %%
-scores = {scale: score(scale) for scale in (0.0, 1.0, 4.0, 15.0)}
-for scale, (shown, deviation) in scores.items():
-    print(f"g = {scale:4g}: {shown:.0%} of the facts are shown, deviation of the latents {deviation:.2f}")
-assert scores[0.0][0] + 0.3 < scores[1.0][0] < scores[4.0][0] - 0.03
-assert scores[15.0][1] > scores[1.0][1]
+scores = {scale: score(scale) for scale in (1.0, 4.0, 15.0)}
+for scale, (shown, right, deviation) in scores.items():
+    print(f"g = {scale:2g}: {shown:.0%} of the facts, {right:.0%} of the images; deviation {deviation:.2f}")
+for wrong in (1.0, 15.0):
+    assert scores[wrong][0] < scores[4.0][0] - 0.02 and scores[wrong][1] < scores[4.0][1] - 0.05
+assert scores[15.0][2] > scores[4.0][2] > scores[1.0][2]
 
 # %% [markdown]
 # That is the bargain: some guidance brings more of what the prompt asks for; a lot of it loses that again, and drives
-# the latent out of the range that the VAE was trained on. The best $g$ depends on the model: Stable Diffusion usually
-# runs with 7.5, this one with less.
+# the latent out of the range that the VAE was trained on. The gain in facts is a few per cent, because even without
+# guidance this network shows three in four; the gain in images that are right in everything is larger. With a quarter
+# of these prompts, chance could hide both. The best $g$ depends on the model: Stable Diffusion usually runs with 7.5,
+# this one with less.
 #
 # ## Change 1: start from an image
 #
