@@ -201,8 +201,8 @@ assert same_noise < other_noise
 # show.grid(rows, ["guidance 1", "guidance 4", "guidance 8"], side=112)
 # ```
 #
-# At 1 an image may miss what the prompt asks for, but the dogs differ most, in their poses, too; at 8 the contrasts are
-# harsher and the images more alike.
+# At 1 these three wear their glasses, too (for other prompts more goes missing), and the dogs differ most: in their
+# poses, and in what nobody asked for, such as a hat. At 8 the contrasts are harsher and the images more alike.
 # </details>
 #
 # **2.** How few steps are enough? Generate seed 42 with 2, 5, 10 and 30 steps of DDIM.
@@ -215,7 +215,8 @@ assert same_noise < other_noise
 # show.film(images, [f"{n} steps" for n in counts])
 # ```
 #
-# With two the image is unfinished, because the first estimates are averages; beyond ten or so little changes.
+# With two the image is unfinished, because the first estimates are averages; with five it is finished, but another dog.
+# Beyond ten or so only what the prompt leaves open still changes, here the lilac clothing.
 # (The model's default sampler, Euler ancestral, draws fresh noise at each step: with it, each number of steps gives a
 # different image.)
 # </details>

@@ -261,7 +261,9 @@ show.film([postcard(i, seed=1, size=96).image for i in asked[:8]], said[:8], sid
 # which tells the time. That nearly every caption names the animal, and one in five leaves out the colour of the wall,
 # does not matter as much: to tell a dog from a bear takes their ears, and rain is a few strokes, a pixel wide. And CLIP
 # knows what people say about images, not what there is to see: no caption ever says that the weather is clear. The
-# shipped model had more of everything: larger images, a larger network, more steps and more pairs in each.
+# shipped model had more of everything: larger images, a larger network, more steps and more pairs in each. Its text
+# encoder then had a second teacher: it learned on together with the U-Net. That moved its vectors, so CLIP played the
+# game once more for 800 steps, with the text encoder at rest, until the two halves fitted each other again.
 
 # %%
 shipped, its_tokenizer = ldm.load_clip("tiny")
@@ -282,7 +284,7 @@ assert min(its_shares[a] for a in ("time", "wall", "place")) > 0.8 > its_shares[
 # Time, wall and place are nearly always right. The animals are not: dog, cat, rabbit and bear share a body and differ
 # in ears and muzzle, and in a landscape they are small.
 #
-# Stable Diffusion uses the text encoder alone, and not even its last step into the shared space: one vector for each
+# A diffusion model uses the text encoder alone, and not even its last step into the shared space: one vector for each
 # token, before they are pooled. The image encoder is left out. But because it was there in training, "lake" now points
 # somewhere near "pond" and "lac":
 

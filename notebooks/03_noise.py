@@ -280,18 +280,24 @@ show.grid(rows, ["what it is shown", "what it guesses"], [f"t = {t}" for t in so
 #
 # ## Is my loss curve normal?
 #
-# This is the training log of the shipped model, with its loss weighted by `min_snr_weights`. *Predict:* for how much of
-# the training does the loss still fall?
+# This is the log of the last 9,000 steps of the shipped model's training. The loss is weighted by `min_snr_weights`,
+# and things count for more in it than background ([`importance`](../ldm/train/importance.py)). The network had already
+# learned to predict v; now the text encoder learned on with it. *Predict:* will the loss fall from the first step? And
+# for how much of the training does it fall?
 
 # %%
 log = show.recorded("diffusion")
-show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training", yscale="log")
+start, peak, end = (log["loss"][a:b].mean() for a, b in ((0, 5), (45, 55), (-50, None)))
+print(f"{start:.3f} in the first 100 steps, {peak:.3f} around step 1,000, {end:.3f} in the last 1,000")
+assert end < start < peak
+show.curve(log["step"], {"": log["loss"]}, "step", "weighted loss", "the U-Net's training")
 
 # %% [markdown]
-# Nearly to the end. First comes a steep fall, in which a network learns that images are smooth and noise is not; then a
-# long, slow one, in which it learns everything that you would call an image. On a linear axis the slow part would look
-# flat. That is normal; look at samples, not at the curve. (This network did not begin from nothing: it had learned to
-# predict the noise, and now had to learn to answer with v. [The curves in
+# It first rises: a training that goes on from good weights starts with a high learning rate again, which undoes part of
+# what they had settled on. After some fifteen hundred steps it falls, slowly and with much scatter, nearly to the end,
+# and ends only a little below where it began. That is normal; look at samples, not at the curve. (A network that begins
+# from nothing starts near 1 and falls steeply at first, while it learns that images are smooth and noise is not;
+# [notebook 10](10_train_your_own.ipynb) shows it. [The curves in
 # numbers](../docs/questions.md#is-my-loss-curve-normal).)
 #
 # ## Exercises

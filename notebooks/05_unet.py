@@ -287,7 +287,7 @@ show.grid(rows, top=[f"told {t}" for t in shown], side=88)
 #         print(t, f"{whole:.4f} {look(t)[0]:.4f}")
 # ```
 #
-# In the middle: at t = 300 the cut makes the error about seven times as large. Near pure noise it makes hardly any
+# In the middle: at t = 300 the cut makes the error nearly eight times as large. Near pure noise it makes hardly any
 # difference. There the input says nothing about the image, and the answer is what the caption suggests. In a nearly
 # clean latent the noise is so faint that even the whole network finds little more than half of it.
 # </details>

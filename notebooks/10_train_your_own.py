@@ -202,10 +202,11 @@ beside("diffusion")
 assert curve_of("diffusion")[1][0] > 0.3 and reached["loss, held-out combinations"] < 0.5
 
 # %% [markdown]
-# It would be 1. From there the loss falls fast at first, and then slowly, in both runs; on a linear axis that part
-# would look flat. (Ours is the lower one, and means nothing: another target, other latents.) The loss is a mean over
-# noise levels, and the part that decides what an image shows is a small share of it. So do not stop when the curve
-# looks flat; look at samples.
+# It would be 1. From there ours falls fast at first, and then slowly. The shipped curve has no such fall, because it
+# shows only the last 9,000 steps, from weights that were trained before: it rises while the learning rate is high, and
+# then falls to a little below its start (notebook [03](03_noise.ipynb)). (Ours is the lower one, and means nothing:
+# another target, other latents, other weights in the loss.) The loss is a mean over noise levels, and the part that
+# decides what an image shows is a small share of it. So do not stop when the curve looks flat; look at samples.
 #
 # ## What it generates
 #
@@ -240,7 +241,8 @@ assert max(apart(0, 1), apart(0, 2)) < noises / 4
 # The first and the last would be. But all three are: what an image shows is decided by its noise, and the prompt hardly
 # changes it. Our U-Net does not listen yet. It has learned what all images have in common, large areas of light and
 # shade; and what it reads comes from a text encoder that hardly tells captions apart. More steps change that, of CLIP
-# first of all. This is what the same code achieves after hours, with a larger config:
+# first of all. This is what the same code achieves after hours, with a larger config (the log of each stage is that of
+# its last run, which went on from earlier weights):
 
 # %%
 shipped = ldm.load("tiny")
@@ -257,7 +259,8 @@ shutil.rmtree(folder)
 
 # %% [markdown]
 # To continue: `ldm train all --preset quick` trains a model of 64 × 64 pixels until its images are recognisable;
-# `--preset full` made the weights that ship. Both can be stopped and resumed.
+# `--preset full` is the recipe of the weights that ship, which [went on from earlier
+# ones](../weights/tiny/README.md). Both can be stopped and resumed.
 #
 # ## Exercises
 #

@@ -161,7 +161,7 @@ def heat(
 
 
 def recorded(stage: str) -> dict[str, np.ndarray]:
-    """The columns of the log of the training that made the shipped model: stage "clip", "vae" or "diffusion".
+    """The columns of the log of the training that made the shipped model: stage "clip", "vae", "diffusion" or "match".
 
     Each log has "step", "loss" and "seconds"; what was not measured is nan.
     """
