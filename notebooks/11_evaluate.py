@@ -199,8 +199,8 @@ print(
 assert scores(blurred).mean() > 0.85 * scores(painted).mean()
 
 # %% [markdown]
-# Next to nothing: CLIP looks at 64 x 64 pixels, where the blur is barely visible. (The judge, at 128, now calls two
-# images of the 24 wrong that were right; with so few, that is within the error.) And this generator is conditioned on
+# Next to nothing: CLIP looks at 64 x 64 pixels, where the blur is barely visible. (The judge, which sees 128, calls two
+# fewer of the 24 images right; with so few, that is within the error.) And this generator is conditioned on
 # this very CLIP's text encoder, so it is graded by its own teacher. Be suspicious of scores from a CLIP that the model
 # was trained with; Stable Diffusion is no exception.
 #
