@@ -259,8 +259,8 @@ shutil.rmtree(folder)
 
 # %% [markdown]
 # To continue: `ldm train all --preset quick` trains a model of 64 × 64 pixels until its images are recognisable;
-# `--preset full` is the recipe of the weights that ship, which [went on from earlier
-# ones](../weights/tiny/README.md). Both can be stopped and resumed.
+# `--preset full` trains one like the one that ships ([how that was made](../weights/tiny/README.md#how-it-was-made)).
+# Both can be stopped and resumed.
 #
 # ## Exercises
 #
