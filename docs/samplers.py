@@ -1,6 +1,6 @@
 r"""`make samplers`: what steps, guidance and shortcuts do to the tiny model's images, into docs/samplers.md.
 
-Every sampler generates an image of each of 24 prompts in 10, 20 and 40 steps. Then the usual sampler generates 48
+Every sampler generates an image of each of 24 prompts in 10, 20 and 40 steps. Then the usual sampler generates 96
 images at each guidance, and with each option that saves time. Each result is written to outputs/samplers.json as it
 comes; an interrupted run goes on there.
 """
@@ -28,7 +28,7 @@ NOISE = 0.1  # a difference of two shares that may well be chance: less than one
 # LCM and TCD want models that are distilled for them.
 NAMES = [name for name, row in SAMPLERS.items() if row.spacing != "lcm"]
 
-JUDGED = 48  # prompts for each guidance and each option
+JUDGED = 96  # prompts for each guidance and each option
 GUIDANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 ALIKE = (3, 10)  # prompts, and images of each, to see how much the images of one prompt differ
 INTERVAL = (0.3, 5.0)

@@ -38,6 +38,12 @@ def cards():
     return [postcard(i, NEW_SERIES, size=128, split="held_out") for i in range(160)]
 
 
+@pytest.fixture(scope="module")
+def seen_cards():
+    r"""Fresh drawings of combinations that training has seen."""
+    return [postcard(i, NEW_SERIES, size=128) for i in range(160)]
+
+
 def paint(model, prompt: str, **options) -> np.ndarray:
     return np.asarray(model.generate(prompt, **{"seed": 42, "steps": 6} | options)[0]).astype(int)
 
@@ -112,14 +118,17 @@ def test_the_noise_of_a_noised_drawing_is_named(model, cards):
         ("time", "a {}", 0.9),
         ("wall", "a dog in front of a {} wall", 0.9),
         ("place", "a {}", 0.7),
-        ("first animal", "a {}", 0.35),
+        ("first animal", "a {}", 0.45),
     ],
 )
-def test_clip_tells_times_walls_and_places_apart_and_animals_poorly(cards, question, prompt, right):
-    r"""Chance is a quarter to an eighth. The model card says what CLIP cannot tell apart."""
+def test_clip_tells_times_walls_and_places_apart_and_animals_poorly(seen_cards, question, prompt, right):
+    r"""Chance is a quarter to an eighth. The model card says what CLIP cannot tell apart, and that it is nearly blind to
+    the animals of held-out combinations."""
     clip, tokenizer = ldm.load_clip(MODEL, device="cpu")
-    answers = [labels(card.scene).get(question) for card in cards]
-    chosen = [(card, answer) for card, answer in zip(cards, answers) if answer not in (None, "none")][:40]
+    answers = [labels(card.scene).get(question) for card in seen_cards]
+    chosen = [(card, answer) for card, answer in zip(seen_cards, answers) if answer not in (None, "none")][
+        :40
+    ]
     classes = [choice for choice in QUESTIONS[question] if choice != "none"]
     assert len(chosen) == 40
     texts = [prompt.format(name) for name in classes]
