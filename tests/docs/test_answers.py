@@ -98,7 +98,6 @@ def test_spacings_begin_elsewhere_and_paint_other_pictures():
 
 def test_the_recorded_losses_fall():
     clip, _, diffusion = ([number(cell) for cell in row[2:6]] for row in cells(answers.losses()))
-    assert clip[1:] == sorted(
-        clip[1:], reverse=True
-    )  # it was trained on, so the warm-up raised its loss first
-    assert diffusion == sorted(diffusion, reverse=True)
+    for losses in (clip, diffusion):  # both were trained on, so the warm-up raised their losses first
+        assert losses[1:] == sorted(losses[1:], reverse=True)
+        assert losses[-1] < losses[0]
