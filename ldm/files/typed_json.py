@@ -4,6 +4,7 @@ Files may come from strangers, so a value of another type, or one outside its li
 "config.unet.levels[0].heads is None; expected int".
 """
 
+import math
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -89,6 +90,8 @@ def check(kind: Any, value: Any, where: str) -> None:
         fits = _is_number(value) if kind is float else isinstance(value, kind)
         if not fits or (kind is int and isinstance(value, bool)):
             raise LdmError(f"{where} is {shown(value)}; expected {kind.__name__}")
+        if kind is float and math.isnan(value):  # which Python's json reads, though JSON has no such number
+            raise LdmError(f"{where} is NaN; expected a number")
         if isinstance(kind, type) and is_dataclass(kind):
             for name, hint in _hints(kind).items():
                 check(hint, getattr(value, name), f"{where}.{name}")

@@ -1,6 +1,7 @@
 r"""What a PNG says of itself: it survives the way there and back, and damage is told."""
 
 import json
+import math
 import os
 import struct
 import zlib
@@ -155,6 +156,7 @@ def damaged(path: Path, text: str) -> str:
         (json.dumps(asdict(RECORD) | {"seed": "42"}), "record.seed is '42'; expected int"),
         (json.dumps(asdict(RECORD) | {"seed": True}), "record.seed is True; expected int"),
         (json.dumps(asdict(RECORD) | {"guidance": 10**400}), "expected float"),
+        (json.dumps(asdict(RECORD) | {"guidance": math.nan}), "record.guidance is NaN; expected a number"),
         (json.dumps(asdict(RECORD) | {"init": "dog.png"}), "record.init is 'dog.png'; expected an object"),
         (
             json.dumps(asdict(RECORD) | {"more": 1}),
