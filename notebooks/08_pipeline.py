@@ -220,9 +220,9 @@ assert scores[15.0][2] > scores[4.0][2] > scores[1.0][2]
 # %% [markdown]
 # That is the bargain: some guidance brings more of what the prompt asks for; a lot of it loses that again, and drives
 # the latent out of the range that the VAE was trained on. The gain is moderate, because even without guidance this
-# network shows about three facts in four; with fewer prompts, chance could hide it. It also depends on the sampler ([for
-# the model's default](../docs/samplers.md#how-much-guidance), more scales are measured), and the best $g$ depends on the
-# model: Stable Diffusion usually runs with 7.5, this one with less.
+# network shows about three facts in four; with fewer prompts, chance could hide it. It also depends on the sampler
+# ([with the model's default](../docs/samplers.md#how-much-guidance), more scales are measured), and the best $g$
+# depends on the model: Stable Diffusion usually runs with 7.5, this one with less.
 #
 # ## Change 1: start from an image
 #
