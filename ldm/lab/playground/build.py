@@ -5,7 +5,7 @@ r"""Everything the page needs, in one folder: the scripts, the graphs, the weigh
     settings.js                      what the scripts have to know about the model: sizes, noise schedule, merges, and
                                      the list of the files below
     worker.js                        the worker's source as one string: runtime, tokenizer, noise, sampling, painter
-    server/                          graphs, the model's own .safetensors, the runtime: what a worker fetches
+    server/                          graphs, each network's .safetensors, the runtime: what a worker fetches
     file/                            the same with weights in 8 bits, in scripts of base64: a page that was opened from
                                      a disk (file://) may fetch nothing, but it may load scripts
 
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from ldm.checkpoints.finding import find
-from ldm.checkpoints.safetensors_file import map_tensors
+from ldm.checkpoints.safetensors_file import map_tensors, write_safetensors
 from ldm.diffusion.samplers import find_sampler
 from ldm.errors import LdmError
 from ldm.files.read_write import atomic_path
@@ -100,24 +100,18 @@ def list_network(
     out: Path, network: str, graph: Any, weights: Path, prefix: str
 ) -> tuple[list[Listed], list[Listed]]:
     """Write a network's graph and weights, for a server and for a disk. Names of its weights begin with `prefix`."""
-    part, name = weights.stem, weights.name
+    part, own = weights.stem, f"{network}.safetensors"
+    mapped = map_tensors(weights)
+    tensors = {key: mapped[key] for key in mapped if key.startswith(prefix)}
+    whole, small = out / "server" / own, out / "file" / own
+    write_safetensors(whole, tensors)
+    write_eight_bits(small, tensors)
+    graphs = [point_to(graph, part, own, read_slices(path)).SerializeToString() for path in (whole, small)]
     far = [
-        on_server(
-            out, f"{network}.onnx", point_to(graph, part, name, read_slices(weights)).SerializeToString()
-        )
+        on_server(out, f"{network}.onnx", graphs[0]),
+        Listed(own, [f"server/{own}"], whole.stat().st_size, packed=False),
     ]
-    if not (out / "server" / name).exists():  # of two networks with one file, the first lists it
-        shutil.copyfile(weights, out / "server" / name)
-        far.append(Listed(name, [f"server/{name}"], weights.stat().st_size, packed=False))
-    own = f"{network}.safetensors"
-    small = out / "file" / own
-    tensors = map_tensors(weights)
-    write_eight_bits(small, {key: tensors[key] for key in tensors if key.startswith(prefix)})
-    graph = point_to(graph, part, own, read_slices(small))
-    near = [
-        on_disk(out, f"{network}.onnx", graph.SerializeToString()),
-        on_disk(out, own, small.read_bytes()),
-    ]
+    near = [on_disk(out, f"{network}.onnx", graphs[1]), on_disk(out, own, small.read_bytes())]
     small.unlink()
     return far, near
 

@@ -107,11 +107,8 @@ function openRuntime(wasm, glue, threads) {
   ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(new Blob([glue], { type: "text/javascript" })) };
 }
 
-// Where a network's weights are: on a server in the model's files, on a disk each in a file of its own.
-const WEIGHTS = { text: "text", unet: "unet", decoder: "vae", encoder: "vae" };
-
 async function openNetwork(name) {
-  const path = [`${name}.safetensors`, `${WEIGHTS[name]}.safetensors`].find((path) => files.has(path));
+  const path = `${name}.safetensors`;
   const options = { executionProviders: ["wasm"], externalData: [{ path, data: files.get(path) }] };
   return ort.InferenceSession.create(files.get(`${name}.onnx`), options);
 }
@@ -169,7 +166,7 @@ const messages = {
     openRuntime(files.get("runtime.wasm"), glue, threads);
     painter = new Painter(settings, {});
     for (const name of ["text", "unet", "decoder"]) painter.networks[name] = await openNetwork(name);
-    for (const name of files.keys()) if (name !== "vae.safetensors") files.delete(name); // the encoder is in it, too
+    files.clear();
     tell("ready", { threads });
   },
 

@@ -1,9 +1,8 @@
 r"""Where a graph's weights are: at an offset of a .safetensors file, in 16 bits or in 8.
 
 An ONNX graph may keep a tensor outside, given a file, an offset and a length. In a safetensors file each tensor is such
-a slice (see `ldm/checkpoints/safetensors_file.py`), so a graph can point into the file that the model ships with.
-What it finds there is stored in fewer bits than it computes in, so a Cast to float32 follows; the runtime does that
-once, when it opens the graph.
+a slice (see `ldm/checkpoints/safetensors_file.py`), so a graph can point into it. What it finds there is stored in
+fewer bits than it computes in, so a Cast to float32 follows; the runtime does that once, when it opens the graph.
 
 For a page that is opened from a disk, every byte has to be loaded as text, so the weights are also written in 8 bits.
 Each row $w$ of a weight (one per output channel) becomes whole numbers $q$ and one scale $s$:
