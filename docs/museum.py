@@ -33,13 +33,15 @@ OPENING = """\
 You port Stable Diffusion. Every tensor loads, no shape differs, and yet the images are wrong; or the images are right
 and the numbers are not. Here are {count} mistakes that do this, each in a line or two of this project's own code. `make
 mutants` makes each of them in a copy and checks that a test [fails](mutants.md). `make museum` generates the same image
-with and without the mistake and measures the difference; nothing on this page was sorted or judged by hand. On your
-own machine, `ldm museum 5a` shows one of them.
+with and without the mistake and measures the difference. Nothing on this page was sorted by hand: [a few
+measures](../ldm/lab/museum/symptoms.py) of the two images choose the heading, which need not be the one that your eye
+would choose, so look under its neighbours, too. On your own machine, `ldm museum 5a` shows one of them.
 
 Every strip has the right image on the left, the wrong one in the middle, and on the right their difference, amplified
 until its largest value is white. "48 % off" is the largest difference in a layer's output, relative to the largest
 number in it. All images come from the tiny model, so yours may look different; the first layer that differs is the same
-in every model.
+in every model. Where a mistake needs inputs that the tiny model does not have (some of Stable Diffusion XL's), it is given
+untrained ones: then the right image is a smear, too.
 
 If your own port is wrong, find what you see in this list, compare the lines with yours, then look at the layer named
 there. With a forward hook on every layer of both programs, the first layer whose output differs says more than any

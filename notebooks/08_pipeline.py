@@ -107,7 +107,7 @@ display(show.film(to_images(model.vae.decode(torch.cat([x, x0]))), ["the noise, 
 
 # %% [markdown]
 # Something like the mean of all images that fit the prompt, exaggerated by guidance: blurred, in colours between many,
-# and already showing what the prompt asks for.
+# with two round patches where the glasses are going to be.
 #
 # ## The pipeline in twenty lines
 #

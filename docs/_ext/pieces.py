@@ -17,7 +17,7 @@ from annotated.playground import PLACE, built
 
 NAMES = ("noise", "tokens", "estimate", "guidance", "roundtrip")
 CARD = {"index": 5, "seed": 4, "size": 128}  # the image that is noised; docs/images/noising.png shows it, too
-PROMPTS = {"en": "a desert at sunrise with a camel", "fr": "un désert au lever du soleil avec un chameau"}
+PROMPTS = {"en": "a dog with glasses", "fr": "un chien avec des lunettes"}
 TIMES = (50, 150, 250, 350, 450, 550, 650, 750, 850, 950)
 SCALES, TIME = (0, 1, 2, 4, 7.5, 12), 800  # of guidance, and the timestep at which it is shown
 WITHOUT = {

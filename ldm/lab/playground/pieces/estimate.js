@@ -14,7 +14,7 @@ const sprites = ({ image, count, size, columns }) => readSprite(image, count, si
 PIECES.estimate = (piece, { card, latent, alphaBar, estimate }, model) => {
   const [clean, noisy, guess] = [TELL.clean, TELL.latent, TELL.guess].map((words) => piece.image(words));
   const changed = () => (live ? compute(+t.value, prompt.value, seed) : replay());
-  const t = piece.slider("t", TELL.t, { min: 0, max: alphaBar.length - 1, value: estimate.t[4] }, changed);
+  const t = piece.slider("t", TELL.t, { min: 0, max: alphaBar.length - 1, value: estimate.t[8] }, changed);
   const prompt = piece.field("prompt", TELL.prompt, estimate.prompt, changed), x0 = floats(latent);
   const other = piece.action(TELL.other, () => { seed += 1; changed(); });
   const frames = Promise.all([sprites(estimate.x), sprites(estimate.x0)]);

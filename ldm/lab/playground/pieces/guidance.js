@@ -2,8 +2,8 @@
 // Guidance: from the estimate without the prompt through the one with it, and beyond. One evaluation, any g.
 
 PIECES.guidance = (piece, { latent, alphaBar, guidance }, model) => {
-  const [uncond, cond, guided] = [TELL.uncond, TELL.cond, TELL.guided(guidance.g[3])].map((words) => piece.image(words));
-  const g = piece.slider("g", TELL.guidance, { min: 0, max: 12, step: 0.5, value: guidance.g[3] }, changed);
+  const [uncond, cond, guided] = [TELL.uncond, TELL.cond, TELL.guided(guidance.g[2])].map((words) => piece.image(words));
+  const g = piece.slider("g", TELL.guidance, { min: 0, max: 12, step: 0.5, value: guidance.g[2] }, changed);
   const t = piece.slider("t", TELL.t, { min: 0, max: alphaBar.length - 1, value: guidance.t }, evaluated);
   const prompt = piece.field("prompt", TELL.prompt, guidance.prompt, evaluated);
   const frames = sprites(guidance.x0), x0 = floats(latent), eps = new TorchGenerator(0).randn(x0.length);
