@@ -40,8 +40,8 @@ would choose, so look under its neighbours, too. On your own machine, `ldm museu
 Every strip has the right image on the left, the wrong one in the middle, and on the right their difference, amplified
 until its largest value is white. "48 % off" is the largest difference in a layer's output, relative to the largest
 number in it. All images come from the tiny model, so yours may look different; the first layer that differs is the same
-in every model. Where a mistake needs inputs that the tiny model does not have (some of Stable Diffusion XL's), it is given
-untrained ones: then the right image is a smear, too.
+in every model. Where a mistake needs inputs that the tiny model does not have (some of Stable Diffusion XL's), it is
+given untrained ones: then the right image is a smear, too.
 
 If your own port is wrong, find what you see in this list, compare the lines with yours, then look at the layer named
 there. With a forward hook on every layer of both programs, the first layer whose output differs says more than any

@@ -63,7 +63,8 @@ they take at least {plms} (PLMS) and {lms} (LMS) steps
 model's own default of {usual}.
 
 Karras levels suit this model less, whose schedule ends in pure noise: with ten steps, some samplers paint hardly
-anything right at them.
+anything right at them, and DPM++ 2M SDE wants forty. It takes {usual} all the same, like the others: Karras levels were
+made for schedules like Stable Diffusion's.
 
 ## How much guidance
 
