@@ -280,8 +280,8 @@ assert honest[0] < rows["drawn by another hand"][0] <= noise[0]
 # ## Another cheat that all of them miss
 #
 # Take a model that has one image for each prompt and returns it whatever the seed. If that one is right, all are.
-# What is missing shows only when you use one prompt several times: how far apart are the images, compared with drawings of the
-# same scene?
+# What is missing shows only when you use one prompt several times: how far apart are the images, compared with
+# drawings of the same scene?
 
 # %%
 ask = wanted[0]

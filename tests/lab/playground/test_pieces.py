@@ -112,7 +112,7 @@ def test_without_the_model_every_piece_shows_something_recorded_and_says_so(chro
         assert "no model" in chromium.run(f"{piece(name)}.querySelector('.foot').textContent")
         assert chromium.run(f"{piece(name)}.querySelector('.use').offsetParent === null")
     changes(chromium, "noise", slide("noise", "t", 900))
-    changes(chromium, "estimate", slide("estimate", "t", 900))
+    changes(chromium, "estimate", slide("estimate", "t", 250))
     changes(chromium, "guidance", slide("guidance", "g", 0))
     tokens = f"[...{piece('tokens')}.querySelectorAll('li b')].map(b => b.textContent)"
     assert chromium.run(tokens)[:5] == ["begin", "a", "dog", "with", "glasses"]
