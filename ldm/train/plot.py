@@ -28,6 +28,7 @@ def plot_losses(runs: Sequence[Path], path: Path) -> None:
         if points and min(loss for _, loss in points) > 0:
             axes.set_yscale("log")
         axes.set(title=run.name, xlabel="step", ylabel="loss")
+        axes.locator_params(axis="x", nbins=5)  # so that the numbers do not touch
         axes.grid(alpha=0.3, which="both")
     _write(figure, path)
 
