@@ -288,9 +288,9 @@ def test_clips_image_encoder_steers_a_prompt_that_says_nothing(tmp_path, monkeyp
     names = {}
     exec("import ldm\nmodel = ldm.load('tiny')", names)
     [steps] = [code for code in blocks() if "denoise = model.denoiser" in code]
-    exec(steps.partition("for step")[0].replace("20)", "8)").replace("[7]", "[1]"), names)
+    exec(steps.partition("for step")[0].replace("20)", "8)").replace("[7]", "[3]"), names)
     [steering] = [code for code in blocks() if "def steered" in code]
-    steering = steering.replace("[7]", "[1]")
+    steering = steering.replace("[7]", "[3]")
     exec(steering, names)
     forest, sea = similarities(names, names["x"])
     exec(steering.rpartition("\n\n\n")[2].replace("steered", "plain"), names)
