@@ -63,8 +63,7 @@ they take at least {plms} (PLMS) and {lms} (LMS) steps
 model's own default of {usual}.
 
 Karras levels suit this model less, whose schedule ends in pure noise: with ten steps, some samplers paint hardly
-anything right at them, and DPM++ 2M SDE wants forty. It takes {usual} all the same, like the others: Karras levels were
-made for schedules like Stable Diffusion's.
+anything right at them. By default, these take fewer steps than were enough: {short}.
 
 ## How much guidance
 
@@ -162,11 +161,14 @@ def table(*rows: list[str]) -> str:
 
 def page(found: dict[str, Any]) -> str:
     """The page of the docs."""
-    samplers = []
+    defaults = model().config.defaults
+    samplers, short = [], []
     for name in NAMES:
         shares = [found["samplers"][name][str(steps)] for steps in STEPS]
         enough = next(steps for steps, share in zip(STEPS, shares) if share >= max(shares) - NOISE)
         samplers.append([name, *(f"{share:.0%}" for share in shares), str(enough)])
+        if enough > max(defaults.steps, SAMPLERS[name].min_default_steps):
+            short.append(f"`{name}`")
     shortcuts = [
         [name, f"{work:.0%}", f"{share:.0%}", f"{distance:.1f}"]
         for name, (work, share, distance) in found["savings"].items()
@@ -176,7 +178,6 @@ def page(found: dict[str, Any]) -> str:
         [scale, f"{share:.0%}", f"{variety / one:.2f}"]
         for scale, (share, variety) in found["guidance"].items()
     ]
-    defaults = model().config.defaults
     return PAGE.format(
         prompts=PROMPTS,
         last=PROMPTS - 1,
@@ -189,6 +190,7 @@ def page(found: dict[str, Any]) -> str:
         judged=JUDGED,
         prompts_alike=ALIKE[0],
         each=ALIKE[1],
+        short=", ".join(short) or "none",
         table=table(["sampler", *(f"{steps} steps" for steps in STEPS), "enough"], *samplers),
         guidance_table=table(["guidance", "right", "variety"], *guidance),
         shortcuts=table(["option", "work", "right", "distance"], *shortcuts),

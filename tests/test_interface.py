@@ -283,19 +283,19 @@ def similarities(names, x):
 
 @pytest.mark.long
 def test_clips_image_encoder_steers_a_prompt_that_says_nothing(tmp_path, monkeypatch):
-    r"""The page's example, in 8 steps: with its gradient the image is a forest, without it is not."""
+    r"""The page's example as it stands: with its gradient the image is a forest, without it is not."""
     monkeypatch.chdir(tmp_path)
     names = {}
     exec("import ldm\nmodel = ldm.load('tiny')", names)
     [steps] = [code for code in blocks() if "denoise = model.denoiser" in code]
-    exec(steps.partition("for step")[0].replace("20)", "8)").replace("[7]", "[3]"), names)
+    exec(steps.partition("for step")[0], names)
     [steering] = [code for code in blocks() if "def steered" in code]
-    steering = steering.replace("[7]", "[3]")
     exec(steering, names)
     forest, sea = similarities(names, names["x"])
     exec(steering.rpartition("\n\n\n")[2].replace("steered", "plain"), names)
-    unsteered, _ = similarities(names, names["x"])
-    assert forest > sea and forest > unsteered + 0.3
+    forest_unsteered, sea_unsteered = similarities(names, names["x"])
+    assert forest > sea + 0.3 and forest > forest_unsteered + 0.2
+    assert forest_unsteered < sea_unsteered
 
 
 @pytest.mark.long

@@ -122,7 +122,8 @@ def test_the_noise_of_a_noised_drawing_is_named(model, cards):
     ],
 )
 def test_clip_tells_times_walls_and_places_apart_and_animals_poorly(seen_cards, question, prompt, right):
-    r"""Chance is a quarter to an eighth. The model card says what CLIP cannot tell apart."""
+    r"""Chance is a quarter to an eighth. With prompts as plain as these, CLIP knows the animals only of combinations
+    that training has seen; `ldm evaluate` measures both, and the model card says what it cannot tell apart."""
     clip, tokenizer = ldm.load_clip(MODEL, device="cpu")
     answers = [labels(card.scene).get(question) for card in seen_cards]
     chosen = [(card, answer) for card, answer in zip(seen_cards, answers) if answer not in (None, "none")][
