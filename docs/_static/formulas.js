@@ -1,7 +1,8 @@
 // Formulas that are wider than their column: first they break between their terms (site.css), then they shrink a
-// little, and what is still too wide scrolls and says so.
+// little, and what is still too wide scrolls and says so, as do diagrams, tables, code and the film strip.
 (() => {
   const SMALLEST = 0.62
+  const WIDE = 'figure.diagram, .table-wrapper, article .highlight pre, article p:has(> img[src$="film.png"])'
 
   function fit(formula) {
     const inner = formula.querySelector('.katex-display')
@@ -15,7 +16,7 @@
   }
 
   function figures() {
-    for (const figure of document.querySelectorAll('figure.diagram, .table-wrapper')) {
+    for (const figure of document.querySelectorAll(WIDE)) {
       const scrolls = figure.scrollWidth > figure.clientWidth + 1
       figure.classList.toggle('scrolls', scrolls)
       if (scrolls) figure.tabIndex = 0
