@@ -44,3 +44,13 @@ def test_on_white_it_looks_as_before_but_for_the_ink(sheet):
 
 def test_a_picture_that_reaches_the_edge_is_left_alone():
     assert without_paper(Image.new("RGB", (40, 40), "orange")) is None
+
+
+def test_a_mask_that_is_mostly_white_on_one_side_stays_black_and_white():
+    sheet = Image.new("RGB", (200, 160), "white")
+    sheet.paste("black", (20, 20, 148, 148))
+    sheet.paste("white", (36, 20, 132, 72))
+    cleared = np.asarray(without_paper(sheet))
+    assert cleared[40, 26].tolist() == [0, 0, 0, 255]  # a strip at its side
+    assert cleared[40, 80].tolist() == [255, 255, 255, 255]  # what may change
+    assert cleared[40, 170, 3] == cleared[8, 80, 3] == 0  # the paper around it

@@ -55,6 +55,11 @@ def pictures(inked: np.ndarray) -> np.ndarray:
             found[
                 box[0] + rows[0] : box[0] + rows[-1] + 1, box[1] + columns[0] : box[1] + columns[-1] + 1
             ] = True
+            # What is mostly white at one end, as a mask may be, reaches at least as far as its ink.
+            reach = 2 - THIN // 2
+            found[
+                max(0, 4 * top + reach) : 4 * bottom - reach, max(0, 4 * left + reach) : 4 * right - reach
+            ] = True
     return found
 
 
