@@ -45,7 +45,7 @@ FASTER: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 # What decides between them on this machine, and between torch's two libraries for matrix products.
-TRIALS = (matmul.TRIAL, chunked_attention.TRIAL, *winograd.TRIALS.values())
+TRIALS = (matmul.TRIAL, chunked_attention.TRIAL, *winograd.TRIALS)
 
 
 def accelerate(network: Network) -> Network:

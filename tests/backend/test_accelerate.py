@@ -1,6 +1,7 @@
 r"""Accelerating a network changes classes, and nothing that anybody can see from outside."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,8 +39,17 @@ def test_single_classes_can_be_made_plain():
     assert Upsample in found and FASTER[Attention] in found and Attention not in found
 
 
+def use_winograd_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    use = replace(winograd.USES[torch.float32][0], channels=1, pixels=1)
+    monkeypatch.setattr(winograd, "USES", {torch.float32: (use,)})
+    monkeypatch.setattr(winograd, "wins", lambda trial: True)
+
+
+@pytest.mark.parametrize("winograd_wins", [False, True])
 @pytest.mark.parametrize("size", [(8, 12), (5, 7)])
-def test_an_accelerated_network_computes_the_same(randomise, draw, size):
+def test_an_accelerated_network_computes_the_same(monkeypatch, randomise, draw, size, winograd_wins):
+    if winograd_wins:
+        use_winograd_everywhere(monkeypatch)
     unet, vae = randomise(UNet(CONFIG.unet)).float(), randomise(VAE(CONFIG.vae)).float()
     x, context, t = draw(2, 4, *size).float(), draw(2, 3, 16).float(), torch.tensor([7, 700])
     pixels = draw(1, 3, 2 * size[0], 2 * size[1]).float()
@@ -53,9 +63,7 @@ def test_an_accelerated_network_computes_the_same(randomise, draw, size):
 
 def test_a_frozen_network_computes_the_same_with_gradients_enabled(monkeypatch, randomise, draw):
     monkeypatch.setattr(fused_upsample, "THRESHOLD", 1)
-    monkeypatch.setattr(winograd, "CHANNELS", 1)
-    monkeypatch.setattr(winograd, "PIXELS", {torch.float32: 1})
-    monkeypatch.setattr(winograd, "wins", lambda trial: True)
+    use_winograd_everywhere(monkeypatch)
     vae, x = accelerate(randomise(VAE(CONFIG.vae)).float().requires_grad_(False)), draw(1, 4, 8, 12).float()
     with torch.no_grad():
         expected = vae.decode(x)

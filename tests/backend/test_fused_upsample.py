@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ldm.backend import fused_upsample as module
 from ldm.backend.accelerate import accelerate
+from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.fused_upsample import THRESHOLD, FusedUpsample, fused_upsample, is_faster
 from ldm.nn.resnet import Upsample
 
@@ -39,7 +40,14 @@ def test_the_contributions_of_one_pixel_by_hand():
     assert column.tolist() == [0, 100, 110, 11, 1, 0]
 
 
-@pytest.mark.parametrize(("dtype", "worse"), [(torch.float32, 1.0), (torch.bfloat16, 1.3)])
+IN_BFLOAT16 = pytest.mark.skipif(
+    not bfloat16_instructions(), reason="torch then rounds each contribution to a pixel, not their sum"
+)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "worse"), [(torch.float32, 1.0), pytest.param(torch.bfloat16, 1.3, marks=IN_BFLOAT16)]
+)
 def test_little_is_lost_to_rounding(draw, dtype, worse):
     # In float32 fewer numbers are added. In bfloat16 sums of weights are rounded as the weights were, once.
     exact = draw(1, 48, 32, 32), draw(48, 48, 3, 3), draw(48)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ldm.backend.int8 import quantize, quantize_weight
-from ldm.backend.winograd import INPUT, KERNEL, OUTPUT
+from ldm.backend.winograd import FOUR, TWO
 from ldm.config import AddedConfig
 from ldm.nn.attention import attention, attention_weights
 from ldm.text.clip import contrastive_loss
@@ -202,10 +202,27 @@ def test_winograd():
     m_1, m_4 = (d[0] - d[2]) * g[0], (d[1] - d[3]) * g[2]
     m_2, m_3 = (d[1] + d[2]) * (g[0] + g[1] + g[2]) / 2, (d[2] - d[1]) * (g[0] - g[1] + g[2]) / 2
     y = [m_1 + m_2 + m_3, m_2 - m_3 - m_4]
-    products = (tensor(INPUT) @ tensor(d)) * (tensor(KERNEL) @ tensor(g))
+    products = (tensor(TWO.input) @ tensor(d)) * (tensor(TWO.kernel) @ tensor(g))
     agree(products, [m_1, m_2, m_3, m_4])
-    agree(tensor(OUTPUT) @ products, y)
+    agree(tensor(TWO.output) @ products, y)
     agree(np.correlate(d, g, "valid"), y)
+
+
+def test_winograd_with_larger_blocks():
+    r"""The factors are values of the kernel's polynomial, up to a scale: at 0, four points, and infinity.
+
+    $$g(t) = g_0 + g_1 t + g_2 t^2, \qquad t = 0,\; \sqrt 2,\; -\sqrt 2,\; \sqrt{1/2},\; -\sqrt{1/2}$$
+
+    The outputs weigh each product with the powers of its point.
+    """
+    d, g = normal(6), normal(3, seed=1)
+    points = [0, np.sqrt(2), -np.sqrt(2), np.sqrt(1 / 2), -np.sqrt(1 / 2)]
+    scales = [1, 1 / 6, 1 / 6, -2 / 3, -2 / 3]
+    values = [scale * np.polyval(g[::-1], t) for scale, t in zip(scales, points, strict=True)]
+    agree(tensor(FOUR.kernel) @ tensor(g), [*values, g[2]])
+    agree(FOUR.output, [[t**i for t in points] + [float(i == 3)] for i in range(4)])
+    products = (tensor(FOUR.input) @ tensor(d)) * (tensor(FOUR.kernel) @ tensor(g))
+    agree(tensor(FOUR.output) @ products, np.correlate(d, g, "valid"))
 
 
 def test_integers():

@@ -6,6 +6,8 @@ from functools import partial
 import pytest
 
 import ldm
+from ldm.backend.cpu import instruction_sets
+from ldm.backend.int8 import INSTRUCTIONS
 from ldm.lab.bench import images, networks, stopwatch
 from ldm.lab.bench.stopwatch import conv_flops, matmul_flops, random_normal
 from tests.lab.bench import without
@@ -18,6 +20,14 @@ def needed(case: str) -> set[str]:
     return {row.number for row in ROWS if row.case == case}
 
 
+def marks(case: str) -> list[pytest.MarkDecorator]:
+    slow = case.startswith(("cuda-", "gain-", "train", "four-", "rounding-int8"))
+    able = "int8" not in case or set(INSTRUCTIONS) & set(instruction_sets())
+    return [pytest.mark.long] * slow + [
+        pytest.mark.skipif(not able, reason="no instructions for 8-bit integers")
+    ]
+
+
 COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 
 
@@ -25,12 +35,7 @@ COMPILED = {"train-compiled", "cuda-unet-compiled", "gain-compile"}
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(
-            case,
-            marks=pytest.mark.long
-            if case.startswith(("cuda-", "gain-", "train", "four-", "rounding-int8"))
-            else (),
-        )
+        pytest.param(case, marks=marks(case))
         for case in sorted(CASES.keys() - COMPILED - {"generate", "throughput"})
     ],
 )
