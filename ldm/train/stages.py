@@ -13,7 +13,7 @@ import torch
 
 from ldm.backend.cpu import cpu_name
 from ldm.checkpoints.folder import read_config
-from ldm.config import TINY, Config, ImageConfig, UNetConfig, UNetLevel, VAEConfig
+from ldm.config import TINY, Config, ImageConfig, NoiseConfig, UNetConfig, UNetLevel, VAEConfig
 from ldm.errors import LdmError
 from ldm.files.leftovers import sweep_folder
 from ldm.files.read_write import atomic_path, read_json
@@ -46,10 +46,12 @@ class Preset:
 
 
 # The tiny model, reduced: images of half the size and a VAE with one level less, so latents are 16x16 in both, but with
-# a quarter of the channels. In the same time, many cheap steps train it better than few expensive ones.
+# a quarter of the channels. In the same time, many cheap steps train it better than few expensive ones. It predicts the
+# noise: in ten minutes, a U-Net that predicts v painted only patches.
 SMALL = replace(
     TINY,
     name="small",
+    noise=NoiseConfig(),
     text=replace(TINY.text, width=128, layers=3),
     image=ImageConfig(64, patch=16, width=128, layers=3, heads=4, activation="quick_gelu"),
     vae=VAEConfig((16, 32, 64), res_per_level=1, latent_channels=4, scale=1.0, groups=4),
@@ -65,10 +67,10 @@ PRESETS = {
         recipes={
             "clip": Recipe(steps=350, batch=128, lr=1e-3, warmup=50, ema=0.97),
             "vae": Recipe(steps=1200, batch=16, lr=2e-3, warmup=100, ema=0.99),
-            "diffusion": Recipe(steps=700, batch=16, lr=1e-3, warmup=100, ema=0.99),
+            "diffusion": Recipe(steps=1000, batch=16, lr=1e-3, warmup=100, ema=0.99),
             "match": Recipe(steps=100, batch=128, lr=1e-3, warmup=20, ema=0.97),
         },
-        # A small corner of the world, with clear skies and one style: a quarter of an hour is too short for all of it.
+        # A small corner of the world, with clear skies and one style: half an hour is too short for all of it.
         subjects=("lake", "forest", "dog", "cat", "waterfall", "boat", "house", "balloon"),
         # These losses sharpen images that are nearly right already; a short run does not get that far.
         without=("perceptual", "adversarial"),
