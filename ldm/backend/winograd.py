@@ -8,12 +8,14 @@ $$m_1 = (d_0 - d_2)\, g_0, \quad m_2 = (d_1 + d_2)\, \tfrac{g_0 + g_1 + g_2}{2},
 
 $$y_0 = m_1 + m_2 + m_3, \qquad y_1 = m_2 - m_3 - m_4$$
 
-Where do these sums come from? The factors of the kernel are the values of the polynomial $g_0 + g_1 t + g_2 t^2$ at
-$t = 0, 1, -1$ and, so to speak, infinity, up to a factor of one half. A product of polynomials is known once its values
-at enough points are, and there it takes one multiplication a point: filtering is the same with rows and columns
-exchanged. With more points a block can be larger. Four outputs of a row take six products instead of twelve, at 0,
-$\pm\sqrt 2$, $\pm\sqrt{1/2}$ and infinity. Each larger block costs digits, because powers of the points differ in size;
-opposites and reciprocals keep that small (Alam et al. 2022).
+Where do these sums come from? The factors of the kernel are values of a polynomial at 0, 1, -1 and, so to speak,
+infinity, up to a factor of one half. A product of polynomials is known once its values at enough points are, and there
+it takes one multiplication a point: filtering is the same with rows and columns exchanged. With more points a block can
+be larger. Four outputs of a row take six products instead of twelve, at five points and infinity:
+
+$$g(t) = g_0 + g_1 t + g_2 t^2, \qquad t = 0,\; \sqrt 2,\; -\sqrt 2,\; \sqrt{1/2},\; -\sqrt{1/2}$$
+
+A larger block costs digits, because the powers of its points differ in size; opposites and reciprocals keep that small.
 
 In two dimensions this is done along rows and then along columns: each 2x2 block of outputs takes 16 products instead of
 36, and each 4x4 block 36 instead of 144 (Lavin & Gray 2016, section 4). The sums before and after belong to a pixel,
