@@ -27,8 +27,7 @@ the time, and no second copy of the weights has to be kept or kept up to date.
 
 Sums before the products are rounded, too. In float32 the result differs by about $10^{-6}$ of its size. In bfloat16,
 where only 2x2 blocks are used, the rounding error is three times that of the plain convolution. There the sums are
-matrix products as well, which round once.
-docs/bench.md has the gain.
+matrix products as well, which round once. docs/bench.md has the gain.
 """
 
 from collections.abc import Callable, Iterable, Sequence
