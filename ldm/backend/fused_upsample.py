@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ldm.backend.cpu import bfloat16_instructions
 from ldm.backend.gradients import needs_gradient
 from ldm.nn.resnet import Upsample
 
@@ -41,10 +42,13 @@ class FusedUpsample(Upsample):
 
 
 def is_faster(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "d c 3 3"]) -> bool:
-    """Whether the fused path is faster: a large map, on a CPU, in a dtype that oneDNN supports, without gradients."""
+    """Whether the fused path is used: a large map, on a CPU, in a dtype that oneDNN supports, without gradients.
+
+    Without instructions for bfloat16, torch would round each contribution to a pixel instead of their sum.
+    """
     return (
         x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16)
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and bool(bfloat16_instructions())))
         and torch.backends.mkldnn.is_available()
         and x.shape[-2] * x.shape[-1] >= THRESHOLD
         and not needs_gradient(x, weight)

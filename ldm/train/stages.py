@@ -47,7 +47,7 @@ class Preset:
 
 # The tiny model, reduced: images of half the size and a VAE with one level less, so latents are 16x16 in both, but with
 # a quarter of the channels. In the same time, many cheap steps train it better than few expensive ones. It predicts the
-# noise: in ten minutes, a U-Net that predicts v painted only patches.
+# noise: after 700 steps, a U-Net that predicts v painted only patches.
 SMALL = replace(
     TINY,
     name="small",

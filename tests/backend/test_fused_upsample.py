@@ -41,7 +41,7 @@ def test_the_contributions_of_one_pixel_by_hand():
 
 
 IN_BFLOAT16 = pytest.mark.skipif(
-    not bfloat16_instructions(), reason="torch then rounds each contribution to a pixel, not their sum"
+    not bfloat16_instructions(), reason="fused upsampling is not used in bfloat16 then"
 )
 
 
@@ -58,18 +58,21 @@ def test_little_is_lost_to_rounding(draw, dtype, worse):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "pixels", "gradient", "library", "expected"),
+    ("dtype", "pixels", "gradient", "library", "instructions", "expected"),
     [
-        (torch.float32, THRESHOLD, False, True, True),
-        (torch.bfloat16, THRESHOLD, False, True, True),
-        (torch.float16, THRESHOLD, False, True, False),
-        (torch.float64, THRESHOLD, False, True, False),
-        (torch.float32, THRESHOLD - 1, False, True, False),
-        (torch.float32, THRESHOLD, True, True, False),
-        (torch.float32, THRESHOLD, False, False, False),
+        (torch.float32, THRESHOLD, False, True, "AMX", True),
+        (torch.float32, THRESHOLD, False, True, None, True),
+        (torch.bfloat16, THRESHOLD, False, True, "AMX", True),
+        (torch.bfloat16, THRESHOLD, False, True, None, False),
+        (torch.float16, THRESHOLD, False, True, "AMX", False),
+        (torch.float64, THRESHOLD, False, True, "AMX", False),
+        (torch.float32, THRESHOLD - 1, False, True, "AMX", False),
+        (torch.float32, THRESHOLD, True, True, "AMX", False),
+        (torch.float32, THRESHOLD, False, False, "AMX", False),
     ],
 )
-def test_it_is_for_large_maps_on_a_cpu(monkeypatch, dtype, pixels, gradient, library, expected):
+def test_it_is_for_large_maps_on_a_cpu(monkeypatch, dtype, pixels, gradient, library, instructions, expected):
+    monkeypatch.setattr(module, "bfloat16_instructions", lambda: instructions)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: library)
     weight = torch.zeros(2, 2, 3, 3, dtype=dtype, requires_grad=gradient)
     assert is_faster(torch.zeros(1, 2, pixels, 1, dtype=dtype), weight) is expected
